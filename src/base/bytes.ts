@@ -1,0 +1,225 @@
+/**
+ * Bounds-checked little-endian access to bytes. Integers of 64 bits are read and written as safe
+ * JavaScript integers: a larger one on the wire or on disk is refused, never rounded.
+ *
+ * @module
+ */
+
+import { assert } from "./assert.ts";
+import { ProtocolError } from "./errors.ts";
+
+const TEXT_DECODER = new TextDecoder("utf-8", { fatal: true });
+const TEXT_ENCODER = new TextEncoder();
+const TWO_32 = 2 ** 32;
+
+/** Bytes of nothing. */
+export const EMPTY_BYTES: Uint8Array = new Uint8Array(0);
+
+/** UTF-8 bytes of a text. */
+export function encodeText(text: string): Uint8Array {
+  return TEXT_ENCODER.encode(text);
+}
+
+/** A view for integers over exactly these bytes. */
+export function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** Reads an unsigned 64-bit integer; NaN when it exceeds 2^53 - 1. The caller decides what that means. */
+export function readU64(view: DataView, offset: number): number {
+  const high = view.getUint32(offset + 4, true);
+  if (high >= 0x20_0000) return Number.NaN;
+  return high * TWO_32 + view.getUint32(offset, true);
+}
+
+/** Writes a safe non-negative integer as 64 bits. */
+export function writeU64(view: DataView, offset: number, value: number): void {
+  assert(Number.isSafeInteger(value) && value >= 0, () => `${value} is an unsigned safe integer`);
+  view.setUint32(offset, value % TWO_32, true);
+  view.setUint32(offset + 4, Math.floor(value / TWO_32), true);
+}
+
+/** Whether two byte ranges hold the same bytes. */
+export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.byteLength !== b.byteLength) return false;
+  for (let i = 0; i < a.byteLength; i += 1) if (a[i] !== b[i]) return false;
+  return true;
+}
+
+/** Lower-case hexadecimal digits. */
+export function toHex(bytes: Uint8Array): string {
+  let text = "";
+  for (const byte of bytes) text += byte.toString(16).padStart(2, "0");
+  return text;
+}
+
+/** Reads untrusted bytes from front to back. Every read that leaves the range is a ProtocolError. */
+export class ByteReader {
+  readonly bytes: Uint8Array;
+  readonly #view: DataView;
+  #offset: number;
+
+  constructor(bytes: Uint8Array, offset = 0) {
+    this.bytes = bytes;
+    this.#view = viewOf(bytes);
+    this.#offset = offset;
+  }
+
+  get offset(): number {
+    return this.#offset;
+  }
+
+  get remaining(): number {
+    return this.bytes.byteLength - this.#offset;
+  }
+
+  u8(): number {
+    return this.#view.getUint8(this.#take(1));
+  }
+
+  u16(): number {
+    return this.#view.getUint16(this.#take(2), true);
+  }
+
+  u32(): number {
+    return this.#view.getUint32(this.#take(4), true);
+  }
+
+  /** A 64-bit integer; above 2^53 - 1 a ProtocolError. */
+  u64(): number {
+    const value = readU64(this.#view, this.#take(8));
+    if (Number.isNaN(value)) throw new ProtocolError("Cannot read an integer above 2^53 - 1");
+    return value;
+  }
+
+  f64(): number {
+    return this.#view.getFloat64(this.#take(8), true);
+  }
+
+  /** A view of the next bytes; not a copy. */
+  take(size: number): Uint8Array {
+    const start = this.#take(size);
+    return this.bytes.subarray(start, start + size);
+  }
+
+  /** A text with its length in 16 bits before it. */
+  text(): string {
+    const raw = this.take(this.u16());
+    try {
+      return TEXT_DECODER.decode(raw);
+    } catch (cause) {
+      throw new ProtocolError("Cannot read a text: it is not valid UTF-8", { cause });
+    }
+  }
+
+  /** Refuses bytes that nobody asked for. */
+  end(): void {
+    if (this.remaining !== 0) {
+      throw new ProtocolError(`Cannot read a message: ${this.remaining} bytes follow its end`);
+    }
+  }
+
+  #take(size: number): number {
+    const start = this.#offset;
+    if (size > this.bytes.byteLength - start) {
+      throw new ProtocolError(`Cannot read ${size} bytes: only ${this.remaining} are left`);
+    }
+    this.#offset = start + size;
+    return start;
+  }
+}
+
+/** Writes front to back into a buffer that grows. */
+export class ByteWriter {
+  #bytes: Uint8Array;
+  #view: DataView;
+  #size = 0;
+
+  constructor(capacity = 256) {
+    this.#bytes = new Uint8Array(capacity);
+    this.#view = viewOf(this.#bytes);
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  u8(value: number): this {
+    this.#view.setUint8(this.reserve(1), value);
+    return this;
+  }
+
+  u16(value: number): this {
+    this.#view.setUint16(this.reserve(2), value, true);
+    return this;
+  }
+
+  u32(value: number): this {
+    this.#view.setUint32(this.reserve(4), value, true);
+    return this;
+  }
+
+  u64(value: number): this {
+    writeU64(this.#view, this.reserve(8), value);
+    return this;
+  }
+
+  f64(value: number): this {
+    this.#view.setFloat64(this.reserve(8), value, true);
+    return this;
+  }
+
+  raw(bytes: Uint8Array): this {
+    this.#bytes.set(bytes, this.reserve(bytes.byteLength));
+    return this;
+  }
+
+  /** A text with its length in 16 bits before it. */
+  text(value: string): this {
+    const raw = encodeText(value);
+    assert(raw.byteLength <= 0xffff, "a text on the wire is shorter than 64 KiB");
+    return this.u16(raw.byteLength).raw(raw);
+  }
+
+  /** Overwrites 32 bits written before. */
+  patchU32(offset: number, value: number): void {
+    assert(offset + 4 <= this.#size, "only what was written is patched");
+    this.#view.setUint32(offset, value, true);
+  }
+
+  /** Makes room for `size` bytes and gives their offset. Their content is not defined. */
+  reserve(size: number): number {
+    const start = this.#size;
+    const end = start + size;
+    if (end > this.#bytes.byteLength) this.#grow(end);
+    this.#size = end;
+    return start;
+  }
+
+  /** The bytes under the writer, valid until the next write. */
+  buffer(): Uint8Array {
+    return this.#bytes;
+  }
+
+  /** A view of what was written, valid until the next write. */
+  written(): Uint8Array {
+    return this.#bytes.subarray(0, this.#size);
+  }
+
+  /** A copy of what was written. */
+  copy(): Uint8Array {
+    return this.#bytes.slice(0, this.#size);
+  }
+
+  /** Forgets what was written and keeps the buffer. */
+  clear(): void {
+    this.#size = 0;
+  }
+
+  #grow(needed: number): void {
+    const grown = new Uint8Array(Math.max(needed, this.#bytes.byteLength * 2));
+    grown.set(this.#bytes.subarray(0, this.#size));
+    this.#bytes = grown;
+    this.#view = viewOf(grown);
+  }
+}

@@ -1,0 +1,278 @@
+/**
+ * Every error class of cstore, once: its code, and whether repeating the request is harmless.
+ *
+ * @module
+ */
+
+/** `safe`: nothing happened. `never`: repeating gives the same. `unknown-outcome`: it may have happened. */
+export type RetryRule = "safe" | "never" | "unknown-outcome";
+
+/** What an error carries beside its message. */
+export interface ErrorDetails {
+  readonly cause?: unknown;
+  /** What the reader should do about it. */
+  readonly remedy?: string;
+}
+
+/** Base of all errors that cstore gives to a caller. */
+export abstract class CStoreError extends Error {
+  /** Stable word for programs. */
+  abstract readonly code: ErrorCode;
+  abstract readonly retry: RetryRule;
+  readonly remedy: string | undefined;
+
+  constructor(message: string, details: ErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.name = new.target.name;
+    this.remedy = details.remedy;
+  }
+}
+
+/** This node does not lead. `leaderId` and `leaderAddress` are empty while nobody is known to. */
+export class NotLeaderError extends CStoreError {
+  readonly code = "NOT_LEADER";
+  readonly retry = "safe";
+  readonly leaderId: string;
+  readonly leaderAddress: string;
+
+  constructor(message: string, leader: { readonly id: string; readonly address: string }) {
+    super(message, { remedy: "Send the request to the leader, or wait for the election to end" });
+    this.leaderId = leader.id;
+    this.leaderAddress = leader.address;
+  }
+}
+
+/** Too few voters are reachable; nothing was logged. */
+export class NoQuorumError extends CStoreError {
+  readonly code = "NO_QUORUM";
+  readonly retry = "safe";
+
+  constructor(message: string, details: ErrorDetails = {}) {
+    super(message, { remedy: "Bring a voter back", ...details });
+  }
+}
+
+/** The request may have been carried out or not; only a later leader can tell. */
+export class UnknownOutcomeError extends CStoreError {
+  readonly code = "UNKNOWN_OUTCOME";
+  readonly retry = "unknown-outcome";
+
+  constructor(message: string, details: ErrorDetails = {}) {
+    super(message, {
+      remedy: "Repeat the request with the same request number: it is applied at most once",
+      ...details,
+    });
+  }
+}
+
+/** No answer within the deadline; the request may have been carried out or not. */
+export class DeadlineError extends CStoreError {
+  readonly code = "DEADLINE";
+  readonly retry = "unknown-outcome";
+
+  constructor(message: string, details: ErrorDetails = {}) {
+    super(message, { remedy: "Raise the deadline, or look at the leader's lag", ...details });
+  }
+}
+
+/** A named bound is reached; nothing happened. */
+export class OverloadedError extends CStoreError {
+  readonly code = "OVERLOADED";
+  readonly retry = "safe";
+  readonly retryAfterMs: number;
+
+  constructor(message: string, retryAfterMs: number) {
+    super(message, { remedy: `Wait ${retryAfterMs} ms, keep fewer requests in flight` });
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+/** `ifVersion` did not match the document's version; nothing of the request was applied. */
+export class VersionConflictError extends CStoreError {
+  readonly code = "VERSION_CONFLICT";
+  readonly retry = "never";
+  /** The document's version now; 0 when there is none. */
+  readonly actualVersion: number;
+
+  constructor(message: string, actualVersion: number) {
+    super(message, { remedy: "Read the document again and decide anew" });
+    this.actualVersion = actualVersion;
+  }
+}
+
+/** A document with that key exists already. */
+export class DuplicateKeyError extends CStoreError {
+  readonly code = "DUPLICATE_KEY";
+  readonly retry = "never";
+
+  constructor(message: string) {
+    super(message, { remedy: "Choose another key, or use put to replace the document" });
+  }
+}
+
+/** The thing named in the request does not exist. */
+export class NotFoundError extends CStoreError {
+  readonly code = "NOT_FOUND";
+  readonly retry = "never";
+}
+
+/** The session is not known: it was never registered, or it expired. Nothing was executed. */
+export class SessionExpiredError extends CStoreError {
+  readonly code = "SESSION_EXPIRED";
+  readonly retry = "never";
+
+  constructor(message: string) {
+    super(message, {
+      remedy: "Open a new session; whether earlier requests were applied is in doubt",
+    });
+  }
+}
+
+/** The request number was answered long ago, or was used before with other bytes. Nothing was executed. */
+export class DuplicateRequestError extends CStoreError {
+  readonly code = "DUPLICATE_REQUEST";
+  readonly retry = "never";
+}
+
+/** Bytes on a connection that the protocol does not allow. The connection is closed. */
+export class ProtocolError extends CStoreError {
+  readonly code = "PROTOCOL";
+  readonly retry = "never";
+}
+
+/** Another cluster, another incarnation, or a version that does not fit: the handshake is refused. */
+export class HandshakeError extends CStoreError {
+  readonly code = "HANDSHAKE";
+  readonly retry = "never";
+}
+
+/** Stored bytes that were synced once are damaged. `file` and `byte` say where. */
+export class CorruptionError extends CStoreError {
+  readonly code = "CORRUPTION";
+  readonly retry = "never";
+  readonly file: string;
+  readonly byte: number;
+
+  constructor(message: string, place: { readonly file: string; readonly byte: number }) {
+    super(`${message} (file "${place.file}", byte ${place.byte})`, {
+      remedy:
+        "Run `cstore wal verify` on the folder; restore the node's folder from a backup, or remove " +
+        "the member and join again with an empty folder",
+    });
+    this.file = place.file;
+    this.byte = place.byte;
+  }
+}
+
+/** A file operation failed. After a failed sync nothing is retried on the same file. */
+export class StorageError extends CStoreError {
+  readonly code = "STORAGE";
+  readonly retry = "never";
+
+  constructor(message: string, details: ErrorDetails = {}) {
+    super(message, { remedy: "See the cause; free space, check the disk", ...details });
+  }
+}
+
+/** A document, key or change that cstore does not store. */
+export class ValidationError extends CStoreError {
+  readonly code = "VALIDATION";
+  readonly retry = "never";
+}
+
+/** Another process holds the data folder. */
+export class LockedError extends CStoreError {
+  readonly code = "LOCKED";
+  readonly retry = "safe";
+
+  constructor(message: string) {
+    super(message, { remedy: "Stop the other process, or choose another folder" });
+  }
+}
+
+/** An option that is unknown, out of range, or contradicts another one. */
+export class ConfigError extends CStoreError {
+  readonly code = "CONFIG";
+  readonly retry = "never";
+}
+
+/** The thing was closed before or while the request ran; nothing was sent. */
+export class ClosedError extends CStoreError {
+  readonly code = "CLOSED";
+  readonly retry = "never";
+}
+
+/** No node answered at the given addresses; nothing was sent. */
+export class UnreachableError extends CStoreError {
+  readonly code = "UNREACHABLE";
+  readonly retry = "safe";
+}
+
+/** The codes by their number on the wire. A number is never used for anything else again. */
+export const ERROR_CODES = [
+  "NONE",
+  "NOT_LEADER",
+  "NO_QUORUM",
+  "UNKNOWN_OUTCOME",
+  "DEADLINE",
+  "OVERLOADED",
+  "VERSION_CONFLICT",
+  "DUPLICATE_KEY",
+  "NOT_FOUND",
+  "SESSION_EXPIRED",
+  "DUPLICATE_REQUEST",
+  "PROTOCOL",
+  "HANDSHAKE",
+  "CORRUPTION",
+  "STORAGE",
+  "VALIDATION",
+  "LOCKED",
+  "CONFIG",
+  "CLOSED",
+  "UNREACHABLE",
+] as const;
+
+/** The stable word of an error. */
+export type ErrorCode = (typeof ERROR_CODES)[number];
+
+/** An error's number on the wire. */
+export function errorNumber(code: ErrorCode): number {
+  return ERROR_CODES.indexOf(code);
+}
+
+/** What an error reply carries, beside its code. */
+export interface RemoteErrorFields {
+  readonly message: string;
+  readonly leaderId?: string;
+  readonly leaderAddress?: string;
+  readonly retryAfterMs?: number;
+  readonly actualVersion?: number;
+}
+
+type ErrorMaker = (fields: RemoteErrorFields) => CStoreError;
+
+const MAKERS: Partial<Record<ErrorCode, ErrorMaker>> = {
+  NOT_LEADER: (f) =>
+    new NotLeaderError(f.message, { id: f.leaderId ?? "", address: f.leaderAddress ?? "" }),
+  NO_QUORUM: (f) => new NoQuorumError(f.message),
+  UNKNOWN_OUTCOME: (f) => new UnknownOutcomeError(f.message),
+  DEADLINE: (f) => new DeadlineError(f.message),
+  OVERLOADED: (f) => new OverloadedError(f.message, f.retryAfterMs ?? 100),
+  VERSION_CONFLICT: (f) => new VersionConflictError(f.message, f.actualVersion ?? 0),
+  DUPLICATE_KEY: (f) => new DuplicateKeyError(f.message),
+  NOT_FOUND: (f) => new NotFoundError(f.message),
+  SESSION_EXPIRED: (f) => new SessionExpiredError(f.message),
+  DUPLICATE_REQUEST: (f) => new DuplicateRequestError(f.message),
+  HANDSHAKE: (f) => new HandshakeError(f.message),
+  STORAGE: (f) => new StorageError(f.message),
+  VALIDATION: (f) => new ValidationError(f.message),
+  CONFIG: (f) => new ConfigError(f.message),
+  CLOSED: (f) => new ClosedError(f.message),
+};
+
+/** The error that a reply's number and fields stand for. */
+export function errorFromNumber(number: number, fields: RemoteErrorFields): CStoreError {
+  const code = ERROR_CODES[number];
+  const maker = code === undefined ? undefined : MAKERS[code];
+  return maker === undefined ? new ProtocolError(fields.message) : maker(fields);
+}

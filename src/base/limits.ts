@@ -1,0 +1,75 @@
+/**
+ * Hard limits of wire, disk and memory, in bytes unless the name says otherwise. They are part of
+ * the formats, so they are not configuration. Their relations are asserted when the module loads.
+ *
+ * @module
+ */
+
+import { assert } from "./assert.ts";
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/** Largest frame body. */
+export const FRAME_BODY_SIZE_MAX = 8 * MIB;
+/** Largest frame body before the handshake is done. */
+export const HANDSHAKE_BODY_SIZE_MAX = 16 * KIB;
+/** Largest raw (uncompressed) batch body; also the largest request. */
+export const BATCH_BODY_SIZE_MAX = 4 * MIB;
+/** Size at which an open batch is closed even if operations wait; a larger single request is allowed. */
+export const BATCH_BODY_SIZE_GOAL = 512 * KIB;
+/** Batches that are proposed and not committed, per leader, in SYNC mode. */
+export const BATCHES_IN_FLIGHT_MAX = 4;
+/** Largest encoded document. */
+export const DOCUMENT_SIZE_MAX = 1 * MIB;
+/** Deepest nesting of a document. */
+export const DOCUMENT_DEPTH_MAX = 64;
+/** Largest encoded document key. */
+export const KEY_SIZE_MAX = 1 * KIB;
+/** Longest collection name, in bytes of UTF-8. */
+export const COLLECTION_NAME_SIZE_MAX = 120;
+/** Collections of one database. */
+export const COLLECTIONS_MAX = 4096;
+/** Operations of one request. */
+export const OPERATIONS_PER_REQUEST_MAX = 10_000;
+/** Batch body from which compression is tried. */
+export const COMPRESSION_SIZE_MIN = 4 * KIB;
+
+/** Connections that a node keeps open. */
+export const CONNECTIONS_MAX = 4096;
+/** Bytes of requests that are admitted and not answered, per node. */
+export const REQUEST_BYTES_IN_FLIGHT_MAX = 64 * MIB;
+/** Requests that are admitted and not answered, per connection. */
+export const REQUESTS_IN_FLIGHT_PER_CONNECTION_MAX = 16_384;
+/** Unsent bytes at which a client that does not read is cut off. */
+export const CLIENT_OUT_BYTES_MAX = 16 * MIB;
+/** Unsent bytes of one peer queue; more is dropped and sent again by the consensus rules. */
+export const PEER_OUT_BYTES_MAX = 64 * MIB;
+/** Time for the whole handshake, in milliseconds. */
+export const HANDSHAKE_TIMEOUT_MS = 2_000;
+/** Time from the first to the last byte of one frame, in milliseconds. */
+export const FRAME_TIMEOUT_MS = 10_000;
+
+/** Request numbers above `acknowledgedBelow` that a session remembers. */
+export const SESSION_WINDOW_MAX = 4096;
+/** Bytes of results with documents that a session remembers. */
+export const SESSION_RESULT_BYTES_MAX = 4 * MIB;
+/** Sessions of one cluster. */
+export const SESSIONS_MAX = 10_000;
+
+/** Newest batches kept in memory beside the log files. */
+export const LOG_CACHE_BYTES = 64 * MIB;
+/** Log bytes kept for a voter that cannot be reached. */
+export const LOG_RETAIN_BYTES = 8 * 1024 * MIB;
+/** Default size of a log segment. */
+export const SEGMENT_SIZE_BYTES = 64 * MIB;
+/** Bytes of one block of a snapshot file. */
+export const SNAPSHOT_BLOCK_SIZE = 1 * MIB;
+/** Bytes of one slab of encoded documents. */
+export const SLAB_SIZE = 4 * MIB;
+
+assert(FRAME_BODY_SIZE_MAX >= BATCH_BODY_SIZE_MAX + 64 * KIB, "a frame holds any batch");
+assert(BATCH_BODY_SIZE_MAX > 2 * DOCUMENT_SIZE_MAX, "a batch holds any document");
+assert(BATCH_BODY_SIZE_GOAL < BATCH_BODY_SIZE_MAX, "the goal lies below the bound");
+assert(SEGMENT_SIZE_BYTES >= 4 * FRAME_BODY_SIZE_MAX, "a segment holds several frames");
+assert(SLAB_SIZE > 2 * (DOCUMENT_SIZE_MAX + KEY_SIZE_MAX), "a slab holds any document");

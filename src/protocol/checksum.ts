@@ -1,0 +1,29 @@
+/**
+ * xxHash of a byte range, 32 and 64 bit: the one checksum of wire and disk.
+ *
+ * The WASM instance is loaded once, with this module; after that both are pure functions.
+ *
+ * @module
+ */
+
+import xxhash from "xxhash-wasm";
+
+const { h32Raw, h64Raw, create64 } = await xxhash();
+
+/** Larger ranges are hashed in pieces, because the WASM memory never shrinks again. */
+const PIECE_SIZE = 1024 * 1024;
+
+/** xxh32. */
+export function checksum32(bytes: Uint8Array, seed = 0): number {
+  return h32Raw(bytes, seed) >>> 0;
+}
+
+/** xxh64. */
+export function checksum64(bytes: Uint8Array, seed = 0n): bigint {
+  if (bytes.byteLength <= PIECE_SIZE) return h64Raw(bytes, seed);
+  const state = create64(seed);
+  for (let start = 0; start < bytes.byteLength; start += PIECE_SIZE) {
+    state.update(bytes.subarray(start, start + PIECE_SIZE));
+  }
+  return state.digest();
+}

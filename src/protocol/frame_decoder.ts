@@ -1,0 +1,101 @@
+/**
+ * Chunks in, whole verified frames out. At most one partial frame is held, and memory for a body is
+ * taken only after its header was verified.
+ *
+ * @module
+ */
+
+import { ProtocolError } from "../base/errors.ts";
+import { FRAME_BODY_SIZE_MAX, HANDSHAKE_BODY_SIZE_MAX } from "../base/limits.ts";
+import {
+  decodeFrameHeader,
+  FRAME_HEADER_SIZE,
+  type Frame,
+  type FrameHeader,
+  frameBodyMatches,
+} from "./frame_header.ts";
+
+/** Reassembles the frames of one connection. Throws ProtocolError; then the connection is over. */
+export class FrameDecoder {
+  #bodySizeMax = HANDSHAKE_BODY_SIZE_MAX;
+  readonly #headerBytes = new Uint8Array(FRAME_HEADER_SIZE);
+  #headerFilled = 0;
+  #header: FrameHeader | undefined;
+  #body: Uint8Array | undefined;
+  #bodyFilled = 0;
+
+  /** After the handshake frames may be large. */
+  allowLargeFrames(): void {
+    this.#bodySizeMax = FRAME_BODY_SIZE_MAX;
+  }
+
+  /** Whether the last chunk ended inside a frame. */
+  get isInsideFrame(): boolean {
+    return this.#headerFilled > 0 || this.#header !== undefined;
+  }
+
+  /** Gives every frame that `chunk` completes to `onFrame`, in order. */
+  push(chunk: Uint8Array, onFrame: (frame: Frame) => void): void {
+    let at = 0;
+    while (at < chunk.byteLength) {
+      if (this.#header !== undefined) {
+        at = this.#fillBody(chunk, at, onFrame);
+        continue;
+      }
+      if (this.#headerFilled > 0 || chunk.byteLength - at < FRAME_HEADER_SIZE) {
+        at = this.#fillHeader(chunk, at);
+        if (this.#header === undefined || (this.#header as FrameHeader).bodySize > 0) continue;
+        at = this.#fillBody(chunk, at, onFrame);
+        continue;
+      }
+      const header = decodeFrameHeader(chunk.subarray(at), this.#bodySizeMax);
+      const end = at + FRAME_HEADER_SIZE + header.bodySize;
+      if (end > chunk.byteLength) {
+        this.#begin(header);
+        at += FRAME_HEADER_SIZE;
+        continue;
+      }
+      emit(header, chunk.subarray(at + FRAME_HEADER_SIZE, end), onFrame);
+      at = end;
+    }
+  }
+
+  #begin(header: FrameHeader): void {
+    this.#header = header;
+    this.#body = new Uint8Array(header.bodySize);
+    this.#bodyFilled = 0;
+    this.#headerFilled = 0;
+  }
+
+  #fillHeader(chunk: Uint8Array, at: number): number {
+    const size = Math.min(FRAME_HEADER_SIZE - this.#headerFilled, chunk.byteLength - at);
+    this.#headerBytes.set(chunk.subarray(at, at + size), this.#headerFilled);
+    this.#headerFilled += size;
+    if (this.#headerFilled === FRAME_HEADER_SIZE) {
+      this.#begin(decodeFrameHeader(this.#headerBytes, this.#bodySizeMax));
+    }
+    return at + size;
+  }
+
+  #fillBody(chunk: Uint8Array, at: number, onFrame: (frame: Frame) => void): number {
+    const header = this.#header;
+    const body = this.#body;
+    if (header === undefined || body === undefined) return at;
+    const size = Math.min(header.bodySize - this.#bodyFilled, chunk.byteLength - at);
+    body.set(chunk.subarray(at, at + size), this.#bodyFilled);
+    this.#bodyFilled += size;
+    if (this.#bodyFilled === header.bodySize) {
+      this.#header = undefined;
+      this.#body = undefined;
+      emit(header, body, onFrame);
+    }
+    return at + size;
+  }
+}
+
+function emit(header: FrameHeader, body: Uint8Array, onFrame: (frame: Frame) => void): void {
+  if (!frameBodyMatches(header, body)) {
+    throw new ProtocolError(`Cannot read ${header.kind} frame: its body checksum does not match`);
+  }
+  onFrame({ kind: header.kind, requestId: header.requestId, body });
+}

@@ -1,0 +1,74 @@
+/**
+ * Pre-vote, campaign, counting votes.
+ *
+ * @module
+ */
+
+import { becomeLeader } from "./leader.ts";
+import type { VoteResponse } from "./message.ts";
+import { voteResult } from "./quorum.ts";
+import type { RaftState } from "./raft_state.ts";
+
+/** How to campaign. */
+export interface Campaign {
+  /** Ask first whether a campaign could win; nothing changes on any node (thesis §9.6). */
+  readonly preVote: boolean;
+  /** The present leader asked for it. */
+  readonly transfer: boolean;
+}
+
+/** Starts a round. The own vote counts only when it is on disk: see {@link ownVotePersisted}. */
+export function campaign(state: RaftState, kind: Campaign): void {
+  const term = state.term + 1;
+  state.votes.clear();
+  state.electionElapsed = 0;
+  state.electionWait = state.laterWait();
+  if (kind.preVote) {
+    // Without forgetting the leader, pre-vote and stickiness can refuse each other for ever.
+    state.setRole("pre-candidate", undefined);
+    state.votes.set(state.id, true);
+  } else {
+    state.term = term;
+    state.vote = state.id;
+    state.setRole("candidate", undefined);
+  }
+  state.events.push({ type: "ELECTION_STARTED", term, preVote: kind.preVote });
+  for (const peer of state.peers) {
+    const body = { last: state.log.last, preVote: kind.preVote, transfer: kind.transfer };
+    state.send(peer, { type: "VOTE_REQUEST", ...body }, term);
+  }
+  settle(state);
+}
+
+/** The Ready with this term and the vote for itself is on disk. */
+export function ownVotePersisted(state: RaftState, term: number): void {
+  if (state.role !== "candidate" || state.term !== term) return;
+  state.votes.set(state.id, true);
+  settle(state);
+}
+
+/** Counts an answer as it arrives: one dead peer delays nothing (thesis §3.4). */
+export function handleVoteResponse(state: RaftState, message: VoteResponse): void {
+  const expectedRole = message.preVote ? "pre-candidate" : "candidate";
+  if (state.role !== expectedRole) return;
+  const term = message.preVote && message.granted ? state.term + 1 : state.term;
+  if (message.term !== term) return;
+  state.votes.set(message.from, message.granted);
+  settle(state);
+}
+
+function settle(state: RaftState): void {
+  const result = voteResult(state.voters, state.votes);
+  if (result === "lost") {
+    const wait = state.electionWait;
+    state.becomeFollower(state.term, undefined);
+    state.electionWait = wait;
+    return;
+  }
+  if (result === "pending") return;
+  if (state.role === "pre-candidate") {
+    campaign(state, { preVote: false, transfer: false });
+  } else if (state.votes.get(state.id) === true) {
+    becomeLeader(state);
+  }
+}

@@ -1,0 +1,48 @@
+/**
+ * Settings of the core, in ticks. Ranges and relations are asserted: options from users are checked
+ * in `node/config.ts`.
+ *
+ * @module
+ */
+
+import { assert } from "../base/assert.ts";
+import type { EntrySource, HardState, LogIndex, NodeId } from "./types.ts";
+
+/** What one Raft node needs to know. */
+export interface RaftConfig {
+  readonly id: NodeId;
+  readonly voters: readonly NodeId[];
+  /** Ticks between heartbeats. */
+  readonly heartbeatTicks: number;
+  /** T: ticks of silence after which a leader counts as lost; at least 5 heartbeats. */
+  readonly electionTicks: number;
+  /** Ticks that each rank waits longer, so that votes do not split. */
+  readonly rankTicks: number;
+  /** Random ticks on top, in [0, jitterTicks). */
+  readonly jitterTicks: number;
+  /** Largest sum of entry bytes in one message; one larger entry is sent alone. */
+  readonly appendBytesMax: number;
+  /** Unacknowledged appends to one peer. */
+  readonly inflightMessagesMax: number;
+  readonly inflightBytesMax: number;
+  /** Proposed and uncommitted bytes, beyond which proposals are refused. */
+  readonly uncommittedBytesMax: number;
+  /** Starts the sequence of random ticks. */
+  readonly seed: number;
+  /** Makes the entry that a new leader appends (thesis §3.6.2). */
+  readonly noop: () => EntrySource;
+  /** State found on disk. */
+  readonly hardState: HardState;
+  /** Known to be committed; at least the snapshot's index. */
+  readonly commitIndex: LogIndex;
+}
+
+/** Stops on settings that would make elections unsound or endless. */
+export function assertRaftConfig(config: RaftConfig): void {
+  assert(config.heartbeatTicks >= 1, "a heartbeat takes at least a tick");
+  assert(config.electionTicks >= 5 * config.heartbeatTicks, "election timeout >= 5 heartbeats");
+  assert(config.jitterTicks >= 1 && config.rankTicks >= 0, "waits are not negative");
+  assert(new Set(config.voters).size === config.voters.length, "voters are distinct");
+  assert(config.voters.includes(config.id), "this node is a voter");
+  assert(config.appendBytesMax > 0 && config.inflightMessagesMax > 0, "appends fit the window");
+}

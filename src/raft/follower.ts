@@ -1,0 +1,74 @@
+/**
+ * What a follower does with its leader's messages.
+ *
+ * @module
+ */
+
+import { campaign } from "./candidate.ts";
+import type { AppendEntries, Heartbeat, TimeoutNow } from "./message.ts";
+import type { RaftState } from "./raft_state.ts";
+import { NO_ENTRY, type NodeId } from "./types.ts";
+
+/** The current term's leader was heard. Returns false if that cannot be. */
+export function followLeader(state: RaftState, leader: NodeId): boolean {
+  if (state.role === "leader" || (state.leader !== undefined && state.leader !== leader)) {
+    state.refuse(leader, `a second leader in term ${state.term}`);
+    return false;
+  }
+  if (state.role !== "follower" || state.leader !== leader) {
+    state.becomeFollower(state.term, leader);
+  }
+  state.electionElapsed = 0;
+  state.isLeaderForgotten = false;
+  return true;
+}
+
+/** AppendEntries (paper §5.3). */
+export function handleAppendEntries(state: RaftState, message: AppendEntries): void {
+  if (!followLeader(state, message.from)) return;
+  const { log } = state;
+  const { previous, entries } = message;
+  if (previous.index < log.committed) {
+    accept(state, message.from, log.committed);
+    return;
+  }
+  if (!log.matches(previous)) {
+    const hint = log.conflictHint(previous.index, previous.term);
+    const body = { rejected: true, index: previous.index, hint } as const;
+    state.send(message.from, { type: "APPEND_ENTRIES_RESPONSE", ...body });
+    return;
+  }
+  const { refusal, truncated } = log.appendFrom(previous, entries);
+  if (refusal !== "") {
+    state.refuse(message.from, refusal);
+    return;
+  }
+  if (truncated > 0) state.events.push({ type: "LOG_TRUNCATED", fromIndex: truncated });
+  // Only what this very request verified: a longer log may end in a divergent tail (T18).
+  const verified = previous.index + entries.length;
+  log.commitTo(Math.min(message.commitIndex, verified));
+  accept(state, message.from, verified);
+}
+
+function accept(state: RaftState, leader: NodeId, index: number): void {
+  const body = { rejected: false, index, hint: NO_ENTRY } as const;
+  state.send(leader, { type: "APPEND_ENTRIES_RESPONSE", ...body });
+}
+
+/** The leader capped the commit index at what it knows to match here (T45). */
+export function handleHeartbeat(state: RaftState, message: Heartbeat): void {
+  if (!followLeader(state, message.from)) return;
+  if (message.commitIndex > state.log.lastIndex) {
+    state.refuse(message.from, `commit ${message.commitIndex} lies beyond the log`);
+    return;
+  }
+  state.log.commitTo(message.commitIndex);
+  state.send(message.from, { type: "HEARTBEAT_RESPONSE", readRound: message.readRound });
+}
+
+/** The leader hands over: campaign at once, without a pre-vote (thesis §3.10). */
+export function handleTimeoutNow(state: RaftState, message: TimeoutNow): void {
+  if (state.role !== "follower" || state.leader !== message.from) return;
+  if (!state.log.matches(message.last)) return;
+  campaign(state, { preVote: false, transfer: true });
+}

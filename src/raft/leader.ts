@@ -1,0 +1,296 @@
+/**
+ * Replication to each peer, commit advance, quorum check, hand-over.
+ *
+ * @module
+ */
+
+import { assert } from "../base/assert.ts";
+import type { AppendEntriesResponse, HeartbeatResponse } from "./message.ts";
+import { Progress } from "./progress.ts";
+import { majority, quorumValue } from "./quorum.ts";
+import type { RaftState } from "./raft_state.ts";
+import { releaseReads, startWaitingReads } from "./read_index.ts";
+import type { Entry, EntrySource, NodeId } from "./types.ts";
+
+/** Why a proposal was not appended; nothing happened then. */
+export type ProposalRefusal = "not leader" | "transferring" | "too many uncommitted bytes";
+
+/** A proposal's place in the log, or why it has none. */
+export type Proposal =
+  | { readonly accepted: true; readonly entry: Entry }
+  | { readonly accepted: false; readonly refusal: ProposalRefusal };
+
+/** Takes office: every peer is probed, and an entry of the new term makes commits possible. */
+export function becomeLeader(state: RaftState): void {
+  assert(state.role === "candidate" && state.vote === state.id, "a leader was a candidate");
+  const { config, log } = state;
+  const window = { messagesMax: config.inflightMessagesMax, bytesMax: config.inflightBytesMax };
+  state.votes.clear();
+  state.progress.clear();
+  for (const voter of state.voters)
+    state.progress.set(voter, new Progress(log.lastIndex + 1, window));
+  ownProgress(state).match = log.durableIndex;
+  state.heartbeatElapsed = 0;
+  state.quorumElapsed = 0;
+  state.isLeaderForgotten = false;
+  state.uncommitted = [];
+  state.uncommittedBytes = 0;
+  state.setRole("leader", state.id);
+  append(state, config.noop());
+  broadcastAppend(state);
+}
+
+function ownProgress(state: RaftState): Progress {
+  return progressOf(state, state.id);
+}
+
+/** What the leader knows of a voter. */
+export function progressOf(state: RaftState, id: NodeId): Progress {
+  const progress = state.progress.get(id);
+  assert(progress !== undefined, () => `the leader tracks "${id}"`);
+  return progress;
+}
+
+function append(state: RaftState, source: EntrySource): Entry {
+  const entry = state.log.appendNew(state.term, source);
+  state.uncommitted.push({ index: entry.index, size: entry.bytes.byteLength });
+  state.uncommittedBytes += entry.bytes.byteLength;
+  return entry;
+}
+
+/** Appends a batch, or says why not. One that would break the uncommitted limit alone is let in. */
+export function propose(state: RaftState, source: EntrySource): Proposal {
+  if (state.role !== "leader") return { accepted: false, refusal: "not leader" };
+  if (state.transferee !== undefined) return { accepted: false, refusal: "transferring" };
+  const bytes = state.uncommittedBytes;
+  if (bytes > 0 && bytes + source.size > state.config.uncommittedBytesMax) {
+    return { accepted: false, refusal: "too many uncommitted bytes" };
+  }
+  const entry = append(state, source);
+  broadcastAppend(state);
+  return { accepted: true, entry };
+}
+
+/** Sends every peer what it may be sent. */
+export function broadcastAppend(state: RaftState): void {
+  for (const peer of state.peers) sendAppends(state, peer);
+}
+
+/** Fills the peer's window. In probe state one append, also an empty one. */
+function sendAppends(state: RaftState, peer: NodeId): void {
+  const progress = progressOf(state, peer);
+  while (!progress.isPaused) {
+    const isEmpty = progress.next > state.log.lastIndex;
+    if (isEmpty && progress.state === "replicate") return;
+    if (!sendOneAppend(state, peer, progress)) return;
+  }
+}
+
+function sendOneAppend(state: RaftState, peer: NodeId, progress: Progress): boolean {
+  const { log, config } = state;
+  const from = progress.next;
+  const isEmpty = from > log.lastIndex;
+  if (from < log.firstIndex || log.term(from - 1) === undefined) {
+    progress.isProbeSent = true;
+    state.refuse(peer, `it needs entry ${from}, the log starts at ${log.firstIndex}: re-seed it`);
+    return false;
+  }
+  const entries = isEmpty ? [] : log.entries(from, config.appendBytesMax);
+  if (entries === undefined) {
+    progress.isCatchingUp = true;
+    state.catchUps.push({ peer, from, bytesMax: config.appendBytesMax });
+    return false;
+  }
+  sendEntries(state, peer, entries);
+  return true;
+}
+
+function sendEntries(state: RaftState, peer: NodeId, entries: readonly Entry[]): void {
+  const progress = progressOf(state, peer);
+  const index = progress.next - 1;
+  const term = state.log.term(index);
+  assert(term !== undefined, "the previous entry's term is kept");
+  let size = 0;
+  for (const entry of entries) size += entry.bytes.byteLength;
+  const commitIndex = state.log.committed;
+  progress.sentCommit = Math.min(commitIndex, index + entries.length);
+  state.send(peer, { type: "APPEND_ENTRIES", previous: { term, index }, commitIndex, entries });
+  progress.sent(index + entries.length, size);
+}
+
+/** Entries that were read from disk for a peer. Ignored if they are not what it needs any more. */
+export function supplyEntries(state: RaftState, peer: NodeId, entries: readonly Entry[]): void {
+  const progress = state.role === "leader" ? state.progress.get(peer) : undefined;
+  if (progress === undefined || !progress.isCatchingUp) return;
+  progress.isCatchingUp = false;
+  const first = entries[0];
+  const last = entries.at(-1);
+  const isWanted =
+    first !== undefined &&
+    last !== undefined &&
+    first.index === progress.next &&
+    state.log.matches(last);
+  if (isWanted && !progress.isPaused) sendEntries(state, peer, entries);
+  sendAppends(state, peer);
+}
+
+/** An answer to an append. */
+export function handleAppendEntriesResponse(
+  state: RaftState,
+  message: AppendEntriesResponse,
+): void {
+  if (state.role !== "leader") return;
+  const progress = progressOf(state, message.from);
+  progress.isRecentlyActive = true;
+  if (message.rejected) {
+    const own = state.log.conflictHint(message.hint.index, message.hint.term);
+    if (progress.rejected(message.index, own)) sendAppends(state, message.from);
+    return;
+  }
+  if (message.index > state.log.lastIndex) {
+    state.refuse(message.from, `it acknowledged entry ${message.index}, which was never sent`);
+    return;
+  }
+  const isNews = progress.acknowledged(message.index);
+  if (progress.state === "probe" && message.index === progress.match) progress.becomeReplicate();
+  progress.inflights.freeThrough(message.index);
+  if (isNews) advanceCommit(state);
+  finishTransfer(state);
+  sendAppends(state, message.from);
+}
+
+/** A sign of life: what was lost on the way is sent again. */
+export function handleHeartbeatResponse(state: RaftState, message: HeartbeatResponse): void {
+  if (state.role !== "leader") return;
+  const progress = progressOf(state, message.from);
+  progress.isRecentlyActive = true;
+  if (message.readRound > state.readRound) {
+    state.refuse(message.from, "it confirmed a read round that was never started");
+    return;
+  }
+  progress.readRound = Math.max(progress.readRound, message.readRound);
+  progress.isProbeSent = false;
+  if (progress.match < state.log.lastIndex) {
+    // A window whose appends were all lost would otherwise stay full for ever (etcd #14633).
+    if (progress.inflights.isFull) progress.inflights.freeFirst();
+    if (progress.state === "replicate" && progress.next > state.log.lastIndex) {
+      if (!progress.isPaused) sendEntries(state, message.from, []);
+    } else {
+      sendAppends(state, message.from);
+    }
+  } else if (progress.state === "probe") {
+    sendAppends(state, message.from);
+  }
+  releaseReads(state);
+}
+
+/** Own entries are durable: only now does the leader count itself (thesis §10.2.1). */
+export function ownEntriesPersisted(state: RaftState): void {
+  if (state.role !== "leader") return;
+  if (!ownProgress(state).acknowledged(state.log.durableIndex)) return;
+  advanceCommit(state);
+  finishTransfer(state);
+}
+
+/** Commits what a majority holds, if it is of the own term (paper §5.4.2, figure 8). */
+function advanceCommit(state: RaftState): void {
+  const { log } = state;
+  const index = quorumValue(state.voters, (id) => progressOf(state, id).match);
+  if (index <= log.committed || log.term(index) !== state.term) return;
+  const wasReady = state.hasCommittedOwnTerm;
+  log.commitTo(index);
+  let freed = 0;
+  for (const proposal of state.uncommitted) {
+    if (proposal.index > index) break;
+    state.uncommittedBytes -= proposal.size;
+    freed += 1;
+  }
+  state.uncommitted.splice(0, freed);
+  if (!wasReady) startWaitingReads(state);
+}
+
+/** Heartbeats are small and of their own kind, so that no bulk data is in front of them. */
+export function sendHeartbeats(state: RaftState): void {
+  for (const peer of state.peers) sendHeartbeat(state, peer);
+}
+
+/** Tells one peer what is committed of what it is known to hold. */
+export function sendHeartbeat(state: RaftState, peer: NodeId): void {
+  const progress = progressOf(state, peer);
+  const commitIndex = Math.min(progress.match, state.log.committed);
+  progress.sentCommit = Math.max(progress.sentCommit, commitIndex);
+  state.send(peer, { type: "HEARTBEAT", commitIndex, readRound: state.readRound });
+}
+
+/** One tick in office. */
+export function tickLeader(state: RaftState): void {
+  state.heartbeatElapsed += 1;
+  state.quorumElapsed += 1;
+  if (state.quorumElapsed >= state.config.electionTicks && !checkQuorum(state)) return;
+  if (state.transferee !== undefined) {
+    state.transferElapsed += 1;
+    if (state.transferElapsed >= state.config.electionTicks) abortTransfer(state);
+  }
+  if (state.heartbeatElapsed >= state.config.heartbeatTicks) {
+    state.heartbeatElapsed = 0;
+    sendHeartbeats(state);
+    return;
+  }
+  // A follower with nothing under way learns of a commit within a tick, not a heartbeat.
+  for (const peer of state.peers) {
+    const progress = progressOf(state, peer);
+    const known = Math.min(progress.match, state.log.committed);
+    if (progress.sentCommit < known) sendHeartbeat(state, peer);
+  }
+}
+
+/** A leader that hears no quorum for an election timeout stops leading (thesis §6.2). */
+function checkQuorum(state: RaftState): boolean {
+  state.quorumElapsed = 0;
+  let active = 1;
+  for (const peer of state.peers) {
+    const progress = progressOf(state, peer);
+    if (progress.isRecentlyActive) active += 1;
+    progress.isRecentlyActive = false;
+  }
+  if (active >= majority(state.voters.length)) return true;
+  state.events.push({ type: "QUORUM_LOST", term: state.term });
+  state.becomeFollower(state.term, undefined);
+  return false;
+}
+
+/**
+ * Starts handing over: no proposals from now on, the target is brought up to date and then told to
+ * campaign. Another target replaces the first; the same one again is ignored.
+ */
+export function transferLeadership(state: RaftState, to: NodeId): boolean {
+  if (state.role !== "leader" || to === state.id || !state.voters.includes(to)) return false;
+  if (state.transferee === to) return true;
+  state.transferee = to;
+  state.transferElapsed = 0;
+  state.events.push({ type: "TRANSFER_STARTED", to });
+  finishTransfer(state);
+  if (state.transferee !== undefined) sendAppends(state, to);
+  return true;
+}
+
+/** Only a target that has everything on its disk may campaign. */
+function finishTransfer(state: RaftState): void {
+  const to = state.transferee;
+  if (to === undefined || progressOf(state, to).match !== state.log.lastIndex) return;
+  state.send(to, { type: "TIMEOUT_NOW", last: state.log.last });
+}
+
+function abortTransfer(state: RaftState): void {
+  const to = state.transferee;
+  assert(to !== undefined, "a transfer is under way");
+  state.transferee = undefined;
+  state.events.push({ type: "TRANSFER_ENDED", to, done: false });
+}
+
+/** The connection to a peer broke: what was sent may be lost, so look where it stands. */
+export function peerUnreachable(state: RaftState, peer: NodeId): void {
+  if (state.role !== "leader") return;
+  const progress = state.progress.get(peer);
+  if (progress?.state === "replicate") progress.becomeProbe();
+}

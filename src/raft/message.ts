@@ -1,0 +1,98 @@
+/**
+ * What Raft nodes say to each other: a closed union on `type`.
+ *
+ * @module
+ */
+
+import type { Entry, EntryId, LogIndex, NodeId, Term } from "./types.ts";
+
+interface Envelope {
+  readonly from: NodeId;
+  readonly to: NodeId;
+  /** The sender's term; in a granted pre-vote the term that would be campaigned for. */
+  readonly term: Term;
+}
+
+/** RequestVote (paper figure 2), also as a pre-vote (thesis §9.6). */
+export interface VoteRequest extends Envelope {
+  readonly type: "VOTE_REQUEST";
+  readonly last: EntryId;
+  readonly preVote: boolean;
+  /** Set in a leadership transfer: stickiness does not apply (thesis §3.10). */
+  readonly transfer: boolean;
+}
+
+/** The answer to a {@link VoteRequest}. */
+export interface VoteResponse extends Envelope {
+  readonly type: "VOTE_RESPONSE";
+  readonly granted: boolean;
+  readonly preVote: boolean;
+}
+
+/** AppendEntries with or without entries (paper figure 2). */
+export interface AppendEntries extends Envelope {
+  readonly type: "APPEND_ENTRIES";
+  readonly previous: EntryId;
+  readonly commitIndex: LogIndex;
+  readonly entries: readonly Entry[];
+}
+
+/** The answer to {@link AppendEntries}. */
+export interface AppendEntriesResponse extends Envelope {
+  readonly type: "APPEND_ENTRIES_RESPONSE";
+  readonly rejected: boolean;
+  /** Accepted: the last index this request verified. Rejected: the previous index that did not fit. */
+  readonly index: LogIndex;
+  /** Rejected: the follower's best guess of where both logs agree. */
+  readonly hint: EntryId;
+}
+
+/** Keeps followers from campaigning and carries the read round; apart from bulk data. */
+export interface Heartbeat extends Envelope {
+  readonly type: "HEARTBEAT";
+  /** At most the receiver's match index, because a heartbeat proves nothing about its log. */
+  readonly commitIndex: LogIndex;
+  readonly readRound: number;
+}
+
+/** The answer to a {@link Heartbeat}. */
+export interface HeartbeatResponse extends Envelope {
+  readonly type: "HEARTBEAT_RESPONSE";
+  readonly readRound: number;
+}
+
+/** A follower asks for a read barrier (thesis §6.4). */
+export interface ReadIndexRequest extends Envelope {
+  readonly type: "READ_INDEX";
+  readonly context: number;
+}
+
+/** The answer to a {@link ReadIndexRequest}; sent only when a quorum confirmed the leader. */
+export interface ReadIndexResponse extends Envelope {
+  readonly type: "READ_INDEX_RESPONSE";
+  readonly context: number;
+  readonly index: LogIndex;
+}
+
+/** Asks a caught-up follower to campaign at once (thesis §3.10). */
+export interface TimeoutNow extends Envelope {
+  readonly type: "TIMEOUT_NOW";
+  readonly last: EntryId;
+}
+
+/** Everything Raft nodes say to each other. */
+export type RaftMessage =
+  | VoteRequest
+  | VoteResponse
+  | AppendEntries
+  | AppendEntriesResponse
+  | Heartbeat
+  | HeartbeatResponse
+  | ReadIndexRequest
+  | ReadIndexResponse
+  | TimeoutNow;
+
+type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
+
+/** A message without its envelope, as the roles write it. */
+export type RaftMessageBody = DistributiveOmit<RaftMessage, "from" | "to" | "term">;

@@ -1,0 +1,331 @@
+/**
+ * Raft: one node's consensus, decided. Inputs are ticks, messages, proposals and completions of the
+ * disk; the output is a {@link Ready}. It knows no clock, file, socket, promise or random source.
+ *
+ * Sources: Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm" (paper), and
+ * Ongaro's dissertation (thesis).
+ *
+ * @module
+ */
+
+import { assert, unreachable } from "../base/assert.ts";
+import { campaign, handleVoteResponse, ownVotePersisted } from "./candidate.ts";
+import { assertRaftConfig, type RaftConfig } from "./config.ts";
+import { handleAppendEntries, handleHeartbeat, handleTimeoutNow } from "./follower.ts";
+import {
+  handleAppendEntriesResponse,
+  handleHeartbeatResponse,
+  ownEntriesPersisted,
+  type Proposal,
+  peerUnreachable,
+  propose,
+  sendHeartbeat,
+  supplyEntries,
+  tickLeader,
+  transferLeadership,
+} from "./leader.ts";
+import type { RaftMessage, ReadIndexRequest } from "./message.ts";
+import { RaftState } from "./raft_state.ts";
+import { addRead } from "./read_index.ts";
+import type { Ready } from "./ready.ts";
+import type {
+  Entry,
+  EntrySource,
+  HardState,
+  LogIndex,
+  LogReader,
+  NodeId,
+  Role,
+  Term,
+} from "./types.ts";
+import { answerVote, isSticky } from "./vote.ts";
+
+/** A message whose term is further ahead than this is no honest node's. */
+export const TERM_STEP_MAX = 1_000_000;
+
+/** A leader's view of one voter, for status. */
+export interface PeerView {
+  readonly id: NodeId;
+  readonly match: LogIndex;
+  readonly next: LogIndex;
+  readonly state: "probe" | "replicate";
+}
+
+/** The node's state at a glance. */
+export interface RaftView {
+  readonly id: NodeId;
+  readonly role: Role;
+  readonly term: Term;
+  readonly vote: NodeId | undefined;
+  readonly leader: NodeId | undefined;
+  readonly firstIndex: LogIndex;
+  readonly lastIndex: LogIndex;
+  readonly durableIndex: LogIndex;
+  readonly commitIndex: LogIndex;
+  readonly transferee: NodeId | undefined;
+  readonly hasCommittedOwnTerm: boolean;
+}
+
+/** One Raft node. */
+export class Raft {
+  readonly #state: RaftState;
+  #readyNumber = 0;
+  #persistedNumber = 0;
+  #handedOut: HardState;
+  #handedCommit: LogIndex;
+  /** Own votes that wait for the disk: the Ready's number and the term. */
+  #ownVotes: { readonly number: number; readonly term: Term }[] = [];
+
+  constructor(config: RaftConfig, reader: LogReader) {
+    assertRaftConfig(config);
+    this.#state = new RaftState(config, reader);
+    this.#handedOut = config.hardState;
+    this.#handedCommit = config.commitIndex;
+  }
+
+  get view(): RaftView {
+    const { id, role, term, vote, leader, log, transferee, hasCommittedOwnTerm } = this.#state;
+    const { firstIndex, lastIndex, durableIndex, committed: commitIndex } = log;
+    const indexes = { firstIndex, lastIndex, durableIndex, commitIndex };
+    return { id, role, term, vote, leader, ...indexes, transferee, hasCommittedOwnTerm };
+  }
+
+  get role(): Role {
+    return this.#state.role;
+  }
+
+  get term(): Term {
+    return this.#state.term;
+  }
+
+  get commitIndex(): LogIndex {
+    return this.#state.log.committed;
+  }
+
+  get lastIndex(): LogIndex {
+    return this.#state.log.lastIndex;
+  }
+
+  /** What a leader knows of each voter, in sorted order; empty on other nodes. */
+  peers(): readonly PeerView[] {
+    return [...this.#state.progress].map(([id, p]) => {
+      return { id, match: p.match, next: p.next, state: p.state };
+    });
+  }
+
+  /** One unit of logical time has passed. */
+  tick(): void {
+    const state = this.#state;
+    if (state.role === "leader") {
+      tickLeader(state);
+      return;
+    }
+    state.electionElapsed += 1;
+    if (state.electionElapsed >= state.electionWait)
+      campaign(state, { preVote: true, transfer: false });
+  }
+
+  /** A peer said something. Messages that no honest peer sends are refused, with an event. */
+  step(message: RaftMessage): void {
+    const state = this.#state;
+    assert(message.to === state.id, "the driver delivers messages to their target");
+    if (!state.voters.includes(message.from) || message.from === state.id) {
+      state.refuse(message.from, "it is not a voter");
+      return;
+    }
+    if (message.term > state.term + TERM_STEP_MAX) {
+      state.refuse(message.from, `term ${message.term} is out of reach`);
+      return;
+    }
+    if (message.term < state.term) {
+      this.#answerOldTerm(message);
+      return;
+    }
+    if (message.term > state.term && !this.#adoptTerm(message)) return;
+    this.#dispatch(message);
+  }
+
+  /**
+   * Returns whether the message is to be handled further. A pre-vote changes no state; a campaign
+   * against a live leader is refused before its term is looked at.
+   */
+  #adoptTerm(message: RaftMessage): boolean {
+    const state = this.#state;
+    if (message.type === "VOTE_REQUEST") {
+      if (message.preVote || isSticky(state, message)) return true;
+    } else if (message.type === "VOTE_RESPONSE" && message.preVote && message.granted) {
+      return true;
+    }
+    const isFromLeader = message.type === "APPEND_ENTRIES" || message.type === "HEARTBEAT";
+    state.becomeFollower(message.term, isFromLeader ? message.from : undefined);
+    return true;
+  }
+
+  /** A leader or candidate of an old term learns the present one; other old messages are dropped. */
+  #answerOldTerm(message: RaftMessage): void {
+    const state = this.#state;
+    if (message.type === "APPEND_ENTRIES" || message.type === "HEARTBEAT") {
+      const body = { rejected: true, index: 0, hint: { term: 0, index: 0 } } as const;
+      state.send(message.from, { type: "APPEND_ENTRIES_RESPONSE", ...body });
+    } else if (message.type === "VOTE_REQUEST") {
+      const body = { granted: false, preVote: message.preVote };
+      state.send(message.from, { type: "VOTE_RESPONSE", ...body });
+    }
+  }
+
+  #dispatch(message: RaftMessage): void {
+    const state = this.#state;
+    switch (message.type) {
+      case "VOTE_REQUEST":
+        return answerVote(state, message);
+      case "VOTE_RESPONSE":
+        return handleVoteResponse(state, message);
+      case "APPEND_ENTRIES":
+        return handleAppendEntries(state, message);
+      case "APPEND_ENTRIES_RESPONSE":
+        return handleAppendEntriesResponse(state, message);
+      case "HEARTBEAT":
+        return handleHeartbeat(state, message);
+      case "HEARTBEAT_RESPONSE":
+        return handleHeartbeatResponse(state, message);
+      case "READ_INDEX":
+        return this.#handleReadIndex(message);
+      case "READ_INDEX_RESPONSE":
+        if (message.from !== state.leader) return;
+        state.reads.push({ context: message.context, index: message.index });
+        return;
+      case "TIMEOUT_NOW":
+        return handleTimeoutNow(state, message);
+      default:
+        return unreachable(message);
+    }
+  }
+
+  #handleReadIndex(message: ReadIndexRequest): void {
+    addRead(this.#state, message.from, message.context);
+    // The asker can serve the read only when it knows of the commit: tell it beside the answer.
+    if (this.#state.role === "leader") sendHeartbeat(this.#state, message.from);
+  }
+
+  /** Appends a batch if this node leads. */
+  propose(source: EntrySource): Proposal {
+    return propose(this.#state, source);
+  }
+
+  /**
+   * Asks for a read barrier; the answer is in a later Ready's `reads`. `context` is a number that
+   * this node never uses twice. Returns false when no leader is known: nothing will answer.
+   */
+  requestRead(context: number): boolean {
+    const state = this.#state;
+    if (state.role === "leader") {
+      if (state.transferee !== undefined) return false;
+      addRead(state, state.id, context);
+      return true;
+    }
+    if (state.leader === undefined) return false;
+    state.send(state.leader, { type: "READ_INDEX", context });
+    return true;
+  }
+
+  /** Hands leadership to a voter. Returns whether the hand-over began. */
+  transferLeadership(to: NodeId): boolean {
+    return transferLeadership(this.#state, to);
+  }
+
+  /** Campaigns now, with a pre-vote first, as if the election timeout had passed. */
+  campaign(): void {
+    if (this.#state.role !== "leader") campaign(this.#state, { preVote: true, transfer: false });
+  }
+
+  /**
+   * The leader's process is gone for certain: stay in the term, lift stickiness, and campaign after
+   * `waitTicks` unless the leader speaks again. Only a sign about the present leader counts.
+   */
+  forgetLeader(leader: NodeId, waitTicks: number): void {
+    const state = this.#state;
+    if (state.role === "leader" || state.leader !== leader) return;
+    state.isLeaderForgotten = true;
+    state.electionWait = Math.min(
+      state.electionWait,
+      state.electionElapsed + Math.max(1, waitTicks),
+    );
+  }
+
+  /** Random ticks for a wait of the driver, from the node's own sequence. */
+  randomTicks(bound: number): number {
+    return this.#state.random(bound);
+  }
+
+  /** Position among the voters that could follow the present leader. */
+  get rank(): number {
+    return Math.max(0, this.#state.rank);
+  }
+
+  /** The connection to a peer broke. */
+  peerUnreachable(peer: NodeId): void {
+    peerUnreachable(this.#state, peer);
+  }
+
+  /** Entries that a Ready's `catchUps` asked for. */
+  supplyEntries(peer: NodeId, entries: readonly Entry[]): void {
+    supplyEntries(this.#state, peer, entries);
+  }
+
+  /** Everything decided since the last take; undefined when there is nothing to do. */
+  takeReady(): Ready | undefined {
+    const state = this.#state;
+    const hardState = this.#changedHardState();
+    const commitIndex = state.log.committed;
+    const isIdle =
+      state.messages.length === 0 &&
+      state.messagesAfterPersist.length === 0 &&
+      state.reads.length === 0 &&
+      state.catchUps.length === 0 &&
+      state.events.length === 0 &&
+      !state.log.hasTail &&
+      hardState === undefined &&
+      commitIndex === this.#handedCommit;
+    if (isIdle) return undefined;
+    this.#readyNumber += 1;
+    const number = this.#readyNumber;
+    const { truncateFrom, entries } = state.log.takeTail();
+    assert(
+      truncateFrom === undefined || entries[0]?.index === truncateFrom,
+      "a truncation travels with the entries that replace the tail",
+    );
+    state.log.persisting(number);
+    if (hardState?.vote === state.id) this.#ownVotes.push({ number, term: hardState.term });
+    if (hardState !== undefined) this.#handedOut = hardState;
+    this.#handedCommit = commitIndex;
+    const { messages, messagesAfterPersist, reads, catchUps, events } = state;
+    state.messages = [];
+    state.messagesAfterPersist = [];
+    state.reads = [];
+    state.catchUps = [];
+    state.events = [];
+    const mustSync = hardState !== undefined || entries.length > 0;
+    const effects = { messages, hardState, truncateFrom, entries, mustSync, messagesAfterPersist };
+    return { number, ...effects, commitIndex, reads, catchUps, events };
+  }
+
+  #changedHardState(): HardState | undefined {
+    const { term, vote } = this.#state;
+    if (term === this.#handedOut.term && vote === this.#handedOut.vote) return undefined;
+    return { term, vote };
+  }
+
+  /** That Ready, and all before it, are on disk. Numbers come in order. */
+  persisted(number: number): void {
+    assert(
+      number > this.#persistedNumber && number <= this.#readyNumber,
+      "completions come in order",
+    );
+    this.#persistedNumber = number;
+    this.#state.log.persisted(number);
+    ownEntriesPersisted(this.#state);
+    while (this.#ownVotes.length > 0 && this.#ownVotes[0]!.number <= number) {
+      ownVotePersisted(this.#state, this.#ownVotes.shift()!.term);
+    }
+  }
+}

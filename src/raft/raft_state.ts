@@ -1,0 +1,173 @@
+/**
+ * The mutable state of one Raft node and the transitions that every role shares. The roles
+ * (`follower.ts`, `candidate.ts`, `leader.ts`) are functions over it.
+ *
+ * @module
+ */
+
+import { assert } from "../base/assert.ts";
+import type { RaftConfig } from "./config.ts";
+import { RaftLog } from "./log.ts";
+import type { RaftMessage, RaftMessageBody } from "./message.ts";
+import type { Progress } from "./progress.ts";
+import type { CatchUp, RaftEvent } from "./ready.ts";
+import type { LogIndex, LogReader, NodeId, ReadState, Role, Term } from "./types.ts";
+
+/** A read barrier under way on the leader. */
+export interface PendingRead {
+  readonly context: number;
+  readonly from: NodeId;
+  readonly index: LogIndex;
+  /** Confirmed once a quorum answered a heartbeat of this round or a later one. */
+  readonly round: number;
+}
+
+/** A read that came before the leader committed an entry of its own term. */
+export interface WaitingRead {
+  readonly context: number;
+  readonly from: NodeId;
+}
+
+/** Everything that a decision reads or changes. */
+export class RaftState {
+  readonly config: RaftConfig;
+  readonly log: RaftLog;
+  /** Voters in sorted order, so that the same inputs give the same Ready. */
+  readonly voters: readonly NodeId[];
+  term: Term;
+  vote: NodeId | undefined;
+  role: Role = "follower";
+  leader: NodeId | undefined;
+  electionElapsed = 0;
+  electionWait: number;
+  /** Stickiness is lifted until the next sign of life of the current term's leader. */
+  isLeaderForgotten = false;
+  readonly votes = new Map<NodeId, boolean>();
+
+  readonly progress = new Map<NodeId, Progress>();
+  heartbeatElapsed = 0;
+  quorumElapsed = 0;
+  transferee: NodeId | undefined;
+  transferElapsed = 0;
+  readRound = 0;
+  pendingReads: PendingRead[] = [];
+  waitingReads: WaitingRead[] = [];
+  /** Index and size of own proposals that are not committed yet, oldest first. */
+  uncommitted: { readonly index: LogIndex; readonly size: number }[] = [];
+  uncommittedBytes = 0;
+
+  messages: RaftMessage[] = [];
+  messagesAfterPersist: RaftMessage[] = [];
+  reads: ReadState[] = [];
+  catchUps: CatchUp[] = [];
+  events: RaftEvent[] = [];
+  #random: number;
+
+  constructor(config: RaftConfig, reader: LogReader) {
+    this.config = config;
+    this.log = new RaftLog(reader, config.commitIndex);
+    this.voters = [...config.voters].sort();
+    this.term = config.hardState.term;
+    this.vote = config.hardState.vote;
+    this.#random = (config.seed ^ 0x9e3779b9) >>> 0 || 1;
+    this.electionWait = this.firstWait();
+  }
+
+  get id(): NodeId {
+    return this.config.id;
+  }
+
+  get peers(): readonly NodeId[] {
+    return this.voters.filter((voter) => voter !== this.id);
+  }
+
+  /** Whether a leader was heard within the minimum election timeout (thesis §4.2.3). */
+  get hasLiveLeader(): boolean {
+    if (this.role === "leader") return true;
+    if (this.leader === undefined || this.isLeaderForgotten) return false;
+    return this.electionElapsed < this.config.electionTicks;
+  }
+
+  /** Whether an entry of the own term is committed: before that nothing may be read or counted on. */
+  get hasCommittedOwnTerm(): boolean {
+    return this.log.term(this.log.committed) === this.term;
+  }
+
+  /** Next number in [0, bound): xorshift32, so that a seed decides every wait. */
+  random(bound: number): number {
+    let x = this.#random;
+    x ^= (x << 13) >>> 0;
+    x ^= x >>> 17;
+    x ^= (x << 5) >>> 0;
+    this.#random = x >>> 0;
+    return this.#random % bound;
+  }
+
+  /** Position among the voters that could follow the present leader. */
+  get rank(): number {
+    return this.voters.filter((voter) => voter !== this.leader).indexOf(this.id);
+  }
+
+  /** T + rank + jitter: ranks keep two followers from campaigning at once. */
+  firstWait(): number {
+    const { electionTicks, rankTicks, jitterTicks } = this.config;
+    return electionTicks + Math.max(0, this.rank) * rankTicks + this.random(jitterTicks);
+  }
+
+  /** Uniform in [T, 2T), drawn anew after every round without a winner (paper §5.2). */
+  laterWait(): number {
+    return this.config.electionTicks + this.random(this.config.electionTicks);
+  }
+
+  /** Promises - a vote given, entries taken - wait for the disk; the rest leaves at once. */
+  send(to: NodeId, body: RaftMessageBody, term = this.term): void {
+    assert(to !== this.id, "a node does not write to itself");
+    const message = { ...body, from: this.id, to, term } as RaftMessage;
+    const isPromise =
+      (body.type === "VOTE_RESPONSE" && !body.preVote) ||
+      (body.type === "APPEND_ENTRIES_RESPONSE" && !body.rejected);
+    (isPromise ? this.messagesAfterPersist : this.messages).push(message);
+  }
+
+  /** Follows `leader` (or nobody yet) in `term`, which is never lower than the present one. */
+  becomeFollower(term: Term, leader: NodeId | undefined): void {
+    assert(term >= this.term, "terms never go back");
+    if (term > this.term) {
+      this.term = term;
+      this.vote = undefined;
+    }
+    this.#leaveRole();
+    this.electionElapsed = 0;
+    this.setRole("follower", leader);
+    this.electionWait = leader === undefined ? this.laterWait() : this.firstWait();
+  }
+
+  /** Drops everything that belongs to a role that ends now. */
+  #leaveRole(): void {
+    this.votes.clear();
+    this.progress.clear();
+    this.pendingReads = [];
+    this.waitingReads = [];
+    this.uncommitted = [];
+    this.uncommittedBytes = 0;
+    if (this.transferee !== undefined) {
+      this.events.push({
+        type: "TRANSFER_ENDED",
+        to: this.transferee,
+        done: this.role === "leader",
+      });
+      this.transferee = undefined;
+    }
+  }
+
+  setRole(role: Role, leader: NodeId | undefined): void {
+    const isNews = role !== this.role || leader !== this.leader;
+    this.role = role;
+    this.leader = leader;
+    if (isNews) this.events.push({ type: "ROLE_CHANGED", role, term: this.term, leader });
+  }
+
+  refuse(from: NodeId, reason: string): void {
+    this.events.push({ type: "MESSAGE_REFUSED", from, reason });
+  }
+}
