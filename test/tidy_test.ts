@@ -83,6 +83,15 @@ describe("the project", () => {
     });
   }
 
+  // A scanner that took a regular expression for a division, say, would lose its place and then
+  // miss everything after it without a word.
+  test("the scanner keeps its place: all brackets close", () => {
+    const lost = files.filter(({ code }) => {
+      return (code.at(-1)?.depth ?? 0) !== 0 || code.some((token) => token.depth < 0);
+    });
+    expect(lost.map((file) => file.path)).toEqual([]);
+  });
+
   test("no file imports itself in a circle", () => {
     expect(show(checkCycles(files))).toEqual([]);
   });
@@ -245,7 +254,7 @@ describe("functions", () => {
 
   test("every form of function is seen once", () => {
     const source =
-      "function a() {} class B { c() {} static async d(): Promise<void> {} get e() { return 1; } }\n" +
+      "function a() {} class B { c() {} async d(): Promise<void> {} get e() { return 1; } }\n" +
       "const f = () => 1; const g = async (): Promise<void> => {}; h((i) => { if (i) { j(); } });";
     expect(findFunctions(parseSource("src/a.ts", source).code)).toHaveLength(7);
   });
