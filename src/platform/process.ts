@@ -1,0 +1,60 @@
+/**
+ * The process: arguments, environment, signals, exit. Used by the executable only, except for the
+ * process id, which a node's status names.
+ *
+ * @module
+ */
+
+import process from "node:process";
+
+/** This process's number. */
+export function processId(): number {
+  return process.pid;
+}
+
+/** Resident memory in bytes. */
+export function residentBytes(): number {
+  return process.memoryUsage.rss();
+}
+
+/** Processor time used so far, in milliseconds. */
+export function cpuMs(): number {
+  const usage = process.cpuUsage();
+  return (usage.user + usage.system) / 1000;
+}
+
+/** Arguments after the program's name. */
+export function commandLine(): readonly string[] {
+  return process.argv.slice(2);
+}
+
+/** An environment variable; undefined when it is not set. */
+export function environment(name: string): string | undefined {
+  return process.env[name];
+}
+
+/** "bun 1.4.5", "deno 2.9.6", "node 20.20.2" */
+export function runtimeName(): string {
+  const versions: Readonly<Record<string, string | undefined>> = process.versions;
+  for (const name of ["bun", "deno"]) {
+    const version = versions[name];
+    if (version !== undefined) return `${name} ${version}`;
+  }
+  return `node ${process.versions.node}`;
+}
+
+/** Calls back on SIGINT and SIGTERM. */
+export function onStopSignal(callback: (signal: "SIGINT" | "SIGTERM") => void): void {
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => callback(signal));
+}
+
+/** Calls back with whatever nobody caught: a bug, after which the process must end. */
+export function onUncaught(callback: (cause: unknown) => void): void {
+  process.on("uncaughtException", callback);
+  process.on("unhandledRejection", callback);
+}
+
+/** Ends the process. */
+export function exit(code: number): never {
+  process.exit(code);
+}

@@ -1,0 +1,311 @@
+/**
+ * Commands: what stands in a batch, one request each. A client sends the very bytes that are logged.
+ * Integers are unsigned, little-endian. Header, 32 bytes:
+ *
+ * | offset | size | field             | meaning                                               |
+ * | -----: | ---: | ----------------- | ----------------------------------------------------- |
+ * |      0 |    4 | size              | bytes of the whole command, header included           |
+ * |      4 |    1 | kind              | one of `COMMAND_KINDS`                                |
+ * |      5 |    1 | flags             | 0                                                     |
+ * |      6 |    2 | count             | sequence numbers that it takes, at least 1            |
+ * |      8 |    8 | sessionId         | 0 = without a session: a repeat is applied again      |
+ * |     16 |    8 | requestNumber     | of the session, from 1                                |
+ * |     24 |    8 | acknowledgedBelow | all lower request numbers were answered               |
+ *
+ * Body of DOCUMENTS: size of the collection name (1 byte), the name in UTF-8, then `count`
+ * operations:
+ *
+ * | offset | size | field        | meaning                                                    |
+ * | -----: | ---: | ------------ | ---------------------------------------------------------- |
+ * |      0 |    1 | kind         | one of `OPERATION_KINDS`                                   |
+ * |      1 |    1 | flags        | 1 = `ifVersion` follows, 2 = give the document back        |
+ * |      2 |    2 | keySize      | bytes of the key                                           |
+ * |      4 |    4 | documentSize | bytes of the document (CBOR map); 0 for REMOVE             |
+ * |      8 |    8 | ifVersion    | only with flag 1; 0 = the document must not exist          |
+ * |        |      | key          | see `document_key.ts`                                      |
+ * |        |      | document     |                                                            |
+ *
+ * @module
+ */
+
+import { assert, unreachable } from "../base/assert.ts";
+import { type ByteWriter, encodeText, readU64, viewOf, writeU64 } from "../base/bytes.ts";
+import { ValidationError } from "../base/errors.ts";
+import {
+  COLLECTION_NAME_SIZE_MAX,
+  DOCUMENT_SIZE_MAX,
+  OPERATIONS_PER_REQUEST_MAX,
+} from "../base/limits.ts";
+import { checkCbor, isUtf8 } from "./cbor_gate.ts";
+import { checkKey } from "./document_key.ts";
+
+/** Bytes of a command's header. */
+export const COMMAND_HEADER_SIZE = 32;
+/** Bytes of an operation's header without `ifVersion`. */
+export const OPERATION_HEADER_SIZE = 8;
+
+/** What a command is; the number in the log is the position in this list. */
+export const COMMAND_KINDS = [
+  "NONE",
+  "DOCUMENTS",
+  "OPEN_SESSION",
+  "EXPIRE_SESSIONS",
+  "NOOP",
+  "MEMBERSHIP",
+  "BIND",
+  "WAL_ENTRY",
+] as const;
+
+/** One of {@link COMMAND_KINDS}. */
+export type CommandKind = (typeof COMMAND_KINDS)[number];
+
+/** What an operation does; the number in the log is the position in this list. */
+export const OPERATION_KINDS = ["NONE", "INSERT", "PUT", "MERGE", "REMOVE"] as const;
+
+/** One of {@link OPERATION_KINDS}. */
+export type OperationKind = (typeof OPERATION_KINDS)[number];
+
+/** Operation flag: `ifVersion` follows the header. */
+export const FLAG_IF_VERSION = 1;
+/** Operation flag: the result carries the document as it is afterwards, or as it was if removed. */
+export const FLAG_RETURN_DOCUMENT = 2;
+
+/** Who asks, and which of its requests this is. */
+export interface RequestIdentity {
+  readonly sessionId: number;
+  readonly requestNumber: number;
+  readonly acknowledgedBelow: number;
+}
+
+/** A command without a session. */
+export const NO_SESSION: RequestIdentity = {
+  sessionId: 0,
+  requestNumber: 0,
+  acknowledgedBelow: 0,
+};
+
+/** One operation on a document, as a caller writes it. */
+export interface DocumentOperation {
+  readonly kind: Exclude<OperationKind, "NONE">;
+  readonly key: Uint8Array;
+  /** CBOR map; empty for REMOVE. */
+  readonly document: Uint8Array;
+  readonly ifVersion?: number | undefined;
+  readonly returnDocument?: boolean;
+}
+
+/** A command's header. */
+export interface CommandHeader extends RequestIdentity {
+  readonly kind: CommandKind;
+  readonly size: number;
+  readonly count: number;
+}
+
+/** Appends a header whose size is patched by {@link endCommand}; gives the command's start. */
+export function beginCommand(
+  writer: ByteWriter,
+  kind: CommandKind,
+  identity: RequestIdentity & { readonly count: number },
+): number {
+  const start = writer.reserve(COMMAND_HEADER_SIZE);
+  const view = viewOf(writer.buffer());
+  view.setUint32(start, 0, true);
+  view.setUint8(start + 4, COMMAND_KINDS.indexOf(kind));
+  view.setUint8(start + 5, 0);
+  view.setUint16(start + 6, identity.count, true);
+  writeU64(view, start + 8, identity.sessionId);
+  writeU64(view, start + 16, identity.requestNumber);
+  writeU64(view, start + 24, identity.acknowledgedBelow);
+  return start;
+}
+
+/** Completes the command that began at `start`. */
+export function endCommand(writer: ByteWriter, start: number): void {
+  writer.patchU32(start, writer.size - start);
+}
+
+/** Appends a whole DOCUMENTS command. Limits are checked by {@link checkClientCommand}. */
+export function writeDocumentsCommand(
+  writer: ByteWriter,
+  identity: RequestIdentity,
+  request: { readonly collection: Uint8Array; readonly operations: readonly DocumentOperation[] },
+): void {
+  const { collection, operations } = request;
+  const start = beginCommand(writer, "DOCUMENTS", { ...identity, count: operations.length });
+  writer.u8(collection.byteLength).raw(collection);
+  for (const operation of operations) {
+    const hasVersion = operation.ifVersion !== undefined;
+    const back = operation.returnDocument === true ? FLAG_RETURN_DOCUMENT : 0;
+    writer.u8(OPERATION_KINDS.indexOf(operation.kind));
+    writer.u8((hasVersion ? FLAG_IF_VERSION : 0) | back);
+    writer.u16(operation.key.byteLength).u32(operation.document.byteLength);
+    if (operation.ifVersion !== undefined) writer.u64(operation.ifVersion);
+    writer.raw(operation.key).raw(operation.document);
+  }
+  endCommand(writer, start);
+}
+
+/** Bytes of a collection name. Throws ValidationError. */
+export function encodeCollectionName(name: string): Uint8Array {
+  const bytes = encodeText(name);
+  if (
+    bytes.byteLength === 0 ||
+    bytes.byteLength > COLLECTION_NAME_SIZE_MAX ||
+    !name.isWellFormed()
+  ) {
+    throw new ValidationError(
+      `Cannot use the collection name "${name.slice(0, 40)}": it must have 1 to ${COLLECTION_NAME_SIZE_MAX} bytes`,
+    );
+  }
+  return bytes;
+}
+
+/** Reads the header at `at`. The caller knows that a whole command stands there. */
+export function readCommandHeader(view: DataView, at: number): CommandHeader {
+  const kind = COMMAND_KINDS[view.getUint8(at + 4)];
+  assert(kind !== undefined && kind !== "NONE", "the command's kind is known");
+  return {
+    kind,
+    size: view.getUint32(at, true),
+    count: view.getUint16(at + 6, true),
+    sessionId: readU64(view, at + 8),
+    requestNumber: readU64(view, at + 16),
+    acknowledgedBelow: readU64(view, at + 24),
+  };
+}
+
+/** Walks over the operations of a DOCUMENTS command without allocating. */
+export class OperationCursor {
+  kind: OperationKind = "NONE";
+  ifVersion: number | undefined;
+  returnsDocument = false;
+  keyStart = 0;
+  keyEnd = 0;
+  documentStart = 0;
+  documentEnd = 0;
+  nameStart = 0;
+  nameEnd = 0;
+  #view: DataView | undefined;
+  #at = 0;
+  #end = 0;
+
+  /** Starts at the command's first operation. */
+  start(view: DataView, commandStart: number): void {
+    this.#view = view;
+    this.#end = commandStart + view.getUint32(commandStart, true);
+    this.nameStart = commandStart + COMMAND_HEADER_SIZE + 1;
+    this.nameEnd = this.nameStart + view.getUint8(this.nameStart - 1);
+    this.#at = this.nameEnd;
+  }
+
+  /** Moves to the next operation; false after the last one. */
+  next(): boolean {
+    const view = this.#view;
+    if (view === undefined || this.#at >= this.#end) return false;
+    const at = this.#at;
+    const flags = view.getUint8(at + 1);
+    this.kind = OPERATION_KINDS[view.getUint8(at)] ?? "NONE";
+    this.returnsDocument = (flags & FLAG_RETURN_DOCUMENT) !== 0;
+    const hasVersion = (flags & FLAG_IF_VERSION) !== 0;
+    this.ifVersion = hasVersion ? readU64(view, at + OPERATION_HEADER_SIZE) : undefined;
+    this.keyStart = at + OPERATION_HEADER_SIZE + (hasVersion ? 8 : 0);
+    this.keyEnd = this.keyStart + view.getUint16(at + 2, true);
+    this.documentStart = this.keyEnd;
+    this.documentEnd = this.documentStart + view.getUint32(at + 4, true);
+    this.#at = this.documentEnd;
+    return true;
+  }
+}
+
+/**
+ * Checks untrusted bytes that should be one command from a client. Returns why they are refused, or
+ * an empty text. After it nothing on the path to the state machine checks again.
+ */
+export function checkClientCommand(
+  bytes: Uint8Array,
+  view: DataView,
+  range: { readonly start: number; readonly end: number },
+): string {
+  const { start, end } = range;
+  if (end - start < COMMAND_HEADER_SIZE) return "the command is shorter than its header";
+  if (view.getUint32(start, true) !== end - start) return "the command's size does not match";
+  if (view.getUint8(start + 5) !== 0) return "the command's flags are unknown";
+  const kind = COMMAND_KINDS[view.getUint8(start + 4)];
+  const count = view.getUint16(start + 6, true);
+  for (const field of [8, 16, 24]) {
+    if (Number.isNaN(readU64(view, start + field))) return "a number exceeds 2^53 - 1";
+  }
+  if (readU64(view, start + 8) !== 0 && readU64(view, start + 16) === 0) {
+    return "a request of a session has a number of at least 1";
+  }
+  if (kind === "OPEN_SESSION") {
+    return count === 1 && end - start === COMMAND_HEADER_SIZE ? "" : "OPEN_SESSION has no body";
+  }
+  if (kind === "WAL_ENTRY") {
+    const refusal = checkCbor(bytes, start + COMMAND_HEADER_SIZE, end);
+    return count === 1 ? refusal : "a WAL_ENTRY counts once";
+  }
+  if (kind !== "DOCUMENTS") return "clients may not send commands of this kind";
+  if (count === 0 || count > OPERATIONS_PER_REQUEST_MAX) {
+    return `a request holds 1 to ${OPERATIONS_PER_REQUEST_MAX} operations`;
+  }
+  return checkDocuments(bytes, view, { start, end, count });
+}
+
+function checkDocuments(
+  bytes: Uint8Array,
+  view: DataView,
+  command: { readonly start: number; readonly end: number; readonly count: number },
+): string {
+  const { end } = command;
+  const nameStart = command.start + COMMAND_HEADER_SIZE + 1;
+  if (nameStart > end) return "the collection name is missing";
+  const nameSize = view.getUint8(nameStart - 1);
+  let at = nameStart + nameSize;
+  if (nameSize === 0 || nameSize > COLLECTION_NAME_SIZE_MAX || at > end) {
+    return `a collection name has 1 to ${COLLECTION_NAME_SIZE_MAX} bytes`;
+  }
+  if (!isUtf8(bytes, nameStart, at)) return "the collection name is not valid UTF-8";
+  for (let i = 0; i < command.count; i += 1) {
+    if (end - at < OPERATION_HEADER_SIZE) return "an operation is cut off";
+    const kind = OPERATION_KINDS[view.getUint8(at)];
+    const flags = view.getUint8(at + 1);
+    const keyStart = at + OPERATION_HEADER_SIZE + (flags & FLAG_IF_VERSION ? 8 : 0);
+    const documentStart = keyStart + view.getUint16(at + 2, true);
+    const documentSize = view.getUint32(at + 4, true);
+    if (kind === undefined || kind === "NONE" || flags > 3) return "an operation is unknown";
+    if (documentStart > end || documentSize > end - documentStart) return "an operation is cut off";
+    if (flags & FLAG_IF_VERSION && Number.isNaN(readU64(view, at + OPERATION_HEADER_SIZE))) {
+      return "ifVersion exceeds 2^53 - 1";
+    }
+    const refusal =
+      checkKey(bytes, keyStart, documentStart) ||
+      checkDocument(bytes, documentStart, { size: documentSize, kind });
+    if (refusal !== "") return refusal;
+    at = documentStart + documentSize;
+  }
+  return at === end ? "" : "bytes follow the last operation";
+}
+
+function checkDocument(
+  bytes: Uint8Array,
+  start: number,
+  document: { readonly size: number; readonly kind: Exclude<OperationKind, "NONE"> },
+): string {
+  switch (document.kind) {
+    case "REMOVE":
+      return document.size === 0 ? "" : "a removal carries no document";
+    case "INSERT":
+    case "PUT":
+    case "MERGE": {
+      if (document.size > DOCUMENT_SIZE_MAX) {
+        return `a document has at most ${DOCUMENT_SIZE_MAX} bytes, this one has ${document.size}`;
+      }
+      if (document.size === 0 || bytes[start]! >> 5 !== 5) return "a document is a map";
+      const refusal = checkCbor(bytes, start, start + document.size);
+      return refusal === "" ? "" : `the document is refused: ${refusal}`;
+    }
+    default:
+      return unreachable(document.kind);
+  }
+}

@@ -1,0 +1,211 @@
+/**
+ * One TCP connection: frames in, frames out, deadlines, counters. What is sent in one turn leaves
+ * with one write.
+ *
+ * @module
+ */
+
+import { CStoreError, ProtocolError } from "../base/errors.ts";
+import { FRAME_TIMEOUT_MS, HANDSHAKE_TIMEOUT_MS } from "../base/limits.ts";
+import type { CancelTimer, Clock } from "../platform/clock.ts";
+import type { Socket } from "../platform/sockets.ts";
+import { FrameDecoder } from "../protocol/frame_decoder.ts";
+import { encodeFrame, type Frame } from "../protocol/frame_header.ts";
+import { encodeConnectionError } from "../protocol/handshake.ts";
+
+/** Frames up to this size are joined before they are written. */
+const JOIN_SIZE_MAX = 64 * 1024;
+
+/** What the owner of a connection hears. */
+export interface ConnectionHandlers {
+  /** A whole, verified frame; its body is valid during the call. May throw ProtocolError. */
+  frame(frame: Frame): void;
+  /** Everything that was written has left, after `isCongested` was true. */
+  drained(): void;
+  /** The connection is over. `cause` is set if this side ended it because of an error. */
+  closed(cause: CStoreError | undefined): void;
+}
+
+/** A connection, from either side. */
+export class PeerConnection {
+  readonly #socket: Socket;
+  readonly #clock: Clock;
+  readonly #decoder = new FrameDecoder();
+  #handlers: ConnectionHandlers | undefined;
+  #outgoing: Uint8Array[] = [];
+  #isFlushQueued = false;
+  #isClosed = false;
+  #cause: CStoreError | undefined;
+  #cancelFrameTimer: CancelTimer | undefined;
+  #cancelHandshakeTimer: CancelTimer | undefined;
+  #bytesIn = 0;
+  #bytesOut = 0;
+
+  constructor(socket: Socket, clock: Clock) {
+    this.#socket = socket;
+    this.#clock = clock;
+  }
+
+  get remoteAddress(): string {
+    return this.#socket.remoteAddress;
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  get bytesIn(): number {
+    return this.#bytesIn;
+  }
+
+  get bytesOut(): number {
+    return this.#bytesOut;
+  }
+
+  /** Bytes that the other side has not taken yet. */
+  get unsentBytes(): number {
+    let queued = 0;
+    for (const frame of this.#outgoing) queued += frame.byteLength;
+    return queued + this.#socket.unsentBytes;
+  }
+
+  /** Starts reading. The handshake must be done in time: see {@link handshakeDone}. */
+  start(handlers: ConnectionHandlers): void {
+    this.#handlers = handlers;
+    this.#cancelHandshakeTimer = this.#clock.setTimer(HANDSHAKE_TIMEOUT_MS, () =>
+      this.fail(new ProtocolError(`Cannot finish the handshake within ${HANDSHAKE_TIMEOUT_MS} ms`)),
+    );
+    this.#socket.attach({
+      data: (chunk) => this.#onData(chunk),
+      drain: () => handlers.drained(),
+      close: () => this.#onClose(),
+    });
+  }
+
+  /** From now on frames may be large, and silence is no error. */
+  handshakeDone(): void {
+    this.#cancelHandshakeTimer?.();
+    this.#cancelHandshakeTimer = undefined;
+    this.#decoder.allowLargeFrames();
+  }
+
+  /** Who hears of the connection from now on. */
+  handOver(handlers: ConnectionHandlers): void {
+    this.#handlers = handlers;
+  }
+
+  /** Queues a whole frame, which must not change afterwards; it leaves at the end of this turn. */
+  send(frame: Uint8Array): void {
+    if (this.#isClosed) return;
+    this.#outgoing.push(frame);
+    if (this.#isFlushQueued) return;
+    this.#isFlushQueued = true;
+    queueMicrotask(() => this.flush());
+  }
+
+  /** Writes what is queued, now. */
+  flush(): void {
+    this.#isFlushQueued = false;
+    if (this.#isClosed || this.#outgoing.length === 0) return;
+    const frames = this.#outgoing;
+    this.#outgoing = [];
+    for (const bytes of joinSmall(frames)) {
+      this.#bytesOut += bytes.byteLength;
+      this.#socket.write(bytes);
+    }
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  /** Tells the other side why, then closes. */
+  fail(error: CStoreError): void {
+    if (this.#isClosed) return;
+    this.#cause ??= error;
+    this.send(encodeFrame("ERROR", 0, encodeConnectionError(error)));
+    this.flush();
+    this.#socket.end();
+    // A peer that never reads must not keep the socket.
+    this.#clock.setTimer(HANDSHAKE_TIMEOUT_MS, () => this.#socket.destroy());
+  }
+
+  /** Sends what is queued, then closes. */
+  end(): void {
+    this.flush();
+    this.#socket.end();
+  }
+
+  /** Closes now. */
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  #onData(chunk: Uint8Array): void {
+    if (this.#isClosed || this.#cause !== undefined) return;
+    this.#bytesIn += chunk.byteLength;
+    try {
+      this.#decoder.push(chunk, (frame) => {
+        if (this.#cause === undefined) this.#handlers?.frame(frame);
+      });
+    } catch (cause) {
+      if (!(cause instanceof CStoreError)) throw cause;
+      this.fail(cause);
+      return;
+    }
+    this.#watchPartialFrame();
+  }
+
+  /** A frame that began must be whole in time, or one byte a second would hold the connection. */
+  #watchPartialFrame(): void {
+    if (!this.#decoder.isInsideFrame) {
+      this.#cancelFrameTimer?.();
+      this.#cancelFrameTimer = undefined;
+      return;
+    }
+    this.#cancelFrameTimer ??= this.#clock.setTimer(FRAME_TIMEOUT_MS, () =>
+      this.fail(new ProtocolError(`Cannot read frame: it took more than ${FRAME_TIMEOUT_MS} ms`)),
+    );
+  }
+
+  #onClose(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#outgoing = [];
+    this.#cancelFrameTimer?.();
+    this.#cancelHandshakeTimer?.();
+    this.#handlers?.closed(this.#cause);
+  }
+}
+
+/** One write for small frames that stand together; large ones are not copied. */
+function* joinSmall(frames: readonly Uint8Array[]): Generator<Uint8Array> {
+  let run: Uint8Array[] = [];
+  let size = 0;
+  for (const frame of frames) {
+    if (size + frame.byteLength > JOIN_SIZE_MAX && run.length > 0) {
+      yield join(run, size);
+      run = [];
+      size = 0;
+    }
+    run.push(frame);
+    size += frame.byteLength;
+  }
+  if (run.length > 0) yield join(run, size);
+}
+
+function join(frames: readonly Uint8Array[], size: number): Uint8Array {
+  const only = frames[0];
+  if (frames.length === 1 && only !== undefined) return only;
+  const joined = new Uint8Array(size);
+  let at = 0;
+  for (const frame of frames) {
+    joined.set(frame, at);
+    at += frame.byteLength;
+  }
+  return joined;
+}
