@@ -60,6 +60,11 @@ export class RaftLog {
   }
 
   /** Undefined outside the kept log. */
+  /** Whether a crash now would lose none of the entries. */
+  get isDurable(): boolean {
+    return this.#durableIndex === this.lastIndex;
+  }
+
   term(index: LogIndex): Term | undefined {
     if (index > this.lastIndex) return undefined;
     if (index >= this.#tailFirst) return this.#tail[index - this.#tailFirst]!.term;

@@ -119,12 +119,17 @@ export class RaftState {
     return this.config.electionTicks + this.random(this.config.electionTicks);
   }
 
-  /** Promises - a vote given, entries taken - wait for the disk; the rest leaves at once. */
+  /**
+   * Promises - a vote given, entries taken - wait for the disk; the rest leaves at once. A campaign
+   * with entries that are not durable is such a promise: voters rely on them, and a vote that comes
+   * after a restart without them would count in the same term.
+   */
   send(to: NodeId, body: RaftMessageBody, term = this.term): void {
     assert(to !== this.id, "a node does not write to itself");
     const message = { ...body, from: this.id, to, term } as RaftMessage;
     const isPromise =
       (body.type === "VOTE_RESPONSE" && !body.preVote) ||
+      (body.type === "VOTE_REQUEST" && !body.preVote && !this.log.isDurable) ||
       (body.type === "APPEND_ENTRIES_RESPONSE" && !body.rejected);
     (isPromise ? this.messagesAfterPersist : this.messages).push(message);
   }

@@ -1,0 +1,61 @@
+/**
+ * Histories that once went wrong. Each test says what was lost or stopped.
+ *
+ * @module
+ */
+
+import { expect, test } from "bun:test";
+import { Cluster, clusterWithLeader, entryAt } from "./cluster.ts";
+
+// A node campaigned with entries that its disk did not have yet and restarted without them; the
+// votes that those entries had won it arrived late and made it leader without a committed entry.
+// Thesis §3.8: what others rely on is on disk first, and a voter relies on the candidate's log.
+test("vote: a campaign with unsynced entries waits for the disk", () => {
+  const cluster = clusterWithLeader(5);
+  const n2 = cluster.node("n2");
+  n2.isDiskHeld = true;
+  cluster.cut("n1", "n5");
+  cluster.node("n1").propose("x");
+  cluster.stabilize();
+  expect(cluster.node("n1").committedTexts).toEqual(["x"]);
+  cluster.node("n1").crash();
+
+  // n2 wrote x but did not sync it. All grant it a pre-vote, n3 also a vote; both of n3's are late.
+  for (const id of ["n2", "n3", "n4", "n5"]) cluster.node(id).tick(10);
+  cluster.deliver({ from: "n2" });
+  const late = [...cluster.take({ from: "n3" })];
+  cluster.deliver();
+  expect(n2.raft.role).toBe("candidate");
+  cluster.deliver({ from: "n2", to: "n3" });
+  late.push(...cluster.take({ from: "n3" }));
+  cluster.drop();
+  n2.crash();
+  n2.isDiskHeld = false;
+  n2.restart();
+  expect(n2.logIds).toBe("1:1");
+
+  // Without x it campaigns in the same term again, and n5, which lacks x too, grants.
+  n2.campaign();
+  cluster.deliver({ from: "n2", to: "n5" });
+  cluster.deliver({ from: "n5" });
+  for (const message of late) cluster.arrive(message);
+  cluster.deliver({ from: "n2", to: "n5" });
+  cluster.deliver({ from: "n5" });
+  for (const message of late) cluster.arrive(message);
+
+  expect(n2.raft.term).toBe(2);
+  expect(n2.raft.role).toBe("candidate");
+});
+
+// Elected by what others have: entries found on disk at the start count as durable at once.
+test("vote: a campaign with everything on disk does not wait", () => {
+  const cluster = new Cluster({ nodeCount: 3, logs: { n1: [1], n2: [1], n3: [1] } });
+  const n1 = cluster.node("n1");
+  n1.isDiskHeld = true;
+  n1.campaign();
+  cluster.deliver({ type: "VOTE_REQUEST" });
+  cluster.deliver({ type: "VOTE_RESPONSE" });
+
+  expect(n1.raft.role).toBe("candidate");
+  expect(cluster.take({ type: "VOTE_REQUEST" })).toHaveLength(2);
+});
