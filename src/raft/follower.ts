@@ -18,6 +18,7 @@ export function followLeader(state: RaftState, leader: NodeId): boolean {
   if (state.role !== "follower" || state.leader !== leader) {
     state.becomeFollower(state.term, leader);
   }
+  if (state.isLeaderForgotten) state.electionWait = state.firstWait();
   state.electionElapsed = 0;
   state.isLeaderForgotten = false;
   return true;

@@ -47,6 +47,20 @@ test("vote: a campaign with unsynced entries waits for the disk", () => {
   expect(n2.raft.role).toBe("candidate");
 });
 
+// A leader that was only called lost spoke again, but the shortened wait stayed, and the node
+// campaigned between two heartbeats.
+test("forgetLeader: a sign of life restores the wait", () => {
+  const cluster = clusterWithLeader(3, { heartbeatTicks: 2 });
+  const n2 = cluster.node("n2");
+  n2.do((raft) => raft.forgetLeader("n1", 1));
+  cluster.node("n1").tick(2);
+  cluster.stabilize();
+
+  n2.tick(9);
+
+  expect(n2.raft.role).toBe("follower");
+});
+
 // Elected by what others have: entries found on disk at the start count as durable at once.
 test("vote: a campaign with everything on disk does not wait", () => {
   const cluster = new Cluster({ nodeCount: 3, logs: { n1: [1], n2: [1], n3: [1] } });
