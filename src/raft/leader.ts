@@ -274,6 +274,7 @@ export function transferLeadership(state: RaftState, to: NodeId): boolean {
   return true;
 }
 
+  if (state.transferee !== undefined) abortTransfer(state);
 /** Only a target that has everything on its disk may campaign. */
 function finishTransfer(state: RaftState): void {
   const to = state.transferee;

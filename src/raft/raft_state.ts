@@ -137,18 +137,23 @@ export class RaftState {
   /** Follows `leader` (or nobody yet) in `term`, which is never lower than the present one. */
   becomeFollower(term: Term, leader: NodeId | undefined): void {
     assert(term >= this.term, "terms never go back");
-    if (term > this.term) {
+    const isNewTerm = term > this.term;
+    if (isNewTerm) {
       this.term = term;
       this.vote = undefined;
     }
-    this.#leaveRole();
-    this.electionElapsed = 0;
+    // A newer term alone is no sign of a leader: a follower that hears of one goes on waiting, or a
+    // node that cannot win could keep those that can from campaigning (T24).
+    const goesOnWaiting = this.role === "follower" && leader === undefined;
+    this.#leaveRole(isNewTerm);
     this.setRole("follower", leader);
+    if (goesOnWaiting) return;
+    this.electionElapsed = 0;
     this.electionWait = leader === undefined ? this.laterWait() : this.firstWait();
   }
 
   /** Drops everything that belongs to a role that ends now. */
-  #leaveRole(): void {
+  #leaveRole(isNewTerm: boolean): void {
     this.votes.clear();
     this.progress.clear();
     this.pendingReads = [];
@@ -156,11 +161,7 @@ export class RaftState {
     this.uncommitted = [];
     this.uncommittedBytes = 0;
     if (this.transferee !== undefined) {
-      this.events.push({
-        type: "TRANSFER_ENDED",
-        to: this.transferee,
-        done: this.role === "leader",
-      });
+      this.events.push({ type: "TRANSFER_ENDED", to: this.transferee, done: isNewTerm });
       this.transferee = undefined;
     }
   }

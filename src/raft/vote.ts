@@ -38,6 +38,7 @@ export function answerVote(state: RaftState, request: VoteRequest): void {
   if (granted && !request.preVote) {
     state.vote = request.from;
     state.electionElapsed = 0;
+    state.electionWait = state.laterWait();
   }
   const answer = { type: "VOTE_RESPONSE", granted, preVote: request.preVote } as const;
   state.send(request.from, answer, granted ? request.term : state.term);

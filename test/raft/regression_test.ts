@@ -61,6 +61,41 @@ test("forgetLeader: a sign of life restores the wait", () => {
   expect(n2.raft.role).toBe("follower");
 });
 
+// The time that a silent leader had been silent was forgotten with every campaign that could not
+// win, so one node with an old log kept the others from campaigning (T24).
+test("vote: a refused campaign does not restart the wait", () => {
+  const cluster = new Cluster({ nodeCount: 3, logs: { n1: [1], n2: [1, 1], n3: [1, 1] } });
+  const n2 = cluster.node("n2");
+  n2.tick(10);
+  const body = { last: { term: 1, index: 1 }, preVote: false, transfer: false } as const;
+  n2.step("n1", 2, { type: "VOTE_REQUEST", ...body });
+  expect(n2.sent()).toMatchObject([{ type: "VOTE_RESPONSE", granted: false, term: 2 }]);
+
+  n2.tick(1);
+
+  expect(n2.raft.role).toBe("pre-candidate");
+});
+
+// Whoever asked for a hand-over waits for its end: a quorum that is lost meanwhile is no success,
+// and a target that another one replaced must be told.
+test("transfer: ended without the target is not done", () => {
+  const cluster = clusterWithLeader(3);
+  const n1 = cluster.node("n1");
+  cluster.isolate("n1");
+  n1.tick(5);
+  n1.do((raft) => raft.transferLeadership("n2"));
+  n1.do((raft) => raft.transferLeadership("n3"));
+  expect(n1.events.at(-2)).toEqual({ type: "TRANSFER_ENDED", to: "n2", done: false });
+  n1.tick(5);
+  n1.tick(5);
+
+  const ends = n1.events.filter((event) => event.type === "TRANSFER_ENDED");
+  expect(ends).toEqual([
+    { type: "TRANSFER_ENDED", to: "n2", done: false },
+    { type: "TRANSFER_ENDED", to: "n3", done: false },
+  ]);
+});
+
 // Elected by what others have: entries found on disk at the start count as durable at once.
 test("vote: a campaign with everything on disk does not wait", () => {
   const cluster = new Cluster({ nodeCount: 3, logs: { n1: [1], n2: [1], n3: [1] } });
