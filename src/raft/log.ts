@@ -97,6 +97,9 @@ export class RaftLog {
   ): { refusal: string; truncated: LogIndex } {
     assert(this.matches(previous), "the caller checked the previous entry");
     let skipped = 0;
+    if (!this.#follow(previous.index, entries)) {
+      return { refusal: "entries or sequence numbers have a gap", truncated: 0 };
+    }
     while (skipped < entries.length && this.matches(entries[skipped]!)) skipped += 1;
     const fresh = entries.slice(skipped);
     const first = fresh[0];
@@ -104,7 +107,6 @@ export class RaftLog {
     if (first.index <= this.committed) {
       return { refusal: `entry ${first.index} conflicts with a committed one`, truncated: 0 };
     }
-    if (!this.#isContiguous(fresh)) return { refusal: "sequence numbers have a gap", truncated: 0 };
     const truncated = first.index <= this.lastIndex ? first.index : 0;
     if (truncated > 0) this.#truncate(truncated);
     for (const entry of fresh) this.#tail.push(entry);
@@ -200,10 +202,11 @@ export class RaftLog {
     return entry.firstSequence + entry.count;
   }
 
-  #isContiguous(entries: readonly Entry[]): boolean {
-    const first = entries[0]!;
-    let index = first.index;
-    let sequence = this.#sequenceAfter(first.index - 1);
+  /** Whether these are the next entries after `previous`, also those that are here already. */
+  #follow(previous: LogIndex, entries: readonly Entry[]): boolean {
+    if (entries.length === 0) return true;
+    let index = previous + 1;
+    let sequence = this.#sequenceAfter(previous);
     for (const entry of entries) {
       if (entry.index !== index || entry.firstSequence !== sequence || entry.count < 1)
         return false;

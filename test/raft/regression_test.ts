@@ -76,6 +76,21 @@ test("vote: a refused campaign does not restart the wait", () => {
   expect(n2.raft.role).toBe("pre-candidate");
 });
 
+// An append whose entries do not follow its previous entry passed as long as the log held them, and
+// the commit index then moved beyond the log: the node stopped on an assertion (T21).
+test("append: known entries must follow the previous one too", () => {
+  const cluster = new Cluster({ nodeCount: 3, logs: { n2: [1, 1] } });
+  const n2 = cluster.node("n2");
+  const previous = { term: 1, index: 2 };
+  const entries = [entryAt(1, 2)];
+
+  n2.step("n1", 1, { type: "APPEND_ENTRIES", previous, commitIndex: 3, entries });
+
+  expect(n2.raft.commitIndex).toBe(0);
+  expect(n2.events.at(-1)).toMatchObject({ type: "MESSAGE_REFUSED", from: "n1" });
+  expect(n2.sent()).toEqual([]);
+});
+
 // Whoever asked for a hand-over waits for its end: a quorum that is lost meanwhile is no success,
 // and a target that another one replaced must be told.
 test("transfer: ended without the target is not done", () => {
