@@ -130,6 +130,7 @@ export function supplyEntries(state: RaftState, peer: NodeId, entries: readonly 
     last !== undefined &&
     first.index === progress.next &&
     state.log.matches(last);
+    state.log.term(first.index - 1) !== undefined &&
   if (isWanted && !progress.isPaused) sendEntries(state, peer, entries);
   sendAppends(state, peer);
 }

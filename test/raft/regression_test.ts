@@ -91,6 +91,30 @@ test("append: known entries must follow the previous one too", () => {
   expect(n2.sent()).toEqual([]);
 });
 
+// The log's head was cut while a slow read for a peer was under way; the entries came without one
+// before them whose term is known.
+test("catch-up: entries whose predecessor was cut meanwhile are not sent", () => {
+  const cluster = clusterWithLeader(3, { appendBytesMax: 4 });
+  const n1 = cluster.node("n1");
+  cluster.isolate("n3");
+  for (const text of ["a", "b", "c", "d", "e", "f"]) n1.propose(text);
+  cluster.stabilize();
+  n1.isReadHeld = true;
+  n1.log.cachedFrom = 7;
+  cluster.heal();
+  n1.do((raft) => raft.peerUnreachable("n3"));
+  n1.tick();
+  cluster.stabilize();
+  const wanted = n1.catchUps[0];
+  expect(wanted).toMatchObject({ peer: "n3", from: 2 });
+  const entries = n1.log.readFromDisk(2, 7, 4);
+
+  n1.compact(4);
+  n1.do((raft) => raft.supplyEntries("n3", entries));
+
+  expect(n1.events.at(-1)).toMatchObject({ type: "MESSAGE_REFUSED", from: "n3" });
+});
+
 // Whoever asked for a hand-over waits for its end: a quorum that is lost meanwhile is no success,
 // and a target that another one replaced must be told.
 test("transfer: ended without the target is not done", () => {
