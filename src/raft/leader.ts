@@ -91,6 +91,7 @@ function sendOneAppend(state: RaftState, peer: NodeId, progress: Progress): bool
   const from = progress.next;
   const isEmpty = from > log.lastIndex;
   if (from < log.firstIndex || log.term(from - 1) === undefined) {
+    if (progress.state === "replicate") progress.becomeProbe();
     progress.isProbeSent = true;
     state.refuse(peer, `it needs entry ${from}, the log starts at ${log.firstIndex}: re-seed it`);
     return false;
@@ -171,6 +172,12 @@ export function handleHeartbeatResponse(state: RaftState, message: HeartbeatResp
   }
   progress.readRound = Math.max(progress.readRound, message.readRound);
   progress.isProbeSent = false;
+  if (progress.state === "probe" && progress.next < state.log.firstIndex) {
+    // What it may lack is gone from this log. Whether it lacks it is known only by asking, with the
+    // oldest place that is left; a node that was re-seeded comes back this way too.
+    progress.next = state.log.firstIndex;
+    if (!progress.isPaused) sendEntries(state, message.from, []);
+  }
   if (progress.match < state.log.lastIndex) {
     // A window whose appends were all lost would otherwise stay full for ever (etcd #14633).
     if (progress.inflights.isFull) progress.inflights.freeFirst();

@@ -115,6 +115,46 @@ test("catch-up: entries whose predecessor was cut meanwhile are not sent", () =>
   expect(n1.events.at(-1)).toMatchObject({ type: "MESSAGE_REFUSED", from: "n3" });
 });
 
+// A leader that knew of no match - the acknowledgements were lost - and had cut its log called a
+// node stranded that lacked nothing, and went on after the node had been re-seeded.
+test("probe: a peer is asked at the log's edge before it counts as stranded", () => {
+  const cluster = clusterWithLeader(3);
+  const n1 = cluster.node("n1");
+  for (const text of ["a", "b"]) n1.propose(text);
+  cluster.deliver({ type: "APPEND_ENTRIES" });
+  cluster.drop({ from: "n3", to: "n1" });
+  cluster.stabilize();
+  n1.compact(3);
+  n1.do((raft) => raft.peerUnreachable("n3"));
+  expect(n1.raft.peers()[2]).toMatchObject({ match: 1, state: "probe" });
+
+  n1.propose("c");
+  cluster.stabilize();
+  cluster.tick(2);
+
+  expect(n1.raft.peers()[2]).toMatchObject({ match: 4, state: "replicate" });
+});
+
+// A real stranded node is asked once a heartbeat, not in a loop.
+test("probe: a stranded peer is asked once a heartbeat", () => {
+  const cluster = clusterWithLeader(3);
+  const n1 = cluster.node("n1");
+  cluster.isolate("n3");
+  for (const text of ["a", "b"]) n1.propose(text);
+  cluster.stabilize();
+  n1.compact(3);
+  cluster.heal();
+  n1.do((raft) => raft.peerUnreachable("n3"));
+  n1.tick();
+  n1.events = [];
+
+  cluster.stabilize();
+
+  const refusals = n1.events.filter((event) => event.type === "MESSAGE_REFUSED");
+  expect(refusals).toMatchObject([{ from: "n3" }]);
+  expect(n1.raft.peers()[2]).toMatchObject({ match: 1, state: "probe" });
+});
+
 // Whoever asked for a hand-over waits for its end: a quorum that is lost meanwhile is no success,
 // and a target that another one replaced must be told.
 test("transfer: ended without the target is not done", () => {
