@@ -64,7 +64,7 @@ export class Progress {
       this.isProbeSent = true;
       return;
     }
-    if (size === 0) return;
+    if (lastIndex < this.next) return;
     this.next = lastIndex + 1;
     this.inflights.add(lastIndex, size);
   }

@@ -155,6 +155,16 @@ test("probe: a stranded peer is asked once a heartbeat", () => {
   expect(n1.raft.peers()[2]).toMatchObject({ match: 1, state: "probe" });
 });
 
+// An entry without bytes was sent for ever: the window moved on by bytes, not by entries.
+test("append: an entry without bytes is sent once", () => {
+  const cluster = clusterWithLeader(3);
+
+  cluster.node("n1").propose("");
+  cluster.stabilize();
+
+  expect(cluster.node("n3").raft.lastIndex).toBe(2);
+});
+
 // Whoever asked for a hand-over waits for its end: a quorum that is lost meanwhile is no success,
 // and a target that another one replaced must be told.
 test("transfer: ended without the target is not done", () => {
