@@ -33,6 +33,7 @@ export class RaftLog {
 
   constructor(reader: LogReader, commitIndex: LogIndex) {
     assert(commitIndex <= reader.lastIndex(), "what is committed was written");
+    assert(commitIndex >= reader.firstIndex() - 1, "what was cut is committed");
     this.#reader = reader;
     this.#tailFirst = reader.lastIndex() + 1;
     this.#durableIndex = reader.lastIndex();

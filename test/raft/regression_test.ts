@@ -197,3 +197,14 @@ test("vote: a campaign with everything on disk does not wait", () => {
   expect(n1.raft.role).toBe("candidate");
   expect(cluster.take({ type: "VOTE_REQUEST" })).toHaveLength(2);
 });
+
+// A commit index below the snapshot made a node refuse what its leader knew it had, for ever.
+test("start: a commit index before the log's first entry is refused", () => {
+  const cluster = clusterWithLeader(3);
+  const n3 = cluster.node("n3");
+  n3.compact(1);
+  n3.crash();
+  n3.durable.commitIndex = 0;
+
+  expect(() => n3.restart()).toThrow("what was cut is committed");
+});
