@@ -1,0 +1,53 @@
+/**
+ * Many random runs: see `random_run.ts` for what happens in one and `invariants.ts` for what must
+ * hold. `CSTORE_SEEDS=5000` runs more of them, `CSTORE_SEED=17` one.
+ *
+ * @module
+ */
+
+import { expect, test } from "bun:test";
+import { RandomRun, type RunReport } from "./random_run.ts";
+
+const SEEDS = Number(process.env.CSTORE_SEEDS ?? 2_000);
+const ONLY = process.env.CSTORE_SEED;
+const STEPS = 1_500;
+
+function runSeed(seed: number, nodeCount: number): RunReport {
+  try {
+    return new RandomRun({ seed, nodeCount, steps: STEPS }).run();
+  } catch (cause) {
+    const { message } = cause as Error;
+    throw new Error(`seed ${seed} with ${nodeCount} nodes: ${message}`, { cause });
+  }
+}
+
+function runSeeds(nodeCount: number): RunReport {
+  const total = { committed: 0, elections: 0, readsDone: 0, crashes: 0 };
+  const seeds = ONLY === undefined ? SEEDS : 1;
+  for (let at = 1; at <= seeds; at += 1) {
+    const report = runSeed(ONLY === undefined ? at : Number(ONLY), nodeCount);
+    total.committed += report.committed;
+    total.elections += report.elections;
+    total.readsDone += report.readsDone;
+    total.crashes += report.crashes;
+  }
+  return total;
+}
+
+// A run that commits, elects and reads little proves little, so that is counted too.
+test.each([3, 5])("random: %i nodes keep every promise, and agree once healed", (nodeCount) => {
+  const { committed, elections, readsDone, crashes } = runSeeds(nodeCount);
+
+  const seeds = ONLY === undefined ? SEEDS : 1;
+  expect(committed).toBeGreaterThan(5 * seeds);
+  expect(elections).toBeGreaterThanOrEqual(seeds);
+  if (seeds < 100) return;
+  expect(readsDone).toBeGreaterThan(2 * seeds);
+  expect(crashes).toBeGreaterThan(2 * seeds);
+});
+
+// A failing seed is worth nothing if it does not fail again.
+test("random: the same seed gives the same run", () => {
+  const runs = [1, 2].map(() => new RandomRun({ seed: 7, nodeCount: 3, steps: STEPS }).run());
+  expect(runs[0]).toEqual(runs[1]);
+});
