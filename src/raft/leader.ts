@@ -130,8 +130,8 @@ export function supplyEntries(state: RaftState, peer: NodeId, entries: readonly 
     first !== undefined &&
     last !== undefined &&
     first.index === progress.next &&
-    state.log.matches(last);
     state.log.term(first.index - 1) !== undefined &&
+    state.log.matches(last);
   if (isWanted && !progress.isPaused) sendEntries(state, peer, entries);
   sendAppends(state, peer);
 }
@@ -274,6 +274,7 @@ function checkQuorum(state: RaftState): boolean {
 export function transferLeadership(state: RaftState, to: NodeId): boolean {
   if (state.role !== "leader" || to === state.id || !state.voters.includes(to)) return false;
   if (state.transferee === to) return true;
+  if (state.transferee !== undefined) abortTransfer(state);
   state.transferee = to;
   state.transferElapsed = 0;
   state.events.push({ type: "TRANSFER_STARTED", to });
@@ -282,7 +283,6 @@ export function transferLeadership(state: RaftState, to: NodeId): boolean {
   return true;
 }
 
-  if (state.transferee !== undefined) abortTransfer(state);
 /** Only a target that has everything on its disk may campaign. */
 function finishTransfer(state: RaftState): void {
   const to = state.transferee;

@@ -60,12 +60,12 @@ export class RaftLog {
     return this.#durableIndex;
   }
 
-  /** Undefined outside the kept log. */
   /** Whether a crash now would lose none of the entries. */
   get isDurable(): boolean {
     return this.#durableIndex === this.lastIndex;
   }
 
+  /** Undefined outside the kept log. */
   term(index: LogIndex): Term | undefined {
     if (index > this.lastIndex) return undefined;
     if (index >= this.#tailFirst) return this.#tail[index - this.#tailFirst]!.term;
@@ -97,10 +97,10 @@ export class RaftLog {
     entries: readonly Entry[],
   ): { refusal: string; truncated: LogIndex } {
     assert(this.matches(previous), "the caller checked the previous entry");
-    let skipped = 0;
     if (!this.#follow(previous.index, entries)) {
       return { refusal: "entries or sequence numbers have a gap", truncated: 0 };
     }
+    let skipped = 0;
     while (skipped < entries.length && this.matches(entries[skipped]!)) skipped += 1;
     const fresh = entries.slice(skipped);
     const first = fresh[0];
