@@ -211,9 +211,10 @@ export class ByteWriter {
     return this.#bytes.slice(0, this.#size);
   }
 
-  /** Forgets what was written and keeps the buffer. */
-  clear(): void {
-    this.#size = 0;
+  /** Forgets what was written behind `size`, and keeps the buffer. */
+  rewind(size: number): void {
+    assert(size <= this.#size, "a writer goes back only");
+    this.#size = size;
   }
 
   #grow(needed: number): void {

@@ -16,9 +16,12 @@ export function majority(voterCount: number): number {
 }
 
 /** The largest number that a majority of voters has reached. */
-export function quorumValue(voters: readonly NodeId[], valueOf: (id: NodeId) => number): number {
+export function quorumValue(
+  voters: readonly NodeId[],
+  progressValue: (id: NodeId) => number,
+): number {
   assert(voters.length > 0, "a cluster has voters");
-  const values = voters.map(valueOf).sort((a, b) => b - a);
+  const values = voters.map(progressValue).sort((a, b) => b - a);
   return values[majority(voters.length) - 1]!;
 }
 

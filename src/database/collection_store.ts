@@ -1,0 +1,123 @@
+/**
+ * Documents of one collection and their key index, kept together.
+ *
+ * @module
+ */
+
+import { assert } from "../base/assert.ts";
+import { DocumentSlabs, type FrozenSlabs, type SlabRecord } from "./document_slab.ts";
+import { type ByteRange, KeyIndex } from "./key_index.ts";
+
+/** Bytes moved by compaction for each request. */
+const COMPACT_STEP_BYTES = 32 * 1024;
+
+/** What a change replaced, so that it can be taken back. */
+export interface Undo {
+  readonly hash: number;
+  /** Location that was there before; -1 for none. */
+  readonly before: number;
+  /** Location that is there now; -1 for none. */
+  readonly after: number;
+  readonly sequence: number;
+}
+
+/** One collection. */
+export class CollectionStore {
+  readonly name: string;
+  readonly #slabs = new DocumentSlabs();
+  readonly #index: KeyIndex;
+
+  constructor(name: string, seed: number) {
+    this.name = name;
+    this.#index = new KeyIndex(this.#slabs, seed);
+  }
+
+  /** Documents. */
+  get count(): number {
+    return this.#index.size;
+  }
+
+  get bytes(): number {
+    return this.#slabs.bytes;
+  }
+
+  hash(bytes: Uint8Array, key: ByteRange): number {
+    return this.#index.hash(bytes, key);
+  }
+
+  /** Location of a document; -1 when there is none. */
+  find(hash: number, bytes: Uint8Array, key: ByteRange): number {
+    return this.#index.find(hash, bytes, key);
+  }
+
+  /** Version of the document at a location; 0 for -1. */
+  version(location: number): number {
+    return location === -1 ? 0 : this.#slabs.version(location);
+  }
+
+  /** A view, valid until the next change. */
+  document(location: number): Uint8Array {
+    return this.#slabs.document(location);
+  }
+
+  /** Inserts or replaces; `source` holds the key and right behind it the document. */
+  put(
+    place: { readonly hash: number; readonly before: number },
+    source: {
+      readonly bytes: Uint8Array;
+      readonly start: number;
+      readonly keyEnd: number;
+      readonly end: number;
+    },
+    sequence: number,
+  ): Undo {
+    const { hash, before } = place;
+    const range = { start: source.start, keySize: source.keyEnd - source.start, end: source.end };
+    const after = this.#slabs.append(source.bytes, range, sequence);
+    if (before === -1) {
+      this.#index.insert(hash, after);
+    } else {
+      this.#slabs.supersede(before, sequence);
+      this.#index.move(hash, before, after);
+    }
+    return { hash, before, after, sequence };
+  }
+
+  remove(hash: number, before: number, sequence: number): Undo {
+    assert(before !== -1, "what is removed is there");
+    this.#slabs.supersede(before, sequence);
+    this.#index.remove(hash, before);
+    return { hash, before, after: -1, sequence };
+  }
+
+  /** Takes a change back; changes are taken back in reverse order. */
+  undo(change: Undo): void {
+    const { hash, before, after, sequence } = change;
+    if (after !== -1) this.#slabs.supersede(after, sequence);
+    if (before !== -1) this.#slabs.revive(before);
+    if (before !== -1 && after !== -1) this.#index.move(hash, after, before);
+    else if (before !== -1) this.#index.insert(hash, before);
+    else this.#index.remove(hash, after);
+  }
+
+  /** Moves a little of what is alive out of mostly dead slabs. */
+  compactStep(): void {
+    this.#slabs.compactStep(COMPACT_STEP_BYTES, (from, to, record) => {
+      const { key } = record;
+      const hash = this.#index.hash(key, { start: 0, end: key.byteLength });
+      this.#index.move(hash, from, to);
+    });
+  }
+
+  freeze(sequence: number): FrozenSlabs {
+    return this.#slabs.freeze(sequence);
+  }
+
+  thaw(): void {
+    this.#slabs.thaw();
+  }
+
+  frozenRecords(frozen: FrozenSlabs): Generator<SlabRecord> {
+    return this.#slabs.frozenRecords(frozen);
+  }
+}

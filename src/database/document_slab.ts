@@ -1,0 +1,231 @@
+/**
+ * Encoded documents in slabs: append-only blocks of bytes, so that a million documents are a few
+ * hundred objects to the garbage collector. A document that is replaced or removed stays where it is
+ * and is marked with the sequence number that superseded it; a snapshot can therefore read the state
+ * of an earlier moment while writes go on, and compaction later moves what is alive out of slabs that
+ * are mostly dead. Record: documentSize (4), keySize (2), unused (2), version (8, float64),
+ * supersededBy (8, float64, 0 = alive), key, document.
+ *
+ * @module
+ */
+
+import { assert } from "../base/assert.ts";
+import { viewOf } from "../base/bytes.ts";
+import { SLAB_SIZE } from "../base/limits.ts";
+
+/** Bytes before the key. */
+const HEADER_SIZE = 24;
+/** A slab with less alive than this share is worth moving. */
+const COMPACT_BELOW = 0.5;
+
+/** Slab number times `SLAB_SIZE` plus byte offset. */
+export type Location = number;
+
+interface Slab {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  end: number;
+  aliveBytes: number;
+}
+
+/** A moment that is read while writes go on. */
+export interface FrozenSlabs {
+  /** Sequence number of the last operation that it shows. */
+  readonly sequence: number;
+  /** Ends of the slabs at that moment. */
+  readonly ends: readonly number[];
+}
+
+/** One document as bytes: a view into its slab. */
+export interface SlabRecord {
+  readonly key: Uint8Array;
+  readonly document: Uint8Array;
+  readonly version: number;
+}
+
+/** Storage of one collection's documents. */
+export class DocumentSlabs {
+  readonly #slabs: (Slab | undefined)[] = [];
+  #current: Slab | undefined;
+  #currentNumber = -1;
+  #frozen = 0;
+  #bytes = 0;
+  #compacting: { number: number; at: number } | undefined;
+
+  /** Bytes of all slabs. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Appends a document; `source[start, end)` holds the key and right behind it the document. */
+  append(
+    source: Uint8Array,
+    range: { readonly start: number; readonly keySize: number; readonly end: number },
+    version: number,
+  ): Location {
+    const size = HEADER_SIZE + range.end - range.start;
+    const slab = this.#roomFor(size);
+    const at = slab.end;
+    slab.view.setUint32(at, range.end - range.start - range.keySize, true);
+    slab.view.setUint16(at + 4, range.keySize, true);
+    slab.view.setFloat64(at + 8, version, true);
+    slab.view.setFloat64(at + 16, 0, true);
+    slab.bytes.set(source.subarray(range.start, range.end), at + HEADER_SIZE);
+    slab.end = at + size;
+    slab.aliveBytes += size;
+    return this.#currentNumber * SLAB_SIZE + at;
+  }
+
+  version(location: Location): number {
+    return this.#slabOf(location).view.getFloat64((location % SLAB_SIZE) + 8, true);
+  }
+
+  /** Whether the record at `location` has exactly this key. */
+  keyEquals(
+    location: Location,
+    source: Uint8Array,
+    range: { start: number; end: number },
+  ): boolean {
+    const slab = this.#slabOf(location);
+    const at = location % SLAB_SIZE;
+    const size = range.end - range.start;
+    if (slab.view.getUint16(at + 4, true) !== size) return false;
+    const { bytes } = slab;
+    const keyAt = at + HEADER_SIZE;
+    for (let i = 0; i < size; i += 1) {
+      if (bytes[keyAt + i] !== source[range.start + i]) return false;
+    }
+    return true;
+  }
+
+  /** The document's bytes: a view, valid until the slab is compacted. */
+  document(location: Location): Uint8Array {
+    const slab = this.#slabOf(location);
+    const at = location % SLAB_SIZE;
+    const start = at + HEADER_SIZE + slab.view.getUint16(at + 4, true);
+    return slab.bytes.subarray(start, start + slab.view.getUint32(at, true));
+  }
+
+  /** Marks a record as gone since that operation. */
+  supersede(location: Location, sequence: number): void {
+    const slab = this.#slabOf(location);
+    const at = location % SLAB_SIZE;
+    assert(slab.view.getFloat64(at + 16, true) === 0, "a record is superseded once");
+    slab.view.setFloat64(at + 16, sequence, true);
+    slab.aliveBytes -= recordSize(slab, at);
+  }
+
+  /** Takes a mark back, when a request is rolled back. */
+  revive(location: Location): void {
+    const slab = this.#slabOf(location);
+    const at = location % SLAB_SIZE;
+    assert(slab.view.getFloat64(at + 16, true) !== 0, "only a superseded record is revived");
+    slab.view.setFloat64(at + 16, 0, true);
+    slab.aliveBytes += recordSize(slab, at);
+  }
+
+  /** Holds compaction back until {@link thaw}, so that this moment stays readable. */
+  freeze(sequence: number): FrozenSlabs {
+    this.#frozen += 1;
+    this.#compacting = undefined;
+    return { sequence, ends: this.#slabs.map((slab) => slab?.end ?? 0) };
+  }
+
+  thaw(): void {
+    assert(this.#frozen > 0, "every thaw has its freeze");
+    this.#frozen -= 1;
+  }
+
+  /** The records that were alive at the frozen moment. Views: use them before the next step. */
+  *frozenRecords(frozen: FrozenSlabs): Generator<SlabRecord> {
+    for (const [number, end] of frozen.ends.entries()) {
+      const slab = this.#slabs[number];
+      if (slab === undefined) continue;
+      for (let at = 0; at < end; at += recordSize(slab, at)) {
+        const gone = slab.view.getFloat64(at + 16, true);
+        if (gone === 0 || gone > frozen.sequence) yield recordAt(slab, at);
+      }
+    }
+  }
+
+  /**
+   * Moves at most about `bytesMax` bytes out of the emptiest slab. `moved` hears each new place.
+   */
+  compactStep(
+    bytesMax: number,
+    moved: (from: Location, to: Location, record: SlabRecord) => void,
+  ): void {
+    if (this.#frozen > 0) return;
+    this.#compacting ??= this.#worthCompacting();
+    const job = this.#compacting;
+    if (job === undefined) return;
+    const slab = this.#slabs[job.number];
+    assert(slab !== undefined && slab !== this.#current, "a full slab is compacted");
+    let budget = bytesMax;
+    while (job.at < slab.end && budget > 0) {
+      const at = job.at;
+      const size = recordSize(slab, at);
+      job.at += size;
+      budget -= size;
+      if (slab.view.getFloat64(at + 16, true) !== 0) continue;
+      const record = recordAt(slab, at);
+      const start = at + HEADER_SIZE;
+      const range = { start, keySize: record.key.byteLength, end: at + size };
+      const to = this.append(slab.bytes, range, record.version);
+      slab.aliveBytes -= size;
+      moved(job.number * SLAB_SIZE + at, to, record);
+    }
+    if (job.at < slab.end) return;
+    assert(slab.aliveBytes === 0, "everything alive was moved");
+    this.#slabs[job.number] = undefined;
+    this.#bytes -= slab.bytes.byteLength;
+    this.#compacting = undefined;
+  }
+
+  #worthCompacting(): { number: number; at: number } | undefined {
+    let best = -1;
+    let bestShare = COMPACT_BELOW;
+    for (const [number, slab] of this.#slabs.entries()) {
+      if (slab === undefined || slab === this.#current) continue;
+      const share = slab.aliveBytes / slab.bytes.byteLength;
+      if (share >= bestShare) continue;
+      best = number;
+      bestShare = share;
+    }
+    return best === -1 ? undefined : { number: best, at: 0 };
+  }
+
+  #slabOf(location: Location): Slab {
+    const slab = this.#slabs[Math.floor(location / SLAB_SIZE)];
+    assert(slab !== undefined, "a location points into a slab");
+    return slab;
+  }
+
+  #roomFor(size: number): Slab {
+    assert(size <= SLAB_SIZE, "limits.ts sees to it that any document fits a slab");
+    const current = this.#current;
+    if (current !== undefined && current.end + size <= current.bytes.byteLength) return current;
+    // The first slabs are small, so that an empty collection costs little.
+    const wanted = this.#slabs.length < 8 ? 4096 << this.#slabs.length : SLAB_SIZE;
+    const bytes = new Uint8Array(Math.min(SLAB_SIZE, Math.max(wanted, size)));
+    const slab = { bytes, view: viewOf(bytes), end: 0, aliveBytes: 0 };
+    const free = this.#frozen > 0 ? -1 : this.#slabs.indexOf(undefined);
+    this.#currentNumber = free === -1 ? this.#slabs.length : free;
+    this.#slabs[this.#currentNumber] = slab;
+    this.#current = slab;
+    this.#bytes += bytes.byteLength;
+    return slab;
+  }
+}
+
+function recordSize(slab: Slab, at: number): number {
+  return HEADER_SIZE + slab.view.getUint16(at + 4, true) + slab.view.getUint32(at, true);
+}
+
+function recordAt(slab: Slab, at: number): SlabRecord {
+  const keyEnd = at + HEADER_SIZE + slab.view.getUint16(at + 4, true);
+  const end = at + recordSize(slab, at);
+  const key = slab.bytes.subarray(at + HEADER_SIZE, keyEnd);
+  const document = slab.bytes.subarray(keyEnd, end);
+  return { key, document, version: slab.view.getFloat64(at + 8, true) };
+}

@@ -1,0 +1,472 @@
+/**
+ * The replicated state: collections of documents, sessions, members and bindings. Synchronous and
+ * deterministic.
+ *
+ * @module
+ */
+
+import { assert, unreachable } from "../base/assert.ts";
+import { ByteReader, ByteWriter, equalBytes, viewOf } from "../base/bytes.ts";
+import {
+  type CStoreError,
+  DuplicateKeyError,
+  DuplicateRequestError,
+  errorFromNumber,
+  errorNumber,
+  OverloadedError,
+  SessionExpiredError,
+  ValidationError,
+  VersionConflictError,
+} from "../base/errors.ts";
+import { COLLECTIONS_MAX, DOCUMENT_SIZE_MAX } from "../base/limits.ts";
+import {
+  type BatchHeader,
+  batchCommands,
+  type Compressor,
+  decodeBatchHeader,
+} from "../protocol/batch_codec.ts";
+import { checksum32 } from "../protocol/checksum.ts";
+import { type OperationResult, writeOperationResult } from "../protocol/client_message.ts";
+import {
+  type Binding,
+  type Member,
+  readBindings,
+  readMembers,
+  readSessionIds,
+} from "../protocol/cluster_command.ts";
+import {
+  COMMAND_HEADER_SIZE,
+  type CommandHeader,
+  OperationCursor,
+  readCommandHeader,
+} from "../protocol/command.ts";
+import type { StateMachine } from "../raft/state_machine.ts";
+import type { Entry, LogIndex, Term } from "../raft/types.ts";
+import { CollectionStore, type Undo } from "./collection_store.ts";
+import {
+  type Admission,
+  type SessionRequest,
+  SessionTable,
+  type StoredResult,
+} from "./session_table.ts";
+import { mergeDocuments } from "./update.ts";
+
+/** Where the results of one batch go; `command` counts the batch's commands from 0. */
+export interface ApplyResults {
+  /** One operation was written as that version (or a session was opened with that id). */
+  written(command: number, version: number): void;
+  /** The operations' results, encoded (`client_message.ts`). */
+  result(command: number, payload: Uint8Array): void;
+  refused(command: number, error: CStoreError): void;
+}
+
+/** For entries that nobody here waits for. */
+export const NO_RESULTS: ApplyResults = {
+  written: () => undefined,
+  result: () => undefined,
+  refused: () => undefined,
+};
+
+/** What a restored snapshot says of itself. */
+export interface StatePosition {
+  readonly index: LogIndex;
+  readonly term: Term;
+  readonly nextSequence: number;
+  readonly timeMs: number;
+}
+
+const TEXT_DECODER = new TextDecoder();
+
+/** The state machine. */
+export class DocumentStateMachine implements StateMachine<ApplyResults> {
+  readonly #compressor: Compressor;
+  readonly #seed: number;
+  readonly #collections = new Map<string, CollectionStore>();
+  readonly #sessions = new SessionTable();
+  readonly #cursor = new OperationCursor();
+  readonly #payload = new ByteWriter(256);
+  #undo: { readonly store: CollectionStore; readonly change: Undo }[] = [];
+  #position: StatePosition = { index: 0, term: 0, nextSequence: 1, timeMs: 0 };
+  #members: readonly Member[] = [];
+  #bindings = new Map<string, string>();
+  /** The collection used last, with the bytes of its name. */
+  #lastName = new Uint8Array(0);
+  #lastStore: CollectionStore | undefined;
+
+  /** `seed` hides the places of keys; it is not part of the state. */
+  constructor(compressor: Compressor, seed: number) {
+    this.#compressor = compressor;
+    this.#seed = seed;
+  }
+
+  get appliedIndex(): LogIndex {
+    return this.#position.index;
+  }
+
+  get position(): StatePosition {
+    return this.#position;
+  }
+
+  /** Sequence number of the last applied operation. */
+  get appliedSequence(): number {
+    return this.#position.nextSequence - 1;
+  }
+
+  get members(): readonly Member[] {
+    return this.#members;
+  }
+
+  /** Node id -> incarnation. */
+  get bindings(): ReadonlyMap<string, string> {
+    return this.#bindings;
+  }
+
+  get sessions(): SessionTable {
+    return this.#sessions;
+  }
+
+  /** Bytes of all slabs. */
+  get documentBytes(): number {
+    let bytes = 0;
+    for (const store of this.#collections.values()) bytes += store.bytes;
+    return bytes;
+  }
+
+  /** Documents over all collections. */
+  get documentCount(): number {
+    let count = 0;
+    for (const store of this.#collections.values()) count += store.count;
+    return count;
+  }
+
+  /** Collections in order of creation. */
+  collections(): Iterable<CollectionStore> {
+    return this.#collections.values();
+  }
+
+  apply(entry: Entry, results: ApplyResults): void {
+    assert(entry.index === this.#position.index + 1, "entries are applied in order");
+    assert(entry.firstSequence === this.#position.nextSequence, "sequence numbers have no gap");
+    const header = decodeBatchHeader(entry.bytes);
+    const commands = batchCommands(entry.bytes, header, this.#compressor);
+    this.#applyCommands(commands, header, results);
+    this.#position = {
+      index: entry.index,
+      term: entry.term,
+      nextSequence: entry.firstSequence + entry.count,
+      timeMs: Math.max(this.#position.timeMs, header.timeMs),
+    };
+  }
+
+  #applyCommands(commands: Uint8Array, header: BatchHeader, results: ApplyResults): void {
+    const view = viewOf(commands);
+    const nowMs = Math.max(this.#position.timeMs, header.timeMs);
+    let sequence = header.firstSequence;
+    let ordinal = 0;
+    let at = 0;
+    while (at < commands.byteLength) {
+      const command = readCommandHeader(view, at);
+      this.#applyCommand({ commands, view, at, command, sequence, ordinal, nowMs }, results);
+      sequence += command.count;
+      ordinal += 1;
+      at += command.size;
+    }
+    assert(sequence === header.firstSequence + header.count, "a batch counts its operations");
+    this.#lastStore?.compactStep();
+  }
+
+  #applyCommand(place: CommandPlace, results: ApplyResults): void {
+    const { command, commands, at, sequence, nowMs } = place;
+    const body = (): Uint8Array => commands.subarray(at + COMMAND_HEADER_SIZE, at + command.size);
+    switch (command.kind) {
+      case "DOCUMENTS":
+        if (command.sessionId === 0) giveResult(place.ordinal, this.#execute(place), results);
+        else this.#applyInSession(place, results);
+        return;
+      case "OPEN_SESSION":
+        this.#sessions.open(sequence, nowMs);
+        results.written(place.ordinal, sequence);
+        return;
+      case "EXPIRE_SESSIONS":
+        for (const id of readSessionIds(body())) this.#sessions.close(id);
+        results.written(place.ordinal, sequence);
+        return;
+      case "MEMBERSHIP":
+        this.#members = readMembers(body());
+        return;
+      case "BIND":
+        this.#bind(readBindings(body()));
+        results.written(place.ordinal, sequence);
+        return;
+      case "NOOP":
+      case "WAL_ENTRY":
+        results.written(place.ordinal, sequence);
+        return;
+      case "NONE":
+        return;
+      default:
+        unreachable(command.kind);
+    }
+  }
+
+  /** The first binding of an id counts for ever. */
+  #bind(bindings: readonly Binding[]): void {
+    for (const { id, incarnation } of bindings) {
+      if (!this.#bindings.has(id)) this.#bindings.set(id, incarnation);
+    }
+  }
+
+  #applyInSession(place: CommandPlace, results: ApplyResults): void {
+    const { commands, at, command, ordinal } = place;
+    const request = sessionRequest(commands, at, command);
+    this.#sessions.acknowledge(request, place.nowMs);
+    const admission = this.#sessions.admit(request);
+    if (admission.verdict === "new") {
+      const result = this.#execute(place);
+      this.#sessions.store(request, result);
+      giveResult(ordinal, result, results);
+    } else if (admission.verdict === "repeat") {
+      giveResult(ordinal, admission.result, results);
+    } else {
+      results.refused(ordinal, sessionRefusal(admission.verdict, request));
+    }
+  }
+
+  /** What the session table says of a request now; saves a place in the log, decides nothing. */
+  lookUp(request: SessionRequest): Admission {
+    return this.#sessions.admit(request);
+  }
+
+  /** All operations of a request, or none. */
+  #execute(place: CommandPlace): StoredResult {
+    const { commands, view, at, command } = place;
+    const cursor = this.#cursor;
+    cursor.start(view, at);
+    const store = this.#collection(commands, cursor);
+    if (store === undefined) {
+      return refusal(new ValidationError(`Cannot create more than ${COLLECTIONS_MAX} collections`));
+    }
+    this.#undo = [];
+    this.#payload.rewind(0);
+    let sequence = place.sequence;
+    while (cursor.next()) {
+      const outcome = this.#operate(store, commands, sequence);
+      if (outcome instanceof Error) {
+        for (const { store: changed, change } of this.#undo.reverse()) changed.undo(change);
+        return refusal(outcome);
+      }
+      const isPlain = command.count === 1 && outcome.found && outcome.document === undefined;
+      if (isPlain) return { kind: "written", version: outcome.version };
+      writeOperationResult(this.#payload, outcome);
+      sequence += 1;
+    }
+    return { kind: "payload", payload: this.#payload.copy() };
+  }
+
+  #operate(
+    store: CollectionStore,
+    bytes: Uint8Array,
+    sequence: number,
+  ): OperationResult | CStoreError {
+    const cursor = this.#cursor;
+    const key = { start: cursor.keyStart, end: cursor.keyEnd };
+    const hash = store.hash(bytes, key);
+    const before = store.find(hash, bytes, key);
+    const { ifVersion } = cursor;
+    if (ifVersion !== undefined && ifVersion !== store.version(before)) {
+      return versionConflict(ifVersion, store.version(before));
+    }
+    switch (cursor.kind) {
+      case "INSERT":
+        if (before !== -1) return duplicateKey(store);
+        return this.#put(store, { hash, before }, { bytes, sequence });
+      case "PUT":
+        return this.#put(store, { hash, before }, { bytes, sequence });
+      case "MERGE":
+        if (before === -1) return absent(sequence);
+        return this.#merge(store, { hash, before }, { bytes, sequence });
+      case "REMOVE": {
+        if (before === -1) return absent(sequence);
+        const document = cursor.returnsDocument ? store.document(before) : undefined;
+        this.#undo.push({ store, change: store.remove(hash, before, sequence) });
+        return { found: true, version: sequence, document };
+      }
+      case "NONE":
+        return absent(sequence);
+      default:
+        return unreachable(cursor.kind);
+    }
+  }
+
+  #put(store: CollectionStore, place: PutPlace, write: WriteSource): OperationResult {
+    const { keyStart, keyEnd, documentEnd, documentStart, returnsDocument } = this.#cursor;
+    const { bytes, sequence } = write;
+    const source = { bytes, start: keyStart, keyEnd, end: documentEnd };
+    const change = store.put(place, source, sequence);
+    this.#undo.push({ store, change });
+    const document = returnsDocument ? bytes.subarray(documentStart, documentEnd) : undefined;
+    return { found: true, version: sequence, document };
+  }
+
+  #merge(
+    store: CollectionStore,
+    place: PutPlace,
+    write: WriteSource,
+  ): OperationResult | CStoreError {
+    const { keyStart, keyEnd, documentStart, documentEnd, returnsDocument } = this.#cursor;
+    const change = write.bytes.subarray(documentStart, documentEnd);
+    const merged = mergeDocuments(store.document(place.before), change);
+    if (merged.byteLength > DOCUMENT_SIZE_MAX) {
+      return new ValidationError(
+        `Cannot merge: the document would have ${merged.byteLength} bytes, at most ${DOCUMENT_SIZE_MAX} are allowed`,
+      );
+    }
+    const keySize = keyEnd - keyStart;
+    const bytes = new Uint8Array(keySize + merged.byteLength);
+    bytes.set(write.bytes.subarray(keyStart, keyEnd));
+    bytes.set(merged, keySize);
+    const source = { bytes, start: 0, keyEnd: keySize, end: bytes.byteLength };
+    this.#undo.push({ store, change: store.put(place, source, write.sequence) });
+    const document = returnsDocument ? merged : undefined;
+    return { found: true, version: write.sequence, document };
+  }
+
+  /** The collection that a command names; made when it is new. */
+  #collection(commands: Uint8Array, cursor: OperationCursor): CollectionStore | undefined {
+    const name = commands.subarray(cursor.nameStart, cursor.nameEnd);
+    if (this.#lastStore !== undefined && equalBytes(name, this.#lastName)) return this.#lastStore;
+    const text = TEXT_DECODER.decode(name);
+    let store = this.#collections.get(text);
+    if (store === undefined) {
+      if (this.#collections.size >= COLLECTIONS_MAX) return undefined;
+      store = new CollectionStore(text, this.#seed);
+      this.#collections.set(text, store);
+    }
+    this.#lastName = name.slice();
+    this.#lastStore = store;
+    return store;
+  }
+
+  /** A document as it is now: a view, valid until the next entry is applied. */
+  read(collection: Uint8Array, key: Uint8Array): OperationResult {
+    const store = this.#collections.get(TEXT_DECODER.decode(collection));
+    if (store === undefined) return absent(0);
+    const range = { start: 0, end: key.byteLength };
+    const location = store.find(store.hash(key, range), key, range);
+    if (location === -1) return absent(0);
+    return { found: true, version: store.version(location), document: store.document(location) };
+  }
+
+  /** Documents of a collection; 0 for one that does not exist. */
+  count(collection: Uint8Array): number {
+    return this.#collections.get(TEXT_DECODER.decode(collection))?.count ?? 0;
+  }
+
+  /** Begins to replace the state by a snapshot's. */
+  beginRestore(
+    position: StatePosition,
+    cluster: { members: readonly Member[]; bindings: readonly Binding[] },
+  ): void {
+    this.#collections.clear();
+    this.#lastStore = undefined;
+    this.#position = position;
+    this.#members = cluster.members;
+    this.#bindings = new Map(cluster.bindings.map(({ id, incarnation }) => [id, incarnation]));
+  }
+
+  /** Adds an empty collection of a snapshot. */
+  restoreCollection(name: string): CollectionStore {
+    const store = new CollectionStore(name, this.#seed);
+    this.#collections.set(name, store);
+    return store;
+  }
+}
+
+interface CommandPlace {
+  readonly commands: Uint8Array;
+  readonly view: DataView;
+  readonly at: number;
+  readonly command: CommandHeader;
+  readonly sequence: number;
+  readonly ordinal: number;
+  readonly nowMs: number;
+}
+
+interface PutPlace {
+  readonly hash: number;
+  readonly before: number;
+}
+
+interface WriteSource {
+  readonly bytes: Uint8Array;
+  readonly sequence: number;
+}
+
+/** The request that a command makes in its session. */
+export function sessionRequest(
+  commands: Uint8Array,
+  at: number,
+  command: CommandHeader,
+): SessionRequest {
+  const { sessionId, requestNumber, acknowledgedBelow, size } = command;
+  const checksum = checksum32(commands.subarray(at + COMMAND_HEADER_SIZE, at + size));
+  return { sessionId, requestNumber, acknowledgedBelow, checksum };
+}
+
+function absent(version: number): OperationResult {
+  return { found: false, version, document: undefined };
+}
+
+function duplicateKey(store: CollectionStore): CStoreError {
+  return new DuplicateKeyError(
+    `Cannot insert into "${store.name}": a document has that id already`,
+  );
+}
+
+function versionConflict(expected: number, actual: number): CStoreError {
+  const found = actual === 0 ? "there is no document" : `the document has version ${actual}`;
+  return new VersionConflictError(`Cannot write: ifVersion is ${expected}, but ${found}`, actual);
+}
+
+/** Why a request that is not new is not executed. */
+export function sessionRefusal(
+  verdict: Exclude<Admission["verdict"], "new" | "repeat">,
+  request: SessionRequest,
+): CStoreError {
+  const name = `request ${request.requestNumber} of session ${request.sessionId}`;
+  switch (verdict) {
+    case "unknown session":
+      return new SessionExpiredError(`Cannot execute ${name}: the session is unknown or expired`);
+    case "acknowledged":
+      return new DuplicateRequestError(`Cannot execute ${name}: it was answered and acknowledged`);
+    case "other bytes":
+      return new DuplicateRequestError(
+        `Cannot execute ${name}: the number was used with other bytes`,
+      );
+    case "window full":
+      return new OverloadedError(`Cannot execute ${name}: too many requests are unanswered`, 50);
+    default:
+      return unreachable(verdict);
+  }
+}
+
+function refusal(error: CStoreError): StoredResult {
+  const writer = new ByteWriter(128).u16(errorNumber(error.code));
+  writer.u64(error instanceof VersionConflictError ? error.actualVersion : 0);
+  return { kind: "refused", refusal: writer.text(error.message).copy() };
+}
+
+/** The error that a stored refusal stands for. */
+export function refusalError(bytes: Uint8Array): CStoreError {
+  const reader = new ByteReader(bytes);
+  const number = reader.u16();
+  const actualVersion = reader.u64();
+  return errorFromNumber(number, { message: reader.text(), actualVersion });
+}
+
+/** Tells a result to whoever waits for the command. */
+export function giveResult(ordinal: number, result: StoredResult, results: ApplyResults): void {
+  if (result.kind === "written") results.written(ordinal, result.version);
+  else if (result.kind === "payload") results.result(ordinal, result.payload);
+  else results.refused(ordinal, refusalError(result.refusal));
+}

@@ -1,0 +1,137 @@
+/**
+ * The folder of one node: its lock, its identity, and the names of what stands in it.
+ *
+ * ```
+ * LOCK                 process that holds the folder
+ * identity             cluster id, node id, incarnation; see below
+ * wal/NNNNNNNNNN.segment   the log; wal/mark: the durable watermark
+ * snapshots/           states of the state machine
+ * lost/                entries that a deposed leader had answered early (ASYNC) and must give up
+ * ```
+ *
+ * `identity`: xxh64 of the rest (8 bytes, little-endian), then a CBOR map {format, clusterId, nodeId,
+ * incarnation}. It is written once, aside, synced and renamed.
+ *
+ * @module
+ */
+
+import { viewOf } from "../base/bytes.ts";
+import { ConfigError, CorruptionError } from "../base/errors.ts";
+import { DISK_FORMAT_VERSION } from "../base/version.ts";
+import type { FileSystem } from "../platform/file_system.ts";
+import type { Platform } from "../platform/platform.ts";
+import { randomId } from "../platform/random.ts";
+import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
+import { checksum64 } from "../protocol/checksum.ts";
+import type { LogIdentity } from "./segment.ts";
+
+/** An opened folder. */
+export interface DataDirectory {
+  readonly path: string;
+  readonly identity: LogIdentity;
+  /** Whether the folder was empty. */
+  readonly isNew: boolean;
+  release(): void;
+}
+
+/** Locks the folder and reads its identity, or gives it one. */
+export async function openDataDirectory(
+  platform: Platform,
+  path: string,
+  expected: { readonly clusterId: string; readonly nodeId: string },
+): Promise<DataDirectory> {
+  const { files } = platform;
+  files.makeDirectory(path);
+  const lock = files.lock(`${path}/LOCK`);
+  try {
+    const found = readIdentity(files, path);
+    if (found !== undefined) {
+      checkIdentity(found, expected, path);
+      return { path, identity: found, isNew: false, release: () => lock.release() };
+    }
+    if (files.list(`${path}/wal`).length > 0) {
+      throw new CorruptionError("Cannot open the folder: it holds a log but no identity", {
+        file: `${path}/identity`,
+        byte: 0,
+      });
+    }
+    const identity = { ...expected, incarnation: randomId(platform.random) };
+    await writeIdentity(files, path, identity);
+    return { path, identity, isNew: true, release: () => lock.release() };
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+/** Reads the identity of a folder without locking it; undefined when there is none. */
+export function readIdentity(files: FileSystem, path: string): LogIdentity | undefined {
+  const name = `${path}/identity`;
+  if (!files.exists(name)) return undefined;
+  const file = files.open(name, "read");
+  const bytes = new Uint8Array(Math.min(file.size(), 64 * 1024));
+  file.read(0, bytes);
+  file.close();
+  const body = bytes.subarray(8);
+  if (bytes.byteLength < 8 || viewOf(bytes).getBigUint64(0, true) !== checksum64(body)) {
+    throw new CorruptionError("Cannot read the folder's identity: its checksum does not match", {
+      file: name,
+      byte: 0,
+    });
+  }
+  const { format, clusterId, nodeId, incarnation } = decodeUntrustedCbor(body) as Record<
+    string,
+    unknown
+  >;
+  if (format !== DISK_FORMAT_VERSION) {
+    throw new ConfigError(`Cannot open "${path}": it has disk format ${String(format)}`);
+  }
+  return { clusterId: String(clusterId), nodeId: String(nodeId), incarnation: String(incarnation) };
+}
+
+async function writeIdentity(
+  files: FileSystem,
+  path: string,
+  identity: LogIdentity,
+): Promise<void> {
+  const { clusterId, nodeId, incarnation } = identity;
+  const body = encodeCbor({ format: DISK_FORMAT_VERSION, clusterId, nodeId, incarnation });
+  const bytes = new Uint8Array(8 + body.byteLength);
+  bytes.set(body, 8);
+  viewOf(bytes).setBigUint64(0, checksum64(body), true);
+  await writeFileDurably(files, { directory: path, name: "identity", bytes });
+}
+
+/** Writes a small file aside, syncs it, renames it into place and syncs the folder. */
+export async function writeFileDurably(
+  files: FileSystem,
+  target: { readonly directory: string; readonly name: string; readonly bytes: Uint8Array },
+): Promise<void> {
+  const path = `${target.directory}/${target.name}`;
+  files.remove(`${path}.tmp`);
+  const file = files.open(`${path}.tmp`, "write");
+  file.write(0, target.bytes);
+  await file.sync();
+  file.close();
+  files.rename(`${path}.tmp`, path);
+  await files.syncDirectory(target.directory);
+}
+
+function checkIdentity(
+  found: LogIdentity,
+  expected: { readonly clusterId: string; readonly nodeId: string },
+  path: string,
+): void {
+  if (found.nodeId !== expected.nodeId) {
+    throw new ConfigError(
+      `Cannot open "${path}": it belongs to node "${found.nodeId}", not to "${expected.nodeId}"`,
+      { remedy: "Start the node with its own id, or give it another folder" },
+    );
+  }
+  if (found.clusterId !== expected.clusterId) {
+    throw new ConfigError(
+      `Cannot open "${path}": it belongs to cluster ${found.clusterId}, not to ${expected.clusterId}`,
+      { remedy: "Give the node the list of its own cluster, or another folder" },
+    );
+  }
+}

@@ -1,0 +1,187 @@
+/**
+ * Opens the files of a log: reads the segments, lets `wal_recovery.ts` judge them, sets an unsynced
+ * tail aside, and hands every valid record to its reader.
+ *
+ * @module
+ */
+
+import { readU64, viewOf, writeU64 } from "../base/bytes.ts";
+import { CorruptionError } from "../base/errors.ts";
+import type { FileSystem, OpenFile } from "../platform/file_system.ts";
+import { checksum64 } from "../protocol/checksum.ts";
+import {
+  decodeSegmentHeader,
+  type LogIdentity,
+  SEGMENT_DATA_START,
+  segmentName,
+  segmentNumberOf,
+} from "./segment.ts";
+import { type ScannedRecord, scanSegment } from "./segment_scan.ts";
+import { type FoundSegment, judgeSegments, type RecoveryVerdict } from "./wal_recovery.ts";
+
+const MARK_NAME = "mark";
+const MARK_SLOT_SIZE = 512;
+
+/** A record and the segment that holds it. */
+export interface RecoveredRecord extends ScannedRecord {
+  readonly segmentNumber: number;
+  readonly path: string;
+}
+
+/** What opening a log gives. */
+export interface OpenedFiles {
+  readonly verdict: RecoveryVerdict;
+  /** Bytes that were set aside. */
+  readonly tornBytes: number;
+}
+
+/** Reads and judges the segments in a folder. Throws CorruptionError; changes nothing. */
+export function inspectSegments(
+  files: FileSystem,
+  log: { readonly directory: string; readonly identity: LogIdentity | undefined },
+  visit: (record: RecoveredRecord) => void,
+): RecoveryVerdict {
+  const found: FoundSegment[] = [];
+  let next: { number: number; chain: bigint } | undefined;
+  for (const name of files.list(log.directory)) {
+    const segmentNumber = segmentNumberOf(name);
+    if (segmentNumber === undefined) continue;
+    const path = `${log.directory}/${name}`;
+    const bytes = readWhole(files, path);
+    const header = decodeSegmentHeader(bytes, log.identity);
+    if ("refusal" in header) {
+      found.push({ path, segmentNumber, header, scan: undefined });
+      continue;
+    }
+    const follows =
+      next === undefined ||
+      (header.firstRecord === next.number && header.previousChain === next.chain);
+    const isFirst = found.length === 0;
+    const scan = scanSegment(bytes, header, (record) => {
+      if (follows && (isFirst || next !== undefined)) visit({ ...record, segmentNumber, path });
+    });
+    next = { number: scan.nextNumber, chain: scan.nextChain };
+    found.push({ path, segmentNumber, header, scan });
+  }
+  return judgeSegments(found, readMark(files, log.directory));
+}
+
+function readWhole(files: FileSystem, path: string): Uint8Array {
+  const file = files.open(path, "read");
+  const bytes = new Uint8Array(file.size());
+  const size = file.read(0, bytes);
+  file.close();
+  return bytes.subarray(0, size);
+}
+
+/** Opens the log for writing: after it the files hold what the visitor saw, and nothing else. */
+export async function recoverSegments(
+  files: FileSystem,
+  log: { readonly directory: string; readonly identity: LogIdentity },
+  visit: (record: RecoveredRecord) => void,
+): Promise<OpenedFiles> {
+  files.makeDirectory(log.directory);
+  const verdict = inspectSegments(files, log, visit);
+  let tornBytes = 0;
+  for (const segment of verdict.dropped) {
+    tornBytes += Math.max(0, (segment.scan?.end ?? SEGMENT_DATA_START) - SEGMENT_DATA_START);
+    files.rename(segment.path, `${segment.path}.torn`);
+  }
+  const last = verdict.kept.at(-1);
+  if (last !== undefined) tornBytes += await setTailAside(files, last.path, verdict.tailStart);
+  if (verdict.kept.length > 0) await syncKept(files, log.directory, verdict);
+  return { verdict, tornBytes };
+}
+
+/** What the visitor saw may so far stand in the page cache only; votes and answers count on it. */
+async function syncKept(
+  files: FileSystem,
+  directory: string,
+  verdict: RecoveryVerdict,
+): Promise<void> {
+  for (const segment of verdict.kept) {
+    const file = files.open(segment.path, "write");
+    await file.sync();
+    file.close();
+  }
+  await files.syncDirectory(directory);
+}
+
+/** Copies what follows the last valid record to `.torn` and zeroes it, if it is not zero already. */
+async function setTailAside(files: FileSystem, path: string, start: number): Promise<number> {
+  const file = files.open(path, "write");
+  const tail = new Uint8Array(Math.max(0, file.size() - start));
+  file.read(start, tail);
+  const used = lastNonZero(tail) + 1;
+  if (used > 0) {
+    const copy = files.open(`${path}.torn`, "write");
+    copy.write(0, tail.subarray(0, used));
+    await copy.sync();
+    copy.close();
+    file.write(start, new Uint8Array(used));
+    await file.sync();
+  }
+  file.close();
+  return used;
+}
+
+function lastNonZero(bytes: Uint8Array): number {
+  let last = bytes.byteLength - 1;
+  while (last >= 0 && bytes[last] === 0) last -= 1;
+  return last;
+}
+
+/**
+ * The durable watermark outside the log: two slots written in turn after each sync, not synced
+ * themselves. Each: record number (8 bytes), then xxh64 of those, seed = slot.
+ */
+export class MarkFile {
+  readonly #file: OpenFile;
+  #slot = 0;
+
+  constructor(files: FileSystem, directory: string) {
+    this.#file = files.open(`${directory}/${MARK_NAME}`, "write");
+  }
+
+  write(recordNumber: number): void {
+    const bytes = new Uint8Array(16);
+    const view = viewOf(bytes);
+    writeU64(view, 0, recordNumber);
+    view.setBigUint64(8, checksum64(bytes.subarray(0, 8), BigInt(this.#slot)), true);
+    this.#file.write(this.#slot * MARK_SLOT_SIZE, bytes);
+    this.#slot = 1 - this.#slot;
+  }
+
+  close(): void {
+    this.#file.close();
+  }
+}
+
+/** The higher of the valid slots; 0 without any. */
+export function readMark(files: FileSystem, directory: string): number {
+  const path = `${directory}/${MARK_NAME}`;
+  if (!files.exists(path)) return 0;
+  const bytes = readWhole(files, path);
+  let mark = 0;
+  for (let slot = 0; slot < 2; slot += 1) {
+    const at = slot * MARK_SLOT_SIZE;
+    if (at + 16 > bytes.byteLength) continue;
+    const view = viewOf(bytes.subarray(at, at + 16));
+    const checksum = checksum64(bytes.subarray(at, at + 8), BigInt(slot));
+    if (view.getBigUint64(8, true) === checksum) mark = Math.max(mark, readU64(view, 0) || 0);
+  }
+  return mark;
+}
+
+/** Where a kept segment stands. */
+export function segmentPath(directory: string, segmentNumber: number): string {
+  return `${directory}/${segmentName(segmentNumber)}`;
+}
+
+/** A damaged batch inside a valid record: the writer put it there, so it was damaged before. */
+export function damagedRecord(record: RecoveredRecord, problem: string): CorruptionError {
+  return new CorruptionError(`Cannot open the log: ${problem}`, {
+    file: record.path,
+    byte: record.at,
+  });
+}

@@ -1,0 +1,389 @@
+/**
+ * NetworkManager: the listener, the links to peers by node id, the handshake, and who may speak.
+ *
+ * @module
+ */
+
+import {
+  ConfigError,
+  type CStoreError,
+  HandshakeError,
+  OverloadedError,
+  ProtocolError,
+} from "../base/errors.ts";
+import { CONNECTIONS_MAX } from "../base/limits.ts";
+import { PROTOCOL_VERSION, VERSION } from "../base/version.ts";
+import { type Platform, systemPlatform } from "../platform/platform.ts";
+import { randomId } from "../platform/random.ts";
+import type { Endpoint, Listener, Socket } from "../platform/sockets.ts";
+import { encodeFrame, type Frame } from "../protocol/frame_header.ts";
+import { checkSameCluster, decodeHello, encodeHello, type Hello } from "../protocol/handshake.ts";
+import {
+  type ConsensusMessage,
+  isConsensusType,
+  type ReplicationMessage,
+  ReplicationProtocol,
+} from "../protocol/replication_message.ts";
+import type { RaftMessage } from "../raft/message.ts";
+import type { INetworkManager, NetworkEvents, NetworkMetrics } from "./inetwork_manager.ts";
+import type { QueuePolicy } from "./message_queue.ts";
+import { type ConnectionHandlers, PeerConnection } from "./peer_connection.ts";
+import { PeerLink } from "./peer_link.ts";
+
+/** What a node adds to the plain network: who it is, whom it lets in, who serves its clients. */
+export interface NetworkHooks {
+  /** Fields of the own handshake that change while the node runs. */
+  readonly identity?: () => Partial<Hello>;
+  /** Refuses a node. Throws HandshakeError. */
+  readonly admit?: (hello: Hello) => void;
+  /** A client shook hands: gives who hears of its connection. Without it clients are refused. */
+  readonly onClient?: (connection: PeerConnection) => ConnectionHandlers;
+  /** A message of consensus; the hot path beside `on("message")`. */
+  readonly onRaftMessage?: (message: RaftMessage) => void;
+  /** A peer's process was seen through the handshake, in either direction. */
+  readonly onPeerSeen?: (hello: Hello) => void;
+  /** A dial failed or was refused. */
+  readonly onPeerFailed?: (nodeId: string, error: CStoreError) => void;
+}
+
+/** Options of a {@link NetworkManager}. */
+export interface NetworkManagerOptions {
+  /** Address to listen on; 127.0.0.1 unless set. */
+  readonly host?: string;
+  readonly platform?: Platform;
+  readonly hooks?: NetworkHooks;
+}
+
+/** How each kind of message queues: see {@link QueuePolicy}. */
+function policyOf(type: string): QueuePolicy {
+  if (type === "APPEND_ENTRIES") return "bulk";
+  if (type === "HEARTBEAT" || type === "HEARTBEAT_RESPONSE") return "latest";
+  return isConsensusType(type) ? "urgent" : "bulk";
+}
+
+type Listeners = { [K in keyof NetworkEvents]: Set<(value: NetworkEvents[K]) => void> };
+
+/** Frames between nodes over TCP. */
+export class NetworkManager implements INetworkManager {
+  readonly nodeId: string;
+  readonly #platform: Platform;
+  readonly #endpoint: Endpoint;
+  readonly #hooks: NetworkHooks;
+  readonly #bootId: string;
+  readonly #links = new Map<string, PeerLink>();
+  readonly #incoming = new Map<PeerConnection, string>();
+  readonly #listeners: Listeners = {
+    nodeConnected: new Set(),
+    nodeDisconnected: new Set(),
+    nodeError: new Set(),
+    error: new Set(),
+    message: new Set(),
+  };
+  #listener: Listener | undefined;
+  #isClosed = false;
+  #messageNumber = 0;
+  #sent = 0;
+  #received = 0;
+  #dropped = 0;
+  #bytesReceived = 0;
+
+  constructor(nodeId: string, port: number, options: NetworkManagerOptions = {}) {
+    this.nodeId = nodeId;
+    this.#platform = options.platform ?? systemPlatform();
+    this.#endpoint = { host: options.host ?? "127.0.0.1", port };
+    this.#hooks = options.hooks ?? {};
+    this.#bootId = randomId(this.#platform.random);
+  }
+
+  /** Random per process start. */
+  get bootId(): string {
+    return this.#bootId;
+  }
+
+  /** Where this node listens; the port is the real one after {@link listen}. */
+  get endpoint(): Endpoint {
+    return this.#listener?.endpoint ?? this.#endpoint;
+  }
+
+  /** Opens the port. Rejects with UnreachableError when it is in use. */
+  async listen(): Promise<void> {
+    this.#listener ??= await this.#platform.network.listen(this.#endpoint, (socket) =>
+      this.#accept(socket),
+    );
+  }
+
+  /** Keeps a link to a peer from now on, without waiting for it. */
+  addPeer(nodeId: string, endpoint: Endpoint): void {
+    if (this.#links.has(nodeId) || nodeId === this.nodeId) return;
+    const link = new PeerLink({ nodeId, endpoint }, this.#platform, {
+      hello: () => this.#hello("peer", nodeId),
+      admit: (welcome) => this.#admit(welcome, nodeId),
+      up: (welcome) => {
+        this.#emit("nodeConnected", { nodeId });
+        this.#hooks.onPeerSeen?.(welcome);
+      },
+      down: () => this.#emit("nodeDisconnected", { nodeId }),
+      failed: (error) => {
+        this.#emit("nodeError", { nodeId, error });
+        this.#hooks.onPeerFailed?.(nodeId, error);
+      },
+    });
+    this.#links.set(nodeId, link);
+    link.dial();
+  }
+
+  async connect(nodeId: string, address: string, port?: number): Promise<void> {
+    const endpoint = parseEndpoint(address, port);
+    this.addPeer(nodeId, endpoint);
+    if (this.isConnected(nodeId)) return;
+    await new Promise<void>((resolve) => {
+      const stop = this.on("nodeConnected", (event) => {
+        if (event.nodeId !== nodeId) return;
+        stop();
+        resolve();
+      });
+    });
+  }
+
+  async disconnect(nodeId: string): Promise<void> {
+    this.#links.get(nodeId)?.close();
+    this.#links.delete(nodeId);
+  }
+
+  /** Closes every connection with a peer that fails `admit` now. */
+  recheckPeers(isAdmitted: (nodeId: string) => boolean): void {
+    for (const [connection, nodeId] of this.#incoming) {
+      if (!isAdmitted(nodeId)) connection.destroy();
+    }
+  }
+
+  getConnectedNodes(): string[] {
+    return [...this.#links.values()].filter((link) => link.isUp).map((link) => link.nodeId);
+  }
+
+  isConnected(nodeId: string): boolean {
+    return this.#links.get(nodeId)?.isUp ?? false;
+  }
+
+  /** Smoothed round trip and silence of a link; undefined for unknown nodes. */
+  linkHealth(
+    nodeId: string,
+  ): { readonly isUp: boolean; readonly rttMs: number; readonly silenceMs: number } | undefined {
+    const link = this.#links.get(nodeId);
+    return link && { isUp: link.isUp, rttMs: link.rttMs, silenceMs: link.silenceMs };
+  }
+
+  /** Queues a message of consensus. Best effort. */
+  sendRaft(message: RaftMessage): void {
+    const link = this.#links.get(message.to);
+    if (link?.isUp !== true) {
+      this.#dropped += 1;
+      return;
+    }
+    const frame = ReplicationProtocol.encodeRaft(message);
+    this.#count(link.send(message.type, policyOf(message.type), frame));
+  }
+
+  async sendMessage(nodeId: string, message: ReplicationMessage): Promise<void> {
+    const link = this.#links.get(nodeId);
+    if (link?.isUp !== true) {
+      this.#dropped += 1;
+      return;
+    }
+    if (isConsensusType(message.type)) {
+      const raft = (message as ConsensusMessage).data;
+      this.sendRaft({ ...raft, from: this.nodeId, to: nodeId });
+      return;
+    }
+    const messageId = message.messageId === "" ? this.#nextMessageId() : message.messageId;
+    const frame = ReplicationProtocol.encode({ ...message, messageId });
+    this.#count(link.send(message.type, policyOf(message.type), frame));
+  }
+
+  async broadcastMessage(message: ReplicationMessage): Promise<void> {
+    for (const nodeId of this.#links.keys()) await this.sendMessage(nodeId, message);
+  }
+
+  onMessage(listener: (message: ReplicationMessage) => void): () => void {
+    return this.on("message", listener);
+  }
+
+  on<K extends keyof NetworkEvents>(
+    event: K,
+    listener: (value: NetworkEvents[K]) => void,
+  ): () => void {
+    this.#listeners[event].add(listener);
+    return () => this.#listeners[event].delete(listener);
+  }
+
+  getMetrics(): NetworkMetrics {
+    let bytesSent = 0;
+    let rttCount = 0;
+    let rttSum = 0;
+    for (const link of this.#links.values()) {
+      bytesSent += link.bytesSent;
+      rttCount += link.rttTotal.count;
+      rttSum += link.rttTotal.sumMs;
+    }
+    return {
+      messagesSent: this.#sent,
+      messagesReceived: this.#received,
+      messagesDropped: this.#dropped,
+      bytesSent,
+      bytesReceived: this.#bytesReceived,
+      averageLatency: rttCount === 0 ? 0 : rttSum / rttCount,
+    };
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    for (const link of this.#links.values()) link.close();
+    for (const connection of this.#incoming.keys()) connection.end();
+    await this.#listener?.close();
+  }
+
+  #emit<K extends keyof NetworkEvents>(event: K, value: NetworkEvents[K]): void {
+    for (const listener of this.#listeners[event]) listener(value);
+  }
+
+  #count(isTaken: boolean): void {
+    if (isTaken) this.#sent += 1;
+    else this.#dropped += 1;
+  }
+
+  #nextMessageId(): string {
+    this.#messageNumber += 1;
+    return `${this.nodeId}-${this.#bootId}-${this.#messageNumber}`;
+  }
+
+  #hello(role: Hello["role"], expects: string): Hello {
+    return {
+      clusterId: "",
+      nodeId: this.nodeId,
+      incarnation: "",
+      term: 0,
+      isLeader: false,
+      features: [],
+      ...this.#hooks.identity?.(),
+      role,
+      expects,
+      bootId: this.#bootId,
+      version: `${VERSION}/${PROTOCOL_VERSION}`,
+    };
+  }
+
+  #admit(other: Hello, expected: string): void {
+    const own = this.#hello("peer", expected);
+    checkSameCluster(own, other);
+    if (expected !== "" && other.nodeId !== expected) {
+      throw new HandshakeError(
+        `Cannot connect "${own.nodeId}" and "${expected}": node "${other.nodeId}" answers at its address`,
+      );
+    }
+    if (other.role === "peer" && other.nodeId === own.nodeId) {
+      throw new HandshakeError(`Cannot connect: both nodes are called "${own.nodeId}"`);
+    }
+    this.#hooks.admit?.(other);
+  }
+
+  #accept(socket: Socket): void {
+    const connection = new PeerConnection(socket, this.#platform.clock);
+    this.#incoming.set(connection, "");
+    connection.start({
+      frame: (frame) => this.#onFirstFrame(connection, frame),
+      drained: () => undefined,
+      closed: (cause) => this.#onIncomingClosed(connection, cause),
+    });
+    if (this.#isClosed) connection.destroy();
+    else if (this.#incoming.size > CONNECTIONS_MAX) {
+      connection.fail(
+        new OverloadedError(`Cannot accept more than ${CONNECTIONS_MAX} connections`, 1000),
+      );
+    }
+  }
+
+  #onIncomingClosed(connection: PeerConnection, cause: CStoreError | undefined): void {
+    this.#bytesReceived += connection.bytesIn;
+    this.#incoming.delete(connection);
+    if (cause !== undefined) this.#emit("error", { error: cause });
+  }
+
+  #onFirstFrame(connection: PeerConnection, frame: Frame): void {
+    if (frame.kind !== "HELLO")
+      throw new ProtocolError("Cannot accept anything before a HELLO frame");
+    const hello = decodeHello(frame.body);
+    if (hello.expects !== "" && hello.expects !== this.nodeId) {
+      throw new HandshakeError(
+        `Cannot connect to "${hello.expects}": node "${this.nodeId}" answers at this address`,
+      );
+    }
+    this.#admit(hello, "");
+    const handlers =
+      hello.role === "client"
+        ? this.#clientHandlers(connection)
+        : this.#peerHandlers(connection, hello);
+    connection.handshakeDone();
+    connection.send(encodeFrame("WELCOME", 0, encodeHello(this.#hello("peer", hello.nodeId))));
+    connection.handOver(handlers);
+    if (hello.role === "peer") this.#hooks.onPeerSeen?.(hello);
+  }
+
+  #clientHandlers(connection: PeerConnection): ConnectionHandlers {
+    const handlers = this.#hooks.onClient?.(connection);
+    if (handlers === undefined) throw new HandshakeError("Cannot serve clients on this port");
+    return {
+      frame: (frame) => {
+        if (frame.kind === "PING")
+          connection.send(encodeFrame("PONG", frame.requestId, frame.body.slice()));
+        else handlers.frame(frame);
+      },
+      drained: () => handlers.drained(),
+      closed: (cause) => {
+        this.#onIncomingClosed(connection, cause);
+        handlers.closed(cause);
+      },
+    };
+  }
+
+  #peerHandlers(connection: PeerConnection, hello: Hello): ConnectionHandlers {
+    this.#incoming.set(connection, hello.nodeId);
+    const route = { from: hello.nodeId, to: this.nodeId };
+    return {
+      frame: (frame) => {
+        if (frame.kind === "PING")
+          connection.send(encodeFrame("PONG", frame.requestId, frame.body.slice()));
+        else if (frame.kind === "REPLICATION") this.#onReplication(frame, route);
+        else throw new ProtocolError(`Cannot accept a ${frame.kind} frame from a node`);
+      },
+      drained: () => undefined,
+      closed: (cause) => this.#onIncomingClosed(connection, cause),
+    };
+  }
+
+  #onReplication(frame: Frame, route: { readonly from: string; readonly to: string }): void {
+    this.#received += 1;
+    const hasListener = this.#listeners.message.size > 0;
+    const isRaft = ReplicationProtocol.isRaft(frame.body);
+    if (isRaft && this.#hooks.onRaftMessage !== undefined) {
+      this.#hooks.onRaftMessage(ReplicationProtocol.decodeRaft(frame.body, route));
+      if (!hasListener) return;
+    }
+    if (!hasListener) return;
+    const receipt = { timestamp: this.#platform.clock.wallMs(), messageId: this.#nextMessageId() };
+    this.#emit("message", ReplicationProtocol.decode(frame.body, route, receipt));
+  }
+}
+
+/** Splits "host:port", "[::1]:port" or "host". A scheme in front is ignored. Throws ConfigError. */
+export function parseEndpoint(address: string, port?: number): Endpoint {
+  const bare = address.replace(/^[a-z]+:\/\//, "").replace(/\/$/, "");
+  const match = /^(\[[0-9a-fA-F:]+\]|[^:\s]+)(?::(\d+))?$/.exec(bare);
+  const portText = match?.[2];
+  const number = portText === undefined ? port : Number(portText);
+  if (match?.[1] === undefined || number === undefined || !(number >= 0 && number <= 65_535)) {
+    throw new ConfigError(`Cannot use the address "${address}": it is not HOST:PORT`, {
+      remedy: "Write it like 127.0.0.1:7001 or [::1]:7001",
+    });
+  }
+  return { host: match[1].replace(/^\[|\]$/g, ""), port: number };
+}

@@ -1,0 +1,255 @@
+/**
+ * The outgoing link to one peer: dial, handshake, send, and dial again with backoff and jitter. Each
+ * node sends on the link it dialled and receives on those dialled by others, so there is nothing to
+ * agree on about who connects to whom.
+ *
+ * @module
+ */
+
+import {
+  type CStoreError,
+  HandshakeError,
+  ProtocolError,
+  UnreachableError,
+} from "../base/errors.ts";
+import type { CancelTimer } from "../platform/clock.ts";
+import type { Platform } from "../platform/platform.ts";
+import type { Endpoint } from "../platform/sockets.ts";
+import { encodeFrame, type Frame } from "../protocol/frame_header.ts";
+import {
+  decodeConnectionError,
+  decodeHello,
+  encodeHello,
+  type Hello,
+} from "../protocol/handshake.ts";
+import { MessageQueue, type QueuePolicy } from "./message_queue.ts";
+import { PeerConnection } from "./peer_connection.ts";
+
+const CONNECT_TIMEOUT_MS = 1000;
+const BACKOFF_FIRST_MS = 20;
+const BACKOFF_MAX_MS = 1000;
+const PING_INTERVAL_MS = 100;
+/** Without any answer for so long the connection is taken for dead and dialled again. */
+const SILENCE_MAX_MS = 2000;
+/** Bytes handed to the socket at most, so that urgent frames wait behind little. */
+const SOCKET_BYTES_GOAL = 1024 * 1024;
+const NO_BODY = new Uint8Array(0);
+
+/** What the owner of a link hears. */
+export interface LinkHandlers {
+  up(welcome: Hello): void;
+  down(): void;
+  /** A dial failed. `isRefused`: nobody listens there, or this node is refused. */
+  failed(error: CStoreError): void;
+  /** Own side of the handshake, made anew for each dial. */
+  hello(): Hello;
+  /** Checks the answer. Throws HandshakeError. */
+  admit(welcome: Hello): void;
+}
+
+/** A link that is kept up until it is closed. */
+export class PeerLink {
+  readonly nodeId: string;
+  readonly endpoint: Endpoint;
+  readonly queue = new MessageQueue();
+  readonly #platform: Platform;
+  readonly #handlers: LinkHandlers;
+  #connection: PeerConnection | undefined;
+  #isUp = false;
+  #isClosed = false;
+  #backoffMs = 0;
+  #cancelRetry: CancelTimer | undefined;
+  #cancelPing: CancelTimer | undefined;
+  #isFlushQueued = false;
+  #pingSentMs = 0;
+  #pingNumber = 0;
+  #lastHeardMs = 0;
+  #rttMs = 0;
+  #rttCount = 0;
+  #rttSum = 0;
+  #bytesBefore = 0;
+
+  constructor(
+    peer: { readonly nodeId: string; readonly endpoint: Endpoint },
+    platform: Platform,
+    handlers: LinkHandlers,
+  ) {
+    this.nodeId = peer.nodeId;
+    this.endpoint = peer.endpoint;
+    this.#platform = platform;
+    this.#handlers = handlers;
+  }
+
+  get isUp(): boolean {
+    return this.#isUp;
+  }
+
+  /** Smoothed round trip of a ping, in milliseconds; 0 before the first. */
+  get rttMs(): number {
+    return this.#rttMs;
+  }
+
+  get rttTotal(): { readonly count: number; readonly sumMs: number } {
+    return { count: this.#rttCount, sumMs: this.#rttSum };
+  }
+
+  /** Time since the peer last answered, in milliseconds. */
+  get silenceMs(): number {
+    return this.#platform.clock.nowMs() - this.#lastHeardMs;
+  }
+
+  get bytesSent(): number {
+    return this.#bytesBefore + (this.#connection?.bytesOut ?? 0);
+  }
+
+  /** Dials now, unless a connection is up or on its way. */
+  dial(): void {
+    if (this.#isClosed || this.#connection !== undefined || this.#isDialing) return;
+    this.#cancelRetry?.();
+    this.#cancelRetry = undefined;
+    this.#isDialing = true;
+    this.#platform.network.connect(this.endpoint, CONNECT_TIMEOUT_MS).then(
+      (socket) => {
+        this.#isDialing = false;
+        if (this.#isClosed) socket.destroy();
+        else this.#shakeHands(new PeerConnection(socket, this.#platform.clock));
+      },
+      (error: unknown) => {
+        this.#isDialing = false;
+        if (!(error instanceof UnreachableError)) throw error;
+        this.#retryLater(error);
+      },
+    );
+  }
+
+  #isDialing = false;
+
+  /** Queues a frame; returns false when it was dropped. */
+  send(kind: string, policy: QueuePolicy, frame: Uint8Array): boolean {
+    if (!this.#isUp) return false;
+    const isTaken = this.queue.enqueue(kind, policy, frame);
+    if (isTaken && !this.#isFlushQueued) {
+      this.#isFlushQueued = true;
+      queueMicrotask(() => this.#flush());
+    }
+    return isTaken;
+  }
+
+  /** Says goodbye to the link for good. */
+  close(): void {
+    this.#isClosed = true;
+    this.#cancelRetry?.();
+    this.#flush();
+    this.#connection?.end();
+    this.#dropped();
+  }
+
+  #shakeHands(connection: PeerConnection): void {
+    this.#connection = connection;
+    connection.start({
+      frame: (frame) => this.#onFrame(connection, frame),
+      drained: () => this.#flush(),
+      closed: (cause) => this.#onClosed(cause),
+    });
+    connection.send(encodeFrame("HELLO", 0, encodeHello(this.#handlers.hello())));
+  }
+
+  #onFrame(connection: PeerConnection, frame: Frame): void {
+    this.#lastHeardMs = this.#platform.clock.nowMs();
+    switch (frame.kind) {
+      case "WELCOME":
+        if (this.#isUp) throw new ProtocolError("Cannot accept a second WELCOME");
+        this.#onWelcome(connection, decodeHello(frame.body));
+        return;
+      case "PONG":
+        this.#onPong(frame.requestId);
+        return;
+      case "ERROR": {
+        const error = decodeConnectionError(frame.body);
+        // Told by the other side that this node does not belong: not a broken line.
+        this.#handlers.failed(error);
+        connection.destroy();
+        return;
+      }
+      default:
+        throw new ProtocolError(`Cannot accept a ${frame.kind} frame on an outgoing link`);
+    }
+  }
+
+  #onWelcome(connection: PeerConnection, welcome: Hello): void {
+    try {
+      this.#handlers.admit(welcome);
+    } catch (error) {
+      if (!(error instanceof HandshakeError)) throw error;
+      this.#handlers.failed(error);
+      throw error;
+    }
+    connection.handshakeDone();
+    this.#isUp = true;
+    this.#backoffMs = 0;
+    this.#ping();
+    this.#handlers.up(welcome);
+  }
+
+  #ping(): void {
+    const connection = this.#connection;
+    if (connection === undefined || !this.#isUp) return;
+    const nowMs = this.#platform.clock.nowMs();
+    if (nowMs - this.#lastHeardMs > SILENCE_MAX_MS) {
+      connection.destroy();
+      return;
+    }
+    this.#pingNumber = (this.#pingNumber + 1) >>> 0;
+    this.#pingSentMs = nowMs;
+    connection.send(encodeFrame("PING", this.#pingNumber, NO_BODY));
+    this.#cancelPing = this.#platform.clock.setTimer(PING_INTERVAL_MS, () => this.#ping());
+  }
+
+  #onPong(number: number): void {
+    if (number !== this.#pingNumber) return;
+    const rttMs = this.#platform.clock.nowMs() - this.#pingSentMs;
+    this.#rttMs = this.#rttCount === 0 ? rttMs : this.#rttMs * 0.8 + rttMs * 0.2;
+    this.#rttCount += 1;
+    this.#rttSum += rttMs;
+  }
+
+  #flush(): void {
+    this.#isFlushQueued = false;
+    const connection = this.#connection;
+    if (connection === undefined || !this.#isUp) return;
+    if (this.queue.size === 0 || connection.unsentBytes > SOCKET_BYTES_GOAL) return;
+    for (const frame of this.queue.take(SOCKET_BYTES_GOAL)) connection.send(frame);
+    connection.flush();
+  }
+
+  #onClosed(cause: CStoreError | undefined): void {
+    const wasUp = this.#isUp;
+    this.#dropped();
+    if (this.#isClosed) return;
+    if (wasUp) {
+      // The first attempt is at once: its answer tells a dead process from a broken line.
+      this.dial();
+      return;
+    }
+    this.#retryLater(cause ?? new UnreachableError(`Cannot reach "${this.nodeId}": it hung up`));
+  }
+
+  #dropped(): void {
+    const wasUp = this.#isUp;
+    this.#bytesBefore += this.#connection?.bytesOut ?? 0;
+    this.#connection = undefined;
+    this.#isUp = false;
+    this.#cancelPing?.();
+    this.queue.clear();
+    if (wasUp) this.#handlers.down();
+  }
+
+  #retryLater(error: CStoreError): void {
+    if (this.#isClosed) return;
+    this.#backoffMs = Math.min(BACKOFF_MAX_MS, Math.max(BACKOFF_FIRST_MS, this.#backoffMs * 2));
+    const jitterMs = this.#platform.random.below(Math.ceil(this.#backoffMs / 2));
+    const delayMs = this.#backoffMs / 2 + jitterMs;
+    this.#cancelRetry = this.#platform.clock.setTimer(delayMs, () => this.dial());
+    this.#handlers.failed(error);
+  }
+}
