@@ -62,6 +62,8 @@ export class RaftState {
   catchUps: CatchUp[] = [];
   events: RaftEvent[] = [];
   #random: number;
+  /** Term of the last change of role or leader that was told. */
+  #toldTerm: Term = 0;
 
   constructor(config: RaftConfig, reader: LogReader) {
     this.config = config;
@@ -167,9 +169,12 @@ export class RaftState {
   }
 
   setRole(role: Role, leader: NodeId | undefined): void {
-    const isNews = role !== this.role || leader !== this.leader;
+    // The same leader in another term is news too: what was asked of it before is never answered.
+    const isElectedAgain = leader !== undefined && this.term !== this.#toldTerm;
+    const isNews = role !== this.role || leader !== this.leader || isElectedAgain;
     this.role = role;
     this.leader = leader;
+    if (isNews) this.#toldTerm = this.term;
     if (isNews) this.events.push({ type: "ROLE_CHANGED", role, term: this.term, leader });
   }
 

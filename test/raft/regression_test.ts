@@ -208,3 +208,17 @@ test("start: a commit index before the log's first entry is refused", () => {
 
   expect(() => n3.restart()).toThrow("what was cut is committed");
 });
+
+// A follower whose leader was elected again, in a term it had no part in, was not told: whatever
+// it had asked the leader before stayed open for ever.
+test("events: the same leader in a newer term is told", () => {
+  const cluster = clusterWithLeader(3);
+  const n2 = cluster.node("n2");
+  n2.events = [];
+
+  const heartbeat = { type: "HEARTBEAT", commitIndex: 1, readRound: 0 } as const;
+  n2.step("n1", 3, heartbeat);
+  n2.step("n1", 3, heartbeat);
+
+  expect(n2.events).toEqual([{ type: "ROLE_CHANGED", role: "follower", term: 3, leader: "n1" }]);
+});
