@@ -8,7 +8,8 @@
 import { assert } from "./assert.ts";
 import { ProtocolError } from "./errors.ts";
 
-const TEXT_DECODER = new TextDecoder("utf-8", { fatal: true });
+// U+FEFF at the start of a text is a character of it, not a byte order mark.
+const TEXT_DECODER = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const TEXT_ENCODER = new TextEncoder();
 const TWO_32 = 2 ** 32;
 
@@ -18,6 +19,15 @@ export const EMPTY_BYTES: Uint8Array = new Uint8Array(0);
 /** UTF-8 bytes of a text. */
 export function encodeText(text: string): Uint8Array {
   return TEXT_ENCODER.encode(text);
+}
+
+/**
+ * The same bytes as a plain Uint8Array. Sockets and zlib give Buffers, whose `slice` is a view: who
+ * writes into such a "copy" damages the source.
+ */
+export function plainBytes(bytes: Uint8Array): Uint8Array {
+  if (bytes.constructor === Uint8Array) return bytes;
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 /** A view for integers over exactly these bytes. */

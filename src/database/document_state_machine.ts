@@ -40,7 +40,7 @@ import {
   OperationCursor,
   readCommandHeader,
 } from "../protocol/command.ts";
-import type { StateMachine } from "../raft/state_machine.ts";
+import type { ApplyResults, StateMachine } from "../raft/state_machine.ts";
 import type { Entry, LogIndex, Term } from "../raft/types.ts";
 import { CollectionStore, type Undo } from "./collection_store.ts";
 import {
@@ -51,22 +51,6 @@ import {
 } from "./session_table.ts";
 import { mergeDocuments } from "./update.ts";
 
-/** Where the results of one batch go; `command` counts the batch's commands from 0. */
-export interface ApplyResults {
-  /** One operation was written as that version (or a session was opened with that id). */
-  written(command: number, version: number): void;
-  /** The operations' results, encoded (`client_message.ts`). */
-  result(command: number, payload: Uint8Array): void;
-  refused(command: number, error: CStoreError): void;
-}
-
-/** For entries that nobody here waits for. */
-export const NO_RESULTS: ApplyResults = {
-  written: () => undefined,
-  result: () => undefined,
-  refused: () => undefined,
-};
-
 /** What a restored snapshot says of itself. */
 export interface StatePosition {
   readonly index: LogIndex;
@@ -75,10 +59,10 @@ export interface StatePosition {
   readonly timeMs: number;
 }
 
-const TEXT_DECODER = new TextDecoder();
+const TEXT_DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** The state machine. */
-export class DocumentStateMachine implements StateMachine<ApplyResults> {
+export class DocumentStateMachine implements StateMachine {
   readonly #compressor: Compressor;
   readonly #seed: number;
   readonly #collections = new Map<string, CollectionStore>();
@@ -230,11 +214,6 @@ export class DocumentStateMachine implements StateMachine<ApplyResults> {
     } else {
       results.refused(ordinal, sessionRefusal(admission.verdict, request));
     }
-  }
-
-  /** What the session table says of a request now; saves a place in the log, decides nothing. */
-  lookUp(request: SessionRequest): Admission {
-    return this.#sessions.admit(request);
   }
 
   /** All operations of a request, or none. */

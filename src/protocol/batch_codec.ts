@@ -26,7 +26,7 @@
  */
 
 import { assert } from "../base/assert.ts";
-import { readU64, viewOf, writeU64 } from "../base/bytes.ts";
+import { plainBytes, readU64, viewOf, writeU64 } from "../base/bytes.ts";
 import { ProtocolError } from "../base/errors.ts";
 import { BATCH_BODY_SIZE_MAX, COMPRESSION_SIZE_MIN } from "../base/limits.ts";
 import { checksum32, checksum64 } from "./checksum.ts";
@@ -191,6 +191,6 @@ export function batchCommands(
   compressor: Compressor,
 ): Uint8Array {
   const stored = bytes.subarray(BATCH_HEADER_SIZE);
-  if (header.codec === "none") return stored;
-  return compressor.decompress(header.codec, stored, header.rawSize);
+  if (header.codec === "none") return plainBytes(stored);
+  return plainBytes(compressor.decompress(header.codec, stored, header.rawSize));
 }

@@ -9,28 +9,49 @@
 
 import { Encoder } from "cbor-x/encode";
 import { assert } from "../base/assert.ts";
-import { viewOf } from "../base/bytes.ts";
+import { plainBytes, viewOf } from "../base/bytes.ts";
 import { ProtocolError, ValidationError } from "../base/errors.ts";
 import { checkCbor } from "./cbor_gate.ts";
 
 const ENCODER = new Encoder({ useRecords: false, tagUint8Array: false });
-const TEXT_DECODER = new TextDecoder();
+const TEXT_DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
 const SHORT_TEXT_SIZE = 24;
 
 /**
  * The bytes of a value. Fields that are `undefined` are left out. Throws ValidationError for values
- * that cstore does not store (functions, NaN, Map, Set, RegExp, integers above 64 bits, lone
- * surrogates are replaced by U+FFFD).
+ * that cstore does not store (functions, NaN, Map, Set, RegExp, integers above 64 bits, texts with a
+ * lone surrogate).
  */
 export function encodeCbor(value: unknown): Uint8Array {
   const bytes = encode(value);
   const refusal = checkCbor(bytes, 0, bytes.byteLength);
-  if (refusal === "") return bytes;
+  if (refusal === "") return withoutReplacement(bytes, value);
   if (refusal !== "undefined not allowed") throw notStored(refusal);
   const again = encode(withoutUndefined(value));
   const second = checkCbor(again, 0, again.byteLength);
   if (second !== "") throw notStored(second);
-  return again;
+  return withoutReplacement(again, value);
+}
+
+/**
+ * The encoder writes a lone surrogate of a short text as it is, which the gate refuses, but puts
+ * U+FFFD (ef bf bd) for it in a long one. Only then it is worth looking at the value again.
+ */
+function withoutReplacement(bytes: Uint8Array, value: unknown): Uint8Array {
+  for (let at = bytes.indexOf(0xbd, 2); at !== -1; at = bytes.indexOf(0xbd, at + 1)) {
+    if (bytes[at - 1] !== 0xbf || bytes[at - 2] !== 0xef) continue;
+    if (!isWellFormed(value)) throw notStored("text is not valid UTF-8");
+    return bytes;
+  }
+  return bytes;
+}
+
+/** Whether no text in a value, which has been encoded before, holds a lone surrogate. */
+function isWellFormed(value: unknown): boolean {
+  if (typeof value === "string") return value.isWellFormed();
+  if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return true;
+  if (Array.isArray(value)) return value.every(isWellFormed);
+  return Object.entries(value).every(([key, item]) => key.isWellFormed() && isWellFormed(item));
 }
 
 function encode(value: unknown): Uint8Array {
@@ -54,15 +75,13 @@ function notStored(refusal: string): ValidationError {
 }
 
 function withoutUndefined(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map((item) => withoutUndefined(item ?? null));
+  if (Array.isArray(value)) return Array.from(value, (item) => withoutUndefined(item ?? null));
   if (value === null || typeof value !== "object") return value;
   const prototype = Object.getPrototypeOf(value);
   if (prototype !== Object.prototype && prototype !== null) return value;
-  const kept: Record<string, unknown> = {};
-  for (const [key, item] of Object.entries(value)) {
-    if (item !== undefined) kept[key] = withoutUndefined(item);
-  }
-  return kept;
+  const kept = Object.entries(value).filter(([, item]) => item !== undefined);
+  // Unlike an assignment this keeps a field `__proto__`, which the gate then refuses.
+  return Object.fromEntries(kept.map(([key, item]) => [key, withoutUndefined(item)]));
 }
 
 /** Decodes untrusted bytes: gate first, then decode. Throws ProtocolError. */
@@ -86,7 +105,7 @@ class Decoder {
   readonly #view: DataView;
 
   constructor(bytes: Uint8Array) {
-    this.#bytes = bytes;
+    this.#bytes = plainBytes(bytes);
     this.#view = viewOf(bytes);
   }
 
@@ -108,7 +127,8 @@ class Decoder {
       case 5:
         return this.#map(this.#length(info));
       case 6:
-        return new Date(Number(this.value()) * 1000);
+        // 1.001 s * 1000 is less than 1001 ms, and Date cuts.
+        return new Date(Math.round(Number(this.value()) * 1000));
       default:
         return this.#simple(info);
     }

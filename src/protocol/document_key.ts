@@ -16,7 +16,7 @@ import { isUtf8 } from "./cbor_gate.ts";
 
 const NUMBER = 2;
 const STRING = 3;
-const TEXT_DECODER = new TextDecoder();
+const TEXT_DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** What an application uses as a document's id. */
 export type DocumentId = string | number;
@@ -71,7 +71,7 @@ function encodeNumber(id: number): Uint8Array {
 /** The id that a checked key stands for. */
 export function decodeKey(key: Uint8Array): DocumentId {
   if (key[0] === STRING) return TEXT_DECODER.decode(key.subarray(1));
-  const bytes = key.slice(1);
+  const bytes = new Uint8Array(key.subarray(1)); // Not `slice`: that of a Buffer is a view.
   if (bytes[0]! & 0x80) bytes[0]! ^= 0x80;
   else for (let i = 0; i < 8; i += 1) bytes[i]! ^= 0xff;
   return viewOf(bytes).getFloat64(0);

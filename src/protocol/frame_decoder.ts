@@ -5,6 +5,7 @@
  * @module
  */
 
+import { plainBytes } from "../base/bytes.ts";
 import { ProtocolError } from "../base/errors.ts";
 import { FRAME_BODY_SIZE_MAX, HANDSHAKE_BODY_SIZE_MAX } from "../base/limits.ts";
 import {
@@ -34,8 +35,9 @@ export class FrameDecoder {
     return this.#headerFilled > 0 || this.#header !== undefined;
   }
 
-  /** Gives every frame that `chunk` completes to `onFrame`, in order. */
-  push(chunk: Uint8Array, onFrame: (frame: Frame) => void): void {
+  /** Gives every frame that `source` completes to `onFrame`, in order. */
+  push(source: Uint8Array, onFrame: (frame: Frame) => void): void {
+    const chunk = plainBytes(source);
     let at = 0;
     while (at < chunk.byteLength) {
       if (this.#header !== undefined) {

@@ -223,7 +223,7 @@ function readEntry(reader: ByteReader): Entry {
   const rest = reader.bytes.subarray(reader.offset);
   const { storedSize } = decodeBatchHeader(rest);
   // A copy: a view would keep the whole network chunk in memory.
-  const bytes = reader.take(BATCH_HEADER_SIZE + storedSize).slice();
+  const bytes = new Uint8Array(reader.take(BATCH_HEADER_SIZE + storedSize));
   const { term, index, firstSequence, count } = verifyBatch(bytes);
   return { term, index, firstSequence, count, bytes };
 }
