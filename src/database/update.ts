@@ -7,11 +7,14 @@
  */
 
 import { assert } from "../base/assert.ts";
-import { ByteWriter, equalBytes } from "../base/bytes.ts";
+import { ByteWriter } from "../base/bytes.ts";
+
+/** Gives each key as a text of its own; all bytes were checked to be UTF-8. */
+const TEXT_DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
 
 interface MapEntry {
-  /** Text of the key, without its CBOR header. */
-  readonly key: Uint8Array;
+  /** The key, so that its form does not matter. */
+  readonly key: string;
   /** The key with its header. */
   readonly rawKey: Uint8Array;
   readonly value: Uint8Array;
@@ -25,19 +28,20 @@ export function mergeDocuments(document: Uint8Array, change: Uint8Array): Uint8A
 }
 
 function mergeMaps(writer: ByteWriter, base: Uint8Array, change: Uint8Array): void {
-  const changes = readEntries(change);
   const entries = readEntries(base);
-  const added = changes.filter((c) => !entries.some((e) => equalBytes(e.key, c.key)));
+  const changes = readEntries(change);
+  // By key, because both sides may have a hundred thousand. Of a key that stands twice the last
+  // counts, as for every reader.
+  const changed = new Map(changes.map((entry) => [entry.key, entry.value]));
+  const known = new Set(entries.map((entry) => entry.key));
+  const added = changes.filter((entry) => !known.has(entry.key));
   writeMapHeader(writer, entries.length + added.length);
   for (const entry of entries) {
-    const changed = changes.findLast((candidate) => equalBytes(candidate.key, entry.key));
+    const value = changed.get(entry.key);
     writer.raw(entry.rawKey);
-    if (changed === undefined) {
-      writer.raw(entry.value);
-      continue;
-    }
-    if (isMap(entry.value) && isMap(changed.value)) mergeMaps(writer, entry.value, changed.value);
-    else writer.raw(changed.value);
+    if (value === undefined) writer.raw(entry.value);
+    else if (isMap(entry.value) && isMap(value)) mergeMaps(writer, entry.value, value);
+    else writer.raw(value);
   }
   for (const entry of added) writer.raw(entry.rawKey).raw(entry.value);
 }
@@ -71,7 +75,7 @@ function readEntries(map: Uint8Array): MapEntry[] {
     const keyHeader = readHeader(map, at);
     const keyEnd = keyHeader.end + keyHeader.value;
     const valueEnd = skipValue(map, keyEnd);
-    const key = map.subarray(keyHeader.end, keyEnd);
+    const key = TEXT_DECODER.decode(map.subarray(keyHeader.end, keyEnd));
     entries.push({ key, rawKey: map.subarray(at, keyEnd), value: map.subarray(keyEnd, valueEnd) });
     at = valueEnd;
   }
