@@ -858,7 +858,7 @@ describe("3.10 leadership transfer", () => {
     cluster.deliver({ type: "TIMEOUT_NOW" });
 
     const request = { type: "VOTE_REQUEST", term: 2, preVote: false, transfer: true };
-    expect(cluster.wire).toMatchObject([request, request]);
+    expect(cluster.wire).toMatchObject([{ ...request }, { ...request }]);
     cluster.deliver({ to: "n3" });
     expect(cluster.take({ from: "n3" })).toMatchObject([{ granted: true, term: 2 }]);
   });
