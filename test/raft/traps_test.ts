@@ -505,8 +505,7 @@ test.each([
   expect(cluster.take({ to: "n2" })).toHaveLength(sent);
 });
 
-// Seen to fail with `entries` in log.ts and `MemoryLog` given no bound by sendOneAppend in
-// leader.ts.
+// Seen to fail with `sendOneAppend` in leader.ts asking the log for a million bytes.
 test("T28: one message holds a bounded number of bytes", () => {
   const cluster = clusterWithLeader(3, { appendBytesMax: 5, inflightMessagesMax: 1 });
   const n1 = cluster.node("n1");
