@@ -6,12 +6,15 @@
  */
 
 import { assert } from "../../src/base/assert.ts";
+import type { RaftMessage } from "../../src/raft/message.ts";
 import type { LogIndex } from "../../src/raft/types.ts";
 import { Cluster, type TestNode } from "./cluster.ts";
 import { Invariants } from "./invariants.ts";
 
 /** More under way than this is lost: a wire is not endless. */
 const WIRE_MAX = 80;
+/** Messages that are held up for long: over elections, crashes and restarts. */
+const LATE_MAX = 40;
 /** Ticks after healing within which a leader must have brought everybody up to date. */
 const HEALING_TICKS = 300;
 
@@ -61,23 +64,35 @@ export class Dice {
   }
 }
 
-type Action = "tick" | "deliver" | "drop" | "repeat" | "propose" | "persist" | "hold" | "crash";
+type Action =
+  | "tick"
+  | "deliver"
+  | "drop"
+  | "repeat"
+  | "delay"
+  | "late"
+  | "propose"
+  | "persist"
+  | "hold"
+  | "crash";
 type RareAction = "restart" | "cut" | "heal" | "transfer" | "read" | "forget" | "break" | "compact";
 
 /** How often each thing happens beside the others, in a run where all of them do. */
 const WEIGHTS: Readonly<Record<Action | RareAction, number>> = {
-  tick: 110,
-  deliver: 220,
+  tick: 130,
+  deliver: 260,
   drop: 8,
   repeat: 8,
-  propose: 20,
+  delay: 14,
+  late: 5,
+  propose: 16,
   persist: 50,
   hold: 8,
   crash: 4,
   restart: 14,
-  cut: 3,
-  heal: 5,
-  transfer: 3,
+  cut: 5,
+  heal: 6,
+  transfer: 4,
   read: 12,
   forget: 3,
   break: 3,
@@ -88,6 +103,7 @@ const WEIGHTS: Readonly<Record<Action | RareAction, number>> = {
 const OPTIONAL: readonly (Action | RareAction)[] = [
   "drop",
   "repeat",
+  "delay",
   "hold",
   "crash",
   "cut",
@@ -104,6 +120,7 @@ export class RandomRun {
   readonly #cluster: Cluster;
   readonly #invariants: Invariants;
   readonly #actions: (Action | RareAction)[] = [];
+  readonly #late: RaftMessage[] = [];
   #proposed = 0;
   #readsAsked = 0;
   #crashes = 0;
@@ -149,7 +166,7 @@ export class RandomRun {
     return this.#dice.pick(this.#cluster.nodes.filter(leads));
   }
 
-  #removeMessage(): Cluster["wire"][number] | undefined {
+  #removeMessage(): RaftMessage | undefined {
     return this.#cluster.wire.splice(this.#dice.below(this.#cluster.wire.length), 1)[0];
   }
 
@@ -165,6 +182,13 @@ export class RandomRun {
       case "repeat": {
         const message = dice.pick(this.#cluster.wire);
         if (message !== undefined) this.#cluster.wire.push(message);
+        return;
+      }
+      case "delay":
+        return this.#delay();
+      case "late": {
+        const message = this.#late.splice(dice.below(this.#late.length), 1)[0];
+        if (message !== undefined) this.#cluster.arrive(message);
         return;
       }
       case "restart":
@@ -215,6 +239,13 @@ export class RandomRun {
     }
   }
 
+  /** Holds a message up, or a copy of it. */
+  #delay(): void {
+    const { wire } = this.#cluster;
+    const message = this.#dice.chance(0.5) ? this.#removeMessage() : this.#dice.pick(wire);
+    if (message !== undefined && this.#late.length < LATE_MAX) this.#late.push(message);
+  }
+
   /** Mostly oldest first, sometimes any: wires reorder little, but they may. */
   #deliver(): void {
     const { wire } = this.#cluster;
@@ -226,9 +257,11 @@ export class RandomRun {
 
   #propose(): void {
     const leader = this.#leader();
-    if (leader === undefined) return;
-    this.#proposed += 1;
-    leader.propose(`p${this.#proposed}`, 1 + this.#dice.below(3));
+    const count = this.#dice.chance(0.3) ? 6 : 1;
+    for (let n = 0; n < count && leader !== undefined; n += 1) {
+      this.#proposed += 1;
+      leader.propose(`p${this.#proposed}`, 1 + this.#dice.below(3));
+    }
   }
 
   #read(node: TestNode): void {
@@ -237,8 +270,10 @@ export class RandomRun {
     node.do((raft) => raft.requestRead(this.#readsAsked));
   }
 
-  /** One link in one direction, or a whole node. */
+  /** One link in one direction, or a whole node: best the leader, which then writes alone. */
   #cut(): void {
+    const leader = this.#leader();
+    if (leader !== undefined && this.#dice.chance(0.5)) return this.#cluster.isolate(leader.id);
     const from = this.#dice.pick(this.#cluster.nodes)?.id ?? "n1";
     const to = this.#dice.pick(this.#cluster.nodes)?.id ?? "n1";
     if (from === to) this.#cluster.isolate(from);

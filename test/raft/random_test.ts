@@ -8,9 +8,10 @@
 import { expect, test } from "bun:test";
 import { RandomRun, type RunReport } from "./random_run.ts";
 
-const SEEDS = Number(process.env.CSTORE_SEEDS ?? 2_000);
+const SEEDS = Number(process.env.CSTORE_SEEDS ?? 1_000);
 const ONLY = process.env.CSTORE_SEED;
 const STEPS = 1_500;
+const DEADLINE_MS = 60_000 + SEEDS * 60;
 
 function runSeed(seed: number, nodeCount: number): RunReport {
   try {
@@ -35,16 +36,20 @@ function runSeeds(nodeCount: number): RunReport {
 }
 
 // A run that commits, elects and reads little proves little, so that is counted too.
-test.each([3, 5])("random: %i nodes keep every promise, and agree once healed", (nodeCount) => {
-  const { committed, elections, readsDone, crashes } = runSeeds(nodeCount);
+test.each([3, 5])(
+  "random: %i nodes keep every promise, and agree once healed",
+  (nodeCount) => {
+    const { committed, elections, readsDone, crashes } = runSeeds(nodeCount);
 
-  const seeds = ONLY === undefined ? SEEDS : 1;
-  expect(committed).toBeGreaterThan(5 * seeds);
-  expect(elections).toBeGreaterThanOrEqual(seeds);
-  if (seeds < 100) return;
-  expect(readsDone).toBeGreaterThan(2 * seeds);
-  expect(crashes).toBeGreaterThan(2 * seeds);
-});
+    const seeds = ONLY === undefined ? SEEDS : 1;
+    expect(committed).toBeGreaterThan(5 * seeds);
+    expect(elections).toBeGreaterThanOrEqual(seeds);
+    if (seeds < 100) return;
+    expect(readsDone).toBeGreaterThan(2 * seeds);
+    expect(crashes).toBeGreaterThan(2 * seeds);
+  },
+  DEADLINE_MS,
+);
 
 // A failing seed is worth nothing if it does not fail again.
 test("random: the same seed gives the same run", () => {
