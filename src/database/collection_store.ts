@@ -8,9 +8,6 @@ import { assert } from "../base/assert.ts";
 import { DocumentSlabs, type FrozenSlabs, type SlabRecord } from "./document_slab.ts";
 import { type ByteRange, KeyIndex } from "./key_index.ts";
 
-/** Bytes moved by compaction for each request. */
-const COMPACT_STEP_BYTES = 32 * 1024;
-
 /** What a change replaced, so that it can be taken back. */
 export interface Undo {
   readonly hash: number;
@@ -100,9 +97,9 @@ export class CollectionStore {
     else this.#index.remove(hash, after);
   }
 
-  /** Moves a little of what is alive out of mostly dead slabs. */
+  /** Moves a little of what is alive out of mostly dead slabs; documents' views end here. */
   compactStep(): void {
-    this.#slabs.compactStep(COMPACT_STEP_BYTES, (from, to, record) => {
+    this.#slabs.compactStep((from, to, record) => {
       const { key } = record;
       const hash = this.#index.hash(key, { start: 0, end: key.byteLength });
       this.#index.move(hash, from, to);

@@ -17,6 +17,8 @@ import { SLAB_SIZE } from "../base/limits.ts";
 const HEADER_SIZE = 24;
 /** A slab with less alive than this share is worth moving. */
 const COMPACT_BELOW = 0.5;
+/** Bytes that one step of compaction looks at, at least; less is left to a later step. */
+const COMPACT_STEP_SIZE = 32 * 1024;
 
 /** Slab number times `SLAB_SIZE` plus byte offset. */
 export type Location = number;
@@ -51,6 +53,10 @@ export class DocumentSlabs {
   #frozen = 0;
   #bytes = 0;
   #compacting: { number: number; at: number } | undefined;
+  /** Bytes written or superseded since the last step. */
+  #churn = 0;
+  /** Those of earlier steps that compaction has not worked for yet. */
+  #backlog = 0;
 
   /** Bytes of all slabs. */
   get bytes(): number {
@@ -59,6 +65,15 @@ export class DocumentSlabs {
 
   /** Appends a document; `source[start, end)` holds the key and right behind it the document. */
   append(
+    source: Uint8Array,
+    range: { readonly start: number; readonly keySize: number; readonly end: number },
+    version: number,
+  ): Location {
+    this.#churn += HEADER_SIZE + range.end - range.start;
+    return this.#append(source, range, version);
+  }
+
+  #append(
     source: Uint8Array,
     range: { readonly start: number; readonly keySize: number; readonly end: number },
     version: number,
@@ -113,6 +128,7 @@ export class DocumentSlabs {
     assert(slab.view.getFloat64(at + 16, true) === 0, "a record is superseded once");
     slab.view.setFloat64(at + 16, sequence, true);
     slab.aliveBytes -= recordSize(slab, at);
+    this.#churn += recordSize(slab, at);
   }
 
   /** Takes a mark back, when a request is rolled back. */
@@ -149,37 +165,58 @@ export class DocumentSlabs {
   }
 
   /**
-   * Moves at most about `bytesMax` bytes out of the emptiest slab. `moved` hears each new place.
+   * Moves what is alive out of the emptiest slabs; `moved` hears each new place. It looks at as many
+   * bytes as were written and superseded since, because with less dead bytes would pile up for ever,
+   * and at up to as many again for what was left while it was held back.
    */
-  compactStep(
-    bytesMax: number,
+  compactStep(moved: (from: Location, to: Location, record: SlabRecord) => void): void {
+    const churn = this.#churn;
+    this.#churn = 0;
+    this.#backlog += churn;
+    if (this.#frozen > 0 || this.#backlog < COMPACT_STEP_SIZE) return;
+    let budget = Math.min(this.#backlog, Math.max(2 * churn, COMPACT_STEP_SIZE));
+    this.#backlog -= budget;
+    while (budget > 0) {
+      this.#compacting ??= this.#worthCompacting();
+      const job = this.#compacting;
+      if (job === undefined) {
+        this.#backlog = 0;
+        return;
+      }
+      budget = this.#compact(job, budget, moved);
+    }
+  }
+
+  /** Works on one slab until it is empty or the budget is used up; gives what is left of it. */
+  #compact(
+    job: { number: number; at: number },
+    budget: number,
     moved: (from: Location, to: Location, record: SlabRecord) => void,
-  ): void {
-    if (this.#frozen > 0) return;
-    this.#compacting ??= this.#worthCompacting();
-    const job = this.#compacting;
-    if (job === undefined) return;
+  ): number {
     const slab = this.#slabs[job.number];
     assert(slab !== undefined && slab !== this.#current, "a full slab is compacted");
-    let budget = bytesMax;
-    while (job.at < slab.end && budget > 0) {
+    let left = budget;
+    while (job.at < slab.end && left > 0) {
       const at = job.at;
       const size = recordSize(slab, at);
       job.at += size;
-      budget -= size;
+      left -= size;
       if (slab.view.getFloat64(at + 16, true) !== 0) continue;
       const record = recordAt(slab, at);
       const start = at + HEADER_SIZE;
       const range = { start, keySize: record.key.byteLength, end: at + size };
-      const to = this.append(slab.bytes, range, record.version);
+      const to = this.#append(slab.bytes, range, record.version);
+      // A freeze may come before the slab is done: the old place must not look alive to it.
+      slab.view.setFloat64(at + 16, record.version, true);
       slab.aliveBytes -= size;
       moved(job.number * SLAB_SIZE + at, to, record);
     }
-    if (job.at < slab.end) return;
+    if (job.at < slab.end) return left;
     assert(slab.aliveBytes === 0, "everything alive was moved");
     this.#slabs[job.number] = undefined;
     this.#bytes -= slab.bytes.byteLength;
     this.#compacting = undefined;
+    return left;
   }
 
   #worthCompacting(): { number: number; at: number } | undefined {
