@@ -165,6 +165,8 @@ export class SessionTable {
     }
     const bytes = result.kind === "payload" ? result.payload : result.refusal;
     session.kinds[slot] = result.kind === "payload" ? PAYLOAD : REFUSED;
+    // The slot's earlier user left its version, which would make the encoded tables of nodes differ.
+    session.versions[slot] = 0;
     session.payloads.set(requestNumber, bytes);
     session.payloadBytes += bytes.byteLength;
   }
@@ -204,7 +206,7 @@ export class SessionTable {
     const checksum = reader.u32();
     const kind = reader.u8();
     const version = reader.u64();
-    const payload = reader.take(reader.u32()).slice();
+    const payload = new Uint8Array(reader.take(reader.u32()));
     const request = { sessionId: session.id, requestNumber, acknowledgedBelow: 0, checksum };
     if (kind === WRITTEN) this.store(request, { kind: "written", version });
     else if (kind === PAYLOAD) this.store(request, { kind: "payload", payload });
