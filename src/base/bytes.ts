@@ -155,32 +155,38 @@ export class ByteWriter {
   }
 
   u8(value: number): this {
-    this.#view.setUint8(this.reserve(1), value);
+    const at = this.reserve(1);
+    this.#view.setUint8(at, value);
     return this;
   }
 
   u16(value: number): this {
-    this.#view.setUint16(this.reserve(2), value, true);
+    const at = this.reserve(2);
+    this.#view.setUint16(at, value, true);
     return this;
   }
 
   u32(value: number): this {
-    this.#view.setUint32(this.reserve(4), value, true);
+    const at = this.reserve(4);
+    this.#view.setUint32(at, value, true);
     return this;
   }
 
   u64(value: number): this {
-    writeU64(this.#view, this.reserve(8), value);
+    const at = this.reserve(8);
+    writeU64(this.#view, at, value);
     return this;
   }
 
   f64(value: number): this {
-    this.#view.setFloat64(this.reserve(8), value, true);
+    const at = this.reserve(8);
+    this.#view.setFloat64(at, value, true);
     return this;
   }
 
   raw(bytes: Uint8Array): this {
-    this.#bytes.set(bytes, this.reserve(bytes.byteLength));
+    const at = this.reserve(bytes.byteLength);
+    this.#bytes.set(bytes, at);
     return this;
   }
 

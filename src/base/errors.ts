@@ -110,6 +110,12 @@ export class DuplicateKeyError extends CStoreError {
   }
 }
 
+/** A change of leader or members did not come about; the cluster goes on as it was. */
+export class MembershipError extends CStoreError {
+  readonly code = "MEMBERSHIP";
+  readonly retry = "safe";
+}
+
 /** The thing named in the request does not exist. */
 export class NotFoundError extends CStoreError {
   readonly code = "NOT_FOUND";
@@ -206,6 +212,13 @@ export class ClosedError extends CStoreError {
 export class UnreachableError extends CStoreError {
   readonly code = "UNREACHABLE";
   readonly retry = "safe";
+  /** The machine answered that nobody listens there: the process is gone. */
+  readonly isRefused: boolean;
+
+  constructor(message: string, details: ErrorDetails & { readonly isRefused?: boolean } = {}) {
+    super(message, details);
+    this.isRefused = details.isRefused ?? false;
+  }
 }
 
 /** The codes by their number on the wire. A number is never used for anything else again. */
@@ -230,6 +243,7 @@ export const ERROR_CODES = [
   "CONFIG",
   "CLOSED",
   "UNREACHABLE",
+  "MEMBERSHIP",
 ] as const;
 
 /** The stable word of an error. */
@@ -268,6 +282,7 @@ const MAKERS: Partial<Record<ErrorCode, ErrorMaker>> = {
   VALIDATION: (f) => new ValidationError(f.message),
   CONFIG: (f) => new ConfigError(f.message),
   CLOSED: (f) => new ClosedError(f.message),
+  MEMBERSHIP: (f) => new MembershipError(f.message),
 };
 
 /** The error that a reply's number and fields stand for. */

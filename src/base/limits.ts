@@ -32,6 +32,10 @@ export const COLLECTION_NAME_SIZE_MAX = 120;
 export const COLLECTIONS_MAX = 4096;
 /** Operations of one request. */
 export const OPERATIONS_PER_REQUEST_MAX = 10_000;
+/** Largest result of one request, documents that it gives back included. */
+export const RESULT_SIZE_MAX = 4 * MIB;
+/** Bytes of documents that the MERGE operations of one request may make together. */
+export const MERGED_SIZE_MAX = 16 * MIB;
 /** Batch body from which compression is tried. */
 export const COMPRESSION_SIZE_MIN = 4 * KIB;
 
@@ -69,6 +73,7 @@ export const SNAPSHOT_BLOCK_SIZE = 1 * MIB;
 export const SLAB_SIZE = 4 * MIB;
 
 assert(FRAME_BODY_SIZE_MAX >= BATCH_BODY_SIZE_MAX + 64 * KIB, "a frame holds any batch");
+assert(FRAME_BODY_SIZE_MAX >= RESULT_SIZE_MAX + 64 * KIB, "a frame holds any result");
 assert(BATCH_BODY_SIZE_MAX > 2 * DOCUMENT_SIZE_MAX, "a batch holds any document");
 assert(BATCH_BODY_SIZE_GOAL < BATCH_BODY_SIZE_MAX, "the goal lies below the bound");
 assert(SEGMENT_SIZE_BYTES >= 4 * FRAME_BODY_SIZE_MAX, "a segment holds several frames");

@@ -18,7 +18,12 @@ import {
   ValidationError,
   VersionConflictError,
 } from "../base/errors.ts";
-import { COLLECTIONS_MAX, DOCUMENT_SIZE_MAX } from "../base/limits.ts";
+import {
+  COLLECTIONS_MAX,
+  DOCUMENT_SIZE_MAX,
+  MERGED_SIZE_MAX,
+  RESULT_SIZE_MAX,
+} from "../base/limits.ts";
 import {
   type BatchHeader,
   batchCommands,
@@ -69,7 +74,9 @@ export class DocumentStateMachine implements StateMachine {
   readonly #sessions = new SessionTable();
   readonly #cursor = new OperationCursor();
   readonly #payload = new ByteWriter(256);
-  #undo: { readonly store: CollectionStore; readonly change: Undo }[] = [];
+  #undo: Undo[] = [];
+  /** Bytes of the documents that the running request merged. */
+  #mergedBytes = 0;
   #position: StatePosition = { index: 0, term: 0, nextSequence: 1, timeMs: 0 };
   #members: readonly Member[] = [];
   #bindings = new Map<string, string>();
@@ -156,7 +163,6 @@ export class DocumentStateMachine implements StateMachine {
       at += command.size;
     }
     assert(sequence === header.firstSequence + header.count, "a batch counts its operations");
-    this.#lastStore?.compactStep();
   }
 
   #applyCommand(place: CommandPlace, results: ApplyResults): void {
@@ -218,25 +224,35 @@ export class DocumentStateMachine implements StateMachine {
 
   /** All operations of a request, or none. */
   #execute(place: CommandPlace): StoredResult {
-    const { commands, view, at, command } = place;
+    const { commands, view, at } = place;
     const cursor = this.#cursor;
     cursor.start(view, at);
-    const store = this.#collection(commands, cursor);
-    if (store === undefined) {
+    const name = commands.subarray(cursor.nameStart, cursor.nameEnd);
+    const store = this.#collection(name);
+    this.#undo = [];
+    this.#mergedBytes = 0;
+    this.#payload.rewind(0);
+    const result = this.#operateAll(store, place);
+    if (result.kind === "refused") {
+      for (const change of this.#undo.reverse()) store.undo(change);
+    } else if (this.#undo.length > 0 && !this.#keep(store, name)) {
       return refusal(new ValidationError(`Cannot create more than ${COLLECTIONS_MAX} collections`));
     }
-    this.#undo = [];
-    this.#payload.rewind(0);
+    store.compactStep();
+    return result;
+  }
+
+  #operateAll(store: CollectionStore, place: CommandPlace): StoredResult {
+    const { commands, command } = place;
+    const cursor = this.#cursor;
     let sequence = place.sequence;
     while (cursor.next()) {
       const outcome = this.#operate(store, commands, sequence);
-      if (outcome instanceof Error) {
-        for (const { store: changed, change } of this.#undo.reverse()) changed.undo(change);
-        return refusal(outcome);
-      }
+      if (outcome instanceof Error) return refusal(outcome);
       const isPlain = command.count === 1 && outcome.found && outcome.document === undefined;
       if (isPlain) return { kind: "written", version: outcome.version };
       writeOperationResult(this.#payload, outcome);
+      if (this.#payload.size > RESULT_SIZE_MAX) return refusal(resultTooLarge());
       sequence += 1;
     }
     return { kind: "payload", payload: this.#payload.copy() };
@@ -267,7 +283,7 @@ export class DocumentStateMachine implements StateMachine {
       case "REMOVE": {
         if (before === -1) return absent(sequence);
         const document = cursor.returnsDocument ? store.document(before) : undefined;
-        this.#undo.push({ store, change: store.remove(hash, before, sequence) });
+        this.#undo.push(store.remove(hash, before, sequence));
         return { found: true, version: sequence, document };
       }
       case "NONE":
@@ -281,8 +297,7 @@ export class DocumentStateMachine implements StateMachine {
     const { keyStart, keyEnd, documentEnd, documentStart, returnsDocument } = this.#cursor;
     const { bytes, sequence } = write;
     const source = { bytes, start: keyStart, keyEnd, end: documentEnd };
-    const change = store.put(place, source, sequence);
-    this.#undo.push({ store, change });
+    this.#undo.push(store.put(place, source, sequence));
     const document = returnsDocument ? bytes.subarray(documentStart, documentEnd) : undefined;
     return { found: true, version: sequence, document };
   }
@@ -300,30 +315,41 @@ export class DocumentStateMachine implements StateMachine {
         `Cannot merge: the document would have ${merged.byteLength} bytes, at most ${DOCUMENT_SIZE_MAX} are allowed`,
       );
     }
+    this.#mergedBytes += merged.byteLength;
+    if (this.#mergedBytes > MERGED_SIZE_MAX) {
+      return new ValidationError(
+        `Cannot merge: one request makes at most ${MERGED_SIZE_MAX} bytes of documents`,
+      );
+    }
     const keySize = keyEnd - keyStart;
     const bytes = new Uint8Array(keySize + merged.byteLength);
     bytes.set(write.bytes.subarray(keyStart, keyEnd));
     bytes.set(merged, keySize);
     const source = { bytes, start: 0, keyEnd: keySize, end: bytes.byteLength };
-    this.#undo.push({ store, change: store.put(place, source, write.sequence) });
+    this.#undo.push(store.put(place, source, write.sequence));
     const document = returnsDocument ? merged : undefined;
     return { found: true, version: write.sequence, document };
   }
 
-  /** The collection that a command names; made when it is new. */
-  #collection(commands: Uint8Array, cursor: OperationCursor): CollectionStore | undefined {
-    const name = commands.subarray(cursor.nameStart, cursor.nameEnd);
+  /** The collection of that name; a new one is part of the state only once it is kept. */
+  #collection(name: Uint8Array): CollectionStore {
     if (this.#lastStore !== undefined && equalBytes(name, this.#lastName)) return this.#lastStore;
     const text = TEXT_DECODER.decode(name);
-    let store = this.#collections.get(text);
-    if (store === undefined) {
-      if (this.#collections.size >= COLLECTIONS_MAX) return undefined;
-      store = new CollectionStore(text, this.#seed);
-      this.#collections.set(text, store);
-    }
+    const store = this.#collections.get(text);
+    if (store === undefined) return new CollectionStore(text, this.#seed);
     this.#lastName = name.slice();
     this.#lastStore = store;
     return store;
+  }
+
+  /** Makes a collection that was written to part of the state; false when there are too many. */
+  #keep(store: CollectionStore, name: Uint8Array): boolean {
+    if (store === this.#lastStore) return true;
+    if (this.#collections.size >= COLLECTIONS_MAX) return false;
+    this.#collections.set(store.name, store);
+    this.#lastName = name.slice();
+    this.#lastStore = store;
+    return true;
   }
 
   /** A document as it is now: a view, valid until the next entry is applied. */
@@ -399,6 +425,12 @@ function absent(version: number): OperationResult {
 function duplicateKey(store: CollectionStore): CStoreError {
   return new DuplicateKeyError(
     `Cannot insert into "${store.name}": a document has that id already`,
+  );
+}
+
+function resultTooLarge(): CStoreError {
+  return new ValidationError(
+    `Cannot execute: the documents to give back exceed ${RESULT_SIZE_MAX} bytes`,
   );
 }
 

@@ -19,6 +19,8 @@ export interface OpenFile {
   write(position: number, bytes: Uint8Array): void;
   /** Resolves when everything written before the call is on the disk (fdatasync). */
   sync(): Promise<void>;
+  /** The same, blocking: for rare moments in which nothing else may happen before it ends. */
+  syncNow(): void;
   truncate(size: number): void;
   close(): void;
 }
@@ -94,6 +96,10 @@ class SystemFile implements OpenFile {
         else reject(new StorageError(`Cannot sync "${this.path}": ${cause.message}`, { cause }));
       });
     });
+  }
+
+  syncNow(): void {
+    attempt("sync", this.path, () => fs.fdatasyncSync(this.#descriptor));
   }
 
   truncate(size: number): void {

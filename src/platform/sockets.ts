@@ -127,7 +127,9 @@ export const systemNetwork: Network = {
       const fail = (cause: Error): void => {
         clearTimeout(timer);
         socket.destroy();
-        reject(new UnreachableError(`Cannot connect to ${place}: ${cause.message}`, { cause }));
+        const isRefused = "code" in cause && cause.code === "ECONNREFUSED";
+        const message = `Cannot connect to ${place}: ${cause.message}`;
+        reject(new UnreachableError(message, { cause, isRefused }));
       };
       socket.once("error", fail);
       socket.once("connect", () => {

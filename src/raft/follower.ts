@@ -20,7 +20,10 @@ export function followLeader(state: RaftState, leader: NodeId): boolean {
   }
   if (state.isLeaderForgotten) state.electionWait = state.firstWait();
   state.electionElapsed = 0;
-  state.isLeaderForgotten = false;
+  if (state.isLeaderForgotten) {
+    state.isLeaderForgotten = false;
+    state.electionWait = state.firstWait();
+  }
   return true;
 }
 

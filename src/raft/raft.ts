@@ -98,6 +98,11 @@ export class Raft {
     return this.#state.term;
   }
 
+  /** Whether leadership is being handed over: nothing can be proposed meanwhile. */
+  get isTransferring(): boolean {
+    return this.#state.transferee !== undefined;
+  }
+
   get commitIndex(): LogIndex {
     return this.#state.log.committed;
   }

@@ -4,17 +4,32 @@
  * @module
  */
 
+import type { CStoreError } from "../base/errors.ts";
 import type { Entry, LogIndex } from "./types.ts";
+
+/** Where the results of one batch go; `command` counts the batch's commands from 0. */
+export interface ApplyResults {
+  /** One operation was written as that version (or a session was opened with that id). */
+  written(command: number, version: number): void;
+  /** The operations' results, encoded (`client_message.ts`). */
+  result(command: number, payload: Uint8Array): void;
+  refused(command: number, error: CStoreError): void;
+}
+
+/** For entries that nobody here waits for. */
+export const NO_RESULTS: ApplyResults = {
+  written: () => undefined,
+  result: () => undefined,
+  refused: () => undefined,
+};
 
 /**
  * Applies committed entries. Synchronous and deterministic: it never awaits, reads no clock, and
  * gives the same result on every node.
- *
- * @typeParam R where the results of one entry go, in the order of its commands
  */
-export interface StateMachine<R> {
+export interface StateMachine {
   /** Index of the last applied entry. */
   readonly appliedIndex: LogIndex;
   /** Runs to completion; `entry.index` is `appliedIndex + 1`. */
-  apply(entry: Entry, results: R): void;
+  apply(entry: Entry, results: ApplyResults): void;
 }

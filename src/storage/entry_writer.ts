@@ -5,7 +5,7 @@
  */
 
 import { ByteWriter } from "../base/bytes.ts";
-import { OverloadedError } from "../base/errors.ts";
+import { ValidationError } from "../base/errors.ts";
 import { BATCH_BODY_SIZE_GOAL, BATCH_BODY_SIZE_MAX } from "../base/limits.ts";
 import type { Clock } from "../platform/clock.ts";
 import { BATCH_HEADER_SIZE, prepareBatch, sealBatch } from "../protocol/batch_codec.ts";
@@ -61,24 +61,39 @@ export class EntryWriter {
   /** Resolves when all the entries, which stay in one batch, are durable. */
   write(entries: readonly WALEntry[]): Promise<void> {
     const before = this.#open.size;
-    for (const entry of entries) {
-      entry.checksum = entryChecksum(writeEntryCommand(this.#open, entry));
-    }
+    this.#encode(entries);
     if (this.#open.size - BATCH_HEADER_SIZE > BATCH_BODY_SIZE_MAX) {
       this.#open.rewind(before);
-      throw new OverloadedError("Cannot write entries: they do not fit into one batch", 1);
+      if (before === BATCH_HEADER_SIZE) {
+        throw new ValidationError("Cannot write entries: they do not fit into one batch");
+      }
+      this.seal();
+      return this.write(entries);
     }
     return new Promise((resolve, reject) => {
       for (const entry of entries) this.#entries.push(entry);
       this.#waiters.push({ resolve, reject });
-      if (this.#open.size > BATCH_BODY_SIZE_GOAL) this.#close();
+      if (this.#open.size > BATCH_BODY_SIZE_GOAL) this.seal();
       else this.#queue();
     });
   }
 
+  /** A refused entry leaves nothing behind in the open batch. */
+  #encode(entries: readonly WALEntry[]): void {
+    const before = this.#open.size;
+    try {
+      for (const entry of entries) {
+        entry.checksum = entryChecksum(writeEntryCommand(this.#open, entry));
+      }
+    } catch (cause) {
+      this.#open.rewind(before);
+      throw cause;
+    }
+  }
+
   /** Resolves when nothing is under way. */
   async idle(): Promise<void> {
-    if (this.#isQueued) this.#close();
+    this.seal();
     if (this.#underway === 0) return;
     await new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
   }
@@ -88,11 +103,12 @@ export class EntryWriter {
     this.#isQueued = true;
     // Not a microtask: callers that wait for the same sync all get their next entry in.
     this.#clock.soon(() => {
-      if (this.#isQueued) this.#close();
+      if (this.#isQueued) this.seal();
     });
   }
 
-  #close(): void {
+  /** Ends the open batch and writes it. */
+  seal(): void {
     this.#isQueued = false;
     const waiters = this.#waiters;
     const entries = this.#entries;

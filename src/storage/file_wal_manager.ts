@@ -7,12 +7,12 @@
  */
 
 import { assert } from "../base/assert.ts";
-import { ByteReader, ByteWriter } from "../base/bytes.ts";
-import { CStoreError, StorageError } from "../base/errors.ts";
+import { ByteWriter } from "../base/bytes.ts";
+import { CorruptionError, CStoreError, StorageError } from "../base/errors.ts";
 import { LOG_CACHE_BYTES, SEGMENT_SIZE_BYTES } from "../base/limits.ts";
 import { compress, decompress } from "../platform/compression.ts";
 import { type Platform, systemPlatform } from "../platform/platform.ts";
-import { batchCommands, decodeBatchHeader } from "../protocol/batch_codec.ts";
+import { batchCommands, decodeBatchHeader, verifyBatch } from "../protocol/batch_codec.ts";
 import type { Entry, HardState, LogIndex, Term } from "../raft/types.ts";
 import { openDataDirectory } from "./data_directory.ts";
 import { EntryWriter } from "./entry_writer.ts";
@@ -24,17 +24,12 @@ import type {
   WALCheckpoint,
   WALEntry,
 } from "./iwal_manager.ts";
-import { EMPTY_BASE, type LogBase, LogTable } from "./log_table.ts";
+import { hardStateRecord, headRecord, headRecords, LogRebuild, tailRecord } from "./log_rebuild.ts";
+import { type LogBase, LogTable } from "./log_table.ts";
 import { type LogIdentity, segmentNumberOf } from "./segment.ts";
 import { type PendingRecord, SegmentWriter } from "./segment_writer.ts";
 import { readEntryCommands } from "./wal_entry_codec.ts";
-import {
-  damagedRecord,
-  MarkFile,
-  type RecoveredRecord,
-  recoverSegments,
-  segmentPath,
-} from "./wal_open.ts";
+import { MarkFile, recoverSegments, segmentPath } from "./wal_open.ts";
 
 const COMPRESSOR = { compress, decompress };
 
@@ -50,12 +45,6 @@ export interface FileWALOptions {
   readonly owner?: "user" | "consensus";
   /** Frees what was opened with the log, for example a lock. */
   readonly onClose?: () => void;
-}
-
-interface Recovered {
-  readonly table: LogTable;
-  hardState: HardState;
-  commitIndex: LogIndex;
 }
 
 /** The log in files. */
@@ -75,21 +64,29 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
   #syncWaiters: { readonly record: number; resolve(): void; reject(cause: unknown): void }[] = [];
   #failure: CStoreError | undefined;
   #isClosed = false;
+  #closing: Promise<void> | undefined;
+  #writtenBytes = 0;
 
   private constructor(
     platform: Platform,
     options: FileWALOptions,
-    opened: { recovered: Recovered; writer: SegmentWriter; report: RecoveryReport },
+    opened: {
+      readonly rebuild: LogRebuild;
+      readonly commitIndex: LogIndex;
+      readonly writer: SegmentWriter;
+      readonly mark: MarkFile;
+      readonly report: RecoveryReport;
+    },
   ) {
     this.#platform = platform;
     this.#options = options;
-    this.#table = opened.recovered.table;
-    this.#hardState = opened.recovered.hardState;
-    this.#commitIndex = opened.recovered.commitIndex;
-    this.#recoveredCommit = opened.recovered.commitIndex;
+    this.#table = opened.rebuild.table;
+    this.#hardState = opened.rebuild.hardState;
+    this.#commitIndex = opened.commitIndex;
+    this.#recoveredCommit = opened.commitIndex;
     this.#writer = opened.writer;
     this.#report = opened.report;
-    this.#mark = new MarkFile(platform.files, options.directory);
+    this.#mark = opened.mark;
     this.#groupCommit = new GroupCommit(
       {
         lastRecord: () => this.#writer.lastNumber,
@@ -122,40 +119,34 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
   /** Recovers the log, then returns it ready for appends. */
   static async open(platform: Platform, options: FileWALOptions): Promise<FileWALManager> {
     const startMs = platform.clock.nowMs();
-    const recovered: Recovered = {
-      table: new LogTable(options.cacheBytes ?? LOG_CACHE_BYTES),
-      hardState: { term: 0, vote: undefined },
-      commitIndex: 0,
-    };
-    const opened = await recoverSegments(platform.files, options, (record) =>
-      takeRecord(recovered, record),
-    );
-    const { verdict, tornBytes } = opened;
-    const { table } = recovered;
-    recovered.commitIndex = Math.min(verdict.commitIndex, table.lastIndex());
-    recovered.commitIndex = Math.max(recovered.commitIndex, table.base.index);
+    const rebuild = new LogRebuild(new LogTable(options.cacheBytes ?? LOG_CACHE_BYTES));
+    const { verdict, tornBytes } = await recoverSegments(platform.files, options, rebuild);
+    const { table } = rebuild;
+    const knownCommit = Math.min(verdict.commitIndex, table.lastIndex());
+    const commitIndex = Math.max(knownCommit, table.base.index);
+    const mark = new MarkFile(platform.files, options.directory);
     const writer = new SegmentWriter(
       platform,
       {
         directory: options.directory,
         segmentSize: options.segmentSizeBytes ?? SEGMENT_SIZE_BYTES,
         identity: options.identity,
-        headRecords: () => headRecords(manager?.hardState ?? recovered.hardState, table.base),
+        headRecords: () => headRecords(manager?.hardState ?? rebuild.hardState, table.base),
+        lastIndex: () => table.lastIndex(),
       },
       verdict,
     );
     let manager: FileWALManager | undefined;
-    await writer.start({
-      syncedThrough: verdict.nextNumber - 1,
-      commitIndex: recovered.commitIndex,
-    });
+    await writer.start({ syncedThrough: verdict.nextNumber - 1, commitIndex });
+    mark.write(writer.lastNumber);
     const report: RecoveryReport = {
       entries: table.lastIndex() - table.base.index,
       lastSequence: table.sequenceAfter(table.lastIndex()) - 1,
       tornBytes,
       durationMs: platform.clock.nowMs() - startMs,
     };
-    manager = new FileWALManager(platform, options, { recovered, writer, report });
+    const opened = { rebuild, commitIndex, writer, mark, report };
+    manager = new FileWALManager(platform, options, opened);
     return manager;
   }
 
@@ -173,6 +164,10 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
 
   get syncedThrough(): number {
     return this.#groupCommit.syncedThrough;
+  }
+
+  get writtenBytes(): number {
+    return this.#writtenBytes;
   }
 
   get sizeBytes(): number {
@@ -215,13 +210,14 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
     const records: PendingRecord[] = [];
     if (change.hardState !== undefined) {
       this.#hardState = change.hardState;
-      records.push({ kind: "HARD_STATE", body: encodeHardState(change.hardState) });
+      records.push(hardStateRecord(change.hardState));
     }
     for (const entry of change.entries) records.push({ kind: "BATCH", body: entry.bytes });
     const written = this.#append(records).slice(-change.entries.length);
     change.entries.forEach((entry, i) => {
       const { segmentNumber, bodyAt } = written[i]!;
       this.#table.append(entry, { segmentNumber, at: bodyAt, size: entry.bytes.byteLength });
+      this.#writtenBytes += entry.bytes.byteLength;
     });
     return this.#writer.lastNumber;
   }
@@ -247,15 +243,18 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
   async compactTo(base: LogBase): Promise<void> {
     if (base.index <= this.#table.base.index) return;
     this.#table.compactTo(base);
-    this.#append([{ kind: "HEAD", body: encodeBase(base) }]);
+    this.#append([headRecord(base)]);
     // Only when the new head is durable may the files go that the old head needs.
     await this.flush();
     const oldest = this.#table.oldestSegment() ?? this.#writer.segmentNumber;
     const { files } = this.#platform;
-    for (const name of files.list(this.#options.directory)) {
-      const number = segmentNumberOf(name.replace(/\.torn$/, ""));
-      if (number !== undefined && number < oldest)
-        files.remove(`${this.#options.directory}/${name}`);
+    const { directory } = this.#options;
+    for (const name of files.list(directory)) {
+      const number = segmentNumberOf(name.replace(/(\.\d+)?\.torn$/, ""));
+      if (number === undefined || number >= oldest) continue;
+      files.remove(`${directory}/${name}`);
+      // One after the other: a power cut that undid an older removal only would leave a hole.
+      await files.syncDirectory(directory);
     }
   }
 
@@ -268,15 +267,10 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
   }
 
   async readEntries(fromSequence = 1): Promise<WALEntry[]> {
-    const found: WALEntry[] = [];
-    let index = Math.max(this.firstIndex(), this.#table.indexOfSequence(fromSequence));
-    if (
-      this.#table.indexOfSequence(fromSequence) === 0 &&
-      fromSequence > this.getCurrentSequence()
-    ) {
-      return [];
-    }
-    while (index <= this.lastIndex()) {
+    let found: WALEntry[] = [];
+    let { removals } = this.#table;
+    let index = this.#table.indexOfSequence(fromSequence);
+    while (index !== 0 && index <= this.lastIndex()) {
       for (const entry of this.readFromDisk(index, 1024 * 1024)) {
         const header = decodeBatchHeader(entry.bytes);
         const commands = batchCommands(entry.bytes, header, COMPRESSOR);
@@ -286,6 +280,11 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
         index = entry.index + 1;
       }
       await new Promise<void>((resolve) => this.#platform.clock.soon(resolve));
+      if (this.#table.removals === removals) continue;
+      // Entries went meanwhile, at the head or at the tail: what was read belongs to another log.
+      removals = this.#table.removals;
+      index = this.#table.indexOfSequence(fromSequence);
+      found = [];
     }
     return found;
   }
@@ -308,16 +307,17 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
     if (this.sequenceAfter(index - 1) !== sequence + 1) {
       throw new StorageError(`Cannot drop entries behind ${sequence}: it does not end a batch`);
     }
-    this.#append([{ kind: "TAIL", body: new ByteWriter(8).u64(index).copy() }]);
+    this.#append([tailRecord(index)]);
     this.#table.truncateFrom(index);
     await this.flush();
   }
 
-  flush(): Promise<void> {
+  async flush(): Promise<void> {
+    this.#entryWriter.seal();
     this.#assertUsable();
     const record = this.#writer.lastNumber;
-    if (record <= this.syncedThrough) return Promise.resolve();
-    return new Promise((resolve, reject) => {
+    if (record <= this.syncedThrough) return;
+    await new Promise<void>((resolve, reject) => {
       this.#syncWaiters.push({ record, resolve, reject });
       this.#groupCommit.request();
     });
@@ -342,8 +342,12 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
     return this.#table.sequenceAfter(this.#table.lastIndex()) - 1;
   }
 
-  async close(): Promise<void> {
-    if (this.#isClosed) return;
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     try {
       if (this.#failure === undefined) {
         await this.#entryWriter.idle();
@@ -377,12 +381,22 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
     const bytes = new Uint8Array(size);
     file.read(at, bytes);
     file.close();
-    const { term, firstSequence, count } = decodeBatchHeader(bytes);
-    return { term, index, firstSequence, count, bytes };
+    try {
+      const { term, firstSequence, count } = verifyBatch(bytes);
+      return { term, index, firstSequence, count, bytes };
+    } catch (cause) {
+      const problem = cause instanceof Error ? cause.message : String(cause);
+      throw new CorruptionError(`Cannot read entry ${index}: ${problem}`, { file: path, byte: at });
+    }
   }
 
   #onSynced(through: number): void {
-    this.#mark.write(through);
+    try {
+      this.#mark.write(through);
+    } catch (cause) {
+      this.#onFailed(cause);
+      return;
+    }
     const done = this.#syncWaiters.filter((waiter) => waiter.record <= through);
     this.#syncWaiters = this.#syncWaiters.filter((waiter) => waiter.record > through);
     for (const waiter of done) waiter.resolve();
@@ -403,74 +417,4 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
     if (this.#failure !== undefined) throw this.#failure;
     if (this.#isClosed) throw new StorageError("Cannot use the log: it is closed");
   }
-}
-
-/** Takes one valid record into the picture of the log. */
-function takeRecord(recovered: Recovered, record: RecoveredRecord): void {
-  const { table } = recovered;
-  switch (record.header.kind) {
-    case "HARD_STATE":
-      recovered.hardState = decodeHardState(record.body);
-      return;
-    case "HEAD":
-      table.compactTo(decodeBase(record.body));
-      return;
-    case "TAIL": {
-      const index = new ByteReader(record.body).u64();
-      if (index <= table.lastIndex()) table.truncateFrom(index);
-      return;
-    }
-    case "CHECKPOINT":
-      return;
-    case "BATCH":
-      takeBatch(table, record);
-      return;
-  }
-}
-
-function takeBatch(table: LogTable, record: RecoveredRecord): void {
-  const { term, index, firstSequence, count } = decodeBatchHeader(record.body);
-  if (index <= table.base.index) return;
-  const expected = index <= table.lastIndex() + 1 ? table.sequenceAfter(index - 1) : -1;
-  if (expected !== firstSequence) {
-    throw damagedRecord(record, `entry ${index} does not follow entry ${table.lastIndex()}`);
-  }
-  const bytes = record.body.slice();
-  const { segmentNumber, at } = record;
-  table.append(
-    { term, index, firstSequence, count, bytes },
-    { segmentNumber, at: at + 64, size: bytes.byteLength },
-  );
-}
-
-function headRecords(hardState: HardState, base: LogBase): PendingRecord[] {
-  const records: PendingRecord[] = [];
-  if (hardState.term > 0) records.push({ kind: "HARD_STATE", body: encodeHardState(hardState) });
-  if (base !== EMPTY_BASE) records.push({ kind: "HEAD", body: encodeBase(base) });
-  return records;
-}
-
-/** Term (8 bytes), then the vote as text; empty for none. */
-function encodeHardState(hardState: HardState): Uint8Array {
-  return new ByteWriter(64)
-    .u64(hardState.term)
-    .text(hardState.vote ?? "")
-    .copy();
-}
-
-function decodeHardState(body: Uint8Array): HardState {
-  const reader = new ByteReader(body);
-  const term = reader.u64();
-  const vote = reader.text();
-  return { term, vote: vote === "" ? undefined : vote };
-}
-
-/** Index, term and next sequence number of the entry that the log may begin after (8 bytes each). */
-function encodeBase(base: LogBase): Uint8Array {
-  return new ByteWriter(24).u64(base.index).u64(base.term).u64(base.nextSequence).copy();
-}
-
-function decodeBase(body: Uint8Array): LogBase {
-  const reader = new ByteReader(body);
-  return { index: reader.u64(), term: reader.u64(), nextSequence: reader.u64() };
 }

@@ -90,6 +90,8 @@ export interface ReplicatedLog extends LogReader {
   readonly recoveredCommit: LogIndex;
   /** Bytes of all segments on disk. */
   readonly sizeBytes: number;
+  /** Bytes of batches written since the log was opened. */
+  readonly writtenBytes: number;
   /**
    * Writes term and vote, then entries; the first one supersedes what has its index or a higher one.
    * Nothing is durable before the sync that covers the returned record number ends.

@@ -37,6 +37,7 @@ export class LogTable implements LogReader {
   /** The newest entries; the first has index `#cacheFirst`. */
   #cache: Entry[] = [];
   #cacheBytes = 0;
+  #removals = 0;
 
   constructor(cacheBytesMax: number) {
     this.#cacheBytesMax = cacheBytesMax;
@@ -44,6 +45,11 @@ export class LogTable implements LogReader {
 
   get base(): LogBase {
     return this.#base;
+  }
+
+  /** Goes up whenever entries go: what was read before and what is read after do not fit. */
+  get removals(): number {
+    return this.#removals;
   }
 
   firstIndex(): LogIndex {
@@ -93,6 +99,7 @@ export class LogTable implements LogReader {
   truncateFrom(index: LogIndex): void {
     const kept = index - this.#base.index - 1;
     assert(kept >= 0 && kept < this.#terms.length, "the truncation starts inside the log");
+    this.#removals += 1;
     this.#terms.length = kept;
     this.#nextSequences.length = kept;
     this.#positions.length = kept;
@@ -101,9 +108,18 @@ export class LogTable implements LogReader {
     }
   }
 
-  /** Drops the head up to `base`, or starts empty behind it. */
+  /**
+   * Drops the head up to `base`. What does not continue at `base` belongs to another history and
+   * goes too (paper figure 13, step 7).
+   */
   compactTo(base: LogBase): void {
-    if (base.index <= this.#base.index) return;
+    if (base.index < this.#base.index) return;
+    const isSame = base.index === this.#base.index;
+    if (!isSame && !this.#continuesAt(base)) {
+      this.startBehind(base);
+      return;
+    }
+    this.#removals += 1;
     const dropped = Math.min(base.index - this.#base.index, this.#terms.length);
     this.#terms = this.#terms.slice(dropped);
     this.#nextSequences = this.#nextSequences.slice(dropped);
@@ -113,6 +129,21 @@ export class LogTable implements LogReader {
     for (const entry of this.#cache.splice(0, stale === -1 ? this.#cache.length : stale)) {
       this.#cacheBytes -= entry.bytes.byteLength;
     }
+  }
+
+  /** Starts over, empty, behind `base`. */
+  startBehind(base: LogBase): void {
+    this.#removals += 1;
+    this.#base = base;
+    this.#terms = [];
+    this.#nextSequences = [];
+    this.#positions = [];
+    this.#cache = [];
+    this.#cacheBytes = 0;
+  }
+
+  #continuesAt({ index, term, nextSequence }: LogBase): boolean {
+    return this.term(index) === term && this.sequenceAfter(index) === nextSequence;
   }
 
   entries(from: LogIndex, to: LogIndex, bytesMax: number): readonly Entry[] | undefined {

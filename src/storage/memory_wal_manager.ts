@@ -55,6 +55,10 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
     return this.#sizeBytes;
   }
 
+  get writtenBytes(): number {
+    return this.#sizeBytes;
+  }
+
   get syncedThrough(): number {
     return this.#synced;
   }

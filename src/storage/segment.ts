@@ -16,7 +16,8 @@
  * |     48 |    8 | clusterId     | the 16 hex digits as a number                    |
  * |     56 |    8 | incarnation   | the 16 hex digits as a number                    |
  * |     64 |    8 | nodeId        | xxh64 of the node id, seed 0                     |
- * |     72 |   56 | reserved      | 0                                                |
+ * |     72 |    8 | lastIndex     | last entry written before it; 0 for none         |
+ * |     80 |   48 | reserved      | 0                                                |
  *
  * @module
  */
@@ -48,6 +49,17 @@ export interface SegmentHeader {
   readonly firstRecord: number;
   readonly previousChain: bigint;
   readonly salt: bigint;
+  /** The last entry of the segments before it: these may go only when that entry may. */
+  readonly lastIndex: number;
+}
+
+/** Why a header is not one of this log's. */
+export interface SegmentRefusal {
+  readonly refusal: string;
+  /** Whether it was written as it is, so that no power cut can have left it. */
+  readonly isWhole: boolean;
+  /** The salt that stands there, so that records can speak for themselves. */
+  readonly salt: bigint;
 }
 
 /** "0000000001.segment" */
@@ -74,6 +86,7 @@ export function encodeSegmentHeader(header: SegmentHeader, identity: LogIdentity
   view.setBigUint64(48, BigInt(`0x${identity.clusterId}`), true);
   view.setBigUint64(56, BigInt(`0x${identity.incarnation}`), true);
   view.setBigUint64(64, checksum64(encodeText(identity.nodeId)), true);
+  writeU64(view, 72, header.lastIndex);
   view.setUint32(0, checksum32(bytes.subarray(4)), true);
   return bytes;
 }
@@ -82,27 +95,33 @@ export function encodeSegmentHeader(header: SegmentHeader, identity: LogIdentity
 export function decodeSegmentHeader(
   bytes: Uint8Array,
   identity: LogIdentity | undefined,
-): SegmentHeader | { readonly refusal: string } {
-  if (bytes.byteLength < SEGMENT_HEADER_SIZE) return { refusal: "the header is cut off" };
+): SegmentHeader | SegmentRefusal {
+  if (bytes.byteLength < SEGMENT_HEADER_SIZE) {
+    return { refusal: "the header is cut off", isWhole: false, salt: 0n };
+  }
   const view = viewOf(bytes);
+  const salt = view.getBigUint64(40, true);
   const isWhole =
     view.getUint32(4, true) === SEGMENT_MAGIC &&
     view.getUint32(0, true) === checksum32(bytes.subarray(4, SEGMENT_HEADER_SIZE));
-  if (!isWhole) return { refusal: "the header's checksum does not match" };
+  if (!isWhole) return { refusal: "the header's checksum does not match", isWhole, salt };
   const format = view.getUint16(8, true);
-  if (format !== DISK_FORMAT_VERSION) return { refusal: `disk format ${format} is unknown` };
+  if (format !== DISK_FORMAT_VERSION) {
+    return { refusal: `disk format ${format} is unknown`, isWhole, salt };
+  }
   if (identity !== undefined) {
     const isOwn =
       view.getBigUint64(48, true) === BigInt(`0x${identity.clusterId}`) &&
       view.getBigUint64(56, true) === BigInt(`0x${identity.incarnation}`) &&
       view.getBigUint64(64, true) === checksum64(encodeText(identity.nodeId));
-    if (!isOwn) return { refusal: "it belongs to another cluster, node or folder" };
+    if (!isOwn) return { refusal: "it belongs to another cluster, node or folder", isWhole, salt };
   }
   return {
     segmentNumber: readU64(view, 16),
     firstRecord: readU64(view, 24),
     previousChain: view.getBigUint64(32, true),
-    salt: view.getBigUint64(40, true),
+    salt,
+    lastIndex: readU64(view, 72),
   };
 }
 

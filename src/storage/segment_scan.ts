@@ -67,7 +67,7 @@ export function scanSegment(
     number += 1;
     at += recordSize(header.bodySize);
   }
-  syncedThrough = Math.max(syncedThrough, syncedThroughBehind(bytes, at, salt));
+  syncedThrough = Math.max(syncedThrough, syncedThroughFrom(bytes, at, salt));
   return {
     recordCount: number - segment.firstRecord,
     end: at,
@@ -102,11 +102,11 @@ function refusal(
 }
 
 /** A header behind the end proves what was synced before it only through its own watermark. */
-function syncedThroughBehind(bytes: Uint8Array, from: number, salt: bigint): number {
+export function syncedThroughFrom(bytes: Uint8Array, from: number, salt: bigint): number {
   let highest = 0;
   for (let at = from; at + RECORD_HEADER_SIZE <= bytes.byteLength; at += RECORD_HEADER_SIZE) {
     const header = readRecordHeader(bytes, at, salt);
-    if (header !== undefined) highest = Math.max(highest, header.syncedThrough);
+    if (header !== undefined) highest = Math.max(highest, header.syncedThrough || 0);
   }
   return highest;
 }

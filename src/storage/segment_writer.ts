@@ -6,6 +6,7 @@
  */
 
 import { assert } from "../base/assert.ts";
+import type { OpenFile } from "../platform/file_system.ts";
 import type { Platform } from "../platform/platform.ts";
 import { type NewRecord, recordSize, writeRecord } from "./record.ts";
 import {
@@ -46,6 +47,8 @@ export interface SegmentWriterOptions {
   readonly identity: LogIdentity;
   /** Records that stand at the head of every segment, so that older ones can go. */
   readonly headRecords: () => readonly PendingRecord[];
+  /** Index of the last entry before a new segment. */
+  readonly lastIndex: () => number;
 }
 
 /** The writing end of a log. */
@@ -177,7 +180,9 @@ export class SegmentWriter {
     const high = BigInt(random.below(2 ** 32));
     const salt = (high << 32n) | BigInt(random.below(2 ** 32));
     const firstRecord = this.#nextNumber;
-    const header = { segmentNumber, firstRecord, previousChain: this.#nextChain, salt };
+    const lastIndex = this.#options.lastIndex();
+    const previousChain = this.#nextChain;
+    const header = { segmentNumber, firstRecord, previousChain, salt, lastIndex };
     if (this.#segment !== undefined) this.#unsynced.push(this.#segment);
     this.#segment = createSegment(files, path, { header, identity, size: segmentSize });
     this.#nextSegmentNumber += 1;
@@ -192,16 +197,28 @@ export class SegmentWriter {
     this.#spare = "preparing";
     const { files, clock } = this.#platform;
     const path = `${this.#options.directory}/${SPARE_NAME}`;
+    let file: OpenFile | undefined;
     try {
       files.remove(path);
-      const file = files.open(path, "write");
+      file = files.open(path, "write");
       const pause = (): Promise<void> => new Promise((resolve) => clock.soon(resolve));
       await fillWithZeros(file, Math.max(this.#options.segmentSize, SEGMENT_DATA_START), pause);
       file.close();
       this.#spare = this.#isClosed ? "none" : "ready";
     } catch {
-      // A full disk shows itself, with its error, when the segment is really needed.
+      // A full disk shows itself, with its error, when the segment is really needed. The zeros must
+      // not take the place that the segment needs then.
       this.#spare = "none";
+      this.#discard(path, file);
+    }
+  }
+
+  #discard(path: string, file: OpenFile | undefined): void {
+    try {
+      file?.close();
+      this.#platform.files.remove(path);
+    } catch {
+      // Nothing depends on it: the next spare begins with removing this one.
     }
   }
 }

@@ -16,8 +16,14 @@ import {
   segmentName,
   segmentNumberOf,
 } from "./segment.ts";
-import { type ScannedRecord, scanSegment } from "./segment_scan.ts";
-import { type FoundSegment, judgeSegments, type RecoveryVerdict } from "./wal_recovery.ts";
+import { type ScannedRecord, scanSegment, syncedThroughFrom } from "./segment_scan.ts";
+import {
+  type FoundSegment,
+  judgeSegments,
+  type NextRecord,
+  type RecoveryVerdict,
+  segmentProblem,
+} from "./wal_recovery.ts";
 
 const MARK_NAME = "mark";
 const MARK_SLOT_SIZE = 512;
@@ -42,28 +48,32 @@ export function inspectSegments(
   visit: (record: RecoveredRecord) => void,
 ): RecoveryVerdict {
   const found: FoundSegment[] = [];
-  let next: { number: number; chain: bigint } | undefined;
+  let next: NextRecord = { number: 1, chain: 0n };
+  let isWhole = true;
   for (const name of files.list(log.directory)) {
     const segmentNumber = segmentNumberOf(name);
     if (segmentNumber === undefined) continue;
     const path = `${log.directory}/${name}`;
     const bytes = readWhole(files, path);
     const header = decodeSegmentHeader(bytes, log.identity);
+    const hasContent = lastNonZero(bytes.subarray(SEGMENT_DATA_START)) >= 0;
+    const place = { path, segmentNumber, header, hasContent };
     if ("refusal" in header) {
-      found.push({ path, segmentNumber, header, scan: undefined });
+      const syncedThrough = syncedThroughFrom(bytes, SEGMENT_DATA_START, header.salt);
+      found.push({ ...place, scan: undefined, syncedThrough });
+      isWhole = false;
       continue;
     }
-    const follows =
-      next === undefined ||
-      (header.firstRecord === next.number && header.previousChain === next.chain);
-    const isFirst = found.length === 0;
+    const unread = { ...place, scan: undefined, syncedThrough: 0 };
+    // The verdict keeps the segments up to the first problem: only their records are shown.
+    isWhole &&= segmentProblem(unread, found.at(-1), next) === "";
     const scan = scanSegment(bytes, header, (record) => {
-      if (follows && (isFirst || next !== undefined)) visit({ ...record, segmentNumber, path });
+      if (isWhole) visit({ ...record, segmentNumber, path });
     });
     next = { number: scan.nextNumber, chain: scan.nextChain };
-    found.push({ path, segmentNumber, header, scan });
+    found.push({ ...place, scan, syncedThrough: scan.syncedThrough });
   }
-  return judgeSegments(found, readMark(files, log.directory));
+  return judgeSegments(found, readMark(files, log.directory), log.directory);
 }
 
 function readWhole(files: FileSystem, path: string): Uint8Array {
@@ -74,50 +84,101 @@ function readWhole(files: FileSystem, path: string): Uint8Array {
   return bytes.subarray(0, size);
 }
 
-/** Opens the log for writing: after it the files hold what the visitor saw, and nothing else. */
+/** Who takes the records, and says at the end what is missing. */
+export interface RecordTaker {
+  take(record: RecoveredRecord): void;
+  problem(lastIndex: number): { text: string; record: RecoveredRecord | undefined } | undefined;
+}
+
+/** Opens the log for writing: after it the files hold what the taker saw, and nothing else. */
 export async function recoverSegments(
   files: FileSystem,
   log: { readonly directory: string; readonly identity: LogIdentity },
-  visit: (record: RecoveredRecord) => void,
+  taker: RecordTaker,
 ): Promise<OpenedFiles> {
   files.makeDirectory(log.directory);
-  const verdict = inspectSegments(files, log, visit);
+  await files.syncDirectory(parentOf(log.directory));
+  const verdict = inspectSegments(files, log, (record) => taker.take(record));
+  refuseMissing(verdict, taker);
   let tornBytes = 0;
   for (const segment of verdict.dropped) {
     tornBytes += Math.max(0, (segment.scan?.end ?? SEGMENT_DATA_START) - SEGMENT_DATA_START);
-    files.rename(segment.path, `${segment.path}.torn`);
+    files.rename(segment.path, tornName(files, segment.path));
   }
   const last = verdict.kept.at(-1);
-  if (last !== undefined) tornBytes += await setTailAside(files, last.path, verdict.tailStart);
-  if (verdict.kept.length > 0) await syncKept(files, log.directory, verdict);
+  if (last !== undefined) {
+    tornBytes += await setTailAside(files, { ...log, path: last.path }, verdict.tailStart);
+  }
+  for (const segment of verdict.kept) await syncKept(files, segment, verdict.watermark);
+  await files.syncDirectory(log.directory);
   return { verdict, tornBytes };
 }
 
-/** What the visitor saw may so far stand in the page cache only; votes and answers count on it. */
+/** A file that went may have taken entries along that nothing else tells of. */
+function refuseMissing(verdict: RecoveryVerdict, taker: RecordTaker): void {
+  const oldest = verdict.kept[0];
+  if (oldest === undefined || "refusal" in oldest.header) return;
+  const problem = taker.problem(oldest.header.lastIndex);
+  if (problem === undefined) return;
+  const { path, at } = problem.record ?? { path: oldest.path, at: 0 };
+  throw new CorruptionError(`Cannot open the log: ${problem.text}`, { file: path, byte: at });
+}
+
+/** The folder that holds a name. */
+export function parentOf(path: string): string {
+  const end = path.lastIndexOf("/");
+  if (end === 0) return "/";
+  return end === -1 ? "." : path.slice(0, end);
+}
+
+/** A free name beside `path`: what an earlier recovery set aside is never overwritten. */
+function tornName(files: FileSystem, path: string): string {
+  let name = `${path}.torn`;
+  for (let copy = 2; files.exists(name); copy += 1) name = `${path}.${copy}.torn`;
+  return name;
+}
+
+/**
+ * What the visitor saw above the watermark may stand in the page cache only, and votes and answers
+ * will count on it. It is written again before the sync: after a sync that failed, the cache shows
+ * pages as clean that the disk does not have.
+ */
 async function syncKept(
   files: FileSystem,
-  directory: string,
-  verdict: RecoveryVerdict,
+  segment: FoundSegment,
+  watermark: number,
 ): Promise<void> {
-  for (const segment of verdict.kept) {
-    const file = files.open(segment.path, "write");
-    await file.sync();
-    file.close();
-  }
-  await files.syncDirectory(directory);
+  const { header, scan, path } = segment;
+  if ("refusal" in header || scan === undefined) return;
+  if (scan.recordCount > 0 && scan.nextNumber - 1 <= watermark) return;
+  const bytes = readWhole(files, path);
+  let from = header.firstRecord > watermark ? 0 : scan.end;
+  scanSegment(bytes, header, (record) => {
+    if (record.header.number > watermark) from = Math.min(from, record.at);
+  });
+  const file = files.open(path, "write");
+  file.write(from, bytes.subarray(from, scan.end));
+  await file.sync();
+  file.close();
 }
 
 /** Copies what follows the last valid record to `.torn` and zeroes it, if it is not zero already. */
-async function setTailAside(files: FileSystem, path: string, start: number): Promise<number> {
+async function setTailAside(
+  files: FileSystem,
+  segment: { readonly directory: string; readonly path: string },
+  start: number,
+): Promise<number> {
+  const { path } = segment;
   const file = files.open(path, "write");
   const tail = new Uint8Array(Math.max(0, file.size() - start));
   file.read(start, tail);
   const used = lastNonZero(tail) + 1;
   if (used > 0) {
-    const copy = files.open(`${path}.torn`, "write");
+    const copy = files.open(tornName(files, path), "write");
     copy.write(0, tail.subarray(0, used));
     await copy.sync();
     copy.close();
+    await files.syncDirectory(segment.directory);
     file.write(start, new Uint8Array(used));
     await file.sync();
   }

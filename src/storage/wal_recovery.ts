@@ -12,16 +12,26 @@
  */
 
 import { CorruptionError } from "../base/errors.ts";
-import type { SegmentHeader } from "./segment.ts";
+import type { SegmentHeader, SegmentRefusal } from "./segment.ts";
 import type { SegmentScan } from "./segment_scan.ts";
 
 /** One segment file as it was found. */
 export interface FoundSegment {
   readonly path: string;
   readonly segmentNumber: number;
-  readonly header: SegmentHeader | { readonly refusal: string };
+  readonly header: SegmentHeader | SegmentRefusal;
   /** Absent when the header was refused. */
   readonly scan: SegmentScan | undefined;
+  /** Largest `syncedThrough` of any record header that verifies by itself. */
+  readonly syncedThrough: number;
+  /** Whether anything but zeros stands where records would. */
+  readonly hasContent: boolean;
+}
+
+/** Where a segment must begin to follow the one before it. */
+export interface NextRecord {
+  readonly number: number;
+  readonly chain: bigint;
 }
 
 /** What to keep. */
@@ -39,9 +49,13 @@ export interface RecoveryVerdict {
   readonly commitIndex: number;
 }
 
-/** Judges the segments of one log. Throws {@link CorruptionError}. */
-export function judgeSegments(found: readonly FoundSegment[], mark: number): RecoveryVerdict {
-  const watermark = found.reduce((w, { scan }) => Math.max(w, scan?.syncedThrough ?? 0), mark);
+/** Judges the segments of one log, in order of name. Throws {@link CorruptionError}. */
+export function judgeSegments(
+  found: readonly FoundSegment[],
+  mark: number,
+  directory = "",
+): RecoveryVerdict {
+  const watermark = found.reduce((w, { syncedThrough }) => Math.max(w, syncedThrough), mark);
   const kept: FoundSegment[] = [];
   let next = { number: found[0] === undefined ? 1 : firstRecordOf(found[0]), chain: 0n };
   let tailStart = 0;
@@ -49,7 +63,8 @@ export function judgeSegments(found: readonly FoundSegment[], mark: number): Rec
   for (const segment of found) {
     const problem = segmentProblem(segment, kept.at(-1), next);
     if (problem !== "") {
-      if (next.number <= watermark) throw damaged(segment.path, 0, problem);
+      const isProven = next.number <= watermark || wasSynced(segment, found);
+      if (isProven) throw damaged(segment.path, 0, problem);
       break;
     }
     const { scan } = segment;
@@ -62,7 +77,7 @@ export function judgeSegments(found: readonly FoundSegment[], mark: number): Rec
   if (next.number <= watermark) {
     const last = kept.at(-1);
     const problem = `${last?.scan?.reason ?? "the segment is missing"}, but record ${next.number} was synced`;
-    throw damaged(last?.path ?? "", tailStart, problem);
+    throw damaged(last?.path ?? directory, tailStart, problem);
   }
   return {
     kept,
@@ -70,7 +85,8 @@ export function judgeSegments(found: readonly FoundSegment[], mark: number): Rec
     dropped: found.slice(kept.length),
     nextNumber: next.number,
     nextChain: next.chain,
-    nextSegmentNumber: (found.at(-1)?.segmentNumber ?? 0) + 1,
+    // Dropped files get another name, so that the numbers stay dense.
+    nextSegmentNumber: (kept.at(-1)?.segmentNumber ?? 0) + 1,
     watermark,
     commitIndex,
   };
@@ -80,10 +96,24 @@ function firstRecordOf(segment: FoundSegment): number {
   return "refusal" in segment.header ? 1 : segment.header.firstRecord;
 }
 
-function segmentProblem(
+/**
+ * Whether a segment with a problem cannot be an unsynced one, whatever the watermark says: its
+ * header is whole but not ours, or it is the oldest file. That one was synced before anything was
+ * written behind its header.
+ */
+function wasSynced(segment: FoundSegment, found: readonly FoundSegment[]): boolean {
+  const { header } = segment;
+  if (!("refusal" in header)) return header.segmentNumber !== segment.segmentNumber;
+  if (header.isWhole) return true;
+  const isOldest = segment === found[0];
+  return isOldest && (found.length > 1 || segment.segmentNumber > 1 || segment.hasContent);
+}
+
+/** Why a segment does not follow the one before it; empty when it does. */
+export function segmentProblem(
   segment: FoundSegment,
   previous: FoundSegment | undefined,
-  next: { readonly number: number; readonly chain: bigint },
+  next: NextRecord,
 ): string {
   const { header } = segment;
   if ("refusal" in header) return header.refusal;

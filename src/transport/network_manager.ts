@@ -71,7 +71,8 @@ export class NetworkManager implements INetworkManager {
   readonly #hooks: NetworkHooks;
   readonly #bootId: string;
   readonly #links = new Map<string, PeerLink>();
-  readonly #incoming = new Map<PeerConnection, string>();
+  /** Open connections that others made; with the handshake once it is done. */
+  readonly #incoming = new Map<PeerConnection, Hello | undefined>();
   readonly #listeners: Listeners = {
     nodeConnected: new Set(),
     nodeDisconnected: new Set(),
@@ -151,9 +152,9 @@ export class NetworkManager implements INetworkManager {
   }
 
   /** Closes every connection with a peer that fails `admit` now. */
-  recheckPeers(isAdmitted: (nodeId: string) => boolean): void {
-    for (const [connection, nodeId] of this.#incoming) {
-      if (!isAdmitted(nodeId)) connection.destroy();
+  recheckPeers(isAdmitted: (hello: Hello) => boolean): void {
+    for (const [connection, hello] of this.#incoming) {
+      if (hello?.role === "peer" && !isAdmitted(hello)) connection.destroy();
     }
   }
 
@@ -288,7 +289,7 @@ export class NetworkManager implements INetworkManager {
 
   #accept(socket: Socket): void {
     const connection = new PeerConnection(socket, this.#platform.clock);
-    this.#incoming.set(connection, "");
+    this.#incoming.set(connection, undefined);
     connection.start({
       frame: (frame) => this.#onFirstFrame(connection, frame),
       drained: () => undefined,
@@ -346,7 +347,7 @@ export class NetworkManager implements INetworkManager {
   }
 
   #peerHandlers(connection: PeerConnection, hello: Hello): ConnectionHandlers {
-    this.#incoming.set(connection, hello.nodeId);
+    this.#incoming.set(connection, hello);
     const route = { from: hello.nodeId, to: this.nodeId };
     return {
       frame: (frame) => {

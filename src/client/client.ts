@@ -1,0 +1,505 @@
+/**
+ * Client: sessions, request numbers, routing to the leader, retries as the errors allow.
+ *
+ * A write is sent again - after a lost connection, a change of leader, an unknown outcome - with the
+ * same session and request number, so that it is applied at most once; the promise rejects only when
+ * its deadline has passed or the answer is final.
+ *
+ * @module
+ */
+
+import { ByteWriter } from "../base/bytes.ts";
+import {
+  ClosedError,
+  type CStoreError,
+  DeadlineError,
+  HandshakeError,
+  NotLeaderError,
+  SessionExpiredError,
+  UnreachableError,
+} from "../base/errors.ts";
+import type { CancelTimer } from "../platform/clock.ts";
+import { type Platform, systemPlatform } from "../platform/platform.ts";
+import {
+  beginRequest,
+  endRequest,
+  type RequestKind,
+  readReplies,
+} from "../protocol/client_message.ts";
+import {
+  beginCommand,
+  type DocumentOperation,
+  endCommand,
+  NO_SESSION,
+  writeDocumentsCommand,
+} from "../protocol/command.ts";
+import { parseEndpoint } from "../transport/network_manager.ts";
+import {
+  type ChannelHandlers,
+  LocalChannel,
+  type LocalEnd,
+  type NodeChannel,
+  TcpChannel,
+} from "./node_channel.ts";
+import { type Answer, type PendingRequest, PendingRequests } from "./pending_requests.ts";
+
+const SWEEP_MS = 20;
+/** After a refusal that is safe to repeat, and without news of a leader, requests wait this long. */
+const RETRY_MS = 10;
+const DEFAULT_TIMEOUT_MS = 10_000;
+
+/** Options of {@link Client.connect}. */
+export interface ClientOptions {
+  /** Longest wait for an answer, in milliseconds; 10 s unless set. */
+  readonly timeoutMs?: number;
+  /** Refuse nodes of another cluster. */
+  readonly clusterId?: string;
+  readonly platform?: Platform;
+  /** A write that was answered before it was committed (ASYNC) could not be confirmed later. */
+  readonly onLost?: (write: { readonly requestNumber: number; readonly version: number }) => void;
+}
+
+/** A request as the layers above write it. */
+export interface ClientRequest {
+  readonly kind: RequestKind;
+  readonly target: "leader" | "any";
+  readonly timeoutMs?: number | undefined;
+  /** Writes the payload; `session` and `number` are known then. */
+  write(
+    writer: ByteWriter,
+    identity: { sessionId: number; requestNumber: number; acknowledgedBelow: number },
+  ): void;
+}
+
+interface Queued {
+  readonly request: ClientRequest;
+  readonly deadlineMs: number;
+  readonly resolve: (answer: Answer) => void;
+  readonly reject: (error: CStoreError) => void;
+}
+
+/** A connection to a cluster, or to a node in this process. */
+export class Client {
+  readonly #platform: Platform;
+  readonly #timeoutMs: number;
+  readonly #clusterId: string;
+  readonly #channels: NodeChannel[] = [];
+  readonly #pending = new PendingRequests();
+  /** Requests that wait for a session, or for room in the window. */
+  #queue: Queued[] = [];
+  #sessionId = 0;
+  #isOpeningSession = false;
+  #leader = { term: 0, nodeId: "", address: "" };
+  #lastError: CStoreError | undefined;
+  #isClosed = false;
+  #cancelSweep: CancelTimer | undefined;
+  readonly #onLost: NonNullable<ClientOptions["onLost"]>;
+  #replyTerm = 0;
+  #retryAtMs = Number.POSITIVE_INFINITY;
+  #anyIndex = 0;
+
+  private constructor(options: ClientOptions) {
+    this.#platform = options.platform ?? systemPlatform();
+    this.#timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    this.#clusterId = options.clusterId ?? "";
+    this.#onLost = options.onLost ?? (() => undefined);
+    this.#sweep();
+  }
+
+  /** Connects to the nodes at `addresses`; resolves when one of them answers. */
+  static async connect(addresses: readonly string[], options: ClientOptions = {}): Promise<Client> {
+    const client = new Client(options);
+    for (const address of addresses) client.#addNode(address);
+    try {
+      await client.#whenUp();
+    } catch (error) {
+      client.close();
+      throw error;
+    }
+    return client;
+  }
+
+  /** Talks to a node in this process. */
+  static local(
+    nodeId: string,
+    open: (onReplies: (body: Uint8Array) => void) => LocalEnd,
+    options: ClientOptions = {},
+  ): Client {
+    const client = new Client(options);
+    const end = open((body) => client.#onReplies(channel, body));
+    const channel: LocalChannel = new LocalChannel(nodeId, end);
+    client.#channels.push(channel);
+    return client;
+  }
+
+  /** The leader as far as this client knows; empty texts while it does not. */
+  get leader(): { readonly term: number; readonly nodeId: string; readonly address: string } {
+    return this.#leader;
+  }
+
+  /** Channels that are up. */
+  get connected(): readonly NodeChannel[] {
+    return this.#channels.filter((channel) => channel.isUp);
+  }
+
+  /** Requests without an answer. */
+  get inFlight(): number {
+    return this.#pending.count + this.#queue.length;
+  }
+
+  /** Executes a request and gives a copy of its payload. */
+  execute(request: ClientRequest): Promise<Uint8Array> {
+    return new Promise((resolve, reject) => {
+      this.submit(
+        request,
+        (answer) => resolve(answer.payload?.slice() ?? new Uint8Array(0)),
+        reject,
+      );
+    });
+  }
+
+  /** Executes a request; the answer's payload is valid during `resolve` only. */
+  submit(
+    request: ClientRequest,
+    resolve: (answer: Answer) => void,
+    reject: (error: CStoreError) => void,
+  ): void {
+    if (this.#isClosed) {
+      reject(new ClosedError("Cannot send the request: the client is closed"));
+      return;
+    }
+    const deadlineMs = this.#platform.clock.nowMs() + (request.timeoutMs ?? this.#timeoutMs);
+    const needsSession = request.kind === "COMMAND" && this.#sessionId === 0;
+    if (needsSession || this.#queue.length > 0 || !this.#pending.hasRoom) {
+      this.#queue.push({ request, deadlineMs, resolve, reject });
+      if (needsSession) this.#openSession();
+      return;
+    }
+    this.#begin({ request, deadlineMs, resolve, reject });
+  }
+
+  /** A DOCUMENTS command. */
+  submitWrite(
+    write: {
+      readonly collection: Uint8Array;
+      readonly operations: readonly DocumentOperation[];
+      readonly timeoutMs?: number | undefined;
+    },
+    resolve: (answer: Answer) => void,
+    reject: (error: CStoreError) => void,
+  ): void {
+    const request: ClientRequest = {
+      kind: "COMMAND",
+      target: "leader",
+      timeoutMs: write.timeoutMs,
+      write: (writer, identity) => writeDocumentsCommand(writer, identity, write),
+    };
+    this.submit(request, resolve, reject);
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#cancelSweep?.();
+    const closed = (): CStoreError =>
+      new ClosedError("Cannot answer: the client was closed meanwhile");
+    for (const request of [...this.#pending.all()]) this.#reject(request, closed());
+    for (const queued of this.#queue.splice(0)) queued.reject(closed());
+    for (const channel of this.#channels) channel.close();
+  }
+
+  #addNode(address: string): void {
+    if (this.#channels.some((channel) => channel.address === address)) return;
+    const handlers: ChannelHandlers = {
+      up: () => this.#resend(),
+      down: () => this.#onDown(channel),
+      leader: (term, nodeId, leaderAddress) => this.#onLeader(term, nodeId, leaderAddress),
+      replies: (body) => this.#onReplies(channel, body),
+      failed: (error) => this.#onFailed(error),
+    };
+    const node = { address, endpoint: parseEndpoint(address), clusterId: this.#clusterId };
+    const channel: TcpChannel = new TcpChannel(node, this.#platform, handlers);
+    this.#channels.push(channel);
+  }
+
+  #whenUp(): Promise<void> {
+    const { clock } = this.#platform;
+    const endMs = clock.nowMs() + this.#timeoutMs;
+    return new Promise((resolve, reject) => {
+      const look = (): void => {
+        const isFinal = this.#lastError instanceof HandshakeError;
+        if (this.connected.length > 0) resolve();
+        else if (isFinal) reject(this.#lastError);
+        else if (clock.nowMs() >= endMs) reject(this.#unreachable());
+        else clock.setTimer(5, look);
+      };
+      look();
+    });
+  }
+
+  #unreachable(): CStoreError {
+    const addresses = this.#channels.map((channel) => channel.address).join(", ");
+    return new UnreachableError(`Cannot reach any node at ${addresses} in ${this.#timeoutMs} ms`, {
+      cause: this.#lastError,
+      remedy: "Check the addresses, and that the nodes run (`cstore cluster status`)",
+    });
+  }
+
+  #openSession(): void {
+    if (this.#isOpeningSession || !this.#pending.hasRoom) return;
+    this.#isOpeningSession = true;
+    const done = (): void => {
+      this.#isOpeningSession = false;
+    };
+    this.#begin({
+      request: {
+        kind: "COMMAND",
+        target: "leader",
+        write: (writer) =>
+          endCommand(writer, beginCommand(writer, "OPEN_SESSION", { ...NO_SESSION, count: 1 })),
+      },
+      deadlineMs: this.#platform.clock.nowMs() + this.#timeoutMs,
+      resolve: (answer) => {
+        done();
+        this.#sessionId = answer.version;
+        this.#drainQueue();
+      },
+      reject: (error) => {
+        done();
+        for (const queued of this.#queue.splice(0)) queued.reject(error);
+      },
+    });
+  }
+
+  #drainQueue(): void {
+    let begun = 0;
+    for (const queued of this.#queue) {
+      if (!this.#pending.hasRoom) break;
+      if (queued.request.kind === "COMMAND" && this.#sessionId === 0) {
+        this.#openSession();
+        break;
+      }
+      this.#begin(queued);
+      begun += 1;
+    }
+    this.#queue.splice(0, begun);
+  }
+
+  #begin(queued: Queued): void {
+    const { request, deadlineMs } = queued;
+    const number = this.#pending.next;
+    const leftMs = Math.max(1, Math.ceil(deadlineMs - this.#platform.clock.nowMs()));
+    const writer = new ByteWriter(256);
+    const requestId = number % 2 ** 32;
+    const start = beginRequest(writer, request.kind, { requestId, deadlineMs: leftMs });
+    const acknowledgedBelow = this.#pending.lowest;
+    request.write(writer, { sessionId: this.#sessionId, requestNumber: number, acknowledgedBelow });
+    endRequest(writer, start);
+    const pending: PendingRequest = {
+      number,
+      kind: request.kind,
+      bytes: writer.written(),
+      deadlineMs,
+      isRepeatable: request.kind !== "PROMOTE",
+      target: request.target,
+      wasSent: false,
+      sentOn: undefined,
+      early: undefined,
+      resolve: queued.resolve,
+      reject: queued.reject,
+    };
+    this.#pending.add(pending);
+    this.#route(pending);
+  }
+
+  /** Sends to the leader if it is known and connected; else the sweep tries again. */
+  #route(request: PendingRequest): void {
+    const channel = this.#channelFor(request);
+    if (channel === undefined) {
+      this.#retryAtMs = Math.min(this.#retryAtMs, this.#platform.clock.nowMs() + RETRY_MS);
+      return;
+    }
+    request.wasSent = true;
+    request.sentOn = channel;
+    channel.send(request.bytes);
+  }
+
+  #channelFor(request: PendingRequest): NodeChannel | undefined {
+    const channels = this.#channels;
+    if (request.target === "leader" && this.#leader.nodeId !== "") {
+      const leader = channels.find((c) => c.nodeId === this.#leader.nodeId);
+      if (leader?.isUp === true) return leader;
+    }
+    // Without a known leader any node will do: it answers with the leader's address.
+    for (let i = 0; i < channels.length; i += 1) {
+      const channel = channels[(this.#anyIndex + i) % channels.length];
+      if (channel?.isUp !== true) continue;
+      this.#anyIndex = (this.#anyIndex + i) % channels.length;
+      return channel;
+    }
+    return undefined;
+  }
+
+  #onReplies(channel: NodeChannel, body: Uint8Array): void {
+    readReplies(body, {
+      state: (term, committedSequence) => this.#onCommitted(term, committedSequence),
+      written: ({ firstRequestId, count, firstVersion, committed }) => {
+        for (let i = 0; i < count; i += 1) {
+          const request = this.#pending.get((firstRequestId + i) % 2 ** 32);
+          if (request !== undefined) {
+            this.#resolve(request, { version: firstVersion + i, payload: undefined, committed });
+          }
+        }
+      },
+      result: (requestId, payload) => {
+        const request = this.#pending.get(requestId);
+        if (request !== undefined) this.#resolve(request, { version: 0, payload, committed: true });
+      },
+      error: (requestId, error) => {
+        const request = this.#pending.get(requestId);
+        if (request?.sentOn === channel) this.#onError(request, error);
+      },
+    });
+    if (this.#queue.length > 0) this.#drainQueue();
+  }
+
+  /** A write answered early stays in the window, to be sent again to a next leader, until committed. */
+  #resolve(request: PendingRequest, answer: Answer): void {
+    if (request.early !== undefined) {
+      if (answer.committed) this.#pending.remove(request);
+      else request.early = { term: this.#replyTerm, version: answer.version };
+      return;
+    }
+    if (answer.committed) this.#pending.remove(request);
+    else request.early = { term: this.#replyTerm, version: answer.version };
+    request.resolve(answer);
+  }
+
+  #reject(request: PendingRequest, error: CStoreError): void {
+    this.#pending.remove(request);
+    if (request.early === undefined) request.reject(error);
+    else this.#onLost({ requestNumber: request.number, version: request.early.version });
+  }
+
+  /** What the same leader has committed needs no confirmation any more. */
+  #onCommitted(term: number, committedSequence: number): void {
+    this.#replyTerm = term;
+    while (this.#pending.count > 0) {
+      const request = this.#pending.oldest();
+      if (request?.early === undefined || request.early.term !== term) return;
+      if (request.early.version > committedSequence) return;
+      this.#pending.remove(request);
+    }
+  }
+
+  #onError(request: PendingRequest, error: CStoreError): void {
+    if (error instanceof NotLeaderError) this.#onNotLeader(error);
+    if (error instanceof SessionExpiredError) this.#onSessionExpired();
+    const mayRepeat =
+      error.retry === "safe" || (error.retry === "unknown-outcome" && request.isRepeatable);
+    if (!mayRepeat || request.kind === "STATUS" || request.kind === "PROMOTE") {
+      if (request.kind === "PROMOTE" && error instanceof NotLeaderError && error.leaderId !== "") {
+        request.sentOn = undefined;
+        this.#retrySoon(0);
+        return;
+      }
+      this.#reject(request, error);
+      return;
+    }
+    this.#lastError = error;
+    request.sentOn = undefined;
+    this.#retrySoon(error instanceof NotLeaderError && error.leaderId !== "" ? 0 : RETRY_MS);
+  }
+
+  /** Requests of the old session that were answered by nobody keep their number and are in doubt. */
+  #onSessionExpired(): void {
+    this.#sessionId = 0;
+  }
+
+  #onNotLeader(error: NotLeaderError): void {
+    if (error.leaderId !== "") {
+      this.#onLeader(this.#leader.term, error.leaderId, error.leaderAddress);
+    } else {
+      this.#anyIndex += 1;
+      this.#leader = { ...this.#leader, nodeId: "" };
+    }
+  }
+
+  #onLeader(term: number, nodeId: string, address: string): void {
+    if (term < this.#leader.term || (nodeId === "" && term === this.#leader.term)) return;
+    const isNews = nodeId !== this.#leader.nodeId;
+    this.#leader = { term, nodeId, address };
+    if (nodeId === "") return;
+    const channel = this.#channels.find((c) => c.nodeId === nodeId);
+    if (channel === undefined && address !== "") {
+      const isDialled = this.#channels.some((c) => c.address === address);
+      if (!isDialled) this.#addNode(address);
+    } else if (channel?.isUp === false) channel.wake();
+    if (isNews) this.#resend();
+  }
+
+  #onFailed(error: CStoreError): void {
+    this.#lastError = error;
+  }
+
+  #onDown(channel: NodeChannel): void {
+    if (channel.nodeId === this.#leader.nodeId) this.#leader = { ...this.#leader, nodeId: "" };
+    for (const request of [...this.#pending.all()]) {
+      if (request.sentOn !== channel) continue;
+      request.sentOn = undefined;
+      if (!request.isRepeatable)
+        this.#reject(request, new UnreachableError("Cannot answer: the connection ended"));
+    }
+    this.#retrySoon(0);
+  }
+
+  #retrySoon(delayMs: number): void {
+    const atMs = this.#platform.clock.nowMs() + delayMs;
+    if (atMs >= this.#retryAtMs) return;
+    this.#retryAtMs = atMs;
+    this.#platform.clock.setTimer(delayMs, () => this.#retryDue());
+  }
+
+  #retryDue(): void {
+    if (this.#isClosed || this.#platform.clock.nowMs() < this.#retryAtMs) return;
+    this.#retryAtMs = Number.POSITIVE_INFINITY;
+    this.#resend();
+  }
+
+  /** Sends what is on no connection, and what waits at a node that no longer leads. */
+  #resend(): void {
+    const { nodeId } = this.#leader;
+    for (const request of this.#pending.all()) {
+      const isLost = request.sentOn === undefined;
+      const at = request.sentOn as NodeChannel | undefined;
+      const isElsewhere = request.target === "leader" && nodeId !== "" && at?.nodeId !== nodeId;
+      if (!isLost && !(isElsewhere && request.isRepeatable)) continue;
+      this.#route(request);
+    }
+  }
+
+  #sweep(): void {
+    if (this.#isClosed) return;
+    const nowMs = this.#platform.clock.nowMs();
+    for (const request of this.#pending.all()) {
+      if (request.deadlineMs > nowMs) continue;
+      this.#reject(request, this.#tooLate(request));
+    }
+    const late = this.#queue.filter((queued) => queued.deadlineMs <= nowMs);
+    if (late.length > 0) {
+      this.#queue = this.#queue.filter((queued) => queued.deadlineMs > nowMs);
+      for (const queued of late) queued.reject(this.#lastError ?? this.#unreachable());
+    }
+    if (nowMs >= this.#retryAtMs) this.#retryDue();
+    if (this.#queue.length > 0) this.#drainQueue();
+    this.#cancelSweep = this.#platform.clock.setTimer(SWEEP_MS, () => this.#sweep());
+  }
+
+  #tooLate(request: PendingRequest): CStoreError {
+    if (!request.wasSent) return this.#lastError ?? this.#unreachable();
+    const cause = this.#lastError;
+    return new DeadlineError("Cannot tell what became of the request: no answer in time", {
+      cause,
+    });
+  }
+}

@@ -1,0 +1,292 @@
+/**
+ * The client's way to one node: requests out, replies in. Over TCP, or straight to a node in the same
+ * process.
+ *
+ * @module
+ */
+
+import { ByteReader, ByteWriter } from "../base/bytes.ts";
+import {
+  type CStoreError,
+  HandshakeError,
+  ProtocolError,
+  UnreachableError,
+} from "../base/errors.ts";
+import { PROTOCOL_VERSION, VERSION } from "../base/version.ts";
+import type { CancelTimer } from "../platform/clock.ts";
+import type { Platform } from "../platform/platform.ts";
+import type { Endpoint } from "../platform/sockets.ts";
+import { encodeFrame, FRAME_HEADER_SIZE, type Frame, sealFrame } from "../protocol/frame_header.ts";
+import {
+  decodeConnectionError,
+  decodeHello,
+  encodeHello,
+  type Hello,
+} from "../protocol/handshake.ts";
+import { PeerConnection } from "../transport/peer_connection.ts";
+
+const CONNECT_TIMEOUT_MS = 1000;
+const RETRY_MS = [10, 25, 50, 100, 200, 400];
+const BODY_GOAL = 1024 * 1024;
+const NO_BODY = new Uint8Array(0);
+
+/** What the client hears of a channel. */
+export interface ChannelHandlers {
+  up(): void;
+  down(): void;
+  /** The node said who leads. */
+  leader(term: number, nodeId: string, address: string): void;
+  /** Body of a REPLIES frame, valid during the call. */
+  replies(body: Uint8Array): void;
+  failed(error: CStoreError): void;
+}
+
+/** A way to a node. */
+export interface NodeChannel {
+  readonly address: string;
+  /** Empty until the node has said its name. */
+  readonly nodeId: string;
+  readonly isUp: boolean;
+  /** Queues one whole request; what is queued in a turn leaves together. */
+  send(request: Uint8Array): void;
+  /** Dials now instead of waiting for the next attempt. */
+  wake(): void;
+  close(): void;
+}
+
+/** A channel over TCP, kept up until it is closed. */
+export class TcpChannel implements NodeChannel {
+  readonly address: string;
+  readonly #endpoint: Endpoint;
+  readonly #platform: Platform;
+  readonly #handlers: ChannelHandlers;
+  readonly #clusterId: string;
+  #nodeId = "";
+  #connection: PeerConnection | undefined;
+  #isUp = false;
+  #isDialing = false;
+  #isClosed = false;
+  #attempt = 0;
+  #cancelRetry: CancelTimer | undefined;
+  #writer: ByteWriter | undefined;
+  #lastSize = 1024;
+  #pings = new Map<number, () => void>();
+  #pingNumber = 0;
+
+  constructor(
+    node: { readonly address: string; readonly endpoint: Endpoint; readonly clusterId: string },
+    platform: Platform,
+    handlers: ChannelHandlers,
+  ) {
+    this.address = node.address;
+    this.#endpoint = node.endpoint;
+    this.#clusterId = node.clusterId;
+    this.#platform = platform;
+    this.#handlers = handlers;
+    this.#dial();
+  }
+
+  get nodeId(): string {
+    return this.#nodeId;
+  }
+
+  get isUp(): boolean {
+    return this.#isUp;
+  }
+
+  send(request: Uint8Array): void {
+    let writer = this.#writer;
+    if (writer === undefined) {
+      writer = new ByteWriter(this.#lastSize);
+      writer.reserve(FRAME_HEADER_SIZE);
+      this.#writer = writer;
+      queueMicrotask(() => this.#flush());
+    }
+    writer.raw(request);
+    if (writer.size > BODY_GOAL) this.#flush();
+  }
+
+  /** Resolves when the node answered a PING frame. */
+  ping(): Promise<void> {
+    const connection = this.#connection;
+    if (connection === undefined || !this.#isUp) {
+      return Promise.reject(new UnreachableError(`Cannot ping ${this.address}: not connected`));
+    }
+    this.#pingNumber = (this.#pingNumber + 1) >>> 0;
+    const number = this.#pingNumber;
+    connection.send(encodeFrame("PING", number, NO_BODY));
+    return new Promise((resolve) => this.#pings.set(number, resolve));
+  }
+
+  wake(): void {
+    if (this.#cancelRetry === undefined) return;
+    this.#cancelRetry();
+    this.#cancelRetry = undefined;
+    this.#dial();
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#cancelRetry?.();
+    this.#flush();
+    this.#connection?.end();
+  }
+
+  #flush(): void {
+    const writer = this.#writer;
+    this.#writer = undefined;
+    if (writer === undefined || !this.#isUp) return;
+    this.#lastSize = Math.max(1024, Math.min(BODY_GOAL, Math.ceil(writer.size * 1.25)));
+    const frame = writer.written();
+    sealFrame(frame, "REQUESTS", 0);
+    this.#connection?.send(frame);
+    this.#connection?.flush();
+  }
+
+  #dial(): void {
+    if (this.#isClosed || this.#isDialing || this.#connection !== undefined) return;
+    this.#isDialing = true;
+    this.#platform.network.connect(this.#endpoint, CONNECT_TIMEOUT_MS).then(
+      (socket) => {
+        this.#isDialing = false;
+        if (this.#isClosed) socket.destroy();
+        else this.#shakeHands(new PeerConnection(socket, this.#platform.clock));
+      },
+      (error: unknown) => {
+        this.#isDialing = false;
+        if (!(error instanceof UnreachableError)) throw error;
+        this.#handlers.failed(error);
+        this.#retry();
+      },
+    );
+  }
+
+  #retry(): void {
+    if (this.#isClosed) return;
+    const delayMs = RETRY_MS[Math.min(this.#attempt, RETRY_MS.length - 1)] ?? 400;
+    this.#attempt += 1;
+    this.#cancelRetry = this.#platform.clock.setTimer(delayMs, () => {
+      this.#cancelRetry = undefined;
+      this.#dial();
+    });
+  }
+
+  #shakeHands(connection: PeerConnection): void {
+    this.#connection = connection;
+    connection.start({
+      frame: (frame) => this.#onFrame(connection, frame),
+      drained: () => undefined,
+      closed: () => this.#onClosed(),
+    });
+    connection.send(encodeFrame("HELLO", 0, encodeHello(clientHello(this.#clusterId))));
+  }
+
+  #onFrame(connection: PeerConnection, frame: Frame): void {
+    switch (frame.kind) {
+      case "REPLIES":
+        this.#handlers.replies(frame.body);
+        return;
+      case "WELCOME":
+        this.#onWelcome(connection, decodeHello(frame.body));
+        return;
+      case "LEADER": {
+        const reader = new ByteReader(frame.body);
+        this.#handlers.leader(reader.u64(), reader.text(), reader.text());
+        return;
+      }
+      case "PONG":
+        this.#pings.get(frame.requestId)?.();
+        this.#pings.delete(frame.requestId);
+        return;
+      case "ERROR":
+        this.#handlers.failed(decodeConnectionError(frame.body));
+        connection.destroy();
+        return;
+      case "GOODBYE":
+        connection.destroy();
+        return;
+      default:
+        throw new ProtocolError(`Cannot accept a ${frame.kind} frame from a node`);
+    }
+  }
+
+  #onWelcome(connection: PeerConnection, welcome: Hello): void {
+    if (this.#clusterId !== "" && welcome.clusterId !== this.#clusterId) {
+      throw new HandshakeError(
+        `Cannot connect to ${this.address}: it belongs to cluster ${welcome.clusterId}, not ${this.#clusterId}`,
+      );
+    }
+    connection.handshakeDone();
+    this.#nodeId = welcome.nodeId;
+    this.#isUp = true;
+    this.#attempt = 0;
+    this.#handlers.up();
+  }
+
+  #onClosed(): void {
+    const wasUp = this.#isUp;
+    this.#isUp = false;
+    this.#connection = undefined;
+    this.#pings.clear();
+    if (wasUp) this.#handlers.down();
+    if (wasUp && this.#attempt === 0) {
+      this.#attempt = 1;
+      this.#dial();
+    } else {
+      this.#retry();
+    }
+  }
+}
+
+function clientHello(clusterId: string): Hello {
+  return {
+    role: "client",
+    clusterId,
+    nodeId: "",
+    expects: "",
+    incarnation: "",
+    bootId: "",
+    term: 0,
+    isLeader: false,
+    version: `${VERSION}/${PROTOCOL_VERSION}`,
+    features: [],
+  };
+}
+
+/** The node's end of a channel inside the process. */
+export interface LocalEnd {
+  submit(body: Uint8Array): void;
+}
+
+/** A channel to a node in this process. */
+export class LocalChannel implements NodeChannel {
+  readonly address = "local";
+  readonly nodeId: string;
+  readonly isUp = true;
+  readonly #end: LocalEnd;
+  #writer: ByteWriter | undefined;
+
+  constructor(nodeId: string, end: LocalEnd) {
+    this.nodeId = nodeId;
+    this.#end = end;
+  }
+
+  send(request: Uint8Array): void {
+    if (this.#writer === undefined) {
+      this.#writer = new ByteWriter(4096);
+      queueMicrotask(() => this.#flush());
+    }
+    this.#writer.raw(request);
+    if (this.#writer.size > BODY_GOAL) this.#flush();
+  }
+
+  wake(): void {}
+
+  close(): void {}
+
+  #flush(): void {
+    const writer = this.#writer;
+    this.#writer = undefined;
+    if (writer !== undefined) this.#end.submit(writer.written());
+  }
+}

@@ -1,0 +1,110 @@
+/**
+ * Requests that wait for their reply, by number, in a ring: the numbers are dense and the window is
+ * bounded, so no map is needed.
+ *
+ * @module
+ */
+
+import { assert } from "../base/assert.ts";
+import type { CStoreError } from "../base/errors.ts";
+import { SESSION_WINDOW_MAX } from "../base/limits.ts";
+import type { RequestKind } from "../protocol/client_message.ts";
+
+/** What the answer to a request is made of. */
+export interface Answer {
+  /** Version of a single write; of a session its id. */
+  readonly version: number;
+  /** Payload of a RESULT, a view valid during the call; undefined for a plain write. */
+  readonly payload: Uint8Array | undefined;
+  readonly committed: boolean;
+}
+
+/** One request under way. */
+export interface PendingRequest {
+  /** Also its request id on the wire. */
+  readonly number: number;
+  readonly kind: RequestKind;
+  /** The whole request as it is sent, kept for sending it again. */
+  readonly bytes: Uint8Array;
+  /** On the monotonic clock. */
+  readonly deadlineMs: number;
+  /** Whether a repeat is harmless: reads, and writes of a session. */
+  readonly isRepeatable: boolean;
+  /** Where it may go: the leader, or any node. */
+  readonly target: "leader" | "any";
+  /** Whether it may have reached a node. */
+  wasSent: boolean;
+  /** The connection it was sent on last. */
+  sentOn: unknown;
+  /** Answered before it was committed (ASYNC): by which term, as which version. */
+  early: { readonly term: number; readonly version: number } | undefined;
+  resolve(answer: Answer): void;
+  reject(error: CStoreError): void;
+}
+
+/** The window of unanswered requests. */
+export class PendingRequests {
+  readonly #ring: (PendingRequest | undefined)[] = new Array(SESSION_WINDOW_MAX);
+  #lowest = 1;
+  #next = 1;
+  #count = 0;
+
+  /** All lower numbers are answered. */
+  get lowest(): number {
+    return this.#lowest;
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Whether one more request may begin. */
+  get hasRoom(): boolean {
+    return this.#next - this.#lowest < SESSION_WINDOW_MAX;
+  }
+
+  /** The number of the next request. */
+  get next(): number {
+    return this.#next;
+  }
+
+  add(request: PendingRequest): void {
+    assert(request.number === this.#next && this.hasRoom, "requests are numbered without gaps");
+    this.#ring[request.number % SESSION_WINDOW_MAX] = request;
+    this.#next += 1;
+    this.#count += 1;
+  }
+
+  /** The request that an id on the wire stands for; undefined when it was answered. */
+  get(requestId: number): PendingRequest | undefined {
+    const request = this.#ring[requestId % SESSION_WINDOW_MAX];
+    return request !== undefined && (request.number & 0xffff_ffff) >>> 0 === requestId
+      ? request
+      : undefined;
+  }
+
+  /** The one with the lowest number. */
+  oldest(): PendingRequest | undefined {
+    return this.#ring[this.#lowest % SESSION_WINDOW_MAX];
+  }
+
+  /** Takes an answered request out. */
+  remove(request: PendingRequest): void {
+    this.#ring[request.number % SESSION_WINDOW_MAX] = undefined;
+    this.#count -= 1;
+    while (
+      this.#lowest < this.#next &&
+      this.#ring[this.#lowest % SESSION_WINDOW_MAX] === undefined
+    ) {
+      this.#lowest += 1;
+    }
+  }
+
+  /** In order of number. */
+  *all(): Generator<PendingRequest> {
+    for (let number = this.#lowest; number < this.#next; number += 1) {
+      const request = this.#ring[number % SESSION_WINDOW_MAX];
+      if (request?.number === number) yield request;
+    }
+  }
+}

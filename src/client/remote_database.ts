@@ -1,0 +1,82 @@
+/**
+ * `connect`: a database that runs elsewhere.
+ *
+ * @module
+ */
+
+import { uuidv7 } from "uuidv7";
+import type { ByteWriter } from "../base/bytes.ts";
+import { ConfigError } from "../base/errors.ts";
+import { decodeUntrustedCbor } from "../protocol/cbor.ts";
+import { Client, type ClientOptions } from "./client.ts";
+import type { Collection, CollectionOptions, Database, Item } from "./database.ts";
+import { RemoteCollection } from "./remote_collection.ts";
+
+/** A cluster reached over the network. */
+export class RemoteDatabase implements Database {
+  readonly client: Client;
+
+  constructor(client: Client) {
+    this.client = client;
+  }
+
+  async open(): Promise<void> {}
+
+  collection<T extends Item>(name: string, options?: CollectionOptions): Collection<T> {
+    const { client } = this;
+    return new RemoteCollection<T>(name, { client: () => client, newId: () => uuidv7() }, options);
+  }
+
+  /** What the node that answers says of itself and of its cluster. */
+  async status(): Promise<Record<string, unknown>> {
+    const payload = await this.client.execute({
+      kind: "STATUS",
+      target: "any",
+      write: () => undefined,
+    });
+    return decodeUntrustedCbor(payload) as Record<string, unknown>;
+  }
+
+  /** Makes a node the leader. Resolves with from, to, term and stalledMs. */
+  async promote(nodeId: string): Promise<Record<string, unknown>> {
+    const payload = await this.client.execute({
+      kind: "PROMOTE",
+      target: "leader",
+      write: (writer: ByteWriter) => {
+        writer.text(nodeId);
+      },
+    });
+    return decodeUntrustedCbor(payload) as Record<string, unknown>;
+  }
+
+  async close(): Promise<void> {
+    this.client.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+/** Splits "cstore://a:1,b:2" or "a:1,b:2". Throws ConfigError. */
+export function parseAddresses(url: string): string[] {
+  const addresses = url
+    .replace(/^cstore:\/\//, "")
+    .replace(/\/$/, "")
+    .split(",");
+  const trimmed = addresses.map((address) => address.trim()).filter((address) => address !== "");
+  if (trimmed.length === 0) {
+    throw new ConfigError(`Cannot connect to "${url}": it names no node`, {
+      remedy: "Write it like cstore://127.0.0.1:7001,127.0.0.1:7002",
+    });
+  }
+  return trimmed;
+}
+
+/**
+ * Connects to a cluster: `cstore://host:port,host:port`. One node that answers is enough; the others
+ * are found through it. Rejects with UnreachableError, HandshakeError.
+ */
+export async function connect(url: string, options: ClientOptions = {}): Promise<RemoteDatabase> {
+  return new RemoteDatabase(await Client.connect(parseAddresses(url), options));
+}

@@ -1,0 +1,140 @@
+/**
+ * The state machine <-> the blocks of a snapshot. The first byte of a block says what it is:
+ *
+ * | type       | number | body                                                                  |
+ * | ---------- | -----: | --------------------------------------------------------------------- |
+ * | STATE      |      1 | CBOR map {index, term, nextSequence, timeMs, members, bindings}       |
+ * | SESSIONS   |      2 | a piece of the session table (`session_table.ts`); pieces are joined  |
+ * | COLLECTION |      3 | name in UTF-8; the documents that follow belong to it                 |
+ * | DOCUMENTS  |      4 | for each: version (8), keySize (2), documentSize (4), key, document   |
+ *
+ * @module
+ */
+
+import { assert } from "../base/assert.ts";
+import { ByteReader, ByteWriter, encodeText } from "../base/bytes.ts";
+import { CorruptionError } from "../base/errors.ts";
+import { SNAPSHOT_BLOCK_SIZE } from "../base/limits.ts";
+import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
+import type { Binding, Member } from "../protocol/cluster_command.ts";
+import type { CollectionStore } from "./collection_store.ts";
+import type { FrozenSlabs } from "./document_slab.ts";
+import type { DocumentStateMachine, StatePosition } from "./document_state_machine.ts";
+
+const STATE = 1;
+const SESSIONS = 2;
+const COLLECTION = 3;
+const DOCUMENTS = 4;
+/** Small enough that making one block takes a few milliseconds. */
+const BLOCK_GOAL = SNAPSHOT_BLOCK_SIZE / 4;
+const TEXT_DECODER = new TextDecoder();
+
+/** A state that was frozen and must be thawed. */
+export interface FrozenState {
+  readonly position: StatePosition;
+  /** Makes the blocks one by one, while the state machine goes on. */
+  blocks(): Generator<Uint8Array>;
+  /** Lets compaction go on; also when the blocks were not all taken. */
+  thaw(): void;
+}
+
+/** Freezes the state as it is now. */
+export function freezeState(machine: DocumentStateMachine): FrozenState {
+  const { position } = machine;
+  const { index, term, nextSequence, timeMs } = position;
+  const members = machine.members.map(({ id, address }) => ({ id, address }));
+  const bindings = [...machine.bindings].map(([id, incarnation]) => ({ id, incarnation }));
+  const state = encodeCbor({ index, term, nextSequence, timeMs, members, bindings }).slice();
+  const sessions = machine.sessions.encode();
+  const frozen = [...machine.collections()].map((store) => {
+    return { store, slabs: store.freeze(nextSequence - 1) };
+  });
+  return {
+    position,
+    *blocks() {
+      yield new ByteWriter(state.byteLength + 1).u8(STATE).raw(state).copy();
+      for (let at = 0; at < sessions.byteLength; at += BLOCK_GOAL) {
+        const piece = sessions.subarray(at, at + BLOCK_GOAL);
+        yield new ByteWriter(piece.byteLength + 1).u8(SESSIONS).raw(piece).copy();
+      }
+      for (const { store, slabs } of frozen) yield* collectionBlocks(store, slabs);
+    },
+    thaw() {
+      for (const { store } of frozen) store.thaw();
+    },
+  };
+}
+
+function* collectionBlocks(store: CollectionStore, slabs: FrozenSlabs): Generator<Uint8Array> {
+  yield new ByteWriter(128).u8(COLLECTION).raw(encodeText(store.name)).copy();
+  const writer = new ByteWriter(BLOCK_GOAL * 2);
+  writer.u8(DOCUMENTS);
+  for (const { key, document, version } of store.frozenRecords(slabs)) {
+    writer.u64(version).u16(key.byteLength).u32(document.byteLength).raw(key).raw(document);
+    if (writer.size < BLOCK_GOAL) continue;
+    yield writer.copy();
+    writer.rewind(1);
+  }
+  if (writer.size > 1) yield writer.copy();
+}
+
+/** Fills a state machine from the blocks of a verified snapshot. */
+export class StateRestorer {
+  readonly #machine: DocumentStateMachine;
+  #sessions = new ByteWriter(1024);
+  #store: CollectionStore | undefined;
+
+  constructor(machine: DocumentStateMachine) {
+    this.#machine = machine;
+  }
+
+  block(block: Uint8Array): void {
+    const body = block.subarray(1);
+    switch (block[0]) {
+      case STATE: {
+        const { members, bindings, ...position } = decodeUntrustedCbor(body) as StatePosition & {
+          readonly members: readonly Member[];
+          readonly bindings: readonly Binding[];
+        };
+        this.#machine.beginRestore(position, { members, bindings });
+        return;
+      }
+      case SESSIONS:
+        this.#sessions.raw(body);
+        return;
+      case COLLECTION:
+        this.#store = this.#machine.restoreCollection(TEXT_DECODER.decode(body));
+        return;
+      case DOCUMENTS:
+        this.#documents(body);
+        return;
+      default:
+        throw new CorruptionError(`Cannot restore: block type ${block[0]} is unknown`, {
+          file: "snapshot",
+          byte: 0,
+        });
+    }
+  }
+
+  /** Called after the last block. */
+  end(): void {
+    this.#machine.sessions.restore(this.#sessions.written());
+  }
+
+  #documents(body: Uint8Array): void {
+    const store = this.#store;
+    assert(store !== undefined, "documents follow their collection");
+    const reader = new ByteReader(body);
+    while (reader.remaining > 0) {
+      const version = reader.u64();
+      const keySize = reader.u16();
+      const documentSize = reader.u32();
+      const start = reader.offset;
+      reader.take(keySize + documentSize);
+      const keyEnd = start + keySize;
+      const hash = store.hash(body, { start, end: keyEnd });
+      const source = { bytes: body, start, keyEnd, end: keyEnd + documentSize };
+      store.put({ hash, before: -1 }, source, version);
+    }
+  }
+}

@@ -1,0 +1,40 @@
+/**
+ * cstore: a replicated document store.
+ *
+ * @module
+ */
+
+export * from "./base/errors.ts";
+export { VERSION } from "./base/version.ts";
+export { Client, type ClientOptions } from "./client/client.ts";
+export type {
+  Collection,
+  CollectionOptions,
+  Database,
+  Item,
+  Versioned,
+  WriteOptions,
+} from "./client/database.ts";
+export { connect, RemoteDatabase } from "./client/remote_database.ts";
+export { type NodeConfig, type NodeOptions, parseNodeConfig } from "./node/config.ts";
+export { Node } from "./node/node.ts";
+export {
+  type ClusterConfig,
+  type ReplicatedDatabaseConfig,
+  ReplicatedWALDatabase,
+  type ReplicationConfig,
+} from "./node/replicated_wal_database.ts";
+export type { NodeStatus } from "./node/status.ts";
+export { WALDatabase, type WALDatabaseConfig } from "./node/wal_database.ts";
+export { type ReplicationMessage, ReplicationProtocol } from "./protocol/replication_message.ts";
+export { FileWALManager } from "./storage/file_wal_manager.ts";
+export type {
+  IWALManager,
+  RecoveryReport,
+  WALCheckpoint,
+  WALEntry,
+} from "./storage/iwal_manager.ts";
+export { MemoryWALManager } from "./storage/memory_wal_manager.ts";
+export type { INetworkManager, NetworkMetrics } from "./transport/inetwork_manager.ts";
+export { MessageQueue } from "./transport/message_queue.ts";
+export { NetworkManager } from "./transport/network_manager.ts";

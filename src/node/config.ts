@@ -1,0 +1,136 @@
+/**
+ * `parseNodeConfig`: the one place for defaults, ranges and relations of a node's options.
+ *
+ * @module
+ */
+
+import { ConfigError } from "../base/errors.ts";
+import { SEGMENT_SIZE_BYTES } from "../base/limits.ts";
+import type { Endpoint } from "../platform/sockets.ts";
+import type { Member } from "../protocol/cluster_command.ts";
+import { parseEndpoint } from "../transport/network_manager.ts";
+
+/** What a node needs to know; every field is set. */
+export interface NodeConfig {
+  readonly id: string;
+  /** Where to listen; undefined for an embedded database without a network. */
+  readonly listen: Endpoint | undefined;
+  readonly dataDirectory: string;
+  /** Voters, in order of id. */
+  readonly members: readonly Member[];
+  /** 16 hex digits; undefined: follows from the members. */
+  readonly clusterId: string | undefined;
+  readonly syncMode: "SYNC" | "ASYNC";
+  readonly heartbeatMs: number;
+  readonly electionTimeoutMs: number;
+  /** Longest wait for a commit before a request is answered with `DeadlineError`. */
+  readonly requestTimeoutMs: number;
+  readonly compression: "auto" | "zstd" | "none";
+  readonly segmentSizeBytes: number;
+  /** Log bytes since the last snapshot that make a new one due. */
+  readonly snapshotLogBytes: number;
+  readonly sessionTimeoutMs: number;
+}
+
+/** Options as users write them. */
+export type NodeOptions = Partial<Omit<NodeConfig, "listen" | "members">> & {
+  readonly id: string;
+  readonly listen?: string | undefined;
+  readonly members: readonly { readonly id: string; readonly address: string }[];
+};
+
+const DEFAULTS = {
+  dataDirectory: "./data",
+  clusterId: undefined,
+  syncMode: "SYNC",
+  heartbeatMs: 40,
+  electionTimeoutMs: 200,
+  requestTimeoutMs: 5000,
+  compression: "auto",
+  segmentSizeBytes: SEGMENT_SIZE_BYTES,
+  snapshotLogBytes: 4 * SEGMENT_SIZE_BYTES,
+  sessionTimeoutMs: 600_000,
+} as const;
+
+const RANGES: Readonly<Record<string, readonly [number, number]>> = {
+  heartbeatMs: [5, 10_000],
+  electionTimeoutMs: [25, 60_000],
+  requestTimeoutMs: [10, 600_000],
+  segmentSizeBytes: [64 * 1024, 1024 * 1024 * 1024],
+  snapshotLogBytes: [64 * 1024, 1024 ** 4],
+  sessionTimeoutMs: [1000, 7 * 24 * 3_600_000],
+};
+
+const VOTERS_MAX = 9;
+
+/** Checks options and fills in defaults. Throws {@link ConfigError}. */
+export function parseNodeConfig(input: NodeOptions): NodeConfig {
+  for (const name of Object.keys(input)) {
+    if (!(name in DEFAULTS) && name !== "id" && name !== "listen" && name !== "members") {
+      throw new ConfigError(`Cannot use option "${name}": it is unknown`);
+    }
+  }
+  const set = Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined));
+  const config = { ...DEFAULTS, ...set } as unknown as Omit<NodeConfig, "listen" | "members">;
+  checkId(config.id);
+  checkChoice("syncMode", config.syncMode, ["SYNC", "ASYNC"]);
+  checkChoice("compression", config.compression, ["auto", "zstd", "none"]);
+  for (const [name, [low, high]] of Object.entries(RANGES)) {
+    const value = config[name as keyof typeof config];
+    if (typeof value !== "number" || !(value >= low && value <= high)) {
+      throw new ConfigError(`Cannot use ${name} = ${String(value)}: it must be ${low} to ${high}`);
+    }
+  }
+  if (config.electionTimeoutMs < 5 * config.heartbeatMs) {
+    throw new ConfigError(
+      `Cannot use electionTimeoutMs = ${config.electionTimeoutMs}: it must be at least 5 heartbeats of ${config.heartbeatMs} ms`,
+    );
+  }
+  if (config.requestTimeoutMs < config.electionTimeoutMs) {
+    throw new ConfigError("Cannot use requestTimeoutMs: it must not be below electionTimeoutMs");
+  }
+  if (config.clusterId !== undefined && !/^[0-9a-f]{16}$/.test(config.clusterId)) {
+    throw new ConfigError(`Cannot use clusterId "${config.clusterId}": it has 16 hex digits`);
+  }
+  const members = checkMembers(input.members, config.id);
+  const listen = input.listen === undefined ? undefined : parseEndpoint(input.listen);
+  return Object.freeze({ ...config, members, listen });
+}
+
+function checkId(id: unknown): void {
+  if (typeof id !== "string" || !/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(id)) {
+    throw new ConfigError(`Cannot use the node id "${String(id)}"`, {
+      remedy:
+        "Use 1 to 63 letters, digits, dots, dashes or underscores, starting with a letter or digit",
+    });
+  }
+}
+
+function checkChoice(name: string, value: string, allowed: readonly string[]): void {
+  if (allowed.includes(value)) return;
+  throw new ConfigError(`Cannot use ${name} = "${value}": it is one of ${allowed.join(", ")}`);
+}
+
+function checkMembers(given: NodeOptions["members"], id: string): readonly Member[] {
+  const members = given.map((member) => {
+    checkId(member.id);
+    const { host, port } = parseEndpoint(member.address);
+    return { id: member.id, address: host.includes(":") ? `[${host}]:${port}` : `${host}:${port}` };
+  });
+  if (members.length === 0 || members.length > VOTERS_MAX) {
+    throw new ConfigError(`Cannot use ${members.length} nodes: a cluster has 1 to ${VOTERS_MAX}`);
+  }
+  for (const field of ["id", "address"] as const) {
+    const values = members.map((member) => member[field]);
+    const twice = values.find((value, at) => values.indexOf(value) !== at);
+    if (twice !== undefined && members.length > 1) {
+      throw new ConfigError(`Cannot use the list of nodes: ${field} "${twice}" stands in it twice`);
+    }
+  }
+  if (!members.some((member) => member.id === id)) {
+    throw new ConfigError(`Cannot use the list of nodes: "${id}" is not in it`, {
+      remedy: "The list names every node of the cluster, this one too, and is the same on each",
+    });
+  }
+  return members.sort((a, b) => (a.id < b.id ? -1 : 1));
+}

@@ -1,0 +1,592 @@
+/**
+ * Node: builds everything in plain code, top to bottom; starts in order, drains, stops in reverse.
+ *
+ * @module
+ */
+
+import { ByteWriter } from "../base/bytes.ts";
+import {
+  ClosedError,
+  CorruptionError,
+  CStoreError,
+  HandshakeError,
+  NoQuorumError,
+  ProtocolError,
+  UnreachableError,
+} from "../base/errors.ts";
+import {
+  CLIENT_OUT_BYTES_MAX,
+  REQUESTS_IN_FLIGHT_PER_CONNECTION_MAX,
+  SESSIONS_MAX,
+} from "../base/limits.ts";
+import { partLogger } from "../base/log.ts";
+import { VERSION } from "../base/version.ts";
+import { DocumentStateMachine } from "../database/document_state_machine.ts";
+import { StateRestorer } from "../database/snapshot_codec.ts";
+import type { CancelTimer } from "../platform/clock.ts";
+import { hasCodec, zlibCompressor } from "../platform/compression.ts";
+import type { Platform } from "../platform/platform.ts";
+import { cpuMs, processId, residentBytes, runtimeName } from "../platform/process.ts";
+import type { Endpoint } from "../platform/sockets.ts";
+import type { BatchCodec } from "../protocol/batch_codec.ts";
+import {
+  clusterBatch,
+  clusterIdOf,
+  FIRST_PLACE,
+  type Member,
+  membershipBatch,
+  writeSessionIds,
+} from "../protocol/cluster_command.ts";
+import { encodeFrame, FRAME_HEADER_SIZE, sealFrame } from "../protocol/frame_header.ts";
+import type { Hello } from "../protocol/handshake.ts";
+import { majority } from "../raft/quorum.ts";
+import type { RaftEvent } from "../raft/ready.ts";
+import type { ProposedRequest } from "../replication/open_batch.ts";
+import { RaftDriver } from "../replication/raft_driver.ts";
+import { type DataDirectory, openDataDirectory } from "../storage/data_directory.ts";
+import { FileWALManager } from "../storage/file_wal_manager.ts";
+import { SnapshotStore } from "../storage/snapshot_store.ts";
+import { NetworkManager, parseEndpoint } from "../transport/network_manager.ts";
+import type { ConnectionHandlers, PeerConnection } from "../transport/peer_connection.ts";
+import { Bindings, FEATURE_EMPTY_LOG } from "./bindings.ts";
+import { ReplyCollector, type ReplyOutput } from "./client_channel.ts";
+import type { NodeConfig } from "./config.ts";
+import { Handover, type HandoverResult } from "./handover.ts";
+import { saveLostTail } from "./lost_tail.ts";
+import { RequestHandler } from "./request_handler.ts";
+import { Snapshotter } from "./snapshotter.ts";
+import { healthOf, type MemberStatus, type NodeStatus } from "./status.ts";
+
+const HOUSEKEEPING_MS = 100;
+const SESSION_SWEEP_MS = 5000;
+
+/** What the owner of a node hears. */
+export interface NodeHooks {
+  /** The node cannot go on: its disk failed, or it does not belong to the cluster. */
+  readonly onFatal?: (error: CStoreError) => void;
+  readonly onEvent?: (event: RaftEvent) => void;
+}
+
+interface Opened {
+  readonly directory: DataDirectory;
+  readonly log: FileWALManager;
+  readonly machine: DocumentStateMachine;
+  readonly snapshots: SnapshotStore;
+}
+
+/** One running node. */
+export class Node {
+  readonly config: NodeConfig;
+  readonly #platform: Platform;
+  readonly #hooks: NodeHooks;
+  readonly #opened: Opened;
+  readonly #driver: RaftDriver;
+  readonly #network: NetworkManager | undefined;
+  readonly #bindings: Bindings;
+  readonly #handler: RequestHandler;
+  readonly #handover: Handover;
+  readonly #snapshotter: Snapshotter;
+  readonly #logger = partLogger("node");
+  readonly #clients = new Set<PeerConnection>();
+  readonly #bootIds = new Map<string, string>();
+  /** When each peer last had everything, on the monotonic clock. */
+  readonly #caughtUpMs = new Map<string, number>();
+  readonly #startMs: number;
+  #cancelHousekeeping: CancelTimer | undefined;
+  #nextSessionSweepMs = 0;
+  #isStopped = false;
+  #lostEntries = 0;
+  #boundCount = 0;
+
+  private constructor(
+    platform: Platform,
+    config: NodeConfig,
+    built: { opened: Opened; hooks: NodeHooks },
+  ) {
+    this.config = config;
+    this.#platform = platform;
+    this.#hooks = built.hooks;
+    this.#opened = built.opened;
+    this.#startMs = platform.clock.nowMs();
+    const { directory, log, machine, snapshots } = built.opened;
+    const { clock, random } = platform;
+    const voters = config.members.map((member) => member.id);
+    const own = { id: config.id, incarnation: directory.identity.incarnation };
+    this.#bindings = new Bindings(own, voters, () => machine.bindings);
+    this.#network = config.listen === undefined ? undefined : this.#buildNetwork(config.listen);
+    const { heartbeatMs, electionTimeoutMs, syncMode } = config;
+    this.#driver = new RaftDriver(
+      {
+        clock,
+        random,
+        log,
+        machine,
+        compressor: zlibCompressor,
+        send: (message) => this.#network?.sendRaft(message),
+      },
+      { id: config.id, voters, heartbeatMs, electionTimeoutMs, syncMode, codec: codecOf(config) },
+      {
+        event: (event) => this.#onEvent(event),
+        applied: () => this.#onApplied(),
+        beforeTruncate: (from) => this.#beforeTruncate(from),
+        failed: (cause) => this.#fatal(cause),
+      },
+    );
+    this.#handover = new Handover(this.#driver, clock, config);
+    this.#handler = new RequestHandler({
+      clock,
+      machine,
+      syncMode,
+      requestTimeoutMs: config.requestTimeoutMs,
+      propose: (request) => this.#propose(request),
+      readBarrier: (run) => this.#driver.readBarrier({ run }),
+      refuseLeaderRead: () => {
+        const mayRead = this.#driver.isLeader && this.#driver.hasFreshQuorum();
+        return mayRead ? undefined : this.#notLeader();
+      },
+      status: () => ({ ...this.status() }),
+      promote: (nodeId) => this.#handover.promote(nodeId),
+    });
+    this.#snapshotter = new Snapshotter(
+      {
+        machine,
+        log,
+        store: snapshots,
+        durableIndex: () => this.#driver.view.durableIndex,
+        neededIndex: () => this.#neededIndex(),
+      },
+      config.snapshotLogBytes,
+    );
+  }
+
+  /** Recovers the folder, joins the cluster, and returns a node that serves. */
+  static async open(platform: Platform, config: NodeConfig, hooks: NodeHooks = {}): Promise<Node> {
+    const opened = await openStorage(platform, config);
+    try {
+      const node = new Node(platform, config, { opened, hooks });
+      await node.#start();
+      return node;
+    } catch (error) {
+      await opened.log.close();
+      opened.directory.release();
+      throw error;
+    }
+  }
+
+  get clusterId(): string {
+    return this.#opened.directory.identity.clusterId;
+  }
+
+  get machine(): DocumentStateMachine {
+    return this.#opened.machine;
+  }
+
+  get log(): FileWALManager {
+    return this.#opened.log;
+  }
+
+  get driver(): RaftDriver {
+    return this.#driver;
+  }
+
+  get network(): NetworkManager | undefined {
+    return this.#network;
+  }
+
+  get isLeader(): boolean {
+    return this.#driver.isLeader;
+  }
+
+  /** Entries that this node had answered early and had to give up (ASYNC), since it started. */
+  get lostEntries(): number {
+    return this.#lostEntries;
+  }
+
+  /** Opens a client's end inside this process: the same requests and replies, without a socket. */
+  openLocal(onReplies: (body: Uint8Array) => void): { submit(body: Uint8Array): void } {
+    const replies = new ReplyCollector({
+      headerSize: 0,
+      deliver: (bytes) => onReplies(bytes),
+      state: () => this.#replyState(),
+    });
+    return { submit: (body) => this.#handler.handle(body, replies) };
+  }
+
+  /** Makes a node the leader; resolves when it has committed. Only on the leader. */
+  promote(nodeId: string): Promise<HandoverResult> {
+    return this.#handover.promote(nodeId);
+  }
+
+  /** Writes a snapshot now. */
+  takeSnapshot(): Promise<void> {
+    return this.#snapshotter.take();
+  }
+
+  status(): NodeStatus {
+    const { machine, log, directory } = this.#opened;
+    const view = this.#driver.view;
+    return {
+      clusterId: directory.identity.clusterId,
+      id: this.config.id,
+      pid: processId(),
+      version: VERSION,
+      runtime: runtimeName(),
+      role: view.role,
+      term: view.term,
+      leader: view.leader ?? "",
+      syncMode: this.config.syncMode,
+      commitIndex: view.commitIndex,
+      appliedIndex: machine.appliedIndex,
+      firstIndex: view.firstIndex,
+      lastIndex: view.lastIndex,
+      committedSequence: log.sequenceAfter(view.commitIndex) - 1,
+      documents: machine.documentCount,
+      documentBytes: machine.documentBytes,
+      logBytes: log.sizeBytes,
+      sessions: machine.sessions.size,
+      rssBytes: residentBytes(),
+      cpuMs: cpuMs(),
+      uptimeMs: this.#platform.clock.nowMs() - this.#startMs,
+      members: this.config.members.map((member) => this.#memberStatus(member)),
+    };
+  }
+
+  /** Hands leadership over if this node leads, stops serving, closes everything. */
+  async stop(): Promise<void> {
+    if (this.#isStopped) return;
+    await this.#handover.leave();
+    await this.#close(() => new ClosedError("Cannot answer: the node is stopping"));
+  }
+
+  async #start(): Promise<void> {
+    const network = this.#network;
+    await network?.listen();
+    this.#driver.start();
+    for (const member of this.config.members) {
+      if (member.id !== this.config.id) network?.addPeer(member.id, parseEndpoint(member.address));
+    }
+    if (this.config.members.length === 1) this.#driver.campaign();
+    this.#housekeeping();
+  }
+
+  async #close(makeError: () => CStoreError): Promise<void> {
+    this.#isStopped = true;
+    this.#cancelHousekeeping?.();
+    this.#driver.stop(makeError);
+    for (const client of this.#clients) client.send(encodeFrame("GOODBYE", 0, new Uint8Array(0)));
+    await this.#snapshotter.stop();
+    await this.#network?.close();
+    try {
+      await this.#opened.log.close();
+    } finally {
+      this.#opened.directory.release();
+    }
+  }
+
+  #buildNetwork(listen: Endpoint): NetworkManager {
+    const { host, port } = listen;
+    return new NetworkManager(this.config.id, port, {
+      host,
+      platform: this.#platform,
+      hooks: {
+        identity: () => this.#identity(),
+        admit: (hello) => this.#bindings.admit(hello),
+        onClient: (connection) => this.#serveClient(connection),
+        onRaftMessage: (message) => this.#driver.step(message),
+        onPeerSeen: (hello) => this.#onPeerSeen(hello),
+        onPeerFailed: (nodeId, error) => this.#onPeerFailed(nodeId, error),
+      },
+    });
+  }
+
+  #identity(): Partial<Hello> {
+    const { identity } = this.#opened.directory;
+    const { term, role, lastIndex } = this.#driver.view;
+    const codecs = hasCodec("zstd") ? ["zstd", "deflate-raw"] : ["deflate-raw"];
+    return {
+      clusterId: identity.clusterId,
+      incarnation: identity.incarnation,
+      term,
+      isLeader: role === "leader",
+      features: lastIndex <= FIRST_PLACE.index ? [...codecs, FEATURE_EMPTY_LOG] : codecs,
+    };
+  }
+
+  #onPeerSeen(hello: Hello): void {
+    this.#bindings.seen(hello);
+    const known = this.#bootIds.get(hello.nodeId);
+    this.#bootIds.set(hello.nodeId, hello.bootId);
+    const isRestarted = known !== undefined && known !== hello.bootId;
+    const hasStepped =
+      known !== undefined && !hello.isLeader && hello.term === this.#driver.view.term;
+    if (isRestarted || hasStepped) this.#driver.peerGone(hello.nodeId);
+  }
+
+  #onPeerFailed(nodeId: string, error: CStoreError): void {
+    this.#driver.peerUnreachable(nodeId);
+    if (error instanceof UnreachableError && error.isRefused) this.#driver.peerGone(nodeId);
+    if (!(error instanceof HandshakeError)) return;
+    this.#logger.warn("node {nodeId} refuses this one: {reason}", {
+      nodeId,
+      reason: error.message,
+    });
+    const isAboutFolder = error.message.includes(this.#opened.directory.identity.incarnation);
+    if (isAboutFolder && !this.#bindings.isOwnBound) this.#fatal(error);
+  }
+
+  #serveClient(connection: PeerConnection): ConnectionHandlers {
+    const output: ReplyOutput = {
+      headerSize: FRAME_HEADER_SIZE,
+      deliver: (bytes) => {
+        sealFrame(bytes, "REPLIES", 0);
+        connection.send(bytes);
+        if (connection.unsentBytes > CLIENT_OUT_BYTES_MAX) connection.destroy();
+      },
+      state: () => this.#replyState(),
+    };
+    const replies = new ReplyCollector(output);
+    let isPaused = false;
+    const watch = (): void => {
+      if (replies.inFlight > REQUESTS_IN_FLIGHT_PER_CONNECTION_MAX) {
+        if (!isPaused) connection.pause();
+        isPaused = true;
+        this.#platform.clock.setTimer(1, watch);
+      } else if (isPaused) {
+        isPaused = false;
+        connection.resume();
+      }
+    };
+    this.#clients.add(connection);
+    this.#platform.clock.soon(() => connection.send(this.#leaderFrame()));
+    return {
+      frame: (frame) => {
+        if (frame.kind !== "REQUESTS")
+          throw new ProtocolError(`Cannot accept a ${frame.kind} frame from a client`);
+        this.#handler.handle(frame.body, replies);
+        if (!isPaused) watch();
+      },
+      drained: () => undefined,
+      closed: () => this.#clients.delete(connection),
+    };
+  }
+
+  #replyState(): { term: number; committedSequence: number } {
+    const { term, commitIndex } = this.#driver.view;
+    return { term, committedSequence: this.#opened.log.sequenceAfter(commitIndex) - 1 };
+  }
+
+  #propose(request: ProposedRequest): CStoreError | undefined {
+    if (!this.#driver.isLeader) return this.#notLeader();
+    if (!this.#bindings.isSettled) {
+      return new NoQuorumError(
+        "Cannot serve yet: the nodes of the cluster are not bound to their folders",
+      );
+    }
+    return this.#driver.propose(request);
+  }
+
+  #notLeader(): CStoreError {
+    const error = this.#driver.notLeader();
+    const { members } = this.config;
+    if (error.leaderId === "") {
+      const up = 1 + (this.#network?.getConnectedNodes().length ?? 0);
+      const needed = majority(members.length);
+      if (up < needed) {
+        return new NoQuorumError(
+          `Cannot serve: ${up} of ${members.length} voters are reachable, ${needed} are needed`,
+        );
+      }
+    }
+    return this.#driver.notLeader(this.#addressOf(error.leaderId));
+  }
+
+  #addressOf(nodeId: string): string {
+    return this.config.members.find((member) => member.id === nodeId)?.address ?? "";
+  }
+
+  #leaderFrame(): Uint8Array {
+    const { term, leader } = this.#driver.view;
+    const body = new ByteWriter(128)
+      .u64(term)
+      .text(leader ?? "")
+      .text(this.#addressOf(leader ?? ""));
+    return encodeFrame("LEADER", 0, body.written());
+  }
+
+  #onEvent(event: RaftEvent): void {
+    this.#hooks.onEvent?.(event);
+    this.#handover.event(event);
+    if (event.type === "MESSAGE_REFUSED") {
+      this.#logger.error("a message from {from} was refused: {reason}", { ...event });
+    } else {
+      this.#logger.info("{type}", { ...event });
+    }
+    if (event.type !== "ROLE_CHANGED") return;
+    const frame = this.#leaderFrame();
+    for (const client of this.#clients) client.send(frame);
+  }
+
+  #onApplied(): void {
+    this.#handover.applied();
+    this.#snapshotter.applied(this.#opened.log.writtenBytes);
+    const { size } = this.#opened.machine.bindings;
+    if (size === this.#boundCount) return;
+    this.#boundCount = size;
+    this.#network?.recheckPeers((hello) => this.#isStillAdmitted(hello));
+  }
+
+  #isStillAdmitted(hello: Hello): boolean {
+    try {
+      this.#bindings.admit(hello);
+      return true;
+    } catch (error) {
+      if (error instanceof HandshakeError) return false;
+      throw error;
+    }
+  }
+
+  /** In ASYNC mode entries were answered before they were committed: keep what must be given up. */
+  #beforeTruncate(fromIndex: number): void {
+    if (this.config.syncMode !== "ASYNC") return;
+    const entries = this.#driver.tail(fromIndex);
+    this.#lostEntries += entries.length;
+    saveLostTail(this.#platform.files, this.config.dataDirectory, entries);
+    this.#logger.error("{count} entries from {fromIndex} on are lost; they are kept in lost/", {
+      count: entries.length,
+      fromIndex,
+    });
+  }
+
+  /** Lowest index that some voter lacks; a leader knows it, others go by their own. */
+  #neededIndex(): number {
+    if (!this.#driver.isLeader) return Number.POSITIVE_INFINITY;
+    return Math.min(...this.#driver.peers().map((peer) => peer.match + 1));
+  }
+
+  #housekeeping(): void {
+    this.#cancelHousekeeping = this.#platform.clock.setTimer(HOUSEKEEPING_MS, () =>
+      this.#housekeeping(),
+    );
+    if (!this.#driver.isLeader) return;
+    const nowMs = this.#platform.clock.nowMs();
+    const { term, commitIndex, hasCommittedOwnTerm } = this.#driver.view;
+    for (const peer of this.#driver.peers()) {
+      if (peer.match >= commitIndex) this.#caughtUpMs.set(peer.id, nowMs);
+    }
+    if (!hasCommittedOwnTerm) return;
+    const wallMs = this.#platform.clock.wallMs();
+    const binding = this.#bindings.next(term, wallMs);
+    if (binding !== undefined) this.#driver.proposeBatch(binding);
+    if (nowMs >= this.#nextSessionSweepMs) this.#expireSessions(nowMs, wallMs);
+  }
+
+  #expireSessions(nowMs: number, wallMs: number): void {
+    this.#nextSessionSweepMs = nowMs + SESSION_SWEEP_MS;
+    const { machine } = this.#opened;
+    const beforeMs = Math.max(0, Math.floor(wallMs) - this.config.sessionTimeoutMs);
+    const expired = machine.sessions.expired(beforeMs, SESSIONS_MAX).slice(0, 1000);
+    if (expired.length === 0) return;
+    const batch = clusterBatch("EXPIRE_SESSIONS", Math.floor(wallMs), (writer) =>
+      writeSessionIds(writer, expired),
+    );
+    this.#driver.proposeBatch(batch);
+  }
+
+  #memberStatus(member: Member): MemberStatus {
+    const { leader, role, lastIndex } = this.#driver.view;
+    const isSelf = member.id === this.config.id;
+    const link = isSelf
+      ? { isUp: true, rttMs: 0, silenceMs: 0 }
+      : this.#network?.linkHealth(member.id);
+    const peer = this.#driver.peers().find(({ id }) => id === member.id);
+    const isBehind = peer !== undefined && peer.match < lastIndex;
+    const sinceMs = this.#caughtUpMs.get(member.id) ?? this.#startMs;
+    return {
+      id: member.id,
+      address: member.address,
+      role:
+        leader === member.id
+          ? "leader"
+          : role === "leader" || leader !== undefined
+            ? "follower"
+            : "unknown",
+      state: link === undefined ? "down" : healthOf(link),
+      matchIndex: peer?.match ?? null,
+      lagBatches: peer === undefined ? null : lastIndex - peer.match,
+      lagMs: peer === undefined ? null : isBehind ? this.#platform.clock.nowMs() - sinceMs : 0,
+      rttMs: link === undefined || !link.isUp ? null : link.rttMs,
+    };
+  }
+
+  #fatal(cause: unknown): void {
+    if (this.#isStopped) return;
+    this.#isStopped = true;
+    const error = cause instanceof CStoreError ? cause : new ClosedError("Cannot go on", { cause });
+    this.#logger.fatal("the node stops: {reason}", { reason: error.message });
+    this.#driver.stop(() => new ClosedError("Cannot answer: the node has failed"));
+    this.#cancelHousekeeping?.();
+    const finish = (): void => {
+      this.#opened.directory.release();
+      this.#hooks.onFatal?.(error);
+    };
+    Promise.allSettled([this.#network?.close(), this.#opened.log.close()]).then(finish, finish);
+  }
+}
+
+function codecOf(config: NodeConfig): BatchCodec {
+  const isLocal = config.members.every((m) => /^(127\.|localhost|\[::1\])/.test(m.address));
+  if (config.compression === "none" || (config.compression === "auto" && isLocal)) return "none";
+  return hasCodec("zstd") ? "zstd" : "deflate-raw";
+}
+
+async function openStorage(platform: Platform, config: NodeConfig): Promise<Opened> {
+  const { dataDirectory, members, id: nodeId } = config;
+  const clusterId = config.clusterId ?? clusterIdOf(members);
+  const directory = await openDataDirectory(platform, dataDirectory, { clusterId, nodeId });
+  let log: FileWALManager | undefined;
+  try {
+    log = await FileWALManager.open(platform, {
+      directory: `${dataDirectory}/wal`,
+      identity: directory.identity,
+      segmentSizeBytes: config.segmentSizeBytes,
+      owner: "consensus",
+    });
+    if (log.lastIndex() === 0) await writeFirstEntry(log, members);
+    const snapshots = new SnapshotStore(platform, `${dataDirectory}/snapshots`, clusterId);
+    const machine = new DocumentStateMachine(zlibCompressor, platform.random.below(2 ** 31));
+    await restoreState({ machine, snapshots, log, dataDirectory });
+    return { directory, log, machine, snapshots };
+  } catch (error) {
+    await log?.close();
+    directory.release();
+    throw error;
+  }
+}
+
+/** Entry 1 is the membership, made from the static list: the same bytes on every node. */
+async function writeFirstEntry(log: FileWALManager, members: readonly Member[]): Promise<void> {
+  const bytes = membershipBatch(members);
+  const entry = { ...FIRST_PLACE, count: 1, bytes };
+  const hardState = { term: FIRST_PLACE.term, vote: undefined };
+  log.write({ hardState, entries: [entry], commitIndex: FIRST_PLACE.index });
+  await log.flush();
+}
+
+async function restoreState(parts: {
+  readonly machine: DocumentStateMachine;
+  readonly snapshots: SnapshotStore;
+  readonly log: FileWALManager;
+  readonly dataDirectory: string;
+}): Promise<void> {
+  const { machine, snapshots, log } = parts;
+  const restorer = new StateRestorer(machine);
+  const position = await snapshots.load((block) => restorer.block(block));
+  if (position !== undefined) restorer.end();
+  const index = position?.index ?? 0;
+  if (index < log.base.index || index > log.lastIndex()) {
+    throw new CorruptionError(
+      `Cannot restore the state: the newest whole snapshot is at entry ${index}, the log holds ${log.firstIndex()} to ${log.lastIndex()}`,
+      { file: `${parts.dataDirectory}/snapshots`, byte: 0 },
+    );
+  }
+}

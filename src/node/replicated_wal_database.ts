@@ -1,0 +1,180 @@
+/**
+ * ReplicatedWALDatabase: a node of a cluster in the caller's process, behind the same interface as
+ * `WALDatabase`. Writes and linearizable reads go to the leader, wherever it is.
+ *
+ * @module
+ */
+
+import { uuidv7 } from "uuidv7";
+import { ClosedError, ConfigError, DeadlineError } from "../base/errors.ts";
+import { Client } from "../client/client.ts";
+import type { Collection, CollectionOptions, Database, Item } from "../client/database.ts";
+import { RemoteCollection } from "../client/remote_collection.ts";
+import { sleep } from "../platform/clock.ts";
+import { type Platform, systemPlatform } from "../platform/platform.ts";
+import { parseEndpoint } from "../transport/network_manager.ts";
+import { type NodeConfig, parseNodeConfig } from "./config.ts";
+import { Node } from "./node.ts";
+import type { NodeStatus } from "./status.ts";
+
+/** How writes are answered. */
+export interface ReplicationConfig {
+  readonly mode: "MASTER_SLAVE" | "LEADER_FOLLOWER" | "MASTER" | "SLAVE";
+  /** SYNC: on a majority's disks. ASYNC: on the leader's disk. */
+  readonly syncMode: "SYNC" | "ASYNC";
+  /** Longest wait for a commit, in milliseconds; 5000 unless set. */
+  readonly asyncTimeout?: number;
+  readonly heartbeatInterval?: number;
+  readonly electionTimeout?: number;
+  readonly compression?: "auto" | "zstd" | "none";
+}
+
+/** A node and its cluster. */
+export interface ClusterConfig {
+  readonly nodeId: string;
+  /** 127.0.0.1 unless set. */
+  readonly host?: string;
+  readonly port: number;
+  readonly nodes: readonly {
+    readonly id: string;
+    readonly address: string;
+    readonly port?: number;
+  }[];
+  readonly replication: ReplicationConfig;
+}
+
+/** Where a replicated database lives. */
+export interface ReplicatedDatabaseConfig {
+  readonly name: string;
+  /** `./data` unless set. */
+  readonly root?: string;
+  readonly cluster: ClusterConfig;
+  readonly platform?: Platform;
+}
+
+/** A node in this process, and a database over its cluster. Opens itself on first use. */
+export class ReplicatedWALDatabase implements Database {
+  readonly #nodeConfig: NodeConfig;
+  readonly #platform: Platform;
+  #opening: Promise<Client> | undefined;
+  #client: Client | undefined;
+  #node: Node | undefined;
+  #isClosed = false;
+
+  /** Throws ConfigError. */
+  constructor(config: ReplicatedDatabaseConfig) {
+    this.#platform = config.platform ?? systemPlatform();
+    this.#nodeConfig = nodeConfigOf(config);
+  }
+
+  /** Starts the node; it serves as soon as the cluster has a leader. */
+  async open(): Promise<void> {
+    await this.#ready();
+  }
+
+  collection<T extends Item>(name: string, options?: CollectionOptions): Collection<T> {
+    const backend = { client: () => this.#client ?? this.#ready(), newId: () => uuidv7() };
+    return new RemoteCollection<T>(name, backend, options);
+  }
+
+  /** Whether this node leads. */
+  isLeader(): boolean {
+    return this.#node?.isLeader ?? false;
+  }
+
+  /** Resolves with the leader's id. Rejects with DeadlineError. */
+  async waitForLeader(timeoutMs = 10_000): Promise<string> {
+    await this.#ready();
+    const { clock } = this.#platform;
+    const endMs = clock.nowMs() + timeoutMs;
+    while (clock.nowMs() < endMs) {
+      const { leader } = this.#running().status();
+      if (leader !== "") return leader;
+      await sleep(clock, 5);
+    }
+    throw new DeadlineError(`Cannot find a leader within ${timeoutMs} ms`);
+  }
+
+  /** This node's view of the cluster. */
+  async getClusterStatus(): Promise<NodeStatus> {
+    await this.#ready();
+    return this.#running().status();
+  }
+
+  /** Hands leadership to a node, without losing or failing a request. Only on the leader. */
+  async transferLeadership(to: string): Promise<void> {
+    await this.#ready();
+    await this.#running().promote(to);
+  }
+
+  /** Hands leadership over if this node leads, and stops it. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    await this.#opening?.catch(() => undefined);
+    this.#client?.close();
+    this.#client = undefined;
+    await this.#node?.stop();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #running(): Node {
+    if (this.#node === undefined || this.#isClosed) {
+      throw new ClosedError("Cannot use the database: it is closed");
+    }
+    return this.#node;
+  }
+
+  #ready(): Promise<Client> {
+    if (this.#isClosed)
+      return Promise.reject(new ClosedError("Cannot use the database: it is closed"));
+    this.#opening ??= this.#start();
+    return this.#opening;
+  }
+
+  async #start(): Promise<Client> {
+    const { members, id, requestTimeoutMs } = this.#nodeConfig;
+    const node = await Node.open(this.#platform, this.#nodeConfig);
+    this.#node = node;
+    const own = members.find((member) => member.id === id)?.address ?? "";
+    const others = members.filter((member) => member.id !== id).map((member) => member.address);
+    this.#client = await Client.connect([own, ...others], {
+      platform: this.#platform,
+      clusterId: node.clusterId,
+      timeoutMs: 2 * requestTimeoutMs,
+    });
+    return this.#client;
+  }
+}
+
+function nodeConfigOf(config: ReplicatedDatabaseConfig): NodeConfig {
+  const { name, root = "./data", cluster } = config;
+  const { nodeId, host = "127.0.0.1", port, nodes, replication } = cluster;
+  if (!["MASTER_SLAVE", "LEADER_FOLLOWER", "MASTER", "SLAVE"].includes(replication.mode)) {
+    throw new ConfigError(
+      `Cannot use replication mode "${replication.mode}": it is not available yet`,
+    );
+  }
+  const members = nodes.map((node) => {
+    const endpoint = parseEndpoint(node.address, node.port);
+    return { id: node.id, address: `${endpoint.host}:${endpoint.port}` };
+  });
+  return parseNodeConfig({
+    id: nodeId,
+    listen: `${host}:${port}`,
+    dataDirectory: `${root}/${name}/${nodeId}`,
+    members,
+    syncMode: replication.syncMode,
+    ...optional("requestTimeoutMs", replication.asyncTimeout),
+    ...optional("heartbeatMs", replication.heartbeatInterval),
+    ...optional("electionTimeoutMs", replication.electionTimeout),
+    ...optional("compression", replication.compression),
+  });
+}
+
+function optional<K extends string, V>(key: K, value: V | undefined): { [key in K]?: V } {
+  return value === undefined ? {} : ({ [key]: value } as { [key in K]: V });
+}

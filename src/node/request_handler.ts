@@ -1,0 +1,190 @@
+/**
+ * Client requests: checks at the edge, then proposal or read, then reply.
+ *
+ * @module
+ */
+
+import { unreachable } from "../base/assert.ts";
+import { ByteReader, ByteWriter, viewOf } from "../base/bytes.ts";
+import { type CStoreError, DeadlineError, NotFoundError, ValidationError } from "../base/errors.ts";
+import type { DocumentStateMachine } from "../database/document_state_machine.ts";
+import type { CancelTimer, Clock } from "../platform/clock.ts";
+import { encodeCbor } from "../protocol/cbor.ts";
+import {
+  type ReadTarget,
+  type RequestView,
+  readReadTarget,
+  readRequest,
+  writeOperationResult,
+} from "../protocol/client_message.ts";
+import {
+  COMMAND_KINDS,
+  checkClientCommand,
+  FLAG_IF_VERSION,
+  FLAG_RETURN_DOCUMENT,
+  OPERATION_KINDS,
+} from "../protocol/command.ts";
+import type { ProposedRequest, ReplyTarget } from "../replication/open_batch.ts";
+import type { ReplyCollector } from "./client_channel.ts";
+
+const NO_DEADLINE_MS = 600_000;
+
+/** What the handler asks of its node. */
+export interface RequestBackend {
+  readonly clock: Clock;
+  readonly machine: DocumentStateMachine;
+  readonly syncMode: "SYNC" | "ASYNC";
+  /** Longest deadline that a client may ask for, in milliseconds. */
+  readonly requestTimeoutMs: number;
+  /** Takes a command in, or says why not. */
+  propose(request: ProposedRequest): CStoreError | undefined;
+  readBarrier(run: () => void): void;
+  /** Why a `leader` read may not be served here now; undefined when it may. */
+  refuseLeaderRead(): CStoreError | undefined;
+  status(): Record<string, unknown>;
+  /** Hands leadership over; resolves with from, to and the stall. */
+  promote(nodeId: string): Promise<Record<string, unknown>>;
+}
+
+/** Serves the requests of all clients of a node. */
+export class RequestHandler {
+  readonly #backend: RequestBackend;
+  readonly #payload = new ByteWriter(256);
+
+  constructor(backend: RequestBackend) {
+    this.#backend = backend;
+  }
+
+  /** Handles the body of a REQUESTS frame; it is valid during the call. Throws ProtocolError. */
+  handle(body: Uint8Array, replies: ReplyCollector): void {
+    const view = viewOf(body);
+    for (let at = 0; at < body.byteLength; ) {
+      const request = readRequest(view, at);
+      replies.started();
+      this.#handleOne(body, request, replies);
+      at = request.end;
+    }
+  }
+
+  #handleOne(body: Uint8Array, request: RequestView, replies: ReplyTarget): void {
+    switch (request.kind) {
+      case "COMMAND":
+        return this.#command(body, request, replies);
+      case "READ":
+      case "COUNT":
+        return this.#read(body, request, replies);
+      case "STATUS":
+        return replies.result(request.requestId, encodeCbor(this.#backend.status()));
+      case "PROMOTE":
+        return this.#promote(body, request, replies);
+      default:
+        return unreachable(request.kind);
+    }
+  }
+
+  #deadline(request: RequestView): number {
+    const limitMs = Math.min(request.deadlineMs || NO_DEADLINE_MS, NO_DEADLINE_MS);
+    return this.#backend.clock.nowMs() + Math.min(limitMs, this.#backend.requestTimeoutMs);
+  }
+
+  #command(body: Uint8Array, request: RequestView, target: ReplyTarget): void {
+    const { requestId, start, end } = request;
+    const view = viewOf(body);
+    const refusal = checkClientCommand(body, view, { start, end });
+    if (refusal !== "") {
+      target.failed(requestId, new ValidationError(`Cannot execute the request: ${refusal}`));
+      return;
+    }
+    const count = view.getUint16(start + 6, true);
+    const early = this.#backend.syncMode === "ASYNC" && isIndependent(view, start);
+    const deadlineMs = this.#deadline(request);
+    const command = { bytes: body, start, end, count, target, requestId, deadlineMs, early };
+    const error = this.#backend.propose(command);
+    if (error !== undefined) target.failed(requestId, error);
+  }
+
+  #read(body: Uint8Array, request: RequestView, target: ReplyTarget): void {
+    const read = readReadTarget(body, request.start, request.end);
+    const { level } = read;
+    if (level === "stale") {
+      this.#answerRead(request, read, target);
+      return;
+    }
+    if (level === "leader") {
+      const error = this.#backend.refuseLeaderRead();
+      if (error === undefined) this.#answerRead(request, read, target);
+      else target.failed(request.requestId, error);
+      return;
+    }
+    const deadlineMs = this.#deadline(request);
+    // The frame's bytes are gone when the barrier is through.
+    const kept = { level, collection: read.collection.slice(), key: read.key.slice() };
+    this.#waitForBarrier(request, deadlineMs, {
+      served: () => this.#answerRead(request, kept, target),
+      late: () => target.failed(request.requestId, readTooLate()),
+    });
+  }
+
+  #waitForBarrier(
+    request: RequestView,
+    deadlineMs: number,
+    outcome: { served(): void; late(): void },
+  ): void {
+    const { clock } = this.#backend;
+    let isOver = false;
+    let cancel: CancelTimer = () => undefined;
+    // A timer a read would be dear: only reads that ask for little time get their own.
+    if (request.deadlineMs > 0) {
+      cancel = clock.setTimer(Math.max(0, deadlineMs - clock.nowMs()), () => {
+        if (isOver) return;
+        isOver = true;
+        outcome.late();
+      });
+    }
+    this.#backend.readBarrier(() => {
+      if (isOver) return;
+      isOver = true;
+      cancel();
+      outcome.served();
+    });
+  }
+
+  #answerRead(request: RequestView, read: ReadTarget, target: ReplyTarget): void {
+    const { machine } = this.#backend;
+    const payload = this.#payload;
+    payload.rewind(0);
+    if (request.kind === "COUNT") payload.u64(machine.count(read.collection));
+    else writeOperationResult(payload, machine.read(read.collection, read.key));
+    target.result(request.requestId, payload.written());
+  }
+
+  #promote(body: Uint8Array, request: RequestView, target: ReplyTarget): void {
+    const nodeId = new ByteReader(body.subarray(request.start, request.end)).text();
+    const { requestId } = request;
+    this.#backend.promote(nodeId).then(
+      (result) => target.result(requestId, encodeCbor(result)),
+      (error: CStoreError) => target.failed(requestId, error),
+    );
+  }
+}
+
+function readTooLate(): CStoreError {
+  return new DeadlineError("Cannot read in time: no quorum confirmed the leader");
+}
+
+/** Whether the command's result does not depend on the state: only such may be answered early. */
+function isIndependent(view: DataView, start: number): boolean {
+  if (COMMAND_KINDS[view.getUint8(start + 4)] !== "DOCUMENTS") return false;
+  if (view.getUint16(start + 6, true) !== 1) return false;
+  const at = start + 33 + view.getUint8(start + 32);
+  const flags = view.getUint8(at + 1);
+  const isConditional = (flags & (FLAG_IF_VERSION | FLAG_RETURN_DOCUMENT)) !== 0;
+  return OPERATION_KINDS[view.getUint8(at)] === "PUT" && !isConditional;
+}
+
+/** The error for a member that is not there. */
+export function unknownMember(nodeId: string): CStoreError {
+  return new NotFoundError(`Cannot promote "${nodeId}": no member has that id`, {
+    remedy: "`cstore cluster status` lists the members",
+  });
+}

@@ -1,0 +1,74 @@
+/**
+ * Takes local snapshots of the state machine and cuts the log behind them.
+ *
+ * @module
+ */
+
+import { LOG_RETAIN_BYTES } from "../base/limits.ts";
+import type { DocumentStateMachine } from "../database/document_state_machine.ts";
+import { freezeState } from "../database/snapshot_codec.ts";
+import type { ReplicatedLog } from "../storage/iwal_manager.ts";
+import type { SnapshotStore } from "../storage/snapshot_store.ts";
+
+/** What the snapshotter works on. */
+export interface SnapshotParts {
+  readonly machine: DocumentStateMachine;
+  readonly log: ReplicatedLog;
+  readonly store: SnapshotStore;
+  /** Entries up to here are on this node's own disk. */
+  durableIndex(): number;
+  /** Lowest index that a voter still needs; the log is kept for it up to a bound. */
+  neededIndex(): number;
+}
+
+/** Decides when, and does it, one at a time. */
+export class Snapshotter {
+  readonly #parts: SnapshotParts;
+  readonly #logBytes: number;
+  #isRunning = false;
+  #isStopped = false;
+  #bytesAtLast = 0;
+  #dueBytes: number;
+  #running: Promise<void> = Promise.resolve();
+
+  constructor(parts: SnapshotParts, logBytes: number) {
+    this.#parts = parts;
+    this.#logBytes = logBytes;
+    this.#dueBytes = logBytes;
+  }
+
+  /** More of the log was applied; `writtenBytes` counts what this process wrote to it so far. */
+  applied(writtenBytes: number): void {
+    if (writtenBytes - this.#bytesAtLast < this.#dueBytes) return;
+    if (this.#isRunning || this.#isStopped) return;
+    this.#bytesAtLast = writtenBytes;
+    this.#running = this.take();
+  }
+
+  /** Writes a snapshot of the present state now, unless one is being written. */
+  async take(): Promise<void> {
+    const { machine, log, store } = this.#parts;
+    if (this.#isRunning) return;
+    // A snapshot beyond the own durable log would leave a hole behind a power cut.
+    if (machine.appliedIndex > this.#parts.durableIndex()) return;
+    this.#isRunning = true;
+    const frozen = freezeState(machine);
+    try {
+      const older = await store.write(frozen.position, frozen.blocks());
+      if (older === undefined || this.#isStopped) return;
+      const isHeldBack = older.index >= this.#parts.neededIndex();
+      if (!isHeldBack || log.sizeBytes > LOG_RETAIN_BYTES) await log.compactTo(older);
+    } finally {
+      // Large states are written less often, so that snapshots stay a fifth of what is written.
+      this.#dueBytes = Math.max(this.#logBytes, 4 * store.newestSize());
+      frozen.thaw();
+      this.#isRunning = false;
+    }
+  }
+
+  /** Begins no more snapshots; resolves when the running one ended. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    await this.#running;
+  }
+}

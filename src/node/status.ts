@@ -1,0 +1,62 @@
+/**
+ * One status document for the command line and for monitoring.
+ *
+ * @module
+ */
+
+/** How a node is doing, as another node sees it. */
+export type HealthState = "healthy" | "suspect" | "down";
+
+/** One member as the answering node sees it. */
+export interface MemberStatus {
+  readonly id: string;
+  readonly address: string;
+  readonly role: "leader" | "follower" | "unknown";
+  readonly state: HealthState;
+  /** Entries that it is behind the leader; only the leader knows. */
+  readonly lagBatches: number | null;
+  /** Time since it had everything; only the leader knows. */
+  readonly lagMs: number | null;
+  readonly matchIndex: number | null;
+  readonly rttMs: number | null;
+}
+
+/** What a node says of itself. */
+export interface NodeStatus {
+  readonly clusterId: string;
+  readonly id: string;
+  readonly pid: number;
+  readonly version: string;
+  readonly runtime: string;
+  readonly role: string;
+  readonly term: number;
+  /** Node id; empty while nobody leads. */
+  readonly leader: string;
+  readonly syncMode: "SYNC" | "ASYNC";
+  readonly commitIndex: number;
+  readonly appliedIndex: number;
+  readonly firstIndex: number;
+  readonly lastIndex: number;
+  readonly committedSequence: number;
+  readonly documents: number;
+  readonly documentBytes: number;
+  readonly logBytes: number;
+  readonly sessions: number;
+  readonly rssBytes: number;
+  readonly cpuMs: number;
+  readonly uptimeMs: number;
+  readonly members: readonly MemberStatus[];
+}
+
+const SUSPECT_AFTER_MS = 500;
+const DOWN_AFTER_MS = 2000;
+
+/** Health from the link to a node: how long it has been silent, and whether a connection is up. */
+export function healthOf(link: {
+  readonly isUp: boolean;
+  readonly silenceMs: number;
+}): HealthState {
+  if (link.silenceMs > DOWN_AFTER_MS) return "down";
+  if (!link.isUp) return link.silenceMs > SUSPECT_AFTER_MS ? "down" : "suspect";
+  return link.silenceMs > SUSPECT_AFTER_MS ? "suspect" : "healthy";
+}

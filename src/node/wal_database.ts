@@ -1,0 +1,83 @@
+/**
+ * WALDatabase: the whole engine in the caller's process, with a quorum of one and no network.
+ *
+ * @module
+ */
+
+import { uuidv7 } from "uuidv7";
+import { ClosedError } from "../base/errors.ts";
+import { Client } from "../client/client.ts";
+import type { Collection, CollectionOptions, Database, Item } from "../client/database.ts";
+import { RemoteCollection } from "../client/remote_collection.ts";
+import { type Platform, systemPlatform } from "../platform/platform.ts";
+import { parseNodeConfig } from "./config.ts";
+import { Node } from "./node.ts";
+
+/** Where an embedded database lives. */
+export interface WALDatabaseConfig {
+  /** Name of the database, a folder below `root`. */
+  readonly name: string;
+  /** Folder of all databases; `./data` unless set. */
+  readonly root?: string;
+  /** Node id, the folder below the name; `n1` unless set. */
+  readonly nodeId?: string;
+  readonly platform?: Platform;
+}
+
+/** A database in this process. Opens itself on first use. */
+export class WALDatabase implements Database {
+  readonly #config: WALDatabaseConfig;
+  #opening: Promise<Client> | undefined;
+  #client: Client | undefined;
+  #node: Node | undefined;
+  #isClosed = false;
+
+  constructor(config: WALDatabaseConfig) {
+    this.#config = config;
+  }
+
+  /** Recovers the data, then returns ready. Rejects with LockedError, CorruptionError, StorageError. */
+  async open(): Promise<void> {
+    await this.#ready();
+  }
+
+  collection<T extends Item>(name: string, options?: CollectionOptions): Collection<T> {
+    const backend = { client: () => this.#client ?? this.#ready(), newId: () => uuidv7() };
+    return new RemoteCollection<T>(name, backend, options);
+  }
+
+  /** Closes the files. Every write that was answered is on the disk. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    await this.#opening?.catch(() => undefined);
+    this.#client?.close();
+    this.#client = undefined;
+    await this.#node?.stop();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #ready(): Promise<Client> {
+    if (this.#isClosed)
+      return Promise.reject(new ClosedError("Cannot use the database: it is closed"));
+    this.#opening ??= this.#start();
+    return this.#opening;
+  }
+
+  async #start(): Promise<Client> {
+    const { name, root = "./data", nodeId = "n1" } = this.#config;
+    const platform = this.#config.platform ?? systemPlatform();
+    const config = parseNodeConfig({
+      id: nodeId,
+      dataDirectory: `${root}/${name}/${nodeId}`,
+      members: [{ id: nodeId, address: "127.0.0.1:0" }],
+    });
+    const node = await Node.open(platform, config);
+    this.#node = node;
+    this.#client = Client.local(nodeId, (onReplies) => node.openLocal(onReplies), { platform });
+    return this.#client;
+  }
+}

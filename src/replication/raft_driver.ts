@@ -1,0 +1,448 @@
+/**
+ * One Raft, one log, one network, one state machine: takes inputs, lets the core decide, carries out
+ * what it decided. One turn at a time; a turn ends before the next input is looked at.
+ *
+ * @module
+ */
+
+import { assert } from "../base/assert.ts";
+import { type CStoreError, NotLeaderError, OverloadedError } from "../base/errors.ts";
+import {
+  BATCH_BODY_SIZE_GOAL,
+  BATCHES_IN_FLIGHT_MAX,
+  REQUEST_BYTES_IN_FLIGHT_MAX,
+} from "../base/limits.ts";
+import type { CancelTimer, Clock } from "../platform/clock.ts";
+import type { Random } from "../platform/random.ts";
+import {
+  type BatchCodec,
+  type Compressor,
+  type PreparedBatch,
+  prepareBatch,
+  sealBatch,
+} from "../protocol/batch_codec.ts";
+import { noopBatch } from "../protocol/cluster_command.ts";
+import type { RaftMessage } from "../raft/message.ts";
+import { type PeerView, Raft, type RaftView } from "../raft/raft.ts";
+import type { RaftEvent, Ready } from "../raft/ready.ts";
+import { NO_RESULTS, type StateMachine } from "../raft/state_machine.ts";
+import type { Entry, EntrySource, LogIndex, NodeId } from "../raft/types.ts";
+import type { ReplicatedLog } from "../storage/iwal_manager.ts";
+import { Applier } from "./applier.ts";
+import { OpenBatch, type ProposedRequest } from "./open_batch.ts";
+import { deadlinePassed, ProposalTable } from "./proposal_table.ts";
+import { ReadBarriers, type WaitingBarrier } from "./read_barriers.ts";
+import { ReadyRunner } from "./ready_runner.ts";
+
+/** Length of a tick of the core, in milliseconds. */
+export const TICK_MS = 5;
+const SWEEP_MS = 25;
+const APPEND_BYTES_MAX = 1024 * 1024;
+const INFLIGHT_BYTES_MAX = 16 * 1024 * 1024;
+const UNCOMMITTED_BYTES_MAX = 64 * 1024 * 1024;
+/** Ticks that a lost leader's followers wait by rank before they campaign, and random ones on top. */
+const LOST_RANK_TICKS = 3;
+const LOST_JITTER_TICKS = 2;
+
+/** What the driver is set up with. */
+export interface DriverOptions {
+  readonly id: NodeId;
+  readonly voters: readonly NodeId[];
+  readonly heartbeatMs: number;
+  readonly electionTimeoutMs: number;
+  readonly syncMode: "SYNC" | "ASYNC";
+  readonly codec: BatchCodec;
+}
+
+/** The parts that the driver moves. */
+export interface DriverParts {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: ReplicatedLog;
+  readonly machine: StateMachine;
+  readonly compressor: Compressor;
+  send(message: RaftMessage): void;
+}
+
+/** Who hears what happened. */
+export interface DriverHooks {
+  event(event: RaftEvent): void;
+  /** More entries were applied. */
+  applied(index: LogIndex): void;
+  /** A conflicting tail is about to be superseded: it is still readable now. */
+  beforeTruncate(fromIndex: LogIndex): void;
+  /** The log failed: the node cannot go on. */
+  failed(cause: unknown): void;
+}
+
+/** Drives one Raft. */
+export class RaftDriver {
+  readonly #parts: DriverParts;
+  readonly #options: DriverOptions;
+  readonly #hooks: DriverHooks;
+  readonly #raft: Raft;
+  readonly #runner: ReadyRunner;
+  readonly #applier: Applier;
+  readonly #proposals = new ProposalTable(NO_RESULTS);
+  readonly #reads: ReadBarriers;
+  #open: OpenBatch;
+  #closed: OpenBatch[] = [];
+  #waitingBytes = 0;
+  #lastBatchSize = 4096;
+  #lastStampMs = 0;
+  #isTurnQueued = false;
+  #isInTurn = false;
+  #isStopped = false;
+  #cancelTick: CancelTimer | undefined;
+  #nextTickMs = 0;
+  #nextSweepMs = 0;
+  readonly #heardMs = new Map<NodeId, number>();
+
+  constructor(parts: DriverParts, options: DriverOptions, hooks: DriverHooks) {
+    this.#parts = parts;
+    this.#options = options;
+    this.#hooks = hooks;
+    const { log, machine, clock, random } = parts;
+    this.#raft = new Raft(
+      {
+        id: options.id,
+        voters: options.voters,
+        heartbeatTicks: Math.max(1, Math.round(options.heartbeatMs / TICK_MS)),
+        electionTicks: Math.round(options.electionTimeoutMs / TICK_MS),
+        rankTicks: 4,
+        jitterTicks: 4,
+        appendBytesMax: APPEND_BYTES_MAX,
+        inflightMessagesMax: 64,
+        inflightBytesMax: INFLIGHT_BYTES_MAX,
+        uncommittedBytesMax: UNCOMMITTED_BYTES_MAX,
+        seed: random.below(2 ** 32),
+        noop: () => sourceOf(noopBatch()),
+        hardState: log.hardState,
+        commitIndex: Math.max(log.recoveredCommit, machine.appliedIndex),
+      },
+      log,
+    );
+    this.#runner = new ReadyRunner(log, {
+      send: (message) => parts.send(message),
+      persisted: (number) => this.#raft.persisted(number),
+    });
+    this.#applier = new Applier({ log, machine }, clock, {
+      resultsFor: (entry) => this.#proposals.resultsFor(entry),
+      applied: (index) => this.#onApplied(index),
+    });
+    this.#reads = new ReadBarriers(random.below(2 ** 32) * 2 ** 20);
+    this.#open = new OpenBatch(this.#lastBatchSize);
+  }
+
+  get view(): RaftView {
+    return this.#raft.view;
+  }
+
+  get isLeader(): boolean {
+    return this.#raft.role === "leader";
+  }
+
+  peers(): readonly PeerView[] {
+    return this.#raft.peers();
+  }
+
+  /** Requests and reads that wait for an answer, and bytes of requests. */
+  get load(): { readonly batches: number; readonly bytes: number; readonly reads: number } {
+    const batches = this.#proposals.size + this.#closed.length + (this.#open.isEmpty ? 0 : 1);
+    return { batches, bytes: this.#waitingBytes + this.#proposals.bytes, reads: this.#reads.size };
+  }
+
+  /** Applies what is known to be committed, then lets time begin. */
+  start(): void {
+    const { log, clock } = this.#parts;
+    log.listen({
+      synced: (through) => this.#onSynced(through),
+      failed: (cause) => this.#fail(cause),
+    });
+    this.#applier.advance(this.#raft.commitIndex);
+    this.#nextTickMs = clock.nowMs() + TICK_MS;
+    this.#scheduleTick();
+  }
+
+  /** A peer said something. */
+  step(message: RaftMessage): void {
+    if (this.#isStopped) return;
+    this.#heardMs.set(message.from, this.#parts.clock.nowMs());
+    this.#raft.step(message);
+    this.#queueTurn();
+  }
+
+  /**
+   * Takes a request in. Before anything is logged it may be refused: `NotLeaderError`,
+   * `OverloadedError` through the returned value; afterwards the target hears.
+   */
+  propose(request: ProposedRequest): CStoreError | undefined {
+    const size = request.end - request.start;
+    if (this.#raft.role !== "leader" || this.#isStopped) return this.notLeader();
+    if (this.#waitingBytes + this.#proposals.bytes + size > REQUEST_BYTES_IN_FLIGHT_MAX) {
+      return new OverloadedError(
+        "Cannot take the request: too many bytes wait to be committed",
+        20,
+      );
+    }
+    if (!this.#open.isEmpty && this.#open.bodySize + size > BATCH_BODY_SIZE_GOAL) {
+      this.#closed.push(this.#open);
+      this.#open = new OpenBatch(this.#lastBatchSize);
+    }
+    this.#open.add(request);
+    this.#waitingBytes += size;
+    this.#queueTurn();
+    return undefined;
+  }
+
+  /** Appends a batch of consensus' own, with nobody waiting. Returns whether this node led. */
+  proposeBatch(batch: PreparedBatch): boolean {
+    const { accepted } = this.#raft.propose(sourceOf(batch));
+    this.#queueTurn();
+    return accepted;
+  }
+
+  /** Runs `waiting` when a linearizable read may be served from the state machine. */
+  readBarrier(waiting: WaitingBarrier): void {
+    this.#reads.add(waiting);
+    this.#queueTurn();
+  }
+
+  /** Runs `callback` when `index` is applied. */
+  whenApplied(index: LogIndex, callback: () => void): void {
+    this.#applier.whenApplied(index, callback);
+  }
+
+  /** Whether a quorum answered within the last election timeout, by the clock now. */
+  hasFreshQuorum(): boolean {
+    const { voters, electionTimeoutMs, id } = this.#options;
+    const sinceMs = this.#parts.clock.nowMs() - electionTimeoutMs;
+    const fresh = voters.filter((v) => v === id || (this.#heardMs.get(v) ?? -Infinity) >= sinceMs);
+    return fresh.length * 2 > voters.length;
+  }
+
+  transferLeadership(to: NodeId): boolean {
+    const began = this.#raft.transferLeadership(to);
+    this.#queueTurn();
+    return began;
+  }
+
+  campaign(): void {
+    this.#raft.campaign();
+    this.#queueTurn();
+  }
+
+  /** The process of a peer is gone for certain. */
+  peerGone(peer: NodeId): void {
+    const ticks = this.#raft.rank * LOST_RANK_TICKS + this.#raft.randomTicks(LOST_JITTER_TICKS);
+    this.#raft.forgetLeader(peer, ticks);
+    this.#queueTurn();
+  }
+
+  /** The connection to a peer broke. */
+  peerUnreachable(peer: NodeId): void {
+    this.#raft.peerUnreachable(peer);
+    this.#queueTurn();
+  }
+
+  /** `address` is the leader's, for those who know it. */
+  notLeader(address = ""): NotLeaderError {
+    const { leader } = this.#raft.view;
+    const id = leader === this.#options.id ? "" : (leader ?? "");
+    const who = id === "" ? "no leader is known" : `"${id}" leads`;
+    return new NotLeaderError(`Cannot serve on node "${this.#options.id}": ${who}`, {
+      id,
+      address,
+    });
+  }
+
+  /** Ends everything; what waits is told that its outcome is unknown. */
+  stop(makeError: () => CStoreError): void {
+    if (this.#isStopped) return;
+    this.#isStopped = true;
+    this.#cancelTick?.();
+    this.#applier.stop();
+    this.#failWaiting(makeError);
+    this.#proposals.failAll();
+  }
+
+  #queueTurn(): void {
+    if (this.#isTurnQueued || this.#isInTurn || this.#isStopped) return;
+    this.#isTurnQueued = true;
+    queueMicrotask(() => {
+      this.#isTurnQueued = false;
+      if (!this.#isStopped) this.#turn();
+    });
+  }
+
+  #turn(): void {
+    this.#isInTurn = true;
+    try {
+      this.#reads.ask(this.#parts.clock.nowMs(), (context) => this.#raft.requestRead(context));
+      this.#proposeBatches();
+      for (
+        let ready = this.#raft.takeReady();
+        ready !== undefined;
+        ready = this.#raft.takeReady()
+      ) {
+        this.#run(ready);
+        this.#proposeBatches();
+      }
+    } finally {
+      this.#isInTurn = false;
+    }
+  }
+
+  #run(ready: Ready): void {
+    if (ready.truncateFrom !== undefined) this.#hooks.beforeTruncate(ready.truncateFrom);
+    try {
+      this.#runner.run(ready);
+    } catch (cause) {
+      this.#fail(cause);
+      throw cause;
+    }
+    for (const event of ready.events) this.#onEvent(event);
+    this.#applier.advance(ready.commitIndex);
+    for (const read of ready.reads) {
+      const covered = this.#reads.finish(read);
+      this.#applier.whenApplied(read.index, () => {
+        for (const waiting of covered) waiting.run();
+      });
+    }
+    for (const { peer, from, bytesMax } of ready.catchUps) {
+      this.#parts.clock.soon(() => this.#supply(peer, from, bytesMax));
+    }
+  }
+
+  #supply(peer: NodeId, from: LogIndex, bytesMax: number): void {
+    if (this.#isStopped) return;
+    const { log } = this.#parts;
+    const isKept = from >= log.firstIndex() && from <= log.lastIndex();
+    this.#raft.supplyEntries(peer, isKept ? log.readFromDisk(from, bytesMax) : []);
+    this.#queueTurn();
+  }
+
+  #proposeBatches(): void {
+    while (this.#mayPropose()) {
+      const batch = this.#closed.shift() ?? this.#open;
+      if (batch === this.#open) {
+        if (batch.isEmpty) return;
+        this.#lastBatchSize = Math.max(4096, Math.ceil(batch.bodySize * 1.25));
+        this.#open = new OpenBatch(this.#lastBatchSize);
+      }
+      this.#waitingBytes -= batch.bodySize;
+      this.#proposeOne(batch);
+    }
+  }
+
+  #mayPropose(): boolean {
+    // During a hand-over requests wait here: they go to the new leader, or on if it fails.
+    if (this.#raft.role !== "leader" || this.#raft.isTransferring) return false;
+    if (this.#closed.length === 0 && this.#open.isEmpty) return false;
+    if (this.#options.syncMode === "ASYNC") return true;
+    return this.#proposals.countAbove(this.#raft.commitIndex) < BATCHES_IN_FLIGHT_MAX;
+  }
+
+  #proposeOne(batch: OpenBatch): void {
+    const { codec } = this.#options;
+    const { compressor, clock } = this.#parts;
+    this.#lastStampMs = Math.max(this.#lastStampMs, Math.floor(clock.wallMs()));
+    const fields = { count: batch.count, timeMs: this.#lastStampMs };
+    const prepared = prepareBatch(batch.bytes(), fields, { codec, compressor });
+    const proposal = this.#raft.propose(sourceOf(prepared));
+    if (proposal.accepted) {
+      this.#proposals.add(proposal.entry, batch);
+    } else if (proposal.refusal === "too many uncommitted bytes") {
+      batch.fail(
+        () => new OverloadedError("Cannot log the request: the log is not committed", 100),
+      );
+    } else {
+      batch.fail(() => this.notLeader());
+    }
+  }
+
+  #onSynced(through: number): void {
+    if (this.#isStopped) return;
+    this.#runner.synced(through);
+    if (this.#options.syncMode === "ASYNC" && this.#raft.role === "leader") {
+      this.#proposals.answerEarly(this.#raft.view.durableIndex);
+    }
+    this.#queueTurn();
+  }
+
+  #onApplied(index: LogIndex): void {
+    this.#hooks.applied(index);
+    if (!this.#isInTurn) this.#queueTurn();
+  }
+
+  #onEvent(event: RaftEvent): void {
+    if (event.type === "ROLE_CHANGED" && event.role !== "leader") {
+      // Nothing that waits in front of the log was proposed: it may safely go elsewhere.
+      this.#failWaiting(() => this.notLeader());
+      this.#proposals.failAll();
+    }
+    this.#hooks.event(event);
+  }
+
+  #failWaiting(makeError: () => CStoreError): void {
+    const waiting = [...this.#closed, this.#open];
+    this.#closed = [];
+    this.#open = new OpenBatch(this.#lastBatchSize);
+    this.#waitingBytes = 0;
+    for (const batch of waiting) batch.fail(makeError);
+  }
+
+  #scheduleTick(): void {
+    const delayMs = Math.max(0, this.#nextTickMs - this.#parts.clock.nowMs());
+    this.#cancelTick = this.#parts.clock.setTimer(delayMs, () => this.#tick());
+  }
+
+  /** Ticks have a fixed origin. After a stall they are not made up for: messages come first. */
+  #tick(): void {
+    if (this.#isStopped) return;
+    const nowMs = this.#parts.clock.nowMs();
+    const due = Math.floor((nowMs - this.#nextTickMs) / TICK_MS) + 1;
+    const isStalled = due * TICK_MS > this.#options.heartbeatMs;
+    const count = isStalled ? 1 : due;
+    for (let i = 0; i < count; i += 1) this.#raft.tick();
+    this.#nextTickMs = isStalled ? nowMs + TICK_MS : this.#nextTickMs + due * TICK_MS;
+    if (nowMs >= this.#nextSweepMs) this.#sweep(nowMs);
+    this.#scheduleTick();
+    this.#queueTurn();
+  }
+
+  #sweep(nowMs: number): void {
+    this.#nextSweepMs = nowMs + SWEEP_MS;
+    this.#proposals.expire(nowMs);
+    for (const batch of [...this.#closed, this.#open]) batch.expire(nowMs, deadlinePassed);
+    this.#reads.retry(nowMs - this.#options.electionTimeoutMs);
+  }
+
+  #fail(cause: unknown): void {
+    if (this.#isStopped) return;
+    this.stop(() => this.notLeader());
+    this.#hooks.failed(cause);
+  }
+
+  /** The entries from `from` on that are still there, before a new leader's replace them. */
+  tail(from: LogIndex): readonly Entry[] {
+    const { log } = this.#parts;
+    assert(from >= log.firstIndex(), "a truncation starts inside the kept log");
+    const entries: Entry[] = [];
+    for (let index = from; index <= log.lastIndex(); ) {
+      for (const entry of log.readFromDisk(index, APPEND_BYTES_MAX)) {
+        entries.push(entry);
+        index = entry.index + 1;
+      }
+    }
+    return entries;
+  }
+}
+
+function sourceOf(batch: PreparedBatch): EntrySource {
+  return {
+    count: batch.count,
+    size: batch.bytes.byteLength,
+    seal: (place) => sealBatch(batch, place),
+  };
+}

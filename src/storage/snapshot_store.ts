@@ -1,0 +1,230 @@
+/**
+ * Snapshot files: written aside, synced, renamed, read back; the two newest are kept. Integers are
+ * unsigned, little-endian. Name: `<index, 16 digits>.snapshot`.
+ *
+ * | part   | bytes                                                                            |
+ * | ------ | -------------------------------------------------------------------------------- |
+ * | header | checksum (4, xxh32 of the rest), magic 0x50414e53 (4), format (4), reserved 0 (4), index (8), term (8), next sequence number (8), cluster id (8) |
+ * | blocks | size (4), xxh32 of the body (4), body: see `database/snapshot_codec.ts`          |
+ * | end    | 0xffffffff (4), number of blocks (4), xxh64 over the blocks' xxh32 values (8)    |
+ *
+ * @module
+ */
+
+import { readU64, viewOf, writeU64 } from "../base/bytes.ts";
+import { CorruptionError } from "../base/errors.ts";
+import { DISK_FORMAT_VERSION } from "../base/version.ts";
+import type { FileSystem, OpenFile } from "../platform/file_system.ts";
+import type { Platform } from "../platform/platform.ts";
+import { checksum32, checksum64 } from "../protocol/checksum.ts";
+import type { LogBase } from "./log_table.ts";
+
+const MAGIC = 0x50414e53;
+const HEADER_SIZE = 48;
+const END = 0xffff_ffff;
+const BLOCK_SIZE_MAX = 16 * 1024 * 1024;
+const KEPT = 2;
+
+/** Snapshots of one node. */
+export class SnapshotStore {
+  readonly #platform: Platform;
+  readonly #directory: string;
+  readonly #clusterId: string;
+
+  constructor(platform: Platform, directory: string, clusterId: string) {
+    this.#platform = platform;
+    this.#directory = directory;
+    this.#clusterId = clusterId;
+    platform.files.makeDirectory(directory);
+  }
+
+  /**
+   * Writes the blocks, giving others a turn after each, verifies the file by reading it back, and
+   * drops all but the two newest. Returns the snapshot that the log may be cut at: the older of the
+   * kept ones; undefined while there is only one.
+   */
+  async write(position: LogBase, blocks: Iterable<Uint8Array>): Promise<LogBase | undefined> {
+    const { files, clock } = this.#platform;
+    const name = `${String(position.index).padStart(16, "0")}.snapshot`;
+    const temporary = `${this.#directory}/${name}.tmp`;
+    files.remove(temporary);
+    const file = files.open(temporary, "write");
+    try {
+      await this.#writeBlocks(file, position, blocks);
+      await file.sync();
+    } finally {
+      file.close();
+    }
+    const pause = (): Promise<void> => new Promise((resolve) => clock.soon(resolve));
+    await readSnapshot(files, temporary, {
+      clusterId: this.#clusterId,
+      pause,
+      visit: () => undefined,
+    });
+    files.rename(temporary, `${this.#directory}/${name}`);
+    await files.syncDirectory(this.#directory);
+    const names = this.#names();
+    for (const old of names.slice(0, -KEPT)) files.remove(`${this.#directory}/${old}`);
+    const older = names.at(-KEPT);
+    if (names.length < KEPT || older === undefined) return undefined;
+    return readSnapshotHeader(files, `${this.#directory}/${older}`, this.#clusterId);
+  }
+
+  /**
+   * Gives the blocks of the newest snapshot that verifies to `visit`, and returns its position;
+   * undefined when there is none at all. A damaged one is skipped as long as an older one is whole
+   * and the log still reaches back to it: that is for the caller to check.
+   */
+  async load(visit: (block: Uint8Array) => void): Promise<LogBase | undefined> {
+    const { files } = this.#platform;
+    const { clock } = this.#platform;
+    const pause = (): Promise<void> => new Promise((resolve) => clock.soon(resolve));
+    let damage: unknown;
+    for (const name of this.#names().reverse()) {
+      const path = `${this.#directory}/${name}`;
+      const options = { clusterId: this.#clusterId, pause };
+      try {
+        await readSnapshot(files, path, { ...options, visit: () => undefined });
+      } catch (error) {
+        if (!(error instanceof CorruptionError)) throw error;
+        damage ??= error;
+        continue;
+      }
+      return readSnapshot(files, path, { ...options, visit });
+    }
+    if (damage !== undefined) throw damage;
+    return undefined;
+  }
+
+  /** Bytes of the newest snapshot; 0 without one. */
+  newestSize(): number {
+    const name = this.#names().at(-1);
+    if (name === undefined) return 0;
+    const file = this.#platform.files.open(`${this.#directory}/${name}`, "read");
+    const size = file.size();
+    file.close();
+    return size;
+  }
+
+  #names(): string[] {
+    const names = this.#platform.files.list(this.#directory);
+    return names.filter((name) => /^\d{16}\.snapshot$/.test(name));
+  }
+
+  async #writeBlocks(
+    file: OpenFile,
+    position: LogBase,
+    blocks: Iterable<Uint8Array>,
+  ): Promise<void> {
+    file.write(0, encodeHeader(position, this.#clusterId));
+    let at = HEADER_SIZE;
+    const checksums: number[] = [];
+    for (const body of blocks) {
+      const block = new Uint8Array(8 + body.byteLength);
+      const checksum = checksum32(body);
+      viewOf(block).setUint32(0, body.byteLength, true);
+      viewOf(block).setUint32(4, checksum, true);
+      block.set(body, 8);
+      file.write(at, block);
+      at += block.byteLength;
+      checksums.push(checksum);
+      await new Promise<void>((resolve) => this.#platform.clock.soon(resolve));
+    }
+    file.write(at, encodeEnd(checksums));
+  }
+}
+
+function encodeHeader(position: LogBase, clusterId: string): Uint8Array {
+  const bytes = new Uint8Array(HEADER_SIZE);
+  const view = viewOf(bytes);
+  view.setUint32(4, MAGIC, true);
+  view.setUint32(8, DISK_FORMAT_VERSION, true);
+  writeU64(view, 16, position.index);
+  writeU64(view, 24, position.term);
+  writeU64(view, 32, position.nextSequence);
+  view.setBigUint64(40, BigInt(`0x${clusterId}`), true);
+  view.setUint32(0, checksum32(bytes.subarray(4)), true);
+  return bytes;
+}
+
+function encodeEnd(checksums: readonly number[]): Uint8Array {
+  const bytes = new Uint8Array(16);
+  const view = viewOf(bytes);
+  view.setUint32(0, END, true);
+  view.setUint32(4, checksums.length, true);
+  view.setBigUint64(8, wholeChecksum(checksums), true);
+  return bytes;
+}
+
+function wholeChecksum(checksums: readonly number[]): bigint {
+  const bytes = new Uint8Array(checksums.length * 4);
+  const view = viewOf(bytes);
+  for (const [i, checksum] of checksums.entries()) view.setUint32(i * 4, checksum, true);
+  return checksum64(bytes);
+}
+
+/** Reads where a snapshot stands. Throws CorruptionError. */
+export function readSnapshotHeader(files: FileSystem, path: string, clusterId: string): LogBase {
+  const file = files.open(path, "read");
+  const bytes = new Uint8Array(HEADER_SIZE);
+  const size = file.read(0, bytes);
+  file.close();
+  const view = viewOf(bytes);
+  const isWhole =
+    size === HEADER_SIZE &&
+    view.getUint32(0, true) === checksum32(bytes.subarray(4)) &&
+    view.getUint32(4, true) === MAGIC &&
+    view.getUint32(8, true) === DISK_FORMAT_VERSION;
+  if (!isWhole) throw damaged(path, 0, "its header does not verify");
+  if (view.getBigUint64(40, true) !== BigInt(`0x${clusterId}`)) {
+    throw damaged(path, 40, "it belongs to another cluster");
+  }
+  return { index: readU64(view, 16), term: readU64(view, 24), nextSequence: readU64(view, 32) };
+}
+
+/** Reads a whole snapshot, block by block. Throws CorruptionError. */
+export async function readSnapshot(
+  files: FileSystem,
+  path: string,
+  options: {
+    readonly clusterId: string;
+    readonly pause: () => Promise<void>;
+    readonly visit: (block: Uint8Array) => void;
+  },
+): Promise<LogBase> {
+  const position = readSnapshotHeader(files, path, options.clusterId);
+  const file = files.open(path, "read");
+  try {
+    const checksums: number[] = [];
+    const head = new Uint8Array(16);
+    let at = HEADER_SIZE;
+    while (true) {
+      const got = file.read(at, head);
+      if (got < 8) throw damaged(path, at, "it is cut off");
+      const size = viewOf(head).getUint32(0, true);
+      const checksum = viewOf(head).getUint32(4, true);
+      if (size === END) {
+        const isWhole =
+          got === 16 &&
+          checksum === checksums.length &&
+          viewOf(head).getBigUint64(8, true) === wholeChecksum(checksums);
+        if (!isWhole) throw damaged(path, at, "its end does not verify");
+        return position;
+      }
+      if (size > BLOCK_SIZE_MAX) throw damaged(path, at, `a block of ${size} bytes`);
+      const body = new Uint8Array(size);
+      if (file.read(at + 8, body) < size) throw damaged(path, at, "it is cut off");
+      if (checksum32(body) !== checksum) throw damaged(path, at, "a block does not verify");
+      options.visit(body);
+      checksums.push(checksum);
+      at += 8 + size;
+      await options.pause();
+    }
+  } finally {
+    file.close();
+  }
+}
+
+function damaged(file: string, byte: number, problem: string): CorruptionError {
+  return new CorruptionError(`Cannot read the snapshot: ${problem}`, { file, byte });
+}
