@@ -18,7 +18,6 @@ export function followLeader(state: RaftState, leader: NodeId): boolean {
   if (state.role !== "follower" || state.leader !== leader) {
     state.becomeFollower(state.term, leader);
   }
-  if (state.isLeaderForgotten) state.electionWait = state.firstWait();
   state.electionElapsed = 0;
   if (state.isLeaderForgotten) {
     state.isLeaderForgotten = false;
