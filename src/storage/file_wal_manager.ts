@@ -65,6 +65,7 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
   #failure: CStoreError | undefined;
   #isClosed = false;
   #closing: Promise<void> | undefined;
+  #removal: Promise<void> = Promise.resolve();
   #writtenBytes = 0;
 
   private constructor(
@@ -244,16 +245,23 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
     if (base.index <= this.#table.base.index) return;
     this.#table.compactTo(base);
     this.#append([headRecord(base)]);
+    // As of now: what is written during the flush is not durable after it.
+    const oldest = this.#table.oldestSegment() ?? this.#writer.segmentNumber;
     // Only when the new head is durable may the files go that the old head needs.
     await this.flush();
-    const oldest = this.#table.oldestSegment() ?? this.#writer.segmentNumber;
+    // Compactions may overlap, removals may not: see there.
+    this.#removal = this.#removal.then(() => this.#removeBefore(oldest));
+    await this.#removal;
+  }
+
+  /** One file after the other: a power cut that undid an older removal only would leave a hole. */
+  async #removeBefore(oldest: number): Promise<void> {
     const { files } = this.#platform;
     const { directory } = this.#options;
     for (const name of files.list(directory)) {
       const number = segmentNumberOf(name.replace(/(\.\d+)?\.torn$/, ""));
       if (number === undefined || number >= oldest) continue;
       files.remove(`${directory}/${name}`);
-      // One after the other: a power cut that undid an older removal only would leave a hole.
       await files.syncDirectory(directory);
     }
   }

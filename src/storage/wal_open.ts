@@ -9,6 +9,7 @@ import { readU64, viewOf, writeU64 } from "../base/bytes.ts";
 import { CorruptionError } from "../base/errors.ts";
 import type { FileSystem, OpenFile } from "../platform/file_system.ts";
 import { checksum64 } from "../protocol/checksum.ts";
+import { writeFileDurably } from "./data_directory.ts";
 import {
   decodeSegmentHeader,
   type LogIdentity,
@@ -109,7 +110,10 @@ export async function recoverSegments(
   if (last !== undefined) {
     tornBytes += await setTailAside(files, { ...log, path: last.path }, verdict.tailStart);
   }
-  for (const segment of verdict.kept) await syncKept(files, segment, verdict.watermark);
+  const { watermark } = verdict;
+  for (const segment of verdict.kept) {
+    await saveKept(files, log.directory, { segment, watermark });
+  }
   await files.syncDirectory(log.directory);
   return { verdict, tornBytes };
 }
@@ -139,27 +143,21 @@ function tornName(files: FileSystem, path: string): string {
 }
 
 /**
- * What the visitor saw above the watermark may stand in the page cache only, and votes and answers
- * will count on it. It is written again before the sync: after a sync that failed, the cache shows
- * pages as clean that the disk does not have.
+ * What the taker saw above the watermark may stand in the page cache only, and votes and answers
+ * will count on it. A sync alone does not help: after one that failed, the cache shows pages as
+ * clean that the disk does not have. So the segment is written again, beside itself.
  */
-async function syncKept(
+async function saveKept(
   files: FileSystem,
-  segment: FoundSegment,
-  watermark: number,
+  directory: string,
+  place: { readonly segment: FoundSegment; readonly watermark: number },
 ): Promise<void> {
-  const { header, scan, path } = segment;
-  if ("refusal" in header || scan === undefined) return;
-  if (scan.recordCount > 0 && scan.nextNumber - 1 <= watermark) return;
-  const bytes = readWhole(files, path);
-  let from = header.firstRecord > watermark ? 0 : scan.end;
-  scanSegment(bytes, header, (record) => {
-    if (record.header.number > watermark) from = Math.min(from, record.at);
-  });
-  const file = files.open(path, "write");
-  file.write(from, bytes.subarray(from, scan.end));
-  await file.sync();
-  file.close();
+  const { scan, path } = place.segment;
+  if (scan === undefined) return;
+  if (scan.recordCount > 0 && scan.nextNumber - 1 <= place.watermark) return;
+  const name = path.slice(directory.length + 1);
+  const bytes = readWhole(files, path).subarray(0, scan.end);
+  await writeFileDurably(files, { directory, name, bytes });
 }
 
 /** Copies what follows the last valid record to `.torn` and zeroes it, if it is not zero already. */

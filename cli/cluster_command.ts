@@ -1,0 +1,112 @@
+/**
+ * `cstore cluster status` and `cstore cluster promote`.
+ *
+ * @module
+ */
+
+import { printDuration } from "../src/base/units.ts";
+import { parseAddresses } from "../src/client/remote_database.ts";
+import { sleep, systemClock } from "../src/platform/clock.ts";
+import { type ClusterPicture, isHealthy, viewCluster, withDatabase } from "./cluster_view.ts";
+import { durationOption, type RawOptions, textOption } from "./options.ts";
+import {
+  colour,
+  EXIT,
+  ExitError,
+  isTerminal,
+  print,
+  printJson,
+  table,
+  tell,
+  UsageError,
+} from "./output.ts";
+
+/** Where `cstore dev` listens unless told otherwise. */
+export const DEFAULT_ADDRESSES = "127.0.0.1:7001,127.0.0.1:7002,127.0.0.1:7003";
+const WATCH_MS = 1000;
+
+/** The addresses to talk to. */
+export function addressesOf(options: RawOptions): string {
+  return textOption(options, "address") ?? DEFAULT_ADDRESSES;
+}
+
+/** Prints the cluster; exit code 5 when it has no leader or no quorum. */
+export async function clusterStatus(options: RawOptions): Promise<void> {
+  const addresses = parseAddresses(addressesOf(options));
+  const timeoutMs = durationOption(options, "timeout", 2000);
+  while (true) {
+    const picture = await viewCluster(addresses, timeoutMs);
+    if (options["json"] === true) printJson(picture);
+    else printPicture(picture, options["watch"] === true);
+    if (options["watch"] !== true) {
+      if (!isHealthy(picture)) throw new ExitError(EXIT.unhealthy);
+      return;
+    }
+    await sleep(systemClock, WATCH_MS);
+  }
+}
+
+function printPicture(picture: ClusterPicture, isWatching: boolean): void {
+  const { quorum, leader } = picture;
+  if (isWatching && isTerminal()) print("\x1b[H\x1b[2J");
+  const margin = quorum.canLose === 1 ? "1 more can fail" : `${quorum.canLose} more can fail`;
+  const head = leader === "" ? colour.red("no leader") : `leader ${colour.bold(leader)}`;
+  print(`cluster ${picture.clusterId}  ${head}  term ${picture.term}  ${picture.syncMode}`);
+  print(`quorum  ${quorum.reachable} of ${quorum.voters} voters reachable, ${margin}`);
+  print();
+  const rows = picture.members.map((m) => [
+    m.id,
+    m.address,
+    text(m.pid),
+    m.role,
+    m.state,
+    text(m.term),
+    text(m.commitIndex),
+    text(m.appliedIndex),
+    m.lagBatches === null ? "-" : `${m.lagBatches}`,
+    m.lagMs === null ? "-" : `${m.lagMs} ms`,
+    m.rttMs === null ? "-" : `${m.rttMs.toFixed(2)} ms`,
+    m.version ?? "-",
+  ]);
+  const names = [
+    "id",
+    "address",
+    "pid",
+    "role",
+    "state",
+    "term",
+    "commit",
+    "applied",
+    "lag",
+    "behind",
+    "rtt",
+    "version",
+  ];
+  print(table(names, rows));
+}
+
+function text(value: number | null): string {
+  return value === null ? "-" : String(value);
+}
+
+/** Makes a node the leader and says how long no write was acknowledged. */
+export async function clusterPromote(
+  nodeId: string | undefined,
+  options: RawOptions,
+): Promise<void> {
+  if (nodeId === undefined || nodeId === "") {
+    throw new UsageError("Name the node to promote", "For example: cstore cluster promote n2");
+  }
+  const timeoutMs = durationOption(options, "timeout", 5000);
+  const result = await withDatabase(addressesOf(options), timeoutMs, (database) =>
+    database.promote(nodeId),
+  );
+  if (options["json"] === true) {
+    printJson(result);
+    return;
+  }
+  if (result["from"] === result["to"]) tell(`${nodeId} leads already`);
+  print(
+    `leader ${String(result["from"])} -> ${String(result["to"])}, term ${String(result["term"])}, no write acknowledged for ${printDuration(Number(result["stalledMs"]))}`,
+  );
+}

@@ -1,0 +1,101 @@
+/**
+ * Reads options from the command line, the environment and the file, and checks them.
+ *
+ * @module
+ */
+
+import { parseDuration } from "../src/base/units.ts";
+import { environment } from "../src/platform/process.ts";
+import { UsageError } from "./output.ts";
+
+/** Options as the parser gives them: raw texts, or true for a flag. */
+export type RawOptions = Readonly<Record<string, unknown>>;
+
+/** A text: from the command line, else from CSTORE_NAME. */
+export function textOption(options: RawOptions, name: string): string | undefined {
+  const value =
+    options[name] ?? environment(`CSTORE_${name.replace(/[A-Z]/g, "_$&").toUpperCase()}`);
+  if (value === undefined || value === "") return undefined;
+  if (Array.isArray(value))
+    throw new UsageError(`Option --${dashed(name)} is given more than once`);
+  return String(value);
+}
+
+/** A text that must be there. */
+export function requiredOption(options: RawOptions, name: string, example: string): string {
+  const value = textOption(options, name);
+  if (value === undefined)
+    throw new UsageError(
+      `Option --${dashed(name)} is missing`,
+      `For example: --${dashed(name)} ${example}`,
+    );
+  return value;
+}
+
+/** A whole number within a range. */
+export function numberOption(
+  options: RawOptions,
+  name: string,
+  range: { readonly min: number; readonly max: number; readonly fallback: number },
+): number {
+  const text = textOption(options, name);
+  if (text === undefined) return range.fallback;
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value < range.min || value > range.max) {
+    throw new UsageError(
+      `Option --${dashed(name)} is a whole number from ${range.min} to ${range.max}, not "${text}"`,
+    );
+  }
+  return value;
+}
+
+/** A share from 0 to 1. */
+export function shareOption(options: RawOptions, name: string, fallback: number): number {
+  const text = textOption(options, name);
+  if (text === undefined) return fallback;
+  const value = Number(text);
+  if (!(value >= 0 && value <= 1))
+    throw new UsageError(`Option --${dashed(name)} is from 0 to 1, not "${text}"`);
+  return value;
+}
+
+/** Milliseconds. */
+export function durationOption(options: RawOptions, name: string, fallbackMs: number): number {
+  const text = textOption(options, name);
+  return text === undefined ? fallbackMs : parseDuration(text, `--${dashed(name)}`);
+}
+
+/** One of a few words. */
+export function choiceOption<T extends string>(
+  options: RawOptions,
+  name: string,
+  choices: { readonly allowed: readonly T[]; readonly fallback: T },
+): T {
+  const text = textOption(options, name);
+  if (text === undefined) return choices.fallback;
+  const found = choices.allowed.find((choice) => choice === text.toLowerCase());
+  if (found === undefined) {
+    throw new UsageError(
+      `Option --${dashed(name)} is one of ${choices.allowed.join(", ")}, not "${text}"`,
+    );
+  }
+  return found;
+}
+
+/** `n1=host:port,n2=host:port` */
+export function parseMembers(text: string): { id: string; address: string }[] {
+  return text.split(",").map((part) => {
+    const [id, address, more] = part.trim().split("=");
+    if (!id || !address || more !== undefined) {
+      throw new UsageError(
+        `Cannot read --cluster: "${part}" is not ID=HOST:PORT`,
+        "For example: --cluster n1=127.0.0.1:7001,n2=127.0.0.1:7002,n3=127.0.0.1:7003",
+      );
+    }
+    return { id, address };
+  });
+}
+
+function dashed(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
