@@ -28,7 +28,7 @@ import type { Entry } from "../../src/raft/types.ts";
 export type Operation = readonly [
   kind: DocumentOperation["kind"],
   id: DocumentId,
-  fields?: object | Uint8Array,
+  fields?: object | undefined,
   options?: { readonly ifVersion?: number; readonly back?: boolean },
 ];
 
