@@ -35,9 +35,13 @@ export class PeerConnection {
   #outgoing: Uint8Array[] = [];
   #isFlushQueued = false;
   #isClosed = false;
+  /** Nothing more is written; the socket sends what it has. */
+  #isEnding = false;
+  #isPaused = false;
   #cause: CStoreError | undefined;
   #cancelFrameTimer: CancelTimer | undefined;
   #cancelHandshakeTimer: CancelTimer | undefined;
+  #cancelEndTimer: CancelTimer | undefined;
   #bytesIn = 0;
   #bytesOut = 0;
 
@@ -94,9 +98,12 @@ export class PeerConnection {
     this.#handlers = handlers;
   }
 
-  /** Queues a whole frame, which must not change afterwards; it leaves at the end of this turn. */
+  /**
+   * Queues a whole frame, which must not change afterwards; it leaves at the end of this turn. After
+   * `end` or `fail` it is dropped: a write to an ended socket would lose what is still on its way.
+   */
   send(frame: Uint8Array): void {
-    if (this.#isClosed) return;
+    if (this.#isClosed || this.#isEnding) return;
     this.#outgoing.push(frame);
     if (this.#isFlushQueued) return;
     this.#isFlushQueued = true;
@@ -115,29 +122,41 @@ export class PeerConnection {
     }
   }
 
+  /** Stops reading; the deadline of a frame that has begun stands still. */
   pause(): void {
+    this.#isPaused = true;
+    this.#stopFrameTimer();
     this.#socket.pause();
   }
 
   resume(): void {
+    this.#isPaused = false;
+    this.#watchPartialFrame();
     this.#socket.resume();
   }
 
   /** Tells the other side why, then closes. */
   fail(error: CStoreError): void {
-    if (this.#isClosed) return;
-    this.#cause ??= error;
+    if (this.#isClosed || this.#isEnding) return;
+    this.#cause = error;
     this.send(encodeFrame("ERROR", 0, encodeConnectionError(error)));
-    this.flush();
-    this.#socket.end();
-    // A peer that never reads must not keep the socket.
-    this.#clock.setTimer(HANDSHAKE_TIMEOUT_MS, () => this.#socket.destroy());
+    this.#endWithin(HANDSHAKE_TIMEOUT_MS);
   }
 
   /** Sends what is queued, then closes. */
   end(): void {
+    if (this.#isClosed || this.#isEnding) return;
+    this.#endWithin(FRAME_TIMEOUT_MS);
+  }
+
+  #endWithin(timeoutMs: number): void {
     this.flush();
+    this.#isEnding = true;
+    this.#stopFrameTimer();
+    this.#cancelHandshakeTimer?.();
     this.#socket.end();
+    // A peer that never reads must not keep the socket.
+    this.#cancelEndTimer = this.#clock.setTimer(timeoutMs, () => this.#socket.destroy());
   }
 
   /** Closes now. */
@@ -150,7 +169,8 @@ export class PeerConnection {
     this.#bytesIn += chunk.byteLength;
     try {
       this.#decoder.push(chunk, (frame) => {
-        if (this.#cause === undefined) this.#handlers?.frame(frame);
+        this.#stopFrameTimer();
+        if (this.#cause === undefined && !this.#isClosed) this.#handlers?.frame(frame);
       });
     } catch (cause) {
       if (!(cause instanceof CStoreError)) throw cause;
@@ -162,22 +182,24 @@ export class PeerConnection {
 
   /** A frame that began must be whole in time, or one byte a second would hold the connection. */
   #watchPartialFrame(): void {
-    if (!this.#decoder.isInsideFrame) {
-      this.#cancelFrameTimer?.();
-      this.#cancelFrameTimer = undefined;
-      return;
-    }
+    if (!this.#decoder.isInsideFrame || this.#isPaused || this.#isEnding) return;
     this.#cancelFrameTimer ??= this.#clock.setTimer(FRAME_TIMEOUT_MS, () =>
       this.fail(new ProtocolError(`Cannot read frame: it took more than ${FRAME_TIMEOUT_MS} ms`)),
     );
+  }
+
+  #stopFrameTimer(): void {
+    this.#cancelFrameTimer?.();
+    this.#cancelFrameTimer = undefined;
   }
 
   #onClose(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#outgoing = [];
-    this.#cancelFrameTimer?.();
+    this.#stopFrameTimer();
     this.#cancelHandshakeTimer?.();
+    this.#cancelEndTimer?.();
     this.#handlers?.closed(this.#cause);
   }
 }
