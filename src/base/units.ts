@@ -21,7 +21,11 @@ export function parseDuration(text: string, optionName: string): number {
 
 /** Bytes from "64MiB", "512KiB" or a bare number of bytes. Throws ConfigError. */
 export function parseSize(text: string, optionName: string): number {
-  return parseUnit({ text, optionName, units: SIZES, example: "512KiB, 64MiB" });
+  const bytes = parseUnit({ text, optionName, units: SIZES, example: "512KiB, 64MiB" });
+  if (Number.isInteger(bytes)) return bytes;
+  throw new ConfigError(
+    `Cannot read option ${optionName}: "${text}" is not a whole number of bytes`,
+  );
 }
 
 function parseUnit(input: {
@@ -41,7 +45,9 @@ function parseUnit(input: {
       },
     );
   }
-  return Number(match[1]) * factor;
+  const value = Number(match[1]) * factor;
+  if (value <= Number.MAX_SAFE_INTEGER) return value;
+  throw new ConfigError(`Cannot read option ${input.optionName}: "${input.text}" is too large`);
 }
 
 /** "12.3 MiB" */
