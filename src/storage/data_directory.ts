@@ -55,6 +55,8 @@ export async function openDataDirectory(
         byte: 0,
       });
     }
+    // The folder may be new: its own name is made durable before anything in it counts.
+    await syncNames(files, path);
     const identity = { ...expected, incarnation: randomId(platform.random) };
     await writeIdentity(files, path, identity);
     return { path, identity, isNew: true, release: () => lock.release() };
@@ -115,6 +117,25 @@ export async function writeFileDurably(
   file.close();
   files.rename(`${path}.tmp`, path);
   await files.syncDirectory(target.directory);
+}
+
+/** Makes the names of a folder and of all that hold it durable: any of them may be new. */
+async function syncNames(files: FileSystem, path: string): Promise<void> {
+  await files.syncDirectory(parentOf(path));
+  for (let at = parentOf(path); at !== "/" && at !== "."; at = parentOf(at)) {
+    try {
+      await files.syncDirectory(parentOf(at));
+    } catch {
+      return; // A folder that we may not read is not one that we made.
+    }
+  }
+}
+
+/** The folder that holds a name. */
+export function parentOf(path: string): string {
+  const end = path.lastIndexOf("/");
+  if (end === 0) return "/";
+  return end === -1 ? "." : path.slice(0, end);
 }
 
 function checkIdentity(

@@ -250,7 +250,7 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
     // Only when the new head is durable may the files go that the old head needs.
     await this.flush();
     // Compactions may overlap, removals may not: see there.
-    this.#removal = this.#removal.then(() => this.#removeBefore(oldest));
+    this.#removal = this.#removal.catch(() => {}).then(() => this.#removeBefore(oldest));
     await this.#removal;
   }
 

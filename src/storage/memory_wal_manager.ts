@@ -8,7 +8,8 @@
 import { StorageError } from "../base/errors.ts";
 import type { Clock } from "../platform/clock.ts";
 import { systemClock } from "../platform/clock.ts";
-import { BATCH_HEADER_SIZE, decodeBatchHeader } from "../protocol/batch_codec.ts";
+import { zlibCompressor } from "../platform/compression.ts";
+import { batchCommands, decodeBatchHeader } from "../protocol/batch_codec.ts";
 import type { Entry, HardState, LogIndex, Term } from "../raft/types.ts";
 import { EntryWriter } from "./entry_writer.ts";
 import type {
@@ -96,7 +97,7 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
     readonly entries: readonly Entry[];
     readonly commitIndex: LogIndex;
   }): number {
-    if (this.#isClosed) throw new StorageError("Cannot use the log: it is closed");
+    this.#assertOpen();
     this.#hardState = change.hardState ?? this.#hardState;
     for (const entry of change.entries) {
       this.#table.append(entry, { segmentNumber: 0, at: 0, size: entry.bytes.byteLength });
@@ -135,8 +136,9 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
     if (wanted === 0 && fromSequence > this.getCurrentSequence()) return [];
     const from = Math.max(wanted, this.firstIndex());
     for (const { bytes } of this.readFromDisk(from, Number.POSITIVE_INFINITY)) {
-      const commands = bytes.subarray(BATCH_HEADER_SIZE);
-      for (const entry of readEntryCommands(commands, decodeBatchHeader(bytes))) {
+      const header = decodeBatchHeader(bytes);
+      const commands = batchCommands(bytes, header, zlibCompressor);
+      for (const entry of readEntryCommands(commands, header)) {
         if (entry.sequenceNumber >= fromSequence) found.push(entry);
       }
     }
@@ -162,6 +164,8 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
   }
 
   async flush(): Promise<void> {
+    this.#entryWriter.seal();
+    this.#assertOpen();
     this.#synced = this.#writes;
   }
 
@@ -170,6 +174,7 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
   }
 
   async createCheckpoint(): Promise<WALCheckpoint> {
+    this.#assertOpen();
     const sequenceNumber = this.getCurrentSequence();
     this.#checkpoints += 1;
     const checkpointId = `checkpoint-${sequenceNumber}-${this.#checkpoints}`;
@@ -183,5 +188,9 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
   async close(): Promise<void> {
     await this.#entryWriter.idle();
     this.#isClosed = true;
+  }
+
+  #assertOpen(): void {
+    if (this.#isClosed) throw new StorageError("Cannot use the log: it is closed");
   }
 }

@@ -17,7 +17,8 @@
  * |     56 |    8 | incarnation   | the 16 hex digits as a number                    |
  * |     64 |    8 | nodeId        | xxh64 of the node id, seed 0                     |
  * |     72 |    8 | lastIndex     | last entry written before it; 0 for none         |
- * |     80 |   48 | reserved      | 0                                                |
+ * |     80 |   40 | reserved      | 0                                                |
+ * |    120 |    8 | saltCopy      | the salt again                                   |
  *
  * @module
  */
@@ -58,8 +59,8 @@ export interface SegmentRefusal {
   readonly refusal: string;
   /** Whether it was written as it is, so that no power cut can have left it. */
   readonly isWhole: boolean;
-  /** The salt that stands there, so that records can speak for themselves. */
-  readonly salt: bigint;
+  /** The salts that stand there, so that records can speak for themselves. */
+  readonly salts: readonly bigint[];
 }
 
 /** "0000000001.segment" */
@@ -87,6 +88,7 @@ export function encodeSegmentHeader(header: SegmentHeader, identity: LogIdentity
   view.setBigUint64(56, BigInt(`0x${identity.incarnation}`), true);
   view.setBigUint64(64, checksum64(encodeText(identity.nodeId)), true);
   writeU64(view, 72, header.lastIndex);
+  view.setBigUint64(120, header.salt, true);
   view.setUint32(0, checksum32(bytes.subarray(4)), true);
   return bytes;
 }
@@ -97,24 +99,25 @@ export function decodeSegmentHeader(
   identity: LogIdentity | undefined,
 ): SegmentHeader | SegmentRefusal {
   if (bytes.byteLength < SEGMENT_HEADER_SIZE) {
-    return { refusal: "the header is cut off", isWhole: false, salt: 0n };
+    return { refusal: "the header is cut off", isWhole: false, salts: [] };
   }
   const view = viewOf(bytes);
   const salt = view.getBigUint64(40, true);
+  const salts = [salt, view.getBigUint64(120, true)];
   const isWhole =
     view.getUint32(4, true) === SEGMENT_MAGIC &&
     view.getUint32(0, true) === checksum32(bytes.subarray(4, SEGMENT_HEADER_SIZE));
-  if (!isWhole) return { refusal: "the header's checksum does not match", isWhole, salt };
+  if (!isWhole) return { refusal: "the header's checksum does not match", isWhole, salts };
   const format = view.getUint16(8, true);
   if (format !== DISK_FORMAT_VERSION) {
-    return { refusal: `disk format ${format} is unknown`, isWhole, salt };
+    return { refusal: `disk format ${format} is unknown`, isWhole, salts };
   }
   if (identity !== undefined) {
     const isOwn =
       view.getBigUint64(48, true) === BigInt(`0x${identity.clusterId}`) &&
       view.getBigUint64(56, true) === BigInt(`0x${identity.incarnation}`) &&
       view.getBigUint64(64, true) === checksum64(encodeText(identity.nodeId));
-    if (!isOwn) return { refusal: "it belongs to another cluster, node or folder", isWhole, salt };
+    if (!isOwn) return { refusal: "it belongs to another cluster, node or folder", isWhole, salts };
   }
   return {
     segmentNumber: readU64(view, 16),

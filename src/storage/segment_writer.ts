@@ -183,8 +183,9 @@ export class SegmentWriter {
     const lastIndex = this.#options.lastIndex();
     const previousChain = this.#nextChain;
     const header = { segmentNumber, firstRecord, previousChain, salt, lastIndex };
-    if (this.#segment !== undefined) this.#unsynced.push(this.#segment);
+    const full = this.#segment;
     this.#segment = createSegment(files, path, { header, identity, size: segmentSize });
+    if (full !== undefined) this.#unsynced.push(full);
     this.#nextSegmentNumber += 1;
     this.#isDirectoryDirty = true;
     this.append(this.#options.headRecords(), { syncedThrough, commitIndex });

@@ -9,7 +9,7 @@ import { readU64, viewOf, writeU64 } from "../base/bytes.ts";
 import { CorruptionError } from "../base/errors.ts";
 import type { FileSystem, OpenFile } from "../platform/file_system.ts";
 import { checksum64 } from "../protocol/checksum.ts";
-import { writeFileDurably } from "./data_directory.ts";
+import { parentOf, writeFileDurably } from "./data_directory.ts";
 import {
   decodeSegmentHeader,
   type LogIdentity,
@@ -28,6 +28,7 @@ import {
 
 const MARK_NAME = "mark";
 const MARK_SLOT_SIZE = 512;
+const MARK_SIZE = 2 * MARK_SLOT_SIZE;
 
 /** A record and the segment that holds it. */
 export interface RecoveredRecord extends ScannedRecord {
@@ -60,7 +61,8 @@ export function inspectSegments(
     const hasContent = lastNonZero(bytes.subarray(SEGMENT_DATA_START)) >= 0;
     const place = { path, segmentNumber, header, hasContent };
     if ("refusal" in header) {
-      const syncedThrough = syncedThroughFrom(bytes, SEGMENT_DATA_START, header.salt);
+      const told = header.salts.map((salt) => syncedThroughFrom(bytes, SEGMENT_DATA_START, salt));
+      const syncedThrough = Math.max(0, ...told);
       found.push({ ...place, scan: undefined, syncedThrough });
       isWhole = false;
       continue;
@@ -128,13 +130,6 @@ function refuseMissing(verdict: RecoveryVerdict, taker: RecordTaker): void {
   throw new CorruptionError(`Cannot open the log: ${problem.text}`, { file: path, byte: at });
 }
 
-/** The folder that holds a name. */
-export function parentOf(path: string): string {
-  const end = path.lastIndexOf("/");
-  if (end === 0) return "/";
-  return end === -1 ? "." : path.slice(0, end);
-}
-
 /** A free name beside `path`: what an earlier recovery set aside is never overwritten. */
 function tornName(files: FileSystem, path: string): string {
   let name = `${path}.torn`;
@@ -200,6 +195,9 @@ export class MarkFile {
 
   constructor(files: FileSystem, directory: string) {
     this.#file = files.open(`${directory}/${MARK_NAME}`, "write");
+    // Its place is taken at once, so that a disk that fills up does not end the log here.
+    const size = this.#file.size();
+    if (size < MARK_SIZE) this.#file.write(size, new Uint8Array(MARK_SIZE - size));
   }
 
   write(recordNumber: number): void {

@@ -63,8 +63,10 @@ export function judgeSegments(
   for (const segment of found) {
     const problem = segmentProblem(segment, kept.at(-1), next);
     if (problem !== "") {
-      const isProven = next.number <= watermark || wasSynced(segment, found);
-      if (isProven) throw damaged(segment.path, 0, problem);
+      if (wasSynced(segment, found)) throw damaged(segment.path, 0, problem);
+      // Records are missing at the end of the segment before: that is the one to name.
+      const isBehind = "firstRecord" in segment.header && segment.header.firstRecord > next.number;
+      if (next.number <= watermark && !isBehind) throw damaged(segment.path, 0, problem);
       break;
     }
     const { scan } = segment;
