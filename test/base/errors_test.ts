@@ -31,6 +31,7 @@ const SAMPLES: readonly CStoreError[] = [
   new errors.ConfigError("m"),
   new errors.ClosedError("m"),
   new errors.UnreachableError("m"),
+  new errors.MembershipError("m"),
 ];
 
 /** Errors of this process's own files, address or start: none of them is an answer to a request. */
@@ -42,8 +43,8 @@ describe("codes", () => {
     const fixed =
       "NONE NOT_LEADER NO_QUORUM UNKNOWN_OUTCOME DEADLINE OVERLOADED VERSION_CONFLICT " +
       "DUPLICATE_KEY NOT_FOUND SESSION_EXPIRED DUPLICATE_REQUEST PROTOCOL HANDSHAKE CORRUPTION " +
-      "STORAGE VALIDATION LOCKED CONFIG CLOSED UNREACHABLE";
-    expect(ERROR_CODES.slice(0, 20).join(" ")).toBe(fixed);
+      "STORAGE VALIDATION LOCKED CONFIG CLOSED UNREACHABLE MEMBERSHIP";
+    expect(ERROR_CODES.slice(0, 21).join(" ")).toBe(fixed);
     for (const [number, code] of ERROR_CODES.entries()) expect(errorNumber(code)).toBe(number);
   });
 
@@ -72,7 +73,7 @@ describe("codes", () => {
     expect(back.message).toBe(error.message);
   });
 
-  test.each([0, -1, 20, 65_535, 1.5, Number.NaN])(
+  test.each([0, -1, 21, 65_535, 1.5, Number.NaN])(
     "travel: the number %p is a ProtocolError",
     (n) => {
       expect(errorFromNumber(n, { message: "m" })).toBeInstanceOf(errors.ProtocolError);
@@ -84,7 +85,8 @@ describe("codes", () => {
     const unknown = Object.keys(rules).filter((code) => rules[code] === "unknown-outcome");
     expect(unknown).toEqual(["UNKNOWN_OUTCOME", "DEADLINE"]);
     const safe = Object.keys(rules).filter((code) => rules[code] === "safe");
-    expect(safe).toEqual(["NOT_LEADER", "NO_QUORUM", "OVERLOADED", "LOCKED", "UNREACHABLE"]);
+    const expected = ["NOT_LEADER", "NO_QUORUM", "OVERLOADED", "LOCKED", "UNREACHABLE"];
+    expect(safe).toEqual([...expected, "MEMBERSHIP"]);
   });
 });
 
@@ -98,10 +100,12 @@ describe("details", () => {
   });
 
   test("remedies: whoever meets these is told what to do", () => {
-    const mute = SAMPLES.filter(({ remedy }) => remedy === undefined).map(({ code }) => code);
+    const mute = SAMPLES.flatMap(({ code, remedy }): string[] => {
+      return remedy === undefined ? [code] : [];
+    });
     // The rest get theirs where they are thrown, because it depends on what was asked.
     const expected = ["NOT_FOUND", "DUPLICATE_REQUEST", "PROTOCOL", "HANDSHAKE", "VALIDATION"];
-    expect(mute).toEqual([...expected, "CONFIG", "CLOSED", "UNREACHABLE"]);
+    expect(mute).toEqual([...expected, "CONFIG", "CLOSED", "UNREACHABLE", "MEMBERSHIP"]);
   });
 
   test("corruption names the place", () => {
