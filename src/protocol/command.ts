@@ -32,6 +32,7 @@ import { assert, unreachable } from "../base/assert.ts";
 import { type ByteWriter, encodeText, readU64, viewOf, writeU64 } from "../base/bytes.ts";
 import { ValidationError } from "../base/errors.ts";
 import {
+  BATCH_BODY_SIZE_MAX,
   COLLECTION_NAME_SIZE_MAX,
   DOCUMENT_SIZE_MAX,
   OPERATIONS_PER_REQUEST_MAX,
@@ -229,6 +230,9 @@ export function checkClientCommand(
   const { start, end } = range;
   if (end - start < COMMAND_HEADER_SIZE) return "the command is shorter than its header";
   if (view.getUint32(start, true) !== end - start) return "the command's size does not match";
+  if (end - start > BATCH_BODY_SIZE_MAX) {
+    return `a command has at most ${BATCH_BODY_SIZE_MAX} bytes, this one has ${end - start}`;
+  }
   if (view.getUint8(start + 5) !== 0) return "the command's flags are unknown";
   const kind = COMMAND_KINDS[view.getUint8(start + 4)];
   const count = view.getUint16(start + 6, true);

@@ -8,6 +8,7 @@ import { describe, expect, test } from "bun:test";
 import { ByteWriter, encodeText, viewOf } from "../../src/base/bytes.ts";
 import { ValidationError } from "../../src/base/errors.ts";
 import {
+  BATCH_BODY_SIZE_MAX,
   COLLECTION_NAME_SIZE_MAX,
   DOCUMENT_SIZE_MAX,
   KEY_SIZE_MAX,
@@ -161,6 +162,20 @@ describe("valid commands", () => {
     expect(check(command([]))).toContain("1 to 10000 operations");
     // 65,537 wraps to 1 in the 16 bits of the count: the bytes behind give it away.
     expect(check(command(new Array(65_537).fill(OPERATIONS[0])))).toContain("follow");
+  });
+
+  // It passed the check and then broke the batch's own bound: the node stopped on an assertion.
+  test("command: one larger than a batch is refused", () => {
+    const put = (size: number): DocumentOperation => {
+      return { kind: "PUT", key: encodeKey("a"), document: encodeCbor({ t: "x".repeat(size) }) };
+    };
+    const most = new Array(4).fill(put(1_000_000));
+    expect(check(command(most))).toBe("");
+    const room = BATCH_BODY_SIZE_MAX - command([...most, put(100_000)]).byteLength + 100_000;
+    const largest = command([...most, put(room)]);
+    expect(largest).toHaveLength(BATCH_BODY_SIZE_MAX);
+    expect(check(largest)).toBe("");
+    expect(check(command([...most, put(room + 1)]))).toContain("at most");
   });
 
   test("command: sessions are opened and log entries written, nothing else of other kinds", () => {
