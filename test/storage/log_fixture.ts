@@ -12,6 +12,7 @@ import { SeededRandom } from "../../src/platform/random.ts";
 import { BATCH_HEADER_SIZE, prepareBatch, sealBatch } from "../../src/protocol/batch_codec.ts";
 import { checksum64 } from "../../src/protocol/checksum.ts";
 import type { Entry, EntryPlace } from "../../src/raft/types.ts";
+import { openDataDirectory } from "../../src/storage/data_directory.ts";
 import { FileWALManager, type FileWALOptions } from "../../src/storage/file_wal_manager.ts";
 import type { WALEntry } from "../../src/storage/iwal_manager.ts";
 import type { LogIdentity } from "../../src/storage/segment.ts";
@@ -67,6 +68,19 @@ export function openLog(
     segmentSizeBytes: 4096,
     owner: "consensus",
     ...rest,
+  });
+}
+
+/** What `FileWALManager.create` does, but with segments that are quickly filled with zeros. */
+export async function createLog(disk: SimulatedDisk, path = "data/n1"): Promise<FileWALManager> {
+  const platform = platformOn(disk);
+  const expected = { clusterId: "0".repeat(16), nodeId: "wal" };
+  const { identity, release } = await openDataDirectory(platform, path, expected);
+  return FileWALManager.open(platform, {
+    directory: `${path}/wal`,
+    identity,
+    segmentSizeBytes: 64 * 1024,
+    onClose: release,
   });
 }
 

@@ -1,0 +1,169 @@
+/**
+ * A node's folder: its identity, and its lock on the real file system.
+ *
+ * @module
+ */
+
+import { describe, expect, test } from "bun:test";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ConfigError, CorruptionError, LockedError } from "../../src/base/errors.ts";
+import { systemPlatform } from "../../src/platform/platform.ts";
+import { openDataDirectory, readIdentity } from "../../src/storage/data_directory.ts";
+import { FileWALManager } from "../../src/storage/file_wal_manager.ts";
+import type { SimulatedDisk } from "./fake_disk.ts";
+import { createLog, diskOf, errorOf, platformOn, settle, walEntry } from "./log_fixture.ts";
+
+const EXPECTED = { clusterId: "00112233445566aa", nodeId: "n1" };
+
+async function openOn(disk: SimulatedDisk, path = "data/a/n1"): Promise<string> {
+  const opened = await openDataDirectory(platformOn(disk), path, EXPECTED);
+  opened.release();
+  return opened.identity.incarnation;
+}
+
+describe("the identity", () => {
+  test("is given once and comes back", async () => {
+    const disk = diskOf(1);
+    expect(readIdentity(disk.files, "data/a/n1")).toBeUndefined();
+    const first = await openDataDirectory(platformOn(disk, 7), "data/a/n1", EXPECTED);
+    expect([first.isNew, first.identity.nodeId]).toEqual([true, "n1"]);
+    first.release();
+    const second = await openDataDirectory(platformOn(disk, 8), "data/a/n1", EXPECTED);
+    expect([second.isNew, second.identity]).toEqual([false, first.identity]);
+    expect(readIdentity(disk.files, "data/a/n1")).toEqual(first.identity);
+  });
+
+  test("is durable, with its folders, before the folder is handed out", async () => {
+    const disk = diskOf(1);
+    const incarnation = await openOn(disk);
+    disk.cutPower(() => "dropped");
+    expect(await openOn(disk)).toBe(incarnation);
+  });
+
+  test("a power cut at any moment leaves none or the whole one", async () => {
+    for (let operations = 1; operations < 16; operations += 1) {
+      for (const fate of ["kept", "dropped", "garbled"] as const) {
+        const disk = diskOf(1);
+        const halted = disk.haltAfter(operations);
+        await Promise.race([openOn(disk).catch(() => {}), halted]);
+        disk.cutPower(({ sector }) => (sector === undefined ? "kept" : fate));
+        const incarnation = await openOn(disk);
+        expect(incarnation).toMatch(/^[0-9a-f]{16}$/);
+      }
+    }
+  });
+
+  test("any byte of it flipped or cut off: refused, naming the file", async () => {
+    const disk = diskOf(1);
+    await openOn(disk);
+    const path = "data/a/n1/identity";
+    const { byteLength } = disk.readFile(path);
+    for (let byte = 0; byte < byteLength; byte += 1) {
+      const copies = [disk.clone(), disk.clone()];
+      copies[0]?.rot(path, byte, 1 << (byte % 8));
+      copies[1]?.writeFile(path, disk.readFile(path).subarray(0, byte));
+      for (const copy of copies) {
+        const refused = await errorOf(openOn(copy));
+        expect(refused).toBeInstanceOf(CorruptionError);
+        expect(refused).toMatchObject({ file: path, byte: 0 });
+        expect(await errorOf(openOn(copy))).toBeInstanceOf(CorruptionError);
+      }
+    }
+  });
+
+  test("missing beside a log: refused, not given anew", async () => {
+    const disk = diskOf(1);
+    const log = await createLog(disk);
+    await log.writeEntry(walEntry(1));
+    await log.close();
+    disk.deleteFile("data/n1/identity");
+    expect(await errorOf(createLog(disk))).toBeInstanceOf(CorruptionError);
+  });
+
+  test.each([
+    ["node", { ...EXPECTED, nodeId: "n2" }],
+    ["cluster", { ...EXPECTED, clusterId: "0000000000000000" }],
+  ])("of another %s: refused with a remedy", async (_what, expected) => {
+    const disk = diskOf(1);
+    await openOn(disk);
+    const refused = await errorOf(openDataDirectory(platformOn(disk), "data/a/n1", expected));
+    expect(refused).toBeInstanceOf(ConfigError);
+    expect((refused as ConfigError).message).toContain("belongs to");
+    // The lock was given back.
+    expect(await openOn(disk)).toMatch(/^[0-9a-f]{16}$/);
+  });
+
+  // [folder's name not synced]
+  test("a log's first entry survives with all its folders", async () => {
+    const disk = diskOf(1);
+    const log = await createLog(disk, "data/x/y/n1");
+    await log.writeEntry(walEntry("first"));
+    disk.cutPower(() => "dropped");
+    const again = await createLog(disk, "data/x/y/n1");
+    expect((await again.readEntries()).map(({ data }) => data.newValue)).toEqual(["first"]);
+    await again.close();
+  });
+});
+
+describe("the lock", () => {
+  async function inFolder(run: (path: string, lock: string) => Promise<void>): Promise<void> {
+    const path = mkdtempSync(join(tmpdir(), "cstore-lock-"));
+    try {
+      await run(path, join(path, "LOCK"));
+    } finally {
+      // The next segment may still be filled with zeros.
+      await settle(2);
+      rmSync(path, { recursive: true, force: true });
+    }
+  }
+
+  function take(path: string): Promise<{ release(): void }> {
+    return openDataDirectory(systemPlatform(), path, EXPECTED);
+  }
+
+  test("a second opener is refused, also in this process; after close it may", async () => {
+    await inFolder(async (path) => {
+      const log = await FileWALManager.create(path);
+      expect(await errorOf(FileWALManager.create(path))).toBeInstanceOf(LockedError);
+      await log.writeEntry(walEntry(1));
+      await log.close();
+      const again = await FileWALManager.create(path);
+      expect(await again.recover()).toMatchObject({ entries: 1, lastSequence: 1 });
+      await again.close();
+    });
+  });
+
+  test("of a process that is gone is taken over", async () => {
+    await inFolder(async (path, lock) => {
+      const { pid } = spawnSync("true");
+      writeFileSync(lock, `${pid} 12345\n`);
+      const taken = await take(path);
+      expect(readFileSync(lock, "utf8")).toStartWith(`${process.pid} `);
+      expect(await errorOf(take(path))).toBeInstanceOf(LockedError);
+      taken.release();
+      expect(existsSync(lock)).toBe(false);
+    });
+  });
+
+  test("of a living process is respected, of an earlier one with its number is not", async () => {
+    await inFolder(async (path, lock) => {
+      const hasStartTimes = existsSync("/proc/self/stat");
+      writeFileSync(lock, `${process.ppid}\n`);
+      expect(await errorOf(take(path))).toBeInstanceOf(LockedError);
+      writeFileSync(lock, `${process.ppid} 1\n`);
+      const error = await errorOf(take(path).then((taken) => taken.release()));
+      expect(error === undefined).toBe(hasStartTimes);
+    });
+  });
+
+  test("a refused folder gives its lock back", async () => {
+    await inFolder(async (path, lock) => {
+      writeFileSync(join(path, "identity"), "rotten");
+      expect(await errorOf(FileWALManager.create(path))).toBeInstanceOf(CorruptionError);
+      expect(existsSync(lock)).toBe(false);
+    });
+  });
+});
