@@ -179,6 +179,14 @@ describe("lies about the body", () => {
     expect(() => open(forge("zstd", claims, 1_000_000))).toThrow(ProtocolError);
   });
 
+  // Mutation that this finds: a declared size that is not bounded before room is taken for it.
+  test.each([BATCH_BODY_SIZE_MAX + 1, 2 ** 31, 2 ** 32 - 1])(
+    "a raw size of %i is refused by its header",
+    (size) => {
+      expect(() => open(forge("zstd", pack.zstd(raw), size))).toThrow("out of range");
+    },
+  );
+
   test("a compressed body larger than the raw one is refused by its header", () => {
     expect(() => open(forge("zstd", pack.zstd(raw), 10))).toThrow("out of range");
   });
