@@ -165,9 +165,9 @@ export class DocumentSlabs {
   }
 
   /**
-   * Moves what is alive out of the emptiest slabs; `moved` hears each new place. It looks at as many
-   * bytes as were written and superseded since, because with less dead bytes would pile up for ever,
-   * and at up to as many again for what was left while it was held back.
+   * Moves what is alive out of the emptiest slabs; `moved` hears each new place. It looks at as
+   * many bytes as were written and superseded since, because with less dead bytes would pile up for
+   * ever, and at up to as many again for what was left while it was held back.
    */
   compactStep(moved: (from: Location, to: Location, record: SlabRecord) => void): void {
     const churn = this.#churn;

@@ -19,8 +19,8 @@ const SHORT_TEXT_SIZE = 24;
 
 /**
  * The bytes of a value. Fields that are `undefined` are left out. Throws ValidationError for values
- * that cstore does not store (functions, NaN, Map, Set, RegExp, integers above 64 bits, texts with a
- * lone surrogate).
+ * that cstore does not store (functions, NaN, Map, Set, RegExp, integers above 64 bits, texts with
+ * a lone surrogate).
  */
 export function encodeCbor(value: unknown): Uint8Array {
   const bytes = encode(value);

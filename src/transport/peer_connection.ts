@@ -99,8 +99,8 @@ export class PeerConnection {
   }
 
   /**
-   * Queues a whole frame, which must not change afterwards; it leaves at the end of this turn. After
-   * `end` or `fail` it is dropped: a write to an ended socket would lose what is still on its way.
+   * Queues a whole frame, which must not change afterwards; it leaves at the end of this turn.
+   * After `end` or `fail` it is dropped: a write to an ended socket would lose what is on its way.
    */
   send(frame: Uint8Array): void {
     if (this.#isClosed || this.#isEnding) return;

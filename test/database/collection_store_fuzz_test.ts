@@ -163,8 +163,8 @@ describe("collection", () => {
     }
   });
 
-  // The records that compaction had moved stayed alive in their old slab: a snapshot that began then
-  // held them twice, and the next compaction moved them again and failed.
+  // The records that compaction had moved stayed alive in their old slab: a snapshot that began
+  // then held them twice, and the next compaction moved them again and failed.
   test("collection: a freeze in the middle of a compaction shows each document once", () => {
     for (const steps of [1, 2, 5, 20, 40]) {
       const pair = new Pair();

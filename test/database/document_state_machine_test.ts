@@ -124,7 +124,7 @@ describe("versions", () => {
     expect(m.one(["PUT", "a", {}])).toEqual({ written: 5 });
   });
 
-  test("versions: remove and insert never repeat one, refused and repeated requests use theirs up", () => {
+  test("versions: never repeated by remove and insert, used up by refusals and repeats", () => {
     const m = new Machine();
     const session = m.openSession();
     const insert = asked(identity(session, 1), ["INSERT", "a", {}]);

@@ -22,7 +22,7 @@ const finite = fc.oneof(
   fc.maxSafeInteger(),
 );
 
-// Mutations that this finds: a sign bit that is not flipped, a negative number that is not inverted.
+// Mutations that this finds: a sign bit that is not flipped, a negative one that is not inverted.
 test(seeded("keys: bytes sort as numbers"), () => {
   fc.assert(
     fc.property(finite, finite, (a, b) => {
