@@ -4,7 +4,7 @@
  * @module
  */
 
-import { ByteWriter, encodeText, viewOf } from "../../src/base/bytes.ts";
+import { ByteWriter, encodeText } from "../../src/base/bytes.ts";
 import type { CStoreError } from "../../src/base/errors.ts";
 import { DocumentStateMachine } from "../../src/database/document_state_machine.ts";
 import { zlibCompressor } from "../../src/platform/compression.ts";
@@ -14,7 +14,6 @@ import { readOperationResults } from "../../src/protocol/client_message.ts";
 import { writeSessionIds } from "../../src/protocol/cluster_command.ts";
 import {
   beginCommand,
-  checkClientCommand,
   type DocumentOperation,
   endCommand,
   NO_SESSION,
@@ -97,13 +96,6 @@ export function consensus(
   };
 }
 
-/** The commands as they stand in a batch. */
-export function commandBytes(...commands: readonly Command[]): Uint8Array {
-  const writer = new ByteWriter();
-  for (const command of commands) command.write(writer);
-  return writer.copy();
-}
-
 /** Builds the entries of one log and applies them. */
 export class Machine {
   readonly state: DocumentStateMachine;
@@ -153,7 +145,7 @@ export class Machine {
     return { ...place, count, bytes: sealBatch(prepared, place) };
   }
 
-  /** All documents of a collection by a list of ids; absent ones are left out. */
+  /** A document as it is now. */
   read(id: DocumentId, collection = "c"): Outcome {
     const { found, version, document } = this.state.read(encodeText(collection), encodeKey(id));
     if (document === undefined) return { found, version };
@@ -203,9 +195,4 @@ function toOutcome(result: ReturnType<typeof readOperationResults>[number]): Out
 function toError(error: CStoreError): Result {
   if (!("actualVersion" in error)) return { error: error.code };
   return { error: error.code, actualVersion: error.actualVersion as number };
-}
-
-/** What the check of untrusted commands says. */
-export function checkCommand(bytes: Uint8Array): string {
-  return checkClientCommand(bytes, viewOf(bytes), { start: 0, end: bytes.byteLength });
 }
