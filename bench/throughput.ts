@@ -112,7 +112,10 @@ export async function runThroughput(options: ThroughputOptions): Promise<Through
 
 function startCluster(options: ThroughputOptions): Promise<LocalCluster> {
   const extra = ["--sync-mode", options.syncMode, "--compression", options.compression];
-  return LocalCluster.start({ nodes: options.nodes, data: options.data, extra });
+  const onExit = (node: { readonly id: string }, code: number | null): void => {
+    process.stderr.write(`node ${node.id} ended with code ${code}\n`);
+  };
+  return LocalCluster.start({ nodes: options.nodes, data: options.data, extra, onExit });
 }
 
 function round(value: number): number {
@@ -208,25 +211,23 @@ function driveClosed(load: Load, durationMs: number): Promise<Measured> {
       const elapsedMs = systemClock.nowMs() - startMs;
       resolve({ operations, elapsedMs, errors, histogram, bars, perSecond });
     };
-    const next = (client: Client): void => {
-      const fromMs = systemClock.nowMs();
+    const next = (client: Client, fromMs = systemClock.nowMs()): void => {
       if (fromMs >= endMs) {
         running -= 1;
         finish();
         return;
       }
-      operate(
-        load,
-        client,
-        () => {
-          recorder.done(fromMs, systemClock.nowMs());
-          next(client);
+      operate(load, client, {
+        done: () => {
+          const nowMs = systemClock.nowMs();
+          recorder.done(fromMs, nowMs);
+          next(client, nowMs);
         },
-        (error) => {
+        failed: (error) => {
           recorder.failed(error);
           next(client);
         },
-      );
+      });
     };
     for (let i = 0; i < load.options.inFlight; i += 1) {
       const client = load.clients[i % load.clients.length];
@@ -258,18 +259,16 @@ function driveOpen(load: Load, durationMs: number, rate: number): Promise<Measur
         const client = load.clients[begun % load.clients.length];
         begun += 1;
         if (client === undefined) continue;
-        operate(
-          load,
-          client,
-          () => {
+        operate(load, client, {
+          done: () => {
             recorder.done(plannedMs, systemClock.nowMs());
             end();
           },
-          (error) => {
+          failed: (error) => {
             recorder.failed(error);
             end();
           },
-        );
+        });
       }
       if (begun < total) systemClock.setTimer(1, beat);
     };
@@ -277,12 +276,12 @@ function driveOpen(load: Load, durationMs: number, rate: number): Promise<Measur
   });
 }
 
-function operate(
-  load: Load,
-  client: Client,
-  done: () => void,
-  failed: (error: CStoreError) => void,
-): void {
+interface Outcome {
+  done(): void;
+  failed(error: CStoreError): void;
+}
+
+function operate(load: Load, client: Client, { done, failed }: Outcome): void {
   const key = load.keys[Math.floor(Math.random() * load.keys.length)];
   if (key === undefined) return;
   if (load.options.readRatio > 0 && Math.random() < load.options.readRatio) {

@@ -168,14 +168,15 @@ export class Client {
       reject(new ClosedError("Cannot send the request: the client is closed"));
       return;
     }
-    const deadlineMs = this.#platform.clock.nowMs() + (request.timeoutMs ?? this.#timeoutMs);
+    const leftMs = request.timeoutMs ?? this.#timeoutMs;
+    const deadlineMs = this.#platform.clock.nowMs() + leftMs;
     const needsSession = request.kind === "COMMAND" && this.#sessionId === 0;
     if (needsSession || this.#queue.length > 0 || !this.#pending.hasRoom) {
       this.#queue.push({ request, deadlineMs, resolve, reject });
       if (needsSession) this.#openSession();
       return;
     }
-    this.#begin({ request, deadlineMs, resolve, reject });
+    this.#begin({ request, deadlineMs, resolve, reject }, leftMs);
   }
 
   /** A DOCUMENTS command. */
@@ -285,11 +286,14 @@ export class Client {
     this.#queue.splice(0, begun);
   }
 
-  #begin(queued: Queued): void {
+  #begin(queued: Queued, timeMs = queued.deadlineMs - this.#platform.clock.nowMs()): void {
     const { request, deadlineMs } = queued;
     const number = this.#pending.next;
-    const leftMs = Math.max(1, Math.ceil(deadlineMs - this.#platform.clock.nowMs()));
-    const writer = new ByteWriter(256);
+    const leftMs = Math.max(1, Math.ceil(timeMs));
+    const channel = this.#channelFor(request.target);
+    // Written straight into the frame that leaves next; a request that cannot go yet has its own.
+    const frame = channel?.frame() ?? { writer: new ByteWriter(256) };
+    const { writer } = frame;
     const requestId = number % 2 ** 32;
     const start = beginRequest(writer, request.kind, { requestId, deadlineMs: leftMs });
     const acknowledgedBelow = this.#pending.lowest;
@@ -298,35 +302,42 @@ export class Client {
     const pending: PendingRequest = {
       number,
       kind: request.kind,
-      bytes: writer.written(),
+      frame,
+      start,
+      end: writer.size,
       deadlineMs,
       isRepeatable: request.kind !== "PROMOTE",
       target: request.target,
-      wasSent: false,
-      sentOn: undefined,
+      wasSent: channel !== undefined,
+      sentOn: channel,
       early: undefined,
       resolve: queued.resolve,
       reject: queued.reject,
     };
     this.#pending.add(pending);
-    this.#route(pending);
+    if (channel === undefined) this.#retryLater();
   }
 
   /** Sends to the leader if it is known and connected; else the sweep tries again. */
   #route(request: PendingRequest): void {
-    const channel = this.#channelFor(request);
+    const channel = this.#channelFor(request.target);
     if (channel === undefined) {
-      this.#retryAtMs = Math.min(this.#retryAtMs, this.#platform.clock.nowMs() + RETRY_MS);
+      this.#retryLater();
       return;
     }
     request.wasSent = true;
     request.sentOn = channel;
-    channel.send(request.bytes);
+    channel.send(request.frame.writer.buffer().subarray(request.start, request.end));
   }
 
-  #channelFor(request: PendingRequest): NodeChannel | undefined {
+  /** The sweep tries again. */
+  #retryLater(): void {
+    this.#retryAtMs = Math.min(this.#retryAtMs, this.#platform.clock.nowMs() + RETRY_MS);
+  }
+
+  #channelFor(target: PendingRequest["target"]): NodeChannel | undefined {
     const channels = this.#channels;
-    if (request.target === "leader" && this.#leader.nodeId !== "") {
+    if (target === "leader" && this.#leader.nodeId !== "") {
       const leader = channels.find((c) => c.nodeId === this.#leader.nodeId);
       if (leader?.isUp === true) return leader;
     }

@@ -41,6 +41,11 @@ export interface ChannelHandlers {
   failed(error: CStoreError): void;
 }
 
+/** A frame in the making; its bytes stay readable after it was sent. */
+export interface OutgoingFrame {
+  readonly writer: ByteWriter;
+}
+
 /** A way to a node. */
 export interface NodeChannel {
   readonly address: string;
@@ -49,6 +54,8 @@ export interface NodeChannel {
   readonly isUp: boolean;
   /** Queues one whole request; what is queued in a turn leaves together. */
   send(request: Uint8Array): void;
+  /** The frame that leaves at the end of this turn, to write whole requests into. */
+  frame(): OutgoingFrame;
   /** Dials now instead of waiting for the next attempt. */
   wake(): void;
   close(): void;
@@ -68,7 +75,7 @@ export class TcpChannel implements NodeChannel {
   #isClosed = false;
   #attempt = 0;
   #cancelRetry: CancelTimer | undefined;
-  #writer: ByteWriter | undefined;
+  #frame: OutgoingFrame | undefined;
   #lastSize = 1024;
   #pings = new Map<number, () => void>();
   #pingNumber = 0;
@@ -95,15 +102,21 @@ export class TcpChannel implements NodeChannel {
   }
 
   send(request: Uint8Array): void {
-    let writer = this.#writer;
-    if (writer === undefined) {
-      writer = new ByteWriter(this.#lastSize);
-      writer.reserve(FRAME_HEADER_SIZE);
-      this.#writer = writer;
-      queueMicrotask(() => this.#flush());
-    }
-    writer.raw(request);
-    if (writer.size > BODY_GOAL) this.#flush();
+    this.frame().writer.raw(request);
+  }
+
+  frame(): OutgoingFrame {
+    const open = this.#frame;
+    if (open !== undefined && open.writer.size <= BODY_GOAL) return open;
+    if (open !== undefined) this.#flush();
+    const writer = new ByteWriter(this.#lastSize);
+    writer.reserve(FRAME_HEADER_SIZE);
+    const frame = { writer };
+    this.#frame = frame;
+    queueMicrotask(() => {
+      if (this.#frame === frame) this.#flush();
+    });
+    return frame;
   }
 
   /** Resolves when the node answered a PING frame. */
@@ -133,8 +146,8 @@ export class TcpChannel implements NodeChannel {
   }
 
   #flush(): void {
-    const writer = this.#writer;
-    this.#writer = undefined;
+    const writer = this.#frame?.writer;
+    this.#frame = undefined;
     if (writer === undefined || !this.#isUp) return;
     this.#lastSize = Math.max(1024, Math.min(BODY_GOAL, Math.ceil(writer.size * 1.25)));
     const frame = writer.written();
@@ -264,7 +277,7 @@ export class LocalChannel implements NodeChannel {
   readonly nodeId: string;
   readonly isUp = true;
   readonly #end: LocalEnd;
-  #writer: ByteWriter | undefined;
+  #frame: OutgoingFrame | undefined;
 
   constructor(nodeId: string, end: LocalEnd) {
     this.nodeId = nodeId;
@@ -272,12 +285,19 @@ export class LocalChannel implements NodeChannel {
   }
 
   send(request: Uint8Array): void {
-    if (this.#writer === undefined) {
-      this.#writer = new ByteWriter(4096);
-      queueMicrotask(() => this.#flush());
-    }
-    this.#writer.raw(request);
-    if (this.#writer.size > BODY_GOAL) this.#flush();
+    this.frame().writer.raw(request);
+  }
+
+  frame(): OutgoingFrame {
+    const open = this.#frame;
+    if (open !== undefined && open.writer.size <= BODY_GOAL) return open;
+    if (open !== undefined) this.#flush();
+    const frame = { writer: new ByteWriter(4096) };
+    this.#frame = frame;
+    queueMicrotask(() => {
+      if (this.#frame === frame) this.#flush();
+    });
+    return frame;
   }
 
   wake(): void {}
@@ -285,8 +305,8 @@ export class LocalChannel implements NodeChannel {
   close(): void {}
 
   #flush(): void {
-    const writer = this.#writer;
-    this.#writer = undefined;
+    const writer = this.#frame?.writer;
+    this.#frame = undefined;
     if (writer !== undefined) this.#end.submit(writer.written());
   }
 }

@@ -6,6 +6,7 @@
  */
 
 import { assert } from "../base/assert.ts";
+import type { ByteWriter } from "../base/bytes.ts";
 import type { CStoreError } from "../base/errors.ts";
 import { SESSION_WINDOW_MAX } from "../base/limits.ts";
 import type { RequestKind } from "../protocol/client_message.ts";
@@ -24,8 +25,10 @@ export interface PendingRequest {
   /** Also its request id on the wire. */
   readonly number: number;
   readonly kind: RequestKind;
-  /** The whole request as it is sent, kept for sending it again. */
-  readonly bytes: Uint8Array;
+  /** The frame that holds the whole request, from `start` to `end`: kept for sending it again. */
+  readonly frame: { readonly writer: ByteWriter };
+  readonly start: number;
+  readonly end: number;
   /** On the monotonic clock. */
   readonly deadlineMs: number;
   /** Whether a repeat is harmless: reads, and writes of a session. */

@@ -23,6 +23,11 @@ export class CollectionStore {
   readonly name: string;
   readonly #slabs = new DocumentSlabs();
   readonly #index: KeyIndex;
+  readonly #moved = (from: number, to: number, record: SlabRecord): void => {
+    const { key } = record;
+    const hash = this.#index.hash(key, { start: 0, end: key.byteLength });
+    this.#index.move(hash, from, to);
+  };
 
   constructor(name: string, seed: number) {
     this.name = name;
@@ -99,11 +104,7 @@ export class CollectionStore {
 
   /** Moves a little of what is alive out of mostly dead slabs; documents' views end here. */
   compactStep(): void {
-    this.#slabs.compactStep((from, to, record) => {
-      const { key } = record;
-      const hash = this.#index.hash(key, { start: 0, end: key.byteLength });
-      this.#index.move(hash, from, to);
-    });
+    this.#slabs.compactStep(this.#moved);
   }
 
   freeze(sequence: number): FrozenSlabs {

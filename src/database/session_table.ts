@@ -101,7 +101,7 @@ export interface SessionRequest {
   readonly sessionId: number;
   readonly requestNumber: number;
   readonly acknowledgedBelow: number;
-  /** xxh32 of the command's body. */
+  /** Of the command's body: a repeat with other bytes is refused. */
   readonly checksum: number;
 }
 
@@ -150,6 +150,31 @@ export class SessionTable {
 
   /** Keeps the result of a request that was admitted as new and executed. */
   store(request: SessionRequest, result: StoredResult): void {
+    if (result.kind === "written") {
+      this.storeWritten(request, result.version);
+      return;
+    }
+    const session = this.#take(request);
+    const { requestNumber } = request;
+    const slot = session.slot(requestNumber);
+    const bytes = result.kind === "payload" ? result.payload : result.refusal;
+    session.kinds[slot] = result.kind === "payload" ? PAYLOAD : REFUSED;
+    // The slot's earlier user left its version, which would make the encoded tables of nodes differ.
+    session.versions[slot] = 0;
+    session.payloads.set(requestNumber, bytes);
+    session.payloadBytes += bytes.byteLength;
+  }
+
+  /** The same for a single write. */
+  storeWritten(request: SessionRequest, version: number): void {
+    const session = this.#take(request);
+    const slot = session.slot(request.requestNumber);
+    session.kinds[slot] = WRITTEN;
+    session.versions[slot] = version;
+  }
+
+  /** The session, with the request's slot taken. */
+  #take(request: SessionRequest): Session {
     const session = this.#sessions.get(request.sessionId);
     assert(session !== undefined, "the request was admitted");
     const { requestNumber } = request;
@@ -158,17 +183,7 @@ export class SessionTable {
     assert(session.numbers[slot] === 0, "a result is stored once");
     session.numbers[slot] = requestNumber;
     session.checksums[slot] = request.checksum;
-    if (result.kind === "written") {
-      session.kinds[slot] = WRITTEN;
-      session.versions[slot] = result.version;
-      return;
-    }
-    const bytes = result.kind === "payload" ? result.payload : result.refusal;
-    session.kinds[slot] = result.kind === "payload" ? PAYLOAD : REFUSED;
-    // The slot's earlier user left its version, which would make the encoded tables of nodes differ.
-    session.versions[slot] = 0;
-    session.payloads.set(requestNumber, bytes);
-    session.payloadBytes += bytes.byteLength;
+    return session;
   }
 
   /** Sessions that were idle since `beforeMs`, and the longest idle ones above `sessionsMax`. */

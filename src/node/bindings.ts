@@ -25,6 +25,7 @@ export class Bindings {
   /** Incarnations that were seen with an empty log since this process began. */
   readonly #seen = new Map<string, string>();
   #proposedFor = "";
+  #isSettled = false;
 
   constructor(own: Binding, voters: readonly string[], bound: () => ReadonlyMap<string, string>) {
     this.#own = own;
@@ -35,6 +36,12 @@ export class Bindings {
 
   /** Whether enough voters are bound for writes to be served. */
   get isSettled(): boolean {
+    // Bindings are never taken back.
+    this.#isSettled ||= this.#hasMajority();
+    return this.#isSettled;
+  }
+
+  #hasMajority(): boolean {
     const bound = this.#bound();
     const count = this.#voters.filter((voter) => bound.has(voter)).length;
     return count >= majority(this.#voters.length);

@@ -50,6 +50,8 @@ export interface RequestBackend {
 export class RequestHandler {
   readonly #backend: RequestBackend;
   readonly #payload = new ByteWriter(256);
+  /** Time at which the frame that is being handled arrived. */
+  #nowMs = 0;
 
   constructor(backend: RequestBackend) {
     this.#backend = backend;
@@ -58,18 +60,20 @@ export class RequestHandler {
   /** Handles the body of a REQUESTS frame; it is valid during the call. Throws ProtocolError. */
   handle(body: Uint8Array, replies: ReplyCollector): void {
     const view = viewOf(body);
+    this.#nowMs = this.#backend.clock.nowMs();
     for (let at = 0; at < body.byteLength; ) {
       const request = readRequest(view, at);
       replies.started();
-      this.#handleOne(body, request, replies);
+      if (request.kind === "COMMAND") this.#command({ body, view }, request, replies);
+      else this.#handleOther(body, request, replies);
       at = request.end;
     }
   }
 
-  #handleOne(body: Uint8Array, request: RequestView, replies: ReplyTarget): void {
+  #handleOther(body: Uint8Array, request: RequestView, replies: ReplyTarget): void {
     switch (request.kind) {
       case "COMMAND":
-        return this.#command(body, request, replies);
+        return;
       case "READ":
       case "COUNT":
         return this.#read(body, request, replies);
@@ -84,13 +88,17 @@ export class RequestHandler {
 
   #deadline(request: RequestView): number {
     const limitMs = Math.min(request.deadlineMs || NO_DEADLINE_MS, NO_DEADLINE_MS);
-    return this.#backend.clock.nowMs() + Math.min(limitMs, this.#backend.requestTimeoutMs);
+    return this.#nowMs + Math.min(limitMs, this.#backend.requestTimeoutMs);
   }
 
-  #command(body: Uint8Array, request: RequestView, target: ReplyTarget): void {
+  #command(
+    frame: { readonly body: Uint8Array; readonly view: DataView },
+    request: RequestView,
+    target: ReplyTarget,
+  ): void {
     const { requestId, start, end } = request;
-    const view = viewOf(body);
-    const refusal = checkClientCommand(body, view, { start, end });
+    const { body, view } = frame;
+    const refusal = checkClientCommand(body, view, request);
     if (refusal !== "") {
       target.failed(requestId, new ValidationError(`Cannot execute the request: ${refusal}`));
       return;

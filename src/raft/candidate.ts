@@ -22,7 +22,10 @@ export function campaign(state: RaftState, kind: Campaign): void {
   const term = state.term + 1;
   state.votes.clear();
   state.electionElapsed = 0;
-  state.electionWait = state.laterWait();
+  // A pre-vote changes nothing, so after the leader's certain end it may be repeated soon: the others
+  // learn of that end a moment later, and refuse until then.
+  const isCertain = kind.preVote && state.isLeaderForgotten;
+  state.electionWait = isCertain ? state.repeatWait() : state.laterWait();
   if (kind.preVote) {
     // Without forgetting the leader, pre-vote and stickiness can refuse each other for ever.
     state.setRole("pre-candidate", undefined);

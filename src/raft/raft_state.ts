@@ -116,6 +116,12 @@ export class RaftState {
     return electionTicks + Math.max(0, this.rank) * rankTicks + this.random(jitterTicks);
   }
 
+  /** Short, apart from the other ranks' waits. */
+  repeatWait(): number {
+    const { rankTicks, jitterTicks } = this.config;
+    return (1 + Math.max(0, this.rank)) * rankTicks + this.random(jitterTicks);
+  }
+
   /** Uniform in [T, 2T), drawn anew after every round without a winner (paper §5.2). */
   laterWait(): number {
     return this.config.electionTicks + this.random(this.config.electionTicks);

@@ -1,0 +1,79 @@
+/**
+ * Reads the commonest command, one unconditional put in a session, into one object that is used
+ * again for the next.
+ *
+ * @module
+ */
+
+import { readU64 } from "../base/bytes.ts";
+import {
+  COMMAND_HEADER_SIZE,
+  COMMAND_KINDS,
+  OPERATION_HEADER_SIZE,
+  OPERATION_KINDS,
+} from "../protocol/command.ts";
+import type { SessionRequest } from "./session_table.ts";
+
+const DOCUMENTS = COMMAND_KINDS.indexOf("DOCUMENTS");
+const PUT = OPERATION_KINDS.indexOf("PUT");
+const NO_BYTES = new Uint8Array(0);
+
+/** A cursor over plain puts. */
+export class PlainPut implements SessionRequest {
+  commands: Uint8Array = NO_BYTES;
+  nowMs = 0;
+  sessionId = 0;
+  requestNumber = 0;
+  acknowledgedBelow = 0;
+  checksum = 0;
+  /** Where the command ends. */
+  end = 0;
+  readonly key = { start: 0, end: 0 };
+  readonly source = { bytes: NO_BYTES as Uint8Array, start: 0, keyEnd: 0, end: 0 };
+  #view: DataView = new DataView(new ArrayBuffer(0));
+
+  start(commands: Uint8Array, view: DataView, nowMs: number): this {
+    this.commands = commands;
+    this.source.bytes = commands;
+    this.nowMs = nowMs;
+    this.#view = view;
+    return this;
+  }
+
+  /** Reads the command at `at`; false when it is not a plain put into the collection of that name. */
+  read(at: number, name: Uint8Array): boolean {
+    const view = this.#view;
+    const { commands } = this;
+    if (view.getUint8(at + 4) !== DOCUMENTS || view.getUint16(at + 6, true) !== 1) return false;
+    const nameStart = at + COMMAND_HEADER_SIZE + 1;
+    const nameSize = view.getUint8(nameStart - 1);
+    if (nameSize !== name.byteLength) return false;
+    for (let i = 0; i < nameSize; i += 1) if (commands[nameStart + i] !== name[i]) return false;
+    const operation = nameStart + nameSize;
+    if (view.getUint16(operation, true) !== PUT) return false;
+    this.sessionId = readU64(view, at + 8);
+    if (this.sessionId === 0) return false;
+    this.requestNumber = readU64(view, at + 16);
+    this.acknowledgedBelow = readU64(view, at + 24);
+    this.end = at + view.getUint32(at, true);
+    this.checksum = bodyChecksum(commands, at + COMMAND_HEADER_SIZE, this.end);
+    const { key, source } = this;
+    key.start = operation + OPERATION_HEADER_SIZE;
+    key.end = key.start + view.getUint16(operation + 2, true);
+    source.start = key.start;
+    source.keyEnd = key.end;
+    source.end = this.end;
+    return true;
+  }
+}
+
+/**
+ * 32 bits that tell a command's body from another: FNV-1a with a final mix. It guards against a
+ * client's mistake, not against damage or malice, and a short loop is cheaper than a call into WASM.
+ */
+export function bodyChecksum(bytes: Uint8Array, start: number, end: number): number {
+  let hash = 0x811c9dc5;
+  for (let i = start; i < end; i += 1) hash = Math.imul(hash ^ bytes[i]!, 0x01000193);
+  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
+  return (hash ^ (hash >>> 12)) >>> 0;
+}
