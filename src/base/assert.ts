@@ -9,7 +9,10 @@ export class AssertionError extends Error {
   override readonly name = "AssertionError";
 }
 
-/** Throws {@link AssertionError} unless `condition` holds. A costly message is given as a function. */
+/**
+ * Throws {@link AssertionError} unless `condition` holds. A costly message is given as a
+ * function.
+ */
 export function assert(condition: boolean, message: string | (() => string)): asserts condition {
   if (!condition) throw new AssertionError(typeof message === "string" ? message : message());
 }

@@ -35,7 +35,10 @@ export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-/** Reads an unsigned 64-bit integer; NaN when it exceeds 2^53 - 1. The caller decides what that means. */
+/**
+ * Reads an unsigned 64-bit integer; NaN when it exceeds 2^53 - 1. The caller decides what that
+ * means.
+ */
 export function readU64(view: DataView, offset: number): number {
   const high = view.getUint32(offset + 4, true);
   if (high >= 0x20_0000) return Number.NaN;
@@ -63,7 +66,9 @@ export function toHex(bytes: Uint8Array): string {
   return text;
 }
 
-/** Reads untrusted bytes from front to back. Every read that leaves the range is a ProtocolError. */
+/**
+ * Reads untrusted bytes from front to back. Every read that leaves the range is a ProtocolError.
+ */
 export class ByteReader {
   readonly bytes: Uint8Array;
   readonly #view: DataView;

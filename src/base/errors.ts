@@ -4,7 +4,10 @@
  * @module
  */
 
-/** `safe`: nothing happened. `never`: repeating gives the same. `unknown-outcome`: it may have happened. */
+/**
+ * `safe`: nothing happened. `never`: repeating gives the same. `unknown-outcome`: it may have
+ * happened.
+ */
 export type RetryRule = "safe" | "never" | "unknown-outcome";
 
 /** What an error carries beside its message. */
@@ -134,7 +137,10 @@ export class SessionExpiredError extends CStoreError {
   }
 }
 
-/** The request number was answered long ago, or was used before with other bytes. Nothing was executed. */
+/**
+ * The request number was answered long ago, or was used before with other bytes. Nothing was
+ * executed.
+ */
 export class DuplicateRequestError extends CStoreError {
   readonly code = "DUPLICATE_REQUEST";
   readonly retry = "never";
@@ -146,7 +152,9 @@ export class ProtocolError extends CStoreError {
   readonly retry = "never";
 }
 
-/** Another cluster, another incarnation, or a version that does not fit: the handshake is refused. */
+/**
+ * Another cluster, another incarnation, or a version that does not fit: the handshake is refused.
+ */
 export class HandshakeError extends CStoreError {
   readonly code = "HANDSHAKE";
   readonly retry = "never";

@@ -16,7 +16,10 @@ export const FRAME_BODY_SIZE_MAX = 8 * MIB;
 export const HANDSHAKE_BODY_SIZE_MAX = 16 * KIB;
 /** Largest raw (uncompressed) batch body; also the largest request. */
 export const BATCH_BODY_SIZE_MAX = 4 * MIB;
-/** Size at which an open batch is closed even if operations wait; a larger single request is allowed. */
+/**
+ * Size at which an open batch is closed even if operations wait; a larger single request is
+ * allowed.
+ */
 export const BATCH_BODY_SIZE_GOAL = 512 * KIB;
 /** Batches that are proposed and not committed, per leader, in SYNC mode. */
 export const BATCHES_IN_FLIGHT_MAX = 4;

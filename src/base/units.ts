@@ -14,7 +14,10 @@ const SIZES: Readonly<Record<string, number>> = {
   GiB: 1024 ** 3,
 };
 
-/** Milliseconds from "250ms", "2s", "5m", "1h" or a bare number of milliseconds. Throws ConfigError. */
+/**
+ * Milliseconds from "250ms", "2s", "5m", "1h" or a bare number of milliseconds. Throws
+ * ConfigError.
+ */
 export function parseDuration(text: string, optionName: string): number {
   return parseUnit({ text, optionName, units: DURATIONS, example: "200ms, 1.5s, 2m" });
 }

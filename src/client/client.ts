@@ -1,8 +1,10 @@
 /**
  * Client: sessions, request numbers, routing to the leader, retries as the errors allow.
  *
- * A write is sent again - after a lost connection, a change of leader, an unknown outcome - with the
- * same session and request number, so that it is applied at most once; the promise rejects only when
+ * A write is sent again - after a lost connection, a change of leader, an unknown outcome - with
+ * the
+ * same session and request number, so that it is applied at most once; the promise rejects only
+ * when
  * its deadline has passed or the answer is final.
  *
  * @module
@@ -44,7 +46,9 @@ import {
 import { type Answer, type PendingRequest, PendingRequests } from "./pending_requests.ts";
 
 const SWEEP_MS = 20;
-/** After a refusal that is safe to repeat, and without news of a leader, requests wait this long. */
+/**
+ * After a refusal that is safe to repeat, and without news of a leader, requests wait this long.
+ */
 const RETRY_MS = 10;
 const DEFAULT_TIMEOUT_MS = 10_000;
 
@@ -374,7 +378,10 @@ export class Client {
     if (this.#queue.length > 0) this.#drainQueue();
   }
 
-  /** A write answered early stays in the window, to be sent again to a next leader, until committed. */
+  /**
+   * A write answered early stays in the window, to be sent again to a next leader, until
+   * committed.
+   */
   #resolve(request: PendingRequest, answer: Answer): void {
     if (request.early !== undefined) {
       if (answer.committed) this.#pending.remove(request);
@@ -422,7 +429,9 @@ export class Client {
     this.#retrySoon(error instanceof NotLeaderError && error.leaderId !== "" ? 0 : RETRY_MS);
   }
 
-  /** Requests of the old session that were answered by nobody keep their number and are in doubt. */
+  /**
+   * Requests of the old session that were answered by nobody keep their number and are in doubt.
+   */
   #onSessionExpired(): void {
     this.#sessionId = 0;
   }

@@ -38,7 +38,8 @@ export interface Versioned<T> {
 }
 
 /**
- * Documents by id. Every promise of a write resolves when the write is committed and applied (SYNC),
+ * Documents by id. Every promise of a write resolves when the write is committed and applied
+ * (SYNC),
  * or durable on the leader (ASYNC). All may reject with DeadlineError, SessionExpiredError,
  * ValidationError, ClosedError.
  */
@@ -50,7 +51,9 @@ export interface Collection<T extends Item> {
   create(document: T): Promise<T>;
   /** Inserts all or none: one batch. */
   insertMany(documents: readonly T[]): Promise<T[]>;
-  /** Inserts or replaces by id. Resolves with the new version. Rejects with VersionConflictError. */
+  /**
+   * Inserts or replaces by id. Resolves with the new version. Rejects with VersionConflictError.
+   */
   put(document: T, options?: WriteOptions): Promise<number>;
   /** Inserts or replaces by id and gives back a private copy. */
   save(document: T): Promise<T>;

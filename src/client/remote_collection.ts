@@ -222,7 +222,10 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
   }
 }
 
-/** The operations' results with decoded documents: private copies, taken while the payload is valid. */
+/**
+ * The operations' results with decoded documents: private copies, taken while the payload is
+ * valid.
+ */
 function resultsOf(answer: Answer): DecodedResult[] | undefined {
   if (answer.payload === undefined) return undefined;
   return readOperationResults(answer.payload).map(({ found, version, document }) => {

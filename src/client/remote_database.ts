@@ -74,7 +74,8 @@ export function parseAddresses(url: string): string[] {
 }
 
 /**
- * Connects to a cluster: `cstore://host:port,host:port`. One node that answers is enough; the others
+ * Connects to a cluster: `cstore://host:port,host:port`. One node that answers is enough; the
+ * others
  * are found through it. Rejects with UnreachableError, HandshakeError.
  */
 export async function connect(url: string, options: ClientOptions = {}): Promise<RemoteDatabase> {

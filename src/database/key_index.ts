@@ -1,5 +1,6 @@
 /**
- * From key bytes to a document's location: open addressing over typed arrays, in shards that grow one
+ * From key bytes to a document's location: open addressing over typed arrays, in shards that grow
+ * one
  * by one, so that no insert waits for a large table to be built anew.
  *
  * @module

@@ -40,7 +40,9 @@ export class PlainPut implements SessionRequest {
     return this;
   }
 
-  /** Reads the command at `at`; false when it is not a plain put into the collection of that name. */
+  /**
+   * Reads the command at `at`; false when it is not a plain put into the collection of that name.
+   */
   read(at: number, name: Uint8Array): boolean {
     const view = this.#view;
     const { commands } = this;
@@ -69,7 +71,8 @@ export class PlainPut implements SessionRequest {
 
 /**
  * 32 bits that tell a command's body from another: FNV-1a with a final mix. It guards against a
- * client's mistake, not against damage or malice, and a short loop is cheaper than a call into WASM.
+ * client's mistake, not against damage or malice, and a short loop is cheaper than a call into
+ * WASM.
  */
 export function bodyChecksum(bytes: Uint8Array, start: number, end: number): number {
   let hash = 0x811c9dc5;

@@ -3,7 +3,8 @@
  * harmless (thesis §6.3). Part of the replicated state: the same on every node at the same index.
  *
  * The table keeps every number above `acknowledgedBelow`, not only the last one: with several
- * requests in flight, a later one may be applied while an earlier one was refused before the log and
+ * requests in flight, a later one may be applied while an earlier one was refused before the log
+ * and
  * comes again.
  *
  * @module
@@ -159,7 +160,8 @@ export class SessionTable {
     const slot = session.slot(requestNumber);
     const bytes = result.kind === "payload" ? result.payload : result.refusal;
     session.kinds[slot] = result.kind === "payload" ? PAYLOAD : REFUSED;
-    // The slot's earlier user left its version, which would make the encoded tables of nodes differ.
+    // The slot's earlier user left its version, which would make the encoded tables of nodes
+    // differ.
     session.versions[slot] = 0;
     session.payloads.set(requestNumber, bytes);
     session.payloadBytes += bytes.byteLength;

@@ -1,7 +1,8 @@
 /**
  * Which data folder each node id belongs to. The first leader binds the ids of the voters that it
  * reaches, and no write is served before a majority is bound; from then on another folder under a
- * bound id is refused. Without this a wiped folder could help to elect a leader that lacks writes it
+ * bound id is refused. Without this a wiped folder could help to elect a leader that lacks writes
+ * it
  * had acknowledged.
  *
  * @module

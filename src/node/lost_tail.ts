@@ -1,5 +1,6 @@
 /**
- * Entries that a node had answered early (ASYNC) and must give up: copied aside, durably, before the
+ * Entries that a node had answered early (ASYNC) and must give up: copied aside, durably, before
+ * the
  * records that supersede them are written.
  *
  * @module

@@ -36,7 +36,10 @@ export class WALDatabase implements Database {
     this.#config = config;
   }
 
-  /** Recovers the data, then returns ready. Rejects with LockedError, CorruptionError, StorageError. */
+  /**
+   * Recovers the data, then returns ready. Rejects with LockedError, CorruptionError,
+   * StorageError.
+   */
   async open(): Promise<void> {
     await this.#ready();
   }

@@ -14,7 +14,9 @@ import { LockedError, StorageError } from "../base/errors.ts";
 export interface OpenFile {
   readonly path: string;
   size(): number;
-  /** Fills `target` from `position` on; returns the bytes read, fewer only at the end of the file. */
+  /**
+   * Fills `target` from `position` on; returns the bytes read, fewer only at the end of the file.
+   */
   read(position: number, target: Uint8Array): number;
   write(position: number, bytes: Uint8Array): void;
   /** Resolves when everything written before the call is on the disk (fdatasync). */

@@ -19,7 +19,8 @@
  * |     48 |    8 | time           | leader's wall clock, ms since 1970; 0 = not stamped       |
  * |     56 |    8 | bodyChecksum   | xxh64 of the stored body, seed 0                          |
  *
- * The body is compressed and checksummed before the entry gets its place; the header is sealed once,
+ * The body is compressed and checksummed before the entry gets its place; the header is sealed
+ * once,
  * when term, index and firstSequence are known. No other place encodes.
  *
  * @module
@@ -82,7 +83,8 @@ export interface BatchPlace {
 }
 
 /**
- * Finishes a body. `bytes` holds `BATCH_HEADER_SIZE` bytes of room and then the commands; the result
+ * Finishes a body. `bytes` holds `BATCH_HEADER_SIZE` bytes of room and then the commands; the
+ * result
  * uses the same buffer unless compression made a smaller one.
  */
 export function prepareBatch(

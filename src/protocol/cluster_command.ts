@@ -1,6 +1,7 @@
 /**
  * Commands that consensus itself needs in the log: who the voters are, which data folder each node
- * id belongs to, and which sessions end. Bodies, integers little-endian, texts with 2 bytes of size:
+ * id belongs to, and which sessions end. Bodies, integers little-endian, texts with 2 bytes of
+ * size:
  *
  * | command         | body                                                             |
  * | --------------- | ---------------------------------------------------------------- |

@@ -1,5 +1,6 @@
 /**
- * Commands: what stands in a batch, one request each. A client sends the very bytes that are logged.
+ * Commands: what stands in a batch, one request each. A client sends the very bytes that are
+ * logged.
  * Integers are unsigned, little-endian. Header, 32 bytes:
  *
  * | offset | size | field             | meaning                                               |

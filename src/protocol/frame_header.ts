@@ -114,7 +114,8 @@ export function frameBodyMatches(header: FrameHeader, body: Uint8Array): boolean
 }
 
 /**
- * Writes the header of the frame that fills `frame`: 24 bytes of room, then the body. Both checksums
+ * Writes the header of the frame that fills `frame`: 24 bytes of room, then the body. Both
+ * checksums
  * are computed here, so the body must be complete.
  */
 export function sealFrame(frame: Uint8Array, kind: FrameKind, requestId: number): void {

@@ -1,6 +1,7 @@
 /**
  * The first frame in each direction: who is there, and which cluster and versions it speaks for.
- * HELLO from the side that connected, WELCOME back, or ERROR and the end of the connection. Both are
+ * HELLO from the side that connected, WELCOME back, or ERROR and the end of the connection. Both
+ * are
  * CBOR maps with exactly these fields.
  *
  * @module

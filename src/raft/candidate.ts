@@ -22,7 +22,8 @@ export function campaign(state: RaftState, kind: Campaign): void {
   const term = state.term + 1;
   state.votes.clear();
   state.electionElapsed = 0;
-  // A pre-vote changes nothing, so after the leader's certain end it may be repeated soon: the others
+  // A pre-vote changes nothing, so after the leader's certain end it may be repeated soon: the
+  // others
   // learn of that end a moment later, and refuse until then.
   const isCertain = kind.preVote && state.isLeaderForgotten;
   state.electionWait = isCertain ? state.repeatWait() : state.laterWait();

@@ -89,7 +89,8 @@ export class RaftLog {
 
   /**
    * Takes a leader's entries. Entries that are here already are skipped, so a late or repeated
-   * request never shortens the log; the tail goes only from the first real conflict on (paper §5.3).
+   * request never shortens the log; the tail goes only from the first real conflict on (paper
+   * §5.3).
    * Returns why the entries are impossible, or the index truncated from (0 = none).
    */
   appendFrom(

@@ -41,7 +41,10 @@ export interface AppendEntries extends Envelope {
 export interface AppendEntriesResponse extends Envelope {
   readonly type: "APPEND_ENTRIES_RESPONSE";
   readonly rejected: boolean;
-  /** Accepted: the last index this request verified. Rejected: the previous index that did not fit. */
+  /**
+   * Accepted: the last index this request verified. Rejected: the previous index that did not
+   * fit.
+   */
   readonly index: LogIndex;
   /** Rejected: the follower's best guess of where both logs agree. */
   readonly hint: EntryId;

@@ -78,7 +78,8 @@ export class Progress {
   }
 
   /**
-   * The peer refused an append after `rejectedIndex`. Returns whether the answer is fresh; an answer
+   * The peer refused an append after `rejectedIndex`. Returns whether the answer is fresh; an
+   * answer
    * to an earlier append must not move `next` back again.
    */
   rejected(rejectedIndex: LogIndex, hint: EntryId): boolean {

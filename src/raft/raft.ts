@@ -166,7 +166,9 @@ export class Raft {
     return true;
   }
 
-  /** A leader or candidate of an old term learns the present one; other old messages are dropped. */
+  /**
+   * A leader or candidate of an old term learns the present one; other old messages are dropped.
+   */
   #answerOldTerm(message: RaftMessage): void {
     const state = this.#state;
     if (message.type === "APPEND_ENTRIES" || message.type === "HEARTBEAT") {

@@ -90,7 +90,9 @@ export class RaftState {
     return this.electionElapsed < this.config.electionTicks;
   }
 
-  /** Whether an entry of the own term is committed: before that nothing may be read or counted on. */
+  /**
+   * Whether an entry of the own term is committed: before that nothing may be read or counted on.
+   */
   get hasCommittedOwnTerm(): boolean {
     return this.log.term(this.log.committed) === this.term;
   }

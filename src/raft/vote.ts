@@ -15,7 +15,8 @@ export function isUpToDate(candidate: EntryId, own: EntryId): boolean {
 }
 
 /**
- * Whether a live leader makes this node deaf to a campaign: a node that merely lost its link, or was
+ * Whether a live leader makes this node deaf to a campaign: a node that merely lost its link, or
+ * was
  * removed, must not depose a leader that the others hear (thesis §4.2.3).
  */
 export function isSticky(state: RaftState, request: VoteRequest): boolean {

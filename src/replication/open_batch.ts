@@ -10,7 +10,10 @@ import { BATCH_HEADER_SIZE } from "../protocol/batch_codec.ts";
 
 /** Who hears of a request's end; exactly one of the calls is made, once. */
 export interface ReplyTarget {
-  /** One operation was written (or a session opened). `committed` is false for early answers (ASYNC). */
+  /**
+   * One operation was written (or a session opened). `committed` is false for early answers
+   * (ASYNC).
+   */
   written(requestId: number, version: number, committed: boolean): void;
   /** The operations' results, encoded. */
   result(requestId: number, payload: Uint8Array): void;

@@ -1,5 +1,6 @@
 /**
- * One Raft, one log, one network, one state machine: takes inputs, lets the core decide, carries out
+ * One Raft, one log, one network, one state machine: takes inputs, lets the core decide, carries
+ * out
  * what it decided. One turn at a time; a turn ends before the next input is looked at.
  *
  * @module
@@ -40,7 +41,9 @@ const SWEEP_MS = 25;
 const APPEND_BYTES_MAX = 1024 * 1024;
 const INFLIGHT_BYTES_MAX = 16 * 1024 * 1024;
 const UNCOMMITTED_BYTES_MAX = 64 * 1024 * 1024;
-/** Ticks that a lost leader's followers wait by rank before they campaign, and random ones on top. */
+/**
+ * Ticks that a lost leader's followers wait by rank before they campaign, and random ones on top.
+ */
 const LOST_RANK_TICKS = 3;
 const LOST_JITTER_TICKS = 2;
 

@@ -9,7 +9,8 @@
  * lost/                entries that a deposed leader had answered early (ASYNC) and must give up
  * ```
  *
- * `identity`: xxh64 of the rest (8 bytes, little-endian), then a CBOR map {format, clusterId, nodeId,
+ * `identity`: xxh64 of the rest (8 bytes, little-endian), then a CBOR map {format, clusterId,
+ * nodeId,
  * incarnation}. It is written once, aside, synced and renamed.
  *
  * @module

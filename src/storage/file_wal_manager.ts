@@ -1,6 +1,7 @@
 /**
  * FileWALManager: the log in segment files. It serves two kinds of owner through the same records:
- * consensus, which decides the order of entries itself (`ReplicatedLog`), and a single user, for whom
+ * consensus, which decides the order of entries itself (`ReplicatedLog`), and a single user, for
+ * whom
  * every turn's `writeEntry` calls form one batch (`IWALManager`).
  *
  * @module
@@ -41,7 +42,9 @@ export interface FileWALOptions {
   readonly segmentSizeBytes?: number;
   /** Newest batches kept in memory. */
   readonly cacheBytes?: number;
-  /** Who decides about entries; `truncateAfter` is refused to users of a log that consensus owns. */
+  /**
+   * Who decides about entries; `truncateAfter` is refused to users of a log that consensus owns.
+   */
   readonly owner?: "user" | "consensus";
   /** Frees what was opened with the log, for example a lock. */
   readonly onClose?: () => void;

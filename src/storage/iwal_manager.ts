@@ -78,7 +78,10 @@ export interface IWALManager {
   close(): Promise<void>;
   /** All or none after a crash: one batch. */
   writeBatch?(entries: WALEntry[]): Promise<void>;
-  /** Drops entries behind a sequence number that ends a batch. Refused when consensus owns the log. */
+  /**
+   * Drops entries behind a sequence number that ends a batch. Refused when consensus owns the
+   * log.
+   */
   truncateAfter?(sequence: number): Promise<void>;
 }
 
@@ -93,7 +96,8 @@ export interface ReplicatedLog extends LogReader {
   /** Bytes of batches written since the log was opened. */
   readonly writtenBytes: number;
   /**
-   * Writes term and vote, then entries; the first one supersedes what has its index or a higher one.
+   * Writes term and vote, then entries; the first one supersedes what has its index or a higher
+   * one.
    * Nothing is durable before the sync that covers the returned record number ends.
    */
   write(change: {

@@ -1,5 +1,6 @@
 /**
- * Writes records into segments, one after the other, and syncs them. The next segment is filled with
+ * Writes records into segments, one after the other, and syncs them. The next segment is filled
+ * with
  * zeros ahead of time; a new file counts as durable only after its folder was synced too.
  *
  * @module

@@ -155,7 +155,9 @@ async function saveKept(
   await writeFileDurably(files, { directory, name, bytes });
 }
 
-/** Copies what follows the last valid record to `.torn` and zeroes it, if it is not zero already. */
+/**
+ * Copies what follows the last valid record to `.torn` and zeroes it, if it is not zero already.
+ */
 async function setTailAside(
   files: FileSystem,
   segment: { readonly directory: string; readonly path: string },

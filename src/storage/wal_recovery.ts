@@ -1,10 +1,12 @@
 /**
- * From scans to a verdict: the log is whole, or ends in a tail that was never synced, or is damaged.
+ * From scans to a verdict: the log is whole, or ends in a tail that was never synced, or is
+ * damaged.
  * Pure.
  *
  * A bad record alone says nothing: a power cut leaves any mixture of unsynced records. What decides
  * is the watermark W, the highest record number that is known to have been synced: from the
- * `syncedThrough` of every header that verifies by itself, and from the mark file. A bad record at or
+ * `syncedThrough` of every header that verifies by itself, and from the mark file. A bad record
+ * at or
  * below W is damage, and the node refuses; above W it is unsynced tail, whatever it looks like and
  * whatever follows it.
  *

@@ -54,7 +54,9 @@ export class MessageQueue {
     return true;
   }
 
-  /** Takes urgent frames first, then bulk, until `bytesMax` is reached; at least one if any waits. */
+  /**
+   * Takes urgent frames first, then bulk, until `bytesMax` is reached; at least one if any waits.
+   */
   take(bytesMax: number): Uint8Array[] {
     const taken: Uint8Array[] = [...this.#latest.values(), ...this.#urgent];
     this.#latest.clear();

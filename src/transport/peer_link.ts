@@ -1,5 +1,6 @@
 /**
- * The outgoing link to one peer: dial, handshake, send, and dial again with backoff and jitter. Each
+ * The outgoing link to one peer: dial, handshake, send, and dial again with backoff and jitter.
+ * Each
  * node sends on the link it dialled and receives on those dialled by others, so there is nothing to
  * agree on about who connects to whom.
  *

@@ -1,0 +1,165 @@
+/**
+ * Clients with unique values, so that every read can be traced to a write.
+ *
+ * @module
+ */
+
+import { CStoreError, VersionConflictError } from "../../src/base/errors.ts";
+import { Client } from "../../src/client/client.ts";
+import type { Collection, Item } from "../../src/client/database.ts";
+import { RemoteDatabase } from "../../src/client/remote_database.ts";
+import { sleep } from "../../src/platform/clock.ts";
+import type { Platform } from "../../src/platform/platform.ts";
+import type { SeededRandom } from "../../src/platform/random.ts";
+import type { Operation } from "./checkers/history.ts";
+
+interface Doc extends Item {
+  id: string;
+  value: string;
+}
+
+/** How clients behave. */
+export interface WorkloadOptions {
+  readonly keys: number;
+  readonly timeoutMs: number;
+  /** Mean pause between two operations of one client, in milliseconds. */
+  readonly thinkMs: number;
+  /** Operations that one client has under way at most. */
+  readonly inFlight: number;
+}
+
+/** One client and what it does, until it is stopped. */
+export class SimulatedClient {
+  readonly #number: number;
+  readonly #platform: Platform;
+  readonly #random: SeededRandom;
+  readonly #history: Operation[];
+  readonly #options: WorkloadOptions;
+  #collection: Collection<Doc> | undefined;
+  #client: Client | undefined;
+  #isStopped = false;
+  #values = 0;
+  #underway = 0;
+  /** Value and version last seen of each key. */
+  readonly #known = new Map<string, { value: string | null; version: number }>();
+
+  constructor(
+    number: number,
+    parts: { platform: Platform; random: SeededRandom; history: Operation[] },
+    options: WorkloadOptions,
+  ) {
+    this.#number = number;
+    this.#platform = parts.platform;
+    this.#random = parts.random;
+    this.#history = parts.history;
+    this.#options = options;
+  }
+
+  get isIdle(): boolean {
+    return this.#underway === 0;
+  }
+
+  async start(addresses: readonly string[]): Promise<void> {
+    const { clock } = this.#platform;
+    while (!this.#isStopped) {
+      try {
+        this.#client = await Client.connect(addresses, {
+          platform: this.#platform,
+          timeoutMs: this.#options.timeoutMs,
+        });
+        break;
+      } catch (error) {
+        if (!(error instanceof CStoreError)) throw error;
+        await sleep(clock, 50);
+      }
+    }
+    if (this.#client === undefined) return;
+    this.#collection = new RemoteDatabase(this.#client).collection<Doc>("registers");
+    for (let lane = 0; lane < this.#options.inFlight; lane += 1) void this.#lane();
+  }
+
+  /** Begins nothing more. */
+  stop(): void {
+    this.#isStopped = true;
+  }
+
+  close(): void {
+    this.#client?.close();
+  }
+
+  /** Reads a key for the final comparison. */
+  async read(key: string): Promise<void> {
+    await this.#execute({ kind: "get", key });
+  }
+
+  async #lane(): Promise<void> {
+    const { clock } = this.#platform;
+    while (!this.#isStopped) {
+      const key = `k${this.#random.below(this.#options.keys)}`;
+      const roll = this.#random.below(100);
+      const kind = roll < 40 ? "put" : roll < 75 ? "get" : roll < 92 ? "cas" : "remove";
+      this.#underway += 1;
+      await this.#execute({ kind, key });
+      this.#underway -= 1;
+      await sleep(clock, this.#random.below(this.#options.thinkMs * 2));
+    }
+  }
+
+  async #execute(what: { kind: Operation["kind"]; key: string }): Promise<void> {
+    const { kind, key } = what;
+    const known = this.#known.get(key);
+    const isWrite = kind === "put" || kind === "cas";
+    const value = isWrite ? `v${this.#number}-${this.#values}` : null;
+    if (isWrite) this.#values += 1;
+    const startMs = this.#platform.clock.nowMs();
+    const operation: Operation = {
+      client: this.#number,
+      kind,
+      key,
+      value,
+      expect: known?.value ?? null,
+      startMs,
+      endMs: startMs,
+      outcome: "unknown",
+    };
+    this.#history.push(operation);
+    try {
+      await this.#call(operation, known?.version ?? 0);
+      operation.outcome = "ok";
+    } catch (error) {
+      if (!(error instanceof CStoreError)) throw error;
+      if (error instanceof VersionConflictError) operation.outcome = "fail";
+      if (error.retry === "safe" && kind !== "get") operation.outcome = "unknown";
+    }
+    operation.endMs = this.#platform.clock.nowMs();
+  }
+
+  async #call(operation: Operation, knownVersion: number): Promise<void> {
+    const collection = this.#collection;
+    if (collection === undefined) return;
+    const { key } = operation;
+    switch (operation.kind) {
+      case "put":
+        operation.version = await collection.put({ id: key, value: operation.value ?? "" });
+        this.#known.set(key, { value: operation.value, version: operation.version });
+        return;
+      case "cas":
+        operation.version = await collection.put(
+          { id: key, value: operation.value ?? "" },
+          { ifVersion: knownVersion },
+        );
+        this.#known.set(key, { value: operation.value, version: operation.version });
+        return;
+      case "remove":
+        await collection.delete(key);
+        return;
+      case "get": {
+        const found = await collection.findVersioned(key);
+        operation.value = found?.document.value ?? null;
+        if (found !== undefined) operation.version = found.version;
+        this.#known.set(key, { value: operation.value, version: found?.version ?? 0 });
+        return;
+      }
+    }
+  }
+}
