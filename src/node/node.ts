@@ -553,6 +553,9 @@ async function openStorage(platform: Platform, config: NodeConfig): Promise<Open
     });
     if (log.lastIndex() === 0) await writeFirstEntry(log, members);
     const snapshots = new SnapshotStore(platform, `${dataDirectory}/snapshots`, clusterId);
+    platform.files.makeDirectory(`${dataDirectory}/lost`);
+    // The folders' own names must survive a power cut, or the log is cut behind a lost snapshot.
+    await platform.files.syncDirectory(dataDirectory);
     const machine = new DocumentStateMachine(zlibCompressor, platform.random.below(2 ** 31));
     await restoreState({ machine, snapshots, log, dataDirectory });
     return { directory, log, machine, snapshots };

@@ -87,9 +87,11 @@ export class SimulatedClient {
     this.#client?.close();
   }
 
-  /** Reads a key for the final comparison. */
-  async read(key: string): Promise<void> {
-    await this.#execute({ kind: "get", key });
+  /** Reads a key for the final comparison; an election may take longer than one request waits. */
+  async readUntilAnswered(key: string): Promise<void> {
+    while ((await this.#execute({ kind: "get", key })) !== "ok") {
+      await sleep(this.#platform.clock, 50);
+    }
   }
 
   async #lane(): Promise<void> {
@@ -105,7 +107,7 @@ export class SimulatedClient {
     }
   }
 
-  async #execute(what: { kind: Operation["kind"]; key: string }): Promise<void> {
+  async #execute(what: { kind: Operation["kind"]; key: string }): Promise<Operation["outcome"]> {
     const { kind, key } = what;
     const known = this.#known.get(key);
     const isWrite = kind === "put" || kind === "cas";
@@ -132,6 +134,7 @@ export class SimulatedClient {
       if (error.retry === "safe" && kind !== "get") operation.outcome = "unknown";
     }
     operation.endMs = this.#platform.clock.nowMs();
+    return operation.outcome;
   }
 
   async #call(operation: Operation, knownVersion: number): Promise<void> {

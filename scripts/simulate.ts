@@ -1,0 +1,157 @@
+/**
+ * Runs simulator seeds: `bun scripts/simulate.ts --seeds N --from S [--minutes M] [--plant NAME]
+ * [--faults kind,kind] [--nodes N] [--json]`. Prints seeds run, simulated seconds, faults by kind,
+ * operations checked, and for each failure the command that replays it; exits with 1 on any.
+ *
+ * `--plants all` runs every planted bug until it is caught, up to `--seeds` seeds, and prints the
+ * table of `docs/testing.md`; it fails if one survives.
+ */
+
+import { execFileSync, spawnSync } from "node:child_process";
+import { parseArgs } from "node:util";
+import { PLANTS, plantNamed, sow } from "../test/simulation/plants.ts";
+import type { FaultKind, SimulationResult } from "../test/simulation/simulator.ts";
+
+const { values } = parseArgs({
+  options: {
+    seeds: { type: "string", default: "20" },
+    from: { type: "string", default: "1" },
+    minutes: { type: "string" },
+    plant: { type: "string" },
+    plants: { type: "string" },
+    faults: { type: "string" },
+    nodes: { type: "string" },
+    json: { type: "boolean", default: false },
+  },
+});
+
+interface Failure {
+  readonly seed: number;
+  readonly checker: string;
+  readonly message: string;
+  readonly replay: string;
+}
+
+interface Totals {
+  seeds: number;
+  simulatedSeconds: number;
+  faults: Record<string, number>;
+  operations: number;
+  acknowledged: number;
+  failures: Failure[];
+}
+
+function say(line: string): void {
+  if (!values.json) process.stdout.write(`${line}\n`);
+}
+
+function commit(): string {
+  try {
+    return execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8" }).trim();
+  } catch {
+    return "unknown"; // Not a checkout: the seed still replays on the same sources.
+  }
+}
+
+function add(totals: Totals, result: SimulationResult): void {
+  totals.seeds += 1;
+  totals.simulatedSeconds += result.simulatedMs / 1000;
+  totals.operations += result.operations;
+  totals.acknowledged += result.acknowledged;
+  for (const [kind, count] of Object.entries(result.faults)) {
+    totals.faults[kind] = (totals.faults[kind] ?? 0) + count;
+  }
+  if (result.violation === undefined) return;
+  const extra = [
+    values.faults && `--faults ${values.faults}`,
+    values.nodes && `--nodes ${values.nodes}`,
+    values.plant && `--plant ${values.plant}`,
+  ];
+  const replay = [
+    "bun scripts/simulate.ts --seeds 1 --from",
+    result.seed,
+    ...extra.filter(Boolean),
+  ].join(" ");
+  totals.failures.push({ seed: result.seed, ...result.violation, replay });
+  say(`seed ${result.seed} failed at ${commit()}: ${result.violation.message}\n  ${replay}`);
+}
+
+async function runSeeds(): Promise<void> {
+  if (values.plant !== undefined) sow(plantNamed(values.plant));
+  const { simulate } = await import("../test/simulation/simulator.ts");
+  const totals: Totals = {
+    seeds: 0,
+    simulatedSeconds: 0,
+    faults: {},
+    operations: 0,
+    acknowledged: 0,
+    failures: [],
+  };
+  const first = Number(values.from);
+  const endMs =
+    values.minutes === undefined
+      ? Number.POSITIVE_INFINITY
+      : Date.now() + Number(values.minutes) * 60_000;
+  const last =
+    values.minutes === undefined ? first + Number(values.seeds) : Number.POSITIVE_INFINITY;
+  const startMs = Date.now();
+  for (let seed = first; seed < last && Date.now() < endMs; seed += 1) {
+    const faults = values.faults?.split(",") as FaultKind[] | undefined;
+    const nodes = values.nodes === undefined ? undefined : Number(values.nodes);
+    add(
+      totals,
+      await simulate({ seed, ...(faults && { faults }), ...(nodes !== undefined && { nodes }) }),
+    );
+    if (values.plant !== undefined && totals.failures.length > 0) break;
+  }
+  totals.simulatedSeconds = Math.round(totals.simulatedSeconds);
+  if (values.json) process.stdout.write(`${JSON.stringify(totals)}\n`);
+  const faults = Object.entries(totals.faults)
+    .map(([kind, count]) => `${kind} ${count}`)
+    .join(", ");
+  const speed = (totals.simulatedSeconds * 1000) / (Date.now() - startMs);
+  say(
+    `${totals.seeds} seeds from ${first}, ${totals.simulatedSeconds} simulated seconds (${speed.toFixed(0)} a second), ${totals.operations} operations checked, ${totals.acknowledged} acknowledged`,
+  );
+  say(`faults: ${faults}`);
+  say(`${totals.failures.length} failures`);
+  process.exit(totals.failures.length > 0 ? 1 : 0);
+}
+
+/** A plant changes modules as they are loaded, so each one needs a process of its own. */
+function runPlants(): void {
+  const wanted =
+    values.plants === "all"
+      ? PLANTS
+      : PLANTS.filter((plant) => values.plants?.split(",").includes(plant.name));
+  let survivors = 0;
+  const rows: object[] = [];
+  for (const plant of wanted) {
+    const args = [
+      import.meta.path,
+      "--plant",
+      plant.name,
+      "--seeds",
+      values.seeds,
+      "--from",
+      values.from,
+      "--json",
+    ];
+    const run = spawnSync(process.execPath, args, {
+      encoding: "utf8",
+      maxBuffer: 64 * 1024 * 1024,
+    });
+    const totals = JSON.parse(run.stdout || "{}") as Partial<Totals>;
+    const failure = totals.failures?.[0];
+    if (failure === undefined) survivors += 1;
+    rows.push({ plant: plant.name, seeds: totals.seeds, checker: failure?.checker ?? "survived" });
+    say(
+      `| ${plant.name} | ${plant.about} | ${failure === undefined ? `survived ${totals.seeds}` : totals.seeds} | ${failure?.checker ?? "-"} |${run.stdout === "" ? run.stderr.slice(0, 300) : ""}`,
+    );
+  }
+  if (values.json) process.stdout.write(`${JSON.stringify({ plants: rows, survivors })}\n`);
+  process.exit(survivors > 0 ? 1 : 0);
+}
+
+if (values.plants !== undefined) runPlants();
+else await runSeeds();

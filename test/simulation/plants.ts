@@ -1,0 +1,207 @@
+/**
+ * Planted bugs: a checker that was never seen to fail proves nothing. Each is a change of source text
+ * made while a module is loaded, so that the shipped code knows nothing of it. The text must be
+ * there exactly once, or the plant has rotted and the run stops.
+ *
+ * @module
+ */
+
+import { readFileSync } from "node:fs";
+
+/** A wrong rule in place of a right one. */
+export interface Plant {
+  readonly name: string;
+  /** What is wrong with it, in a few words. */
+  readonly about: string;
+  /** File below src. */
+  readonly file: string;
+  readonly find: string;
+  readonly replace: string;
+}
+
+/** All of them. */
+export const PLANTS: readonly Plant[] = [
+  {
+    name: "vote-not-persisted",
+    about: "a vote leaves the node without being written (T3, S3)",
+    file: "raft/raft.ts",
+    find: "if (term === this.#handedOut.term && vote === this.#handedOut.vote) return undefined;",
+    replace: "if (term === this.#handedOut.term) return undefined;",
+  },
+  {
+    name: "old-term-commit",
+    about: "entries of an older term are committed by counting (T13, S1)",
+    file: "raft/leader.ts",
+    find: "if (index <= log.committed || log.term(index) !== state.term) return;",
+    replace: "if (index <= log.committed) return;",
+  },
+  {
+    name: "ack-before-sync",
+    about: "promises leave before their Ready is on the disk (T4, T14)",
+    file: "replication/ready_runner.ts",
+    find: "while (this.#persisting.length > 0 && this.#persisting[0]!.record <= throughRecord) {",
+    replace: "void throughRecord; while (this.#persisting.length > 0) {",
+  },
+  {
+    name: "conflict-not-truncated",
+    about: "entries at known indexes are taken for known entries (T20, S6)",
+    file: "raft/log.ts",
+    find: "while (skipped < entries.length && this.matches(entries[skipped]!)) skipped += 1;",
+    replace:
+      "while (skipped < entries.length && entries[skipped]!.index <= this.lastIndex) skipped += 1;",
+  },
+  {
+    name: "stale-read",
+    about: "a linearizable read is served without asking a quorum (T38)",
+    file: "node/request_handler.ts",
+    find: 'if (level === "stale") {',
+    replace: 'if (level !== "leader") {',
+  },
+  {
+    name: "read-unconfirmed",
+    about: "the leader confirms reads by itself (S17)",
+    file: "raft/read_index.ts",
+    find: "if (majority(state.voters.length) === 1) return state.readRound;",
+    replace: "if (majority(state.voters.length) >= 1) return state.readRound;",
+  },
+  {
+    name: "read-before-own-term",
+    about: "a new leader reads before an entry of its term is committed (S18)",
+    file: "raft/read_index.ts",
+    find: "if (!state.hasCommittedOwnTerm) {",
+    replace: "if (state.term < 0) {",
+  },
+  {
+    name: "session-entry-lost",
+    about: "the result of a plain put is not kept: a repeat is executed again",
+    file: "database/document_state_machine.ts",
+    find: "sessions.storeWritten(put, sequence);",
+    replace: "",
+  },
+  {
+    name: "session-last-number-only",
+    about: "lower request numbers than the last applied count as repeats",
+    file: "database/session_table.ts",
+    find: 'if (requestNumber < below) return { verdict: "acknowledged" };',
+    replace:
+      'if (requestNumber < below) return { verdict: "acknowledged" }; const last = Math.max(...session.numbers); if (requestNumber < last && !session.has(requestNumber)) return { verdict: "repeat", result: { kind: "written", version: session.versions[session.slot(last)]! } };',
+  },
+  {
+    name: "completion-by-index",
+    about: "a sync completes entries that were truncated meanwhile (S7)",
+    file: "raft/log.ts",
+    find: "pending.lastIndex = Math.min(pending.lastIndex, fromIndex - 1);",
+    replace: "void pending;",
+  },
+  {
+    name: "version-from-index",
+    about: "a document's version is the entry's index",
+    file: "database/document_state_machine.ts",
+    find: "results.written(ordinal, sequence);\n        at = put.end;",
+    replace: "results.written(ordinal, header.index);\n        at = put.end;",
+  },
+  {
+    name: "commit-unverified",
+    about: "a follower commits up to the end of its own log (T18, S6)",
+    file: "raft/follower.ts",
+    find: "log.commitTo(Math.min(message.commitIndex, verified));",
+    replace: "log.commitTo(Math.min(message.commitIndex, log.lastIndex));",
+  },
+  {
+    name: "vote-twice",
+    about: "a second candidate of the term gets a vote, too",
+    file: "raft/vote.ts",
+    find: "state.vote === request.from || (state.vote === undefined && state.leader === undefined);",
+    replace: "state.vote !== null;",
+  },
+  {
+    name: "log-length-only",
+    about: "a longer log of an older term counts as up to date (T2)",
+    file: "raft/vote.ts",
+    find: "if (candidate.term !== own.term) return candidate.term > own.term;",
+    replace: "",
+  },
+  {
+    name: "any-log-elected",
+    about: "a vote is given whatever the candidate's log holds",
+    file: "raft/vote.ts",
+    find: "return candidate.index >= own.index;",
+    replace: "return candidate.index >= 0;",
+  },
+  {
+    name: "sync-covers-later-writes",
+    about: "a sync counts for what was written after it was issued",
+    file: "storage/group_commit.ts",
+    find: "this.#target.synced(through);",
+    replace: "this.#target.synced(this.#target.lastRecord());",
+  },
+  {
+    name: "segment-folder-not-synced",
+    about: "a new segment's name is not made durable",
+    file: "storage/segment_writer.ts",
+    find: "if (isDirectoryDirty)",
+    replace: "if (isDirectoryDirty && this.#isClosed)",
+  },
+  {
+    name: "late-heartbeat-confirms",
+    about: "any heartbeat answer confirms all reads (S17)",
+    file: "raft/leader.ts",
+    find: "progress.readRound = Math.max(progress.readRound, message.readRound);",
+    replace: "progress.readRound = state.readRound;",
+  },
+  {
+    name: "sessions-not-in-snapshot",
+    about: "a restored node has forgotten the sessions",
+    file: "database/snapshot_codec.ts",
+    find: "this.#machine.sessions.restore(this.#sessions.written());",
+    replace: "",
+  },
+  {
+    name: "head-records-missing",
+    about: "new segments do not repeat term and vote",
+    file: "storage/file_wal_manager.ts",
+    find: "if (hardState.term > 0) records.push",
+    replace: "if (hardState.term < 0) records.push",
+  },
+  {
+    name: "term-not-adopted",
+    about: "a higher term in an answer does not depose the leader (T5)",
+    file: "raft/raft.ts",
+    find: "state.becomeFollower(message.term, isFromLeader ? message.from : undefined);",
+    replace:
+      'if (!isFromLeader && state.role === "leader") return false; state.becomeFollower(message.term, isFromLeader ? message.from : undefined);',
+  },
+  {
+    name: "partial-request",
+    about: "ifVersion is not checked",
+    file: "database/document_state_machine.ts",
+    find: "if (ifVersion !== undefined && ifVersion !== store.version(before)) {",
+    replace: "if (ifVersion !== undefined && ifVersion > store.version(before)) {",
+  },
+];
+
+/** The plant of that name. */
+export function plantNamed(name: string): Plant {
+  const plant = PLANTS.find((candidate) => candidate.name === name);
+  if (plant === undefined) throw new RangeError(`no planted bug is called "${name}"`);
+  return plant;
+}
+
+/** Makes the loader change the file. To be called before the file is imported for the first time. */
+export function sow(plant: Plant): void {
+  const path = new URL(`../../src/${plant.file}`, import.meta.url).pathname;
+  const text = readFileSync(path, "utf8");
+  if (text.split(plant.find).length !== 2) {
+    throw new Error(
+      `the text of plant "${plant.name}" stands ${text.split(plant.find).length - 1} times in ${plant.file}`,
+    );
+  }
+  const contents = text.replace(plant.find, () => plant.replace);
+  Bun.plugin({
+    name: plant.name,
+    setup(build) {
+      const filter = new RegExp(`/src/${plant.file.replace(/[.]/g, "\\.")}$`);
+      build.onLoad({ filter }, () => ({ contents, loader: "ts" }));
+    },
+  });
+}
