@@ -9,7 +9,7 @@
  * @module
  */
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { CorruptionError, StorageError } from "../../src/base/errors.ts";
 import type { FileWALManager } from "../../src/storage/file_wal_manager.ts";
 import { encodeSegmentHeader } from "../../src/storage/segment.ts";
@@ -28,7 +28,9 @@ import {
 } from "./log_fixture.ts";
 import { LogRun } from "./log_run.ts";
 
-const SEEDS = Number(process.env.CSTORE_SEEDS ?? 600);
+setDefaultTimeout(60_000);
+
+const SEEDS = Number(process.env.CSTORE_SEEDS ?? 400);
 const ONLY = process.env.CSTORE_SEED;
 
 const kept = (): SectorFate => "kept";
@@ -99,8 +101,8 @@ describe("a synced log", () => {
   });
 
   // The mark is never synced: after a power cut it may be gone. Then only the records that follow
-  // prove that a bad one was synced, and of the last sync's records a rotten one cannot be told from
-  // an unsynced one. That is the named remaining risk; nothing older may go.
+  // prove that a bad one was synced, and of the last sync's records a rotten one looks like an
+  // unsynced one. That is the named remaining risk; nothing older may go.
   test("any byte flipped and the mark lost: at most the last sync's records go", async () => {
     const { disk, state } = await closedLog();
     disk.deleteFile(`${LOG_FOLDER}/mark`);
@@ -120,6 +122,7 @@ describe("a synced log", () => {
     }
   });
 
+  // [ignore mark] [missing head segments accepted] [lastIndex not looked at]
   // History: the first of two files vanished, the log opened empty, and nobody was told.
   test("any one segment missing: refused", async () => {
     const { disk, state } = await closedLog();
@@ -142,7 +145,7 @@ describe("a synced log", () => {
     expect(await reopened(disk)).toBeInstanceOf(CorruptionError);
   });
 
-  test("all segments missing, but the mark says there were records: refused, naming the folder", async () => {
+  test("all segments missing, but the mark is there: refused, naming the folder", async () => {
     const { disk } = await closedLog();
     for (const path of segmentsOf(disk)) disk.deleteFile(path);
     const outcome = await reopened(disk);
@@ -150,7 +153,7 @@ describe("a synced log", () => {
     expect((outcome as CorruptionError).file).toBe(LOG_FOLDER);
   });
 
-  // History: segments of another node, of another cluster, or of a newer format were set aside as an
+  // History: segments of another node, another cluster or a newer format were set aside as an
   // unsynced tail when no mark spoke for them, and the log began anew.
   test.each([
     ["cluster", { ...IDENTITY, clusterId: "00000000000000ff" }],
@@ -236,8 +239,9 @@ describe("a synced log", () => {
 });
 
 describe("a power cut", () => {
-  // [ignore watermark] [sync covers later writes] [HEAD after removal] [no folder sync]
-  // [skipped supersession] [dense numbers] [fsync only]
+  // [skip body checksum] [two syncs at once] [skipped supersession] [mark written before sync]
+  // [removals not synced] [oldest asked after the flush] [segment numbers not dense]
+  // [recovered records not synced] [recovered records synced only]
   test("random histories: what was synced is there, and nothing by halves", async () => {
     const totals = { writes: 0, cuts: 0, kills: 0, failedSyncs: 0, tornTails: 0, compactions: 0 };
     const first = ONLY === undefined ? 1 : Number(ONLY);
@@ -264,6 +268,7 @@ describe("a power cut", () => {
     expect(await new LogRun(3).run(8)).toEqual(await new LogRun(3).run(8));
   });
 
+  // [syncedThrough off by one] [segment numbers not dense]
   // Several pipelined records reach the disk in any order; that alone is no damage. The first start
   // must succeed, and so must the one after it (which once took the number of a segment that was
   // set aside for a missing one).
@@ -299,6 +304,7 @@ describe("a power cut", () => {
     },
   );
 
+  // [tail not zeroed]
   test("the torn tail is copied beside the segment, then zeroed", async () => {
     const disk = diskOf(1);
     const log = await openLog(disk, { segmentSizeBytes: 8192 });
@@ -311,7 +317,7 @@ describe("a power cut", () => {
     const tailStart = Math.ceil(end / 64) * 64;
     // The record's first sector stays away, the rest arrives.
     const first = Math.floor(tailStart / 512);
-    disk.cutPower(({ sector }) => (sector === first ? "dropped" : "kept"));
+    disk.cutPower((place) => (place.path === path && place.sector === first ? "dropped" : "kept"));
     const again = await openLog(disk);
     expect(again.lastIndex()).toBe(1);
     expect((await again.recover()).tornBytes).toBeGreaterThan(1_500);
@@ -320,6 +326,7 @@ describe("a power cut", () => {
     expect(torn.subarray(sector - tailStart)).toEqual(
       written.slice(sector, tailStart + torn.byteLength),
     );
+    expect(disk.readFile(path).byteLength).toBe(8192);
     expect(
       disk
         .readFile(path)
@@ -328,6 +335,7 @@ describe("a power cut", () => {
     ).toBe(false);
   });
 
+  // [tail not copied] [torn copy overwritten]
   // History: a second recovery wrote its own, partly zeroed view over the copy.
   test("a crash inside recovery keeps the copy of the torn tail", async () => {
     const disk = diskOf(1);
@@ -338,7 +346,10 @@ describe("a power cut", () => {
     disk.cutPower(({ path, sector }) => {
       return path.endsWith(".segment") && sector === 1 ? "zeroed" : "kept";
     });
-    const name = `${LOG_FOLDER}/0000000001.segment.torn`;
+    const whole = disk.clone();
+    await openLog(whole);
+    const tail = whole.readFile(`${LOG_FOLDER}/0000000001.segment.torn`);
+    expect(tail.byteLength).toBeGreaterThan(1_500);
     for (let operations = 1; operations < 40; operations += 1) {
       const copy = disk.clone();
       const halted = copy.haltAfter(operations);
@@ -348,12 +359,14 @@ describe("a power cut", () => {
       const again = await openLog(copy);
       expect(again.lastIndex()).toBe(1);
       const copies = copy.files.list(LOG_FOLDER).filter((file) => file.endsWith(".torn"));
-      const sizes = copies.map((file) => copy.readFile(`${LOG_FOLDER}/${file}`).byteLength);
-      expect([operations, Math.max(...sizes) > 1_500]).toEqual([operations, true]);
-      expect(copy.files.exists(name)).toBe(true);
+      const isWhole = copies.some((file) => {
+        return Buffer.compare(copy.readFile(`${LOG_FOLDER}/${file}`), tail) === 0;
+      });
+      expect([operations, isWhole]).toEqual([operations, true]);
     }
   });
 
+  // [log folder name not synced] [no folder sync]
   // History: the name of the new folder was not synced, and all went with it.
   test("the first acknowledged entry of a new folder is there", async () => {
     for (const fate of [dropped, undefined, undefined, undefined]) {
@@ -366,22 +379,27 @@ describe("a power cut", () => {
     }
   });
 
+  // [removals not synced]
   // History: files behind the head were removed without syncing the folder; a power cut undid the
   // removal of the oldest one only, and the hole between refused the start.
-  test("removals of a compaction may be undone from the newest to the oldest only", async () => {
+  test("any one removal of two compactions may be undone by the cut", async () => {
     const disk = diskOf(2);
     const log = await openLog(disk, { segmentSizeBytes: 1024 });
     for (let index = 1; index <= 20; index += 1) append(log, index);
     await log.flush();
     await settle();
-    const removed = log.compactTo({ index: 18, term: 1, nextSequence: 19 });
+    const removed = Promise.all([
+      log.compactTo({ index: 6, term: 1, nextSequence: 7 }),
+      log.compactTo({ index: 18, term: 1, nextSequence: 19 }),
+    ]);
     for (let turn = 0; turn < 60; turn += 1) {
-      for (const undone of [0, 1, 2]) {
+      for (const undone of [1, 2, 3, 4]) {
         const copy = disk.clone();
         let asked = 0;
-        copy.cutPower(() => {
+        copy.cutPower(({ sector }) => {
+          if (sector !== undefined) return "kept";
           asked += 1;
-          return asked > undone ? "kept" : "dropped";
+          return asked === undone ? "dropped" : "kept";
         });
         const again = await openLog(copy, { segmentSizeBytes: 1024 });
         expect(again.lastIndex()).toBe(20);
@@ -394,9 +412,45 @@ describe("a power cut", () => {
   });
 });
 
+// [overlapping removals]
+test("a removal waits until the one before is durable, also another compaction's", async () => {
+  const held: (() => void)[] = [];
+  let isHeld = false;
+  const disk = diskOf(2, {
+    schedule: (complete, path) => {
+      if (isHeld && path === LOG_FOLDER) held.push(complete);
+      else queueMicrotask(complete);
+    },
+  });
+  const log = await openLog(disk, { segmentSizeBytes: 1024 });
+  for (let index = 1; index <= 9; index += 1) append(log, index);
+  await log.flush();
+  await settle();
+  isHeld = true;
+  const compactions = [3, 6].map((index) => {
+    return log.compactTo({ index, term: 1, nextSequence: index + 1 });
+  });
+  for (let turn = 0; turn < 20; turn += 1) {
+    await settle(1);
+    for (let undone = 1; undone <= 6; undone += 1) {
+      const copy = disk.clone({ schedule: (complete) => queueMicrotask(complete) });
+      copy.cutPower(({ path, sector }) => {
+        return sector === undefined && path.endsWith(`0${undone}.segment`) ? "dropped" : "kept";
+      });
+      expect((await openLog(copy, { segmentSizeBytes: 1024 })).lastIndex()).toBe(9);
+    }
+    // Syncs of the folder end one by one, those for removals and those for new segments.
+    if (turn % 4 === 3) held.shift()?.();
+  }
+  isHeld = false;
+  for (const complete of held.splice(0)) complete();
+  await Promise.all(compactions);
+  expect(log.firstIndex()).toBe(7);
+});
+
 describe("a process that is killed", () => {
-  // [fsync only]
-  test("what it wrote survives in the page cache, and after the next start also a power cut", async () => {
+  // [recovered records not synced]
+  test("what it wrote survives, and after the next start also a power cut", async () => {
     const disk = diskOf(1);
     const log = await openLog(disk, { segmentSizeBytes: 1024 });
     for (let index = 1; index <= 9; index += 1) append(log, index);
@@ -408,6 +462,7 @@ describe("a process that is killed", () => {
     expect(await reopened(disk)).toBe(state);
   });
 
+  // [recovered records synced only]
   // After a sync that failed Linux shows the pages as clean: the next start reads them, its sync
   // succeeds, and the next power cut takes them away.
   test("what a failed sync left in the page cache is written again before it counts", async () => {
@@ -428,7 +483,7 @@ describe("a process that is killed", () => {
 });
 
 describe("a disk that fails", () => {
-  // [ack before sync] [sync retried]
+  // [sync retried] [failure forgotten]
   test("a failed sync is final: all later calls reject and nothing is acknowledged", async () => {
     const disk = diskOf(1);
     const log = await openLog(disk);
@@ -485,8 +540,9 @@ describe("a disk that fails", () => {
     expect(log.syncedThrough).toBe(1);
   });
 
+  // [failed roll queues a file twice] [mark takes its place late]
   // History: the zeros of the next segment filled the disk and stayed, so that no byte was left.
-  test("a full disk when the next segment is needed: rejected, and the old entries come back", async () => {
+  test("a full disk at the next segment: rejected, and the old entries come back", async () => {
     const disk = diskOf(1);
     const log = await openLog(disk, { segmentSizeBytes: 4096 });
     await settle(20);
@@ -513,6 +569,7 @@ describe("a disk that fails", () => {
     expect(again.lastIndex()).toBeLessThanOrEqual(acknowledged + 1);
   });
 
+  // [spare left on a full disk]
   test("a full disk takes no spare, and what it had taken is given back", async () => {
     const disk = diskOf(1);
     const log = await openLog(disk, { segmentSizeBytes: 4096 });
@@ -527,7 +584,8 @@ describe("a disk that fails", () => {
     await log.flush();
   });
 
-  // History: the error of the mark was thrown where nobody heard it, and the writer waited for ever.
+  // [mark error unheard]
+  // History: the mark's error was thrown where nobody heard it, and the writer waited for ever.
   test("a mark that cannot be written ends the log with an error", async () => {
     const disk = diskOf(1);
     const log = await openLog(disk);
@@ -538,6 +596,7 @@ describe("a disk that fails", () => {
     expect(() => append(log, 2)).toThrow(full);
   });
 
+  // [entry read unverified]
   test("an entry that rotted after it was written is not handed out", async () => {
     const disk = diskOf(1);
     const log = await openLog(disk, { cacheBytes: 1 });

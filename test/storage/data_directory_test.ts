@@ -4,7 +4,7 @@
  * @module
  */
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -15,6 +15,8 @@ import { openDataDirectory, readIdentity } from "../../src/storage/data_director
 import { FileWALManager } from "../../src/storage/file_wal_manager.ts";
 import type { SimulatedDisk } from "./fake_disk.ts";
 import { createLog, diskOf, errorOf, platformOn, settle, walEntry } from "./log_fixture.ts";
+
+setDefaultTimeout(60_000);
 
 const EXPECTED = { clusterId: "00112233445566aa", nodeId: "n1" };
 
@@ -56,6 +58,7 @@ describe("the identity", () => {
     }
   });
 
+  // [identity checksum skipped]
   test("any byte of it flipped or cut off: refused, naming the file", async () => {
     const disk = diskOf(1);
     await openOn(disk);
@@ -96,7 +99,7 @@ describe("the identity", () => {
     expect(await openOn(disk)).toMatch(/^[0-9a-f]{16}$/);
   });
 
-  // [folder's name not synced]
+  // [data folder's names not synced]
   test("a log's first entry survives with all its folders", async () => {
     const disk = diskOf(1);
     const log = await createLog(disk, "data/x/y/n1");

@@ -398,9 +398,9 @@ export class SimulatedDisk {
     this.writeFile(path, bytes);
   }
 
-  /** Another disk with the same content, with nothing on its way. */
-  clone(random = this.#options.random): SimulatedDisk {
-    const copy = new SimulatedDisk({ ...this.#options, random });
+  /** Another disk with the same content and the same bytes at risk; no process runs on it. */
+  clone(options: Partial<DiskOptions> = {}): SimulatedDisk {
+    const copy = new SimulatedDisk({ ...this.#options, ...options });
     copy.capacityBytes = this.capacityBytes;
     copy.#root = copyFolder(this.#root, new Map());
     return copy;

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { ByteWriter, encodeText } from "../../src/base/bytes.ts";
 import { CStoreError, StorageError, ValidationError } from "../../src/base/errors.ts";
@@ -30,6 +30,8 @@ import {
 } from "./log_fixture.ts";
 
 type Log = Required<IWALManager> & ReplicatedLog;
+
+setDefaultTimeout(60_000);
 
 const KINDS: readonly [string, () => Promise<Log>][] = [
   ["FileWALManager", () => createLog(diskOf(1))],
@@ -74,7 +76,7 @@ function storedValue(): fc.Arbitrary<unknown> {
 }
 
 describe.each(KINDS)("%s", (_name, open) => {
-  test("writeEntry fills in sequence number and checksum; the numbers are dense, from 1", async () => {
+  test("writeEntry fills in a checksum and the next sequence number, from 1", async () => {
     const log = await open();
     expect([log.getCurrentSequence(), await log.readEntries()]).toEqual([0, []]);
     for (let i = 1; i <= 5; i += 1) {
@@ -90,6 +92,7 @@ describe.each(KINDS)("%s", (_name, open) => {
     await log.close();
   });
 
+  // [one batch a call]
   test("the calls of one turn are one batch, those of another turn another one", async () => {
     const log = await open();
     await Promise.all([1, 2, 3].map((value) => log.writeEntry(walEntry(value))));
@@ -115,6 +118,7 @@ describe.each(KINDS)("%s", (_name, open) => {
     await log.close();
   });
 
+  // [refused entry stays]
   // History: what was encoded before the refused entry stayed in the open batch, which then held
   // more commands than sequence numbers.
   test("a refused entry leaves nothing behind, a refused batch neither", async () => {
@@ -128,7 +132,7 @@ describe.each(KINDS)("%s", (_name, open) => {
     await log.close();
   });
 
-  test("an entry larger than a batch is refused for good, one that only fills it is not", async () => {
+  test("an entry larger than a batch is refused for good, one that fills it is not", async () => {
     const log = await open();
     const large = walEntry(new Uint8Array(BATCH_BODY_SIZE_MAX));
     expect(await errorOf(log.writeEntry(large))).toMatchObject({ retry: "never" });
@@ -188,6 +192,7 @@ describe.each(KINDS)("%s", (_name, open) => {
     await log.close();
   });
 
+  // [truncateAfter inside a batch]
   test("truncateAfter drops whole batches from the end only", async () => {
     const log = await open();
     for (const batch of [[1, 2, 3], [4], [5, 6]]) {
@@ -234,8 +239,9 @@ describe.each(KINDS)("%s", (_name, open) => {
     await log.close();
   });
 
+  // [flush forgets the open batch]
   // History: the open batch was not written yet, and flush looked only at what was.
-  test("flush resolves when all that was written before is durable, acknowledged or not", async () => {
+  test("flush resolves when all that was written before is durable", async () => {
     const log = await open();
     const written = log.writeEntry(walEntry(1));
     await log.flush();
@@ -252,6 +258,7 @@ describe.each(KINDS)("%s", (_name, open) => {
     await log.close();
   });
 
+  // [close twice]
   // History: two calls of close at once closed the same file twice.
   test("close waits for what was written, can be repeated, and ends the log", async () => {
     const log = await open();
@@ -292,6 +299,7 @@ describe.each(KINDS)("%s", (_name, open) => {
     await log.close();
   });
 
+  // [reader ignores removals]
   // History: entries that went while a reader waited broke an assertion, or left a hole.
   test("a reader beside truncate and truncateAfter sees one log, not two", async () => {
     const log = await open();
@@ -339,7 +347,7 @@ describe.each(KINDS)("%s", (_name, open) => {
     await log.close();
   });
 
-  test("commands of consensus and of clients read as entries, also from a compressed batch", async () => {
+  test("commands of consensus and clients read as entries, also compressed ones", async () => {
     const log = await open();
     const noop = sealBatch(
       clusterBatch("NOOP", 5, () => {}),
@@ -424,6 +432,31 @@ describe("FileWALManager", () => {
     await empty.close();
   });
 
+  // [TAIL not written]
+  test("what truncateAfter dropped stays away, also without the older files", async () => {
+    const disk = diskOf(1);
+    const log = await createLog(disk);
+    for (const value of [1, 2, 3, 4]) await log.writeEntry(walEntry(value));
+    await log.truncateAfter(3);
+    disk.cutPower(() => "dropped");
+    const second = await createLog(disk);
+    expect(values(await second.readEntries())).toEqual([1, 2, 3]);
+    // The file that stays begins behind entry 3 and drops it again.
+    await second.truncateAfter(2);
+    await second.truncate(3);
+    expect(disk.files.list("data/n1/wal").filter((name) => name.endsWith(".segment"))).toHaveLength(
+      1,
+    );
+    disk.cutPower(() => "dropped");
+    const third = await createLog(disk);
+    expect([third.firstIndex(), third.getCurrentSequence()]).toEqual([3, 2]);
+    await third.writeEntry(walEntry("3 again"));
+    await third.close();
+    const last = await createLog(disk);
+    expect(values(await last.readEntries())).toEqual(["3 again"]);
+    await last.close();
+  });
+
   // [ack before sync]
   test("writeEntry does not resolve before its sync ended", async () => {
     const disk = diskOf(1);
@@ -474,6 +507,7 @@ describe("FileWALManager", () => {
     await again.close();
   });
 
+  // [truncateAfter for consensus]
   test("a log that consensus owns does not drop its end for a user", async () => {
     const disk = diskOf(1);
     const directory = "data/wal";

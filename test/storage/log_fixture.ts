@@ -134,7 +134,8 @@ export function describeLog(log: FileWALManager): string {
   }
   const vote = hardState.vote ?? "-";
   const next = log.sequenceAfter(base.index);
-  return `term ${hardState.term} vote ${vote} base ${base.term}:${base.index}:${next} [${ids.join(" ")}]`;
+  const start = `${base.term}:${base.index}:${next}`;
+  return `term ${hardState.term} vote ${vote} base ${start} [${ids.join(" ")}]`;
 }
 
 /**

@@ -71,7 +71,7 @@ function expectEqual(table: LogTable, model: Model): void {
   expect(table.entries(cachedFrom, model.last, Number.POSITIVE_INFINITY)).toEqual(cached);
 }
 
-// [skipped supersession]
+// [skipped supersession] [cache without bound]
 test("appends, supersessions, truncations and compactions leave what the model holds", () => {
   const step = fc.record({
     what: fc.constantFrom("append", "append", "append", "supersede", "truncate", "compact", "jump"),

@@ -64,7 +64,7 @@ function append(
 }
 
 describe("rolling", () => {
-  test("a record that does not fit begins the next segment; the numbers and chain go on", async () => {
+  test("a record that does not fit begins the next segment; the chain goes on", async () => {
     const disk = diskOf(1);
     const log = await openLog(disk, { segmentSizeBytes: 1280 });
     for (let index = 1; index <= 5; index += 1) append(log, index);
@@ -102,8 +102,8 @@ describe("rolling", () => {
     expect(describeLog(await openLog(disk, { segmentSizeBytes: 1024 }))).toBe(state);
   });
 
-  // [no head records]
-  test("each segment repeats term and vote at its head, as they are then, and the log's head", async () => {
+  // [no head records] [head not repeated]
+  test("each segment begins with term and vote as they are then, and the log's head", async () => {
     const disk = diskOf(1);
     const log = await openLog(disk, { segmentSizeBytes: 1024 });
     append(log, 1, { hardState: { term: 4, vote: "n2" } });
@@ -123,7 +123,7 @@ describe("rolling", () => {
     expect(again.base).toEqual({ index: 1, term: 1, nextSequence: 2 });
   });
 
-  // [watermark off by one]
+  // [syncedThrough off by one]
   test("a record says what was synced when it was written", async () => {
     const disk = diskOf(1);
     const log = await openLog(disk);
@@ -184,9 +184,11 @@ describe("the spare", () => {
 });
 
 describe("a compaction", () => {
-  async function tenEntries(): Promise<{ disk: SimulatedDisk; log: FileWALManager }> {
+  async function tenEntries(
+    segmentSizeBytes = 1024,
+  ): Promise<{ disk: SimulatedDisk; log: FileWALManager }> {
     const disk = diskOf(1);
-    const log = await openLog(disk, { segmentSizeBytes: 1024 });
+    const log = await openLog(disk, { segmentSizeBytes });
     append(log, 1, { hardState: { term: 2, vote: "n3" } });
     for (let index = 2; index <= 10; index += 1) append(log, index);
     await log.flush();
@@ -213,13 +215,15 @@ describe("a compaction", () => {
 
   // History: the oldest kept file began in the middle, and the start was refused because its first
   // batch followed none.
-  test("and again, and over superseded entries in the oldest file", async () => {
-    const { disk, log } = await tenEntries();
+  // [superseded in the oldest file lost]
+  const sizes = [1024, 1536, 2048, 3072];
+  test.each(sizes)("and again, over superseded entries, in files of %i bytes", async (size) => {
+    const { disk, log } = await tenEntries(size);
     for (let index = 6; index <= 14; index += 1) {
       const entry = entryAt({ term: 3, index, firstSequence: index }, ["again"]);
       log.write({ hardState: undefined, entries: [entry], commitIndex: 0 });
     }
-    for (const index of [3, 5, 8, 13]) {
+    for (const index of [3, 5, 6, 8, 13]) {
       const term = index > 5 ? 3 : 1;
       await log.compactTo({ index, term, nextSequence: index + 1 });
       const state = describeLog(log);
@@ -251,8 +255,9 @@ describe("a compaction", () => {
     expect([...segments(disk).keys()].slice(0, before.length)).toEqual(before);
   });
 
-  // History: a compaction that waited for its sync then asked which file is the oldest, and heard of
-  // entries that were written meanwhile and were not durable.
+  // [oldest asked after the flush]
+  // History: a compaction that waited for its sync then asked which file is the oldest, and heard
+  // of entries that were written meanwhile and were not durable.
   test("does not count on entries written while it waits for its sync", async () => {
     const { disk, log } = await tenEntries();
     const done = log.compactTo({ index: 2, term: 1, nextSequence: 3 });

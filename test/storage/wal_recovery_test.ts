@@ -113,7 +113,7 @@ describe("kept", () => {
 });
 
 describe("refused", () => {
-  // [ignore watermark] [watermark off by one]
+  // [ignore watermark] [ignore mark] [watermark off by one] [foreign segment dropped]
   const rows: readonly [string, Shape[], number, string, number][] = [
     ["the mark proves a missing record", [ONE], 4, "wal/1", 704],
     [
