@@ -152,7 +152,8 @@ function checkIdentity(
   }
   if (found.clusterId !== expected.clusterId) {
     throw new ConfigError(
-      `Cannot open "${path}": it belongs to cluster ${found.clusterId}, not to ${expected.clusterId}`,
+      `Cannot open "${path}": it belongs to cluster ${found.clusterId}, ` +
+        `not to ${expected.clusterId}`,
       { remedy: "Give the node the list of its own cluster, or another folder" },
     );
   }

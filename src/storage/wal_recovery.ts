@@ -80,7 +80,8 @@ export function judgeSegments(
   }
   if (next.number <= watermark) {
     const last = kept.at(-1);
-    const problem = `${last?.scan?.reason ?? "the segment is missing"}, but record ${next.number} was synced`;
+    const reason = last?.scan?.reason ?? "the segment is missing";
+    const problem = `${reason}, but record ${next.number} was synced`;
     throw damaged(last?.path ?? directory, tailStart, problem);
   }
   return {
