@@ -97,7 +97,7 @@ test("after a failure nothing is synced or told any more", async () => {
   expect([target.issuedAt.length, commit.syncedThrough]).toEqual([1, 0]);
 });
 
-test("random schedules: one in flight, in order, only what was written, in the end all", async () => {
+test("random schedules: one in flight, in order, only what was written, at last all", async () => {
   const step = fc.constantFrom("write", "request", "end");
   const property = fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
     const target = new Target();

@@ -1,6 +1,6 @@
 /**
  * One random history of a log that consensus owns: appends, supersessions, votes, compactions,
- * syncs that end when the run says so, kills, power cuts, failed syncs, and crashes inside recovery.
+ * syncs that end when the run says so, kills, power cuts, failed syncs, crashes inside recovery.
  * After each restart the log must be the model after some prefix of what was written, and that
  * prefix must hold everything whose sync had ended.
  *
