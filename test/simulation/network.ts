@@ -185,14 +185,13 @@ export class SimulatedNetwork {
     const { from, to } = socket.direction;
     if (this.#cut.has(`${from.name}>${to.name}`)) return;
     socket.isMoving = true;
-    this.#world.schedule(this.#delay(from.name, to.name), `net:${from.name}>${to.name}`, () => {
+    this.#world.schedule(this.#delay(from.name, to.name), `${to.name}:from ${from.name}`, () => {
       socket.isMoving = false;
       if (this.#cut.has(`${from.name}>${to.name}`)) return;
       const chunk = socket.outgoing.shift();
       const { peer } = socket;
-      if (peer !== undefined && to.isAlive) {
-        to.after(0, "net", () => (chunk === undefined ? this.#closed(peer) : peer.receive(chunk)));
-      }
+      if (peer !== undefined)
+        to.deliver("net", () => (chunk === undefined ? this.#closed(peer) : peer.receive(chunk)));
       this.move(socket);
     });
   }

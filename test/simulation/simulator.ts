@@ -204,9 +204,15 @@ export class Simulation {
 
   /** Lets time pass; checks after every event. Throws the first violation. */
   async advance(ms: number, isOver?: () => boolean): Promise<void> {
-    const after = (): void => {
+    const hostOf = new Map(this.hosts.map((host) => [host.id, host]));
+    const processes = new Set(this.#clients.map((client) => client.name));
+    // An event of a process changes only that process; what concerns several is looked at everywhere.
+    const after = (name: string): void => {
       try {
-        for (const host of this.hosts)
+        const owner = name.slice(0, name.indexOf(":"));
+        if (processes.has(owner)) return;
+        const touched = hostOf.get(owner);
+        for (const host of touched === undefined ? this.hosts : [touched])
           if (host.node !== undefined) this.checker.look(host.id, host.node);
       } catch (error) {
         this.#fail(error);

@@ -55,6 +55,11 @@ export class SimulatedClient {
     this.#options = options;
   }
 
+  /** Name of its process. */
+  get name(): string {
+    return `c${this.#number}`;
+  }
+
   get isIdle(): boolean {
     return this.#underway === 0;
   }

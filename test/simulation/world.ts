@@ -5,6 +5,7 @@
  * @module
  */
 
+import { drainMicrotasks } from "bun:jsc";
 import type { CancelTimer, Clock } from "../../src/platform/clock.ts";
 import { SeededRandom } from "../../src/platform/random.ts";
 
@@ -18,6 +19,9 @@ interface Event {
 /** Wall time at the start of every run, in ms since 1970. */
 const WALL_START_MS = 1_700_000_000_000;
 
+/** Events between two turns of the real runtime, in which it reports rejections nobody handled. */
+const EVENTS_PER_TURN = 64;
+
 /** The simulated outside world's time and order. */
 export class World {
   readonly random: SeededRandom;
@@ -25,6 +29,8 @@ export class World {
   #nowMs = 0;
   #order = 0;
   #hash = 0x811c9dc5;
+  /** Names come again and again: their characters are mixed once. */
+  readonly #nameHashes = new Map<string, number>();
   events = 0;
 
   constructor(seed: number) {
@@ -40,11 +46,16 @@ export class World {
     return this.#hash >>> 0;
   }
 
-  /** Mixes something observed into the hash. */
-  observe(text: string): void {
-    for (let i = 0; i < text.length; i += 1) {
-      this.#hash = Math.imul(this.#hash ^ text.charCodeAt(i), 0x01000193);
+  #observe(name: string): void {
+    let known = this.#nameHashes.get(name);
+    if (known === undefined) {
+      known = 0x811c9dc5;
+      for (let i = 0; i < name.length; i += 1)
+        known = Math.imul(known ^ name.charCodeAt(i), 0x01000193);
+      this.#nameHashes.set(name, known);
     }
+    this.#hash = Math.imul(this.#hash ^ known, 0x01000193);
+    this.#hash = Math.imul(this.#hash ^ Math.round(this.#nowMs * 1000), 0x01000193);
   }
 
   /** Runs `run` after `delayMs`, in order of time and then of calling. */
@@ -62,10 +73,10 @@ export class World {
     };
   }
 
-  /** Runs events until `untilMs` or until `isOver`; `after` is called behind each one. */
+  /** Runs events until `untilMs` or until `isOver`; `after` is called with each one's name. */
   async run(
     untilMs: number,
-    after: () => void,
+    after: (name: string) => void,
     isOver: () => boolean = () => false,
   ): Promise<void> {
     while (this.#heap.length > 0 && this.#heap[0]!.atMs <= untilMs && !isOver()) {
@@ -73,11 +84,13 @@ export class World {
       if (event.run === undefined) continue;
       this.#nowMs = Math.max(this.#nowMs, event.atMs);
       this.events += 1;
-      this.observe(`${event.name}@${this.#nowMs.toFixed(3)}`);
+      this.#observe(event.name);
       event.run();
-      await drainMicrotasks();
-      after();
+      drainMicrotasks();
+      after(event.name);
+      if (this.events % EVENTS_PER_TURN === 0) await turn();
     }
+    await turn();
     this.#nowMs = Math.max(this.#nowMs, isOver() ? this.#nowMs : untilMs);
   }
 
@@ -116,8 +129,8 @@ function isBefore(a: Event, b: Event): boolean {
   return a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
 }
 
-/** A macrotask of the real runtime: everything that promises had queued is done after it. */
-function drainMicrotasks(): Promise<void> {
+/** A turn of the real runtime. */
+function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
@@ -140,8 +153,8 @@ export class SimulatedProcess {
   after(delayMs: number, name: string, run: () => void): CancelTimer {
     let isCancelled = false;
     const cancel = this.#world.schedule(delayMs, `${this.name}:${name}`, () => {
-      if (this.isAlive && !isCancelled)
-        this.#deliver(name, () => {
+      if (!isCancelled)
+        this.deliver(name, () => {
           if (!isCancelled) run();
         });
     });
@@ -174,7 +187,9 @@ export class SimulatedProcess {
     };
   }
 
-  #deliver(name: string, run: () => void): void {
+  /** Something happens to this process now; while it is paused, it waits. */
+  deliver(name: string, run: () => void): void {
+    if (!this.isAlive) return;
     if (this.isPaused) this.#held.push({ name, run });
     else run();
   }

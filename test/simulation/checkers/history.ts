@@ -75,12 +75,14 @@ export function isLinearizable(operations: readonly Operation[]): boolean {
   const seen = new Set<string>();
   const required = sorted.filter((o) => o.outcome !== "unknown").length;
   let low = 0;
+  /** No operation from here on was ever taken. */
+  let high = 0;
 
   const search = (state: string | null, left: number): boolean => {
     if (left === 0) return true;
     const savedLow = low;
     while (low < sorted.length && done[low] === 1) low += 1;
-    const memo = `${state}|${low}|${keyOf(done, low)}`;
+    const memo = `${state}|${low}|${keyOf(done, low, high)}`;
     if (seen.has(memo)) {
       low = savedLow;
       return false;
@@ -98,6 +100,7 @@ export function isLinearizable(operations: readonly Operation[]): boolean {
       const next = step(state, operation);
       if (next === undefined) continue;
       done[i] = 1;
+      high = Math.max(high, i + 1);
       const isRequired = operation.outcome !== "unknown";
       if (search(next.state, left - (isRequired ? 1 : 0))) return true;
       done[i] = 0;
@@ -108,9 +111,9 @@ export function isLinearizable(operations: readonly Operation[]): boolean {
   return search(null, required);
 }
 
-function keyOf(done: Uint8Array, from: number): string {
+function keyOf(done: Uint8Array, from: number, to: number): string {
   let text = "";
-  for (let i = from; i < done.length; i += 1) text += done[i] === 1 ? "1" : "0";
+  for (let i = from; i < to; i += 1) text += done[i] === 1 ? "1" : "0";
   return text.replace(/0+$/, "");
 }
 
