@@ -27,6 +27,27 @@ export {
 export type { NodeStatus } from "./node/status.ts";
 export { WALDatabase, type WALDatabaseConfig } from "./node/wal_database.ts";
 export { type ReplicationMessage, ReplicationProtocol } from "./protocol/replication_message.ts";
+export type {
+  AppendAnswer,
+  AppendQuestion,
+  ConsensusManager,
+  ConsensusRole,
+  VoteAnswer,
+  VoteQuestion,
+} from "./replication/consensus_manager.ts";
+export {
+  type ConsensusOptions,
+  RaftConsensusManager,
+} from "./replication/raft_consensus_manager.ts";
+export {
+  ReplicationWALManager,
+  type ReplicationWALOptions,
+} from "./replication/replication_wal_manager.ts";
+export {
+  type ReplicationEvents,
+  type ReplicationStatus,
+  WALReplicationManager,
+} from "./replication/wal_replication_manager.ts";
 export { FileWALManager } from "./storage/file_wal_manager.ts";
 export type {
   IWALManager,

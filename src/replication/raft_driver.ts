@@ -7,7 +7,7 @@
  */
 
 import { assert } from "../base/assert.ts";
-import { type CStoreError, NotLeaderError, OverloadedError } from "../base/errors.ts";
+import { CStoreError, NotLeaderError, OverloadedError } from "../base/errors.ts";
 import {
   BATCH_BODY_SIZE_GOAL,
   BATCHES_IN_FLIGHT_MAX,
@@ -291,6 +291,10 @@ export class RaftDriver {
         this.#run(ready);
         this.#proposeBatches();
       }
+    } catch (cause) {
+      // What was decided is not carried out to its end: going on would break promises.
+      this.#fail(cause);
+      if (!(cause instanceof CStoreError)) throw cause;
     } finally {
       this.#isInTurn = false;
     }
@@ -298,12 +302,7 @@ export class RaftDriver {
 
   #run(ready: Ready): void {
     if (ready.truncateFrom !== undefined) this.#hooks.beforeTruncate(ready.truncateFrom);
-    try {
-      this.#runner.run(ready);
-    } catch (cause) {
-      this.#fail(cause);
-      throw cause;
-    }
+    this.#runner.run(ready);
     for (const event of ready.events) this.#onEvent(event);
     this.#applier.advance(ready.commitIndex);
     for (const read of ready.reads) {
