@@ -28,7 +28,7 @@ import { hasCodec, zlibCompressor } from "../platform/compression.ts";
 import type { Platform } from "../platform/platform.ts";
 import { cpuMs, processId, residentBytes, runtimeName } from "../platform/process.ts";
 import type { Endpoint } from "../platform/sockets.ts";
-import type { BatchCodec } from "../protocol/batch_codec.ts";
+import { type BatchCodec, batchCommands, decodeBatchHeader } from "../protocol/batch_codec.ts";
 import {
   clusterBatch,
   clusterIdOf,
@@ -39,6 +39,7 @@ import {
 } from "../protocol/cluster_command.ts";
 import { encodeFrame, FRAME_HEADER_SIZE, sealFrame } from "../protocol/frame_header.ts";
 import type { Hello } from "../protocol/handshake.ts";
+import type { RaftMessage } from "../raft/message.ts";
 import { majority } from "../raft/quorum.ts";
 import type { RaftEvent } from "../raft/ready.ts";
 import type { ProposedRequest } from "../replication/open_batch.ts";
@@ -154,6 +155,10 @@ export class Node {
         store: snapshots,
         durableIndex: () => this.#driver.view.durableIndex,
         neededIndex: () => this.#neededIndex(),
+        failed: (cause) =>
+          this.#logger.error("a snapshot could not be written: {reason}", {
+            reason: cause instanceof Error ? cause.message : String(cause),
+          }),
       },
       config.snapshotLogBytes,
     );
@@ -292,11 +297,22 @@ export class Node {
         identity: () => this.#identity(),
         admit: (hello) => this.#bindings.admit(hello),
         onClient: (connection) => this.#serveClient(connection),
-        onRaftMessage: (message) => this.#driver.step(message),
+        onRaftMessage: (message) => this.#onRaftMessage(message),
         onPeerSeen: (hello) => this.#onPeerSeen(hello),
         onPeerFailed: (nodeId, error) => this.#onPeerFailed(nodeId, error),
       },
     });
+  }
+
+  /** Throws ProtocolError for a batch that does not unpack: once committed it is too late. */
+  #onRaftMessage(message: RaftMessage): void {
+    if (message.type === "APPEND_ENTRIES") {
+      for (const { bytes } of message.entries) {
+        const header = decodeBatchHeader(bytes);
+        if (header.codec !== "none") batchCommands(bytes, header, zlibCompressor);
+      }
+    }
+    this.#driver.step(message);
   }
 
   #identity(): Partial<Hello> {

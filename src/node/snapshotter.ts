@@ -19,6 +19,8 @@ export interface SnapshotParts {
   durableIndex(): number;
   /** Lowest index that a voter still needs; the log is kept for it up to a bound. */
   neededIndex(): number;
+  /** A snapshot could not be written. The log is whole, so the node goes on. */
+  failed(cause: unknown): void;
 }
 
 /** Decides when, and does it, one at a time. */
@@ -42,7 +44,7 @@ export class Snapshotter {
     if (writtenBytes - this.#bytesAtLast < this.#dueBytes) return;
     if (this.#isRunning || this.#isStopped) return;
     this.#bytesAtLast = writtenBytes;
-    this.#running = this.take();
+    this.#running = this.take().catch((cause: unknown) => this.#parts.failed(cause));
   }
 
   /** Writes a snapshot of the present state now, unless one is being written. */
@@ -59,10 +61,10 @@ export class Snapshotter {
       const isHeldBack = older.index >= this.#parts.neededIndex();
       if (!isHeldBack || log.sizeBytes > LOG_RETAIN_BYTES) await log.compactTo(older);
     } finally {
-      // Large states are written less often, so that snapshots stay a fifth of what is written.
-      this.#dueBytes = Math.max(this.#logBytes, 4 * store.newestSize());
       frozen.thaw();
       this.#isRunning = false;
+      // Large states are written less often, so that snapshots stay a fifth of what is written.
+      this.#dueBytes = Math.max(this.#logBytes, 4 * store.newestSize());
     }
   }
 
