@@ -6,11 +6,17 @@
 
 import { readFileSync } from "node:fs";
 import { NotFoundError } from "../src/base/errors.ts";
-import type { Collection, Item } from "../src/mod.ts";
+import type { Collection } from "../src/mod.ts";
 import { addressesOf } from "./cluster_command.ts";
 import { withDatabase } from "./cluster_view.ts";
 import { durationOption, numberOption, type RawOptions, textOption } from "./options.ts";
 import { print, printJson, UsageError } from "./output.ts";
+
+/** A document as JSON gives it. */
+interface Item {
+  id?: string | number;
+  [field: string]: unknown;
+}
 
 const ACTIONS = ["insert", "put", "get", "update", "remove", "count"] as const;
 type Action = (typeof ACTIONS)[number];

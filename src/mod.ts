@@ -4,9 +4,34 @@
  * @module
  */
 
-export * from "./base/errors.ts";
+export {
+  ClosedError,
+  ConfigError,
+  CorruptionError,
+  CStoreError,
+  DeadlineError,
+  DuplicateKeyError,
+  DuplicateRequestError,
+  type ErrorCode,
+  HandshakeError,
+  LockedError,
+  MembershipError,
+  NoQuorumError,
+  NotFoundError,
+  NotLeaderError,
+  OverloadedError,
+  ProtocolError,
+  type RetryRule,
+  SessionExpiredError,
+  StorageError,
+  UnknownOutcomeError,
+  UnreachableError,
+  ValidationError,
+  VersionConflictError,
+} from "./base/errors.ts";
 export { VERSION } from "./base/version.ts";
-export { Client, type ClientOptions } from "./client/client.ts";
+export { Client } from "./client/client.ts";
+export type { ClientOptions } from "./client/client_options.ts";
 export type {
   Collection,
   CollectionOptions,

@@ -22,12 +22,7 @@ import {
 } from "../base/errors.ts";
 import type { CancelTimer } from "../platform/clock.ts";
 import { type Platform, systemPlatform } from "../platform/platform.ts";
-import {
-  beginRequest,
-  endRequest,
-  type RequestKind,
-  readReplies,
-} from "../protocol/client_message.ts";
+import { beginRequest, endRequest, readReplies } from "../protocol/client_message.ts";
 import {
   beginCommand,
   type DocumentOperation,
@@ -36,6 +31,8 @@ import {
   writeDocumentsCommand,
 } from "../protocol/command.ts";
 import { parseEndpoint } from "../transport/network_manager.ts";
+import type { ClientOptions, ClientRequest } from "./client_options.ts";
+import { chooseChannel, nobodyReached } from "./leader_routing.ts";
 import {
   type ChannelHandlers,
   LocalChannel,
@@ -51,29 +48,6 @@ const SWEEP_MS = 20;
  */
 const RETRY_MS = 10;
 const DEFAULT_TIMEOUT_MS = 10_000;
-
-/** Options of {@link Client.connect}. */
-export interface ClientOptions {
-  /** Longest wait for an answer, in milliseconds; 10 s unless set. */
-  readonly timeoutMs?: number;
-  /** Refuse nodes of another cluster. */
-  readonly clusterId?: string;
-  readonly platform?: Platform;
-  /** A write that was answered before it was committed (ASYNC) could not be confirmed later. */
-  readonly onLost?: (write: { readonly requestNumber: number; readonly version: number }) => void;
-}
-
-/** A request as the layers above write it. */
-export interface ClientRequest {
-  readonly kind: RequestKind;
-  readonly target: "leader" | "any";
-  readonly timeoutMs?: number | undefined;
-  /** Writes the payload; `session` and `number` are known then. */
-  write(
-    writer: ByteWriter,
-    identity: { sessionId: number; requestNumber: number; acknowledgedBelow: number },
-  ): void;
-}
 
 interface Queued {
   readonly request: ClientRequest;
@@ -243,11 +217,7 @@ export class Client {
   }
 
   #unreachable(): CStoreError {
-    const addresses = this.#channels.map((channel) => channel.address).join(", ");
-    return new UnreachableError(`Cannot reach any node at ${addresses} in ${this.#timeoutMs} ms`, {
-      cause: this.#lastError,
-      remedy: "Check the addresses, and that the nodes run (`cstore cluster status`)",
-    });
+    return nobodyReached(this.#channels, { timeoutMs: this.#timeoutMs, cause: this.#lastError });
   }
 
   #openSession(): void {
@@ -340,19 +310,12 @@ export class Client {
   }
 
   #channelFor(target: PendingRequest["target"]): NodeChannel | undefined {
-    const channels = this.#channels;
-    if (target === "leader" && this.#leader.nodeId !== "") {
-      const leader = channels.find((c) => c.nodeId === this.#leader.nodeId);
-      if (leader?.isUp === true) return leader;
-    }
-    // Without a known leader any node will do: it answers with the leader's address.
-    for (let i = 0; i < channels.length; i += 1) {
-      const channel = channels[(this.#anyIndex + i) % channels.length];
-      if (channel?.isUp !== true) continue;
-      this.#anyIndex = (this.#anyIndex + i) % channels.length;
-      return channel;
-    }
-    return undefined;
+    const leaderId = target === "leader" ? this.#leader.nodeId : "";
+    const at = chooseChannel(this.#channels, leaderId, this.#anyIndex);
+    if (at === -1) return undefined;
+    const channel = this.#channels[at];
+    if (channel?.nodeId !== leaderId) this.#anyIndex = at;
+    return channel;
   }
 
   #onReplies(channel: NodeChannel, body: Uint8Array): void {

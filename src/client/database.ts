@@ -7,12 +7,8 @@
 import type { ReadLevel } from "../protocol/client_message.ts";
 import type { DocumentId } from "../protocol/document_key.ts";
 
-/** Any document: an object with an id. */
-export interface Item {
-  id?: DocumentId;
-  // biome-ignore lint/suspicious/noExplicitAny: documents are the caller's own types
-  [field: string]: any;
-}
+/** Any document: an object. Its id stands in the field that the collection names. */
+export type Item = object;
 
 /** How a collection is used through one handle. */
 export interface CollectionOptions {

@@ -85,7 +85,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     change: Partial<T>,
     options: WriteOptions = {},
   ): Promise<T | undefined> {
-    const changed = change[this.#idField];
+    const changed = (change as Readonly<Record<string, unknown>>)[this.#idField];
     if (changed !== undefined && changed !== id) {
       throw new ValidationError(`Cannot change the id of a document in "${this.name}"`);
     }
@@ -189,7 +189,8 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     if (typeof document !== "object" || document === null || Array.isArray(document)) {
       throw new ValidationError(`Cannot write into "${this.name}": a document is an object`);
     }
-    const id = document[this.#idField] ?? this.#backend.newId();
+    const given = (document as Readonly<Record<string, unknown>>)[this.#idField];
+    const id = given ?? this.#backend.newId();
     const copy = { ...document, [this.#idField]: id } as T;
     const operation = {
       kind,

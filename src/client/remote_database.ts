@@ -8,7 +8,8 @@ import { uuidv7 } from "uuidv7";
 import type { ByteWriter } from "../base/bytes.ts";
 import { ConfigError } from "../base/errors.ts";
 import { decodeUntrustedCbor } from "../protocol/cbor.ts";
-import { Client, type ClientOptions } from "./client.ts";
+import { Client } from "./client.ts";
+import type { ClientOptions } from "./client_options.ts";
 import type { Collection, CollectionOptions, Database, Item } from "./database.ts";
 import { RemoteCollection } from "./remote_collection.ts";
 

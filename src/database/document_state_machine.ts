@@ -6,18 +6,8 @@
  */
 
 import { assert, unreachable } from "../base/assert.ts";
-import { ByteReader, ByteWriter, equalBytes, viewOf } from "../base/bytes.ts";
-import {
-  type CStoreError,
-  DuplicateKeyError,
-  DuplicateRequestError,
-  errorFromNumber,
-  errorNumber,
-  OverloadedError,
-  SessionExpiredError,
-  ValidationError,
-  VersionConflictError,
-} from "../base/errors.ts";
+import { ByteWriter, equalBytes, viewOf } from "../base/bytes.ts";
+import { type CStoreError, ValidationError } from "../base/errors.ts";
 import {
   COLLECTIONS_MAX,
   DOCUMENT_SIZE_MAX,
@@ -49,11 +39,14 @@ import type { Entry, LogIndex, Term } from "../raft/types.ts";
 import { CollectionStore, type Undo } from "./collection_store.ts";
 import { bodyChecksum, PlainPut } from "./plain_put.ts";
 import {
-  type Admission,
-  type SessionRequest,
-  SessionTable,
-  type StoredResult,
-} from "./session_table.ts";
+  duplicateKey,
+  giveResult,
+  refusal,
+  resultTooLarge,
+  sessionRefusal,
+  versionConflict,
+} from "./refusals.ts";
+import { type SessionRequest, SessionTable, type StoredResult } from "./session_table.ts";
 import { mergeDocuments } from "./update.ts";
 
 /** What a restored snapshot says of itself. */
@@ -447,64 +440,4 @@ export function sessionRequest(
 
 function absent(version: number): OperationResult {
   return { found: false, version, document: undefined };
-}
-
-function duplicateKey(store: CollectionStore): CStoreError {
-  return new DuplicateKeyError(
-    `Cannot insert into "${store.name}": a document has that id already`,
-  );
-}
-
-function resultTooLarge(): CStoreError {
-  return new ValidationError(
-    `Cannot execute: the documents to give back exceed ${RESULT_SIZE_MAX} bytes`,
-  );
-}
-
-function versionConflict(expected: number, actual: number): CStoreError {
-  const found = actual === 0 ? "there is no document" : `the document has version ${actual}`;
-  return new VersionConflictError(`Cannot write: ifVersion is ${expected}, but ${found}`, actual);
-}
-
-/** Why a request that is not new is not executed. */
-export function sessionRefusal(
-  verdict: Exclude<Admission["verdict"], "new" | "repeat">,
-  request: SessionRequest,
-): CStoreError {
-  const name = `request ${request.requestNumber} of session ${request.sessionId}`;
-  switch (verdict) {
-    case "unknown session":
-      return new SessionExpiredError(`Cannot execute ${name}: the session is unknown or expired`);
-    case "acknowledged":
-      return new DuplicateRequestError(`Cannot execute ${name}: it was answered and acknowledged`);
-    case "other bytes":
-      return new DuplicateRequestError(
-        `Cannot execute ${name}: the number was used with other bytes`,
-      );
-    case "window full":
-      return new OverloadedError(`Cannot execute ${name}: too many requests are unanswered`, 50);
-    default:
-      return unreachable(verdict);
-  }
-}
-
-function refusal(error: CStoreError): StoredResult {
-  const writer = new ByteWriter(128).u16(errorNumber(error.code));
-  writer.u64(error instanceof VersionConflictError ? error.actualVersion : 0);
-  return { kind: "refused", refusal: writer.text(error.message).copy() };
-}
-
-/** The error that a stored refusal stands for. */
-export function refusalError(bytes: Uint8Array): CStoreError {
-  const reader = new ByteReader(bytes);
-  const number = reader.u16();
-  const actualVersion = reader.u64();
-  return errorFromNumber(number, { message: reader.text(), actualVersion });
-}
-
-/** Tells a result to whoever waits for the command. */
-export function giveResult(ordinal: number, result: StoredResult, results: ApplyResults): void {
-  if (result.kind === "written") results.written(ordinal, result.version);
-  else if (result.kind === "payload") results.result(ordinal, result.payload);
-  else results.refused(ordinal, refusalError(result.refusal));
 }

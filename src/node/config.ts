@@ -6,7 +6,9 @@
 
 import { ConfigError } from "../base/errors.ts";
 import { SEGMENT_SIZE_BYTES } from "../base/limits.ts";
+import { hasCodec } from "../platform/compression.ts";
 import type { Endpoint } from "../platform/sockets.ts";
+import type { BatchCodec } from "../protocol/batch_codec.ts";
 import type { Member } from "../protocol/cluster_command.ts";
 import { parseEndpoint } from "../transport/network_manager.ts";
 
@@ -133,4 +135,11 @@ function checkMembers(given: NodeOptions["members"], id: string): readonly Membe
     });
   }
   return members.sort((a, b) => (a.id < b.id ? -1 : 1));
+}
+
+/** How batches are compressed: between nodes on one machine it costs more than it saves. */
+export function codecOf(config: NodeConfig): BatchCodec {
+  const isLocal = config.members.every((m) => /^(127\.|localhost|\[::1\])/.test(m.address));
+  if (config.compression === "none" || (config.compression === "auto" && isLocal)) return "none";
+  return hasCodec("zstd") ? "zstd" : "deflate-raw";
 }

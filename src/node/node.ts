@@ -4,56 +4,44 @@
  * @module
  */
 
-import { ByteWriter } from "../base/bytes.ts";
 import {
   ClosedError,
-  CorruptionError,
   CStoreError,
   HandshakeError,
   NoQuorumError,
-  ProtocolError,
   UnreachableError,
 } from "../base/errors.ts";
-import {
-  CLIENT_OUT_BYTES_MAX,
-  REQUESTS_IN_FLIGHT_PER_CONNECTION_MAX,
-  SESSIONS_MAX,
-} from "../base/limits.ts";
+import { SESSIONS_MAX } from "../base/limits.ts";
 import { partLogger } from "../base/log.ts";
 import { VERSION } from "../base/version.ts";
-import { DocumentStateMachine } from "../database/document_state_machine.ts";
-import { StateRestorer } from "../database/snapshot_codec.ts";
+import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import type { CancelTimer } from "../platform/clock.ts";
 import { hasCodec, zlibCompressor } from "../platform/compression.ts";
 import type { Platform } from "../platform/platform.ts";
 import { cpuMs, processId, residentBytes, runtimeName } from "../platform/process.ts";
 import type { Endpoint } from "../platform/sockets.ts";
-import { type BatchCodec, batchCommands, decodeBatchHeader } from "../protocol/batch_codec.ts";
+import { batchCommands, decodeBatchHeader } from "../protocol/batch_codec.ts";
 import {
   clusterBatch,
-  clusterIdOf,
   FIRST_PLACE,
   type Member,
-  membershipBatch,
   writeSessionIds,
 } from "../protocol/cluster_command.ts";
-import { encodeFrame, FRAME_HEADER_SIZE, sealFrame } from "../protocol/frame_header.ts";
 import type { Hello } from "../protocol/handshake.ts";
 import type { RaftMessage } from "../raft/message.ts";
 import { majority } from "../raft/quorum.ts";
 import type { RaftEvent } from "../raft/ready.ts";
 import type { ProposedRequest } from "../replication/open_batch.ts";
 import { RaftDriver } from "../replication/raft_driver.ts";
-import { type DataDirectory, openDataDirectory } from "../storage/data_directory.ts";
-import { FileWALManager } from "../storage/file_wal_manager.ts";
-import { SnapshotStore } from "../storage/snapshot_store.ts";
+import type { FileWALManager } from "../storage/file_wal_manager.ts";
 import { NetworkManager, parseEndpoint } from "../transport/network_manager.ts";
-import type { ConnectionHandlers, PeerConnection } from "../transport/peer_connection.ts";
 import { Bindings, FEATURE_EMPTY_LOG } from "./bindings.ts";
-import { ReplyCollector, type ReplyOutput } from "./client_channel.ts";
-import type { NodeConfig } from "./config.ts";
+import { ReplyCollector } from "./client_channel.ts";
+import { ClientServer } from "./client_server.ts";
+import { codecOf, type NodeConfig } from "./config.ts";
 import { Handover, type HandoverResult } from "./handover.ts";
 import { saveLostTail } from "./lost_tail.ts";
+import { type OpenedStorage, openStorage } from "./open_storage.ts";
 import { RequestHandler } from "./request_handler.ts";
 import { Snapshotter } from "./snapshotter.ts";
 import { healthOf, type MemberStatus, type NodeStatus } from "./status.ts";
@@ -68,19 +56,12 @@ export interface NodeHooks {
   readonly onEvent?: (event: RaftEvent) => void;
 }
 
-interface Opened {
-  readonly directory: DataDirectory;
-  readonly log: FileWALManager;
-  readonly machine: DocumentStateMachine;
-  readonly snapshots: SnapshotStore;
-}
-
 /** One running node. */
 export class Node {
   readonly config: NodeConfig;
   readonly #platform: Platform;
   readonly #hooks: NodeHooks;
-  readonly #opened: Opened;
+  readonly #opened: OpenedStorage;
   readonly #driver: RaftDriver;
   readonly #network: NetworkManager | undefined;
   readonly #bindings: Bindings;
@@ -88,7 +69,7 @@ export class Node {
   readonly #handover: Handover;
   readonly #snapshotter: Snapshotter;
   readonly #logger = partLogger("node");
-  readonly #clients = new Set<PeerConnection>();
+  readonly #clients: ClientServer;
   readonly #bootIds = new Map<string, string>();
   /** When each peer last had everything, on the monotonic clock. */
   readonly #caughtUpMs = new Map<string, number>();
@@ -102,7 +83,7 @@ export class Node {
   private constructor(
     platform: Platform,
     config: NodeConfig,
-    built: { opened: Opened; hooks: NodeHooks },
+    built: { opened: OpenedStorage; hooks: NodeHooks },
   ) {
     this.config = config;
     this.#platform = platform;
@@ -148,6 +129,7 @@ export class Node {
       status: () => ({ ...this.status() }),
       promote: (nodeId) => this.#handover.promote(nodeId),
     });
+    this.#clients = this.#buildClientServer();
     this.#snapshotter = new Snapshotter(
       {
         machine,
@@ -278,7 +260,7 @@ export class Node {
     this.#isStopped = true;
     this.#cancelHousekeeping?.();
     this.#driver.stop(makeError);
-    for (const client of this.#clients) client.send(encodeFrame("GOODBYE", 0, new Uint8Array(0)));
+    this.#clients.sayGoodbye();
     await this.#snapshotter.stop();
     await this.#network?.close();
     try {
@@ -286,6 +268,18 @@ export class Node {
     } finally {
       this.#opened.directory.release();
     }
+  }
+
+  #buildClientServer(): ClientServer {
+    return new ClientServer({
+      clock: this.#platform.clock,
+      handler: this.#handler,
+      replyState: () => this.#replyState(),
+      leader: () => {
+        const { term, leader: nodeId = "" } = this.#driver.view;
+        return { term, nodeId, address: this.#addressOf(nodeId) };
+      },
+    });
   }
 
   #buildNetwork(listen: Endpoint): NetworkManager {
@@ -296,7 +290,7 @@ export class Node {
       hooks: {
         identity: () => this.#identity(),
         admit: (hello) => this.#bindings.admit(hello),
-        onClient: (connection) => this.#serveClient(connection),
+        onClient: (connection) => this.#clients.serve(connection),
         onRaftMessage: (message) => this.#onRaftMessage(message),
         onPeerSeen: (hello) => this.#onPeerSeen(hello),
         onPeerFailed: (nodeId, error) => this.#onPeerFailed(nodeId, error),
@@ -350,42 +344,6 @@ export class Node {
     if (isAboutFolder && !this.#bindings.isOwnBound) this.#fatal(error);
   }
 
-  #serveClient(connection: PeerConnection): ConnectionHandlers {
-    const output: ReplyOutput = {
-      headerSize: FRAME_HEADER_SIZE,
-      deliver: (bytes) => {
-        sealFrame(bytes, "REPLIES", 0);
-        connection.send(bytes);
-        if (connection.unsentBytes > CLIENT_OUT_BYTES_MAX) connection.destroy();
-      },
-      state: () => this.#replyState(),
-    };
-    const replies = new ReplyCollector(output);
-    let isPaused = false;
-    const watch = (): void => {
-      if (replies.inFlight > REQUESTS_IN_FLIGHT_PER_CONNECTION_MAX) {
-        if (!isPaused) connection.pause();
-        isPaused = true;
-        this.#platform.clock.setTimer(1, watch);
-      } else if (isPaused) {
-        isPaused = false;
-        connection.resume();
-      }
-    };
-    this.#clients.add(connection);
-    this.#platform.clock.soon(() => connection.send(this.#leaderFrame()));
-    return {
-      frame: (frame) => {
-        if (frame.kind !== "REQUESTS")
-          throw new ProtocolError(`Cannot accept a ${frame.kind} frame from a client`);
-        this.#handler.handle(frame.body, replies);
-        if (!isPaused) watch();
-      },
-      drained: () => undefined,
-      closed: () => this.#clients.delete(connection),
-    };
-  }
-
   #replyState(): { term: number; committedSequence: number } {
     const { term, commitIndex } = this.#driver.view;
     return { term, committedSequence: this.#opened.log.sequenceAfter(commitIndex) - 1 };
@@ -420,15 +378,6 @@ export class Node {
     return this.config.members.find((member) => member.id === nodeId)?.address ?? "";
   }
 
-  #leaderFrame(): Uint8Array {
-    const { term, leader } = this.#driver.view;
-    const body = new ByteWriter(128)
-      .u64(term)
-      .text(leader ?? "")
-      .text(this.#addressOf(leader ?? ""));
-    return encodeFrame("LEADER", 0, body.written());
-  }
-
   #onEvent(event: RaftEvent): void {
     this.#hooks.onEvent?.(event);
     this.#handover.event(event);
@@ -438,8 +387,7 @@ export class Node {
       this.#logger.info("{type}", { ...event });
     }
     if (event.type !== "ROLE_CHANGED") return;
-    const frame = this.#leaderFrame();
-    for (const client of this.#clients) client.send(frame);
+    this.#clients.tellLeader();
   }
 
   #onApplied(): void {
@@ -546,66 +494,5 @@ export class Node {
       this.#hooks.onFatal?.(error);
     };
     Promise.allSettled([this.#network?.close(), this.#opened.log.close()]).then(finish, finish);
-  }
-}
-
-function codecOf(config: NodeConfig): BatchCodec {
-  const isLocal = config.members.every((m) => /^(127\.|localhost|\[::1\])/.test(m.address));
-  if (config.compression === "none" || (config.compression === "auto" && isLocal)) return "none";
-  return hasCodec("zstd") ? "zstd" : "deflate-raw";
-}
-
-async function openStorage(platform: Platform, config: NodeConfig): Promise<Opened> {
-  const { dataDirectory, members, id: nodeId } = config;
-  const clusterId = config.clusterId ?? clusterIdOf(members);
-  const directory = await openDataDirectory(platform, dataDirectory, { clusterId, nodeId });
-  let log: FileWALManager | undefined;
-  try {
-    log = await FileWALManager.open(platform, {
-      directory: `${dataDirectory}/wal`,
-      identity: directory.identity,
-      segmentSizeBytes: config.segmentSizeBytes,
-      owner: "consensus",
-    });
-    if (log.lastIndex() === 0) await writeFirstEntry(log, members);
-    const snapshots = new SnapshotStore(platform, `${dataDirectory}/snapshots`, clusterId);
-    platform.files.makeDirectory(`${dataDirectory}/lost`);
-    // The folders' own names must survive a power cut, or the log is cut behind a lost snapshot.
-    await platform.files.syncDirectory(dataDirectory);
-    const machine = new DocumentStateMachine(zlibCompressor, platform.random.below(2 ** 31));
-    await restoreState({ machine, snapshots, log, dataDirectory });
-    return { directory, log, machine, snapshots };
-  } catch (error) {
-    await log?.close();
-    directory.release();
-    throw error;
-  }
-}
-
-/** Entry 1 is the membership, made from the static list: the same bytes on every node. */
-async function writeFirstEntry(log: FileWALManager, members: readonly Member[]): Promise<void> {
-  const bytes = membershipBatch(members);
-  const entry = { ...FIRST_PLACE, count: 1, bytes };
-  const hardState = { term: FIRST_PLACE.term, vote: undefined };
-  log.write({ hardState, entries: [entry], commitIndex: FIRST_PLACE.index });
-  await log.flush();
-}
-
-async function restoreState(parts: {
-  readonly machine: DocumentStateMachine;
-  readonly snapshots: SnapshotStore;
-  readonly log: FileWALManager;
-  readonly dataDirectory: string;
-}): Promise<void> {
-  const { machine, snapshots, log } = parts;
-  const restorer = new StateRestorer(machine);
-  const position = await snapshots.load((block) => restorer.block(block));
-  if (position !== undefined) restorer.end();
-  const index = position?.index ?? 0;
-  if (index < log.base.index || index > log.lastIndex()) {
-    throw new CorruptionError(
-      `Cannot restore the state: the newest whole snapshot is at entry ${index}, the log holds ${log.firstIndex()} to ${log.lastIndex()}`,
-      { file: `${parts.dataDirectory}/snapshots`, byte: 0 },
-    );
   }
 }

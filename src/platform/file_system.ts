@@ -160,54 +160,77 @@ export const systemFileSystem: FileSystem = {
   },
 };
 
-/** Creates the lock file, or takes over one whose process is gone. */
+/**
+ * Creates the lock file, or takes over one whose process is gone. The file comes into being
+ * whole, by
+ * a link, so nobody ever sees an empty one; and what is taken away must be what was judged.
+ */
 function takeLock(path: string): void {
-  for (let attemptsLeft = 3; attemptsLeft > 0; attemptsLeft -= 1) {
-    try {
-      const own = `${process.pid} ${processStart(process.pid)}\n`;
-      fs.writeFileSync(path, own, { flag: "wx", mode: 0o600 });
-      return;
-    } catch (cause) {
-      if (!isExistsError(cause)) {
-        throw new StorageError(`Cannot create lock "${path}": ${errorText(cause)}`, { cause });
+  const own = `${process.pid} ${processStart(process.pid)}\n`;
+  const draft = `${path}.${process.pid}.new`;
+  attempt("write", draft, () => fs.writeFileSync(draft, own, { mode: 0o600 }));
+  try {
+    for (let attemptsLeft = 3; attemptsLeft > 0; attemptsLeft -= 1) {
+      if (linkIfAbsent(draft, path)) return;
+      const found = readIfPresent(path);
+      if (found === undefined) continue;
+      const holder = livingHolder(found);
+      if (holder !== undefined) {
+        throw new LockedError(`Cannot open the folder: process ${holder} holds "${path}"`);
       }
+      takeAway(path, found);
     }
-    const holder = lockHolder(path);
-    if (holder !== undefined) {
-      throw new LockedError(`Cannot open the folder: process ${holder} holds "${path}"`);
-    }
-    // Renaming first: of two processes that both see a dead holder only one succeeds.
-    const aside = `${path}.${process.pid}`;
-    try {
-      fs.renameSync(path, aside);
-      fs.rmSync(aside, { force: true });
-    } catch (cause) {
-      if (!(cause instanceof Error && "code" in cause && cause.code === "ENOENT")) throw cause;
-    }
+  } finally {
+    fs.rmSync(draft, { force: true });
   }
   throw new LockedError(`Cannot open the folder: "${path}" is being taken by another process`);
 }
 
-function isExistsError(cause: unknown): boolean {
-  return cause instanceof Error && "code" in cause && cause.code === "EEXIST";
+function linkIfAbsent(draft: string, path: string): boolean {
+  try {
+    fs.linkSync(draft, path);
+    return true;
+  } catch (cause) {
+    if (hasCode(cause, "EEXIST")) return false;
+    throw new StorageError(`Cannot create lock "${path}": ${errorText(cause)}`, { cause });
+  }
 }
 
-/** The living process that the lock file names; undefined when it is gone. */
-function lockHolder(path: string): number | undefined {
-  let text: string;
+/** Removes a dead process's lock; one that another process took meanwhile is put back. */
+function takeAway(path: string, judged: string): void {
+  const aside = `${path}.${process.pid}.old`;
   try {
-    text = fs.readFileSync(path, "utf8");
-  } catch {
-    return undefined; // It was released between the two calls.
+    fs.renameSync(path, aside);
+  } catch (cause) {
+    if (hasCode(cause, "ENOENT")) return;
+    throw new StorageError(`Cannot take over lock "${path}": ${errorText(cause)}`, { cause });
   }
+  if (readIfPresent(aside) !== judged) linkIfAbsent(aside, path);
+  fs.rmSync(aside, { force: true });
+}
+
+function readIfPresent(path: string): string | undefined {
+  try {
+    return fs.readFileSync(path, "utf8");
+  } catch (cause) {
+    if (hasCode(cause, "ENOENT")) return undefined;
+    throw new StorageError(`Cannot read lock "${path}": ${errorText(cause)}`, { cause });
+  }
+}
+
+function hasCode(cause: unknown, code: string): boolean {
+  return cause instanceof Error && "code" in cause && cause.code === code;
+}
+
+/** The living process that a lock's text names; undefined when it is gone. */
+function livingHolder(text: string): number | undefined {
   const [pidText = "", start = ""] = text.trim().split(" ");
   const pid = Number(pidText);
   if (!Number.isInteger(pid) || pid <= 0) return undefined;
   try {
     process.kill(pid, 0);
   } catch (cause) {
-    const isForeign = cause instanceof Error && "code" in cause && cause.code === "EPERM";
-    return isForeign ? pid : undefined;
+    return hasCode(cause, "EPERM") ? pid : undefined;
   }
   // The number may have been given to another process since (containers: always 1).
   return start !== "" && start !== processStart(pid) ? undefined : pid;

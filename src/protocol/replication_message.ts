@@ -133,7 +133,7 @@ function writeFields(writer: ByteWriter, message: RaftMessage): void {
       writer.u64(message.index).u64(message.hint.term).u64(message.hint.index);
       return;
     case "HEARTBEAT":
-      writer.u64(message.commitIndex).u64(message.readRound);
+      writer.u64(message.commitIndex).u64(message.readRound).u64(message.heldIndex);
       return;
     case "HEARTBEAT_RESPONSE":
       writer.u64(message.readRound);
@@ -180,7 +180,13 @@ function readFields(
     case "APPEND_ENTRIES_RESPONSE":
       return { ...envelope, type, rejected: one, index: reader.u64(), hint: readId(reader) };
     case "HEARTBEAT":
-      return { ...envelope, type, commitIndex: reader.u64(), readRound: reader.u64() };
+      return {
+        ...envelope,
+        type,
+        commitIndex: reader.u64(),
+        readRound: reader.u64(),
+        heldIndex: reader.u64(),
+      };
     case "HEARTBEAT_RESPONSE":
       return { ...envelope, type, readRound: reader.u64() };
     case "READ_INDEX":

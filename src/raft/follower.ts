@@ -66,6 +66,7 @@ export function handleHeartbeat(state: RaftState, message: Heartbeat): void {
     return;
   }
   state.log.commitTo(message.commitIndex);
+  state.heldIndex = Math.max(state.heldIndex, message.heldIndex);
   state.send(message.from, { type: "HEARTBEAT_RESPONSE", readRound: message.readRound });
 }
 

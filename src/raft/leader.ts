@@ -227,7 +227,7 @@ export function sendHeartbeat(state: RaftState, peer: NodeId): void {
   const progress = progressOf(state, peer);
   const commitIndex = Math.min(progress.match, state.log.committed);
   progress.sentCommit = Math.max(progress.sentCommit, commitIndex);
-  state.send(peer, { type: "HEARTBEAT", commitIndex, readRound: state.readRound });
+  state.sendHeartbeat(peer);
 }
 
 /** One tick in office. */

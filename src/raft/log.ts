@@ -173,10 +173,9 @@ export class RaftLog {
 
   /** That Ready and all before it are on disk. */
   persisted(number: number): void {
-    while (this.#pending.length > 0 && this.#pending[0]!.number <= number) {
-      const done = this.#pending.shift()!;
-      this.#durableIndex = Math.max(this.#durableIndex, done.lastIndex);
-    }
+    const done = this.#pending.filter((pending) => pending.number <= number);
+    this.#pending.splice(0, done.length);
+    for (const { lastIndex } of done) this.#durableIndex = Math.max(this.#durableIndex, lastIndex);
     assert(this.#durableIndex < this.#tailFirst, "only written entries are durable");
   }
 

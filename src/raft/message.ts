@@ -56,6 +56,8 @@ export interface Heartbeat extends Envelope {
   /** At most the receiver's match index, because a heartbeat proves nothing about its log. */
   readonly commitIndex: LogIndex;
   readonly readRound: number;
+  /** Every voter's disk holds the log up to here: nobody will ask for it again. */
+  readonly heldIndex: LogIndex;
 }
 
 /** The answer to a {@link Heartbeat}. */

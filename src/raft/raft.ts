@@ -62,6 +62,8 @@ export interface RaftView {
   readonly lastIndex: LogIndex;
   readonly durableIndex: LogIndex;
   readonly commitIndex: LogIndex;
+  /** Every voter holds the log up to here, as far as this node knows. */
+  readonly heldIndex: LogIndex;
   readonly transferee: NodeId | undefined;
   readonly hasCommittedOwnTerm: boolean;
 }
@@ -331,8 +333,8 @@ export class Raft {
     this.#persistedNumber = number;
     this.#state.log.persisted(number);
     ownEntriesPersisted(this.#state);
-    while (this.#ownVotes.length > 0 && this.#ownVotes[0]!.number <= number) {
-      ownVotePersisted(this.#state, this.#ownVotes.shift()!.term);
-    }
+    const votes = this.#ownVotes.filter((vote) => vote.number <= number);
+    this.#ownVotes.splice(0, votes.length);
+    for (const { term } of votes) ownVotePersisted(this.#state, term);
   }
 }

@@ -50,6 +50,11 @@ export class RaftState {
   transferee: NodeId | undefined;
   transferElapsed = 0;
   readRound = 0;
+  /**
+   * Every voter's disk holds the log up to here, as far as this node was told. Whoever leads next
+   * has to serve the slowest voter, so followers keep their logs by it, too.
+   */
+  heldIndex: LogIndex = 0;
   pendingReads: PendingRead[] = [];
   waitingReads: WaitingRead[] = [];
   /** Index and size of own proposals that are not committed yet, oldest first. */
@@ -142,6 +147,16 @@ export class RaftState {
       (body.type === "VOTE_REQUEST" && !body.preVote && !this.log.isDurable) ||
       (body.type === "APPEND_ENTRIES_RESPONSE" && !body.rejected);
     (isPromise ? this.messagesAfterPersist : this.messages).push(message);
+  }
+
+  /** Tells one peer that this node leads, and what is committed of what it is known to hold (T45). */
+  sendHeartbeat(peer: NodeId): void {
+    let held = this.log.committed;
+    for (const { match } of this.progress.values()) held = Math.min(held, match);
+    this.heldIndex = Math.max(this.heldIndex, held);
+    const commitIndex = Math.min(this.progress.get(peer)?.match ?? 0, this.log.committed);
+    const { readRound, heldIndex } = this;
+    this.send(peer, { type: "HEARTBEAT", commitIndex, readRound, heldIndex });
   }
 
   /** Follows `leader` (or nobody yet) in `term`, which is never lower than the present one. */

@@ -36,12 +36,7 @@ export function startWaitingReads(state: RaftState): void {
 }
 
 function confirmRound(state: RaftState): void {
-  for (const peer of state.peers) {
-    const progress = state.progress.get(peer);
-    const match = progress?.match ?? 0;
-    const commitIndex = Math.min(match, state.log.committed);
-    state.send(peer, { type: "HEARTBEAT", commitIndex, readRound: state.readRound });
-  }
+  for (const peer of state.peers) state.sendHeartbeat(peer);
   releaseReads(state);
 }
 

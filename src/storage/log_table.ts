@@ -103,8 +103,9 @@ export class LogTable implements LogReader {
     this.#terms.length = kept;
     this.#nextSequences.length = kept;
     this.#positions.length = kept;
-    while (this.#cache.length > 0 && this.#cache.at(-1)!.index >= index) {
-      this.#cacheBytes -= this.#cache.pop()!.bytes.byteLength;
+    const first = this.#cache[0]?.index ?? index;
+    for (const entry of this.#cache.splice(Math.max(0, index - first))) {
+      this.#cacheBytes -= entry.bytes.byteLength;
     }
   }
 

@@ -10,7 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { freePorts } from "../../bench/local_cluster.ts";
 import type { CStoreError } from "../../src/base/errors.ts";
-import type { ClientOptions } from "../../src/client/client.ts";
+import type { ClientOptions } from "../../src/client/client_options.ts";
 import { connect, type RemoteDatabase } from "../../src/client/remote_database.ts";
 import { type NodeOptions, parseNodeConfig } from "../../src/node/config.ts";
 import { Node } from "../../src/node/node.ts";

@@ -1,5 +1,6 @@
 /**
- * TCP between simulated processes: delay, clogged links, one-way and two-way cuts, resets, half-open
+ * TCP between simulated processes: delay, clogged links, one-way and two-way cuts, resets,
+ * half-open
  * connections. What a connection carries arrives whole and in order or not at all; chunks may be
  * split anywhere.
  *

@@ -1,5 +1,6 @@
 /**
- * Planted bugs: a checker that was never seen to fail proves nothing. Each is a change of source text
+ * Planted bugs: a checker that was never seen to fail proves nothing. Each is a change of source
+ * text
  * made while a module is loaded, so that the shipped code knows nothing of it. The text must be
  * there exactly once, or the plant has rotted and the run stops.
  *
@@ -187,7 +188,9 @@ export function plantNamed(name: string): Plant {
   return plant;
 }
 
-/** Makes the loader change the file. To be called before the file is imported for the first time. */
+/**
+ * Makes the loader change the file. To be called before the file is imported for the first time.
+ */
 export function sow(plant: Plant): void {
   const path = new URL(`../../src/${plant.file}`, import.meta.url).pathname;
   const text = readFileSync(path, "utf8");

@@ -206,7 +206,8 @@ export class Simulation {
   async advance(ms: number, isOver?: () => boolean): Promise<void> {
     const hostOf = new Map(this.hosts.map((host) => [host.id, host]));
     const processes = new Set(this.#clients.map((client) => client.name));
-    // An event of a process changes only that process; what concerns several is looked at everywhere.
+    // An event of a process changes only that process; what concerns several is looked at
+    // everywhere.
     const after = (name: string): void => {
       try {
         const owner = name.slice(0, name.indexOf(":"));
@@ -379,7 +380,8 @@ export class Simulation {
 
   #scheduleFaults(durationMs: number): void {
     const { random } = this.world;
-    // Each seed has its own selection: rare combinations come up that all faults at once would hide.
+    // Each seed has its own selection: rare combinations come up that all faults at once would
+    // hide.
     const chosen = this.#options.faults ?? FAULT_KINDS.filter(() => random.chance(0.45));
     if (chosen.length === 0) return;
     const count = 2 + random.below(10);

@@ -1,5 +1,6 @@
 /**
- * What clients saw, and whether one order of all operations explains it: a Wing-Gong search for each
+ * What clients saw, and whether one order of all operations explains it: a Wing-Gong search for
+ * each
  * key, with memory of the states it has been in (Lowe's refinement).
  *
  * @module
@@ -47,7 +48,9 @@ function describe(operations: readonly Operation[]): string {
   return lines.slice(-30).join("; ");
 }
 
-/** Whether an operation may happen in a state, and the state after it; undefined when it may not. */
+/**
+ * Whether an operation may happen in a state, and the state after it; undefined when it may not.
+ */
 function step(state: string | null, operation: Operation): { state: string | null } | undefined {
   switch (operation.kind) {
     case "put":
@@ -65,7 +68,8 @@ function step(state: string | null, operation: Operation): { state: string | nul
 }
 
 /**
- * Depth-first over the orders that respect real time. An operation of unknown outcome has no end and
+ * Depth-first over the orders that respect real time. An operation of unknown outcome has no end
+ * and
  * may also be left out.
  */
 export function isLinearizable(operations: readonly Operation[]): boolean {
@@ -117,7 +121,9 @@ function keyOf(done: Uint8Array, from: number, to: number): string {
   return text.replace(/0+$/, "");
 }
 
-/** Every write has its own version, and whoever reads a value reads the version it was written as. */
+/**
+ * Every write has its own version, and whoever reads a value reads the version it was written as.
+ */
 export function findVersionViolation(history: readonly Operation[]): string | undefined {
   const byValue = new Map<string, number>();
   const byVersion = new Map<number, string>();

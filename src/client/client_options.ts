@@ -1,0 +1,32 @@
+/**
+ * What a client is set up with, and what it is asked to send.
+ *
+ * @module
+ */
+
+import type { ByteWriter } from "../base/bytes.ts";
+import type { Platform } from "../platform/platform.ts";
+import type { RequestKind } from "../protocol/client_message.ts";
+
+/** Options of {@link Client.connect}. */
+export interface ClientOptions {
+  /** Longest wait for an answer, in milliseconds; 10 s unless set. */
+  readonly timeoutMs?: number;
+  /** Refuse nodes of another cluster. */
+  readonly clusterId?: string;
+  readonly platform?: Platform;
+  /** A write that was answered before it was committed (ASYNC) could not be confirmed later. */
+  readonly onLost?: (write: { readonly requestNumber: number; readonly version: number }) => void;
+}
+
+/** A request as the layers above write it. */
+export interface ClientRequest {
+  readonly kind: RequestKind;
+  readonly target: "leader" | "any";
+  readonly timeoutMs?: number | undefined;
+  /** Writes the payload; `session` and `number` are known then. */
+  write(
+    writer: ByteWriter,
+    identity: { sessionId: number; requestNumber: number; acknowledgedBelow: number },
+  ): void;
+}

@@ -1,0 +1,86 @@
+/**
+ * Why requests are refused, as errors and as stored results; and results to whoever waits.
+ *
+ * @module
+ */
+
+import { unreachable } from "../base/assert.ts";
+import { ByteReader, ByteWriter } from "../base/bytes.ts";
+import {
+  type CStoreError,
+  DuplicateKeyError,
+  DuplicateRequestError,
+  errorFromNumber,
+  errorNumber,
+  OverloadedError,
+  SessionExpiredError,
+  ValidationError,
+  VersionConflictError,
+} from "../base/errors.ts";
+import { RESULT_SIZE_MAX } from "../base/limits.ts";
+import type { ApplyResults } from "../raft/state_machine.ts";
+import type { Admission, SessionRequest, StoredResult } from "./session_table.ts";
+
+/** An insert met a document. */
+export function duplicateKey(store: { readonly name: string }): CStoreError {
+  return new DuplicateKeyError(
+    `Cannot insert into "${store.name}": a document has that id already`,
+  );
+}
+
+/** The documents to give back exceed the bound. */
+export function resultTooLarge(): CStoreError {
+  return new ValidationError(
+    `Cannot execute: the documents to give back exceed ${RESULT_SIZE_MAX} bytes`,
+  );
+}
+
+/** `ifVersion` named another version. */
+export function versionConflict(expected: number, actual: number): CStoreError {
+  const found = actual === 0 ? "there is no document" : `the document has version ${actual}`;
+  return new VersionConflictError(`Cannot write: ifVersion is ${expected}, but ${found}`, actual);
+}
+
+/** Why a request that is not new is not executed. */
+export function sessionRefusal(
+  verdict: Exclude<Admission["verdict"], "new" | "repeat">,
+  request: SessionRequest,
+): CStoreError {
+  const name = `request ${request.requestNumber} of session ${request.sessionId}`;
+  switch (verdict) {
+    case "unknown session":
+      return new SessionExpiredError(`Cannot execute ${name}: the session is unknown or expired`);
+    case "acknowledged":
+      return new DuplicateRequestError(`Cannot execute ${name}: it was answered and acknowledged`);
+    case "other bytes":
+      return new DuplicateRequestError(
+        `Cannot execute ${name}: the number was used with other bytes`,
+      );
+    case "window full":
+      return new OverloadedError(`Cannot execute ${name}: too many requests are unanswered`, 50);
+    default:
+      return unreachable(verdict);
+  }
+}
+
+/** A refusal as it is stored with the session. */
+export function refusal(error: CStoreError): StoredResult {
+  const writer = new ByteWriter(128).u16(errorNumber(error.code));
+  writer.u64(error instanceof VersionConflictError ? error.actualVersion : 0);
+  return { kind: "refused", refusal: writer.text(error.message).copy() };
+}
+
+/** The error that a stored refusal stands for. */
+export function refusalError(bytes: Uint8Array): CStoreError {
+  const reader = new ByteReader(bytes);
+  const number = reader.u16();
+  const actualVersion = reader.u64();
+  return errorFromNumber(number, { message: reader.text(), actualVersion });
+}
+
+/** Tells a result to whoever waits for the command. */
+export function giveResult(ordinal: number, result: StoredResult, results: ApplyResults): void {
+  if (result.kind === "written") results.written(ordinal, result.version);
+  else if (result.kind === "payload") results.result(ordinal, result.payload);
+  else results.refused(ordinal, refusalError(result.refusal));
+}
