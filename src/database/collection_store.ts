@@ -85,6 +85,22 @@ export class CollectionStore {
     return { hash, before, after, sequence };
   }
 
+  /** A put that is never taken back: it may write over the document that it replaces. */
+  putForGood(
+    place: { readonly hash: number; readonly before: number },
+    source: {
+      readonly bytes: Uint8Array;
+      readonly start: number;
+      readonly keyEnd: number;
+      readonly end: number;
+    },
+    sequence: number,
+  ): void {
+    const { before } = place;
+    if (before !== -1 && this.#slabs.overwrite(before, source, sequence)) return;
+    this.put(place, source, sequence);
+  }
+
   remove(hash: number, before: number, sequence: number): Undo {
     assert(before !== -1, "what is removed is there");
     this.#slabs.supersede(before, sequence);

@@ -94,6 +94,25 @@ export class DocumentSlabs {
     return this.#currentNumber * SLAB_SIZE + at;
   }
 
+  /**
+   * Writes the document over the record that it replaces: no garbage, nothing to compact. False when
+   * it does not fit there exactly, or when a frozen moment still needs the old one.
+   */
+  overwrite(
+    location: Location,
+    source: { readonly bytes: Uint8Array; readonly keyEnd: number; readonly end: number },
+    version: number,
+  ): boolean {
+    if (this.#frozen > 0) return false;
+    const slab = this.#slabOf(location);
+    const at = location % SLAB_SIZE;
+    if (slab.view.getUint32(at, true) !== source.end - source.keyEnd) return false;
+    slab.view.setFloat64(at + 8, version, true);
+    const start = at + HEADER_SIZE + slab.view.getUint16(at + 4, true);
+    slab.bytes.set(source.bytes.subarray(source.keyEnd, source.end), start);
+    return true;
+  }
+
   version(location: Location): number {
     return this.#slabOf(location).view.getFloat64((location % SLAB_SIZE) + 8, true);
   }

@@ -179,7 +179,7 @@ export class DocumentStateMachine implements StateMachine {
     if (sessions.admit(put).verdict !== "new") return false;
     const { commands } = put;
     const hash = store.hash(commands, put.key);
-    store.put({ hash, before: store.find(hash, commands, put.key) }, put.source, sequence);
+    store.putForGood({ hash, before: store.find(hash, commands, put.key) }, put.source, sequence);
     sessions.storeWritten(put, sequence);
     store.compactStep();
     return true;
