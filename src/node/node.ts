@@ -421,10 +421,10 @@ export class Node {
     });
   }
 
-  /** Lowest index that some voter lacks; a leader knows it, others go by their own. */
+  /** Lowest index that some voter may lack. A follower keeps it, too: it may lead next. */
   #neededIndex(): number {
-    if (!this.#driver.isLeader) return Number.POSITIVE_INFINITY;
-    return Math.min(...this.#driver.peers().map((peer) => peer.match + 1));
+    if (this.config.members.length === 1) return Number.POSITIVE_INFINITY;
+    return this.#driver.view.heldIndex + 1;
   }
 
   #housekeeping(): void {

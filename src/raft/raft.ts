@@ -88,7 +88,13 @@ export class Raft {
   get view(): RaftView {
     const { id, role, term, vote, leader, log, transferee, hasCommittedOwnTerm } = this.#state;
     const { firstIndex, lastIndex, durableIndex, committed: commitIndex } = log;
-    const indexes = { firstIndex, lastIndex, durableIndex, commitIndex };
+    const indexes = {
+      firstIndex,
+      lastIndex,
+      durableIndex,
+      commitIndex,
+      heldIndex: this.#state.heldIndex,
+    };
     return { id, role, term, vote, leader, ...indexes, transferee, hasCommittedOwnTerm };
   }
 

@@ -57,7 +57,7 @@ const MESSAGES: readonly RaftMessage[] = [
   append([entry(3, 11), entry(4, 12), entry(5, 13)]),
   { ...ROUTE, type: "APPEND_ENTRIES_RESPONSE", term: 5, rejected: false, index: 7, hint: last },
   { ...ROUTE, type: "APPEND_ENTRIES_RESPONSE", term: 5, rejected: true, index: 7, hint: last },
-  { ...ROUTE, type: "HEARTBEAT", term: 5, commitIndex: 8, readRound: 9 },
+  { ...ROUTE, type: "HEARTBEAT", term: 5, commitIndex: 8, readRound: 9, heldIndex: 7 },
   { ...ROUTE, type: "HEARTBEAT_RESPONSE", term: 5, readRound: 9 },
   { ...ROUTE, type: "READ_INDEX", term: 5, context: 77 },
   { ...ROUTE, type: "READ_INDEX_RESPONSE", term: 5, context: 77, index: 6 },

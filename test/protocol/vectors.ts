@@ -177,8 +177,8 @@ export const VECTORS: Readonly<Record<string, () => Uint8Array>> = {
       preVote: true,
       transfer: false,
     }),
-  "HEARTBEAT: term 7, commit 4, round 12": () =>
-    raft({ ...ROUTE, type: "HEARTBEAT", term: 7, commitIndex: 4, readRound: 12 }),
+  "HEARTBEAT: term 7, commit 4, round 12, held 3": () =>
+    raft({ ...ROUTE, type: "HEARTBEAT", term: 7, commitIndex: 4, readRound: 12, heldIndex: 3 }),
   "APPEND_ENTRIES: term 7, previous 6:4, commit 4, no entries": () =>
     raft({
       ...ROUTE,

@@ -39,7 +39,7 @@ export function append(
 
 /** A heartbeat. */
 export function heartbeat(commitIndex = 0, readRound = 0): Body<Heartbeat> {
-  return { type: "HEARTBEAT", commitIndex, readRound };
+  return { type: "HEARTBEAT", commitIndex, readRound, heldIndex: 0 };
 }
 
 /** An append was taken up to `index`. */

@@ -216,7 +216,7 @@ test("events: the same leader in a newer term is told", () => {
   const n2 = cluster.node("n2");
   n2.events = [];
 
-  const heartbeat = { type: "HEARTBEAT", commitIndex: 1, readRound: 0 } as const;
+  const heartbeat = { type: "HEARTBEAT", commitIndex: 1, readRound: 0, heldIndex: 0 } as const;
   n2.step("n1", 3, heartbeat);
   n2.step("n1", 3, heartbeat);
 

@@ -7,6 +7,8 @@
 
 import { AssertionError } from "../../src/base/assert.ts";
 import { CorruptionError, CStoreError } from "../../src/base/errors.ts";
+import { Client } from "../../src/client/client.ts";
+import { RemoteDatabase } from "../../src/client/remote_database.ts";
 import { parseNodeConfig } from "../../src/node/config.ts";
 import { Node } from "../../src/node/node.ts";
 import type { Platform } from "../../src/platform/platform.ts";
@@ -63,7 +65,8 @@ export interface SimulationResult {
 const HEAL_MS = 20_000;
 const FIRST_PORT = 7001;
 
-interface Host {
+/** One machine, with or without a running node. */
+export interface Host {
   readonly id: string;
   readonly disk: SimulatedDisk;
   process: SimulatedProcess | undefined;
@@ -199,6 +202,65 @@ export class Simulation {
       const client = new SimulatedClient(this.#clientCount, parts, options);
       this.#clients.push(client);
       void client.start(this.addresses);
+    }
+  }
+
+  /** A client for a scenario's own operations, on a machine of its own. */
+  async connect(timeoutMs = 5000): Promise<RemoteDatabase> {
+    this.#clientCount += 1;
+    const process = new SimulatedProcess(this.world, `c${this.#clientCount}`);
+    const disk = new SimulatedDisk({ random: this.world.random });
+    const platform = this.platformOf(process, disk);
+    return new RemoteDatabase(
+      await this.settle(Client.connect(this.addresses, { platform, timeoutMs })),
+    );
+  }
+
+  /** Starts all nodes; returns the leader once everybody has applied the bindings of all. */
+  async boot(): Promise<Host> {
+    for (const host of this.hosts) this.start(host);
+    const count = this.hosts.length;
+    await this.until("all nodes are bound", () =>
+      this.hosts.every((host) => host.node?.machine.bindings.size === count),
+    );
+    return this.untilLeader();
+  }
+
+  /** Lets time pass until a leader of the highest term has committed in it. */
+  async untilLeader(withinMs = 10_000): Promise<Host> {
+    const ready = (): Host | undefined => {
+      const { leader } = this;
+      const isReady = leader?.node?.driver.view.hasCommittedOwnTerm === true;
+      const isPaused = leader?.process?.isPaused === true;
+      return isReady && !isPaused ? leader : undefined;
+    };
+    await this.until("somebody leads", () => ready() !== undefined, withinMs);
+    return ready()!;
+  }
+
+  /** Lets time pass until something holds; fails if it does not in time. */
+  async until(what: string, holds: () => boolean, withinMs = 10_000): Promise<void> {
+    await this.advance(withinMs, holds);
+    if (!holds()) throw new Violation("scenario", `not within ${withinMs} ms: ${what}`);
+  }
+
+  /** Lets time pass until a promise is settled, and gives what it gives. */
+  async settle<T>(promise: Promise<T>, withinMs = 10_000): Promise<T> {
+    let isSettled = false;
+    const done = (): void => {
+      isSettled = true;
+    };
+    promise.then(done, done);
+    await this.until("an answer", () => isSettled, withinMs);
+    return promise;
+  }
+
+  /** Cuts one node off from the others in both directions; clients still reach it. */
+  isolate(host: Host): void {
+    for (const { id } of this.hosts) {
+      if (id === host.id) continue;
+      this.network.cut(host.id, id);
+      this.network.cut(id, host.id);
     }
   }
 
@@ -421,10 +483,7 @@ export class Simulation {
         return;
       }
       case "isolate":
-        for (const other of others) {
-          this.network.cut(victim.id, other);
-          this.network.cut(other, victim.id);
-        }
+        this.isolate(victim);
         later(100 + random.below(3000), () => this.network.heal());
         return;
       case "cutOneWay":
