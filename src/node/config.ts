@@ -4,12 +4,13 @@
  * @module
  */
 
-import { ConfigError } from "../base/errors.ts";
+import { ConfigError, HandshakeError } from "../base/errors.ts";
 import { SEGMENT_SIZE_BYTES } from "../base/limits.ts";
 import { hasCodec } from "../platform/compression.ts";
 import type { Endpoint } from "../platform/sockets.ts";
 import type { BatchCodec } from "../protocol/batch_codec.ts";
 import type { Member } from "../protocol/cluster_command.ts";
+import type { Hello } from "../protocol/handshake.ts";
 import { parseEndpoint } from "../transport/network_manager.ts";
 
 /** What a node needs to know; every field is set. */
@@ -142,4 +143,14 @@ export function codecOf(config: NodeConfig): BatchCodec {
   const isLocal = config.members.every((m) => /^(127\.|localhost|\[::1\])/.test(m.address));
   if (config.compression === "none" || (config.compression === "auto" && isLocal)) return "none";
   return hasCodec("zstd") ? "zstd" : "deflate-raw";
+}
+
+/** Refuses a node that could not read the batches of this one. Throws HandshakeError. */
+export function checkCodec(config: NodeConfig, hello: Hello): void {
+  const codec = codecOf(config);
+  if (hello.role !== "peer" || codec === "none" || hello.features.includes(codec)) return;
+  throw new HandshakeError(
+    `Cannot connect "${config.id}" and "${hello.nodeId}": the latter's runtime cannot read ${codec}`,
+    { remedy: "Run both on the same kind of runtime, or start all nodes with --compression none" },
+  );
 }

@@ -1,7 +1,7 @@
 /**
- * Entries that a node had answered early (ASYNC) and must give up: copied aside, durably, before
- * the
- * records that supersede them are written.
+ * Entries that a node had answered early (ASYNC) and must give up: copied aside, durably, before the
+ * records that supersede them are written. `lost/batches` holds the batches one after the other; it is
+ * made, empty, when the folder is opened, so that its name is durable long before it is needed.
  *
  * @module
  */
@@ -9,18 +9,22 @@
 import type { FileSystem } from "../platform/file_system.ts";
 import type { Entry } from "../raft/types.ts";
 
-/** Writes the batches, one after the other, to `lost/<first index>-<first term>.batches`. */
+/** Makes the file durable in its folder. */
+export async function prepareLostTail(files: FileSystem, directory: string): Promise<void> {
+  const folder = `${directory}/lost`;
+  files.makeDirectory(folder);
+  files.open(`${folder}/batches`, "write").close();
+  await files.syncDirectory(folder);
+}
+
+/** Appends the batches and waits for the disk. */
 export function saveLostTail(
   files: FileSystem,
   directory: string,
   entries: readonly Entry[],
 ): void {
-  const first = entries[0];
-  if (first === undefined) return;
-  const folder = `${directory}/lost`;
-  files.makeDirectory(folder);
-  const file = files.open(`${folder}/${first.index}-${first.term}.batches`, "write");
-  let at = 0;
+  const file = files.open(`${directory}/lost/batches`, "write");
+  let at = file.size();
   for (const { bytes } of entries) {
     file.write(at, bytes);
     at += bytes.byteLength;

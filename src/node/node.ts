@@ -38,7 +38,7 @@ import { NetworkManager, parseEndpoint } from "../transport/network_manager.ts";
 import { Bindings, FEATURE_EMPTY_LOG } from "./bindings.ts";
 import { ReplyCollector } from "./client_channel.ts";
 import { ClientServer } from "./client_server.ts";
-import { codecOf, type NodeConfig } from "./config.ts";
+import { checkCodec, codecOf, type NodeConfig } from "./config.ts";
 import { Handover, type HandoverResult } from "./handover.ts";
 import { saveLostTail } from "./lost_tail.ts";
 import { type OpenedStorage, openStorage } from "./open_storage.ts";
@@ -289,7 +289,10 @@ export class Node {
       platform: this.#platform,
       hooks: {
         identity: () => this.#identity(),
-        admit: (hello) => this.#bindings.admit(hello),
+        admit: (hello) => {
+          checkCodec(this.config, hello);
+          this.#bindings.admit(hello);
+        },
         onClient: (connection) => this.#clients.serve(connection),
         onRaftMessage: (message) => this.#onRaftMessage(message),
         onPeerSeen: (hello) => this.#onPeerSeen(hello),

@@ -19,6 +19,7 @@ import { type DataDirectory, openDataDirectory } from "../storage/data_directory
 import { FileWALManager } from "../storage/file_wal_manager.ts";
 import { SnapshotStore } from "../storage/snapshot_store.ts";
 import type { NodeConfig } from "./config.ts";
+import { prepareLostTail } from "./lost_tail.ts";
 
 /** What was opened. */
 export interface OpenedStorage {
@@ -43,7 +44,7 @@ export async function openStorage(platform: Platform, config: NodeConfig): Promi
     });
     if (log.lastIndex() === 0) await writeFirstEntry(log, members);
     const snapshots = new SnapshotStore(platform, `${dataDirectory}/snapshots`, clusterId);
-    platform.files.makeDirectory(`${dataDirectory}/lost`);
+    await prepareLostTail(platform.files, dataDirectory);
     // The folders' own names must survive a power cut, or the log is cut behind a lost snapshot.
     await platform.files.syncDirectory(dataDirectory);
     const machine = new DocumentStateMachine(zlibCompressor, platform.random.below(2 ** 31));

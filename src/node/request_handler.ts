@@ -8,7 +8,7 @@ import { unreachable } from "../base/assert.ts";
 import { ByteReader, ByteWriter, viewOf } from "../base/bytes.ts";
 import { type CStoreError, DeadlineError, NotFoundError, ValidationError } from "../base/errors.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
-import type { CancelTimer, Clock } from "../platform/clock.ts";
+import type { Clock } from "../platform/clock.ts";
 import { encodeCbor } from "../protocol/cbor.ts";
 import {
   type ReadTarget,
@@ -28,6 +28,7 @@ import type { ProposedRequest, ReplyTarget } from "../replication/open_batch.ts"
 import type { ReplyCollector } from "./client_channel.ts";
 
 const NO_DEADLINE_MS = 600_000;
+const READ_SWEEP_MS = 25;
 
 /** What the handler asks of its node. */
 export interface RequestBackend {
@@ -46,10 +47,18 @@ export interface RequestBackend {
   promote(nodeId: string): Promise<Record<string, unknown>>;
 }
 
+/** A read that waits for a quorum. */
+interface WaitingRead {
+  readonly deadlineMs: number;
+  late(): void;
+}
+
 /** Serves the requests of all clients of a node. */
 export class RequestHandler {
   readonly #backend: RequestBackend;
   readonly #payload = new ByteWriter(256);
+  readonly #waitingReads = new Set<WaitingRead>();
+  #isWatching = false;
   /** Time at which the frame that is being handled arrived. */
   #nowMs = 0;
 
@@ -127,33 +136,34 @@ export class RequestHandler {
     const deadlineMs = this.#deadline(request);
     // The frame's bytes are gone when the barrier is through.
     const kept = { level, collection: read.collection.slice(), key: read.key.slice() };
-    this.#waitForBarrier(request, deadlineMs, {
+    this.#waitForBarrier(deadlineMs, {
       served: () => this.#answerRead(request, kept, target),
       late: () => target.failed(request.requestId, readTooLate()),
     });
   }
 
-  #waitForBarrier(
-    request: RequestView,
-    deadlineMs: number,
-    outcome: { served(): void; late(): void },
-  ): void {
-    const { clock } = this.#backend;
-    let isOver = false;
-    let cancel: CancelTimer = () => undefined;
-    // A timer a read would be dear: only reads that ask for little time get their own.
-    if (request.deadlineMs > 0) {
-      cancel = clock.setTimer(Math.max(0, deadlineMs - clock.nowMs()), () => {
-        if (isOver) return;
-        isOver = true;
-        outcome.late();
-      });
-    }
+  #waitForBarrier(deadlineMs: number, outcome: { served(): void; late(): void }): void {
+    const waiting: WaitingRead = { deadlineMs, late: outcome.late };
+    this.#waitingReads.add(waiting);
+    this.#watchReads();
     this.#backend.readBarrier(() => {
-      if (isOver) return;
-      isOver = true;
-      cancel();
-      outcome.served();
+      if (this.#waitingReads.delete(waiting)) outcome.served();
+    });
+  }
+
+  /** One timer for all reads that wait: one for each would cost more than the read. */
+  #watchReads(): void {
+    if (this.#isWatching) return;
+    this.#isWatching = true;
+    this.#backend.clock.setTimer(READ_SWEEP_MS, () => {
+      this.#isWatching = false;
+      const nowMs = this.#backend.clock.nowMs();
+      for (const waiting of this.#waitingReads) {
+        if (waiting.deadlineMs > nowMs) continue;
+        this.#waitingReads.delete(waiting);
+        waiting.late();
+      }
+      if (this.#waitingReads.size > 0) this.#watchReads();
     });
   }
 
