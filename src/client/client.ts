@@ -282,7 +282,7 @@ export class Client {
       deadlineMs,
       isRepeatable: request.kind !== "PROMOTE",
       target: request.target,
-      wasSent: channel !== undefined,
+      unanswered: channel === undefined ? 0 : 1,
       sentOn: channel,
       early: undefined,
       resolve: queued.resolve,
@@ -299,7 +299,7 @@ export class Client {
       this.#retryLater();
       return;
     }
-    request.wasSent = true;
+    request.unanswered += 1;
     request.sentOn = channel;
     channel.send(request.frame.writer.buffer().subarray(request.start, request.end));
   }
@@ -374,6 +374,7 @@ export class Client {
   }
 
   #onError(request: PendingRequest, error: CStoreError): void {
+    if (error.retry === "safe") request.unanswered -= 1;
     if (error instanceof NotLeaderError) this.#onNotLeader(error);
     if (error instanceof SessionExpiredError) this.#onSessionExpired();
     const mayRepeat =
@@ -479,7 +480,7 @@ export class Client {
   }
 
   #tooLate(request: PendingRequest): CStoreError {
-    if (!request.wasSent) return this.#lastError ?? this.#unreachable();
+    if (request.unanswered === 0) return this.#lastError ?? this.#unreachable();
     const cause = this.#lastError;
     return new DeadlineError("Cannot tell what became of the request: no answer in time", {
       cause,

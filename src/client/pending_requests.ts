@@ -35,8 +35,8 @@ export interface PendingRequest {
   readonly isRepeatable: boolean;
   /** Where it may go: the leader, or any node. */
   readonly target: "leader" | "any";
-  /** Whether it may have reached a node. */
-  wasSent: boolean;
+  /** Times that it was sent without getting an answer: while above 0 its outcome is in doubt. */
+  unanswered: number;
   /** The connection it was sent on last. */
   sentOn: unknown;
   /** Answered before it was committed (ASYNC): by which term, as which version. */

@@ -8,11 +8,24 @@
  * @module
  */
 
+import { viewOf } from "../base/bytes.ts";
 import { HandshakeError } from "../base/errors.ts";
-import type { PreparedBatch } from "../protocol/batch_codec.ts";
-import { type Binding, clusterBatch, writeBindings } from "../protocol/cluster_command.ts";
+import { COMPRESSION_SIZE_MIN } from "../base/limits.ts";
+import {
+  BATCH_HEADER_SIZE,
+  decodeBatchHeader,
+  type PreparedBatch,
+} from "../protocol/batch_codec.ts";
+import {
+  type Binding,
+  clusterBatch,
+  readBindings,
+  writeBindings,
+} from "../protocol/cluster_command.ts";
+import { COMMAND_HEADER_SIZE, readCommandHeader } from "../protocol/command.ts";
 import type { Hello } from "../protocol/handshake.ts";
 import { majority } from "../raft/quorum.ts";
+import type { Entry } from "../raft/types.ts";
 
 /** In a HELLO: the node's log holds nothing but the membership. */
 export const FEATURE_EMPTY_LOG = "empty-log";
@@ -25,6 +38,8 @@ export class Bindings {
   readonly #bound: () => ReadonlyMap<string, string>;
   /** Incarnations that were seen with an empty log since this process began. */
   readonly #seen = new Map<string, string>();
+  /** Bindings that stand in the log, also those that are not known to be committed. */
+  readonly #logged = new Map<string, string>();
   #proposedFor = "";
   #isSettled = false;
 
@@ -53,10 +68,20 @@ export class Bindings {
     return this.#bound().get(this.#own.id) === this.#own.incarnation;
   }
 
+  /**
+   * Entries reach the log. A binding in them counts from now on, committed or not: this node may never
+   * learn that it was committed, and a refusal too many harms less than a vote from a wiped folder.
+   */
+  logged(entries: Iterable<Entry>): void {
+    for (const entry of entries) {
+      for (const { id, incarnation } of bindingsIn(entry)) this.#logged.set(id, incarnation);
+    }
+  }
+
   /** Refuses a node whose id belongs to another folder. Throws HandshakeError. */
   admit(hello: Hello): void {
     if (hello.role !== "peer") return;
-    const incarnation = this.#bound().get(hello.nodeId);
+    const incarnation = this.#bound().get(hello.nodeId) ?? this.#logged.get(hello.nodeId);
     if (incarnation === undefined || incarnation === hello.incarnation) return;
     throw new HandshakeError(
       `Cannot let node "${hello.nodeId}" in: its data folder is ${hello.incarnation}, but the id belongs to ${incarnation}`,
@@ -89,4 +114,14 @@ export class Bindings {
     const bindings = missing.map((id) => ({ id, incarnation: this.#seen.get(id) ?? "" }));
     return clusterBatch("BIND", Math.floor(nowMs), (writer) => writeBindings(writer, bindings));
   }
+}
+
+/** The bindings that a batch makes; it holds nothing else then, and is never compressed. */
+function bindingsIn(entry: Entry): readonly Binding[] {
+  const { bytes } = entry;
+  if (entry.count !== 1 || bytes.byteLength > COMPRESSION_SIZE_MIN) return [];
+  const header = decodeBatchHeader(bytes);
+  const commands = bytes.subarray(BATCH_HEADER_SIZE);
+  if (header.codec !== "none" || readCommandHeader(viewOf(commands), 0).kind !== "BIND") return [];
+  return readBindings(commands.subarray(COMMAND_HEADER_SIZE));
 }

@@ -41,7 +41,7 @@ import { ClientServer } from "./client_server.ts";
 import { checkCodec, codecOf, type NodeConfig } from "./config.ts";
 import { Handover, type HandoverResult } from "./handover.ts";
 import { saveLostTail } from "./lost_tail.ts";
-import { type OpenedStorage, openStorage } from "./open_storage.ts";
+import { type OpenedStorage, openStorage, uncommittedEntries } from "./open_storage.ts";
 import { RequestHandler } from "./request_handler.ts";
 import { Snapshotter } from "./snapshotter.ts";
 import { healthOf, type MemberStatus, type NodeStatus } from "./status.ts";
@@ -77,7 +77,8 @@ export class Node {
   #cancelHousekeeping: CancelTimer | undefined;
   #nextSessionSweepMs = 0;
   #isStopped = false;
-  #lostEntries = 0;
+  /** Entries that this node had answered early and had to give up (ASYNC), since it started. */
+  lostEntries = 0;
   #boundCount = 0;
 
   private constructor(
@@ -95,6 +96,7 @@ export class Node {
     const voters = config.members.map((member) => member.id);
     const own = { id: config.id, incarnation: directory.identity.incarnation };
     this.#bindings = new Bindings(own, voters, () => machine.bindings);
+    this.#bindings.logged(uncommittedEntries(log, machine));
     this.#network = config.listen === undefined ? undefined : this.#buildNetwork(config.listen);
     const { heartbeatMs, electionTimeoutMs, syncMode } = config;
     this.#driver = new RaftDriver(
@@ -111,6 +113,7 @@ export class Node {
         event: (event) => this.#onEvent(event),
         applied: () => this.#onApplied(),
         beforeTruncate: (from) => this.#beforeTruncate(from),
+        logging: (entries) => this.#bindings.logged(entries),
         failed: (cause) => this.#fatal(cause),
       },
     );
@@ -182,11 +185,6 @@ export class Node {
 
   get isLeader(): boolean {
     return this.#driver.isLeader;
-  }
-
-  /** Entries that this node had answered early and had to give up (ASYNC), since it started. */
-  get lostEntries(): number {
-    return this.#lostEntries;
   }
 
   /** Opens a client's end inside this process: the same requests and replies, without a socket. */
@@ -290,8 +288,8 @@ export class Node {
       hooks: {
         identity: () => this.#identity(),
         admit: (hello) => {
-          checkCodec(this.config, hello);
           this.#bindings.admit(hello);
+          checkCodec(this.config, hello);
         },
         onClient: (connection) => this.#clients.serve(connection),
         onRaftMessage: (message) => this.#onRaftMessage(message),
@@ -416,7 +414,7 @@ export class Node {
   #beforeTruncate(fromIndex: number): void {
     if (this.config.syncMode !== "ASYNC") return;
     const entries = this.#driver.tail(fromIndex);
-    this.#lostEntries += entries.length;
+    this.lostEntries += entries.length;
     saveLostTail(this.#platform.files, this.config.dataDirectory, entries);
     this.#logger.error("{count} entries from {fromIndex} on are lost; they are kept in lost/", {
       count: entries.length,

@@ -15,11 +15,15 @@ import {
   type Member,
   membershipBatch,
 } from "../protocol/cluster_command.ts";
+import type { Entry } from "../raft/types.ts";
 import { type DataDirectory, openDataDirectory } from "../storage/data_directory.ts";
 import { FileWALManager } from "../storage/file_wal_manager.ts";
+import type { ReplicatedLog } from "../storage/iwal_manager.ts";
 import { SnapshotStore } from "../storage/snapshot_store.ts";
 import type { NodeConfig } from "./config.ts";
 import { prepareLostTail } from "./lost_tail.ts";
+
+const READ_BYTES = 1024 * 1024;
 
 /** What was opened. */
 export interface OpenedStorage {
@@ -82,5 +86,19 @@ async function restoreState(parts: {
       `Cannot restore the state: the newest whole snapshot is at entry ${index}, the log holds ${log.firstIndex()} to ${log.lastIndex()}`,
       { file: `${parts.dataDirectory}/snapshots`, byte: 0 },
     );
+  }
+}
+
+/** Entries that stand in the log and are not known to be committed. */
+export function* uncommittedEntries(
+  log: ReplicatedLog,
+  machine: DocumentStateMachine,
+): Generator<Entry> {
+  let index = Math.max(log.recoveredCommit, machine.appliedIndex) + 1;
+  while (index <= log.lastIndex()) {
+    for (const entry of log.readFromDisk(index, READ_BYTES)) {
+      yield entry;
+      index = entry.index + 1;
+    }
   }
 }

@@ -98,6 +98,7 @@ export class RaftConsensusManager implements ConsensusManager {
         event: (event) => this.#onEvent(event),
         applied: () => undefined,
         beforeTruncate: () => undefined,
+        logging: () => undefined,
         failed: () => void this.stop(),
       },
     );

@@ -74,6 +74,8 @@ export interface DriverHooks {
   applied(index: LogIndex): void;
   /** A conflicting tail is about to be superseded: it is still readable now. */
   beforeTruncate(fromIndex: LogIndex): void;
+  /** Entries are about to be written, committed or not. */
+  logging(entries: readonly Entry[]): void;
   /** The log failed: the node cannot go on. */
   failed(cause: unknown): void;
 }
@@ -302,6 +304,7 @@ export class RaftDriver {
 
   #run(ready: Ready): void {
     if (ready.truncateFrom !== undefined) this.#hooks.beforeTruncate(ready.truncateFrom);
+    if (ready.entries.length > 0) this.#hooks.logging(ready.entries);
     this.#runner.run(ready);
     for (const event of ready.events) this.#onEvent(event);
     this.#applier.advance(ready.commitIndex);
