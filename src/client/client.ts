@@ -19,6 +19,7 @@ import {
   NotLeaderError,
   SessionExpiredError,
   UnreachableError,
+  ValidationError,
 } from "../base/errors.ts";
 import type { CancelTimer } from "../platform/clock.ts";
 import { type Platform, systemPlatform } from "../platform/platform.ts";
@@ -40,12 +41,17 @@ import {
   type NodeChannel,
   TcpChannel,
 } from "./node_channel.ts";
-import { type Answer, type PendingRequest, PendingRequests } from "./pending_requests.ts";
+import {
+  type Answer,
+  type PendingRequest,
+  PendingRequests,
+  REQUEST_SIZE_MAX,
+} from "./pending_requests.ts";
 
 const SWEEP_MS = 20;
-/**
- * After a refusal that is safe to repeat, and without news of a leader, requests wait this long.
- */
+/** Silence after which writes that were answered early are asked for again. */
+const CONFIRM_MS = 100;
+/** Wait after a refusal that is safe to repeat, and without news of a leader. */
 const RETRY_MS = 10;
 const DEFAULT_TIMEOUT_MS = 10_000;
 
@@ -66,6 +72,8 @@ export class Client {
   /** Requests that wait for a session, or for room in the window. */
   #queue: Queued[] = [];
   #sessionId = 0;
+  /** Number of the first request of the present session. */
+  #sessionFirst = 0;
   #isOpeningSession = false;
   #leader = { term: 0, nodeId: "", address: "" };
   #lastError: CStoreError | undefined;
@@ -73,6 +81,7 @@ export class Client {
   #cancelSweep: CancelTimer | undefined;
   readonly #onLost: NonNullable<ClientOptions["onLost"]>;
   #replyTerm = 0;
+  #heardMs = 0;
   #retryAtMs = Number.POSITIVE_INFINITY;
   #anyIndex = 0;
 
@@ -194,7 +203,7 @@ export class Client {
       down: () => this.#onDown(channel),
       leader: (term, nodeId, leaderAddress) => this.#onLeader(term, nodeId, leaderAddress),
       replies: (body) => this.#onReplies(channel, body),
-      failed: (error) => this.#onFailed(error),
+      failed: (error) => (this.#lastError = error),
     };
     const node = { address, endpoint: parseEndpoint(address), clusterId: this.#clusterId };
     const channel: TcpChannel = new TcpChannel(node, this.#platform, handlers);
@@ -237,6 +246,7 @@ export class Client {
       resolve: (answer) => {
         done();
         this.#sessionId = answer.version;
+        this.#sessionFirst = this.#pending.next;
         this.#drainQueue();
       },
       reject: (error) => {
@@ -273,6 +283,10 @@ export class Client {
     const acknowledgedBelow = this.#pending.lowest;
     request.write(writer, { sessionId: this.#sessionId, requestNumber: number, acknowledgedBelow });
     endRequest(writer, start);
+    if (writer.size - start > REQUEST_SIZE_MAX) {
+      writer.rewind(start);
+      return queued.reject(new ValidationError("Cannot send so large a request: split it"));
+    }
     const pending: PendingRequest = {
       number,
       kind: request.kind,
@@ -365,6 +379,7 @@ export class Client {
   /** What the same leader has committed needs no confirmation any more. */
   #onCommitted(term: number, committedSequence: number): void {
     this.#replyTerm = term;
+    this.#heardMs = this.#platform.clock.nowMs();
     while (this.#pending.count > 0) {
       const request = this.#pending.oldest();
       if (request?.early === undefined || request.early.term !== term) return;
@@ -376,7 +391,9 @@ export class Client {
   #onError(request: PendingRequest, error: CStoreError): void {
     if (error.retry === "safe") request.unanswered -= 1;
     if (error instanceof NotLeaderError) this.#onNotLeader(error);
-    if (error instanceof SessionExpiredError) this.#onSessionExpired();
+    // What is left of an earlier session says nothing about the present one.
+    const isPresent = request.number >= this.#sessionFirst;
+    if (error instanceof SessionExpiredError && isPresent) this.#sessionId = 0;
     const mayRepeat =
       error.retry === "safe" || (error.retry === "unknown-outcome" && request.isRepeatable);
     if (!mayRepeat || request.kind === "STATUS" || request.kind === "PROMOTE") {
@@ -391,13 +408,6 @@ export class Client {
     this.#lastError = error;
     request.sentOn = undefined;
     this.#retrySoon(error instanceof NotLeaderError && error.leaderId !== "" ? 0 : RETRY_MS);
-  }
-
-  /**
-   * Requests of the old session that were answered by nobody keep their number and are in doubt.
-   */
-  #onSessionExpired(): void {
-    this.#sessionId = 0;
   }
 
   #onNotLeader(error: NotLeaderError): void {
@@ -420,10 +430,6 @@ export class Client {
       if (!isDialled) this.#addNode(address);
     } else if (channel?.isUp === false) channel.wake();
     if (isNews) this.#resend();
-  }
-
-  #onFailed(error: CStoreError): void {
-    this.#lastError = error;
   }
 
   #onDown(channel: NodeChannel): void {
@@ -475,6 +481,11 @@ export class Client {
       for (const queued of late) queued.reject(this.#lastError ?? this.#unreachable());
     }
     if (nowMs >= this.#retryAtMs) this.#retryDue();
+    if (nowMs - this.#heardMs > CONFIRM_MS) {
+      this.#heardMs = nowMs;
+      // Any reply says what is committed; without traffic none comes by itself.
+      for (const request of this.#pending.unconfirmed(this.#replyTerm)) this.#route(request);
+    }
     if (this.#queue.length > 0) this.#drainQueue();
     this.#cancelSweep = this.#platform.clock.setTimer(SWEEP_MS, () => this.#sweep());
   }

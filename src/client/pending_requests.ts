@@ -8,8 +8,11 @@
 import { assert } from "../base/assert.ts";
 import type { ByteWriter } from "../base/bytes.ts";
 import type { CStoreError } from "../base/errors.ts";
-import { SESSION_WINDOW_MAX } from "../base/limits.ts";
+import { BATCH_BODY_SIZE_MAX, SESSION_WINDOW_MAX } from "../base/limits.ts";
 import type { RequestKind } from "../protocol/client_message.ts";
+
+/** Largest request, with its header: a larger one fits no batch, and perhaps no frame. */
+export const REQUEST_SIZE_MAX = BATCH_BODY_SIZE_MAX + 1024;
 
 /** What the answer to a request is made of. */
 export interface Answer {
@@ -101,6 +104,15 @@ export class PendingRequests {
     ) {
       this.#lowest += 1;
     }
+  }
+
+  /** Answered early, and only to be settled by asking again: the oldest, and all of other terms. */
+  unconfirmed(term: number): PendingRequest[] {
+    const oldest = this.oldest();
+    if (oldest?.early === undefined) return [];
+    return [...this.all()].filter(
+      (request) => request === oldest || (request.early?.term ?? term) !== term,
+    );
   }
 
   /** In order of number. */

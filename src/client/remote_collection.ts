@@ -203,6 +203,10 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
   async #write(
     operations: readonly DocumentOperation[],
   ): Promise<{ version: number; results: DecodedResult[] | undefined }> {
+    for (const { ifVersion } of operations) {
+      if (ifVersion === undefined || (Number.isSafeInteger(ifVersion) && ifVersion >= 0)) continue;
+      throw new ValidationError(`Cannot use ifVersion ${ifVersion}: it is a whole number`);
+    }
     const client = await this.#backend.client();
     return new Promise((resolve, reject) => {
       client.submitWrite(
