@@ -12,6 +12,8 @@ import { ProtocolError } from "./errors.ts";
 const TEXT_DECODER = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const TEXT_ENCODER = new TextEncoder();
 const TWO_32 = 2 ** 32;
+/** Up to this size a loop is cheaper than a call into the runtime. */
+const LOOP_SIZE_MAX = 24;
 
 /** Bytes of nothing. */
 export const EMPTY_BYTES: Uint8Array = new Uint8Array(0);
@@ -190,8 +192,10 @@ export class ByteWriter {
   }
 
   raw(bytes: Uint8Array): this {
-    const at = this.reserve(bytes.byteLength);
-    this.#bytes.set(bytes, at);
+    const size = bytes.byteLength;
+    const at = this.reserve(size);
+    if (size > LOOP_SIZE_MAX) this.#bytes.set(bytes, at);
+    else for (let i = 0; i < size; i += 1) this.#bytes[at + i] = bytes[i]!;
     return this;
   }
 
@@ -200,6 +204,11 @@ export class ByteWriter {
     const raw = encodeText(value);
     assert(raw.byteLength <= 0xffff, "a text on the wire is shorter than 64 KiB");
     return this.u16(raw.byteLength).raw(raw);
+  }
+
+  /** A view for integers over the bytes under the writer, valid until the next write. */
+  view(): DataView {
+    return this.#view;
   }
 
   /** Overwrites 32 bits written before. */

@@ -95,7 +95,8 @@ export class DocumentSlabs {
   }
 
   /**
-   * Writes the document over the record that it replaces: no garbage, nothing to compact. False when
+   * Writes the document over the record that it replaces: no garbage, nothing to compact. False
+   * when
    * it does not fit there exactly, or when a frozen moment still needs the old one.
    */
   overwrite(

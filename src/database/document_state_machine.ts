@@ -227,8 +227,8 @@ export class DocumentStateMachine implements StateMachine {
   }
 
   #applyInSession(place: CommandPlace, results: ApplyResults): void {
-    const { commands, at, command, ordinal } = place;
-    const request = sessionRequest(commands, at, command);
+    const { view, at, command, ordinal } = place;
+    const request = sessionRequest(view, at, command);
     this.#sessions.acknowledge(request, place.nowMs);
     const admission = this.#sessions.admit(request);
     if (admission.verdict === "new") {
@@ -428,13 +428,9 @@ interface WriteSource {
 }
 
 /** The request that a command makes in its session. */
-export function sessionRequest(
-  commands: Uint8Array,
-  at: number,
-  command: CommandHeader,
-): SessionRequest {
+export function sessionRequest(view: DataView, at: number, command: CommandHeader): SessionRequest {
   const { sessionId, requestNumber, acknowledgedBelow, size } = command;
-  const checksum = bodyChecksum(commands, at + COMMAND_HEADER_SIZE, at + size);
+  const checksum = bodyChecksum(view, at + COMMAND_HEADER_SIZE, at + size);
   return { sessionId, requestNumber, acknowledgedBelow, checksum };
 }
 

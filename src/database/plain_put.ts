@@ -58,7 +58,7 @@ export class PlainPut implements SessionRequest {
     this.requestNumber = readU64(view, at + 16);
     this.acknowledgedBelow = readU64(view, at + 24);
     this.end = at + view.getUint32(at, true);
-    this.checksum = bodyChecksum(commands, at + COMMAND_HEADER_SIZE, this.end);
+    this.checksum = bodyChecksum(view, at + COMMAND_HEADER_SIZE, this.end);
     const { key, source } = this;
     key.start = operation + OPERATION_HEADER_SIZE;
     key.end = key.start + view.getUint16(operation + 2, true);
@@ -70,13 +70,19 @@ export class PlainPut implements SessionRequest {
 }
 
 /**
- * 32 bits that tell a command's body from another: FNV-1a with a final mix. It guards against a
- * client's mistake, not against damage or malice, and a short loop is cheaper than a call into
- * WASM.
+ * 32 bits that tell a command's body from another: FNV-1a over little-endian words, then over the
+ * bytes that are left, with a final mix. It guards against a client's mistake, not against damage
+ * or malice, and a short loop is cheaper than a call into WASM.
  */
-export function bodyChecksum(bytes: Uint8Array, start: number, end: number): number {
+export function bodyChecksum(view: DataView, start: number, end: number): number {
   let hash = 0x811c9dc5;
-  for (let i = start; i < end; i += 1) hash = Math.imul(hash ^ bytes[i]!, 0x01000193);
+  let at = start;
+  for (; at + 4 <= end; at += 4) {
+    hash = Math.imul(hash ^ view.getInt32(at, true), 0x01000193);
+    // A multiplication alone carries nothing downwards: high bits of a word would be lost.
+    hash ^= hash >>> 15;
+  }
+  for (; at < end; at += 1) hash = Math.imul(hash ^ view.getUint8(at), 0x01000193);
   hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
   return (hash ^ (hash >>> 12)) >>> 0;
 }

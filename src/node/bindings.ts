@@ -69,7 +69,8 @@ export class Bindings {
   }
 
   /**
-   * Entries reach the log. A binding in them counts from now on, committed or not: this node may never
+   * Entries reach the log. A binding in them counts from now on, committed or not: this node may
+   * never
    * learn that it was committed, and a refusal too many harms less than a vote from a wiped folder.
    */
   logged(entries: Iterable<Entry>): void {

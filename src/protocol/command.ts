@@ -30,7 +30,7 @@
  */
 
 import { assert, unreachable } from "../base/assert.ts";
-import { type ByteWriter, encodeText, readU64, viewOf, writeU64 } from "../base/bytes.ts";
+import { type ByteWriter, encodeText, readU64, writeU64 } from "../base/bytes.ts";
 import { ValidationError } from "../base/errors.ts";
 import {
   BATCH_BODY_SIZE_MAX,
@@ -110,7 +110,7 @@ export function beginCommand(
   identity: RequestIdentity & { readonly count: number },
 ): number {
   const start = writer.reserve(COMMAND_HEADER_SIZE);
-  const view = viewOf(writer.buffer());
+  const view = writer.view();
   view.setUint32(start, 0, true);
   view.setUint8(start + 4, COMMAND_KINDS.indexOf(kind));
   view.setUint8(start + 5, 0);

@@ -149,7 +149,9 @@ export class RaftState {
     (isPromise ? this.messagesAfterPersist : this.messages).push(message);
   }
 
-  /** Tells one peer that this node leads, and what is committed of what it is known to hold (T45). */
+  /**
+   * Tells one peer that this node leads, and what is committed of what it is known to hold (T45).
+   */
   sendHeartbeat(peer: NodeId): void {
     let held = this.log.committed;
     for (const { match } of this.progress.values()) held = Math.min(held, match);

@@ -101,7 +101,8 @@ test("public: three replicated logs hold the same entries, written at any node",
   });
 });
 
-// Paper figure 2: a vote once given in a term is not given again, and only to a log that is up to date.
+// Paper figure 2: a vote once given in a term is not given again, and only to a log that is up to
+// date.
 test("public: requestVote and appendEntries follow figure 2", async () => {
   const [port = 0] = await freePorts(1);
   const network = new NetworkManager("n1", port);
