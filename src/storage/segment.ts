@@ -34,6 +34,8 @@ export const SEGMENT_HEADER_SIZE = 128;
 export const SEGMENT_DATA_START = 512;
 const SEGMENT_MAGIC = 0x47455343;
 const ZEROS_SIZE = 1024 * 1024;
+/** Pieces of zeros between two syncs. */
+const SYNC_EVERY = 4;
 
 /** Whose log it is. */
 export interface LogIdentity {
@@ -137,6 +139,8 @@ export async function fillWithZeros(
   const zeros = new Uint8Array(Math.min(size, ZEROS_SIZE));
   for (let at = 0; at < size; at += zeros.byteLength) {
     file.write(at, zeros.subarray(0, Math.min(zeros.byteLength, size - at)));
+    // Bit by bit: one large sync at the end would keep the log's own syncs waiting.
+    if ((at / zeros.byteLength) % SYNC_EVERY === SYNC_EVERY - 1) await file.sync();
     await pause();
   }
   await file.sync();
