@@ -162,6 +162,14 @@ export class SimulatedNetwork {
     }
   }
 
+  /** Breaks every connection between two processes, and only `a` learns of it. */
+  halfOpen(a: string, b: string): void {
+    for (const socket of [...this.#sockets]) {
+      const { from, to } = socket.direction;
+      if (from.name === a && to.name === b) this.#kill(socket, 0);
+    }
+  }
+
   /** A process is gone. `silentMs`: how long the others do not notice (power cut); 0 = at once. */
   processGone(process: SimulatedProcess, silentMs: number): void {
     for (const [port, listening] of this.#listening) {

@@ -13,7 +13,7 @@ import { parseNodeConfig } from "../../src/node/config.ts";
 import { Node } from "../../src/node/node.ts";
 import type { Platform } from "../../src/platform/platform.ts";
 import { SeededRandom } from "../../src/platform/random.ts";
-import { SimulatedDisk } from "../storage/fake_disk.ts";
+import { type FateDecision, SimulatedDisk } from "../storage/fake_disk.ts";
 import { ClusterChecker, Violation } from "./checkers/cluster.ts";
 import { findVersionViolation, findViolation, type Operation } from "./checkers/history.ts";
 import { SimulatedNetwork } from "./network.ts";
@@ -175,7 +175,7 @@ export class Simulation {
   }
 
   /** The machine loses power: what was not synced is gone, kept or garbled; peers notice late. */
-  cutPower(host: Host): void {
+  cutPower(host: Host, decide?: FateDecision): void {
     const { process } = host;
     const wasAlive = process?.isAlive === true;
     if (process !== undefined && wasAlive) {
@@ -183,7 +183,14 @@ export class Simulation {
       host.node = undefined;
       this.network.processGone(process, this.world.random.below(1500));
     }
-    host.disk.cutPower();
+    host.disk.cutPower(decide);
+  }
+
+  /** The disk is replaced by an empty one. */
+  wipe(host: Host): void {
+    this.kill(host);
+    host.disk.deleteFile("/data");
+    host.refusal = undefined;
   }
 
   addClients(
