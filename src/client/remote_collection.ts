@@ -53,9 +53,9 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
   }
 
   async insert(document: T): Promise<T> {
-    const { copy, operation } = this.#operation("INSERT", document);
+    const operation = this.#operation("INSERT", document);
     await this.#write([operation]);
-    return copy;
+    return copyOf(operation);
   }
 
   create(document: T): Promise<T> {
@@ -65,19 +65,19 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
   async insertMany(documents: readonly T[]): Promise<T[]> {
     if (documents.length === 0) return [];
     const prepared = documents.map((document) => this.#operation("INSERT", document));
-    await this.#write(prepared.map(({ operation }) => operation));
-    return prepared.map(({ copy }) => copy);
+    await this.#write(prepared);
+    return prepared.map((operation) => copyOf<T>(operation));
   }
 
   async put(document: T, options: WriteOptions = {}): Promise<number> {
-    const { operation } = this.#operation("PUT", document);
+    const operation = this.#operation("PUT", document);
     return (await this.#write([{ ...operation, ifVersion: options.ifVersion }])).version;
   }
 
   async save(document: T): Promise<T> {
-    const { copy, operation } = this.#operation("PUT", document);
+    const operation = this.#operation("PUT", document);
     await this.#write([operation]);
-    return copy;
+    return copyOf(operation);
   }
 
   async update(
@@ -184,20 +184,15 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     });
   }
 
-  /** A private copy with its id, and the operation that writes it. */
-  #operation(kind: "INSERT" | "PUT", document: T): { copy: T; operation: DocumentOperation } {
+  /** The operation that writes a document, under an id of its own if it has none. */
+  #operation(kind: "INSERT" | "PUT", document: T): DocumentOperation {
     if (typeof document !== "object" || document === null || Array.isArray(document)) {
       throw new ValidationError(`Cannot write into "${this.name}": a document is an object`);
     }
     const given = (document as Readonly<Record<string, unknown>>)[this.#idField];
     const id = given ?? this.#backend.newId();
-    const copy = { ...document, [this.#idField]: id } as T;
-    const operation = {
-      kind,
-      key: encodeKey(id as DocumentId),
-      document: encodeCbor(copy).slice(),
-    };
-    return { copy, operation };
+    const whole = { ...document, [this.#idField]: id };
+    return { kind, key: encodeKey(id as DocumentId), document: encodeCbor(whole).slice() };
   }
 
   async #write(
@@ -225,6 +220,11 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     }
     return { document: result.document as T, version: result.version };
   }
+}
+
+/** The document as it was stored, sharing nothing with what the caller gave. */
+function copyOf<T>(operation: DocumentOperation): T {
+  return decodeUntrustedCbor(operation.document) as T;
 }
 
 /**

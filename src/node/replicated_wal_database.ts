@@ -159,12 +159,12 @@ function nodeConfigOf(config: ReplicatedDatabaseConfig): NodeConfig {
     );
   }
   const members = nodes.map((node) => {
-    const endpoint = parseEndpoint(node.address, node.port);
-    return { id: node.id, address: `${endpoint.host}:${endpoint.port}` };
+    const { host: name, port: number } = parseEndpoint(node.address, node.port);
+    return { id: node.id, address: `${name.includes(":") ? `[${name}]` : name}:${number}` };
   });
   return parseNodeConfig({
     id: nodeId,
-    listen: `${host}:${port}`,
+    listen: `${host.includes(":") ? `[${host}]` : host}:${port}`,
     dataDirectory: `${root}/${name}/${nodeId}`,
     members,
     syncMode: replication.syncMode,
