@@ -13,7 +13,7 @@ export interface Clock {
   nowMs(): number;
   /** Milliseconds since 1970. For stamps that people read; never for decisions. */
   wallMs(): number;
-  /** Calls back once, not before `delayMs`. The timer does not keep the process alive alone. */
+  /** Calls back once, not before `delayMs`. Whoever sets it cancels it when it closes. */
   setTimer(delayMs: number, callback: () => void): CancelTimer;
   /** Calls back after what is ready to run has run: gives others a turn. */
   soon(callback: () => void): void;

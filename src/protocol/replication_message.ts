@@ -22,7 +22,8 @@
 
 import { unreachable } from "../base/assert.ts";
 import { ByteReader, ByteWriter } from "../base/bytes.ts";
-import { ProtocolError } from "../base/errors.ts";
+import { ProtocolError, ValidationError } from "../base/errors.ts";
+import { FRAME_BODY_SIZE_MAX } from "../base/limits.ts";
 import type { AppendEntries, RaftMessage } from "../raft/message.ts";
 import type { Entry } from "../raft/types.ts";
 import { BATCH_HEADER_SIZE, decodeBatchHeader, verifyBatch } from "./batch_codec.ts";
@@ -236,7 +237,17 @@ function readEntry(reader: ByteReader): Entry {
 
 function encodeGeneric(message: GenericMessage): Uint8Array {
   const { type, timestamp, messageId, data } = message;
+  if (type.length > TYPE_LENGTH_MAX) {
+    throw new ValidationError(
+      `Cannot send a message: its type has more than ${TYPE_LENGTH_MAX} characters`,
+    );
+  }
   const body = encodeCbor({ type, timestamp, messageId, data });
+  if (body.byteLength > FRAME_BODY_SIZE_MAX - 2) {
+    throw new ValidationError(
+      `Cannot send a message of ${body.byteLength} bytes: it does not fit a frame`,
+    );
+  }
   const writer = new ByteWriter(FRAME_HEADER_SIZE + 2 + body.byteLength);
   writer.reserve(FRAME_HEADER_SIZE);
   const frame = writer.u8(0).u8(0).raw(body).written();

@@ -12,6 +12,7 @@ import {
   HandshakeError,
   OverloadedError,
   ProtocolError,
+  ValidationError,
 } from "../../src/base/errors.ts";
 import { sealBatch } from "../../src/protocol/batch_codec.ts";
 import { encodeCbor } from "../../src/protocol/cbor.ts";
@@ -301,4 +302,13 @@ describe("handshake", () => {
     checkSameCluster(client, HELLO);
     checkSameCluster(HELLO, { ...HELLO, nodeId: "n2" });
   });
+});
+
+test("generic: a message that fits no frame is refused with a typed error", () => {
+  const envelope = { sourceNodeId: "a", timestamp: 1, messageId: "m", checksum: "" };
+  const large = { ...envelope, type: "SYNC_REQUEST", data: new Uint8Array(9 * 1024 * 1024) };
+  expect(() => ReplicationProtocol.encode(large)).toThrow(ValidationError);
+  expect(() => ReplicationProtocol.encode({ ...envelope, type: "x".repeat(65), data: 1 })).toThrow(
+    ValidationError,
+  );
 });
