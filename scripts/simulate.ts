@@ -1,6 +1,6 @@
 /**
  * Runs simulator seeds: `bun scripts/simulate.ts --seeds N --from S [--minutes M] [--plant NAME]
- * [--faults kind,kind] [--nodes N] [--json]`. Prints seeds run, simulated seconds, faults by kind,
+ * [--faults kind,kind] [--limits small] [--nodes N] [--json]`. Prints seeds run, simulated seconds, faults by kind,
  * operations checked, and for each failure the command that replays it; exits with 1 on any.
  *
  * `--plants all` runs every planted bug until it is caught, up to `--seeds` seeds, and prints the
@@ -9,8 +9,9 @@
 
 import { execFileSync, spawnSync } from "node:child_process";
 import { parseArgs } from "node:util";
-import { PLANTS, plantNamed, sow } from "../test/simulation/plants.ts";
+import { PLANTS, type Plant, plantNamed, sow } from "../test/simulation/plants.ts";
 import type { FaultKind, SimulationResult } from "../test/simulation/simulator.ts";
+import { sowSmallLimits } from "../test/simulation/small_limits.ts";
 
 const { values } = parseArgs({
   options: {
@@ -20,6 +21,7 @@ const { values } = parseArgs({
     plant: { type: "string" },
     plants: { type: "string" },
     faults: { type: "string" },
+    limits: { type: "string" },
     nodes: { type: "string" },
     json: { type: "boolean", default: false },
   },
@@ -64,6 +66,7 @@ function add(totals: Totals, result: SimulationResult): void {
   if (result.violation === undefined) return;
   const extra = [
     values.faults && `--faults ${values.faults}`,
+    values.limits && `--limits ${values.limits}`,
     values.nodes && `--nodes ${values.nodes}`,
     values.plant && `--plant ${values.plant}`,
   ];
@@ -77,6 +80,7 @@ function add(totals: Totals, result: SimulationResult): void {
 }
 
 async function runSeeds(): Promise<void> {
+  if (values.limits === "small") sowSmallLimits();
   if (values.plant !== undefined) sow(plantNamed(values.plant));
   const { simulate } = await import("../test/simulation/simulator.ts");
   const totals: Totals = {
@@ -118,7 +122,59 @@ async function runSeeds(): Promise<void> {
   process.exit(totals.failures.length > 0 ? 1 : 0);
 }
 
-/** A plant changes modules as they are loaded, so each one needs a process of its own. */
+/** Runs seeds in another process: a plant changes modules as they are loaded. */
+function runApart(args: readonly string[]): Partial<Totals> & { readonly error: string } {
+  const run = spawnSync(process.execPath, [import.meta.path, ...args, "--json"], {
+    encoding: "utf8",
+    maxBuffer: 64 * 1024 * 1024,
+  });
+  if (run.stdout === "") return { error: run.stderr.slice(0, 300) };
+  return { ...(JSON.parse(run.stdout) as Totals), error: "" };
+}
+
+/** Whether a test of the scenarios fails with the plant. */
+function failsScenario(plant: Plant, scenario: string): boolean {
+  const root = new URL("..", import.meta.url).pathname;
+  const args = ["test", "--preload", "./test/simulation/sow.ts", "--timeout", "60000"];
+  const run = spawnSync(process.execPath, [...args, "test/simulation", "-t", `${scenario}`], {
+    cwd: root,
+    encoding: "utf8",
+    env: { ...process.env, CSTORE_PLANT: plant.name },
+  });
+  return run.status !== 0 && /^\s*[1-9]\d* fail$/m.test(run.stderr);
+}
+
+/** What was found about a plant: the seed that caught it, or the scenario, or nothing. */
+interface Verdict {
+  readonly seeds: string;
+  readonly checker: string;
+  readonly isCaught: boolean;
+}
+
+/** A seed counts only if it is clean without the plant. */
+function tryPlant(plant: Plant): Verdict {
+  const setup = [
+    ...(plant.faults === undefined ? [] : ["--faults", plant.faults.join(",")]),
+    ...(plant.hasSmallLimits === true ? ["--limits", "small"] : []),
+    ...(plant.nodes === undefined ? [] : ["--nodes", String(plant.nodes)]),
+  ];
+  const range = ["--seeds", values.seeds, "--from", values.from];
+  const totals = runApart(["--plant", plant.name, ...range, ...setup]);
+  if (totals.error !== "") return { seeds: "-", checker: totals.error, isCaught: false };
+  const failure = totals.failures?.[0];
+  if (failure !== undefined) {
+    const control = runApart(["--seeds", "1", "--from", String(failure.seed), ...setup]);
+    const isClean = control.failures?.length === 0;
+    const checker = isClean ? failure.checker : `seed ${failure.seed} fails without it, too`;
+    return { seeds: String(totals.seeds), checker, isCaught: isClean };
+  }
+  if (plant.scenario !== undefined && failsScenario(plant, plant.scenario)) {
+    const checker = `test "${plant.scenario}"`;
+    return { seeds: `more than ${totals.seeds}`, checker, isCaught: true };
+  }
+  return { seeds: `survived ${totals.seeds}`, checker: "-", isCaught: false };
+}
+
 function runPlants(): void {
   const wanted =
     values.plants === "all"
@@ -126,28 +182,13 @@ function runPlants(): void {
       : PLANTS.filter((plant) => values.plants?.split(",").includes(plant.name));
   let survivors = 0;
   const rows: object[] = [];
+  say("| plant | what is wrong | seeds | caught by |");
+  say("| ----- | ------------- | ----: | --------- |");
   for (const plant of wanted) {
-    const args = [
-      import.meta.path,
-      "--plant",
-      plant.name,
-      "--seeds",
-      values.seeds,
-      "--from",
-      values.from,
-      "--json",
-    ];
-    const run = spawnSync(process.execPath, args, {
-      encoding: "utf8",
-      maxBuffer: 64 * 1024 * 1024,
-    });
-    const totals = JSON.parse(run.stdout || "{}") as Partial<Totals>;
-    const failure = totals.failures?.[0];
-    if (failure === undefined) survivors += 1;
-    rows.push({ plant: plant.name, seeds: totals.seeds, checker: failure?.checker ?? "survived" });
-    say(
-      `| ${plant.name} | ${plant.about} | ${failure === undefined ? `survived ${totals.seeds}` : totals.seeds} | ${failure?.checker ?? "-"} |${run.stdout === "" ? run.stderr.slice(0, 300) : ""}`,
-    );
+    const verdict = tryPlant(plant);
+    if (!verdict.isCaught) survivors += 1;
+    rows.push({ plant: plant.name, ...verdict });
+    say(`| ${plant.name} | ${plant.about} | ${verdict.seeds} | ${verdict.checker} |`);
   }
   if (values.json) process.stdout.write(`${JSON.stringify({ plants: rows, survivors })}\n`);
   process.exit(survivors > 0 ? 1 : 0);

@@ -8,6 +8,7 @@
  */
 
 import { readFileSync } from "node:fs";
+import type { FaultKind } from "./simulator.ts";
 
 /** A wrong rule in place of a right one. */
 export interface Plant {
@@ -18,16 +19,25 @@ export interface Plant {
   readonly file: string;
   readonly find: string;
   readonly replace: string;
+  /** Kinds of faults that show it soonest; all when not given. */
+  readonly faults?: readonly FaultKind[];
+  /** Whether the seeds run with limits that short runs reach. */
+  readonly hasSmallLimits?: boolean;
+  readonly nodes?: number;
+  /** Beginning of the name of a test that fails with it, for what seeds hardly ever show. */
+  readonly scenario?: string;
 }
 
 /** All of them. */
 export const PLANTS: readonly Plant[] = [
   {
     name: "vote-not-persisted",
-    about: "a vote leaves the node without being written (T3, S3)",
-    file: "raft/raft.ts",
-    find: "if (term === this.#handedOut.term && vote === this.#handedOut.vote) return undefined;",
-    replace: "if (term === this.#handedOut.term) return undefined;",
+    about: "a vote is not in the record of the hard state (T3, S3)",
+    file: "storage/log_rebuild.ts",
+    find: '.u64(hardState.term).text(hardState.vote ?? "")',
+    replace: '.u64(hardState.term).text("")',
+    faults: ["promoteTwice", "churn", "clog"],
+    scenario: "S3",
   },
   {
     name: "old-term-commit",
@@ -35,6 +45,9 @@ export const PLANTS: readonly Plant[] = [
     file: "raft/leader.ts",
     find: "if (index <= log.committed || log.term(index) !== state.term) return;",
     replace: "if (index <= log.committed) return;",
+    faults: ["churn", "clog", "isolate", "promoteCut"],
+    hasSmallLimits: true,
+    scenario: "S1",
   },
   {
     name: "ack-before-sync",
@@ -64,6 +77,8 @@ export const PLANTS: readonly Plant[] = [
     file: "raft/read_index.ts",
     find: "if (majority(state.voters.length) === 1) return state.readRound;",
     replace: "if (majority(state.voters.length) >= 1) return state.readRound;",
+    faults: ["sleepyLeader"],
+    scenario: "S17",
   },
   {
     name: "read-before-own-term",
@@ -86,6 +101,8 @@ export const PLANTS: readonly Plant[] = [
     find: 'if (requestNumber < below) return { verdict: "acknowledged" };',
     replace:
       'if (requestNumber < below) return { verdict: "acknowledged" }; const last = Math.max(...session.numbers); if (requestNumber < last && !session.has(requestNumber)) return { verdict: "repeat", result: { kind: "written", version: session.versions[session.slot(last)]! } };',
+    hasSmallLimits: true,
+    scenario: "sessions",
   },
   {
     name: "completion-by-index",
@@ -107,6 +124,9 @@ export const PLANTS: readonly Plant[] = [
     file: "raft/follower.ts",
     find: "log.commitTo(Math.min(message.commitIndex, verified));",
     replace: "log.commitTo(Math.min(message.commitIndex, log.lastIndex));",
+    faults: ["isolate", "cutOneWay", "promoteCut", "kill"],
+    hasSmallLimits: true,
+    scenario: "S6",
   },
   {
     name: "vote-twice",
@@ -121,6 +141,8 @@ export const PLANTS: readonly Plant[] = [
     file: "raft/vote.ts",
     find: "if (candidate.term !== own.term) return candidate.term > own.term;",
     replace: "",
+    faults: ["isolate", "churn", "promoteCut"],
+    hasSmallLimits: true,
   },
   {
     name: "any-log-elected",
@@ -149,6 +171,8 @@ export const PLANTS: readonly Plant[] = [
     file: "raft/leader.ts",
     find: "progress.readRound = Math.max(progress.readRound, message.readRound);",
     replace: "progress.readRound = state.readRound;",
+    faults: ["sleepyLeader"],
+    scenario: "S17",
   },
   {
     name: "sessions-not-in-snapshot",
@@ -160,7 +184,7 @@ export const PLANTS: readonly Plant[] = [
   {
     name: "head-records-missing",
     about: "new segments do not repeat term and vote",
-    file: "storage/file_wal_manager.ts",
+    file: "storage/log_rebuild.ts",
     find: "if (hardState.term > 0) records.push",
     replace: "if (hardState.term < 0) records.push",
   },
@@ -171,6 +195,7 @@ export const PLANTS: readonly Plant[] = [
     find: "state.becomeFollower(message.term, isFromLeader ? message.from : undefined);",
     replace:
       'if (!isFromLeader && state.role === "leader") return false; state.becomeFollower(message.term, isFromLeader ? message.from : undefined);',
+    faults: ["promoteCut", "promoteTwice"],
   },
   {
     name: "partial-request",
@@ -188,23 +213,42 @@ export function plantNamed(name: string): Plant {
   return plant;
 }
 
-/**
- * Makes the loader change the file. To be called before the file is imported for the first time.
- */
+/** Makes the loader change the plant's file, and its limits if it needs small ones. */
 export function sow(plant: Plant): void {
-  const path = new URL(`../../src/${plant.file}`, import.meta.url).pathname;
-  const text = readFileSync(path, "utf8");
-  if (text.split(plant.find).length !== 2) {
-    throw new Error(
-      `the text of plant "${plant.name}" stands ${text.split(plant.find).length - 1} times in ${plant.file}`,
-    );
+  change(plant.name, [plant]);
+}
+
+/** A change of one place in a file below src. */
+export interface Change {
+  readonly file: string;
+  readonly find: string | RegExp;
+  readonly replace: string;
+}
+
+const changes: { readonly owner: string; readonly change: Change }[] = [];
+
+/** To be called before the files are imported for the first time; several calls add up. */
+export function change(owner: string, more: readonly Change[]): void {
+  for (const one of more) changes.push({ owner, change: one });
+  const files = new Set(more.map(({ file }) => file));
+  for (const file of files) {
+    const contents = changed(file);
+    const filter = new RegExp(`/src/${file.replace(/[.]/g, "\\.")}$`);
+    Bun.plugin({
+      name: `${owner}: ${file}`,
+      setup: (build) => void build.onLoad({ filter }, () => ({ contents, loader: "ts" })),
+    });
   }
-  const contents = text.replace(plant.find, () => plant.replace);
-  Bun.plugin({
-    name: plant.name,
-    setup(build) {
-      const filter = new RegExp(`/src/${plant.file.replace(/[.]/g, "\\.")}$`);
-      build.onLoad({ filter }, () => ({ contents, loader: "ts" }));
-    },
-  });
+}
+
+function changed(file: string): string {
+  const path = new URL(`../../src/${file}`, import.meta.url).pathname;
+  let text = readFileSync(path, "utf8");
+  for (const { owner, change } of changes) {
+    if (change.file !== file) continue;
+    const count = text.split(change.find).length - 1;
+    if (count !== 1) throw new Error(`the text of "${owner}" stands ${count} times in ${file}`);
+    text = text.replace(change.find, () => change.replace);
+  }
+  return text;
 }

@@ -173,7 +173,7 @@ test(
     const simulation = new Simulation({ seed: 17, nodes: 3 });
     const leader = await simulation.boot();
     const registers = (await simulation.connect()).collection<Register>("registers");
-    await simulation.settle(registers.put({ id: "k0", value: "old" }));
+    await simulation.settle(registers.put({ id: "own", value: "old" }));
     for (const { id } of others(simulation, leader)) simulation.network.slow(id, leader.id, 120);
     simulation.addClients(2, LIGHT);
     await simulation.advance(60);
@@ -181,7 +181,7 @@ test(
     leader.process!.isPaused = true;
     await simulation.until("another leads", () => simulation.leader !== leader);
     const next = await simulation.untilLeader();
-    await simulation.settle(registers.put({ id: "k0", value: "new" }));
+    await simulation.settle(registers.put({ id: "own", value: "new" }));
     const acknowledged = commitOf(next);
     await simulation.advance(3000);
     expect(leader.node!.isLeader).toBe(true);

@@ -35,6 +35,11 @@ export const FAULT_KINDS = [
   "clockJump",
   "promote",
   "snapshot",
+  "powerCutMajority",
+  "churn",
+  "promoteTwice",
+  "promoteCut",
+  "sleepyLeader",
 ] as const;
 
 /** One of {@link FAULT_KINDS}. */
@@ -482,6 +487,37 @@ export class Simulation {
         for (const host of this.hosts) this.cutPower(host);
         for (const host of this.hosts) later(50 + random.below(1000), () => this.start(host));
         return;
+      case "powerCutMajority":
+        for (const host of this.hosts) {
+          if (host !== victim && others.length > 1 && random.chance(0.4)) continue;
+          this.cutPower(host);
+          later(50 + random.below(1500), () => this.start(host));
+        }
+        return;
+      case "churn":
+        this.#churn(victim, 2 + random.below(8));
+        return;
+      case "promoteTwice": {
+        const leader = this.leader?.node;
+        const target = this.#victim();
+        leader?.promote(victim.id).catch(() => undefined);
+        later(random.below(200) / 100, () => leader?.promote(target.id).catch(() => undefined));
+        // A voter that dies in between must not forget whom it voted for.
+        later(random.below(500) / 100, () => {
+          const voter = this.hosts[random.below(this.hosts.length)]!;
+          this.kill(voter);
+          later(1 + random.below(20), () => this.start(voter));
+        });
+        return;
+      }
+      case "promoteCut":
+        this.leader?.node?.promote(victim.id).catch(() => undefined);
+        later(random.below(500) / 100, () => this.isolate(victim));
+        later(100 + random.below(1500), () => this.network.heal());
+        return;
+      case "sleepyLeader":
+        this.#sleep(this.leader ?? victim);
+        return;
       case "pause": {
         const { process } = victim;
         if (process === undefined) return;
@@ -528,6 +564,40 @@ export class Simulation {
         victim.node?.takeSnapshot().catch(() => undefined);
         return;
     }
+  }
+
+  /** Quick ends and starts, one after the other, mostly of whoever leads. */
+  #churn(victim: Host, rounds: number): void {
+    const { random } = this.world;
+    if (random.chance(0.5)) this.kill(victim);
+    else this.cutPower(victim);
+    this.world.schedule(5 + random.below(200), "end:churn", () => this.start(victim));
+    if (rounds === 0) return;
+    this.world.schedule(20 + random.below(400), "fault:churn", () => {
+      this.#churn(this.#victim(), rounds - 1);
+    });
+  }
+
+  /** The leader sleeps, answers to it are late, and some clients reach nobody else. */
+  #sleep(leader: Host): void {
+    const { random } = this.world;
+    for (const host of this.hosts) {
+      if (host === leader) continue;
+      this.network.slow(host.id, leader.id, 20 + random.below(150));
+      for (const client of this.#clients) {
+        if (client.isOdd) continue;
+        this.network.cut(client.name, host.id);
+        this.network.cut(host.id, client.name);
+      }
+    }
+    const { process } = leader;
+    const asleepMs = random.below(50);
+    this.world.schedule(asleepMs, "fault:sleep", () => {
+      if (process !== undefined) process.isPaused = true;
+    });
+    const wakeMs = asleepMs + 200 + random.below(1500);
+    this.world.schedule(wakeMs, "end:sleep", () => process?.resume());
+    this.world.schedule(wakeMs + 50 + random.below(500), "end:sleep", () => this.network.heal());
   }
 
   /** Leaders suffer more often than their share. */

@@ -60,6 +60,11 @@ export class SimulatedClient {
     return `c${this.#number}`;
   }
 
+  /** Every second client, for faults that hit half of them. */
+  get isOdd(): boolean {
+    return this.#number % 2 === 1;
+  }
+
   get isIdle(): boolean {
     return this.#underway === 0;
   }
