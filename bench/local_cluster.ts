@@ -10,7 +10,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
-import { connect, type NodeStatus } from "../src/mod.ts";
+import { connect, type NodeStatus, UnreachableError } from "../src/mod.ts";
 import { sleep, systemClock } from "../src/platform/clock.ts";
 
 /** How to start this program again: the executable, or the runtime and the source. */
@@ -82,6 +82,8 @@ export class LocalCluster {
     try {
       for (const node of nodes) cluster.startNode(node);
       await cluster.waitForLeader();
+      // A node that cannot start - its port is in use, say - is no cluster of this size.
+      if (nodes.some((node) => node.process === undefined)) throw cluster.#noLeader();
     } catch (error) {
       await cluster.stop();
       throw error;
@@ -155,12 +157,21 @@ export class LocalCluster {
       for (const node of this.nodes) {
         if (node.process === undefined) continue;
         const status = await this.status(node);
-        if (status?.role === "leader" && status.commitIndex > 1) return node;
+        // Another program may answer at the address.
+        const isOwn = status?.pid === node.process.pid;
+        if (isOwn && status?.role === "leader" && status.commitIndex > 1) return node;
       }
       if (this.nodes.every((node) => node.process === undefined)) break;
       await sleep(systemClock, 20);
     }
-    throw new Error(`the cluster has no leader:\n${this.#errors.slice(-10).join("\n")}`);
+    throw this.#noLeader();
+  }
+
+  #noLeader(): UnreachableError {
+    const lines = this.#errors.flatMap((text) => text.split("\n"));
+    const said = lines.findLast((line) => line.includes("error: "));
+    const why = said?.replace(/^.*?error: /, "").replace(/ \[[A-Z_]+\]$/, "");
+    return new UnreachableError(`Cannot start the cluster: ${why ?? "it has no leader"}`);
   }
 
   /** Ends every process, politely first, and removes what was made. */

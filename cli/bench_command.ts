@@ -25,9 +25,7 @@ export async function benchThroughput(options: RawOptions): Promise<void> {
     rateText === "max"
       ? undefined
       : numberOption(options, "rate", { min: 1, max: 10_000_000, fallback: 0 });
-  if (address === undefined)
-    tell("starting a cluster of its own; clients and nodes share this machine's cores");
-  const result = await runThroughput({
+  const settings = {
     nodes: numberOption(options, "nodes", { min: 1, max: 9, fallback: 3 }),
     address,
     clients: numberOption(options, "clients", { min: 1, max: 1024, fallback: 1 }),
@@ -43,14 +41,17 @@ export async function benchThroughput(options: RawOptions): Promise<void> {
       fallback: "auto",
     }),
     data: textOption(options, "data"),
-  });
+  };
+  if (address === undefined)
+    tell("starting a cluster of its own; clients and nodes share this machine's cores");
+  const result = await runThroughput(settings);
   if (options["json"] === true) {
     printJson(result);
     return;
   }
-  const { settings, latencyMs } = result;
+  const { latencyMs } = result;
   print(
-    Object.entries(settings)
+    Object.entries(result.settings)
       .filter(([, value]) => value !== undefined)
       .map(([name, value]) => `${name}=${String(value)}`)
       .join("  "),

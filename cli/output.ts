@@ -107,6 +107,8 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
 /** Tells an error and gives the exit code. */
 export function reportError(error: unknown, json: boolean): number {
   if (error instanceof ExitError) return error.exitCode;
+  // Who reads has had enough: `cstore ... | head -1`.
+  if (error instanceof Error && "code" in error && error.code === "EPIPE") return EXIT.ok;
   if (error instanceof UsageError) {
     tell(`${colour.red("error")}: ${error.message}`);
     if (error.remedy !== "") tell(error.remedy);

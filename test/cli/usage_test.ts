@@ -1,0 +1,75 @@
+/**
+ * Wrong command lines: one clear line on stderr, nothing on stdout, exit code 2; and help.
+ *
+ * @module
+ */
+
+import { describe, expect, test } from "bun:test";
+import { run } from "../system/program.ts";
+
+describe("wrong command lines", () => {
+  test.each([
+    [["nosuch"], /Unknown command "nosuch"/],
+    [["sttus"], /Unknown command/],
+    [["cluster", "sttus"], /Did you mean cstore cluster status\?/],
+    [["cluster", "nosuch"], /Known: cluster status, cluster promote/],
+    [["nod"], /Did you mean node\?/],
+    [["node", "--datta", "x"], /Did you mean --data\?/],
+    [["node", "--id"], /--id needs a value/],
+    [["node", "--id", "n1"], /--cluster is missing/],
+    [["node", "--id", "n1", "--id", "n2"], /more than once/],
+    [["node", "--id", "n1", "--cluster", "n1", "--data", "x"], /not ID=HOST:PORT/],
+    [["node", "--id", "../x", "--cluster", "../x=a:1", "--data", "x"], /node id/],
+    [["node", "--id", "n2", "--cluster", "n1=a:1", "--data", "x"], /not in it/],
+    [["node", "--id", "n1", "--cluster", "n1=a:1", "--data", "x", "--heartbeat", "1"], /heartbeat/],
+    [["node", "--config", "/nonexistent/file"], /configuration file/],
+    [["dev", "--nodes=-3"], /--nodes is a whole number/],
+    [["dev", "--nodes", "1.5"], /--nodes is a whole number/],
+    [["dev", "extra"], /Too many words/],
+    [["cluster", "promote"], /Name the node/],
+    [["cluster", "status", "--timeout", "soon"], /--timeout/],
+    [["doc", "grt", "users", "u1"], /Unknown action "grt"/],
+    [["doc", "get"], /Name the collection/],
+    [["doc", "get", "users", "-x"], /Unknown option -x/],
+    [["wal", "verify"], /Name a node's data folder/],
+    [["wal", "look", "."], /Unknown action "look"/],
+    [["bench", "throughput", "--read-ratio", "2"], /--read-ratio is from 0 to 1/],
+    [["bench", "failover", "--fault", "fire"], /one of kill, pause, promote/],
+  ])("%j", async (words, text) => {
+    const { code, stdout, stderr } = await run(words);
+    expect([code, stdout]).toEqual([2, ""]);
+    expect(stderr).toMatch(text);
+    expect(stderr).toStartWith("error: ");
+    expect(stderr.trim().split("\n").length).toBeLessThanOrEqual(2);
+    expect(stderr).not.toContain("\x1b");
+  });
+});
+
+describe("help", () => {
+  test.each([
+    [["--help"], 0],
+    [["help"], 0],
+    [[], 2],
+    [["node", "--help"], 0],
+    [["cluster", "--help"], 0],
+    [["cluster"], 2],
+    [["cluster", "promote", "--help"], 0],
+    [["help", "cluster", "promote"], 0],
+    [["bench", "failover", "-h"], 0],
+  ])("%j", async (words, code) => {
+    const ended = await run(words);
+    expect(ended.code).toBe(code);
+    expect(ended.stdout).toContain("cstore");
+  });
+
+  test("version names the runtime", async () => {
+    expect((await run(["--version"])).stdout).toMatch(/^cstore \d+\.\d+\.\d+ \(bun .*\)\n$/);
+  });
+});
+
+test("nobody there: exit code 3, the addresses and what to do", async () => {
+  const words = ["cluster", "status", "--address", "127.0.0.1:1", "--timeout", "300ms"];
+  const { code, stdout, stderr } = await run(words);
+  expect([code, stdout]).toEqual([3, ""]);
+  expect(stderr).toMatch(/^error: Cannot reach any node at 127\.0\.0\.1:1.*\[UNREACHABLE\]\n {2}/);
+});
