@@ -1,7 +1,7 @@
 /**
- * How long a cluster needs after a power cut: loads documents, kills every node with SIGKILL,
- * starts them again, and waits for the first write to be acknowledged. Both with the files as the
- * load left them and right after a snapshot.
+ * How long a cluster needs when all its nodes died at once: loads documents, kills every node with
+ * SIGKILL, starts them again, and waits for the first write to be acknowledged. Both with the files
+ * as the load left them and right after a snapshot.
  *
  * @module
  */
