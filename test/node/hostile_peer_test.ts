@@ -170,7 +170,9 @@ describe("row 29: a forged leader", () => {
     const connection = await impersonate(leader);
     const none = { previous: { term: 0, index: 0 }, commitIndex: 0, entries: [] };
     connection.send(forged({ type: "APPEND_ENTRIES", term, ...none }));
-    connection.send(forged({ type: "HEARTBEAT", term, commitIndex: 0, readRound: 1 }));
+    connection.send(
+      forged({ type: "HEARTBEAT", term, commitIndex: 0, readRound: 1, heldIndex: 0 }),
+    );
     const last = { term, index: 2 ** 40 };
     connection.send(forged({ type: "VOTE_REQUEST", term, last, preVote: false, transfer: true }));
     connection.send(forged({ type: "TIMEOUT_NOW", term, last }));
@@ -189,7 +191,9 @@ describe("row 29: a forged leader", () => {
       const append = { previous, commitIndex: index, entries: [] };
       connection.send(forged({ type: "APPEND_ENTRIES", term, ...append }));
       connection.send(forged({ type: "APPEND_ENTRIES", term: term - 1, ...append }));
-      connection.send(forged({ type: "HEARTBEAT", term, commitIndex: index, readRound: 1 }));
+      connection.send(
+        forged({ type: "HEARTBEAT", term, commitIndex: index, readRound: 1, heldIndex: 0 }),
+      );
       connection.send(forged({ type: "READ_INDEX_RESPONSE", term, context: index, index }));
     }
     await settled(connection);
@@ -232,7 +236,13 @@ describe("row 29: a forged leader", () => {
   });
 
   test("row 29: messages that are cut, padded or of an unknown type end the connection", async () => {
-    const whole = forged({ type: "HEARTBEAT", term: 1, commitIndex: 0, readRound: 0 }).slice(24);
+    const whole = forged({
+      type: "HEARTBEAT",
+      term: 1,
+      commitIndex: 0,
+      readRound: 0,
+      heldIndex: 0,
+    }).slice(24);
     const bodies = [
       ...Array.from(whole, (_, size) => whole.subarray(0, size)),
       Uint8Array.of(...whole, 0),
