@@ -47,6 +47,41 @@ export interface OutgoingFrame {
   readonly writer: ByteWriter;
 }
 
+/** Collects what is written in a turn, and delivers it at the turn's end. */
+class OutgoingFrames {
+  readonly #headerSize: number;
+  readonly #deliver: (bytes: Uint8Array) => void;
+  #frame: OutgoingFrame | undefined;
+  #lastSize = 1024;
+
+  constructor(headerSize: number, deliver: (bytes: Uint8Array) => void) {
+    this.#headerSize = headerSize;
+    this.#deliver = deliver;
+  }
+
+  open(): OutgoingFrame {
+    const open = this.#frame;
+    if (open !== undefined && open.writer.size <= BODY_GOAL) return open;
+    if (open !== undefined) this.flush();
+    const writer = new ByteWriter(this.#lastSize);
+    writer.reserve(this.#headerSize);
+    const frame = { writer };
+    this.#frame = frame;
+    queueMicrotask(() => {
+      if (this.#frame === frame) this.flush();
+    });
+    return frame;
+  }
+
+  flush(): void {
+    const writer = this.#frame?.writer;
+    this.#frame = undefined;
+    if (writer === undefined) return;
+    this.#lastSize = Math.max(1024, Math.min(BODY_GOAL, Math.ceil(writer.size * 1.25)));
+    this.#deliver(writer.written());
+  }
+}
+
 /** A way to a node. */
 export interface NodeChannel {
   readonly address: string;
@@ -76,8 +111,7 @@ export class TcpChannel implements NodeChannel {
   #isClosed = false;
   #attempt = 0;
   #cancelRetry: CancelTimer | undefined;
-  #frame: OutgoingFrame | undefined;
-  #lastSize = 1024;
+  readonly #frames = new OutgoingFrames(FRAME_HEADER_SIZE, (bytes) => this.#deliver(bytes));
   #pings = new Map<number, () => void>();
   #pingNumber = 0;
 
@@ -107,17 +141,7 @@ export class TcpChannel implements NodeChannel {
   }
 
   frame(): OutgoingFrame {
-    const open = this.#frame;
-    if (open !== undefined && open.writer.size <= BODY_GOAL) return open;
-    if (open !== undefined) this.#flush();
-    const writer = new ByteWriter(this.#lastSize);
-    writer.reserve(FRAME_HEADER_SIZE);
-    const frame = { writer };
-    this.#frame = frame;
-    queueMicrotask(() => {
-      if (this.#frame === frame) this.#flush();
-    });
-    return frame;
+    return this.#frames.open();
   }
 
   /** Resolves when the node answered a PING frame. */
@@ -142,16 +166,12 @@ export class TcpChannel implements NodeChannel {
   close(): void {
     this.#isClosed = true;
     this.#cancelRetry?.();
-    this.#flush();
+    this.#frames.flush();
     this.#connection?.end();
   }
 
-  #flush(): void {
-    const writer = this.#frame?.writer;
-    this.#frame = undefined;
-    if (writer === undefined || !this.#isUp) return;
-    this.#lastSize = Math.max(1024, Math.min(BODY_GOAL, Math.ceil(writer.size * 1.25)));
-    const frame = writer.written();
+  #deliver(frame: Uint8Array): void {
+    if (!this.#isUp) return;
     sealFrame(frame, "REQUESTS", 0);
     this.#connection?.send(frame);
     this.#connection?.flush();
@@ -277,12 +297,11 @@ export class LocalChannel implements NodeChannel {
   readonly address = "local";
   readonly nodeId: string;
   readonly isUp = true;
-  readonly #end: LocalEnd;
-  #frame: OutgoingFrame | undefined;
+  readonly #frames: OutgoingFrames;
 
   constructor(nodeId: string, end: LocalEnd) {
     this.nodeId = nodeId;
-    this.#end = end;
+    this.#frames = new OutgoingFrames(0, (body) => end.submit(body));
   }
 
   send(request: Uint8Array): void {
@@ -290,24 +309,10 @@ export class LocalChannel implements NodeChannel {
   }
 
   frame(): OutgoingFrame {
-    const open = this.#frame;
-    if (open !== undefined && open.writer.size <= BODY_GOAL) return open;
-    if (open !== undefined) this.#flush();
-    const frame = { writer: new ByteWriter(4096) };
-    this.#frame = frame;
-    queueMicrotask(() => {
-      if (this.#frame === frame) this.#flush();
-    });
-    return frame;
+    return this.#frames.open();
   }
 
   wake(): void {}
 
   close(): void {}
-
-  #flush(): void {
-    const writer = this.#frame?.writer;
-    this.#frame = undefined;
-    if (writer !== undefined) this.#end.submit(writer.written());
-  }
 }

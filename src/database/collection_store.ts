@@ -18,6 +18,20 @@ export interface Undo {
   readonly sequence: number;
 }
 
+/** A key and right behind it its document, in some buffer. */
+export interface DocumentSource {
+  readonly bytes: Uint8Array;
+  readonly start: number;
+  readonly keyEnd: number;
+  readonly end: number;
+}
+
+/** Where a document goes: its key's hash, and the location of what it replaces (-1 = nothing). */
+export interface PutPlace {
+  readonly hash: number;
+  readonly before: number;
+}
+
 /** One collection. */
 export class CollectionStore {
   readonly name: string;
@@ -62,17 +76,8 @@ export class CollectionStore {
     return this.#slabs.document(location);
   }
 
-  /** Inserts or replaces; `source` holds the key and right behind it the document. */
-  put(
-    place: { readonly hash: number; readonly before: number },
-    source: {
-      readonly bytes: Uint8Array;
-      readonly start: number;
-      readonly keyEnd: number;
-      readonly end: number;
-    },
-    sequence: number,
-  ): Undo {
+  /** Inserts or replaces. */
+  put(place: PutPlace, source: DocumentSource, sequence: number): Undo {
     const { hash, before } = place;
     const range = { start: source.start, keySize: source.keyEnd - source.start, end: source.end };
     const after = this.#slabs.append(source.bytes, range, sequence);
@@ -86,16 +91,7 @@ export class CollectionStore {
   }
 
   /** A put that is never taken back: it may write over the document that it replaces. */
-  putForGood(
-    place: { readonly hash: number; readonly before: number },
-    source: {
-      readonly bytes: Uint8Array;
-      readonly start: number;
-      readonly keyEnd: number;
-      readonly end: number;
-    },
-    sequence: number,
-  ): void {
+  putForGood(place: PutPlace, source: DocumentSource, sequence: number): void {
     const { before } = place;
     if (before !== -1 && this.#slabs.overwrite(before, source, sequence)) return;
     this.put(place, source, sequence);

@@ -36,7 +36,7 @@ import {
 } from "../protocol/command.ts";
 import type { ApplyResults, StateMachine } from "../raft/state_machine.ts";
 import type { Entry, LogIndex, Term } from "../raft/types.ts";
-import { CollectionStore, type Undo } from "./collection_store.ts";
+import { CollectionStore, type PutPlace, type Undo } from "./collection_store.ts";
 import { bodyChecksum, PlainPut } from "./plain_put.ts";
 import {
   duplicateKey,
@@ -415,11 +415,6 @@ interface CommandPlace {
   readonly sequence: number;
   readonly ordinal: number;
   readonly nowMs: number;
-}
-
-interface PutPlace {
-  readonly hash: number;
-  readonly before: number;
 }
 
 interface WriteSource {

@@ -75,6 +75,15 @@ export interface PreparedBatch {
   readonly bodyChecksum: bigint;
 }
 
+/** Bodies stored as they are. */
+export const UNCOMPRESSED = {
+  codec: "none",
+  compressor: {
+    compress: () => undefined,
+    decompress: (_codec: string, stored: Uint8Array) => stored,
+  },
+} as const;
+
 /** The place that consensus gave to a batch. */
 export interface BatchPlace {
   readonly term: number;

@@ -20,6 +20,7 @@ import {
   type PreparedBatch,
   prepareBatch,
   sealBatch,
+  UNCOMPRESSED,
 } from "./batch_codec.ts";
 import { checksum64 } from "./checksum.ts";
 import { beginCommand, type CommandKind, endCommand, NO_SESSION } from "./command.ts";
@@ -37,14 +38,6 @@ export interface Binding {
   readonly incarnation: string;
 }
 
-const NO_COMPRESSION = {
-  codec: "none",
-  compressor: {
-    compress: () => undefined,
-    decompress: (_codec: string, stored: Uint8Array) => stored,
-  },
-} as const;
-
 /** A batch with one command of consensus, complete but for its place. */
 export function clusterBatch(
   kind: Exclude<CommandKind, "NONE" | "DOCUMENTS">,
@@ -56,7 +49,7 @@ export function clusterBatch(
   const start = beginCommand(writer, kind, { ...NO_SESSION, count: 1 });
   writeBody(writer);
   endCommand(writer, start);
-  return prepareBatch(writer.written(), { count: 1, timeMs }, NO_COMPRESSION);
+  return prepareBatch(writer.written(), { count: 1, timeMs }, UNCOMPRESSED);
 }
 
 /** The entry of a new leader. Its time is 0: the state's clock stands still for it. */

@@ -8,20 +8,18 @@ import { ByteWriter } from "../base/bytes.ts";
 import { ValidationError } from "../base/errors.ts";
 import { BATCH_BODY_SIZE_GOAL, BATCH_BODY_SIZE_MAX } from "../base/limits.ts";
 import type { Clock } from "../platform/clock.ts";
-import { BATCH_HEADER_SIZE, prepareBatch, sealBatch } from "../protocol/batch_codec.ts";
+import {
+  BATCH_HEADER_SIZE,
+  prepareBatch,
+  sealBatch,
+  UNCOMPRESSED,
+} from "../protocol/batch_codec.ts";
 import type { Entry } from "../raft/types.ts";
 import type { WALEntry } from "./iwal_manager.ts";
 import { entryChecksum, writeEntryCommand } from "./wal_entry_codec.ts";
 
 /** The term of a log whose order nobody disputes. */
 const OWN_TERM = 1;
-const PLAIN = {
-  codec: "none",
-  compressor: {
-    compress: () => undefined,
-    decompress: (_codec: string, stored: Uint8Array) => stored,
-  },
-} as const;
 
 /** The log that gets the batches. */
 export interface EntryTarget {
@@ -130,7 +128,11 @@ export class EntryWriter {
     const index = this.#target.lastIndex() + 1;
     const firstSequence = this.#target.sequenceAfter(index - 1);
     const count = entries.length;
-    const batch = prepareBatch(body, { count, timeMs: Math.floor(this.#clock.wallMs()) }, PLAIN);
+    const batch = prepareBatch(
+      body,
+      { count, timeMs: Math.floor(this.#clock.wallMs()) },
+      UNCOMPRESSED,
+    );
     const bytes = sealBatch(batch, { term: OWN_TERM, index, firstSequence });
     entries.forEach((entry, i) => {
       entry.sequenceNumber = firstSequence + i;
