@@ -40,6 +40,8 @@ export const FAULT_KINDS = [
   "promoteTwice",
   "promoteCut",
   "sleepyLeader",
+  "lagKill",
+  "divergentTail",
 ] as const;
 
 /** One of {@link FAULT_KINDS}. */
@@ -518,6 +520,22 @@ export class Simulation {
       case "sleepyLeader":
         this.#sleep(this.leader ?? victim);
         return;
+      case "lagKill": {
+        // One follower falls behind, then has to elect the next leader.
+        const { leader } = this;
+        if (leader === undefined) return;
+        const lagging = this.#victim();
+        this.network.slow(leader.id, lagging.id, 50 + random.below(400));
+        later(20 + random.below(400), () => {
+          this.kill(leader);
+          later(200 + random.below(1500), () => this.start(leader));
+        });
+        later(100 + random.below(1500), () => this.network.heal());
+        return;
+      }
+      case "divergentTail":
+        if (this.leader !== undefined) this.#divergeTail(this.leader);
+        return;
       case "pause": {
         const { process } = victim;
         if (process === undefined) return;
@@ -576,6 +594,32 @@ export class Simulation {
     this.world.schedule(20 + random.below(400), "fault:churn", () => {
       this.#churn(this.#victim(), rounds - 1);
     });
+  }
+
+  /**
+   * A leader that is cut off collects entries that nobody else has; the next one dies as soon as it
+   * has committed something, so that the first one's longer log stands against a newer one.
+   */
+  #divergeTail(first: Host): void {
+    const { random } = this.world;
+    const endMs = this.world.nowMs + 1500;
+    const graceMs = random.below(8);
+    this.isolate(first);
+    const watch = (): void => {
+      const next = this.leader;
+      const isReady = next !== first && next?.node?.driver.view.hasCommittedOwnTerm === true;
+      if (next === undefined || !isReady) {
+        if (this.world.nowMs < endMs) this.world.schedule(1, "fault:divergentTail", watch);
+        else this.network.heal();
+        return;
+      }
+      this.world.schedule(graceMs, "fault:divergentTail", () => {
+        this.kill(next);
+        this.network.heal();
+        this.world.schedule(300 + random.below(2000), "end:divergentTail", () => this.start(next));
+      });
+    };
+    watch();
   }
 
   /** The leader sleeps, answers to it are late, and some clients reach nobody else. */
