@@ -1,6 +1,7 @@
 /**
  * Runs simulator seeds: `bun scripts/simulate.ts --seeds N --from S [--minutes M] [--plant NAME]
- * [--faults kind,kind] [--limits small] [--nodes N] [--json]`. Prints seeds run, simulated seconds, faults by kind,
+ * [--faults kind,kind] [--limits small] [--nodes N] [--json]`. Prints seeds run, simulated
+ * seconds, faults by kind,
  * operations checked, and for each failure the command that replays it; exits with 1 on any.
  *
  * `--plants all` runs every planted bug until it is caught, up to `--seeds` seeds, and prints the

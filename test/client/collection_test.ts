@@ -11,7 +11,7 @@ import type { DocumentId } from "../../src/protocol/document_key.ts";
 import { freshFolder, rejection, TestCluster } from "../node/test_cluster.ts";
 
 // biome-ignore lint/suspicious/noExplicitAny: documents of every shape
-type Loose = { id?: DocumentId; [field: string]: any };
+type Loose = { id?: DocumentId; [field: string]: unknown };
 
 const folder = freshFolder();
 const embedded = new WALDatabase({ name: "test", root: folder.path });
@@ -167,8 +167,9 @@ describe.each(["remote", "embedded"] as const)("a %s collection", (where) => {
     await writing;
     const found = await c.findById(1);
     expect(found).toEqual({ id: 1, list: [1], bytes: Uint8Array.of(1, 2, 3) });
-    if (found !== undefined) found["list"].push(3);
-    found?.["bytes"].fill(0);
+    const kept = found as { list: number[]; bytes: Uint8Array } | undefined;
+    kept?.list.push(3);
+    kept?.bytes.fill(0);
     expect(await c.findById(1)).toEqual({ id: 1, list: [1], bytes: Uint8Array.of(1, 2, 3) });
   });
 
@@ -176,7 +177,7 @@ describe.each(["remote", "embedded"] as const)("a %s collection", (where) => {
     const c = fresh();
     const given = { id: 1, inner: { n: 1 } };
     const copy = await c.insert(given);
-    copy["inner"].n = 2;
+    (copy["inner"] as { n: number }).n = 2;
     expect(given.inner.n).toBe(1);
   });
 

@@ -74,7 +74,8 @@ describe("ready runner", () => {
     expect(happened.slice(3)).toEqual(["persisted 1", "send 2"]);
   });
 
-  // A vote of Ready 2 that overtakes the entries of Ready 1 would count for a log that is not there.
+  // A vote of Ready 2 that overtakes the entries of Ready 1 would count for a log that is not
+  // there.
   test("a Ready that wrote nothing still waits for all before it", () => {
     const { run, runner, happened } = setUp();
     run({ mustSync: true, messagesAfterPersist: [message(1)] });
