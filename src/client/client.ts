@@ -197,7 +197,7 @@ export class Client {
   }
 
   #addNode(address: string): void {
-    if (this.#channels.some((channel) => channel.address === address)) return;
+    if (this.#isClosed || this.#channels.some((c) => c.address === address)) return;
     const handlers: ChannelHandlers = {
       up: () => this.#resend(),
       down: () => this.#onDown(channel),

@@ -15,6 +15,7 @@ import {
 } from "../../src/base/errors.ts";
 import { SESSION_WINDOW_MAX } from "../../src/base/limits.ts";
 import { connect, type RemoteDatabase } from "../../src/client/remote_database.ts";
+import { sleep, systemClock } from "../../src/platform/clock.ts";
 import { rejection, waitFor } from "../node/test_cluster.ts";
 import { FakeNode, type Received } from "./fake_node.ts";
 
@@ -286,6 +287,17 @@ describe("the end", () => {
     for (const error of await Promise.all(waiting)) expect(error.code).toBe("CLOSED");
     expect((await rejection(collection.put({ id: 2 }))).code).toBe("CLOSED");
     expect((await rejection(database.status())).code).toBe("CLOSED");
+  });
+
+  // Such a connection would be kept up for ever, and with it the process.
+  test("news of a leader that arrives behind close makes no new connection", async () => {
+    for (let i = 0; i < 10; i += 1) {
+      const database = await open();
+      node.announce(1 + i, { id: "n2", address: other.address });
+      await database.close();
+    }
+    await sleep(systemClock, 100);
+    expect(other.accepted).toBe(0);
   });
 
   test("nobody there: UNREACHABLE with every address, in time", async () => {

@@ -38,6 +38,8 @@ export class FakeNode {
   onRequest: (received: Received) => void = () => undefined;
   /** Term and committed sequence number of every reply. */
   state = { term: 1, committedSequence: 0 };
+  /** Connections so far. */
+  accepted = 0;
   readonly #server: net.Server;
   readonly #sockets = new Set<net.Socket>();
 
@@ -73,6 +75,7 @@ export class FakeNode {
   }
 
   #accept(socket: net.Socket): void {
+    this.accepted += 1;
     this.#sockets.add(socket);
     const decoder = new FrameDecoder();
     decoder.allowLargeFrames();
