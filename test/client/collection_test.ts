@@ -10,7 +10,6 @@ import { WALDatabase } from "../../src/node/wal_database.ts";
 import type { DocumentId } from "../../src/protocol/document_key.ts";
 import { freshFolder, rejection, TestCluster } from "../node/test_cluster.ts";
 
-// biome-ignore lint/suspicious/noExplicitAny: documents of every shape
 type Loose = { id?: DocumentId; [field: string]: unknown };
 
 const folder = freshFolder();
