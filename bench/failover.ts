@@ -59,6 +59,8 @@ export interface FailoverResult {
 
 const BEFORE_MS = 500;
 const AFTER_MS = 1500;
+/** A round without an acknowledged write goes on for so long. */
+const LATE_MS = 20_000;
 const PAUSE_MS = 1500;
 const CELL_MS = 10;
 const STRIP_BEFORE_MS = 200;
@@ -142,6 +144,10 @@ async function runRound(
   const faultMs = systemClock.nowMs();
   const to = await injectFault(cluster, leader, { fault: options.fault, database });
   await sleep(systemClock, AFTER_MS);
+  const lateMs = systemClock.nowMs() + LATE_MS;
+  while (!load.hasAcknowledgedSince(faultMs) && systemClock.nowMs() < lateMs) {
+    await sleep(systemClock, 20);
+  }
   const elected = await watch.stop();
   if (options.fault === "pause") await cluster.signal(leader, "SIGCONT");
   const { acknowledged, failed } = await load.stop();
@@ -188,7 +194,10 @@ async function injectFault(
 function startLoad(
   database: RemoteDatabase,
   options: { readonly rate: number; readonly round: number },
-): { stop(): Promise<{ acknowledged: Acknowledged[]; failed: number }> } {
+): {
+  hasAcknowledgedSince(fromMs: number): boolean;
+  stop(): Promise<{ acknowledged: Acknowledged[]; failed: number }>;
+} {
   const collection = database.collection<{ id: string; n: number }>("failover");
   const acknowledged: Acknowledged[] = [];
   const startMs = systemClock.nowMs();
@@ -217,6 +226,7 @@ function startLoad(
   };
   beat();
   return {
+    hasAcknowledgedSince: (fromMs) => acknowledged.some((write) => write.sentMs >= fromMs),
     async stop() {
       isStopped = true;
       while (underway > 0) await sleep(systemClock, 5);
@@ -264,9 +274,10 @@ function watchElection(
 
 function longestGap(acks: readonly number[], faultMs: number): number {
   let longest = 0;
-  const around = acks.filter((ms) => ms > faultMs - STRIP_BEFORE_MS);
-  for (let i = 1; i < around.length; i += 1) {
-    longest = Math.max(longest, (around[i] ?? 0) - (around[i - 1] ?? 0));
+  for (let i = 1; i < acks.length; i += 1) {
+    const end = acks[i] ?? 0;
+    // Only gaps that reach behind the fault are its doing.
+    if (end > faultMs) longest = Math.max(longest, end - (acks[i - 1] ?? 0));
   }
   return longest;
 }

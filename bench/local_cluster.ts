@@ -130,7 +130,7 @@ export class LocalCluster {
   ): Promise<void> {
     const child = node.process;
     if (child === undefined) return;
-    child.kill(signal);
+    send(child, signal);
     if (signal !== "SIGKILL" && signal !== "SIGTERM") return;
     while (!hasEnded(child)) await sleep(systemClock, 2);
     if (node.process === child) node.process = undefined;
@@ -184,14 +184,23 @@ export class LocalCluster {
   async #end(node: LocalNode): Promise<void> {
     const child = node.process;
     if (child === undefined) return;
-    child.kill("SIGCONT");
-    child.kill("SIGTERM");
+    send(child, "SIGCONT");
+    send(child, "SIGTERM");
     const killMs = systemClock.nowMs() + 5000;
     while (!hasEnded(child)) {
-      if (systemClock.nowMs() > killMs) child.kill("SIGKILL");
+      if (systemClock.nowMs() > killMs) send(child, "SIGKILL");
       await sleep(systemClock, 5);
     }
     node.process = undefined;
+  }
+}
+
+/** By process number: some runtimes' own `kill` does nothing after its first call. */
+function send(child: ChildProcess, signal: NodeJS.Signals): void {
+  try {
+    if (child.pid !== undefined) process.kill(child.pid, signal);
+  } catch {
+    // It is gone already, which is what the caller finds out next.
   }
 }
 
@@ -200,7 +209,7 @@ export class LocalCluster {
  * out now and then, and who waits for it alone waits for ever.
  */
 function hasEnded(child: ChildProcess): boolean {
-  if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return true;
+  if (typeof child.exitCode === "number" || child.pid === undefined) return true;
   try {
     process.kill(child.pid, 0);
     return false;

@@ -14,6 +14,8 @@ import { exit, onStopSignal, processId } from "../src/platform/process.ts";
 import {
   choiceOption,
   durationOption,
+  FILE_VALUES,
+  originOf,
   parseMembers,
   type RawOptions,
   requiredOption,
@@ -23,11 +25,15 @@ import { EXIT, isTerminal, printJson, reportError, tell } from "./output.ts";
 
 /** Runs until a signal or a failure ends it. */
 export async function runNode(options: RawOptions): Promise<never> {
-  const merged = { ...readConfigFile(textOption(options, "config")), ...options };
+  const merged: RawOptions = {
+    ...options,
+    [FILE_VALUES]: readConfigFile(textOption(options, "config")),
+  };
   const nodeOptions = nodeOptionsOf(merged);
   const config = parseNodeConfig(nodeOptions);
   if (merged["printConfig"] === true) {
-    printJson(config);
+    const origins = FILE_KEYS.map((name) => [name, originOf(merged, name)]);
+    printJson({ ...config, origins: Object.fromEntries(origins) });
     exit(EXIT.ok);
   }
   await startLogging(choiceOption(merged, "logLevel", { allowed: LEVELS, fallback: "warning" }));

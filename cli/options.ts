@@ -11,10 +11,27 @@ import { UsageError } from "./output.ts";
 /** Options as the parser gives them: raw texts, or true for a flag. */
 export type RawOptions = Readonly<Record<string, unknown>>;
 
-/** A text: from the command line, else from CSTORE_NAME. */
+/** Where the values of a configuration file stand among the options. */
+export const FILE_VALUES = "file values";
+
+/** Where a value comes from: the command line, else CSTORE_NAME, else the file. */
+export function originOf(options: RawOptions, name: string): string {
+  if (options[name] !== undefined) return "command line";
+  if (environment(variableOf(name)) !== undefined) return variableOf(name);
+  return fromFile(options, name) === undefined ? "default" : "file";
+}
+
+function variableOf(name: string): string {
+  return `CSTORE_${name.replace(/[A-Z]/g, "_$&").toUpperCase()}`;
+}
+
+function fromFile(options: RawOptions, name: string): unknown {
+  return (options[FILE_VALUES] as RawOptions | undefined)?.[name];
+}
+
+/** A text: from the command line, else from CSTORE_NAME, else from the configuration file. */
 export function textOption(options: RawOptions, name: string): string | undefined {
-  const value =
-    options[name] ?? environment(`CSTORE_${name.replace(/[A-Z]/g, "_$&").toUpperCase()}`);
+  const value = options[name] ?? environment(variableOf(name)) ?? fromFile(options, name);
   if (value === undefined || value === "") return undefined;
   if (Array.isArray(value))
     throw new UsageError(`Option --${dashed(name)} is given more than once`);

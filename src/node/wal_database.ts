@@ -80,6 +80,8 @@ export class WALDatabase implements Database {
     });
     const node = await Node.open(platform, config);
     this.#node = node;
+    // Ready means that the log found on disk is in the state, however long that takes.
+    await new Promise<void>((resolve) => node.driver.readBarrier({ run: resolve }));
     this.#client = Client.local(nodeId, (onReplies) => node.openLocal(onReplies), { platform });
     return this.#client;
   }
