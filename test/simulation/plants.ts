@@ -126,7 +126,7 @@ export const PLANTS: readonly Plant[] = [
     file: "raft/vote.ts",
     find: "state.vote === request.from || (state.vote === undefined && state.leader === undefined);",
     replace: "state.vote !== null;",
-    faults: ["promoteTwice", "churn"],
+    scenario: "S3:",
   },
   {
     name: "log-length-only",
@@ -149,6 +149,7 @@ export const PLANTS: readonly Plant[] = [
     file: "storage/group_commit.ts",
     find: "this.#target.synced(through);",
     replace: "this.#target.synced(this.#target.lastRecord());",
+    scenario: "S21:",
   },
   {
     name: "segment-folder-not-synced",
