@@ -173,8 +173,13 @@ describe("the cluster", () => {
     });
     const put = await run(["doc", "put", "kept", '{"id":"x"}', "--timeout", "1s", ...at]);
     expect([5, 6]).toContain(put.code ?? 0);
-    cluster.startNode(one);
-    cluster.startNode(two);
+    for (const node of [one, two]) {
+      cluster.startNode(node);
+      await waitFor(
+        "it to be back",
+        async () => (await cluster.status(node))?.leader !== undefined,
+      );
+    }
     await cluster.waitForLeader();
   });
 });
