@@ -155,10 +155,11 @@ export class LocalCluster {
     const endMs = systemClock.nowMs() + timeoutMs;
     while (systemClock.nowMs() < endMs) {
       for (const node of this.nodes) {
-        if (node.process === undefined) continue;
+        const { process: child } = node;
+        if (child === undefined) continue;
         const status = await this.status(node);
         // Another program may answer at the address.
-        const isOwn = status?.pid === node.process.pid;
+        const isOwn = status?.pid === child.pid && node.process === child;
         if (isOwn && status?.role === "leader" && status.commitIndex > 1) return node;
       }
       if (this.nodes.every((node) => node.process === undefined)) break;
