@@ -57,7 +57,8 @@ export interface FailoverResult {
   readonly settings: Readonly<Record<string, unknown>>;
 }
 
-const BEFORE_MS = 500;
+/** Steady load before the fault; the node that the last round restarted has settled by then. */
+const BEFORE_MS = 2000;
 const AFTER_MS = 1500;
 /** A round without an acknowledged write goes on for so long. */
 const LATE_MS = 20_000;
