@@ -170,8 +170,8 @@ export class CorruptionError extends CStoreError {
   constructor(message: string, place: { readonly file: string; readonly byte: number }) {
     super(`${message} (file "${place.file}", byte ${place.byte})`, {
       remedy:
-        "Run `cstore wal verify` on the folder; restore the node's folder from a backup, or remove " +
-        "the member and join again with an empty folder",
+        "Run `cstore wal verify` on the folder; start the node on a copy of the folder from before the " +
+        "damage, or leave it stopped: the other nodes go on",
     });
     this.file = place.file;
     this.byte = place.byte;

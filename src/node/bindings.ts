@@ -87,8 +87,7 @@ export class Bindings {
     throw new HandshakeError(
       `Cannot let node "${hello.nodeId}" in: its data folder is ${hello.incarnation}, but the id belongs to ${incarnation}`,
       {
-        remedy:
-          "Start the node with its own data folder; a lost folder is replaced as a new member",
+        remedy: "Start the node with its own data folder; a lost folder cannot be replaced yet",
       },
     );
   }
