@@ -6,7 +6,7 @@
  * @module
  */
 
-import { ByteReader, ByteWriter } from "../base/bytes.ts";
+import { ByteReader, ByteWriter, EMPTY_BYTES } from "../base/bytes.ts";
 import {
   type CStoreError,
   HandshakeError,
@@ -29,7 +29,6 @@ import { PeerConnection } from "../transport/peer_connection.ts";
 const CONNECT_TIMEOUT_MS = 1000;
 const RETRY_MS = [10, 25, 50, 100, 200, 400];
 const BODY_GOAL = 1024 * 1024;
-const NO_BODY = new Uint8Array(0);
 
 /** What the client hears of a channel. */
 export interface ChannelHandlers {
@@ -152,7 +151,7 @@ export class TcpChannel implements NodeChannel {
     }
     this.#pingNumber = (this.#pingNumber + 1) >>> 0;
     const number = this.#pingNumber;
-    connection.send(encodeFrame("PING", number, NO_BODY));
+    connection.send(encodeFrame("PING", number, EMPTY_BYTES));
     return new Promise((resolve) => this.#pings.set(number, resolve));
   }
 

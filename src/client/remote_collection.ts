@@ -4,7 +4,7 @@
  * @module
  */
 
-import { ByteReader } from "../base/bytes.ts";
+import { ByteReader, EMPTY_BYTES } from "../base/bytes.ts";
 import { ProtocolError, ValidationError } from "../base/errors.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
 import {
@@ -17,8 +17,6 @@ import { type DocumentId, encodeKey } from "../protocol/document_key.ts";
 import type { Client } from "./client.ts";
 import type { Collection, CollectionOptions, Item, Versioned, WriteOptions } from "./database.ts";
 import type { Answer } from "./pending_requests.ts";
-
-const NO_BYTES = new Uint8Array(0);
 
 /** Where a collection gets its client and ids from. */
 export interface CollectionBackend {
@@ -111,7 +109,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     const operation = {
       kind: "REMOVE",
       key,
-      document: NO_BYTES,
+      document: EMPTY_BYTES,
       ifVersion,
       returnDocument: true,
     } as const;
@@ -127,7 +125,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     const operation = {
       kind: "REMOVE",
       key: encodeKey(id),
-      document: NO_BYTES,
+      document: EMPTY_BYTES,
       ifVersion,
     } as const;
     const { results } = await this.#write([operation]);
@@ -178,7 +176,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
             writer.u8(readLevelNumber(level)).u8(this.#nameBytes.byteLength).raw(this.#nameBytes);
           },
         },
-        (answer) => resolve(new ByteReader(answer.payload ?? NO_BYTES).u64()),
+        (answer) => resolve(new ByteReader(answer.payload ?? EMPTY_BYTES).u64()),
         reject,
       );
     });

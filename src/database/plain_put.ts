@@ -5,7 +5,7 @@
  * @module
  */
 
-import { readU64 } from "../base/bytes.ts";
+import { EMPTY_BYTES, readU64 } from "../base/bytes.ts";
 import {
   COMMAND_HEADER_SIZE,
   COMMAND_KINDS,
@@ -16,11 +16,10 @@ import type { SessionRequest } from "./session_table.ts";
 
 const DOCUMENTS = COMMAND_KINDS.indexOf("DOCUMENTS");
 const PUT = OPERATION_KINDS.indexOf("PUT");
-const NO_BYTES = new Uint8Array(0);
 
 /** A cursor over plain puts. */
 export class PlainPut implements SessionRequest {
-  commands: Uint8Array = NO_BYTES;
+  commands: Uint8Array = EMPTY_BYTES;
   nowMs = 0;
   sessionId = 0;
   requestNumber = 0;
@@ -29,7 +28,7 @@ export class PlainPut implements SessionRequest {
   /** Where the command ends. */
   end = 0;
   readonly key = { start: 0, end: 0 };
-  readonly source = { bytes: NO_BYTES as Uint8Array, start: 0, keyEnd: 0, end: 0 };
+  readonly source = { bytes: EMPTY_BYTES as Uint8Array, start: 0, keyEnd: 0, end: 0 };
   #view: DataView = new DataView(new ArrayBuffer(0));
 
   start(commands: Uint8Array, view: DataView, nowMs: number): this {

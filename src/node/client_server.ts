@@ -4,7 +4,7 @@
  * @module
  */
 
-import { ByteWriter } from "../base/bytes.ts";
+import { ByteWriter, EMPTY_BYTES } from "../base/bytes.ts";
 import { ProtocolError } from "../base/errors.ts";
 import { CLIENT_OUT_BYTES_MAX, REQUESTS_IN_FLIGHT_PER_CONNECTION_MAX } from "../base/limits.ts";
 import type { Clock } from "../platform/clock.ts";
@@ -12,8 +12,6 @@ import { encodeFrame, FRAME_HEADER_SIZE, sealFrame } from "../protocol/frame_hea
 import type { ConnectionHandlers, PeerConnection } from "../transport/peer_connection.ts";
 import { ReplyCollector, type ReplyOutput } from "./client_channel.ts";
 import type { RequestHandler } from "./request_handler.ts";
-
-const NO_BODY = new Uint8Array(0);
 
 /** What the server asks of its node. */
 export interface ClientServerParts {
@@ -73,7 +71,7 @@ export class ClientServer {
 
   /** Tells every client that this node leaves. */
   sayGoodbye(): void {
-    for (const client of this.#clients) client.send(encodeFrame("GOODBYE", 0, NO_BODY));
+    for (const client of this.#clients) client.send(encodeFrame("GOODBYE", 0, EMPTY_BYTES));
   }
 
   #outputOf(connection: PeerConnection): ReplyOutput {

@@ -27,14 +27,3 @@ export function checksum64(bytes: Uint8Array, seed = 0n): bigint {
   }
   return state.digest();
 }
-
-/** xxh64 of several ranges as if they stood one behind the other. */
-export function checksum64Of(parts: readonly Uint8Array[]): bigint {
-  const state = create64(0n);
-  for (const part of parts) {
-    for (let start = 0; start < part.byteLength; start += PIECE_SIZE) {
-      state.update(part.subarray(start, start + PIECE_SIZE));
-    }
-  }
-  return state.digest();
-}

@@ -151,12 +151,6 @@ export class RaftDriver {
     return this.#raft.peers();
   }
 
-  /** Requests and reads that wait for an answer, and bytes of requests. */
-  get load(): { readonly batches: number; readonly bytes: number; readonly reads: number } {
-    const batches = this.#proposals.size + this.#closed.length + (this.#open.isEmpty ? 0 : 1);
-    return { batches, bytes: this.#waitingBytes + this.#proposals.bytes, reads: this.#reads.size };
-  }
-
   /** Applies what is known to be committed, then lets time begin. */
   start(): void {
     const { log, clock } = this.#parts;

@@ -7,6 +7,7 @@
  * @module
  */
 
+import { EMPTY_BYTES } from "../base/bytes.ts";
 import {
   type CStoreError,
   HandshakeError,
@@ -34,7 +35,6 @@ const PING_INTERVAL_MS = 100;
 const SILENCE_MAX_MS = 2000;
 /** Bytes handed to the socket at most, so that urgent frames wait behind little. */
 const SOCKET_BYTES_GOAL = 1024 * 1024;
-const NO_BODY = new Uint8Array(0);
 
 /** What the owner of a link hears. */
 export interface LinkHandlers {
@@ -202,7 +202,7 @@ export class PeerLink {
     }
     this.#pingNumber = (this.#pingNumber + 1) >>> 0;
     this.#pingSentMs = nowMs;
-    connection.send(encodeFrame("PING", this.#pingNumber, NO_BODY));
+    connection.send(encodeFrame("PING", this.#pingNumber, EMPTY_BYTES));
     this.#cancelPing = this.#platform.clock.setTimer(PING_INTERVAL_MS, () => this.#ping());
   }
 
