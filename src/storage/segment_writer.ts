@@ -1,12 +1,13 @@
 /**
  * Writes records into segments, one after the other, and syncs them. The next segment is filled
- * with
- * zeros ahead of time; a new file counts as durable only after its folder was synced too.
+ * with zeros ahead of time, unless segments fill so fast that the zeros would cost more than they
+ * save; a new file counts as durable only after its folder was synced too.
  *
  * @module
  */
 
 import { assert } from "../base/assert.ts";
+import type { CancelTimer } from "../platform/clock.ts";
 import type { OpenFile } from "../platform/file_system.ts";
 import type { Platform } from "../platform/platform.ts";
 import { type NewRecord, recordSize, writeRecord } from "./record.ts";
@@ -20,6 +21,12 @@ import {
 } from "./segment.ts";
 
 const SPARE_NAME = "spare.tmp";
+
+/**
+ * Zeros make the syncs of single writes twice as fast, and double what a log under full load
+ * writes, whose large syncs gain nothing: a spare is filled when a segment has lasted this long.
+ */
+const SPARE_AFTER_MS = 5_000;
 
 /** A record before it gets its number and chain. */
 export interface PendingRecord {
@@ -65,6 +72,8 @@ export class SegmentWriter {
   #isDirectoryDirty = false;
   #spare: "none" | "preparing" | "ready" = "none";
   #isClosed = false;
+  #rolledAtMs = Number.NEGATIVE_INFINITY;
+  #cancelSpare: CancelTimer = () => undefined;
   #staging = new Uint8Array(256 * 1024);
 
   constructor(platform: Platform, options: SegmentWriterOptions, start: WriterStart) {
@@ -133,6 +142,7 @@ export class SegmentWriter {
 
   close(): void {
     this.#isClosed = true;
+    this.#cancelSpare();
     for (const segment of this.#unsynced) segment.file.close();
     this.#segment?.file.close();
   }
@@ -190,7 +200,17 @@ export class SegmentWriter {
     this.#nextSegmentNumber += 1;
     this.#isDirectoryDirty = true;
     this.append(this.#options.headRecords(), { syncedThrough, commitIndex });
-    void this.#prepareSpare();
+    this.#planSpare();
+  }
+
+  #planSpare(): void {
+    const { clock } = this.#platform;
+    const nowMs = clock.nowMs();
+    const isFast = nowMs - this.#rolledAtMs < SPARE_AFTER_MS;
+    this.#rolledAtMs = nowMs;
+    this.#cancelSpare();
+    if (!isFast) void this.#prepareSpare();
+    else this.#cancelSpare = clock.setTimer(SPARE_AFTER_MS, () => void this.#prepareSpare());
   }
 
   /** Without a spare, segments grow as they are written: slower syncs, nothing else. */
