@@ -66,6 +66,11 @@ export class CollectionStore {
     return this.#index.find(hash, bytes, key);
   }
 
+  /** Touches what `find` will read for the first `count` hashes; changes nothing. */
+  lookAhead(hashes: Int32Array, count: number): void {
+    this.#index.lookAhead(hashes, count);
+  }
+
   /** Version of the document at a location; 0 for -1. */
   version(location: number): number {
     return location === -1 ? 0 : this.#slabs.version(location);

@@ -37,7 +37,7 @@ import {
 import type { ApplyResults, StateMachine } from "../raft/state_machine.ts";
 import type { Entry, LogIndex, Term } from "../raft/types.ts";
 import { CollectionStore, type PutPlace, type Undo } from "./collection_store.ts";
-import { bodyChecksum, PlainPut } from "./plain_put.ts";
+import { bodyChecksum, PlainPutRun } from "./plain_put.ts";
 import {
   duplicateKey,
   giveResult,
@@ -66,7 +66,7 @@ export class DocumentStateMachine implements StateMachine {
   readonly #collections = new Map<string, CollectionStore>();
   readonly #sessions = new SessionTable();
   readonly #cursor = new OperationCursor();
-  readonly #plainPut = new PlainPut();
+  readonly #plainPuts = new PlainPutRun();
   readonly #payload = new ByteWriter(256);
   #undo: Undo[] = [];
   /** Bytes of the documents that the running request merged. */
@@ -149,13 +149,15 @@ export class DocumentStateMachine implements StateMachine {
     let sequence = header.firstSequence;
     let ordinal = 0;
     let at = 0;
-    const put = this.#plainPut.start(commands, view, nowMs);
+    this.#plainPuts.start(commands, view, nowMs);
     while (at < commands.byteLength) {
-      if (this.#applyPlainPut(put, at, sequence)) {
+      const end = this.#applyPlainPut(at, sequence);
+      if (end !== -1) {
         results.written(ordinal, sequence);
-        at = put.end;
+        at = end;
         sequence += 1;
       } else {
+        this.#plainPuts.forget();
         const command = readCommandHeader(view, at);
         this.#applyCommand({ commands, view, at, command, sequence, ordinal, nowMs }, results);
         sequence += command.count;
@@ -168,21 +170,22 @@ export class DocumentStateMachine implements StateMachine {
 
   /**
    * The command that makes up most loads - one unconditional put in a session - without the objects
-   * that undoing and other results need. Returns false, with nothing changed that the general way
-   * would not change again, when it is another one.
+   * that undoing and other results need. Returns where it ends; or -1, with nothing changed that
+   * the general way would not change again, when it is another one.
    */
-  #applyPlainPut(put: PlainPut, at: number, sequence: number): boolean {
+  #applyPlainPut(at: number, sequence: number): number {
     const store = this.#lastStore;
-    if (store === undefined || !put.read(at, this.#lastName)) return false;
+    if (store === undefined) return -1;
+    const put = this.#plainPuts.take(at, store, this.#lastName);
+    if (put === undefined) return -1;
     const sessions = this.#sessions;
     sessions.acknowledge(put, put.nowMs);
-    if (sessions.admit(put).verdict !== "new") return false;
-    const { commands } = put;
-    const hash = store.hash(commands, put.key);
+    if (sessions.admit(put).verdict !== "new") return -1;
+    const { hash, commands } = put;
     store.putForGood({ hash, before: store.find(hash, commands, put.key) }, put.source, sequence);
     sessions.storeWritten(put, sequence);
     store.compactStep();
-    return true;
+    return put.end;
   }
 
   #applyCommand(place: CommandPlace, results: ApplyResults): void {

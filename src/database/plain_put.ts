@@ -1,6 +1,6 @@
 /**
- * Reads the commonest command, one unconditional put in a session, into one object that is used
- * again for the next.
+ * Reads runs of the commonest command, one unconditional put in a session, into objects that are
+ * used again for the next run.
  *
  * @module
  */
@@ -12,15 +12,20 @@ import {
   OPERATION_HEADER_SIZE,
   OPERATION_KINDS,
 } from "../protocol/command.ts";
+import type { CollectionStore } from "./collection_store.ts";
+import { LOOK_AHEAD_MAX } from "./key_index.ts";
 import type { SessionRequest } from "./session_table.ts";
 
 const DOCUMENTS = COMMAND_KINDS.indexOf("DOCUMENTS");
 const PUT = OPERATION_KINDS.indexOf("PUT");
+/** Shorter runs gain nothing from looking ahead. */
+const AHEAD_MIN = 4;
 
-/** A cursor over plain puts. */
+/** One plain put. */
 export class PlainPut implements SessionRequest {
   commands: Uint8Array = EMPTY_BYTES;
   nowMs = 0;
+  hash = 0;
   sessionId = 0;
   requestNumber = 0;
   acknowledgedBelow = 0;
@@ -65,6 +70,57 @@ export class PlainPut implements SessionRequest {
     source.keyEnd = key.end;
     source.end = this.end;
     return true;
+  }
+}
+
+/**
+ * A run of plain puts into one collection. The keys of a run are looked up together, which changes
+ * nothing: the processor fetches the places of all of them from memory at the same time, where one
+ * by one each put would wait for its own.
+ */
+export class PlainPutRun {
+  readonly #puts = Array.from({ length: LOOK_AHEAD_MAX }, () => new PlainPut());
+  readonly #hashes = new Int32Array(LOOK_AHEAD_MAX);
+  #end = 0;
+  #count = 0;
+  #next = 0;
+
+  /** Prepares for a batch's commands, up to the byte `end`. */
+  start(commands: Uint8Array, view: DataView, nowMs: number): void {
+    for (const put of this.#puts) put.start(commands, view, nowMs);
+    this.#end = commands.byteLength;
+    this.forget();
+  }
+
+  /** Forgets what was read ahead: another command came between. */
+  forget(): void {
+    this.#count = 0;
+    this.#next = 0;
+  }
+
+  /** The plain put at `at` into that collection; undefined when there is another command. */
+  take(at: number, store: CollectionStore, name: Uint8Array): PlainPut | undefined {
+    if (this.#next === this.#count) this.#readAhead(at, store, name);
+    if (this.#next === this.#count) return undefined;
+    const put = this.#puts[this.#next]!;
+    this.#next += 1;
+    return put;
+  }
+
+  #readAhead(start: number, store: CollectionStore, name: Uint8Array): void {
+    let count = 0;
+    let at = start;
+    while (count < LOOK_AHEAD_MAX && at < this.#end) {
+      const put = this.#puts[count]!;
+      if (!put.read(at, name)) break;
+      put.hash = store.hash(put.commands, put.key);
+      this.#hashes[count] = put.hash;
+      at = put.end;
+      count += 1;
+    }
+    if (count >= AHEAD_MIN) store.lookAhead(this.#hashes, count);
+    this.#count = count;
+    this.#next = 0;
   }
 }
 
