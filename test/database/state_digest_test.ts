@@ -162,8 +162,6 @@ function stateOf(
   return state;
 }
 
-// The last two rows: without the sizes in the hash, key and document could trade a byte; without
-// the sum, a pair of equal hashes would cancel out (the same key twice cannot be in a collection).
 test.each([
   ["the version", [["k", 8, [1, 2]]]],
   ["a byte of the document", [["k", 7, [1, 3]]]],
@@ -177,12 +175,40 @@ test.each([
     ],
   ],
   ["a document less", []],
-  ["a byte that goes from document to key", [["k\u0001", 7, [2]]]],
 ] as const)("a single change shows: %s", (_what, documents) => {
   const before = digestOf(stateOf([["k", 7, [1, 2]]]));
   const after = digestOf(stateOf(documents));
   expect(after.digest).not.toBe(before.digest);
   expect(stateDifference(before, after)).toMatchObject({ part: "collection", name: "c" });
+});
+
+// Key and document stand side by side: only their sizes say where one ends.
+test("a byte that goes from the document to the key shows, also within one range", () => {
+  const state = (key: string, bytes: readonly number[]) => stateOf([[key, 7, bytes]]);
+  const first = rangeWith(state("k", [1]), "k");
+  const bytes = Array.from({ length: 128 }, (_, byte) => byte);
+  const byte = bytes.find((one) => {
+    const key = `k${String.fromCharCode(one)}`;
+    return rangeWith(state(key, [1]), key) === first;
+  });
+  if (byte === undefined) throw new Error("no two keys share a range");
+  const before = digestOf(state("k", [byte, 2]));
+  const after = digestOf(state(`k${String.fromCharCode(byte)}`, [2]));
+  expect(onlyRange(before, after)).toEqual({ name: "c", range: first });
+});
+
+test("a range's digest is the XOR and the sum of its documents' hashes", () => {
+  const ids = Array.from({ length: 1_000 }, (_, i) => `k${i}`);
+  const state = stateOf(ids.map((id, i) => [id, 1 + (i % 90), [i % 7]]));
+  const ranges = Buffer.from(digestOf(state).collections[0]!.ranges);
+  for (let range = 0; range < DIGEST_RANGES; range += 16) {
+    const hashes = documentsOf(state, "c", range).map(({ hash }) => BigInt(`0x${hash}`));
+    const at = range * RANGE_DIGEST_SIZE;
+    expect(hashes.length).toBeGreaterThan(1);
+    expect(ranges.readBigUInt64LE(at)).toBe(hashes.reduce((all, hash) => all ^ hash, 0n));
+    const sum = hashes.reduce((all, hash) => all + hash, 0n);
+    expect(ranges.readBigUInt64LE(at + 8)).toBe(BigInt.asUintN(64, sum));
+  }
 });
 
 test("sessions, members, bindings, position and collections each show, by name", () => {
@@ -303,13 +329,17 @@ function rangeWith(state: DocumentStateMachine, id: string): number {
 }
 
 test("every document stands in exactly one range, and the ranges are used evenly", () => {
-  const ids = Array.from({ length: 2_560 }, (_, i) => `k${i}`);
+  const ids = Array.from({ length: 2_560 }, (_, i) => `k${(i * 1_537) % 2_560}`);
   const state = stateOf(ids.map((id) => [id, 1, [1]]));
   const frozen = new FrozenDigest(state);
   const lists = Array.from({ length: DIGEST_RANGES }, (_, range) =>
     finish(frozen.documents("c", range)),
   );
   frozen.thaw();
+  for (const list of lists) {
+    const names = list.map(({ key }) => Buffer.from(key));
+    expect(names).toEqual([...names].sort(Buffer.compare));
+  }
   const keys = lists.flat().map(({ key }) => Buffer.from(key).toString());
   expect(keys.sort()).toEqual(ids.sort());
   expect(Math.max(...lists.map(({ length }) => length))).toBeLessThan(40);
