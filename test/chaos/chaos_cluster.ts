@@ -1,0 +1,251 @@
+/**
+ * Node processes, each behind a proxy and on a disk with a switch. Nodes and clients know the
+ * proxies' addresses only.
+ *
+ * @module
+ */
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { appendFileSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { CStoreError } from "../../src/base/errors.ts";
+import { connect } from "../../src/client/remote_database.ts";
+import type { NodeStatus } from "../../src/node/status.ts";
+import { sleep, systemClock } from "../../src/platform/clock.ts";
+import { type DiskFaults, setDiskFaults } from "../../src/platform/faulty_files.ts";
+import type { LinkFaults } from "./link_faults.ts";
+import { TcpProxy } from "./tcp_proxy.ts";
+
+const ENTRY = fileURLToPath(new URL("./faulty_node.ts", import.meta.url));
+const START_TIMEOUT_MS = 30_000;
+/** Longest wait for a node to end after SIGTERM. */
+const STOP_TIMEOUT_MS = 15_000;
+const LAST_WORDS_LENGTH_MAX = 2000;
+
+/** One place in the cluster, with or without a running process. */
+export interface ChaosNode {
+  readonly id: string;
+  readonly proxy: TcpProxy;
+  readonly dataDirectory: string;
+  readonly switchFile: string;
+  child: ChildProcess | undefined;
+  /** Where the process listens. */
+  port: number;
+  /** A fault has the node to itself. */
+  isTaken: boolean;
+  /** The process may end by itself now, for its disk is full. */
+  mayEnd: boolean;
+  /** End of what the process last wrote. */
+  lastWords: string;
+}
+
+/** A cluster of processes. */
+export class ChaosCluster {
+  readonly nodes: readonly ChaosNode[];
+  /** What went wrong with processes. */
+  readonly failures: string[] = [];
+  readonly #directory: string;
+  #isStopping = false;
+
+  private constructor(nodes: readonly ChaosNode[], directory: string) {
+    this.nodes = nodes;
+    this.#directory = directory;
+  }
+
+  /** Starts the processes; resolves when all listen. */
+  static async start(options: {
+    readonly nodes: number;
+    /** For data and logs; exists already. */
+    readonly directory: string;
+    readonly links: LinkFaults;
+  }): Promise<ChaosCluster> {
+    const { directory, links } = options;
+    const nodes = Array.from({ length: options.nodes }, (_, i): ChaosNode => {
+      const id = `n${i + 1}`;
+      return {
+        id,
+        proxy: new TcpProxy(id, links),
+        dataDirectory: join(directory, id),
+        switchFile: join(directory, `${id}.disk`),
+        child: undefined,
+        port: 0,
+        isTaken: false,
+        mayEnd: false,
+        lastWords: "",
+      };
+    });
+    mkdirSync(directory, { recursive: true });
+    const cluster = new ChaosCluster(nodes, directory);
+    try {
+      for (const node of nodes) await node.proxy.reserve();
+      await Promise.all(nodes.map((node) => cluster.startNode(node)));
+      if (cluster.failures.length > 0) throw new Error(cluster.failures.join("; "));
+    } catch (error) {
+      await cluster.stop();
+      throw error;
+    }
+    return cluster;
+  }
+
+  /** Where clients connect to. */
+  get addresses(): string {
+    return this.nodes.map((node) => node.proxy.address).join(",");
+  }
+
+  /** Starts a node; resolves when it listens, or has ended. */
+  async startNode(node: ChaosNode): Promise<void> {
+    if (node.child !== undefined) return;
+    const members = this.nodes.map(({ id, proxy }) => `${id}=${proxy.address}`).join(",");
+    const words = ["--id", node.id, "--listen", "127.0.0.1:0", "--data", node.dataDirectory];
+    const child = spawn(process.execPath, [ENTRY, "node", ...words, "--cluster", members], {
+      stdio: ["ignore", "ignore", "pipe"],
+      env: { ...process.env, NO_COLOR: "1", CSTORE_DISK_SWITCH: node.switchFile },
+    });
+    node.child = child;
+    node.port = 0;
+    node.lastWords = "";
+    this.#log(node, `process ${child.pid} starts\n`);
+    let hasEnded = false;
+    child.stderr?.on("data", (chunk: Uint8Array) => this.#onWords(node, child, String(chunk)));
+    child.on("exit", (code, signal) => {
+      hasEnded = true;
+      this.#onExit(node, child, signal ?? `code ${code}`);
+    });
+    const endMs = systemClock.nowMs() + START_TIMEOUT_MS;
+    while (node.port === 0 && !hasEnded && node.child === child) {
+      if (systemClock.nowMs() > endMs) {
+        this.failures.push(`${node.id} did not listen within ${START_TIMEOUT_MS} ms`);
+        return;
+      }
+      await sleep(systemClock, 5);
+    }
+    if (node.child === child && node.port !== 0) await node.proxy.attach(node.port);
+  }
+
+  /** SIGKILL; resolves when the process is gone. */
+  async kill(node: ChaosNode): Promise<void> {
+    await this.#end(node, "SIGKILL");
+  }
+
+  /** SIGTERM: the node ends in good order. */
+  async terminate(node: ChaosNode): Promise<void> {
+    await this.#end(node, "SIGTERM");
+  }
+
+  /** SIGSTOP or SIGCONT. */
+  pause(node: ChaosNode, isPaused: boolean): void {
+    if (node.child !== undefined) send(node.child, isPaused ? "SIGSTOP" : "SIGCONT");
+  }
+
+  setDisk(node: ChaosNode, faults: DiskFaults | undefined): void {
+    setDiskFaults(node.switchFile, faults);
+    this.#log(node, `disk: ${JSON.stringify(faults ?? "sound")}\n`);
+  }
+
+  /** Status of one node, past its proxy; undefined when it does not answer. */
+  async status(node: ChaosNode, timeoutMs = 500): Promise<NodeStatus | undefined> {
+    if (node.child === undefined || node.port === 0) return undefined;
+    try {
+      const database = await connect(`127.0.0.1:${node.port}`, { timeoutMs });
+      try {
+        const status = (await database.status()) as unknown as NodeStatus;
+        return status.id === node.id ? status : undefined;
+      } finally {
+        await database.close();
+      }
+    } catch (error) {
+      if (!(error instanceof CStoreError)) throw error;
+      return undefined; // Not answering is the answer.
+    }
+  }
+
+  /** The node that says it leads, in the highest term. */
+  async leader(): Promise<ChaosNode | undefined> {
+    const answers = await Promise.all(
+      this.nodes.map(async (node) => ({ node, status: await this.status(node) })),
+    );
+    const leaders = answers.filter(({ status }) => status?.role === "leader");
+    leaders.sort((a, b) => (b.status?.term ?? 0) - (a.status?.term ?? 0));
+    return leaders[0]?.node;
+  }
+
+  /** Ends every process, politely first. */
+  async stop(): Promise<void> {
+    this.#isStopping = true;
+    for (const node of this.nodes) this.pause(node, false);
+    await Promise.all(this.nodes.map((node) => this.terminate(node)));
+    for (const node of this.nodes) await node.proxy.close();
+  }
+
+  async #end(node: ChaosNode, signal: "SIGKILL" | "SIGTERM"): Promise<void> {
+    const { child } = node;
+    if (child === undefined) return;
+    node.child = undefined; // Its end is expected from here on.
+    this.#log(node, `${signal}\n`);
+    send(child, signal);
+    const killMs = systemClock.nowMs() + STOP_TIMEOUT_MS;
+    let isLate = false;
+    while (!hasEnded(child)) {
+      if (!isLate && systemClock.nowMs() > killMs) {
+        isLate = true;
+        this.failures.push(`${node.id} did not end within ${STOP_TIMEOUT_MS} ms of ${signal}`);
+        send(child, "SIGKILL");
+      }
+      await sleep(systemClock, 2);
+    }
+    await node.proxy.detach();
+  }
+
+  #onWords(node: ChaosNode, child: ChildProcess, words: string): void {
+    this.#log(node, words);
+    if (node.child !== child) return;
+    node.lastWords = `${node.lastWords}${words}`.slice(-LAST_WORDS_LENGTH_MAX);
+    const match = /listens on 127\.0\.0\.1:(\d+),/.exec(node.lastWords);
+    if (node.port === 0 && match?.[1] !== undefined) node.port = Number(match[1]);
+  }
+
+  #onExit(node: ChaosNode, child: ChildProcess, how: string): void {
+    this.#log(node, `process ${child.pid} ended: ${how}\n`);
+    if (node.child !== child) return;
+    node.child = undefined;
+    void node.proxy.detach();
+    if (node.mayEnd || this.#isStopping) return;
+    this.failures.push(`${node.id} ended by itself with ${how}: ${lastLine(node.lastWords)}`);
+  }
+
+  #log(node: ChaosNode, text: string): void {
+    appendFileSync(join(this.#directory, `${node.id}.log`), `${stamp()} ${text}`);
+  }
+}
+
+function stamp(): string {
+  return new Date().toISOString();
+}
+
+function lastLine(text: string): string {
+  return text.trimEnd().split("\n").at(-1) ?? "";
+}
+
+/** By process number: some runtimes' own `kill` does nothing after its first call. */
+function send(child: ChildProcess, signal: NodeJS.Signals): void {
+  try {
+    if (child.pid !== undefined) process.kill(child.pid, signal);
+  } catch (cause) {
+    // Gone already, which is what the caller finds out next.
+    if (!(cause instanceof Error && "code" in cause && cause.code === "ESRCH")) throw cause;
+  }
+}
+
+/** Asks the kernel, too: the runtime's "exit" event was seen to stay out now and then. */
+function hasEnded(child: ChildProcess): boolean {
+  if (typeof child.exitCode === "number" || child.signalCode !== null) return true;
+  if (child.pid === undefined) return true;
+  try {
+    process.kill(child.pid, 0);
+    return false;
+  } catch {
+    return true; // No such process.
+  }
+}
