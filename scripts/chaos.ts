@@ -12,6 +12,7 @@ import { FAULT_KINDS, type FaultKind } from "../test/chaos/faults.ts";
 import { readHistoryFile } from "../test/chaos/history_file.ts";
 import { type ChaosOptions, type ChaosResult, DEFAULTS, runChaos } from "../test/chaos/run.ts";
 import { judge } from "../test/chaos/verdict.ts";
+import { plantNamed } from "../test/simulation/plants.ts";
 
 const USAGE = `Usage: bun scripts/chaos.ts [--minutes 1 | --kills N] [options]
        bun scripts/chaos.ts --check FILE [--json]
@@ -28,6 +29,7 @@ const USAGE = `Usage: bun scripts/chaos.ts [--minutes 1 | --kills N] [options]
   --history FILE   write what the clients saw, one JSON object a line
   --data DIR       keep data and logs there (default: a fresh folder, kept after a failure)
   --check FILE     judge a history that was written before
+  --plant NAME     nodes run with a bug of test/simulation/plants.ts, which the run should find
   --json           the result as one line of JSON, the last line of stdout
   --quiet          no progress on stderr
 `;
@@ -57,6 +59,7 @@ function readCommand(): Command {
       history: text,
       data: text,
       check: text,
+      plant: text,
       json: flag,
       quiet: flag,
       help: { ...flag, short: "h" },
@@ -98,6 +101,7 @@ function readCommand(): Command {
     keys: whole("keys", 1, 1000) ?? DEFAULTS.keys,
     history: values.history,
     data: values.data,
+    plant: values.plant === undefined ? undefined : plantNamed(values.plant).name,
     tell: values.quiet ? () => undefined : (line) => void process.stderr.write(`${line}\n`),
   };
   return { options, check: values.check, isJson: values.json };
@@ -137,7 +141,15 @@ async function main(): Promise<number> {
     result = { operations: history.length, ...judge(history) };
   } else {
     options.tell?.(`seed ${options.seed}`);
-    result = await runChaos(options);
+    const interrupt = new AbortController();
+    for (const signal of ["SIGINT", "SIGTERM"] as const) {
+      process.on(signal, () => {
+        if (interrupt.signal.aborted) process.exit(130);
+        process.stderr.write("ending early: the judgement follows; once more to end at once\n");
+        interrupt.abort();
+      });
+    }
+    result = await runChaos({ ...options, signal: interrupt.signal });
   }
   process.stdout.write(`${isJson ? JSON.stringify(result) : describe(result)}\n`);
   return result.failures?.length === 0 ? 0 : 1;

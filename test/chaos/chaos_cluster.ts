@@ -16,13 +16,19 @@ import type { NodeStatus } from "../../src/node/status.ts";
 import { sleep, systemClock } from "../../src/platform/clock.ts";
 import { type DiskFaults, setDiskFaults } from "../../src/platform/faulty_files.ts";
 import type { LinkFaults } from "./link_faults.ts";
+import { SmallDisk } from "./small_disk.ts";
 import { TcpProxy } from "./tcp_proxy.ts";
 
+const SOW = fileURLToPath(new URL("../simulation/sow.ts", import.meta.url));
 const ENTRY = fileURLToPath(new URL("./faulty_node.ts", import.meta.url));
 const START_TIMEOUT_MS = 30_000;
 /** Longest wait for a node to end after SIGTERM. */
 const STOP_TIMEOUT_MS = 15_000;
 const LAST_WORDS_LENGTH_MAX = 2000;
+/** How a node ends that its disk stopped. */
+const DISK_EXIT_CODE = 74;
+/** Room on the small disk while nothing is wrong with it, at least. */
+const SMALL_DISK_BYTES = 512 * 1024 * 1024;
 
 /** One place in the cluster, with or without a running process. */
 export interface ChaosNode {
@@ -35,10 +41,24 @@ export interface ChaosNode {
   port: number;
   /** A fault has the node to itself. */
   isTaken: boolean;
-  /** The process may end by itself now, for its disk is full. */
+  /** The process may end by itself now, naming its disk as the reason. */
   mayEnd: boolean;
+  /** Its data are on a disk of their own. */
+  smallDisk: SmallDisk | undefined;
   /** End of what the process last wrote. */
   lastWords: string;
+}
+
+/** How to start a cluster. */
+export interface ClusterOptions {
+  readonly nodes: number;
+  /** For data and logs; is made. */
+  readonly directory: string;
+  readonly links: LinkFaults;
+  /** Put the last node's data on a small disk, where mounting is allowed. */
+  readonly wantsSmallDisk: boolean;
+  /** Name of a planted bug (`test/simulation/plants.ts`), to see that the run finds it. */
+  readonly plant?: string | undefined;
 }
 
 /** A cluster of processes. */
@@ -46,21 +66,16 @@ export class ChaosCluster {
   readonly nodes: readonly ChaosNode[];
   /** What went wrong with processes. */
   readonly failures: string[] = [];
-  readonly #directory: string;
+  readonly #options: ClusterOptions;
   #isStopping = false;
 
-  private constructor(nodes: readonly ChaosNode[], directory: string) {
+  private constructor(nodes: readonly ChaosNode[], options: ClusterOptions) {
     this.nodes = nodes;
-    this.#directory = directory;
+    this.#options = options;
   }
 
   /** Starts the processes; resolves when all listen. */
-  static async start(options: {
-    readonly nodes: number;
-    /** For data and logs; exists already. */
-    readonly directory: string;
-    readonly links: LinkFaults;
-  }): Promise<ChaosCluster> {
+  static async start(options: ClusterOptions): Promise<ChaosCluster> {
     const { directory, links } = options;
     const nodes = Array.from({ length: options.nodes }, (_, i): ChaosNode => {
       const id = `n${i + 1}`;
@@ -73,11 +88,17 @@ export class ChaosCluster {
         port: 0,
         isTaken: false,
         mayEnd: false,
+        smallDisk: undefined,
         lastWords: "",
       };
     });
     mkdirSync(directory, { recursive: true });
-    const cluster = new ChaosCluster(nodes, directory);
+    const cluster = new ChaosCluster(nodes, options);
+    const last = nodes.at(-1);
+    if (options.wantsSmallDisk && last !== undefined) {
+      last.smallDisk = SmallDisk.mount(last.dataDirectory, SMALL_DISK_BYTES);
+    }
+    process.once("exit", cluster.#endNow);
     try {
       for (const node of nodes) await node.proxy.reserve();
       await Promise.all(nodes.map((node) => cluster.startNode(node)));
@@ -99,9 +120,13 @@ export class ChaosCluster {
     if (node.child !== undefined) return;
     const members = this.nodes.map(({ id, proxy }) => `${id}=${proxy.address}`).join(",");
     const words = ["--id", node.id, "--listen", "127.0.0.1:0", "--data", node.dataDirectory];
-    const child = spawn(process.execPath, [ENTRY, "node", ...words, "--cluster", members], {
+    const { plant } = this.#options;
+    const sow = plant === undefined ? [] : ["--preload", SOW];
+    const env = { NO_COLOR: "1", CSTORE_DISK_SWITCH: node.switchFile, CSTORE_PLANT: plant };
+    const all = [...sow, ENTRY, "node", ...words, "--cluster", members];
+    const child = spawn(process.execPath, all, {
       stdio: ["ignore", "ignore", "pipe"],
-      env: { ...process.env, NO_COLOR: "1", CSTORE_DISK_SWITCH: node.switchFile },
+      env: { ...process.env, ...env },
     });
     node.child = child;
     node.port = 0;
@@ -111,7 +136,7 @@ export class ChaosCluster {
     child.stderr?.on("data", (chunk: Uint8Array) => this.#onWords(node, child, String(chunk)));
     child.on("exit", (code, signal) => {
       hasEnded = true;
-      this.#onExit(node, child, signal ?? `code ${code}`);
+      this.#onExit(node, child, signal ?? code);
     });
     const endMs = systemClock.nowMs() + START_TIMEOUT_MS;
     while (node.port === 0 && !hasEnded && node.child === child) {
@@ -139,9 +164,16 @@ export class ChaosCluster {
     if (node.child !== undefined) send(node.child, isPaused ? "SIGSTOP" : "SIGCONT");
   }
 
+  /** Makes a disk slow or full by its switch, or sound again. */
   setDisk(node: ChaosNode, faults: DiskFaults | undefined): void {
     setDiskFaults(node.switchFile, faults);
     this.#log(node, `disk: ${JSON.stringify(faults ?? "sound")}\n`);
+  }
+
+  /** Leaves so many bytes on the node's small disk; undefined: enough. */
+  setRoom(node: ChaosNode, bytes: number | undefined): void {
+    node.smallDisk?.leave(bytes ?? SMALL_DISK_BYTES);
+    this.#log(node, `small disk: room for ${bytes ?? SMALL_DISK_BYTES} bytes\n`);
   }
 
   /** Status of one node, past its proxy; undefined when it does not answer. */
@@ -177,7 +209,15 @@ export class ChaosCluster {
     for (const node of this.nodes) this.pause(node, false);
     await Promise.all(this.nodes.map((node) => this.terminate(node)));
     for (const node of this.nodes) await node.proxy.close();
+    for (const node of this.nodes) node.smallDisk?.unmount();
+    process.off("exit", this.#endNow);
   }
+
+  /** When this process ends in the middle: nothing of the cluster must outlive it. */
+  readonly #endNow = (): void => {
+    for (const { child } of this.nodes) if (child !== undefined) send(child, "SIGKILL");
+    for (const { smallDisk } of this.nodes) smallDisk?.unmount();
+  };
 
   async #end(node: ChaosNode, signal: "SIGKILL" | "SIGTERM"): Promise<void> {
     const { child } = node;
@@ -206,17 +246,17 @@ export class ChaosCluster {
     if (node.port === 0 && match?.[1] !== undefined) node.port = Number(match[1]);
   }
 
-  #onExit(node: ChaosNode, child: ChildProcess, how: string): void {
+  #onExit(node: ChaosNode, child: ChildProcess, how: string | number | null): void {
     this.#log(node, `process ${child.pid} ended: ${how}\n`);
     if (node.child !== child) return;
     node.child = undefined;
     void node.proxy.detach();
-    if (node.mayEnd || this.#isStopping) return;
-    this.failures.push(`${node.id} ended by itself with ${how}: ${lastLine(node.lastWords)}`);
+    if ((node.mayEnd && how === DISK_EXIT_CODE) || this.#isStopping) return;
+    this.failures.push(`${node.id} ended by itself with ${how}: ${firstError(node.lastWords)}`);
   }
 
   #log(node: ChaosNode, text: string): void {
-    appendFileSync(join(this.#directory, `${node.id}.log`), `${stamp()} ${text}`);
+    appendFileSync(join(this.#options.directory, `${node.id}.log`), `${stamp()} ${text}`);
   }
 }
 
@@ -224,8 +264,10 @@ function stamp(): string {
   return new Date().toISOString();
 }
 
-function lastLine(text: string): string {
-  return text.trimEnd().split("\n").at(-1) ?? "";
+/** What the node said of its end. */
+function firstError(text: string): string {
+  const lines = text.trimEnd().split("\n");
+  return lines.find((line) => line.startsWith("error: ")) ?? lines.at(-1) ?? "";
 }
 
 /** By process number: some runtimes' own `kill` does nothing after its first call. */

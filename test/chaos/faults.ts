@@ -25,8 +25,8 @@ export interface FaultWorld {
 interface Scene extends FaultWorld {
   /** Waits up to so long; less when the run is over. */
   wait(ms: number): Promise<void>;
-  /** A node that no other fault has, to be given back; undefined when a majority needs it. */
-  take(): Promise<ChaosNode | undefined>;
+  /** A node that no other fault has, for as long as the fault lasts; none if too few are left. */
+  take(wanted?: ChaosNode): Promise<ChaosNode | undefined>;
   /** Uniform in [low, high) milliseconds. */
   between(lowMs: number, highMs: number): number;
 }
@@ -47,6 +47,7 @@ const FAULTS = {
   isolate: { weight: 3, inject: isolate },
   slowDisk: { weight: 3, inject: slowDisk },
   fullDisk: { weight: 2, inject: fullDisk },
+  smallDisk: { weight: 2, inject: smallDisk },
   promote: { weight: 3, inject: promote },
 } as const satisfies Readonly<Record<string, { weight: number; inject: Inject }>>;
 
@@ -122,8 +123,8 @@ export class FaultScheduler {
         this.#world.tell(`${kind}: ${line}`);
       },
       wait: (ms) => this.#wait(ms),
-      take: async () => {
-        const node = await this.#take();
+      take: async (wanted) => {
+        const node = await this.#take(wanted);
         if (node !== undefined) taken.push(node);
         return node;
       },
@@ -136,15 +137,17 @@ export class FaultScheduler {
     }
   }
 
-  /** The leader half of the time. */
-  async #take(): Promise<ChaosNode | undefined> {
+  /** The leader half of the time, unless one is wanted. */
+  async #take(wanted: ChaosNode | undefined): Promise<ChaosNode | undefined> {
     const { cluster, random } = this.#world;
-    const leader = random.chance(0.5) ? await cluster.leader() : undefined;
+    const isAny = wanted === undefined;
+    const chosen = isAny && random.chance(0.5) ? await cluster.leader() : wanted;
     const free = cluster.nodes.filter((node) => !node.isTaken);
     const taken = cluster.nodes.length - free.length;
     // A majority is left most of the time, so that there is something to lose.
     if (taken + 1 > (cluster.nodes.length - 1) / 2 && !random.chance(0.1)) return undefined;
-    const node = leader?.isTaken === false ? leader : free[random.below(free.length)];
+    const other = isAny ? free[random.below(free.length)] : undefined;
+    const node = chosen?.isTaken === false ? chosen : other;
     if (node !== undefined) node.isTaken = true;
     return node;
   }
@@ -281,6 +284,30 @@ async function fullDisk(scene: Scene): Promise<void> {
   // What was refused a moment ago may end the process only now.
   await sleep(systemClock, SETTLE_MS);
   await scene.cluster.startNode(node);
+  node.mayEnd = false;
+}
+
+/** Little or no room on a disk of its own; half of the time the node must start there. */
+async function smallDisk(scene: Scene): Promise<void> {
+  const { cluster, random } = scene;
+  const wanted = cluster.nodes.find((node) => node.smallDisk !== undefined);
+  if (wanted === undefined) return;
+  const node = await scene.take(wanted);
+  if (node?.child === undefined) return;
+  const lastsMs = scene.between(200, 4000);
+  const room = random.chance(0.5) ? 0 : random.below(8 * 1024 * 1024);
+  const isDown = random.chance(0.5);
+  scene.tell(
+    `${node.id} has room for ${room} bytes for ${lastsMs} ms${isDown ? ", started there" : ""}`,
+  );
+  node.mayEnd = true;
+  if (isDown) await cluster.kill(node);
+  cluster.setRoom(node, room);
+  if (isDown) await cluster.startNode(node);
+  await scene.wait(lastsMs);
+  cluster.setRoom(node, undefined);
+  await sleep(systemClock, SETTLE_MS);
+  await cluster.startNode(node);
   node.mayEnd = false;
 }
 

@@ -34,6 +34,10 @@ export interface ChaosOptions {
   readonly history: string | undefined;
   /** Folder for data and logs, which stay; when absent a fresh one, kept after a failure only. */
   readonly data: string | undefined;
+  /** Name of a planted bug that the run is to find. */
+  readonly plant: string | undefined;
+  /** Ends the faults before their time; the judgement follows all the same. */
+  readonly signal: AbortSignal | undefined;
   /** Progress, for people. */
   readonly tell: (line: string) => void;
 }
@@ -50,6 +54,8 @@ export const DEFAULTS: ChaosOptions = {
   seed: 1,
   history: undefined,
   data: undefined,
+  plant: undefined,
+  signal: undefined,
   tell: () => undefined,
 };
 
@@ -89,7 +95,12 @@ export async function runChaos(given: Partial<ChaosOptions>): Promise<ChaosResul
   const links = new LinkFaults();
   const random = new SeededRandom(options.seed);
   const startMs = systemClock.nowMs();
-  const cluster = await ChaosCluster.start({ nodes: options.nodes, directory, links });
+  const { nodes, plant } = options;
+  const wantsSmallDisk = options.kills === undefined && options.kinds.includes("smallDisk");
+  const cluster = await ChaosCluster.start({ nodes, directory, links, wantsSmallDisk, plant });
+  if (wantsSmallDisk && cluster.nodes.every((node) => node.smallDisk === undefined)) {
+    options.tell("mounting is not allowed here: smallDisk is left out");
+  }
   const load = new Load(
     {
       connections: options.connections,
@@ -154,7 +165,7 @@ async function injectFaults(
   const endMs = startMs + options.minutes * 60_000;
   let toldMs = startMs;
   scheduler.start();
-  while (systemClock.nowMs() < endMs) {
+  while (systemClock.nowMs() < endMs && options.signal?.aborted !== true) {
     await sleep(systemClock, Math.min(ROUND_MS, endMs - systemClock.nowMs()));
     load.nextRound();
     if (systemClock.nowMs() - toldMs < TOLD_EVERY_MS) continue;
@@ -177,20 +188,22 @@ async function killAgain(
   const { options, cluster, load, random } = parts;
   const startMs = systemClock.nowMs();
   const failures: string[] = [];
-  for (let i = 0; i < kills; i += 1) {
+  let done = 0;
+  while (done < kills && options.signal?.aborted !== true) {
     await sleep(systemClock, 200 + random.below(1000));
     await Promise.all(cluster.nodes.map((node) => cluster.kill(node)));
+    done += 1;
     const { roundKeys } = load;
     load.nextRound();
     await Promise.all(cluster.nodes.map((node) => cluster.startNode(node)));
     const isServing = await load.readAll(cluster.addresses, roundKeys, RECOVERY_MS);
     if (!isServing) {
-      failures.push(`not every key could be read ${RECOVERY_MS} ms after kill ${i + 1}`);
-      return { faults: { killAll: i + 1 }, failures };
+      failures.push(`not every key could be read ${RECOVERY_MS} ms after kill ${done}`);
+      break;
     }
-    options.tell(`${seconds(startMs)} kill ${i + 1}: ${load.acknowledged} operations acknowledged`);
+    options.tell(`${seconds(startMs)} kill ${done}: ${load.acknowledged} operations acknowledged`);
   }
-  return { faults: { killAll: kills }, failures };
+  return { faults: { killAll: done }, failures };
 }
 
 function conclude(

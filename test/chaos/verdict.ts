@@ -5,11 +5,18 @@
  * @module
  */
 
-import { findVersionViolation, findViolation } from "../simulation/checkers/history.ts";
+import {
+  findVersionViolation,
+  isLinearizable,
+  type Operation,
+} from "../simulation/checkers/history.ts";
 import { operationsOf, type SeenOperation } from "./history_file.ts";
 
 /** Violations that are described; more are counted only. */
 const DESCRIBED_MAX = 5;
+
+/** Operations that a description shows, the last being the one that nothing explains. */
+const SHOWN_MAX = 12;
 
 /** What was found. */
 export interface Verdict {
@@ -25,10 +32,10 @@ export function judge(history: readonly SeenOperation[]): Verdict {
   let violations = 0;
   let lostAcknowledged = 0;
   for (const operations of byKey(history)) {
-    const violation = findViolation(operationsOf(operations));
-    if (violation !== undefined) {
+    const seen = operationsOf(operations);
+    if (!isLinearizable(seen)) {
       violations += 1;
-      if (violations <= DESCRIBED_MAX) failures.push(`not linearizable: ${violation}`);
+      if (violations <= DESCRIBED_MAX) failures.push(`not linearizable: ${describe(seen)}`);
     }
     const lost = lostWrites(operations);
     lostAcknowledged += lost.length;
@@ -50,6 +57,35 @@ function byKey(history: readonly SeenOperation[]): readonly SeenOperation[][] {
     else known.push(operation);
   }
   return [...keys.values()];
+}
+
+/** The shortest beginning of the history that no order explains, from its end. */
+function describe(operations: readonly Operation[]): string {
+  const ends = operations.map(({ endMs }) => endMs).sort((a, b) => a - b);
+  let good = 0;
+  let bad = ends.length - 1;
+  while (good < bad) {
+    const middle = (good + bad) >>> 1;
+    if (isLinearizable(until(operations, ends[middle]!))) good = middle + 1;
+    else bad = middle;
+  }
+  const prefix = until(operations, ends[bad]!).sort((a, b) => a.endMs - b.endMs);
+  const lines = prefix.slice(-SHOWN_MAX).map(({ client, kind, value, expect, ...rest }) => {
+    const change = kind === "cas" ? `${expect} to ${value}` : `${value}`;
+    const end = rest.endMs === Number.POSITIVE_INFINITY ? "..." : rest.endMs.toFixed(3);
+    return `client ${client} ${kind} ${change} [${rest.startMs.toFixed(3)}, ${end}] ${rest.outcome}`;
+  });
+  return `key ${operations[0]?.key}: ${lines.join("; ")}`;
+}
+
+/** As it was known at a moment: what had not ended then is unknown. */
+function until(operations: readonly Operation[], endMs: number): Operation[] {
+  return operations.flatMap((operation): Operation[] => {
+    if (operation.endMs <= endMs) return [operation];
+    const isWrite = operation.kind !== "get";
+    if (operation.startMs > endMs || !isWrite || operation.outcome === "fail") return [];
+    return [{ ...operation, outcome: "unknown", endMs: Number.POSITIVE_INFINITY }];
+  });
 }
 
 /**
