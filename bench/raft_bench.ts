@@ -7,10 +7,12 @@
 
 import { assert } from "../src/base/assert.ts";
 import { sealBatch } from "../src/protocol/batch_codec.ts";
-import { noopBatch } from "../src/protocol/cluster_command.ts";
+import { firstMembers, noopBatch } from "../src/protocol/cluster_command.ts";
+import { Configuration } from "../src/raft/configuration.ts";
 import type { RaftMessage } from "../src/raft/message.ts";
 import { Raft } from "../src/raft/raft.ts";
 import type { Entry, EntrySource, LogIndex, LogReader, Term } from "../src/raft/types.ts";
+import { configurationOf } from "../src/replication/membership.ts";
 import { type MicroGroup, type MicroTask, runMicro } from "./micro_runner.ts";
 
 const IDS = ["n1", "n2", "n3"] as const;
@@ -73,11 +75,14 @@ function noop(): EntrySource {
   return { count: 1, size: batch.bytes.byteLength, seal: (place) => sealBatch(batch, place) };
 }
 
+const NODES = IDS.map((id) => ({ id, address: "" }));
+
 function startNode(id: string): BenchNode {
   const log = new KeptLog();
   const config = {
     id,
-    voters: [...IDS],
+    configurations: [{ index: 0, configuration: new Configuration(firstMembers(NODES)) }],
+    configurationOf,
     heartbeatTicks: 2,
     electionTicks: 20,
     rankTicks: 4,

@@ -109,6 +109,11 @@ export class ByteReader {
     return value;
   }
 
+  /** 64 bits that are no number to count with, such as a checksum. */
+  big64(): bigint {
+    return this.#view.getBigUint64(this.#take(8), true);
+  }
+
   f64(): number {
     return this.#view.getFloat64(this.#take(8), true);
   }
@@ -182,6 +187,12 @@ export class ByteWriter {
   u64(value: number): this {
     const at = this.reserve(8);
     writeU64(this.#view, at, value);
+    return this;
+  }
+
+  big64(value: bigint): this {
+    const at = this.reserve(8);
+    this.#view.setBigUint64(at, value, true);
     return this;
   }
 

@@ -160,6 +160,18 @@ export class HandshakeError extends CStoreError {
   readonly retry = "never";
 }
 
+/** This node's data folder was removed from the cluster: it never takes part again. */
+export class RemovedError extends CStoreError {
+  readonly code = "REMOVED";
+  readonly retry = "never";
+
+  constructor(message: string) {
+    super(message, {
+      remedy: "Keep or delete the folder; to come back, start with an empty one and --join",
+    });
+  }
+}
+
 /** Stored bytes that were synced once are damaged. `file` and `byte` say where. */
 export class CorruptionError extends CStoreError {
   readonly code = "CORRUPTION";
@@ -252,6 +264,7 @@ export const ERROR_CODES = [
   "CLOSED",
   "UNREACHABLE",
   "MEMBERSHIP",
+  "REMOVED",
 ] as const;
 
 /** The stable word of an error. */
@@ -291,6 +304,7 @@ const MAKERS: Partial<Record<ErrorCode, ErrorMaker>> = {
   CONFIG: (f) => new ConfigError(f.message),
   CLOSED: (f) => new ClosedError(f.message),
   MEMBERSHIP: (f) => new MembershipError(f.message),
+  REMOVED: (f) => new RemovedError(f.message),
 };
 
 /** The error that a reply's number and fields stand for. */

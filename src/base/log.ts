@@ -7,6 +7,8 @@
 import { getLogger, type Logger } from "@logtape/logtape";
 
 /** The logger of one part: `["cstore", part]`. */
-export function partLogger(part: "node" | "raft" | "storage" | "transport" | "client"): Logger {
+export function partLogger(
+  part: "node" | "raft" | "snapshot" | "storage" | "transport" | "client",
+): Logger {
   return getLogger(["cstore", part]);
 }

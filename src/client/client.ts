@@ -294,7 +294,7 @@ export class Client {
       start,
       end: writer.size,
       deadlineMs,
-      isRepeatable: request.kind !== "PROMOTE",
+      isRepeatable: !isAboutCluster(request.kind),
       target: request.target,
       unanswered: channel === undefined ? 0 : 1,
       sentOn: channel,
@@ -396,8 +396,9 @@ export class Client {
     if (error instanceof SessionExpiredError && isPresent) this.#sessionId = 0;
     const mayRepeat =
       error.retry === "safe" || (error.retry === "unknown-outcome" && request.isRepeatable);
-    if (!mayRepeat || request.kind === "STATUS" || request.kind === "PROMOTE") {
-      if (request.kind === "PROMOTE" && error instanceof NotLeaderError && error.leaderId !== "") {
+    const isLeaderAsked = isAboutCluster(request.kind);
+    if (!mayRepeat || request.kind === "STATUS" || isLeaderAsked) {
+      if (isLeaderAsked && error instanceof NotLeaderError && error.leaderId !== "") {
         request.sentOn = undefined;
         this.#retrySoon(0);
         return;
@@ -497,4 +498,9 @@ export class Client {
       cause,
     });
   }
+}
+
+/** Whether a request changes the cluster: it is sent on to the leader, but never repeated. */
+function isAboutCluster(kind: ClientRequest["kind"]): boolean {
+  return kind === "PROMOTE" || kind === "CLUSTER";
 }

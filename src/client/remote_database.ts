@@ -7,7 +7,7 @@
 import { uuidv7 } from "uuidv7";
 import type { ByteWriter } from "../base/bytes.ts";
 import { ConfigError } from "../base/errors.ts";
-import { decodeUntrustedCbor } from "../protocol/cbor.ts";
+import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
 import { Client } from "./client.ts";
 import type { ClientOptions } from "./client_options.ts";
 import type { Collection, CollectionOptions, Database, Item } from "./database.ts";
@@ -45,6 +45,25 @@ export class RemoteDatabase implements Database {
       target: "leader",
       write: (writer: ByteWriter) => {
         writer.text(nodeId);
+      },
+    });
+    return decodeUntrustedCbor(payload) as Record<string, unknown>;
+  }
+
+  /**
+   * Asks about the cluster, or changes it: `action` and its arguments as docs/protocol.md lists
+   * them. Rejects with MembershipError, ValidationError, DeadlineError.
+   */
+  async cluster(
+    request: { readonly action: string; readonly [field: string]: unknown },
+    target: "leader" | "any" = "leader",
+  ): Promise<Record<string, unknown>> {
+    const body = encodeCbor(request).slice();
+    const payload = await this.client.execute({
+      kind: "CLUSTER",
+      target,
+      write: (writer: ByteWriter) => {
+        writer.raw(body);
       },
     });
     return decodeUntrustedCbor(payload) as Record<string, unknown>;

@@ -21,13 +21,7 @@ import {
   decodeBatchHeader,
 } from "../protocol/batch_codec.ts";
 import { type OperationResult, writeOperationResult } from "../protocol/client_message.ts";
-import {
-  type Binding,
-  type Member,
-  readBindings,
-  readMembers,
-  readSessionIds,
-} from "../protocol/cluster_command.ts";
+import { readBindings, readMembers, readSessionIds } from "../protocol/cluster_command.ts";
 import {
   COMMAND_HEADER_SIZE,
   type CommandHeader,
@@ -37,6 +31,7 @@ import {
 import type { ApplyResults, StateMachine } from "../raft/state_machine.ts";
 import type { Entry, LogIndex, Term } from "../raft/types.ts";
 import { CollectionStore, type PutPlace, type Undo } from "./collection_store.ts";
+import { MemberTable, type MemberTableState } from "./member_table.ts";
 import { bodyChecksum, PlainPutRun } from "./plain_put.ts";
 import {
   duplicateKey,
@@ -65,6 +60,8 @@ export class DocumentStateMachine implements StateMachine {
   readonly #seed: number;
   readonly #collections = new Map<string, CollectionStore>();
   readonly #sessions = new SessionTable();
+  /** Members of the cluster, and the folders that their ids belong to. */
+  readonly memberTable = new MemberTable();
   readonly #cursor = new OperationCursor();
   readonly #plainPuts = new PlainPutRun();
   readonly #payload = new ByteWriter(256);
@@ -72,8 +69,6 @@ export class DocumentStateMachine implements StateMachine {
   /** Bytes of the documents that the running request merged. */
   #mergedBytes = 0;
   #position: StatePosition = { index: 0, term: 0, nextSequence: 1, timeMs: 0 };
-  #members: readonly Member[] = [];
-  #bindings = new Map<string, string>();
   /** The collection used last, with the bytes of its name. */
   #lastName = new Uint8Array(0);
   #lastStore: CollectionStore | undefined;
@@ -95,15 +90,6 @@ export class DocumentStateMachine implements StateMachine {
   /** Sequence number of the last applied operation. */
   get appliedSequence(): number {
     return this.#position.nextSequence - 1;
-  }
-
-  get members(): readonly Member[] {
-    return this.#members;
-  }
-
-  /** Node id -> incarnation. */
-  get bindings(): ReadonlyMap<string, string> {
-    return this.#bindings;
   }
 
   get sessions(): SessionTable {
@@ -205,10 +191,11 @@ export class DocumentStateMachine implements StateMachine {
         results.written(place.ordinal, sequence);
         return;
       case "MEMBERSHIP":
-        this.#members = readMembers(body());
+        this.memberTable.set(readMembers(body()));
+        results.written(place.ordinal, sequence);
         return;
       case "BIND":
-        this.#bind(readBindings(body()));
+        this.memberTable.bind(readBindings(body()));
         results.written(place.ordinal, sequence);
         return;
       case "NOOP":
@@ -219,13 +206,6 @@ export class DocumentStateMachine implements StateMachine {
         return;
       default:
         unreachable(command.kind);
-    }
-  }
-
-  /** The first binding of an id counts for ever. */
-  #bind(bindings: readonly Binding[]): void {
-    for (const { id, incarnation } of bindings) {
-      if (!this.#bindings.has(id)) this.#bindings.set(id, incarnation);
     }
   }
 
@@ -391,15 +371,11 @@ export class DocumentStateMachine implements StateMachine {
   }
 
   /** Begins to replace the state by a snapshot's. */
-  beginRestore(
-    position: StatePosition,
-    cluster: { members: readonly Member[]; bindings: readonly Binding[] },
-  ): void {
+  beginRestore(position: StatePosition, members: MemberTableState): void {
     this.#collections.clear();
     this.#lastStore = undefined;
     this.#position = position;
-    this.#members = cluster.members;
-    this.#bindings = new Map(cluster.bindings.map(({ id, incarnation }) => [id, incarnation]));
+    this.memberTable.restore(members);
   }
 
   /** Adds an empty collection of a snapshot. */

@@ -3,7 +3,7 @@
  *
  * | type       | number | body                                                                  |
  * | ---------- | -----: | --------------------------------------------------------------------- |
- * | STATE      |      1 | CBOR map {index, term, nextSequence, timeMs, members, bindings}       |
+ * | STATE      |      1 | CBOR map {index, term, nextSequence, timeMs, members, bindings, retired}       |
  * | SESSIONS   |      2 | a piece of the session table (`session_table.ts`); pieces are joined  |
  * | COLLECTION |      3 | name in UTF-8; the documents that follow belong to it                 |
  * | DOCUMENTS  |      4 | for each: version (8), keySize (2), documentSize (4), key, document   |
@@ -16,10 +16,10 @@ import { ByteReader, ByteWriter, encodeText } from "../base/bytes.ts";
 import { CorruptionError } from "../base/errors.ts";
 import { SNAPSHOT_BLOCK_SIZE } from "../base/limits.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
-import type { Binding, Member } from "../protocol/cluster_command.ts";
 import type { CollectionStore } from "./collection_store.ts";
 import type { FrozenSlabs } from "./document_slab.ts";
 import type { DocumentStateMachine, StatePosition } from "./document_state_machine.ts";
+import type { MemberTableState } from "./member_table.ts";
 
 const STATE = 1;
 const SESSIONS = 2;
@@ -42,9 +42,8 @@ export interface FrozenState {
 export function freezeState(machine: DocumentStateMachine): FrozenState {
   const { position } = machine;
   const { index, term, nextSequence, timeMs } = position;
-  const members = machine.members.map(({ id, address }) => ({ id, address }));
-  const bindings = [...machine.bindings].map(([id, incarnation]) => ({ id, incarnation }));
-  const state = encodeCbor({ index, term, nextSequence, timeMs, members, bindings }).slice();
+  const members = machine.memberTable.state();
+  const state = encodeCbor({ index, term, nextSequence, timeMs, ...members }).slice();
   const sessions = machine.sessions.encode();
   const frozen = [...machine.collections()].map((store) => {
     return { store, slabs: store.freeze(nextSequence - 1) };
@@ -78,6 +77,27 @@ function* collectionBlocks(store: CollectionStore, slabs: FrozenSlabs): Generato
   if (writer.size > 1) yield writer.copy();
 }
 
+/** What a snapshot says of the cluster at its index. */
+export interface RestoredCluster {
+  readonly position: StatePosition;
+  readonly members: MemberTableState;
+}
+
+/** Reads a snapshot's first block. Throws CorruptionError when that is not what it holds. */
+export function readClusterState(block: Uint8Array): RestoredCluster {
+  if (block[0] !== STATE) throw unknownBlock(block);
+  const state = decodeUntrustedCbor(block.subarray(1)) as StatePosition & MemberTableState;
+  const { members, bindings, retired, ...position } = state;
+  return { position, members: { members, bindings, retired } };
+}
+
+function unknownBlock(block: Uint8Array): CorruptionError {
+  return new CorruptionError(`Cannot restore: block type ${block[0]} is unknown here`, {
+    file: "snapshot",
+    byte: 0,
+  });
+}
+
 /** Fills a state machine from the blocks of a verified snapshot. */
 export class StateRestorer {
   readonly #machine: DocumentStateMachine;
@@ -92,11 +112,8 @@ export class StateRestorer {
     const body = block.subarray(1);
     switch (block[0]) {
       case STATE: {
-        const { members, bindings, ...position } = decodeUntrustedCbor(body) as StatePosition & {
-          readonly members: readonly Member[];
-          readonly bindings: readonly Binding[];
-        };
-        this.#machine.beginRestore(position, { members, bindings });
+        const { position, members } = readClusterState(block);
+        this.#machine.beginRestore(position, members);
         return;
       }
       case SESSIONS:
@@ -109,10 +126,7 @@ export class StateRestorer {
         this.#documents(body);
         return;
       default:
-        throw new CorruptionError(`Cannot restore: block type ${block[0]} is unknown`, {
-          file: "snapshot",
-          byte: 0,
-        });
+        throw unknownBlock(block);
     }
   }
 

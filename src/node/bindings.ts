@@ -8,22 +8,18 @@
  * @module
  */
 
-import { viewOf } from "../base/bytes.ts";
-import { HandshakeError } from "../base/errors.ts";
-import { COMPRESSION_SIZE_MIN } from "../base/limits.ts";
-import {
-  BATCH_HEADER_SIZE,
-  decodeBatchHeader,
-  type PreparedBatch,
-} from "../protocol/batch_codec.ts";
+import { HandshakeError, RemovedError } from "../base/errors.ts";
+import type { MemberTable } from "../database/member_table.ts";
+import type { PreparedBatch } from "../protocol/batch_codec.ts";
 import {
   type Binding,
+  bindingsIn,
   clusterBatch,
-  readBindings,
+  membersIn,
   writeBindings,
 } from "../protocol/cluster_command.ts";
-import { COMMAND_HEADER_SIZE, readCommandHeader } from "../protocol/command.ts";
 import type { Hello } from "../protocol/handshake.ts";
+import type { Configuration } from "../raft/configuration.ts";
 import { majority } from "../raft/quorum.ts";
 import type { Entry } from "../raft/types.ts";
 
@@ -33,9 +29,8 @@ export const FEATURE_EMPTY_LOG = "empty-log";
 /** Keeps what handshakes showed, and decides what to bind. */
 export class Bindings {
   readonly #own: Binding;
-  readonly #voters: readonly string[];
-  /** Applied bindings: id -> incarnation. */
-  readonly #bound: () => ReadonlyMap<string, string>;
+  readonly #configuration: () => Configuration;
+  readonly #table: MemberTable;
   /** Incarnations that were seen with an empty log since this process began. */
   readonly #seen = new Map<string, string>();
   /** Bindings that stand in the log, also those that are not known to be committed. */
@@ -43,29 +38,31 @@ export class Bindings {
   #proposedFor = "";
   #isSettled = false;
 
-  constructor(own: Binding, voters: readonly string[], bound: () => ReadonlyMap<string, string>) {
+  /** `configuration`: the one that counts; `table`: what is applied. */
+  constructor(own: Binding, configuration: () => Configuration, table: MemberTable) {
     this.#own = own;
-    this.#voters = voters;
-    this.#bound = bound;
+    this.#configuration = configuration;
+    this.#table = table;
     this.#seen.set(own.id, own.incarnation);
   }
 
   /** Whether enough voters are bound for writes to be served. */
   get isSettled(): boolean {
-    // Bindings are never taken back.
+    // Once they were, a change of members binds whom it adds.
     this.#isSettled ||= this.#hasMajority();
     return this.#isSettled;
   }
 
   #hasMajority(): boolean {
-    const bound = this.#bound();
-    const count = this.#voters.filter((voter) => bound.has(voter)).length;
-    return count >= majority(this.#voters.length);
+    const { bindings } = this.#table;
+    const { voters } = this.#configuration();
+    const count = voters.filter((voter) => bindings.has(voter)).length;
+    return voters.length > 0 && count >= majority(voters.length);
   }
 
   /** Whether this node's own folder is bound: then nobody may tell it that it does not belong. */
   get isOwnBound(): boolean {
-    return this.#bound().get(this.#own.id) === this.#own.incarnation;
+    return this.#table.bindings.get(this.#own.id) === this.#own.incarnation;
   }
 
   /**
@@ -74,28 +71,53 @@ export class Bindings {
    * learn that it was committed, and a refusal too many harms less than a vote from a wiped folder.
    */
   logged(entries: Iterable<Entry>): void {
-    for (const entry of entries) {
-      for (const { id, incarnation } of bindingsIn(entry)) this.#logged.set(id, incarnation);
+    for (const { bytes, count } of entries) {
+      for (const { id, incarnation } of bindingsIn(bytes, count)) {
+        if (!this.#logged.has(id)) this.#logged.set(id, incarnation);
+      }
+      const members = membersIn(bytes, count);
+      if (members === undefined) continue;
+      this.#logged.clear();
+      for (const { id, incarnation } of members) {
+        if (incarnation !== "") this.#logged.set(id, incarnation);
+      }
     }
+  }
+
+  /** The folder that an id belongs to, as far as the log says; empty when it says nothing. */
+  incarnationOf(id: string): string {
+    return this.#table.bindings.get(id) ?? this.#logged.get(id) ?? "";
   }
 
   /** Refuses a node whose id belongs to another folder. Throws HandshakeError. */
   admit(hello: Hello): void {
     if (hello.role !== "peer") return;
-    const incarnation = this.#bound().get(hello.nodeId) ?? this.#logged.get(hello.nodeId);
-    if (incarnation === undefined || incarnation === hello.incarnation) return;
+    if (this.#table.isRetired(hello.incarnation)) {
+      throw new RemovedError(
+        `Cannot let node "${hello.nodeId}" in: its data folder ${hello.incarnation} was removed from the cluster`,
+      );
+    }
+    const incarnation = this.incarnationOf(hello.nodeId);
+    if (incarnation === "" || incarnation === hello.incarnation) return;
     throw new HandshakeError(
       `Cannot let node "${hello.nodeId}" in: its data folder is ${hello.incarnation}, but the id belongs to ${incarnation}`,
       {
-        remedy: "Start the node with its own data folder; a lost folder cannot be replaced yet",
+        remedy:
+          "Start the node with its own data folder; if that is lost, `cstore cluster recover ID` lets it begin anew",
       },
     );
   }
 
   /** A handshake showed a node. */
   seen(hello: Hello): void {
-    if (hello.role !== "peer" || !this.#voters.includes(hello.nodeId)) return;
+    if (hello.role !== "peer" || !this.#configuration().has(hello.nodeId)) return;
     if (hello.features.includes(FEATURE_EMPTY_LOG)) this.#seen.set(hello.nodeId, hello.incarnation);
+  }
+
+  /** Whether a folder was seen under that id that may be bound to it. */
+  #isFree(id: string): boolean {
+    const seen = this.#seen.get(id);
+    return seen !== undefined && !this.#table.isRetired(seen);
   }
 
   /**
@@ -103,25 +125,17 @@ export class Bindings {
    * enough voters were seen for a first binding. The same batch is not proposed twice in a term.
    */
   next(term: number, nowMs: number): PreparedBatch | undefined {
-    const bound = this.#bound();
-    const missing = this.#voters.filter((voter) => !bound.has(voter) && this.#seen.has(voter));
+    const { bindings: bound, members } = this.#table;
+    const ids = members.map(({ id }) => id);
+    const missing = ids.filter((id) => !bound.has(id) && this.#isFree(id));
     if (missing.length === 0) return undefined;
-    const known = this.#voters.filter((voter) => bound.has(voter)).length;
-    if (known + missing.length < majority(this.#voters.length)) return undefined;
+    const { voters } = this.#configuration();
+    const known = voters.filter((voter) => bound.has(voter) || missing.includes(voter)).length;
+    if (known < majority(voters.length)) return undefined;
     const key = `${term} ${missing.join(" ")}`;
     if (key === this.#proposedFor) return undefined;
     this.#proposedFor = key;
     const bindings = missing.map((id) => ({ id, incarnation: this.#seen.get(id) ?? "" }));
     return clusterBatch("BIND", Math.floor(nowMs), (writer) => writeBindings(writer, bindings));
   }
-}
-
-/** The bindings that a batch makes; it holds nothing else then, and is never compressed. */
-function bindingsIn(entry: Entry): readonly Binding[] {
-  const { bytes } = entry;
-  if (entry.count !== 1 || bytes.byteLength > COMPRESSION_SIZE_MIN) return [];
-  const header = decodeBatchHeader(bytes);
-  const commands = bytes.subarray(BATCH_HEADER_SIZE);
-  if (header.codec !== "none" || readCommandHeader(viewOf(commands), 0).kind !== "BIND") return [];
-  return readBindings(commands.subarray(COMMAND_HEADER_SIZE));
 }

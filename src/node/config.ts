@@ -9,18 +9,27 @@ import { SEGMENT_SIZE_BYTES } from "../base/limits.ts";
 import { hasCodec } from "../platform/compression.ts";
 import type { Endpoint } from "../platform/sockets.ts";
 import type { BatchCodec } from "../protocol/batch_codec.ts";
-import type { Member } from "../protocol/cluster_command.ts";
+import type { NodeAddress } from "../protocol/cluster_command.ts";
 import type { Hello } from "../protocol/handshake.ts";
 import { parseEndpoint } from "../transport/network_manager.ts";
 
 /** What a node needs to know; every field is set. */
 export interface NodeConfig {
   readonly id: string;
-  /** Where to listen; undefined for an embedded database without a network. */
+  /**
+   * Where to listen. Undefined: at this node's address among the members; nowhere at all when
+   * `isEmbedded`.
+   */
   readonly listen: Endpoint | undefined;
+  /** Alone in its process, without a network. */
+  readonly isEmbedded: boolean;
   readonly dataDirectory: string;
-  /** Voters, in order of id. */
-  readonly members: readonly Member[];
+  /** The first voters, in order of id; empty on a node that joins or knows its cluster already. */
+  readonly members: readonly NodeAddress[];
+  /** Where to ask for the cluster to join, while the folder is empty. */
+  readonly join: readonly string[];
+  /** Joins as a learner that stays one. */
+  readonly isStandby: boolean;
   /** 16 hex digits; undefined: follows from the members. */
   readonly clusterId: string | undefined;
   readonly syncMode: "SYNC" | "ASYNC";
@@ -33,18 +42,24 @@ export interface NodeConfig {
   /** Log bytes since the last snapshot that make a new one due. */
   readonly snapshotLogBytes: number;
   readonly sessionTimeoutMs: number;
+  /** Rate at which snapshots are sent to other nodes, together. */
+  readonly snapshotBytesPerSecond: number;
 }
 
 /** Options as users write them. */
 export type NodeOptions = Partial<Omit<NodeConfig, "listen" | "members">> & {
   readonly id: string;
   readonly listen?: string | undefined;
-  readonly members: readonly { readonly id: string; readonly address: string }[];
+  readonly members?: readonly NodeAddress[];
 };
 
 const DEFAULTS = {
   dataDirectory: "./data",
   clusterId: undefined,
+  isEmbedded: false,
+  join: [],
+  isStandby: false,
+  snapshotBytesPerSecond: 64 * 1024 * 1024,
   syncMode: "SYNC",
   heartbeatMs: 40,
   electionTimeoutMs: 200,
@@ -60,6 +75,7 @@ const RANGES: Readonly<Record<string, readonly [number, number]>> = {
   electionTimeoutMs: [25, 60_000],
   requestTimeoutMs: [10, 600_000],
   segmentSizeBytes: [64 * 1024, 1024 * 1024 * 1024],
+  snapshotBytesPerSecond: [64 * 1024, 1024 ** 4],
   snapshotLogBytes: [64 * 1024, 1024 ** 4],
   sessionTimeoutMs: [1000, 7 * 24 * 3_600_000],
 };
@@ -95,12 +111,19 @@ export function parseNodeConfig(input: NodeOptions): NodeConfig {
   if (config.clusterId !== undefined && !/^[0-9a-f]{16}$/.test(config.clusterId)) {
     throw new ConfigError(`Cannot use clusterId "${config.clusterId}": it has 16 hex digits`);
   }
-  const members = checkMembers(input.members, config.id);
+  const members = checkMembers(input.members ?? [], config.id);
   const listen = input.listen === undefined ? undefined : parseEndpoint(input.listen);
   return Object.freeze({ ...config, members, listen });
 }
 
-function checkId(id: unknown): void {
+/** Checks HOST:PORT, with a port that can be dialled. Throws ConfigError. */
+export function checkAddress(address: string): void {
+  if (parseEndpoint(address).port > 0) return;
+  throw new ConfigError(`Cannot use the address "${address}": it has no port`);
+}
+
+/** Checks a node id. Throws ConfigError. */
+export function checkId(id: unknown): void {
   if (typeof id !== "string" || !/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(id)) {
     throw new ConfigError(`Cannot use the node id "${String(id)}"`, {
       remedy:
@@ -114,13 +137,14 @@ function checkChoice(name: string, value: string, allowed: readonly string[]): v
   throw new ConfigError(`Cannot use ${name} = "${value}": it is one of ${allowed.join(", ")}`);
 }
 
-function checkMembers(given: NodeOptions["members"], id: string): readonly Member[] {
+function checkMembers(given: readonly NodeAddress[], id: string): readonly NodeAddress[] {
   const members = given.map((member) => {
     checkId(member.id);
     const { host, port } = parseEndpoint(member.address);
     return { id: member.id, address: host.includes(":") ? `[${host}]:${port}` : `${host}:${port}` };
   });
-  if (members.length === 0 || members.length > VOTERS_MAX) {
+  if (members.length === 0) return members;
+  if (members.length > VOTERS_MAX) {
     throw new ConfigError(`Cannot use ${members.length} nodes: a cluster has 1 to ${VOTERS_MAX}`);
   }
   for (const field of ["id", "address"] as const) {
@@ -140,7 +164,9 @@ function checkMembers(given: NodeOptions["members"], id: string): readonly Membe
 
 /** How batches are compressed: between nodes on one machine it costs more than it saves. */
 export function codecOf(config: NodeConfig): BatchCodec {
-  const isLocal = config.members.every((m) => /^(127\.|localhost|\[::1\])/.test(m.address));
+  const own = config.listen?.host ?? "127.0.0.1";
+  const hosts = config.members.length === 0 ? [own] : config.members.map((m) => m.address);
+  const isLocal = hosts.every((host) => /^(127\.|localhost|\[?::1)/.test(host));
   if (config.compression === "none" || (config.compression === "auto" && isLocal)) return "none";
   return hasCodec("zstd") ? "zstd" : "deflate-raw";
 }

@@ -9,7 +9,6 @@ import { type CStoreError, DeadlineError, MembershipError } from "../base/errors
 import type { Clock } from "../platform/clock.ts";
 import type { RaftEvent } from "../raft/ready.ts";
 import type { RaftDriver } from "../replication/raft_driver.ts";
-import type { NodeConfig } from "./config.ts";
 import { unknownMember } from "./request_handler.ts";
 
 const LEAVE_TIMEOUT_MS = 500;
@@ -24,6 +23,12 @@ export interface HandoverResult {
   readonly [field: string]: unknown;
 }
 
+function notVoter(nodeId: string): CStoreError {
+  return new MembershipError(`Cannot promote "${nodeId}": it is a learner`, {
+    remedy: "A learner can lead once it is a voter: see `cstore cluster status`",
+  });
+}
+
 interface Waiter {
   readonly to: string;
   readonly startMs: number;
@@ -35,20 +40,21 @@ interface Waiter {
 export class Handover {
   readonly #driver: RaftDriver;
   readonly #clock: Clock;
-  readonly #config: NodeConfig;
+  readonly #id: string;
   #waiter: Waiter | undefined;
 
-  constructor(driver: RaftDriver, clock: Clock, config: NodeConfig) {
+  constructor(driver: RaftDriver, clock: Clock, id: string) {
     this.#driver = driver;
     this.#clock = clock;
-    this.#config = config;
+    this.#id = id;
   }
 
   /** Makes `nodeId` the leader; resolves when this node saw it commit. */
   promote(nodeId: string): Promise<HandoverResult> {
-    const { id, members } = this.#config;
-    if (!members.some((member) => member.id === nodeId))
-      return Promise.reject(unknownMember(nodeId));
+    const id = this.#id;
+    const { configuration } = this.#driver.view;
+    if (!configuration.has(nodeId)) return Promise.reject(unknownMember(nodeId));
+    if (!configuration.voters.includes(nodeId)) return Promise.reject(notVoter(nodeId));
     if (!this.#driver.isLeader) return Promise.reject(this.#driver.notLeader());
     if (nodeId === id) {
       const { term } = this.#driver.view;
@@ -65,19 +71,25 @@ export class Handover {
 
   /** Before leaving: hands leadership to the peer that has the most, within a bound. */
   async leave(): Promise<void> {
-    if (!this.#driver.isLeader) return;
-    const peers = this.#driver.peers().filter((peer) => peer.id !== this.#config.id);
-    const [best] = [...peers].sort((a, b) => b.match - a.match);
-    if (best === undefined || best.match === 0) return;
+    const best = this.#driver.isLeader ? this.successor() : undefined;
+    if (best === undefined) return;
     const bound = new Promise<void>((resolve) => {
       this.#clock.setTimer(LEAVE_TIMEOUT_MS, resolve);
     });
     // Leaving goes on without a successor, too: the others elect one when the connection ends.
-    const handed = this.promote(best.id).then(
+    const handed = this.promote(best).then(
       () => undefined,
       () => undefined,
     );
     await Promise.race([handed, bound]);
+  }
+
+  /** The other voter that has the most; undefined when none has anything. */
+  successor(): string | undefined {
+    const { voters } = this.#driver.view.configuration;
+    const mayLead = (id: string): boolean => id !== this.#id && voters.includes(id);
+    const peers = this.#driver.peers().filter(({ id, match }) => mayLead(id) && match > 0);
+    return peers.sort((a, b) => b.match - a.match)[0]?.id;
   }
 
   event(event: RaftEvent): void {
@@ -98,11 +110,11 @@ export class Handover {
   applied(): void {
     const waiter = this.#waiter;
     const { leader, term, hasCommittedOwnTerm } = this.#driver.view;
-    if (waiter === undefined || !hasCommittedOwnTerm || leader === this.#config.id) return;
+    if (waiter === undefined || !hasCommittedOwnTerm || leader === this.#id) return;
     this.#waiter = undefined;
     const stalledMs = this.#clock.nowMs() - waiter.startMs;
     if (leader === waiter.to) {
-      waiter.resolve({ from: this.#config.id, to: waiter.to, term, stalledMs });
+      waiter.resolve({ from: this.#id, to: waiter.to, term, stalledMs });
     } else {
       waiter.reject(
         new MembershipError(`Cannot hand over to "${waiter.to}": "${leader}" was elected`),

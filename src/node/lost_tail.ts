@@ -8,8 +8,12 @@
  * @module
  */
 
+import { assert } from "../base/assert.ts";
 import type { FileSystem } from "../platform/file_system.ts";
-import type { Entry } from "../raft/types.ts";
+import type { Entry, LogIndex } from "../raft/types.ts";
+import type { ReplicatedLog } from "../storage/iwal_manager.ts";
+
+const READ_BYTES = 1024 * 1024;
 
 /** Makes the file durable in its folder. */
 export async function prepareLostTail(files: FileSystem, directory: string): Promise<void> {
@@ -33,4 +37,17 @@ export function saveLostTail(
   }
   file.syncNow();
   file.close();
+}
+
+/** The entries from `from` on that are still there, before a new leader's replace them. */
+export function readTail(log: ReplicatedLog, from: LogIndex): readonly Entry[] {
+  assert(from >= log.firstIndex(), "a truncation starts inside the kept log");
+  const entries: Entry[] = [];
+  for (let index = from; index <= log.lastIndex(); ) {
+    for (const entry of log.readFromDisk(index, READ_BYTES)) {
+      entries.push(entry);
+      index = entry.index + 1;
+    }
+  }
+  return entries;
 }

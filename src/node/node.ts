@@ -9,28 +9,25 @@ import {
   CStoreError,
   HandshakeError,
   NoQuorumError,
+  OverloadedError,
+  RemovedError,
   UnreachableError,
 } from "../base/errors.ts";
-import { SESSIONS_MAX } from "../base/limits.ts";
 import { partLogger } from "../base/log.ts";
 import { VERSION } from "../base/version.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
-import type { CancelTimer } from "../platform/clock.ts";
 import { hasCodec, zlibCompressor } from "../platform/compression.ts";
 import type { Platform } from "../platform/platform.ts";
 import { cpuMs, processId, residentBytes, runtimeName } from "../platform/process.ts";
 import type { Endpoint } from "../platform/sockets.ts";
 import { batchCommands, decodeBatchHeader } from "../protocol/batch_codec.ts";
-import {
-  clusterBatch,
-  FIRST_PLACE,
-  type Member,
-  writeSessionIds,
-} from "../protocol/cluster_command.ts";
+import { FIRST_PLACE } from "../protocol/cluster_command.ts";
 import type { Hello } from "../protocol/handshake.ts";
+import type { Configuration } from "../raft/configuration.ts";
 import type { RaftMessage } from "../raft/message.ts";
 import { majority } from "../raft/quorum.ts";
 import type { RaftEvent } from "../raft/ready.ts";
+import { configurationOf } from "../replication/membership.ts";
 import type { ProposedRequest } from "../replication/open_batch.ts";
 import { RaftDriver } from "../replication/raft_driver.ts";
 import type { FileWALManager } from "../storage/file_wal_manager.ts";
@@ -40,14 +37,16 @@ import { ReplyCollector } from "./client_channel.ts";
 import { ClientServer } from "./client_server.ts";
 import { checkCodec, codecOf, type NodeConfig } from "./config.ts";
 import { Handover, type HandoverResult } from "./handover.ts";
-import { saveLostTail } from "./lost_tail.ts";
-import { type OpenedStorage, openStorage, uncommittedEntries } from "./open_storage.ts";
+import { Housekeeping } from "./housekeeping.ts";
+import { settleConfig } from "./join.ts";
+import { readTail, saveLostTail } from "./lost_tail.ts";
+import { Members } from "./members.ts";
+import { MembershipChanges } from "./membership_changes.ts";
+import { type OpenedStorage, openStorage } from "./open_storage.ts";
 import { RequestHandler } from "./request_handler.ts";
+import { SnapshotExchange } from "./snapshot_exchange.ts";
 import { Snapshotter } from "./snapshotter.ts";
-import { healthOf, type MemberStatus, type NodeStatus } from "./status.ts";
-
-const HOUSEKEEPING_MS = 100;
-const SESSION_SWEEP_MS = 5000;
+import type { NodeStatus } from "./status.ts";
 
 /** What the owner of a node hears. */
 export interface NodeHooks {
@@ -65,21 +64,22 @@ export class Node {
   readonly #driver: RaftDriver;
   readonly #network: NetworkManager | undefined;
   readonly #bindings: Bindings;
+  readonly #members: Members;
+  readonly #changes: MembershipChanges;
+  readonly #exchange: SnapshotExchange;
+  readonly #housekeeping: Housekeeping;
   readonly #handler: RequestHandler;
   readonly #handover: Handover;
   readonly #snapshotter: Snapshotter;
   readonly #logger = partLogger("node");
   readonly #clients: ClientServer;
   readonly #bootIds = new Map<string, string>();
-  /** When each peer last had everything, on the monotonic clock. */
-  readonly #caughtUpMs = new Map<string, number>();
   readonly #startMs: number;
-  #cancelHousekeeping: CancelTimer | undefined;
-  #nextSessionSweepMs = 0;
   #isStopped = false;
   /** Entries that this node had answered early and had to give up (ASYNC), since it started. */
   lostEntries = 0;
   #boundCount = 0;
+  #checkedBindings: ReadonlyMap<string, string> = new Map();
 
   private constructor(
     platform: Platform,
@@ -92,45 +92,63 @@ export class Node {
     this.#opened = built.opened;
     this.#startMs = platform.clock.nowMs();
     const { directory, log, machine, snapshots } = built.opened;
-    const { clock, random } = platform;
-    const voters = config.members.map((member) => member.id);
-    const own = { id: config.id, incarnation: directory.identity.incarnation };
-    this.#bindings = new Bindings(own, voters, () => machine.bindings);
-    this.#bindings.logged(uncommittedEntries(log, machine));
-    this.#network = config.listen === undefined ? undefined : this.#buildNetwork(config.listen);
-    const { heartbeatMs, electionTimeoutMs, syncMode } = config;
-    this.#driver = new RaftDriver(
-      {
-        clock,
-        random,
-        log,
-        machine,
-        compressor: zlibCompressor,
-        send: (message) => this.#network?.sendRaft(message),
-      },
-      { id: config.id, voters, heartbeatMs, electionTimeoutMs, syncMode, codec: codecOf(config) },
-      {
-        event: (event) => this.#onEvent(event),
-        applied: () => this.#onApplied(),
-        beforeTruncate: (from) => this.#beforeTruncate(from),
-        logging: (entries) => this.#bindings.logged(entries),
-        failed: (cause) => this.#fatal(cause),
-      },
-    );
-    this.#handover = new Handover(this.#driver, clock, config);
+    const { clock } = platform;
+    const { id } = config;
+    const latest = (): Configuration => this.#driver.view.configuration;
+    const own = { id, incarnation: directory.identity.incarnation };
+    this.#bindings = new Bindings(own, latest, machine.memberTable);
+    this.#bindings.logged(built.opened.clusterEntries);
+    this.#network = this.#buildNetwork();
+    this.#driver = this.#buildDriver();
+    this.#members = new Members({
+      id,
+      clock,
+      network: this.#network,
+      driver: () => this.#driver,
+      progressOf: (member) => this.#changes.progressOf(member),
+    });
+    this.#handover = new Handover(this.#driver, clock, id);
+    this.#exchange = new SnapshotExchange({
+      config,
+      platform,
+      opened: built.opened,
+      driver: this.#driver,
+      network: this.#network,
+      failed: (cause) => this.#fatal(cause),
+    });
+    const { electionTimeoutMs, requestTimeoutMs, syncMode } = config;
+    this.#changes = new MembershipChanges({
+      id,
+      clusterId: directory.identity.clusterId,
+      clock,
+      electionTimeoutMs,
+      requestTimeoutMs,
+      driver: this.#driver,
+      bindings: this.#bindings,
+      members: this.#members,
+      handover: this.#handover,
+      transferTo: (peer) => this.#exchange.sender.view(peer),
+    });
+    this.#housekeeping = new Housekeeping({
+      clock,
+      driver: this.#driver,
+      machine,
+      bindings: this.#bindings,
+      members: this.#members,
+      changes: this.#changes,
+      sessionTimeoutMs: config.sessionTimeoutMs,
+    });
     this.#handler = new RequestHandler({
       clock,
       machine,
       syncMode,
-      requestTimeoutMs: config.requestTimeoutMs,
+      requestTimeoutMs,
       propose: (request) => this.#propose(request),
       readBarrier: (run) => this.#driver.readBarrier({ run }),
-      refuseLeaderRead: () => {
-        const mayRead = this.#driver.isLeader && this.#driver.hasFreshQuorum();
-        return mayRead ? undefined : this.#notLeader();
-      },
+      refuseRead: (level) => this.#refuseRead(level),
       status: () => ({ ...this.status() }),
       promote: (nodeId) => this.#handover.promote(nodeId),
+      cluster: (request) => this.#cluster(request),
     });
     this.#clients = this.#buildClientServer();
     this.#snapshotter = new Snapshotter(
@@ -140,6 +158,7 @@ export class Node {
         store: snapshots,
         durableIndex: () => this.#driver.view.durableIndex,
         neededIndex: () => this.#neededIndex(),
+        isWhole: () => !this.#exchange.isRestoring,
         failed: (cause) =>
           this.#logger.error("a snapshot could not be written: {reason}", {
             reason: cause instanceof Error ? cause.message : String(cause),
@@ -151,9 +170,10 @@ export class Node {
 
   /** Recovers the folder, joins the cluster, and returns a node that serves. */
   static async open(platform: Platform, config: NodeConfig, hooks: NodeHooks = {}): Promise<Node> {
-    const opened = await openStorage(platform, config);
+    const { config: settled, joined } = await settleConfig(platform, config);
+    const opened = await openStorage(platform, settled, joined);
     try {
-      const node = new Node(platform, config, { opened, hooks });
+      const node = new Node(platform, settled, { opened, hooks });
       await node.#start();
       return node;
     } catch (error) {
@@ -232,7 +252,8 @@ export class Node {
       rssBytes: residentBytes(),
       cpuMs: cpuMs(),
       uptimeMs: this.#platform.clock.nowMs() - this.#startMs,
-      members: this.config.members.map((member) => this.#memberStatus(member)),
+      isRestoring: this.#exchange.isRestoring,
+      members: this.#members.status(),
     };
   }
 
@@ -247,17 +268,17 @@ export class Node {
     const network = this.#network;
     await network?.listen();
     this.#driver.start();
-    for (const member of this.config.members) {
-      if (member.id !== this.config.id) network?.addPeer(member.id, parseEndpoint(member.address));
-    }
-    if (this.config.members.length === 1) this.#driver.campaign();
-    this.#housekeeping();
+    const { configuration } = this.#driver.view;
+    this.#members.update(configuration);
+    if (configuration.voters.length === 1) this.#driver.campaign();
+    this.#housekeeping.start();
   }
 
   async #close(makeError: () => CStoreError): Promise<void> {
     this.#isStopped = true;
-    this.#cancelHousekeeping?.();
+    this.#housekeeping.stop();
     this.#driver.stop(makeError);
+    this.#exchange.stop();
     this.#clients.sayGoodbye();
     await this.#snapshotter.stop();
     await this.#network?.close();
@@ -275,13 +296,43 @@ export class Node {
       replyState: () => this.#replyState(),
       leader: () => {
         const { term, leader: nodeId = "" } = this.#driver.view;
-        return { term, nodeId, address: this.#addressOf(nodeId) };
+        return { term, nodeId, address: this.#members.addressOf(nodeId) };
       },
     });
   }
 
-  #buildNetwork(listen: Endpoint): NetworkManager {
-    const { host, port } = listen;
+  #buildDriver(): RaftDriver {
+    const { id, heartbeatMs, electionTimeoutMs, syncMode } = this.config;
+    const { log, machine, configurations } = this.#opened;
+    const { clock, random } = this.#platform;
+    const times = { heartbeatMs, electionTimeoutMs };
+    return new RaftDriver(
+      {
+        clock,
+        random,
+        log,
+        machine,
+        compressor: zlibCompressor,
+        send: (message) => this.#network?.sendRaft(message),
+      },
+      { id, configurations, ...times, syncMode, codec: codecOf(this.config) },
+      {
+        event: (event) => this.#onEvent(event),
+        applied: (index) => this.#onApplied(index),
+        beforeTruncate: (from) => this.#beforeTruncate(from),
+        logging: (entries) => this.#bindings.logged(entries),
+        membersChanged: (configuration) => this.#members.update(configuration),
+        snapshotNeeded: (peer) => this.#exchange.sender.start(peer, this.#driver.view.term),
+        restored: () => this.#exchange.restore(),
+        failed: (cause) => this.#fatal(cause),
+      },
+    );
+  }
+
+  /** Undefined for an embedded database. */
+  #buildNetwork(): NetworkManager | undefined {
+    if (this.config.isEmbedded) return undefined;
+    const { host, port } = this.config.listen ?? this.#ownEndpoint();
     return new NetworkManager(this.config.id, port, {
       host,
       platform: this.#platform,
@@ -293,18 +344,26 @@ export class Node {
         },
         onClient: (connection) => this.#clients.serve(connection),
         onRaftMessage: (message) => this.#onRaftMessage(message),
+        onSnapshotMessage: (message) => this.#exchange.onMessage(message),
         onPeerSeen: (hello) => this.#onPeerSeen(hello),
         onPeerFailed: (nodeId, error) => this.#onPeerFailed(nodeId, error),
       },
     });
   }
 
+  #ownEndpoint(): Endpoint {
+    const { configurations } = this.#opened;
+    const own = configurations.at(-1)?.configuration.member(this.config.id);
+    return parseEndpoint(own?.address ?? "127.0.0.1:0");
+  }
+
   /** Throws ProtocolError for a batch that does not unpack: once committed it is too late. */
   #onRaftMessage(message: RaftMessage): void {
     if (message.type === "APPEND_ENTRIES") {
-      for (const { bytes } of message.entries) {
-        const header = decodeBatchHeader(bytes);
-        if (header.codec !== "none") batchCommands(bytes, header, zlibCompressor);
+      for (const entry of message.entries) {
+        const header = decodeBatchHeader(entry.bytes);
+        if (header.codec !== "none") batchCommands(entry.bytes, header, zlibCompressor);
+        else configurationOf(entry);
       }
     }
     this.#driver.step(message);
@@ -335,6 +394,8 @@ export class Node {
 
   #onPeerFailed(nodeId: string, error: CStoreError): void {
     this.#driver.peerUnreachable(nodeId);
+    this.#exchange.sender.lost(nodeId);
+    if (error instanceof RemovedError) this.#fatal(error);
     if (error instanceof UnreachableError && error.isRefused) this.#driver.peerGone(nodeId);
     if (!(error instanceof HandshakeError)) return;
     this.#logger.warn("node {nodeId} refuses this one: {reason}", {
@@ -362,21 +423,33 @@ export class Node {
 
   #notLeader(): CStoreError {
     const error = this.#driver.notLeader();
-    const { members } = this.config;
-    if (error.leaderId === "") {
-      const up = 1 + (this.#network?.getConnectedNodes().length ?? 0);
-      const needed = majority(members.length);
+    const { voters } = this.#members.configuration;
+    if (error.leaderId === "" && voters.length > 0) {
+      const isUp = (id: string): boolean =>
+        id === this.config.id || this.#network?.isConnected(id) === true;
+      const up = voters.filter(isUp).length;
+      const needed = majority(voters.length);
       if (up < needed) {
         return new NoQuorumError(
-          `Cannot serve: ${up} of ${members.length} voters are reachable, ${needed} are needed`,
+          `Cannot serve: ${up} of ${voters.length} voters are reachable, ${needed} are needed`,
         );
       }
     }
-    return this.#driver.notLeader(this.#addressOf(error.leaderId));
+    return this.#driver.notLeader(this.#members.addressOf(error.leaderId));
   }
 
-  #addressOf(nodeId: string): string {
-    return this.config.members.find((member) => member.id === nodeId)?.address ?? "";
+  #refuseRead(level: "leader" | "stale"): CStoreError | undefined {
+    if (this.#exchange.isRestoring) {
+      return new OverloadedError("Cannot read here: a snapshot is being restored", 500);
+    }
+    if (level === "stale") return undefined;
+    const mayRead = this.#driver.isLeader && this.#driver.hasFreshQuorum();
+    return mayRead ? undefined : this.#notLeader();
+  }
+
+  #cluster(request: Readonly<Record<string, unknown>>): Promise<Record<string, unknown>> {
+    if (!this.#driver.isLeader) return Promise.reject(this.#notLeader());
+    return this.#changes.execute(request);
   }
 
   #onEvent(event: RaftEvent): void {
@@ -388,15 +461,21 @@ export class Node {
       this.#logger.info("{type}", { ...event });
     }
     if (event.type !== "ROLE_CHANGED") return;
+    if (event.role !== "leader") {
+      this.#exchange.sender.stop();
+      this.#changes.stop();
+    }
     this.#clients.tellLeader();
   }
 
-  #onApplied(): void {
+  #onApplied(index: number): void {
     this.#handover.applied();
+    this.#changes.applied(index);
     this.#snapshotter.applied(this.#opened.log.writtenBytes);
-    const { size } = this.#opened.machine.bindings;
-    if (size === this.#boundCount) return;
-    this.#boundCount = size;
+    const { bindings } = this.#opened.machine.memberTable;
+    if (bindings === this.#checkedBindings && bindings.size === this.#boundCount) return;
+    this.#checkedBindings = bindings;
+    this.#boundCount = bindings.size;
     this.#network?.recheckPeers((hello) => this.#isStillAdmitted(hello));
   }
 
@@ -405,7 +484,7 @@ export class Node {
       this.#bindings.admit(hello);
       return true;
     } catch (error) {
-      if (error instanceof HandshakeError) return false;
+      if (error instanceof HandshakeError || error instanceof RemovedError) return false;
       throw error;
     }
   }
@@ -413,7 +492,7 @@ export class Node {
   /** In ASYNC mode entries were answered before they were committed: keep what must be given up. */
   #beforeTruncate(fromIndex: number): void {
     if (this.config.syncMode !== "ASYNC") return;
-    const entries = this.#driver.tail(fromIndex);
+    const entries = readTail(this.#opened.log, fromIndex);
     this.lostEntries += entries.length;
     saveLostTail(this.#platform.files, this.config.dataDirectory, entries);
     this.#logger.error("{count} entries from {fromIndex} on are lost; they are kept in lost/", {
@@ -424,63 +503,8 @@ export class Node {
 
   /** Lowest index that some voter may lack. A follower keeps it, too: it may lead next. */
   #neededIndex(): number {
-    if (this.config.members.length === 1) return Number.POSITIVE_INFINITY;
+    if (this.#members.configuration.members.length === 1) return Number.POSITIVE_INFINITY;
     return this.#driver.view.heldIndex + 1;
-  }
-
-  #housekeeping(): void {
-    this.#cancelHousekeeping = this.#platform.clock.setTimer(HOUSEKEEPING_MS, () =>
-      this.#housekeeping(),
-    );
-    if (!this.#driver.isLeader) return;
-    const nowMs = this.#platform.clock.nowMs();
-    const { term, commitIndex, hasCommittedOwnTerm } = this.#driver.view;
-    for (const peer of this.#driver.peers()) {
-      if (peer.match >= commitIndex) this.#caughtUpMs.set(peer.id, nowMs);
-    }
-    if (!hasCommittedOwnTerm) return;
-    const wallMs = this.#platform.clock.wallMs();
-    const binding = this.#bindings.next(term, wallMs);
-    if (binding !== undefined) this.#driver.proposeBatch(binding);
-    if (nowMs >= this.#nextSessionSweepMs) this.#expireSessions(nowMs, wallMs);
-  }
-
-  #expireSessions(nowMs: number, wallMs: number): void {
-    this.#nextSessionSweepMs = nowMs + SESSION_SWEEP_MS;
-    const { machine } = this.#opened;
-    const beforeMs = Math.max(0, Math.floor(wallMs) - this.config.sessionTimeoutMs);
-    const expired = machine.sessions.expired(beforeMs, SESSIONS_MAX).slice(0, 1000);
-    if (expired.length === 0) return;
-    const batch = clusterBatch("EXPIRE_SESSIONS", Math.floor(wallMs), (writer) =>
-      writeSessionIds(writer, expired),
-    );
-    this.#driver.proposeBatch(batch);
-  }
-
-  #memberStatus(member: Member): MemberStatus {
-    const { leader, role, lastIndex } = this.#driver.view;
-    const isSelf = member.id === this.config.id;
-    const link = isSelf
-      ? { isUp: true, rttMs: 0, silenceMs: 0 }
-      : this.#network?.linkHealth(member.id);
-    const peer = this.#driver.peers().find(({ id }) => id === member.id);
-    const isBehind = peer !== undefined && peer.match < lastIndex;
-    const sinceMs = this.#caughtUpMs.get(member.id) ?? this.#startMs;
-    return {
-      id: member.id,
-      address: member.address,
-      role:
-        leader === member.id
-          ? "leader"
-          : role === "leader" || leader !== undefined
-            ? "follower"
-            : "unknown",
-      state: link === undefined ? "down" : healthOf(link),
-      matchIndex: peer?.match ?? null,
-      lagBatches: peer === undefined ? null : lastIndex - peer.match,
-      lagMs: peer === undefined ? null : isBehind ? this.#platform.clock.nowMs() - sinceMs : 0,
-      rttMs: link === undefined || !link.isUp ? null : link.rttMs,
-    };
   }
 
   #fatal(cause: unknown): void {
@@ -489,7 +513,7 @@ export class Node {
     const error = cause instanceof CStoreError ? cause : new ClosedError("Cannot go on", { cause });
     this.#logger.fatal("the node stops: {reason}", { reason: error.message });
     this.#driver.stop(() => new ClosedError("Cannot answer: the node has failed"));
-    this.#cancelHousekeeping?.();
+    this.#housekeeping.stop();
     const finish = (): void => {
       this.#opened.directory.release();
       this.#hooks.onFatal?.(error);

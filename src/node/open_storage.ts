@@ -12,18 +12,19 @@ import type { Platform } from "../platform/platform.ts";
 import {
   clusterIdOf,
   FIRST_PLACE,
-  type Member,
-  membershipBatch,
+  firstBatch,
+  type NodeAddress,
 } from "../protocol/cluster_command.ts";
+import { Configuration, type LoggedConfiguration } from "../raft/configuration.ts";
 import type { Entry } from "../raft/types.ts";
+import { loggedConfigurations } from "../replication/membership.ts";
 import { type DataDirectory, openDataDirectory } from "../storage/data_directory.ts";
 import { FileWALManager } from "../storage/file_wal_manager.ts";
-import type { ReplicatedLog } from "../storage/iwal_manager.ts";
+import { readInstallMark, removeInstallMark } from "../storage/snapshot_exchange.ts";
 import { SnapshotStore } from "../storage/snapshot_store.ts";
 import type { NodeConfig } from "./config.ts";
+import type { JoinedCluster } from "./join.ts";
 import { prepareLostTail } from "./lost_tail.ts";
-
-const READ_BYTES = 1024 * 1024;
 
 /** What was opened. */
 export interface OpenedStorage {
@@ -31,13 +32,27 @@ export interface OpenedStorage {
   readonly log: FileWALManager;
   readonly machine: DocumentStateMachine;
   readonly snapshots: SnapshotStore;
+  /** What the snapshot and the log say of the members. */
+  readonly configurations: readonly LoggedConfiguration[];
+  /** Entries about members and bindings in the log. */
+  readonly clusterEntries: readonly Entry[];
 }
 
 /** Locks, recovers and restores. Rejects with LockedError, CorruptionError, StorageError. */
-export async function openStorage(platform: Platform, config: NodeConfig): Promise<OpenedStorage> {
+export async function openStorage(
+  platform: Platform,
+  config: NodeConfig,
+  joined?: JoinedCluster,
+): Promise<OpenedStorage> {
   const { dataDirectory, members, id: nodeId } = config;
-  const clusterId = config.clusterId ?? clusterIdOf(members);
-  const directory = await openDataDirectory(platform, dataDirectory, { clusterId, nodeId });
+  const derived = members.length === 0 ? undefined : clusterIdOf(members);
+  const named = config.clusterId ?? derived;
+  const expected =
+    joined === undefined
+      ? { clusterId: named, nodeId }
+      : { clusterId: joined.clusterId, nodeId, incarnation: joined.incarnation };
+  const directory = await openDataDirectory(platform, dataDirectory, expected);
+  const { clusterId } = directory.identity;
   let log: FileWALManager | undefined;
   try {
     log = await FileWALManager.open(platform, {
@@ -46,14 +61,24 @@ export async function openStorage(platform: Platform, config: NodeConfig): Promi
       segmentSizeBytes: config.segmentSizeBytes,
       owner: "consensus",
     });
-    if (log.lastIndex() === 0) await writeFirstEntry(log, members);
     const snapshots = new SnapshotStore(platform, `${dataDirectory}/snapshots`, clusterId);
+    await finishInstall(platform, log, snapshots);
+    const isEmpty = log.lastIndex() === 0 && members.length > 0;
+    const first = isEmpty ? [await writeFirstEntry(log, members)] : [];
     await prepareLostTail(platform.files, dataDirectory);
     // The folders' own names must survive a power cut, or the log is cut behind a lost snapshot.
     await platform.files.syncDirectory(dataDirectory);
     const machine = new DocumentStateMachine(zlibCompressor, platform.random.below(2 ** 31));
     await restoreState({ machine, snapshots, log, dataDirectory });
-    return { directory, log, machine, snapshots };
+    const logged = [...log.clusterEntries, ...first];
+    const configurations = loggedConfigurations(
+      {
+        index: machine.appliedIndex,
+        configuration: new Configuration(machine.memberTable.members),
+      },
+      logged,
+    );
+    return { directory, log, machine, snapshots, configurations, clusterEntries: logged };
   } catch (error) {
     await log?.close();
     directory.release();
@@ -62,12 +87,36 @@ export async function openStorage(platform: Platform, config: NodeConfig): Promi
 }
 
 /** Entry 1 is the membership, made from the static list: the same bytes on every node. */
-async function writeFirstEntry(log: FileWALManager, members: readonly Member[]): Promise<void> {
-  const bytes = membershipBatch(members);
+async function writeFirstEntry(
+  log: FileWALManager,
+  members: readonly NodeAddress[],
+): Promise<Entry> {
+  const bytes = firstBatch(members);
   const entry = { ...FIRST_PLACE, count: 1, bytes };
   const hardState = { term: FIRST_PLACE.term, vote: undefined };
   log.write({ hardState, entries: [entry], commitIndex: FIRST_PLACE.index });
   await log.flush();
+  return entry;
+}
+
+/**
+ * A snapshot from a leader had its name, and the log was not behind it yet when the node stopped.
+ * A log that leads to the snapshot is kept, with what follows.
+ */
+async function finishInstall(
+  platform: Platform,
+  log: FileWALManager,
+  snapshots: SnapshotStore,
+): Promise<void> {
+  const { files } = platform;
+  const base = readInstallMark(files, snapshots.directory);
+  if (base === undefined) return;
+  const isThere = files.exists(snapshots.pathOf(base.index));
+  if (isThere && base.index > log.base.index && log.term(base.index) !== base.term) {
+    log.restartBehind(base);
+    await log.flush();
+  }
+  await removeInstallMark(files, snapshots.directory);
 }
 
 async function restoreState(parts: {
@@ -86,19 +135,5 @@ async function restoreState(parts: {
       `Cannot restore the state: the newest whole snapshot is at entry ${index}, the log holds ${log.firstIndex()} to ${log.lastIndex()}`,
       { file: `${parts.dataDirectory}/snapshots`, byte: 0 },
     );
-  }
-}
-
-/** Entries that stand in the log and are not known to be committed. */
-export function* uncommittedEntries(
-  log: ReplicatedLog,
-  machine: DocumentStateMachine,
-): Generator<Entry> {
-  let index = Math.max(log.recoveredCommit, machine.appliedIndex) + 1;
-  while (index <= log.lastIndex()) {
-    for (const entry of log.readFromDisk(index, READ_BYTES)) {
-      yield entry;
-      index = entry.index + 1;
-    }
   }
 }

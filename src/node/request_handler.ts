@@ -6,10 +6,10 @@
 
 import { unreachable } from "../base/assert.ts";
 import { ByteReader, ByteWriter, viewOf } from "../base/bytes.ts";
-import { type CStoreError, DeadlineError, NotFoundError, ValidationError } from "../base/errors.ts";
+import { CStoreError, DeadlineError, NotFoundError, ValidationError } from "../base/errors.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import type { Clock } from "../platform/clock.ts";
-import { encodeCbor } from "../protocol/cbor.ts";
+import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
 import {
   type ReadTarget,
   type RequestView,
@@ -29,6 +29,7 @@ import type { ReplyCollector } from "./client_channel.ts";
 
 const NO_DEADLINE_MS = 600_000;
 const READ_SWEEP_MS = 25;
+const CLUSTER_REQUEST_SIZE_MAX = 16 * 1024;
 
 /** What the handler asks of its node. */
 export interface RequestBackend {
@@ -40,11 +41,13 @@ export interface RequestBackend {
   /** Takes a command in, or says why not. */
   propose(request: ProposedRequest): CStoreError | undefined;
   readBarrier(run: () => void): void;
-  /** Why a `leader` read may not be served here now; undefined when it may. */
-  refuseLeaderRead(): CStoreError | undefined;
+  /** Why a read without a barrier may not be served here now; undefined when it may. */
+  refuseRead(level: "leader" | "stale"): CStoreError | undefined;
   status(): Record<string, unknown>;
   /** Hands leadership over; resolves with from, to and the stall. */
   promote(nodeId: string): Promise<Record<string, unknown>>;
+  /** Answers a question about the cluster, or changes it. */
+  cluster(request: Readonly<Record<string, unknown>>): Promise<Record<string, unknown>>;
 }
 
 /** A read that waits for a quorum. */
@@ -90,6 +93,8 @@ export class RequestHandler {
         return replies.result(request.requestId, encodeCbor(this.#backend.status()));
       case "PROMOTE":
         return this.#promote(body, request, replies);
+      case "CLUSTER":
+        return this.#cluster(body, request, replies);
       default:
         return unreachable(request.kind);
     }
@@ -123,12 +128,8 @@ export class RequestHandler {
   #read(body: Uint8Array, request: RequestView, target: ReplyTarget): void {
     const read = readReadTarget(body, request.start, request.end);
     const { level } = read;
-    if (level === "stale") {
-      this.#answerRead(request, read, target);
-      return;
-    }
-    if (level === "leader") {
-      const error = this.#backend.refuseLeaderRead();
+    if (level !== "linearizable") {
+      const error = this.#backend.refuseRead(level);
       if (error === undefined) this.#answerRead(request, read, target);
       else target.failed(request.requestId, error);
       return;
@@ -176,6 +177,26 @@ export class RequestHandler {
     target.result(request.requestId, payload.written());
   }
 
+  #cluster(body: Uint8Array, request: RequestView, target: ReplyTarget): void {
+    const { requestId, start, end } = request;
+    const fail = (error: CStoreError): void => target.failed(requestId, error);
+    let asked: Record<string, unknown>;
+    try {
+      asked = readClusterRequest(body.slice(start, end));
+    } catch (error) {
+      if (!(error instanceof CStoreError)) throw error;
+      fail(error);
+      return;
+    }
+    this.#backend.cluster(asked).then(
+      (result) => target.result(requestId, encodeCbor(result)),
+      (error: unknown) => {
+        if (!(error instanceof CStoreError)) throw error;
+        fail(error);
+      },
+    );
+  }
+
   #promote(body: Uint8Array, request: RequestView, target: ReplyTarget): void {
     const nodeId = new ByteReader(body.subarray(request.start, request.end)).text();
     const { requestId } = request;
@@ -184,6 +205,15 @@ export class RequestHandler {
       (error: CStoreError) => target.failed(requestId, error),
     );
   }
+}
+
+/** The map in a CLUSTER request. Throws ValidationError. */
+function readClusterRequest(body: Uint8Array): Record<string, unknown> {
+  const value = body.byteLength > CLUSTER_REQUEST_SIZE_MAX ? undefined : decodeUntrustedCbor(body);
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new ValidationError("Cannot read the request: it is not a map");
+  }
+  return value as Record<string, unknown>;
 }
 
 function readTooLate(): CStoreError {

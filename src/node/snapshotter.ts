@@ -19,6 +19,8 @@ export interface SnapshotParts {
   durableIndex(): number;
   /** Lowest index that a voter still needs; the log is kept for it up to a bound. */
   neededIndex(): number;
+  /** Whether the state machine holds one state: not while another is being read into it. */
+  isWhole(): boolean;
   /** A snapshot could not be written. The log is whole, so the node goes on. */
   failed(cause: unknown): void;
 }
@@ -50,7 +52,7 @@ export class Snapshotter {
   /** Writes a snapshot of the present state now, unless one is being written. */
   async take(): Promise<void> {
     const { machine, log, store } = this.#parts;
-    if (this.#isRunning) return;
+    if (this.#isRunning || !this.#parts.isWhole()) return;
     // A snapshot beyond the own durable log would leave a hole behind a power cut.
     if (machine.appliedIndex > this.#parts.durableIndex()) return;
     this.#isRunning = true;

@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { MemberRole } from "../raft/configuration.ts";
+
 /** How a node is doing, as another node sees it. */
 export type HealthState = "healthy" | "suspect" | "down";
 
@@ -11,7 +13,13 @@ export type HealthState = "healthy" | "suspect" | "down";
 export interface MemberStatus {
   readonly id: string;
   readonly address: string;
-  readonly role: "leader" | "follower" | "unknown";
+  readonly role: "leader" | "follower" | "learner" | "unknown";
+  /** Its role in the configuration. */
+  readonly membership: MemberRole;
+  /** Of the log or of a snapshot on its way, for learners; only the leader knows. */
+  readonly caughtUpPercent: number | null;
+  /** Why a learner is not a voter yet; only the leader knows. */
+  readonly waitsFor: string | null;
   readonly state: HealthState;
   /** Entries that it is behind the leader; only the leader knows. */
   readonly lagBatches: number | null;
@@ -45,6 +53,8 @@ export interface NodeStatus {
   readonly rssBytes: number;
   readonly cpuMs: number;
   readonly uptimeMs: number;
+  /** A snapshot is being read into the state: nothing is read from it meanwhile. */
+  readonly isRestoring: boolean;
   readonly members: readonly MemberStatus[];
 }
 

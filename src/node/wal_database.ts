@@ -75,6 +75,7 @@ export class WALDatabase implements Database {
     const platform = this.#config.platform ?? systemPlatform();
     const config = parseNodeConfig({
       id: nodeId,
+      isEmbedded: true,
       dataDirectory: `${root}/${name}/${nodeId}`,
       members: [{ id: nodeId, address: "127.0.0.1:0" }],
     });

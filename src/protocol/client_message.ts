@@ -13,6 +13,7 @@
  * | COUNT       |      3 | level (1), collection name size (1), name                         |
  * | STATUS      |      4 | -                                                                 |
  * | PROMOTE     |      5 | node id as text                                                   |
+ * | CLUSTER     |      6 | CBOR map with `action`: see docs/protocol.md                      |
  *
  * A REPLIES body starts with the node's term (8) and committed sequence number (8); then replies:
  *
@@ -23,8 +24,8 @@
  * | ERROR   |      3 | requestId (4), number (2), message, leader id, leader address (texts), retryAfterMs (4), actualVersion (8) |
  *
  * Payload of a RESULT: to COMMAND and READ, for each operation an outcome (1 byte: 1 written or
- * found, 2 absent), version (8), document size (4), document; to COUNT a number (8); to STATUS and
- * PROMOTE a CBOR map.
+ * found, 2 absent), version (8), document size (4), document; to COUNT a number (8); to STATUS,
+ * PROMOTE and CLUSTER a CBOR map.
  *
  * @module
  */
@@ -42,7 +43,15 @@ import {
 } from "../base/errors.ts";
 
 /** Request kinds by number. */
-export const REQUEST_KINDS = ["NONE", "COMMAND", "READ", "COUNT", "STATUS", "PROMOTE"] as const;
+export const REQUEST_KINDS = [
+  "NONE",
+  "COMMAND",
+  "READ",
+  "COUNT",
+  "STATUS",
+  "PROMOTE",
+  "CLUSTER",
+] as const;
 /** One of {@link REQUEST_KINDS}. */
 export type RequestKind = Exclude<(typeof REQUEST_KINDS)[number], "NONE">;
 

@@ -1,12 +1,12 @@
 /**
- * Commands that consensus itself needs in the log: who the voters are, which data folder each node
+ * Commands that consensus itself needs in the log: who the members are, which data folder each node
  * id belongs to, and which sessions end. Bodies, integers little-endian, texts with 2 bytes of
  * size:
  *
  * | command         | body                                                             |
  * | --------------- | ---------------------------------------------------------------- |
  * | NOOP            | -                                                                |
- * | MEMBERSHIP      | count (4), then for each voter in order of id: id, address       |
+ * | MEMBERSHIP      | count (4), then for each member in order of id: id, address, role (1), incarnation (empty: not known yet) |
  * | BIND            | count (4), then for each node: id, incarnation                   |
  * | EXPIRE_SESSIONS | count (4), then session ids (8 each)                             |
  *
@@ -14,19 +14,34 @@
  */
 
 import { ByteReader, ByteWriter } from "../base/bytes.ts";
+import { ProtocolError } from "../base/errors.ts";
+import type { Member } from "../raft/configuration.ts";
 import {
   BATCH_HEADER_SIZE,
   type BatchPlace,
+  decodeBatchHeader,
   type PreparedBatch,
   prepareBatch,
   sealBatch,
   UNCOMPRESSED,
 } from "./batch_codec.ts";
 import { checksum64 } from "./checksum.ts";
-import { beginCommand, type CommandKind, endCommand, NO_SESSION } from "./command.ts";
+import {
+  beginCommand,
+  COMMAND_HEADER_SIZE,
+  COMMAND_KINDS,
+  type CommandKind,
+  endCommand,
+  NO_SESSION,
+} from "./command.ts";
 
-/** A voter and where it listens. */
-export interface Member {
+/** The roles by their number in MEMBERSHIP. */
+export const MEMBER_ROLES = ["voter", "learner", "standby", "incoming", "outgoing"] as const;
+/** Members of one cluster: more than any cluster has, few enough for one entry. */
+export const MEMBERS_MAX = 64;
+
+/** A node and where it listens. */
+export interface NodeAddress {
   readonly id: string;
   /** HOST:PORT */
   readonly address: string;
@@ -57,31 +72,78 @@ export function noopBatch(): PreparedBatch {
   return clusterBatch("NOOP", 0, () => undefined);
 }
 
-/** Entry 1, made from the static list: the same bytes on every node. */
-export function membershipBatch(members: readonly Member[]): Uint8Array {
+/** A batch that makes these the members. */
+export function membershipBatch(members: readonly Member[], timeMs: number): PreparedBatch {
   const sorted = [...members].sort((a, b) => (a.id < b.id ? -1 : 1));
-  const batch = clusterBatch("MEMBERSHIP", 0, (writer) => {
+  return clusterBatch("MEMBERSHIP", timeMs, (writer) => {
     writer.u32(sorted.length);
-    for (const member of sorted) writer.text(member.id).text(member.address);
+    for (const { id, address, role, incarnation } of sorted) {
+      writer.text(id).text(address).u8(MEMBER_ROLES.indexOf(role)).text(incarnation);
+    }
   });
-  return sealBatch(batch, FIRST_PLACE);
+}
+
+/** The members that a static list names. */
+export function firstMembers(nodes: readonly NodeAddress[]): Member[] {
+  return nodes.map(({ id, address }) => ({ id, address, role: "voter", incarnation: "" }));
+}
+
+/** Entry 1, made from the static list: the same bytes on every node. */
+export function firstBatch(nodes: readonly NodeAddress[]): Uint8Array {
+  return sealBatch(membershipBatch(firstMembers(nodes), 0), FIRST_PLACE);
 }
 
 /** Where the membership stands. */
 export const FIRST_PLACE: BatchPlace = { term: 1, index: 1, firstSequence: 1 };
 
 /** The cluster's id unless one is given: 16 hex digits that follow from the list of nodes. */
-export function clusterIdOf(members: readonly Member[]): string {
-  return checksum64(membershipBatch(members)).toString(16).padStart(16, "0");
+export function clusterIdOf(nodes: readonly NodeAddress[]): string {
+  return checksum64(firstBatch(nodes)).toString(16).padStart(16, "0");
 }
 
-/** Reads the body of MEMBERSHIP. */
+/** Reads the body of MEMBERSHIP, which may come from a peer. Throws ProtocolError. */
 export function readMembers(body: Uint8Array): Member[] {
   const reader = new ByteReader(body);
-  return Array.from({ length: reader.u32() }, () => ({
-    id: reader.text(),
-    address: reader.text(),
-  }));
+  const count = reader.u32();
+  if (count > MEMBERS_MAX) throw new ProtocolError(`Cannot read ${count} members`);
+  const members = Array.from({ length: count }, () => {
+    const id = reader.text();
+    const address = reader.text();
+    const role = MEMBER_ROLES[reader.u8()];
+    if (role === undefined) throw new ProtocolError(`Cannot read the role of member "${id}"`);
+    return { id, address, role, incarnation: reader.text() };
+  });
+  reader.end();
+  if (new Set(members.map(({ id }) => id)).size < count) {
+    throw new ProtocolError("Cannot read members: one stands there twice");
+  }
+  return members;
+}
+
+/** The members that an entry's batch sets; undefined for all other entries. */
+export function membersIn(bytes: Uint8Array, count: number): Member[] | undefined {
+  const body = commandBody(bytes, count, "MEMBERSHIP");
+  return body && readMembers(body);
+}
+
+/** Whether an entry is about members or bindings. */
+export function isAboutMembers(bytes: Uint8Array, count: number): boolean {
+  const kinds = ["MEMBERSHIP", "BIND"] as const;
+  return kinds.some((kind) => commandBody(bytes, count, kind) !== undefined);
+}
+
+/** The bindings that an entry's batch makes; none for all other entries. */
+export function bindingsIn(bytes: Uint8Array, count: number): readonly Binding[] {
+  const body = commandBody(bytes, count, "BIND");
+  return body === undefined ? [] : readBindings(body);
+}
+
+/** The body of a batch of consensus: it holds one command, and is never compressed. */
+function commandBody(bytes: Uint8Array, count: number, kind: CommandKind): Uint8Array | undefined {
+  if (count !== 1 || bytes.byteLength < BATCH_HEADER_SIZE + COMMAND_HEADER_SIZE) return undefined;
+  if (bytes[BATCH_HEADER_SIZE + 4] !== COMMAND_KINDS.indexOf(kind)) return undefined;
+  if (decodeBatchHeader(bytes).codec !== "none") return undefined;
+  return bytes.subarray(BATCH_HEADER_SIZE + COMMAND_HEADER_SIZE);
 }
 
 /** Writes the body of BIND. */

@@ -37,7 +37,8 @@ export function campaign(state: RaftState, kind: Campaign): void {
     state.setRole("candidate", undefined);
   }
   state.events.push({ type: "ELECTION_STARTED", term, preVote: kind.preVote });
-  for (const peer of state.peers) {
+  for (const peer of state.configuration.electorate) {
+    if (peer === state.id) continue;
     const body = { last: state.log.last, preVote: kind.preVote, transfer: kind.transfer };
     state.send(peer, { type: "VOTE_REQUEST", ...body }, term);
   }
@@ -62,7 +63,7 @@ export function handleVoteResponse(state: RaftState, message: VoteResponse): voi
 }
 
 function settle(state: RaftState): void {
-  const result = voteResult(state.voters, state.votes);
+  const result = voteResult(state.configuration, state.votes);
   if (result === "lost") {
     const wait = state.electionWait;
     state.becomeFollower(state.term, undefined);

@@ -6,12 +6,16 @@
  */
 
 import { assert } from "../base/assert.ts";
-import type { EntrySource, HardState, LogIndex, NodeId } from "./types.ts";
+import type { Configuration, LoggedConfiguration } from "./configuration.ts";
+import type { Entry, EntrySource, HardState, LogIndex, NodeId } from "./types.ts";
 
 /** What one Raft node needs to know. */
 export interface RaftConfig {
   readonly id: NodeId;
-  readonly voters: readonly NodeId[];
+  /** Configurations in the snapshot and the log, in order; empty on a node that has not joined. */
+  readonly configurations: readonly LoggedConfiguration[];
+  /** The configuration that an entry sets; undefined for all others. */
+  readonly configurationOf: (entry: Entry) => Configuration | undefined;
   /** Ticks between heartbeats. */
   readonly heartbeatTicks: number;
   /** T: ticks of silence after which a leader counts as lost; at least 5 heartbeats. */
@@ -42,7 +46,5 @@ export function assertRaftConfig(config: RaftConfig): void {
   assert(config.heartbeatTicks >= 1, "a heartbeat takes at least a tick");
   assert(config.electionTicks >= 5 * config.heartbeatTicks, "election timeout >= 5 heartbeats");
   assert(config.jitterTicks >= 1 && config.rankTicks >= 0, "waits are not negative");
-  assert(new Set(config.voters).size === config.voters.length, "voters are distinct");
-  assert(config.voters.includes(config.id), "this node is a voter");
   assert(config.appendBytesMax > 0 && config.inflightMessagesMax > 0, "appends fit the window");
 }

@@ -5,9 +5,10 @@
  */
 
 import { campaign } from "./candidate.ts";
+import type { Configuration } from "./configuration.ts";
 import type { AppendEntries, Heartbeat, TimeoutNow } from "./message.ts";
 import type { RaftState } from "./raft_state.ts";
-import { NO_ENTRY, type NodeId } from "./types.ts";
+import { type LogBase, NO_ENTRY, type NodeId, type Term } from "./types.ts";
 
 /** The current term's leader was heard. Returns false if that cannot be. */
 export function followLeader(state: RaftState, leader: NodeId): boolean {
@@ -41,15 +42,16 @@ export function handleAppendEntries(state: RaftState, message: AppendEntries): v
     state.send(message.from, { type: "APPEND_ENTRIES_RESPONSE", ...body });
     return;
   }
-  const { refusal, truncated } = log.appendFrom(previous, entries);
+  const { refusal, truncated, fresh } = log.appendFrom(previous, entries);
   if (refusal !== "") {
     state.refuse(message.from, refusal);
     return;
   }
-  if (truncated > 0) state.events.push({ type: "LOG_TRUNCATED", fromIndex: truncated });
+  if (truncated > 0) state.noteTruncated(truncated);
+  state.noteAppended(fresh);
   // Only what this very request verified: a longer log may end in a divergent tail (T18).
   const verified = previous.index + entries.length;
-  log.commitTo(Math.min(message.commitIndex, verified));
+  state.commitTo(Math.min(message.commitIndex, verified));
   accept(state, message.from, verified);
 }
 
@@ -65,14 +67,39 @@ export function handleHeartbeat(state: RaftState, message: Heartbeat): void {
     state.refuse(message.from, `commit ${message.commitIndex} lies beyond the log`);
     return;
   }
-  state.log.commitTo(message.commitIndex);
+  state.commitTo(message.commitIndex);
   state.heldIndex = Math.max(state.heldIndex, message.heldIndex);
   state.send(message.from, { type: "HEARTBEAT_RESPONSE", readRound: message.readRound });
+}
+
+/** A snapshot that arrived whole and is durable, and who sent it. */
+export interface ArrivedSnapshot {
+  readonly leader: NodeId;
+  readonly term: Term;
+  readonly base: LogBase;
+  /** As of its last entry. */
+  readonly configuration: Configuration;
+}
+
+/**
+ * Puts a leader's snapshot in the place of the log (paper §7). A log that leads to the snapshot's
+ * last entry is kept, with what follows; one that does not goes, all of it. Returns whether it
+ * went.
+ */
+export function installSnapshot(state: RaftState, snapshot: ArrivedSnapshot): boolean {
+  const { leader, base, configuration } = snapshot;
+  if (!followLeader(state, leader)) return false;
+  const isNews = base.index > state.log.committed;
+  const isKept = state.log.matches(base);
+  if (isNews && isKept) state.commitTo(base.index);
+  else if (isNews) state.restore(base, configuration);
+  accept(state, leader, state.log.committed);
+  return isNews && !isKept;
 }
 
 /** The leader hands over: campaign at once, without a pre-vote (thesis §3.10). */
 export function handleTimeoutNow(state: RaftState, message: TimeoutNow): void {
   if (state.role !== "follower" || state.leader !== message.from) return;
-  if (!state.log.matches(message.last)) return;
+  if (!state.log.matches(message.last) || !state.isPromotable) return;
   campaign(state, { preVote: false, transfer: true });
 }

@@ -5,12 +5,13 @@
  */
 
 import { assert } from "../base/assert.ts";
+import { type Configuration, changeProblem } from "./configuration.ts";
 import type { AppendEntriesResponse, HeartbeatResponse } from "./message.ts";
-import { Progress } from "./progress.ts";
-import { majority, quorumValue } from "./quorum.ts";
+import type { Progress } from "./progress.ts";
+import { isQuorum, quorumValue } from "./quorum.ts";
 import type { RaftState } from "./raft_state.ts";
 import { releaseReads, startWaitingReads } from "./read_index.ts";
-import type { Entry, EntrySource, NodeId } from "./types.ts";
+import type { Entry, EntrySource, NodeId, Role } from "./types.ts";
 
 /** Why a proposal was not appended; nothing happened then. */
 export type ProposalRefusal = "not leader" | "transferring" | "too many uncommitted bytes";
@@ -24,11 +25,10 @@ export type Proposal =
 export function becomeLeader(state: RaftState): void {
   assert(state.role === "candidate" && state.vote === state.id, "a leader was a candidate");
   const { config, log } = state;
-  const window = { messagesMax: config.inflightMessagesMax, bytesMax: config.inflightBytesMax };
   state.votes.clear();
   state.progress.clear();
-  for (const voter of state.voters)
-    state.progress.set(voter, new Progress(log.lastIndex + 1, window));
+  state.trackMembers();
+  for (const progress of state.progress.values()) progress.isRecentlyActive = false;
   ownProgress(state).match = log.durableIndex;
   state.heartbeatElapsed = 0;
   state.quorumElapsed = 0;
@@ -55,6 +55,7 @@ function append(state: RaftState, source: EntrySource): Entry {
   const entry = state.log.appendNew(state.term, source);
   state.uncommitted.push({ index: entry.index, size: entry.bytes.byteLength });
   state.uncommittedBytes += entry.bytes.byteLength;
+  state.noteAppended([entry]);
   return entry;
 }
 
@@ -69,6 +70,26 @@ export function propose(state: RaftState, source: EntrySource): Proposal {
   const entry = append(state, source);
   broadcastAppend(state);
   return { accepted: true, entry };
+}
+
+/** Why a change of members was not appended; empty when it was. */
+export function proposeConfiguration(
+  state: RaftState,
+  source: EntrySource,
+  to: Configuration,
+): string {
+  if (state.role !== "leader") return "this node does not lead";
+  if (state.transferee !== undefined) return "leadership is being handed over";
+  // Before that an earlier leader's change may still be uncommitted somewhere, and two majorities
+  // that know of different changes need not meet (the bug of 2015 in single-server changes).
+  if (!state.hasCommittedOwnTerm) return "the leader has not committed an entry of its term yet";
+  if (state.history.latest.index > state.log.committed) return "another change is under way";
+  const problem = changeProblem(state.configuration, to);
+  if (problem !== "") return problem;
+  append(state, source);
+  assert(state.configuration.ids.join(" ") === to.ids.join(" "), "the entry sets what was checked");
+  broadcastAppend(state);
+  return "";
 }
 
 /** Sends every peer what it may be sent. */
@@ -90,10 +111,12 @@ function sendOneAppend(state: RaftState, peer: NodeId, progress: Progress): bool
   const { log, config } = state;
   const from = progress.next;
   const isEmpty = from > log.lastIndex;
-  if (from < log.firstIndex || log.term(from - 1) === undefined) {
-    if (progress.state === "replicate") progress.becomeProbe();
-    progress.isProbeSent = true;
-    state.refuse(peer, `it needs entry ${from}, the log starts at ${log.firstIndex}: re-seed it`);
+  if (from < log.firstIndex) {
+    // What it may lack is gone from this log. Whether it lacks it is known only by asking, with the
+    // oldest place that is left.
+    progress.becomeProbe();
+    progress.next = log.firstIndex;
+    sendEntries(state, peer, []);
     return false;
   }
   const entries = isEmpty ? [] : log.entries(from, config.appendBytesMax);
@@ -136,17 +159,40 @@ export function supplyEntries(state: RaftState, peer: NodeId, entries: readonly 
   sendAppends(state, peer);
 }
 
+/** Nothing in the log leads to where the peer stands. */
+function sendSnapshot(state: RaftState, peer: NodeId, progress: Progress): void {
+  progress.becomeSnapshot();
+  state.snapshotPeers.push(peer);
+}
+
+/**
+ * A snapshot's way to a peer has ended. Whether it arrived is seen from the peer's answers: it is
+ * probed anew, after its next sign of life when it failed.
+ */
+export function snapshotEnded(state: RaftState, peer: NodeId, isDelivered: boolean): void {
+  const progress = state.progress.get(peer);
+  if (state.role !== "leader" || progress?.state !== "snapshot") return;
+  progress.becomeProbe();
+  progress.next = Math.max(progress.next, state.log.firstIndex);
+  progress.isProbeSent = !isDelivered;
+  if (isDelivered) sendAppends(state, peer);
+}
+
 /** An answer to an append. */
 export function handleAppendEntriesResponse(
   state: RaftState,
   message: AppendEntriesResponse,
 ): void {
-  if (state.role !== "leader") return;
-  const progress = progressOf(state, message.from);
+  const progress = state.progress.get(message.from);
+  if (state.role !== "leader" || progress === undefined) return;
   progress.isRecentlyActive = true;
   if (message.rejected) {
     const own = state.log.conflictHint(message.hint.index, message.hint.term);
-    if (progress.rejected(message.index, own)) sendAppends(state, message.from);
+    if (!progress.rejected(message.index, own)) return;
+    const { firstIndex } = state.log;
+    const isBehind = progress.next < firstIndex && message.index === firstIndex - 1;
+    if (isBehind) sendSnapshot(state, message.from, progress);
+    else sendAppends(state, message.from);
     return;
   }
   if (message.index > state.log.lastIndex) {
@@ -154,17 +200,20 @@ export function handleAppendEntriesResponse(
     return;
   }
   const isNews = progress.acknowledged(message.index);
-  if (progress.state === "probe" && message.index === progress.match) progress.becomeReplicate();
+  const reconnects = progress.state !== "replicate" && progress.match >= state.log.firstIndex - 1;
+  if (reconnects && message.index === progress.match) progress.becomeReplicate();
   progress.inflights.freeThrough(message.index);
   if (isNews) advanceCommit(state);
+  // The commit may have been that of this leader's own removal.
+  if ((state.role as Role) !== "leader") return;
   finishTransfer(state);
   sendAppends(state, message.from);
 }
 
 /** A sign of life: what was lost on the way is sent again. */
 export function handleHeartbeatResponse(state: RaftState, message: HeartbeatResponse): void {
-  if (state.role !== "leader") return;
-  const progress = progressOf(state, message.from);
+  const progress = state.progress.get(message.from);
+  if (state.role !== "leader" || progress === undefined) return;
   progress.isRecentlyActive = true;
   if (message.readRound > state.readRound) {
     state.refuse(message.from, "it confirmed a read round that was never started");
@@ -172,12 +221,6 @@ export function handleHeartbeatResponse(state: RaftState, message: HeartbeatResp
   }
   progress.readRound = Math.max(progress.readRound, message.readRound);
   progress.isProbeSent = false;
-  if (progress.state === "probe" && progress.next < state.log.firstIndex) {
-    // What it may lack is gone from this log. Whether it lacks it is known only by asking, with the
-    // oldest place that is left; a node that was re-seeded comes back this way too.
-    progress.next = state.log.firstIndex;
-    if (!progress.isPaused) sendEntries(state, message.from, []);
-  }
   if (progress.match < state.log.lastIndex) {
     // A window whose appends were all lost would otherwise stay full for ever (etcd #14633).
     if (progress.inflights.isFull) progress.inflights.freeFirst();
@@ -203,10 +246,10 @@ export function ownEntriesPersisted(state: RaftState): void {
 /** Commits what a majority holds, if it is of the own term (paper §5.4.2, figure 8). */
 function advanceCommit(state: RaftState): void {
   const { log } = state;
-  const index = quorumValue(state.voters, (id) => progressOf(state, id).match);
+  const index = quorumValue(state.configuration, (id) => progressOf(state, id).match);
   if (index <= log.committed || log.term(index) !== state.term) return;
   const wasReady = state.hasCommittedOwnTerm;
-  log.commitTo(index);
+  state.commitTo(index);
   let freed = 0;
   for (const proposal of state.uncommitted) {
     if (proposal.index > index) break;
@@ -215,6 +258,21 @@ function advanceCommit(state: RaftState): void {
   }
   state.uncommitted.splice(0, freed);
   if (!wasReady) startWaitingReads(state);
+  leaveIfRemoved(state);
+}
+
+/**
+ * A leader that is not a voter any more leads until its removal is committed, then hands over: the
+ * voters need not wait for a timeout (thesis §4.2.2).
+ */
+function leaveIfRemoved(state: RaftState): void {
+  const { configuration, index } = state.history.latest;
+  if (configuration.mayVote(state.id) || index > state.log.committed) return;
+  for (const peer of state.peers) sendHeartbeat(state, peer);
+  const isReady = (id: NodeId): boolean => progressOf(state, id).match === state.log.lastIndex;
+  const successor = configuration.voters.find(isReady);
+  if (successor !== undefined) state.send(successor, { type: "TIMEOUT_NOW", last: state.log.last });
+  state.becomeFollower(state.term, undefined);
 }
 
 /** Heartbeats are small and of their own kind, so that no bulk data is in front of them. */
@@ -237,7 +295,7 @@ export function tickLeader(state: RaftState): void {
   if (state.quorumElapsed >= state.config.electionTicks && !checkQuorum(state)) return;
   if (state.transferee !== undefined) {
     state.transferElapsed += 1;
-    if (state.transferElapsed >= state.config.electionTicks) abortTransfer(state);
+    if (state.transferElapsed >= state.config.electionTicks) state.endTransfer(false);
   }
   if (state.heartbeatElapsed >= state.config.heartbeatTicks) {
     state.heartbeatElapsed = 0;
@@ -255,13 +313,11 @@ export function tickLeader(state: RaftState): void {
 /** A leader that hears no quorum for an election timeout stops leading (thesis §6.2). */
 function checkQuorum(state: RaftState): boolean {
   state.quorumElapsed = 0;
-  let active = 1;
-  for (const peer of state.peers) {
-    const progress = progressOf(state, peer);
-    if (progress.isRecentlyActive) active += 1;
-    progress.isRecentlyActive = false;
-  }
-  if (active >= majority(state.voters.length)) return true;
+  const isActive = (id: NodeId): boolean =>
+    id === state.id || progressOf(state, id).isRecentlyActive;
+  const isHeard = isQuorum(state.configuration, isActive);
+  for (const progress of state.progress.values()) progress.isRecentlyActive = false;
+  if (isHeard) return true;
   state.events.push({ type: "QUORUM_LOST", term: state.term });
   state.becomeFollower(state.term, undefined);
   return false;
@@ -272,9 +328,10 @@ function checkQuorum(state: RaftState): boolean {
  * campaign. Another target replaces the first; the same one again is ignored.
  */
 export function transferLeadership(state: RaftState, to: NodeId): boolean {
-  if (state.role !== "leader" || to === state.id || !state.voters.includes(to)) return false;
+  if (state.role !== "leader" || to === state.id) return false;
+  if (!state.configuration.voters.includes(to)) return false;
   if (state.transferee === to) return true;
-  if (state.transferee !== undefined) abortTransfer(state);
+  state.endTransfer(false);
   state.transferee = to;
   state.transferElapsed = 0;
   state.events.push({ type: "TRANSFER_STARTED", to });
@@ -288,13 +345,6 @@ function finishTransfer(state: RaftState): void {
   const to = state.transferee;
   if (to === undefined || progressOf(state, to).match !== state.log.lastIndex) return;
   state.send(to, { type: "TIMEOUT_NOW", last: state.log.last });
-}
-
-function abortTransfer(state: RaftState): void {
-  const to = state.transferee;
-  assert(to !== undefined, "a transfer is under way");
-  state.transferee = undefined;
-  state.events.push({ type: "TRANSFER_ENDED", to, done: false });
 }
 
 /** The connection to a peer broke: what was sent may be lost, so look where it stands. */

@@ -6,7 +6,7 @@
  */
 
 import { assert } from "../base/assert.ts";
-import type { Entry, EntryId, EntrySource, LogIndex, LogReader, Term } from "./types.ts";
+import type { Entry, EntryId, EntrySource, LogBase, LogIndex, LogReader, Term } from "./types.ts";
 
 interface PendingPersist {
   readonly number: number;
@@ -14,11 +14,22 @@ interface PendingPersist {
   lastIndex: LogIndex;
 }
 
-/** Entries taken by a Ready. */
+/** What a Ready takes from the log. */
 export interface TakenTail {
+  readonly restored: LogBase | undefined;
   readonly truncateFrom: LogIndex | undefined;
   readonly entries: readonly Entry[];
 }
+
+/** What an append did. */
+export interface Appended {
+  /** Why the entries are impossible; empty when they are not. */
+  readonly refusal: string;
+  readonly truncated: LogIndex;
+  readonly fresh: readonly Entry[];
+}
+
+const NOTHING: Appended = { refusal: "", truncated: 0, fresh: [] };
 
 /** Match, append, truncate, commit. */
 export class RaftLog {
@@ -28,6 +39,8 @@ export class RaftLog {
   #tailFirst: LogIndex;
   #truncateFrom: LogIndex | undefined;
   #durableIndex: LogIndex;
+  /** A snapshot takes the place of what the reader holds; no Ready has carried it yet. */
+  #restored: LogBase | undefined;
   #pending: PendingPersist[] = [];
   committed: LogIndex;
 
@@ -41,7 +54,7 @@ export class RaftLog {
   }
 
   get firstIndex(): LogIndex {
-    return this.#reader.firstIndex();
+    return this.#restored === undefined ? this.#reader.firstIndex() : this.#restored.index + 1;
   }
 
   get lastIndex(): LogIndex {
@@ -69,7 +82,8 @@ export class RaftLog {
   term(index: LogIndex): Term | undefined {
     if (index > this.lastIndex) return undefined;
     if (index >= this.#tailFirst) return this.#tail[index - this.#tailFirst]!.term;
-    return this.#reader.term(index);
+    if (this.#restored === undefined) return this.#reader.term(index);
+    return index === this.#restored.index ? this.#restored.term : undefined;
   }
 
   matches(id: EntryId): boolean {
@@ -91,28 +105,41 @@ export class RaftLog {
    * Takes a leader's entries. Entries that are here already are skipped, so a late or repeated
    * request never shortens the log; the tail goes only from the first real conflict on (paper
    * §5.3).
-   * Returns why the entries are impossible, or the index truncated from (0 = none).
+   * Returns why the entries are impossible, or the index truncated from (0 = none) and the entries
+   * that were appended.
    */
-  appendFrom(
-    previous: EntryId,
-    entries: readonly Entry[],
-  ): { refusal: string; truncated: LogIndex } {
+  appendFrom(previous: EntryId, entries: readonly Entry[]): Appended {
     assert(this.matches(previous), "the caller checked the previous entry");
     if (!this.#follow(previous.index, entries)) {
-      return { refusal: "entries or sequence numbers have a gap", truncated: 0 };
+      return { ...NOTHING, refusal: "entries or sequence numbers have a gap" };
     }
     let skipped = 0;
     while (skipped < entries.length && this.matches(entries[skipped]!)) skipped += 1;
     const fresh = entries.slice(skipped);
     const first = fresh[0];
-    if (first === undefined) return { refusal: "", truncated: 0 };
+    if (first === undefined) return NOTHING;
     if (first.index <= this.committed) {
-      return { refusal: `entry ${first.index} conflicts with a committed one`, truncated: 0 };
+      return { ...NOTHING, refusal: `entry ${first.index} conflicts with a committed one` };
     }
     const truncated = first.index <= this.lastIndex ? first.index : 0;
     if (truncated > 0) this.#truncate(truncated);
     for (const entry of fresh) this.#tail.push(entry);
-    return { refusal: "", truncated };
+    return { refusal: "", truncated, fresh };
+  }
+
+  /**
+   * Starts over behind a snapshot, whose last entry is committed. What stands in the log does not
+   * lead there, so all of it goes (paper figure 13).
+   */
+  restore(base: LogBase): void {
+    assert(base.index > this.committed, "a snapshot is ahead of what is committed");
+    this.#restored = base;
+    this.#tail = [];
+    this.#tailFirst = base.index + 1;
+    this.#truncateFrom = undefined;
+    this.#durableIndex = 0;
+    for (const pending of this.#pending) pending.lastIndex = 0;
+    this.committed = base.index;
   }
 
   /** Entries to send; undefined when they have to be read from disk. */
@@ -155,7 +182,9 @@ export class RaftLog {
 
   /** Hands the tail to a Ready. The driver writes it before it calls the core again. */
   takeTail(): TakenTail {
-    const taken = { truncateFrom: this.#truncateFrom, entries: this.#tail };
+    const restored = this.#restored;
+    const taken = { restored, truncateFrom: this.#truncateFrom, entries: this.#tail };
+    this.#restored = undefined;
     this.#tailFirst = this.lastIndex + 1;
     this.#tail = [];
     this.#truncateFrom = undefined;
@@ -163,7 +192,7 @@ export class RaftLog {
   }
 
   get hasTail(): boolean {
-    return this.#tail.length > 0;
+    return this.#tail.length > 0 || this.#restored !== undefined;
   }
 
   /** A Ready left with everything up to the present end of the log. */
@@ -198,6 +227,7 @@ export class RaftLog {
   }
 
   #sequenceAfter(index: LogIndex): number {
+    if (index === this.#restored?.index) return this.#restored.nextSequence;
     if (index < this.#tailFirst) return this.#reader.sequenceAfter(index);
     const entry = this.#tail[index - this.#tailFirst]!;
     return entry.firstSequence + entry.count;

@@ -2,7 +2,8 @@
  * What a leader knows of one peer, and whether it may send it more.
  *
  * `probe`: where the logs agree is not known; one append an answer. `replicate`: appends are
- * pipelined up to the window. (A third state, `snapshot`, belongs here when snapshots travel.)
+ * pipelined up to the window. `snapshot`: what it needs is gone from the log, so it is being sent a
+ * snapshot, and nothing else until that ended.
  *
  * @module
  */
@@ -12,7 +13,7 @@ import { Inflights } from "./inflights.ts";
 import type { EntryId, LogIndex } from "./types.ts";
 
 /** How a leader feeds a peer. */
-export type ProgressState = "probe" | "replicate";
+export type ProgressState = "probe" | "replicate" | "snapshot";
 
 /** A leader's view of one peer. */
 export class Progress {
@@ -38,7 +39,7 @@ export class Progress {
   }
 
   get isPaused(): boolean {
-    if (this.isCatchingUp) return true;
+    if (this.isCatchingUp || this.state === "snapshot") return true;
     return this.state === "probe" ? this.isProbeSent : this.inflights.isFull;
   }
 
@@ -56,6 +57,11 @@ export class Progress {
     this.isProbeSent = false;
     this.isCatchingUp = false;
     this.inflights.clear();
+  }
+
+  becomeSnapshot(): void {
+    this.becomeProbe();
+    this.state = "snapshot";
   }
 
   /** An append left: in replicate state the next one follows without waiting. */
@@ -88,7 +94,7 @@ export class Progress {
       this.becomeProbe();
       return true;
     }
-    if (this.next - 1 !== rejectedIndex) return false;
+    if (this.state === "snapshot" || this.next - 1 !== rejectedIndex) return false;
     this.next = Math.max(Math.min(rejectedIndex, hint.index + 1), this.match + 1);
     assert(this.next > this.match, "what matched once goes on matching");
     this.isProbeSent = false;

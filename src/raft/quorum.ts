@@ -1,10 +1,12 @@
 /**
- * Majority quorums over a voter list: the committed index, and the result of a vote.
+ * Majority quorums over a configuration: the committed index, and the result of a vote. In joint
+ * consensus both the old and the new voters must agree (paper §6).
  *
  * @module
  */
 
 import { assert } from "../base/assert.ts";
+import type { Configuration } from "./configuration.ts";
 import type { NodeId } from "./types.ts";
 
 /** How a vote stands. */
@@ -17,19 +19,38 @@ export function majority(voterCount: number): number {
 
 /** The largest number that a majority of voters has reached. */
 export function quorumValue(
-  voters: readonly NodeId[],
+  configuration: Configuration,
   progressValue: (id: NodeId) => number,
 ): number {
+  const value = majorityValue(configuration.voters, progressValue);
+  if (!configuration.isJoint) return value;
+  return Math.min(value, majorityValue(configuration.outgoing, progressValue));
+}
+
+function majorityValue(voters: readonly NodeId[], progressValue: (id: NodeId) => number): number {
   assert(voters.length > 0, "a cluster has voters");
   const values = voters.map(progressValue).sort((a, b) => b - a);
   return values[majority(voters.length) - 1]!;
 }
 
+/** Whether those for whom it holds make a quorum. */
+export function isQuorum(configuration: Configuration, holds: (id: NodeId) => boolean): boolean {
+  return quorumValue(configuration, (id) => (holds(id) ? 1 : 0)) === 1;
+}
+
 /** Counts answers; a voter without one is still open. */
 export function voteResult(
-  voters: readonly NodeId[],
+  configuration: Configuration,
   answers: ReadonlyMap<NodeId, boolean>,
 ): VoteResult {
+  const now = countVotes(configuration.voters, answers);
+  if (!configuration.isJoint) return now;
+  const before = countVotes(configuration.outgoing, answers);
+  if (now === "lost" || before === "lost") return "lost";
+  return now === "won" && before === "won" ? "won" : "pending";
+}
+
+function countVotes(voters: readonly NodeId[], answers: ReadonlyMap<NodeId, boolean>): VoteResult {
   let granted = 0;
   let refused = 0;
   for (const voter of voters) {

@@ -11,7 +11,14 @@
 import { assert, unreachable } from "../base/assert.ts";
 import { campaign, handleVoteResponse, ownVotePersisted } from "./candidate.ts";
 import { assertRaftConfig, type RaftConfig } from "./config.ts";
-import { handleAppendEntries, handleHeartbeat, handleTimeoutNow } from "./follower.ts";
+import type { Configuration } from "./configuration.ts";
+import {
+  type ArrivedSnapshot,
+  handleAppendEntries,
+  handleHeartbeat,
+  handleTimeoutNow,
+  installSnapshot,
+} from "./follower.ts";
 import {
   handleAppendEntriesResponse,
   handleHeartbeatResponse,
@@ -19,12 +26,15 @@ import {
   type Proposal,
   peerUnreachable,
   propose,
+  proposeConfiguration,
   sendHeartbeat,
+  snapshotEnded,
   supplyEntries,
   tickLeader,
   transferLeadership,
 } from "./leader.ts";
 import type { RaftMessage, ReadIndexRequest } from "./message.ts";
+import type { ProgressState } from "./progress.ts";
 import { RaftState } from "./raft_state.ts";
 import { addRead } from "./read_index.ts";
 import type { Ready } from "./ready.ts";
@@ -43,12 +53,12 @@ import { answerVote, isSticky } from "./vote.ts";
 /** A message whose term is further ahead than this is no honest node's. */
 export const TERM_STEP_MAX = 1_000_000;
 
-/** A leader's view of one voter, for status. */
+/** A leader's view of one member, for status. */
 export interface PeerView {
   readonly id: NodeId;
   readonly match: LogIndex;
   readonly next: LogIndex;
-  readonly state: "probe" | "replicate";
+  readonly state: ProgressState;
 }
 
 /** The node's state at a glance. */
@@ -66,6 +76,9 @@ export interface RaftView {
   readonly heldIndex: LogIndex;
   readonly transferee: NodeId | undefined;
   readonly hasCommittedOwnTerm: boolean;
+  /** The configuration that counts, and the entry that set it. */
+  readonly configuration: Configuration;
+  readonly configurationIndex: LogIndex;
 }
 
 /** One Raft node. */
@@ -95,7 +108,19 @@ export class Raft {
       commitIndex,
       heldIndex: this.#state.heldIndex,
     };
-    return { id, role, term, vote, leader, ...indexes, transferee, hasCommittedOwnTerm };
+    const { configuration, index: configurationIndex } = this.#state.history.latest;
+    const members = { configuration, configurationIndex };
+    return {
+      id,
+      role,
+      term,
+      vote,
+      leader,
+      ...indexes,
+      transferee,
+      hasCommittedOwnTerm,
+      ...members,
+    };
   }
 
   get role(): Role {
@@ -119,6 +144,18 @@ export class Raft {
     return this.#state.log.lastIndex;
   }
 
+  get configuration(): Configuration {
+    return this.#state.configuration;
+  }
+
+  /** Whether joint consensus is committed and its end is to be proposed by this leader. */
+  get mayLeaveJoint(): boolean {
+    const { role, history, log, hasCommittedOwnTerm, transferee } = this.#state;
+    const { configuration, index } = history.latest;
+    if (role !== "leader" || !configuration.isJoint || transferee !== undefined) return false;
+    return hasCommittedOwnTerm && index <= log.committed;
+  }
+
   /** What a leader knows of each voter, in sorted order; empty on other nodes. */
   peers(): readonly PeerView[] {
     return [...this.#state.progress].map(([id, p]) => {
@@ -134,16 +171,19 @@ export class Raft {
       return;
     }
     state.electionElapsed += 1;
-    if (state.electionElapsed >= state.electionWait)
+    if (state.electionElapsed >= state.electionWait && state.isPromotable) {
       campaign(state, { preVote: true, transfer: false });
+    }
   }
 
   /** A peer said something. Messages that no honest peer sends are refused, with an event. */
   step(message: RaftMessage): void {
     const state = this.#state;
     assert(message.to === state.id, "the driver delivers messages to their target");
-    if (!state.voters.includes(message.from) || message.from === state.id) {
-      state.refuse(message.from, "it is not a voter");
+    // Whoever speaks is heard: a node's own configuration may be older than the sender's (thesis
+    // §4.1). That a stranger cannot speak is for the handshake to see to.
+    if (message.from === state.id) {
+      state.refuse(message.from, "it has this node's name");
       return;
     }
     if (message.term > state.term + TERM_STEP_MAX) {
@@ -219,7 +259,7 @@ export class Raft {
   #handleReadIndex(message: ReadIndexRequest): void {
     addRead(this.#state, message.from, message.context);
     // The asker can serve the read only when it knows of the commit: tell it beside the answer.
-    if (this.#state.role === "leader") sendHeartbeat(this.#state, message.from);
+    if (this.#state.progress.has(message.from)) sendHeartbeat(this.#state, message.from);
   }
 
   /** Appends a batch if this node leads. */
@@ -250,7 +290,9 @@ export class Raft {
 
   /** Campaigns now, with a pre-vote first, as if the election timeout had passed. */
   campaign(): void {
-    if (this.#state.role !== "leader") campaign(this.#state, { preVote: true, transfer: false });
+    const state = this.#state;
+    if (state.role === "leader" || !state.isPromotable) return;
+    campaign(state, { preVote: true, transfer: false });
   }
 
   /**
@@ -282,6 +324,32 @@ export class Raft {
     peerUnreachable(this.#state, peer);
   }
 
+  /** Changes the members. Returns why that was refused; empty when it was appended. */
+  proposeConfiguration(source: EntrySource, to: Configuration): string {
+    return proposeConfiguration(this.#state, source, to);
+  }
+
+  /**
+   * A leader's snapshot arrived and is durable. Returns whether it takes the place of the log; one
+   * of an old term does not.
+   */
+  installSnapshot(snapshot: ArrivedSnapshot): boolean {
+    const state = this.#state;
+    if (snapshot.term < state.term) return false;
+    if (snapshot.term > state.term) state.becomeFollower(snapshot.term, snapshot.leader);
+    return installSnapshot(state, snapshot);
+  }
+
+  /** A snapshot's way to a peer has ended, one way or the other. */
+  snapshotEnded(peer: NodeId, isDelivered: boolean): void {
+    snapshotEnded(this.#state, peer, isDelivered);
+  }
+
+  /** While held back a node does not campaign; it votes and follows. */
+  holdBack(isHeldBack: boolean): void {
+    this.#state.isHeldBack = isHeldBack;
+  }
+
   /** Entries that a Ready's `catchUps` asked for. */
   supplyEntries(peer: NodeId, entries: readonly Entry[]): void {
     supplyEntries(this.#state, peer, entries);
@@ -297,6 +365,7 @@ export class Raft {
       state.messagesAfterPersist.length === 0 &&
       state.reads.length === 0 &&
       state.catchUps.length === 0 &&
+      state.snapshotPeers.length === 0 &&
       state.events.length === 0 &&
       !state.log.hasTail &&
       hardState === undefined &&
@@ -304,7 +373,7 @@ export class Raft {
     if (isIdle) return undefined;
     this.#readyNumber += 1;
     const number = this.#readyNumber;
-    const { truncateFrom, entries } = state.log.takeTail();
+    const { restored, truncateFrom, entries } = state.log.takeTail();
     assert(
       truncateFrom === undefined || entries[0]?.index === truncateFrom,
       "a truncation travels with the entries that replace the tail",
@@ -313,15 +382,17 @@ export class Raft {
     if (hardState?.vote === state.id) this.#ownVotes.push({ number, term: hardState.term });
     if (hardState !== undefined) this.#handedOut = hardState;
     this.#handedCommit = commitIndex;
-    const { messages, messagesAfterPersist, reads, catchUps, events } = state;
+    const { messages, messagesAfterPersist, reads, catchUps, snapshotPeers, events } = state;
     state.messages = [];
     state.messagesAfterPersist = [];
     state.reads = [];
     state.catchUps = [];
+    state.snapshotPeers = [];
     state.events = [];
-    const mustSync = hardState !== undefined || entries.length > 0;
-    const effects = { messages, hardState, truncateFrom, entries, mustSync, messagesAfterPersist };
-    return { number, ...effects, commitIndex, reads, catchUps, events };
+    const mustSync = hardState !== undefined || entries.length > 0 || restored !== undefined;
+    const writes = { restored, hardState, truncateFrom, entries, mustSync };
+    const effects = { messages, ...writes, messagesAfterPersist, commitIndex };
+    return { number, ...effects, reads, catchUps, snapshotPeers, events };
   }
 
   #changedHardState(): HardState | undefined {

@@ -7,11 +7,21 @@
 
 import { assert } from "../base/assert.ts";
 import type { RaftConfig } from "./config.ts";
+import { type Configuration, ConfigurationHistory } from "./configuration.ts";
 import { RaftLog } from "./log.ts";
 import type { RaftMessage, RaftMessageBody } from "./message.ts";
-import type { Progress } from "./progress.ts";
+import { Progress } from "./progress.ts";
 import type { CatchUp, RaftEvent } from "./ready.ts";
-import type { LogIndex, LogReader, NodeId, ReadState, Role, Term } from "./types.ts";
+import type {
+  Entry,
+  LogBase,
+  LogIndex,
+  LogReader,
+  NodeId,
+  ReadState,
+  Role,
+  Term,
+} from "./types.ts";
 
 /** A read barrier under way on the leader. */
 export interface PendingRead {
@@ -32,8 +42,11 @@ export interface WaitingRead {
 export class RaftState {
   readonly config: RaftConfig;
   readonly log: RaftLog;
-  /** Voters in sorted order, so that the same inputs give the same Ready. */
-  readonly voters: readonly NodeId[];
+  readonly history: ConfigurationHistory;
+  /** Everybody else in the configuration, sorted, so that the same inputs give the same Ready. */
+  peers: readonly NodeId[] = [];
+  /** The driver keeps this node from campaigning: its state is not whole, or it was stalled. */
+  isHeldBack = false;
   term: Term;
   vote: NodeId | undefined;
   role: Role = "follower";
@@ -65,6 +78,7 @@ export class RaftState {
   messagesAfterPersist: RaftMessage[] = [];
   reads: ReadState[] = [];
   catchUps: CatchUp[] = [];
+  snapshotPeers: NodeId[] = [];
   events: RaftEvent[] = [];
   #random: number;
   /** Term of the last change of role or leader that was told. */
@@ -73,19 +87,92 @@ export class RaftState {
   constructor(config: RaftConfig, reader: LogReader) {
     this.config = config;
     this.log = new RaftLog(reader, config.commitIndex);
-    this.voters = [...config.voters].sort();
+    this.history = new ConfigurationHistory(config.configurations);
     this.term = config.hardState.term;
     this.vote = config.hardState.vote;
     this.#random = (config.seed ^ 0x9e3779b9) >>> 0 || 1;
     this.electionWait = this.firstWait();
+    this.#configurationChanged();
   }
 
   get id(): NodeId {
     return this.config.id;
   }
 
-  get peers(): readonly NodeId[] {
-    return this.voters.filter((voter) => voter !== this.id);
+  /** The configuration that counts: the last one in the log, committed or not. */
+  get configuration(): Configuration {
+    return this.history.latest.configuration;
+  }
+
+  /**
+   * Whether this node may become leader: its state is whole, and it is a voter, or its removal is
+   * not known to be committed. Until then it may be the only one that can be elected (thesis
+   * §4.2.2): the voter that is left may lack the very entry that makes it the only one.
+   */
+  get isPromotable(): boolean {
+    return !this.isHeldBack && this.history.mayVote(this.id);
+  }
+
+  /** Entries were appended; a configuration among them counts from now on. */
+  noteAppended(entries: readonly Entry[]): void {
+    for (const entry of entries) {
+      const configuration = this.config.configurationOf(entry);
+      if (configuration === undefined) continue;
+      this.history.add(entry.index, configuration);
+      this.#configurationChanged();
+    }
+  }
+
+  /** The log was truncated; a configuration that goes with it never counted. */
+  noteTruncated(fromIndex: LogIndex): void {
+    this.events.push({ type: "LOG_TRUNCATED", fromIndex });
+    if (this.history.truncate(fromIndex)) this.#configurationChanged();
+  }
+
+  /** A snapshot takes the place of the log. */
+  restore(base: LogBase, configuration: Configuration): void {
+    this.log.restore(base);
+    this.history.restore(base.index, configuration);
+    this.#configurationChanged();
+  }
+
+  #configurationChanged(): void {
+    const { ids } = this.configuration;
+    this.peers = ids.filter((id) => id !== this.id);
+    if (this.role === "leader") this.trackMembers();
+  }
+
+  /** Keeps a leader's view of each member: new ones are probed, removed ones are forgotten. */
+  trackMembers(): void {
+    const { config, log } = this;
+    const window = { messagesMax: config.inflightMessagesMax, bytesMax: config.inflightBytesMax };
+    for (const id of this.progress.keys()) {
+      if (id !== this.id && !this.configuration.has(id)) this.progress.delete(id);
+    }
+    for (const id of [this.id, ...this.peers]) {
+      if (this.progress.has(id)) continue;
+      const progress = new Progress(log.lastIndex + 1, window);
+      // A new member has an election timeout to answer before it counts as silent.
+      progress.isRecentlyActive = true;
+      this.progress.set(id, progress);
+    }
+    if (this.transferee !== undefined && !this.configuration.mayVote(this.transferee)) {
+      this.endTransfer(false);
+    }
+  }
+
+  /** Moves the commit index on; configurations before a committed one cannot come back. */
+  commitTo(index: LogIndex): boolean {
+    if (!this.log.commitTo(index)) return false;
+    this.history.commit(index);
+    return true;
+  }
+
+  endTransfer(done: boolean): void {
+    const to = this.transferee;
+    if (to === undefined) return;
+    this.transferee = undefined;
+    this.events.push({ type: "TRANSFER_ENDED", to, done });
   }
 
   /** Whether a leader was heard within the minimum election timeout (thesis §4.2.3). */
@@ -114,7 +201,8 @@ export class RaftState {
 
   /** Position among the voters that could follow the present leader. */
   get rank(): number {
-    return this.voters.filter((voter) => voter !== this.leader).indexOf(this.id);
+    const { electorate } = this.configuration;
+    return electorate.filter((voter) => voter !== this.leader).indexOf(this.id);
   }
 
   /** T + rank + jitter: ranks keep two followers from campaigning at once. */
@@ -187,10 +275,7 @@ export class RaftState {
     this.waitingReads = [];
     this.uncommitted = [];
     this.uncommittedBytes = 0;
-    if (this.transferee !== undefined) {
-      this.events.push({ type: "TRANSFER_ENDED", to: this.transferee, done: isNewTerm });
-      this.transferee = undefined;
-    }
+    this.endTransfer(isNewTerm);
   }
 
   setRole(role: Role, leader: NodeId | undefined): void {

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { majority, quorumValue } from "./quorum.ts";
+import { quorumValue } from "./quorum.ts";
 import type { RaftState } from "./raft_state.ts";
 import type { LogIndex, NodeId } from "./types.ts";
 
@@ -54,8 +54,7 @@ export function releaseReads(state: RaftState): void {
 }
 
 function confirmedRound(state: RaftState): number {
-  if (majority(state.voters.length) === 1) return state.readRound;
-  return quorumValue(state.voters, (id) =>
+  return quorumValue(state.configuration, (id) =>
     id === state.id ? state.readRound : (state.progress.get(id)?.readRound ?? 0),
   );
 }

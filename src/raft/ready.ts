@@ -5,7 +5,16 @@
  */
 
 import type { RaftMessage } from "./message.ts";
-import type { Entry, HardState, LogIndex, NodeId, ReadState, Role, Term } from "./types.ts";
+import type {
+  Entry,
+  HardState,
+  LogBase,
+  LogIndex,
+  NodeId,
+  ReadState,
+  Role,
+  Term,
+} from "./types.ts";
 
 /** What happened, for the log, the metrics and the driver's own bookkeeping of promises. */
 export type RaftEvent =
@@ -35,6 +44,8 @@ export interface Ready {
   readonly number: number;
   /** Send now, beside the writing. */
   readonly messages: readonly RaftMessage[];
+  /** The log starts over behind this: a snapshot takes its place. Comes before the rest. */
+  readonly restored: LogBase | undefined;
   /** Make durable, in this order: term and vote before entries of that term, */
   readonly hardState: HardState | undefined;
   /** the conflicting tail goes (the first entry below supersedes it on disk), */
@@ -51,5 +62,7 @@ export interface Ready {
   readonly reads: readonly ReadState[];
   /** Read these from disk and hand them back with `supplyEntries`. */
   readonly catchUps: readonly CatchUp[];
+  /** These need a snapshot: send them one, and say how it ended with `snapshotEnded`. */
+  readonly snapshotPeers: readonly NodeId[];
   readonly events: readonly RaftEvent[];
 }

@@ -32,6 +32,11 @@ export interface Entry extends EntryId {
 /** The entry before the log. */
 export const NO_ENTRY: EntryId = { term: 0, index: 0 };
 
+/** Where a log begins: the entry before its first, and the sequence number after it. */
+export interface LogBase extends EntryId {
+  readonly nextSequence: number;
+}
+
 /** What must be on disk before a node answers (paper figure 2: persistent state). */
 export interface HardState {
   readonly term: Term;

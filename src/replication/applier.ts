@@ -27,6 +27,7 @@ export class Applier {
   #commitIndex: LogIndex = 0;
   #isSliceQueued = false;
   #isStopped = false;
+  #isPaused = false;
   #waiters: { readonly index: LogIndex; run(): void }[] = [];
 
   constructor(
@@ -49,8 +50,21 @@ export class Applier {
 
   /** Calls back, at once if possible, when `index` is applied. */
   whenApplied(index: LogIndex, run: () => void): void {
-    if (this.#machine.appliedIndex >= index) run();
+    if (!this.#isPaused && this.#machine.appliedIndex >= index) run();
     else this.#waiters.push({ index, run });
+  }
+
+  /** Nothing is applied until {@link resume}: the state is being replaced. */
+  pause(): void {
+    this.#isPaused = true;
+  }
+
+  /** The state machine was moved on to a snapshot. */
+  resume(): void {
+    this.#isPaused = false;
+    this.#wake();
+    this.#hooks.applied(this.#machine.appliedIndex);
+    if (!this.#isSliceQueued) this.#slice();
   }
 
   stop(): void {
@@ -60,6 +74,7 @@ export class Applier {
 
   #slice(): void {
     const startMs = this.#clock.nowMs();
+    if (this.#isPaused) return;
     const before = this.#machine.appliedIndex;
     while (this.#machine.appliedIndex < this.#commitIndex && !this.#isStopped) {
       for (const entry of this.#nextEntries()) {

@@ -11,8 +11,9 @@ import { ClosedError, type CStoreError, DeadlineError } from "../base/errors.ts"
 import { type Clock, sleep, systemClock } from "../platform/clock.ts";
 import { zlibCompressor } from "../platform/compression.ts";
 import { type Random, systemRandom } from "../platform/random.ts";
-import { FIRST_PLACE, membershipBatch } from "../protocol/cluster_command.ts";
+import { FIRST_PLACE, firstBatch, firstMembers } from "../protocol/cluster_command.ts";
 import { type ConsensusMessage, isConsensusType } from "../protocol/replication_message.ts";
+import { Configuration } from "../raft/configuration.ts";
 import type { RaftMessage } from "../raft/message.ts";
 import type { PeerView } from "../raft/raft.ts";
 import type { RaftEvent } from "../raft/ready.ts";
@@ -31,6 +32,7 @@ import type {
   VoteQuestion,
 } from "./consensus_manager.ts";
 import { EntryLogMachine } from "./entry_log_machine.ts";
+import { loggedConfigurations } from "./membership.ts";
 import type { ReplyTarget } from "./open_batch.ts";
 import { RaftDriver } from "./raft_driver.ts";
 
@@ -77,6 +79,7 @@ export class RaftConsensusManager implements ConsensusManager {
     this.#log = log;
     if (log.lastIndex() === 0) this.#writeFirstEntry(log);
     this.#machine = options.stateMachine ?? new EntryLogMachine(zlibCompressor, log.base.index);
+    const members = firstMembers(this.#members.map((id) => ({ id, address: "" })));
     this.#driver = new RaftDriver(
       {
         clock: this.#clock,
@@ -88,7 +91,10 @@ export class RaftConsensusManager implements ConsensusManager {
       },
       {
         id: nodeId,
-        voters: this.#members,
+        configurations: loggedConfigurations(
+          { index: log.base.index, configuration: new Configuration(members) },
+          log.clusterEntries,
+        ),
         heartbeatMs: options.heartbeatMs ?? 40,
         electionTimeoutMs: options.electionTimeoutMs ?? 200,
         syncMode: "SYNC",
@@ -99,6 +105,9 @@ export class RaftConsensusManager implements ConsensusManager {
         applied: () => undefined,
         beforeTruncate: () => undefined,
         logging: () => undefined,
+        membersChanged: () => undefined,
+        snapshotNeeded: (peer) => this.#driver.snapshotEnded(peer, false),
+        restored: () => undefined,
         failed: () => void this.stop(),
       },
     );
@@ -255,7 +264,7 @@ export class RaftConsensusManager implements ConsensusManager {
 
   /** The same first entry on every node, as a cluster of the executable makes it. */
   #writeFirstEntry(log: ReplicatedLog): void {
-    const bytes = membershipBatch(this.#members.map((id) => ({ id, address: "" })));
+    const bytes = firstBatch(this.#members.map((id) => ({ id, address: "" })));
     const hardState = { term: FIRST_PLACE.term, vote: undefined };
     log.write({ hardState, entries: [{ ...FIRST_PLACE, count: 1, bytes }], commitIndex: 1 });
     log.requestSync();

@@ -6,7 +6,6 @@
  * @module
  */
 
-import { assert } from "../base/assert.ts";
 import { CStoreError, NotLeaderError, OverloadedError } from "../base/errors.ts";
 import {
   BATCH_BODY_SIZE_GOAL,
@@ -22,14 +21,18 @@ import {
   prepareBatch,
   sealBatch,
 } from "../protocol/batch_codec.ts";
-import { noopBatch } from "../protocol/cluster_command.ts";
+import { membershipBatch, noopBatch } from "../protocol/cluster_command.ts";
+import type { Configuration, LoggedConfiguration } from "../raft/configuration.ts";
+import type { ArrivedSnapshot } from "../raft/follower.ts";
 import type { RaftMessage } from "../raft/message.ts";
+import { isQuorum } from "../raft/quorum.ts";
 import { type PeerView, Raft, type RaftView } from "../raft/raft.ts";
 import type { RaftEvent, Ready } from "../raft/ready.ts";
 import { NO_RESULTS, type StateMachine } from "../raft/state_machine.ts";
-import type { Entry, EntrySource, LogIndex, NodeId } from "../raft/types.ts";
+import type { Entry, EntrySource, LogBase, LogIndex, NodeId } from "../raft/types.ts";
 import type { ReplicatedLog } from "../storage/iwal_manager.ts";
 import { Applier } from "./applier.ts";
+import { configurationOf } from "./membership.ts";
 import { OpenBatch, type ProposedRequest } from "./open_batch.ts";
 import { deadlinePassed, ProposalTable } from "./proposal_table.ts";
 import { ReadBarriers, type WaitingBarrier } from "./read_barriers.ts";
@@ -50,7 +53,8 @@ const LOST_JITTER_TICKS = 2;
 /** What the driver is set up with. */
 export interface DriverOptions {
   readonly id: NodeId;
-  readonly voters: readonly NodeId[];
+  /** What the snapshot and the log say of the members, in order. */
+  readonly configurations: readonly LoggedConfiguration[];
   readonly heartbeatMs: number;
   readonly electionTimeoutMs: number;
   readonly syncMode: "SYNC" | "ASYNC";
@@ -76,6 +80,15 @@ export interface DriverHooks {
   beforeTruncate(fromIndex: LogIndex): void;
   /** Entries are about to be written, committed or not. */
   logging(entries: readonly Entry[]): void;
+  /** Another configuration counts now. */
+  membersChanged(configuration: Configuration): void;
+  /** A peer needs a snapshot; `snapshotEnded` is to follow. */
+  snapshotNeeded(peer: NodeId): void;
+  /**
+   * A snapshot took the place of the log. Nothing is applied until `stateRestored` says that the
+   * state machine holds it, too.
+   */
+  restored(base: LogBase): void;
   /** The log failed: the node cannot go on. */
   failed(cause: unknown): void;
 }
@@ -101,6 +114,7 @@ export class RaftDriver {
   #cancelTick: CancelTimer | undefined;
   #nextTickMs = 0;
   #nextSweepMs = 0;
+  #toldMembers: Configuration;
   readonly #heardMs = new Map<NodeId, number>();
 
   constructor(parts: DriverParts, options: DriverOptions, hooks: DriverHooks) {
@@ -111,7 +125,8 @@ export class RaftDriver {
     this.#raft = new Raft(
       {
         id: options.id,
-        voters: options.voters,
+        configurations: options.configurations,
+        configurationOf,
         heartbeatTicks: Math.max(1, Math.round(options.heartbeatMs / TICK_MS)),
         electionTicks: Math.round(options.electionTimeoutMs / TICK_MS),
         rankTicks: 4,
@@ -127,6 +142,7 @@ export class RaftDriver {
       },
       log,
     );
+    this.#toldMembers = this.#raft.configuration;
     this.#runner = new ReadyRunner(log, {
       send: (message) => parts.send(message),
       persisted: (number) => this.#raft.persisted(number),
@@ -141,6 +157,15 @@ export class RaftDriver {
 
   get view(): RaftView {
     return this.#raft.view;
+  }
+
+  get appliedIndex(): LogIndex {
+    return this.#parts.machine.appliedIndex;
+  }
+
+  /** Term of a kept entry. */
+  termOf(index: LogIndex): number | undefined {
+    return this.#parts.log.term(index);
   }
 
   get isLeader(): boolean {
@@ -214,10 +239,39 @@ export class RaftDriver {
 
   /** Whether a quorum answered within the last election timeout, by the clock now. */
   hasFreshQuorum(): boolean {
-    const { voters, electionTimeoutMs, id } = this.#options;
+    const { electionTimeoutMs, id } = this.#options;
     const sinceMs = this.#parts.clock.nowMs() - electionTimeoutMs;
-    const fresh = voters.filter((v) => v === id || (this.#heardMs.get(v) ?? -Infinity) >= sinceMs);
-    return fresh.length * 2 > voters.length;
+    const isFresh = (voter: NodeId): boolean =>
+      voter === id || (this.#heardMs.get(voter) ?? Number.NEGATIVE_INFINITY) >= sinceMs;
+    return isQuorum(this.#raft.configuration, isFresh);
+  }
+
+  /** Changes the members. Returns why that is refused; empty when it was appended. */
+  proposeMembers(configuration: Configuration): string {
+    const batch = membershipBatch(configuration.members, this.#stamp());
+    const problem = this.#raft.proposeConfiguration(sourceOf(batch), configuration);
+    this.#queueTurn();
+    return problem;
+  }
+
+  /** A leader's snapshot is whole and durable here. Returns whether it replaces the log. */
+  installSnapshot(snapshot: ArrivedSnapshot): boolean {
+    if (this.#isStopped) return false;
+    const isRestored = this.#raft.installSnapshot(snapshot);
+    this.#queueTurn();
+    return isRestored;
+  }
+
+  /** The state machine holds the snapshot that took the place of the log: applying goes on. */
+  stateRestored(): void {
+    this.#raft.holdBack(false);
+    this.#applier.resume();
+  }
+
+  /** The sending of a snapshot has ended. */
+  snapshotEnded(peer: NodeId, isDelivered: boolean): void {
+    this.#raft.snapshotEnded(peer, isDelivered);
+    this.#queueTurn();
   }
 
   transferLeadership(to: NodeId): boolean {
@@ -278,6 +332,7 @@ export class RaftDriver {
     this.#isInTurn = true;
     try {
       this.#reads.ask(this.#parts.clock.nowMs(), (context) => this.#raft.requestRead(context));
+      if (this.#raft.mayLeaveJoint) this.proposeMembers(this.#raft.configuration.leaveJoint());
       this.#proposeBatches();
       for (
         let ready = this.#raft.takeReady();
@@ -285,6 +340,7 @@ export class RaftDriver {
         ready = this.#raft.takeReady()
       ) {
         this.#run(ready);
+        if (this.#raft.mayLeaveJoint) this.proposeMembers(this.#raft.configuration.leaveJoint());
         this.#proposeBatches();
       }
     } catch (cause) {
@@ -297,10 +353,17 @@ export class RaftDriver {
   }
 
   #run(ready: Ready): void {
+    if (ready.restored !== undefined) {
+      this.#raft.holdBack(true);
+      this.#applier.pause();
+    }
     if (ready.truncateFrom !== undefined) this.#hooks.beforeTruncate(ready.truncateFrom);
     if (ready.entries.length > 0) this.#hooks.logging(ready.entries);
     this.#runner.run(ready);
+    if (ready.restored !== undefined) this.#hooks.restored(ready.restored);
+    this.#tellMembers();
     for (const event of ready.events) this.#onEvent(event);
+    for (const peer of ready.snapshotPeers) this.#hooks.snapshotNeeded(peer);
     this.#applier.advance(ready.commitIndex);
     for (const read of ready.reads) {
       const covered = this.#reads.finish(read);
@@ -311,6 +374,13 @@ export class RaftDriver {
     for (const { peer, from, bytesMax } of ready.catchUps) {
       this.#parts.clock.soon(() => this.#supply(peer, from, bytesMax));
     }
+  }
+
+  #tellMembers(): void {
+    const { configuration } = this.#raft;
+    if (configuration === this.#toldMembers) return;
+    this.#toldMembers = configuration;
+    this.#hooks.membersChanged(configuration);
   }
 
   #supply(peer: NodeId, from: LogIndex, bytesMax: number): void {
@@ -344,9 +414,8 @@ export class RaftDriver {
 
   #proposeOne(batch: OpenBatch): void {
     const { codec } = this.#options;
-    const { compressor, clock } = this.#parts;
-    this.#lastStampMs = Math.max(this.#lastStampMs, Math.floor(clock.wallMs()));
-    const fields = { count: batch.count, timeMs: this.#lastStampMs };
+    const { compressor } = this.#parts;
+    const fields = { count: batch.count, timeMs: this.#stamp() };
     const prepared = prepareBatch(batch.bytes(), fields, { codec, compressor });
     const proposal = this.#raft.propose(sourceOf(prepared));
     if (proposal.accepted) {
@@ -358,6 +427,12 @@ export class RaftDriver {
     } else {
       batch.fail(() => this.notLeader());
     }
+  }
+
+  /** Wall time that never goes back. */
+  #stamp(): number {
+    this.#lastStampMs = Math.max(this.#lastStampMs, Math.floor(this.#parts.clock.wallMs()));
+    return this.#lastStampMs;
   }
 
   #onSynced(through: number): void {
@@ -421,20 +496,6 @@ export class RaftDriver {
     if (this.#isStopped) return;
     this.stop(() => this.notLeader());
     this.#hooks.failed(cause);
-  }
-
-  /** The entries from `from` on that are still there, before a new leader's replace them. */
-  tail(from: LogIndex): readonly Entry[] {
-    const { log } = this.#parts;
-    assert(from >= log.firstIndex(), "a truncation starts inside the kept log");
-    const entries: Entry[] = [];
-    for (let index = from; index <= log.lastIndex(); ) {
-      for (const entry of log.readFromDisk(index, APPEND_BYTES_MAX)) {
-        entries.push(entry);
-        index = entry.index + 1;
-      }
-    }
-    return entries;
   }
 }
 

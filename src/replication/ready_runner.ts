@@ -46,7 +46,8 @@ export class ReadyRunner {
   run(ready: Ready): void {
     for (const message of ready.messages) this.#effects.send(message);
     if (ready.mustSync) {
-      const { hardState, entries, commitIndex } = ready;
+      const { restored, hardState, entries, commitIndex } = ready;
+      if (restored !== undefined) this.#log.restartBehind(restored);
       this.#lastRecord = this.#log.write({ hardState, entries, commitIndex });
       this.#log.requestSync();
     }

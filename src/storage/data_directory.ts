@@ -26,6 +26,21 @@ import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
 import { checksum64 } from "../protocol/checksum.ts";
 import type { LogIdentity } from "./segment.ts";
 
+/** Whose folder it should be. */
+export interface ExpectedIdentity {
+  /** Undefined: whatever an existing folder says. */
+  readonly clusterId: string | undefined;
+  readonly nodeId: string;
+  /** For a new folder; random unless given. */
+  readonly incarnation?: string;
+}
+
+function notInitialized(path: string): [string, { remedy: string }] {
+  const remedy =
+    "Name the cluster's nodes with --cluster, join one with --join, or begin one with `cstore cluster init`";
+  return [`Cannot start: "${path}" holds no node yet, and no cluster is named`, { remedy }];
+}
+
 /** An opened folder. */
 export interface DataDirectory {
   readonly path: string;
@@ -39,7 +54,7 @@ export interface DataDirectory {
 export async function openDataDirectory(
   platform: Platform,
   path: string,
-  expected: { readonly clusterId: string; readonly nodeId: string },
+  expected: ExpectedIdentity,
 ): Promise<DataDirectory> {
   const { files } = platform;
   files.makeDirectory(path);
@@ -58,7 +73,9 @@ export async function openDataDirectory(
     }
     // The folder may be new: its own name is made durable before anything in it counts.
     await syncNames(files, path);
-    const identity = { ...expected, incarnation: randomId(platform.random) };
+    const { clusterId, nodeId, incarnation = randomId(platform.random) } = expected;
+    if (clusterId === undefined) throw new ConfigError(...notInitialized(path));
+    const identity = { clusterId, nodeId, incarnation };
     await writeIdentity(files, path, identity);
     return { path, identity, isNew: true, release: () => lock.release() };
   } catch (error) {
@@ -139,22 +156,21 @@ export function parentOf(path: string): string {
   return end === -1 ? "." : path.slice(0, end);
 }
 
-function checkIdentity(
-  found: LogIdentity,
-  expected: { readonly clusterId: string; readonly nodeId: string },
-  path: string,
-): void {
+function checkIdentity(found: LogIdentity, expected: ExpectedIdentity, path: string): void {
   if (found.nodeId !== expected.nodeId) {
     throw new ConfigError(
       `Cannot open "${path}": it belongs to node "${found.nodeId}", not to "${expected.nodeId}"`,
       { remedy: "Start the node with its own id, or give it another folder" },
     );
   }
-  if (found.clusterId !== expected.clusterId) {
+  if (expected.clusterId !== undefined && found.clusterId !== expected.clusterId) {
     throw new ConfigError(
       `Cannot open "${path}": it belongs to cluster ${found.clusterId}, ` +
         `not to ${expected.clusterId}`,
-      { remedy: "Give the node the list of its own cluster, or another folder" },
+      {
+        remedy:
+          "Leave --cluster and --cluster-id out: the folder knows its cluster; or give another folder",
+      },
     );
   }
 }

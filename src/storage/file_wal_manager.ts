@@ -55,6 +55,7 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
   readonly #platform: Platform;
   readonly #options: FileWALOptions;
   readonly #table: LogTable;
+  readonly #clusterEntries: readonly Entry[];
   readonly #writer: SegmentWriter;
   readonly #groupCommit: GroupCommit;
   readonly #mark: MarkFile;
@@ -85,6 +86,7 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
     this.#platform = platform;
     this.#options = options;
     this.#table = opened.rebuild.table;
+    this.#clusterEntries = opened.rebuild.clusterEntries;
     this.#hardState = opened.rebuild.hardState;
     this.#commitIndex = opened.commitIndex;
     this.#recoveredCommit = opened.commitIndex;
@@ -166,6 +168,10 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
     return this.#recoveredCommit;
   }
 
+  get clusterEntries(): readonly Entry[] {
+    return this.#clusterEntries;
+  }
+
   get syncedThrough(): number {
     return this.#groupCommit.syncedThrough;
   }
@@ -224,6 +230,23 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
       this.#writtenBytes += entry.bytes.byteLength;
     });
     return this.#writer.lastNumber;
+  }
+
+  restartBehind(base: LogBase): number {
+    this.#assertUsable();
+    this.#table.startBehind(base);
+    this.#commitIndex = Math.max(this.#commitIndex, base.index);
+    this.#append([headRecord(base), tailRecord(base.index + 1)]);
+    const oldest = this.#writer.segmentNumber;
+    this.#removal = this.#removal.catch(() => {}).then(() => this.#removeOnceDurable(oldest));
+    return this.#writer.lastNumber;
+  }
+
+  /** Older files may go when the new head is durable. A failure to sync is told elsewhere. */
+  async #removeOnceDurable(oldest: number): Promise<void> {
+    if (this.#isClosed || this.#failure !== undefined) return;
+    await this.flush();
+    await this.#removeBefore(oldest);
   }
 
   requestSync(): void {

@@ -93,6 +93,8 @@ export interface ReplicatedLog extends LogReader {
   readonly recoveredCommit: LogIndex;
   /** Bytes of all segments on disk. */
   readonly sizeBytes: number;
+  /** Entries about members and bindings that opening the log found, in order. */
+  readonly clusterEntries: readonly Entry[];
   /** Bytes of batches written since the log was opened. */
   readonly writtenBytes: number;
   /**
@@ -105,6 +107,11 @@ export interface ReplicatedLog extends LogReader {
     readonly entries: readonly Entry[];
     readonly commitIndex: LogIndex;
   }): number;
+  /**
+   * Starts over, empty, behind a snapshot's last entry; what stands in the log goes. Nothing is
+   * durable before the sync that covers the returned record number ends.
+   */
+  restartBehind(base: LogBase): number;
   /** Asks for a sync of everything written; `onSynced` hears of it. */
   requestSync(): void;
   /** Highest record number that is durable. */

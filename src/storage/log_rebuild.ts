@@ -11,7 +11,8 @@
 
 import { ByteReader, ByteWriter } from "../base/bytes.ts";
 import { decodeBatchHeader } from "../protocol/batch_codec.ts";
-import type { HardState, LogIndex } from "../raft/types.ts";
+import { isAboutMembers } from "../protocol/cluster_command.ts";
+import type { Entry, HardState, LogIndex } from "../raft/types.ts";
 import { EMPTY_BASE, type LogBase, type LogTable } from "./log_table.ts";
 import { RECORD_HEADER_SIZE } from "./record.ts";
 import type { PendingRecord } from "./segment_writer.ts";
@@ -21,6 +22,8 @@ import { damagedRecord, type RecoveredRecord } from "./wal_open.ts";
 export class LogRebuild {
   readonly table: LogTable;
   hardState: HardState = { term: 0, vote: undefined };
+  /** Entries about members and bindings: they count before they are applied. */
+  clusterEntries: Entry[] = [];
   #head: LogBase = EMPTY_BASE;
   /** The last record whose predecessors are in no file. */
   #gap: RecoveredRecord | undefined;
@@ -70,11 +73,15 @@ export class LogRebuild {
     if (head.index < this.#head.index) return;
     this.#head = head;
     this.table.compactTo(head);
+    const last = this.table.lastIndex();
+    const isKept = ({ index }: Entry): boolean => index > head.index && index <= last;
+    this.clusterEntries = this.clusterEntries.filter(isKept);
   }
 
   #takeTail(record: RecoveredRecord): void {
     const index = new ByteReader(record.body).u64();
     this.#hasTail = true;
+    while ((this.clusterEntries.at(-1)?.index ?? 0) >= index) this.clusterEntries.pop();
     if (index > this.table.lastIndex()) return;
     if (index > this.table.base.index) this.table.truncateFrom(index);
     else this.#startBehind(index - 1, undefined, record);
@@ -93,10 +100,16 @@ export class LogRebuild {
     const bytes = record.body.slice();
     const at = record.at + RECORD_HEADER_SIZE;
     const { segmentNumber } = record;
-    table.append(
-      { term, index, firstSequence, count, bytes },
-      { segmentNumber, at, size: bytes.byteLength },
-    );
+    const entry = { term, index, firstSequence, count, bytes };
+    table.append(entry, { segmentNumber, at, size: bytes.byteLength });
+    this.#noteCluster(entry);
+  }
+
+  #noteCluster(entry: Entry): void {
+    const noted = this.clusterEntries;
+    // A batch supersedes whatever has its index or a higher one.
+    while ((noted.at(-1)?.index ?? 0) >= entry.index) noted.pop();
+    if (isAboutMembers(entry.bytes, entry.count)) noted.push(entry);
   }
 
   /** What is before `index` is unknown; a later record may make that good. */

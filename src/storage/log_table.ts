@@ -6,15 +6,9 @@
  */
 
 import { assert } from "../base/assert.ts";
-import type { Entry, LogIndex, LogReader, Term } from "../raft/types.ts";
+import type { Entry, LogBase, LogIndex, LogReader, Term } from "../raft/types.ts";
 
-/** The entry before the first kept one. */
-export interface LogBase {
-  readonly index: LogIndex;
-  readonly term: Term;
-  /** Sequence number after its last operation. */
-  readonly nextSequence: number;
-}
+export type { LogBase };
 
 /** Before the first entry of all. */
 export const EMPTY_BASE: LogBase = { index: 0, term: 0, nextSequence: 1 };

@@ -52,6 +52,11 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
     return this.#table.base.index;
   }
 
+  /** A log in memory begins empty. */
+  get clusterEntries(): readonly Entry[] {
+    return [];
+  }
+
   get sizeBytes(): number {
     return this.#sizeBytes;
   }
@@ -103,6 +108,13 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
       this.#table.append(entry, { segmentNumber: 0, at: 0, size: entry.bytes.byteLength });
       this.#sizeBytes += entry.bytes.byteLength;
     }
+    this.#writes += 1;
+    return this.#writes;
+  }
+
+  restartBehind(base: LogBase): number {
+    this.#assertOpen();
+    this.#table.startBehind(base);
     this.#writes += 1;
     return this.#writes;
   }

@@ -45,8 +45,8 @@ export class SnapshotStore {
    */
   async write(position: LogBase, blocks: Iterable<Uint8Array>): Promise<LogBase | undefined> {
     const { files, clock } = this.#platform;
-    const name = `${String(position.index).padStart(16, "0")}.snapshot`;
-    const temporary = `${this.#directory}/${name}.tmp`;
+    const path = this.pathOf(position.index);
+    const temporary = `${path}.tmp`;
     files.remove(temporary);
     const file = files.open(temporary, "write");
     try {
@@ -61,7 +61,7 @@ export class SnapshotStore {
       pause,
       visit: () => undefined,
     });
-    files.rename(temporary, `${this.#directory}/${name}`);
+    files.rename(temporary, path);
     await files.syncDirectory(this.#directory);
     const names = this.#names();
     for (const old of names.slice(0, -KEPT)) files.remove(`${this.#directory}/${old}`);
@@ -96,11 +96,26 @@ export class SnapshotStore {
     return undefined;
   }
 
+  get directory(): string {
+    return this.#directory;
+  }
+
+  /** Path of the snapshot at an index. */
+  pathOf(index: number): string {
+    return `${this.#directory}/${String(index).padStart(16, "0")}.snapshot`;
+  }
+
+  /** Path of the newest snapshot; undefined without one. */
+  newest(): string | undefined {
+    const name = this.#names().at(-1);
+    return name === undefined ? undefined : `${this.#directory}/${name}`;
+  }
+
   /** Bytes of the newest snapshot; 0 without one. */
   newestSize(): number {
-    const name = this.#names().at(-1);
-    if (name === undefined) return 0;
-    const file = this.#platform.files.open(`${this.#directory}/${name}`, "read");
+    const path = this.newest();
+    if (path === undefined) return 0;
+    const file = this.#platform.files.open(path, "read");
     const size = file.size();
     file.close();
     return size;

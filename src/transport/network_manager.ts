@@ -24,6 +24,12 @@ import {
   type ReplicationMessage,
   ReplicationProtocol,
 } from "../protocol/replication_message.ts";
+import {
+  decodeSnapshotMessage,
+  encodeSnapshotMessage,
+  isSnapshotMessage,
+  type SnapshotMessage,
+} from "../protocol/snapshot_message.ts";
 import type { RaftMessage } from "../raft/message.ts";
 import type { INetworkManager, NetworkEvents, NetworkMetrics } from "./inetwork_manager.ts";
 import type { QueuePolicy } from "./message_queue.ts";
@@ -40,6 +46,8 @@ export interface NetworkHooks {
   readonly onClient?: (connection: PeerConnection) => ConnectionHandlers;
   /** A message of consensus; the hot path beside `on("message")`. */
   readonly onRaftMessage?: (message: RaftMessage) => void;
+  /** A piece of a snapshot, or what belongs to it; a chunk's bytes are valid during the call. */
+  readonly onSnapshotMessage?: (message: SnapshotMessage) => void;
   /** A peer's process was seen through the handshake, in either direction. */
   readonly onPeerSeen?: (hello: Hello) => void;
   /** A dial failed or was refused. */
@@ -183,6 +191,16 @@ export class NetworkManager implements INetworkManager {
     }
     const frame = ReplicationProtocol.encodeRaft(message);
     this.#count(link.send(message.type, policyOf(message.type), frame));
+  }
+
+  /** Queues a message about a snapshot. Best effort. */
+  sendSnapshot(message: SnapshotMessage): void {
+    const link = this.#links.get(message.to);
+    if (link?.isUp !== true) {
+      this.#dropped += 1;
+      return;
+    }
+    this.#count(link.send(message.type, "bulk", encodeSnapshotMessage(message)));
   }
 
   async sendMessage(nodeId: string, message: ReplicationMessage): Promise<void> {
@@ -363,6 +381,10 @@ export class NetworkManager implements INetworkManager {
 
   #onReplication(frame: Frame, route: { readonly from: string; readonly to: string }): void {
     this.#received += 1;
+    if (isSnapshotMessage(frame.body)) {
+      this.#hooks.onSnapshotMessage?.(decodeSnapshotMessage(frame.body, route));
+      return;
+    }
     const hasListener = this.#listeners.message.size > 0;
     const isRaft = ReplicationProtocol.isRaft(frame.body);
     if (isRaft && this.#hooks.onRaftMessage !== undefined) {

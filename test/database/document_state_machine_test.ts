@@ -415,7 +415,7 @@ describe("consensus", () => {
       consensus("BIND", (writer) => writeBindings(writer, [{ id, incarnation }]));
     m.apply(bind("n1", "x"), bind("n2", "y"));
     m.apply(bind("n1", "z"));
-    expect([...m.state.bindings]).toEqual([
+    expect([...m.state.memberTable.bindings]).toEqual([
       ["n1", "x"],
       ["n2", "y"],
     ]);

@@ -40,7 +40,7 @@ async function expectSame(): Promise<void> {
   const [first, ...others] = cluster.nodes.map(({ machine }) => [
     machine.documentCount,
     machine.sessions.size,
-    [...machine.bindings],
+    [...machine.memberTable.bindings],
   ]);
   for (const other of others) expect(other).toEqual(first ?? []);
 }
@@ -322,7 +322,7 @@ describe("who belongs", () => {
     const database = await cluster.connect();
     await database.collection("c").put({ id: "x" });
     await waitFor("all to be bound", () =>
-      cluster.nodes.every((node) => node.machine.bindings.size === 3),
+      cluster.nodes.every((node) => node.machine.memberTable.bindings.size === 3),
     );
     const [wiped] = await cluster.followers();
     if (wiped === undefined) throw new RangeError("three nodes run");
@@ -343,7 +343,7 @@ describe("who belongs", () => {
     await start();
     const database = await cluster.connect(cluster.addresses, { timeoutMs: 3000 });
     await waitFor("all to be bound", () =>
-      cluster.nodes.every((node) => node.machine.bindings.size === 3),
+      cluster.nodes.every((node) => node.machine.memberTable.bindings.size === 3),
     );
     const [behind, wiped] = await cluster.followers();
     const leader = await cluster.leader();

@@ -341,7 +341,7 @@ describe("row 9: unknown versions, kinds and flags", () => {
 
   test.each([
     [4, 0],
-    [4, 6],
+    [4, 7],
     [4, 255],
     [5, 1],
     [5, 128],

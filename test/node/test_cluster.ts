@@ -135,7 +135,7 @@ export class TestCluster {
     return waitFor("a leader that takes writes", () =>
       this.seats.find(({ node }) => {
         if (node?.isLeader !== true || !node.driver.view.hasCommittedOwnTerm) return false;
-        return node.machine.bindings.size * 2 > this.seats.length;
+        return node.machine.memberTable.bindings.size * 2 > this.seats.length;
       }),
     );
   }

@@ -18,7 +18,7 @@ import {
   writeResult,
   writeWritten,
 } from "../../src/protocol/client_message.ts";
-import { clusterIdOf, membershipBatch } from "../../src/protocol/cluster_command.ts";
+import { clusterIdOf, firstBatch } from "../../src/protocol/cluster_command.ts";
 import {
   beginCommand,
   type DocumentOperation,
@@ -188,6 +188,6 @@ export const VECTORS: Readonly<Record<string, () => Uint8Array>> = {
       commitIndex: 4,
       entries: [],
     }),
-  "cluster: entry 1 of n1, n2, n3": () => membershipBatch(MEMBERS),
+  "cluster: entry 1 of n1, n2, n3": () => firstBatch(MEMBERS),
   "cluster: its id": () => new Uint8Array(Buffer.from(clusterIdOf(MEMBERS), "hex")),
 };

@@ -11,6 +11,11 @@
 
 import { assert } from "../../src/base/assert.ts";
 import type { RaftConfig } from "../../src/raft/config.ts";
+import {
+  Configuration,
+  type LoggedConfiguration,
+  type MemberRole,
+} from "../../src/raft/configuration.ts";
 import type { Proposal } from "../../src/raft/leader.ts";
 import type { RaftMessage, RaftMessageBody } from "../../src/raft/message.ts";
 import { Raft } from "../../src/raft/raft.ts";
@@ -19,6 +24,7 @@ import type {
   Entry,
   EntrySource,
   HardState,
+  LogBase,
   LogIndex,
   LogReader,
   NodeId,
@@ -41,6 +47,34 @@ export function source(text: string, count = 1): EntrySource {
 /** What was proposed. */
 export function textOf(entry: Entry): string {
   return decoder.decode(entry.bytes);
+}
+
+const ROLE_MARKS: Readonly<Record<string, MemberRole>> = {
+  "~": "learner",
+  "!": "standby",
+  "+": "incoming",
+  "-": "outgoing",
+};
+
+/** Reads `n1 n2 ~n3`: voters by name, the other roles with a mark in front. */
+export function configurationFrom(words: string): Configuration {
+  const members = words
+    .split(" ")
+    .filter((word) => word !== "")
+    .map((word) => {
+      const role = ROLE_MARKS[word[0] ?? ""];
+      const id = role === undefined ? word : word.slice(1);
+      return { id, address: "", role: role ?? "voter", incarnation: "" } as const;
+    });
+  return new Configuration(members);
+}
+
+/** Writes what {@link configurationFrom} reads. */
+export function configurationWords(configuration: Configuration): string {
+  const marks = Object.entries(ROLE_MARKS);
+  return configuration.members
+    .map(({ id, role }) => `${marks.find(([, marked]) => marked === role)?.[0] ?? ""}${id}`)
+    .join(" ");
 }
 
 /** Entries of these terms at indexes 1, 2, 3 ...; their text is their id, as in the figures. */
@@ -128,6 +162,13 @@ export class MemoryLog implements LogReader {
     this.#first = through + 1;
   }
 
+  /** Starts over, empty, behind a snapshot. */
+  restartBehind(base: LogBase): void {
+    this.#base = { term: base.term, sequenceAfter: base.nextSequence };
+    this.#first = base.index + 1;
+    this.#entries = [];
+  }
+
   all(): readonly Entry[] {
     return this.#entries;
   }
@@ -144,6 +185,7 @@ export class MemoryLog implements LogReader {
 /** A Ready that was written and whose sync has not ended. */
 interface Unsynced {
   readonly number: number;
+  readonly restored: LogBase | undefined;
   readonly hardState: HardState | undefined;
   readonly entries: readonly Entry[];
   readonly commitIndex: LogIndex;
@@ -156,6 +198,10 @@ export interface Durable {
   log: MemoryLog;
   /** Commit index that stands in the newest record. */
   commitIndex: LogIndex;
+  /** The snapshot's configuration, once the log is cut. */
+  configuration?: LoggedConfiguration;
+  /** That of a snapshot which arrived; it counts when the log stands behind it durably. */
+  pendingConfiguration?: LoggedConfiguration;
 }
 
 /** Watches a cluster: each part of each Ready, each delivery, each sync. */
@@ -182,6 +228,8 @@ export class TestNode {
   commitIndex: LogIndex;
   reads: ReadState[] = [];
   catchUps: CatchUp[] = [];
+  /** Peers that a snapshot was asked for and not sent: see {@link sendSnapshot}. */
+  snapshotPeers: NodeId[] = [];
   events: RaftEvent[] = [];
   starts = 0;
 
@@ -200,7 +248,47 @@ export class TestNode {
     this.starts += 1;
     const { hardState, commitIndex } = this.durable;
     const config = this.#cluster.configOf(this.id, this.starts);
-    return new Raft({ ...config, hardState, commitIndex }, this.log);
+    // What the snapshot of a cut log says of the members, and what stands in the log behind it.
+    const base = this.durable.configuration ?? config.configurations[0];
+    const configurations = base === undefined ? [] : [base];
+    for (const entry of this.log.all()) {
+      const configuration = config.configurationOf(entry);
+      if (configuration !== undefined) configurations.push({ index: entry.index, configuration });
+    }
+    return new Raft({ ...config, configurations, hardState, commitIndex }, this.log);
+  }
+
+  /** Proposes a change of members. Returns why it is refused; empty when it is appended. */
+  proposeMembers(configuration: Configuration): string {
+    const text = `config ${configurationWords(configuration)}`;
+    return this.do((raft) => raft.proposeConfiguration(source(text), configuration));
+  }
+
+  /** Brings a peer to the state at `index`, as the transfer of a snapshot ends; or fails to. */
+  sendSnapshot(peer: TestNode, index: LogIndex, isDelivered = true): void {
+    assert(index <= this.commitIndex, "a snapshot holds what is committed");
+    this.snapshotPeers = this.snapshotPeers.filter((id) => id !== peer.id);
+    if (isDelivered) {
+      const term = this.log.term(index);
+      assert(term !== undefined, "the snapshot's entry is known");
+      const base = { index, term, nextSequence: this.log.sequenceAfter(index) };
+      const configuration = this.configurationAt(index);
+      const snapshot = { leader: this.id, term: this.raft.term, base, configuration };
+      peer.durable.pendingConfiguration = { index, configuration };
+      peer.do((raft) => raft.installSnapshot(snapshot));
+    }
+    this.do((raft) => raft.snapshotEnded(peer.id, isDelivered));
+  }
+
+  /** The configuration as of an entry. */
+  configurationAt(index: LogIndex): Configuration {
+    const { configurationOf, configurations } = this.#cluster.configOf(this.id, 1);
+    let found = (this.durable.configuration ?? configurations[0])?.configuration;
+    for (const entry of this.log.all()) {
+      if (entry.index <= index) found = configurationOf(entry) ?? found;
+    }
+    assert(found !== undefined, "somebody is a member");
+    return found;
   }
 
   /** Runs an input of the core and carries out what it decides. */
@@ -237,14 +325,22 @@ export class TestNode {
   carryOut(): void {
     for (;;) {
       const ready = this.raft.takeReady();
-      if (ready === undefined) return;
+      if (ready === undefined) {
+        // As a driver must: consensus asks for the end of joint consensus once it is committed.
+        if (!this.raft.mayLeaveJoint) return;
+        this.proposeMembers(this.raft.configuration.leaveJoint());
+        continue;
+      }
+      if (ready.restored !== undefined) this.log.restartBehind(ready.restored);
       this.log.write(ready.entries);
       this.commitIndex = ready.commitIndex;
       this.reads.push(...ready.reads);
       this.events.push(...ready.events);
       this.catchUps.push(...ready.catchUps);
-      const { number, hardState, entries, commitIndex, messagesAfterPersist } = ready;
-      this.unsynced.push({ number, hardState, entries, commitIndex, messagesAfterPersist });
+      this.snapshotPeers.push(...ready.snapshotPeers);
+      const { number, restored, hardState, entries, commitIndex, messagesAfterPersist } = ready;
+      const write = { number, restored, hardState, entries, commitIndex, messagesAfterPersist };
+      this.unsynced.push(write);
       this.#cluster.watcher.onReady?.(this, ready);
       this.#cluster.wire.push(...ready.messages);
       if (!this.isReadHeld) this.#readFromDisk();
@@ -270,6 +366,11 @@ export class TestNode {
   }
 
   #makeDurable(write: Unsynced): void {
+    if (write.restored !== undefined) {
+      this.durable.log.restartBehind(write.restored);
+      const pending = this.durable.pendingConfiguration;
+      if (pending !== undefined) this.durable.configuration = pending;
+    }
     this.durable.log.write(write.entries);
     this.durable.hardState = write.hardState ?? this.durable.hardState;
     const { log } = this.durable;
@@ -312,6 +413,10 @@ export class TestNode {
   compact(through: LogIndex): void {
     assert(through <= this.commitIndex, "only what is committed is in a snapshot");
     assert(through <= this.durable.log.lastIndex(), "only what is durable is in a snapshot");
+    this.durable.configuration = {
+      index: through,
+      configuration: this.configurationAt(through),
+    };
     this.log.compact(through);
     this.durable.log.compact(through);
     this.durable.commitIndex = Math.max(this.durable.commitIndex, through);
@@ -389,7 +494,11 @@ export class Cluster {
     const voters = this.#voters();
     return {
       id,
-      voters,
+      configurations: [{ index: 0, configuration: configurationFrom(voters.join(" ")) }],
+      configurationOf: (entry) => {
+        const words = /^config (.*)$/.exec(textOf(entry))?.[1];
+        return words === undefined ? undefined : configurationFrom(words);
+      },
       heartbeatTicks: 1,
       electionTicks: 10,
       rankTicks: 1,

@@ -7,6 +7,7 @@
 
 import { assert } from "../../src/base/assert.ts";
 import type { RaftMessage } from "../../src/raft/message.ts";
+import { isQuorum } from "../../src/raft/quorum.ts";
 import type { Ready } from "../../src/raft/ready.ts";
 import type { Entry, LogIndex, NodeId, Term } from "../../src/raft/types.ts";
 import { type Cluster, type TestNode, textOf } from "./cluster.ts";
@@ -97,7 +98,7 @@ export class Invariants {
       const known = this.committed[index - 1];
       if (known === undefined) {
         assert(index === this.committed.length + 1, "commits have no gap");
-        this.#checkDurable(entry);
+        this.#checkDurable(node, entry);
         this.committed.push(entry);
         this.#committedIn.push(node.raft.term);
         continue;
@@ -107,12 +108,15 @@ export class Invariants {
     }
   }
 
-  #checkDurable(entry: Entry): void {
-    const holders = this.#cluster.nodes.filter(({ durable: { log } }) => {
+  #checkDurable(node: TestNode, entry: Entry): void {
+    const holds = (id: NodeId): boolean => {
+      const { log } = this.#cluster.node(id).durable;
       return entry.index < log.firstIndex() || log.term(entry.index) === entry.term;
-    });
-    assert(holders.length * 2 > this.#cluster.nodes.length, () => {
-      return `${entry.term}:${entry.index} is committed and on ${holders.length} disks only`;
+    };
+    const { configuration } = node.raft;
+    assert(isQuorum(configuration, holds), () => {
+      const ids = configuration.ids.filter(holds).join(" ");
+      return `${entry.term}:${entry.index} is committed and on the disks of ${ids} only`;
     });
   }
 

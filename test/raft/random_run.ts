@@ -75,7 +75,17 @@ type Action =
   | "persist"
   | "hold"
   | "crash";
-type RareAction = "restart" | "cut" | "heal" | "transfer" | "read" | "forget" | "break" | "compact";
+type RareAction =
+  | "restart"
+  | "cut"
+  | "heal"
+  | "transfer"
+  | "read"
+  | "forget"
+  | "break"
+  | "compact"
+  | "snapshot"
+  | "members";
 
 /** How often each thing happens beside the others, in a run where all of them do. */
 const WEIGHTS: Readonly<Record<Action | RareAction, number>> = {
@@ -97,6 +107,8 @@ const WEIGHTS: Readonly<Record<Action | RareAction, number>> = {
   forget: 3,
   break: 3,
   compact: 3,
+  snapshot: 8,
+  members: 6,
 };
 
 /** Kinds of trouble that a run may be without, so that the others get further. */
@@ -111,6 +123,7 @@ const OPTIONAL: readonly (Action | RareAction)[] = [
   "forget",
   "break",
   "compact",
+  "members",
 ];
 
 /** Runs to the end or throws at the first state that must not be. */
@@ -234,8 +247,51 @@ export class RandomRun {
         return node.do((raft) => raft.peerUnreachable(other));
       case "compact":
         node.log.cachedFrom = dice.below(node.log.lastIndex() + 2);
-        return node.compact(Math.min(node.commitIndex, this.#agreedOnDisks()));
+        return this.#compact(node);
+      case "snapshot":
+        return this.#sendSnapshots(this.#leader(), dice.chance(0.7));
+      case "members":
+        return this.#changeMembers(this.#leader());
       default:
+    }
+  }
+
+  /** Mostly no further than every disk agrees; sometimes so far that others need a snapshot. */
+  #compact(node: TestNode): void {
+    const own = Math.min(node.commitIndex, node.durable.log.lastIndex());
+    const through = this.#dice.chance(0.4) ? own : Math.min(own, this.#agreedOnDisks());
+    const isOwn = node.durable.log.term(through) === this.#invariants.committed[through - 1]?.term;
+    if (isOwn && through >= node.log.firstIndex()) node.compact(through);
+  }
+
+  #sendSnapshots(leader: TestNode | undefined, isDelivered: boolean): void {
+    for (const id of leader?.snapshotPeers ?? []) {
+      const peer = this.#cluster.node(id);
+      const index = leader?.commitIndex ?? 0;
+      leader?.sendSnapshot(peer, index, isDelivered && peer.isAlive);
+    }
+  }
+
+  /** One voter comes or goes, changes its part, or two change places through joint consensus. */
+  #changeMembers(leader: TestNode | undefined): void {
+    const dice = this.#dice;
+    const id = dice.pick(this.#cluster.nodes)?.id;
+    if (leader === undefined || id === undefined) return;
+    const { configuration } = leader.raft;
+    const member = configuration.member(id);
+    const other = configuration.members.find(({ role }) => role === "learner");
+    const plain = { id, address: "", incarnation: "" };
+    if (member?.role === "voter" && other !== undefined && dice.chance(0.4)) {
+      const incoming = configuration.with({ ...other, role: "incoming" });
+      leader.proposeMembers(incoming.with({ ...plain, role: "outgoing" }));
+    } else if (member === undefined || member.role === "voter") {
+      const isRemoved = member !== undefined && dice.chance(0.5);
+      const next = isRemoved
+        ? configuration.without(id)
+        : configuration.with({ ...plain, role: "learner" });
+      if (next.voters.length > 0) leader.proposeMembers(next);
+    } else {
+      leader.proposeMembers(configuration.with({ ...plain, role: "voter" }));
     }
   }
 
@@ -308,6 +364,10 @@ export class RandomRun {
     for (let tick = 0; tick < HEALING_TICKS; tick += 1) {
       this.#cluster.tick();
       this.#invariants.check();
+      const { leader } = this.#cluster;
+      this.#sendSnapshots(leader, true);
+      this.#cluster.stabilize();
+      if (leader?.raft.role !== "leader" || !this.#isEverybodyIn(leader)) continue;
       if (!isProposed) {
         const proposal = this.#cluster.leader?.propose("last");
         isProposed = proposal?.accepted === true;
@@ -317,6 +377,17 @@ export class RandomRun {
       }
     }
     throw new Error(`no agreement within ${HEALING_TICKS} ticks: ${this.#describe()}`);
+  }
+
+  /** All nodes are voters, or one more is being made one. */
+  #isEverybodyIn(leader: TestNode): boolean {
+    const { configuration } = leader.raft;
+    const missing = this.#cluster.nodes.find(({ id }) => !configuration.voters.includes(id));
+    if (missing === undefined) return !configuration.isJoint;
+    const voter = { id: missing.id, address: "", role: "voter", incarnation: "" } as const;
+    leader.proposeMembers(configuration.with(voter));
+    this.#cluster.stabilize();
+    return false;
   }
 
   #isLevel(): boolean {

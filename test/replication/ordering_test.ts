@@ -22,6 +22,7 @@ import { FakeClock } from "../transport/fake_socket.ts";
 const NOTHING: Ready = {
   number: 0,
   messages: [],
+  restored: undefined,
   hardState: undefined,
   truncateFrom: undefined,
   entries: [],
@@ -30,6 +31,7 @@ const NOTHING: Ready = {
   commitIndex: 0,
   reads: [],
   catchUps: [],
+  snapshotPeers: [],
   events: [],
 };
 

@@ -235,7 +235,7 @@ export class Simulation {
     for (const host of this.hosts) this.start(host);
     const count = this.hosts.length;
     await this.until("all nodes are bound", () =>
-      this.hosts.every((host) => host.node?.machine.bindings.size === count),
+      this.hosts.every((host) => host.node?.machine.memberTable.bindings.size === count),
     );
     return this.untilLeader();
   }

@@ -1,0 +1,66 @@
+/**
+ * NodeDiscovery: where nodes may be found. Finding a node never makes it a member: that takes an
+ * entry in the log.
+ *
+ * @module
+ */
+
+import { ConfigError, UnreachableError } from "../base/errors.ts";
+import { type Resolver, systemResolver } from "../platform/resolver.ts";
+import { parseEndpoint } from "../transport/network_manager.ts";
+
+/** Asks anew each time, so that changed names are seen. */
+export class NodeDiscovery {
+  readonly #seeds: readonly string[];
+  readonly #resolver: Resolver;
+
+  /**
+   * `seeds`: `HOST:PORT` of a node; `dns:HOST:PORT`, all A and AAAA records of a name; `srv:NAME`,
+   * the targets and ports of its SRV records. Throws ConfigError.
+   */
+  constructor(seeds: readonly string[], resolver: Resolver = systemResolver) {
+    for (const seed of seeds) checkSeed(seed);
+    this.#seeds = seeds;
+    this.#resolver = resolver;
+  }
+
+  /** Addresses as `HOST:PORT`. Rejects with UnreachableError when no seed gives any. */
+  async find(): Promise<string[]> {
+    const found: string[] = [];
+    const problems: string[] = [];
+    for (const seed of this.#seeds) {
+      try {
+        found.push(...(await this.#resolve(seed)));
+      } catch (cause) {
+        problems.push(`${seed}: ${cause instanceof Error ? cause.message : String(cause)}`);
+      }
+    }
+    if (found.length === 0) {
+      throw new UnreachableError(`Cannot find a node: ${problems.join("; ")}`);
+    }
+    return [...new Set(found)];
+  }
+
+  async #resolve(seed: string): Promise<readonly string[]> {
+    if (seed.startsWith("srv:")) {
+      const records = await this.#resolver.services(seed.slice(4));
+      return records.map(({ host, port }) => writeAddress(host, port));
+    }
+    if (!seed.startsWith("dns:")) return [seed];
+    const { host, port } = parseEndpoint(seed.slice(4));
+    const addresses = await this.#resolver.addresses(host);
+    return addresses.map((address) => writeAddress(address, port));
+  }
+}
+
+function checkSeed(seed: string): void {
+  if (seed.startsWith("srv:")) {
+    if (/^srv:[A-Za-z0-9._-]+$/.test(seed)) return;
+    throw new ConfigError(`Cannot use the seed "${seed}": after srv: comes a DNS name`);
+  }
+  parseEndpoint(seed.replace(/^dns:/, ""));
+}
+
+function writeAddress(host: string, port: number): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}

@@ -1,0 +1,74 @@
+/**
+ * What a leader does now and then: binds folders, looks after learners, ends old sessions.
+ *
+ * @module
+ */
+
+import { SESSIONS_MAX } from "../base/limits.ts";
+import type { DocumentStateMachine } from "../database/document_state_machine.ts";
+import type { CancelTimer, Clock } from "../platform/clock.ts";
+import { clusterBatch, writeSessionIds } from "../protocol/cluster_command.ts";
+import type { RaftDriver } from "../replication/raft_driver.ts";
+import type { Bindings } from "./bindings.ts";
+import type { Members } from "./members.ts";
+import type { MembershipChanges } from "./membership_changes.ts";
+
+const INTERVAL_MS = 100;
+const SESSION_SWEEP_MS = 5000;
+const SESSIONS_PER_SWEEP = 1000;
+
+/** What is looked after. */
+export interface HousekeepingParts {
+  readonly clock: Clock;
+  readonly driver: RaftDriver;
+  readonly machine: DocumentStateMachine;
+  readonly bindings: Bindings;
+  readonly members: Members;
+  readonly changes: MembershipChanges;
+  readonly sessionTimeoutMs: number;
+}
+
+/** Runs until it is stopped. */
+export class Housekeeping {
+  readonly #parts: HousekeepingParts;
+  #cancel: CancelTimer = () => undefined;
+  #nextSessionSweepMs = 0;
+
+  constructor(parts: HousekeepingParts) {
+    this.#parts = parts;
+  }
+
+  start(): void {
+    this.#cancel = this.#parts.clock.setTimer(INTERVAL_MS, () => this.start());
+    if (this.#parts.driver.isLeader) this.#lead();
+  }
+
+  stop(): void {
+    this.#cancel();
+  }
+
+  #lead(): void {
+    const { clock, driver, bindings, members, changes } = this.#parts;
+    const nowMs = clock.nowMs();
+    const { term, hasCommittedOwnTerm } = driver.view;
+    members.observe(nowMs);
+    if (!hasCommittedOwnTerm) return;
+    changes.tick(nowMs);
+    const wallMs = clock.wallMs();
+    const binding = bindings.next(term, wallMs);
+    if (binding !== undefined) driver.proposeBatch(binding);
+    if (nowMs >= this.#nextSessionSweepMs) this.#expireSessions(nowMs, wallMs);
+  }
+
+  #expireSessions(nowMs: number, wallMs: number): void {
+    this.#nextSessionSweepMs = nowMs + SESSION_SWEEP_MS;
+    const { machine, driver, sessionTimeoutMs } = this.#parts;
+    const beforeMs = Math.max(0, Math.floor(wallMs) - sessionTimeoutMs);
+    const expired = machine.sessions.expired(beforeMs, SESSIONS_MAX).slice(0, SESSIONS_PER_SWEEP);
+    if (expired.length === 0) return;
+    const batch = clusterBatch("EXPIRE_SESSIONS", Math.floor(wallMs), (writer) =>
+      writeSessionIds(writer, expired),
+    );
+    driver.proposeBatch(batch);
+  }
+}

@@ -1,0 +1,99 @@
+/**
+ * Joining a cluster with an empty folder: any member is asked, the leader adds this node as a
+ * learner, and the answer says which cluster it is now part of.
+ *
+ * @module
+ */
+
+import { CStoreError, MembershipError, UnreachableError } from "../base/errors.ts";
+import { Client } from "../client/client.ts";
+import { RemoteDatabase } from "../client/remote_database.ts";
+import { NodeDiscovery } from "../cluster/node_discovery.ts";
+import { sleep } from "../platform/clock.ts";
+import type { Platform } from "../platform/platform.ts";
+import { randomId } from "../platform/random.ts";
+import { readIdentity } from "../storage/data_directory.ts";
+import type { NodeConfig } from "./config.ts";
+
+const ATTEMPT_TIMEOUT_MS = 5000;
+const RETRY_MS = 500;
+const ATTEMPTS = 60;
+
+/** What joining gave. */
+export interface JoinedCluster {
+  readonly clusterId: string;
+  /** Of the folder that is about to be made. */
+  readonly incarnation: string;
+}
+
+/**
+ * Asks until a member answers. Rejects with MembershipError when the cluster refuses, with
+ * UnreachableError when nobody is found.
+ */
+async function joinCluster(
+  platform: Platform,
+  config: NodeConfig,
+  address: string,
+): Promise<JoinedCluster> {
+  const incarnation = randomId(platform.random);
+  const discovery = new NodeDiscovery(config.join);
+  const request = {
+    action: "join",
+    id: config.id,
+    address,
+    incarnation,
+    standby: config.isStandby,
+  };
+  let lastError: CStoreError | undefined;
+  for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
+    try {
+      const found = await discovery.find();
+      const answer = await ask(platform, found, request);
+      return { clusterId: String(answer["clusterId"]), incarnation };
+    } catch (error) {
+      if (!(error instanceof CStoreError) || error instanceof MembershipError) throw error;
+      if (error.retry === "never") throw error;
+      lastError = error;
+    }
+    await sleep(platform.clock, RETRY_MS);
+  }
+  throw new UnreachableError(
+    `Cannot join through ${config.join.join(", ")}: ${lastError?.message ?? "nobody answered"}`,
+    { remedy: "Check the addresses and that the cluster has a leader" },
+  );
+}
+
+async function ask(
+  platform: Platform,
+  addresses: readonly string[],
+  request: { readonly action: string; readonly [field: string]: unknown },
+): Promise<Record<string, unknown>> {
+  const options = { platform, timeoutMs: ATTEMPT_TIMEOUT_MS };
+  const database = new RemoteDatabase(await Client.connect([...addresses], options));
+  try {
+    return await database.cluster(request);
+  } finally {
+    await database.close();
+  }
+}
+
+/** Asks for a cluster to join if the folder is empty and the configuration says so. */
+export async function settleConfig(
+  platform: Platform,
+  config: NodeConfig,
+): Promise<{ config: NodeConfig; joined?: JoinedCluster }> {
+  const isKnown = readIdentity(platform.files, config.dataDirectory) !== undefined;
+  if (isKnown || config.join.length === 0) return { config };
+  const { host, port } = config.listen ?? { host: "127.0.0.1", port: 0 };
+  const listen = { host, port: port === 0 ? await freePort(platform, host) : port };
+  const address = `${host.includes(":") ? `[${host}]` : host}:${listen.port}`;
+  return { config: { ...config, listen }, joined: await joinCluster(platform, config, address) };
+}
+
+/** A port that the system assigns; this node listens there from now on. */
+async function freePort(platform: Platform, host: string): Promise<number> {
+  const listener = await platform.network.listen({ host, port: 0 }, (socket) => socket.destroy());
+  const { port } = listener.endpoint;
+  await listener.close();
+  return port;
+}

@@ -1,0 +1,104 @@
+/**
+ * The members as a node lives with them: a link to each, how far each is, and their status.
+ *
+ * @module
+ */
+
+import type { Clock } from "../platform/clock.ts";
+import { type Configuration, type Member, NO_MEMBERS } from "../raft/configuration.ts";
+import type { RaftDriver } from "../replication/raft_driver.ts";
+import { type NetworkManager, parseEndpoint } from "../transport/network_manager.ts";
+import { healthOf, type MemberStatus } from "./status.ts";
+
+/** What the members are seen through. */
+export interface MembersParts {
+  readonly id: string;
+  readonly clock: Clock;
+  readonly network: NetworkManager | undefined;
+  driver(): RaftDriver;
+  /** Why a learner is not a voter yet, and how far it is. */
+  progressOf(id: string): { readonly percent: number; readonly reason: string } | undefined;
+}
+
+/** Links and status of the members. */
+export class Members {
+  readonly #parts: MembersParts;
+  readonly #startMs: number;
+  /** When each peer last had everything, on the monotonic clock. */
+  readonly #caughtUpMs = new Map<string, number>();
+  #configuration: Configuration = NO_MEMBERS;
+
+  constructor(parts: MembersParts) {
+    this.#parts = parts;
+    this.#startMs = parts.clock.nowMs();
+  }
+
+  /** Another configuration counts: links to new members are made, those to old ones end. */
+  update(configuration: Configuration): void {
+    const { network, id: ownId } = this.#parts;
+    for (const { id, address } of this.#configuration.members) {
+      if (configuration.member(id)?.address === address) continue;
+      this.#caughtUpMs.delete(id);
+      void network?.disconnect(id);
+    }
+    this.#configuration = configuration;
+    for (const { id, address } of configuration.members) {
+      if (id !== ownId && address !== "") network?.addPeer(id, parseEndpoint(address));
+    }
+  }
+
+  get configuration(): Configuration {
+    return this.#configuration;
+  }
+
+  addressOf(id: string): string {
+    return this.#configuration.member(id)?.address ?? "";
+  }
+
+  /** Whether a node was heard within the last while. */
+  isUp(id: string): boolean {
+    if (id === this.#parts.id) return true;
+    const link = this.#parts.network?.linkHealth(id);
+    return link?.isUp === true && healthOf(link) === "healthy";
+  }
+
+  /** Notes who has everything; only a leader knows. */
+  observe(nowMs: number): void {
+    const driver = this.#parts.driver();
+    const { commitIndex } = driver.view;
+    for (const peer of driver.peers()) {
+      if (peer.match >= commitIndex) this.#caughtUpMs.set(peer.id, nowMs);
+    }
+  }
+
+  status(): MemberStatus[] {
+    return this.#configuration.members.map((member) => this.#statusOf(member));
+  }
+
+  #statusOf(member: Member): MemberStatus {
+    const { id: ownId, network, clock, progressOf } = this.#parts;
+    const driver = this.#parts.driver();
+    const { leader, role, lastIndex } = driver.view;
+    const isSelf = member.id === ownId;
+    const link = isSelf ? { isUp: true, rttMs: 0, silenceMs: 0 } : network?.linkHealth(member.id);
+    const peer = driver.peers().find(({ id }) => id === member.id);
+    const isBehind = peer !== undefined && peer.match < lastIndex;
+    const sinceMs = this.#caughtUpMs.get(member.id) ?? this.#startMs;
+    const isLed = role === "leader" || leader !== undefined;
+    const isVoter = this.#configuration.mayVote(member.id);
+    const progress = role === "leader" && !isVoter ? progressOf(member.id) : undefined;
+    return {
+      id: member.id,
+      address: member.address,
+      role: leader === member.id ? "leader" : !isVoter ? "learner" : isLed ? "follower" : "unknown",
+      membership: member.role,
+      caughtUpPercent: progress?.percent ?? null,
+      waitsFor: progress?.reason ?? null,
+      state: link === undefined ? "down" : healthOf(link),
+      matchIndex: peer?.match ?? null,
+      lagBatches: peer === undefined ? null : lastIndex - peer.match,
+      lagMs: peer === undefined ? null : isBehind ? clock.nowMs() - sinceMs : 0,
+      rttMs: link === undefined || !link.isUp ? null : link.rttMs,
+    };
+  }
+}

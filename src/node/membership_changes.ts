@@ -1,0 +1,396 @@
+/**
+ * Changes of the members, on the leader: asked for by an operator or by a node that wants to join,
+ * and the promotion of learners that have caught up.
+ *
+ * A learner is made a voter when it was brought from one end of the log to the next within an
+ * election timeout (thesis §4.2.1), its folder is bound to its id, and it is heard.
+ *
+ * @module
+ */
+
+import {
+  type CStoreError,
+  DeadlineError,
+  MembershipError,
+  OverloadedError,
+  ValidationError,
+} from "../base/errors.ts";
+import type { Clock } from "../platform/clock.ts";
+import { MEMBERS_MAX } from "../protocol/cluster_command.ts";
+import { Configuration, type Member } from "../raft/configuration.ts";
+import { majority } from "../raft/quorum.ts";
+import type { RaftDriver } from "../replication/raft_driver.ts";
+import type { Bindings } from "./bindings.ts";
+import { checkAddress, checkId } from "./config.ts";
+import type { Handover } from "./handover.ts";
+import type { Members } from "./members.ts";
+import type { TransferView } from "./snapshot_sender.ts";
+
+/** What the changes are made with. */
+export interface ChangeParts {
+  readonly id: string;
+  readonly clusterId: string;
+  readonly clock: Clock;
+  readonly electionTimeoutMs: number;
+  /** Longest wait for a change to be committed. */
+  readonly requestTimeoutMs: number;
+  readonly driver: RaftDriver;
+  readonly bindings: Bindings;
+  readonly members: Members;
+  readonly handover: Handover;
+  transferTo(id: string): TransferView | undefined;
+}
+
+/** A stretch of the log that a learner is being brought over. */
+interface Round {
+  readonly target: number;
+  readonly startMs: number;
+  /** How long the last one took; undefined before the first ended. */
+  readonly lastMs: number | undefined;
+}
+
+interface Waiter {
+  readonly index: number;
+  readonly term: number;
+  readonly deadlineMs: number;
+  resolve(): void;
+  reject(error: CStoreError): void;
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** Makes changes one at a time. */
+export class MembershipChanges {
+  readonly #parts: ChangeParts;
+  readonly #rounds = new Map<string, Round>();
+  #waiters: Waiter[] = [];
+
+  constructor(parts: ChangeParts) {
+    this.#parts = parts;
+  }
+
+  /** Carries out a request; resolves when its change is committed. */
+  async execute(request: Fields): Promise<Record<string, unknown>> {
+    switch (request["action"]) {
+      case "join":
+        return this.#join(request);
+      case "add":
+        return this.#add(request);
+      case "remove":
+        return this.#remove(textField(request, "id"));
+      case "replace":
+        return this.#replace(textField(request, "id"), textField(request, "by"));
+      case "recover":
+        return this.#recover(textField(request, "id"));
+      case "role":
+        return this.#setRole(textField(request, "id"), textField(request, "role"));
+      default:
+        throw new ValidationError(`Cannot do "${String(request["action"])}": it is unknown`);
+    }
+  }
+
+  /** How far a learner is, and what it waits for. */
+  progressOf(id: string): { readonly percent: number; readonly reason: string } | undefined {
+    const { driver, members } = this.#parts;
+    const member = members.configuration.member(id);
+    const peer = driver.peers().find((other) => other.id === id);
+    if (member === undefined || peer === undefined) return undefined;
+    const { lastIndex } = driver.view;
+    const transfer = this.#parts.transferTo(id);
+    const share = transfer && transfer.sentBytes / Math.max(1, transfer.sizeBytes);
+    const percent = Math.floor(100 * (share ?? peer.match / Math.max(1, lastIndex)));
+    return { percent: Math.min(100, percent), reason: this.#reason(member, transfer) };
+  }
+
+  #reason(member: Member, transfer: TransferView | undefined): string {
+    const { bindings, members, electionTimeoutMs } = this.#parts;
+    if (!members.isUp(member.id)) return "it is not heard";
+    if (bindings.incarnationOf(member.id) === "") return "its folder is not known yet";
+    if (transfer !== undefined) return `a snapshot of ${transfer.sizeBytes} bytes is on its way`;
+    if (member.role === "standby") return "it stays a learner";
+    const lastMs = this.#rounds.get(member.id)?.lastMs;
+    if (lastMs === undefined) return "it is catching up";
+    if (lastMs <= electionTimeoutMs) return "its promotion is under way";
+    return `the last round took ${Math.round(lastMs)} ms, more than ${electionTimeoutMs} ms`;
+  }
+
+  /** Looks after learners; called now and then on the leader. */
+  tick(nowMs: number): void {
+    const { driver, members } = this.#parts;
+    this.#expire(nowMs);
+    const learners = members.configuration.members.filter(({ role }) => role === "learner");
+    for (const id of this.#rounds.keys()) {
+      if (!learners.some((learner) => learner.id === id)) this.#rounds.delete(id);
+    }
+    const peers = driver.peers();
+    for (const learner of learners) {
+      const match = peers.find(({ id }) => id === learner.id)?.match ?? 0;
+      if (!this.#isCaughtUp(learner.id, match, nowMs)) continue;
+      const isBound = this.#parts.bindings.incarnationOf(learner.id) !== "";
+      if (isBound && members.isUp(learner.id)) this.#promote(learner);
+    }
+  }
+
+  /** More was applied: changes that wait may be committed. */
+  applied(index: number): void {
+    if (this.#waiters.length === 0) return;
+    const { driver } = this.#parts;
+    const done = this.#waiters.filter((waiter) => waiter.index <= index);
+    this.#waiters = this.#waiters.filter((waiter) => waiter.index > index);
+    for (const waiter of done) {
+      if (driver.termOf(waiter.index) === waiter.term) waiter.resolve();
+      else waiter.reject(new MembershipError("Cannot change the members: another leader came"));
+    }
+  }
+
+  #expire(nowMs: number): void {
+    const late = this.#waiters.filter((waiter) => waiter.deadlineMs <= nowMs);
+    if (late.length === 0) return;
+    this.#waiters = this.#waiters.filter((waiter) => waiter.deadlineMs > nowMs);
+    for (const waiter of late) {
+      waiter.reject(
+        new DeadlineError("Cannot tell whether the members changed: it is not committed yet", {
+          remedy: "Look at `cstore cluster status`, and repeat the command if need be",
+        }),
+      );
+    }
+  }
+
+  /** This node does not lead any more. What was proposed may still be committed. */
+  stop(): void {
+    this.#rounds.clear();
+    this.#expire(Number.POSITIVE_INFINITY);
+  }
+
+  #isCaughtUp(id: string, match: number, nowMs: number): boolean {
+    const { lastIndex } = this.#parts.driver.view;
+    const round = this.#rounds.get(id);
+    if (round === undefined || match === 0) {
+      this.#rounds.set(id, { target: lastIndex, startMs: nowMs, lastMs: undefined });
+      return false;
+    }
+    if (match >= round.target) {
+      const lastMs = nowMs - round.startMs;
+      this.#rounds.set(id, { target: lastIndex, startMs: nowMs, lastMs });
+    }
+    const lastMs = this.#rounds.get(id)?.lastMs;
+    return lastMs !== undefined && lastMs <= this.#parts.electionTimeoutMs;
+  }
+
+  #promote(learner: Member): void {
+    const { driver, members } = this.#parts;
+    if (members.configuration.isJoint) return;
+    // Refused while another change is under way: the next call tries again.
+    driver.proposeMembers(this.#bound(members.configuration.with({ ...learner, role: "voter" })));
+  }
+
+  /** The same members, each with the folder that its id belongs to. */
+  #bound(configuration: Configuration): Configuration {
+    const { bindings } = this.#parts;
+    return new Configuration(
+      configuration.members.map((member) => ({
+        ...member,
+        incarnation: member.incarnation || bindings.incarnationOf(member.id),
+      })),
+    );
+  }
+
+  async #join(request: Fields): Promise<Record<string, unknown>> {
+    const id = textField(request, "id");
+    const incarnation = textField(request, "incarnation");
+    const role = request["standby"] === true ? "standby" : "learner";
+    const known = this.#parts.members.configuration.member(id);
+    const isKnown = known !== undefined && this.#parts.bindings.incarnationOf(id) === incarnation;
+    if (known !== undefined && !isKnown && this.#parts.members.configuration.mayVote(id)) {
+      throw new MembershipError(`Cannot join as "${id}": a voter with another folder has that id`, {
+        remedy: `Choose another id, or run \`cstore cluster recover ${id}\` first if its folder is lost`,
+      });
+    }
+    const address = textField(request, "address");
+    checkAddress(address);
+    if (!isKnown) await this.#admit({ id, address, role, incarnation });
+    return { ...this.#result(), clusterId: this.#parts.clusterId };
+  }
+
+  async #add(request: Fields): Promise<Record<string, unknown>> {
+    const id = textField(request, "id");
+    const address = textField(request, "address");
+    const role = request["standby"] === true ? "standby" : "learner";
+    if (this.#parts.members.configuration.has(id)) {
+      throw new MembershipError(`Cannot add "${id}": it is a member already`);
+    }
+    await this.#admit({ id, address, role, incarnation: "" });
+    return this.#result();
+  }
+
+  async #admit(member: Member): Promise<void> {
+    const { configuration } = this.#parts.members;
+    checkId(member.id);
+    checkAddress(member.address);
+    const twin = configuration.members.find(
+      ({ id, address }) => address === member.address && id !== member.id,
+    );
+    if (twin !== undefined) {
+      throw new MembershipError(`Cannot add "${member.id}": "${twin.id}" has its address`);
+    }
+    if (configuration.members.length >= MEMBERS_MAX && !configuration.has(member.id)) {
+      throw new MembershipError(`Cannot have more than ${MEMBERS_MAX} members`);
+    }
+    await this.#change(configuration.with(member));
+  }
+
+  async #remove(id: string): Promise<Record<string, unknown>> {
+    const { configuration } = this.#parts.members;
+    this.#known(id);
+    if (configuration.voters.length === 1 && configuration.mayVote(id)) {
+      throw new MembershipError(`Cannot remove "${id}": it is the only voter`);
+    }
+    await this.#leaveFirst(id);
+    const next = configuration.without(id);
+    this.#checkQuorum(next);
+    await this.#change(next);
+    return this.#result();
+  }
+
+  async #replace(oldId: string, newId: string): Promise<Record<string, unknown>> {
+    const { configuration } = this.#parts.members;
+    const old = this.#known(oldId);
+    const successor = this.#known(newId);
+    if (old.role !== "voter" || configuration.mayVote(newId)) {
+      throw new MembershipError(
+        `Cannot replace "${oldId}" by "${newId}": the first must be a voter, the second a learner`,
+      );
+    }
+    const progress = this.progressOf(newId);
+    if (!this.#isReady(newId)) {
+      throw new MembershipError(
+        `Cannot replace "${oldId}" by "${newId}": it has ${progress?.percent ?? 0} %, ${progress?.reason ?? "it is not followed"}`,
+        { remedy: "Wait until `cstore cluster status` shows that it has caught up" },
+      );
+    }
+    await this.#leaveFirst(oldId);
+    const joint = configuration
+      .with({ ...successor, role: "incoming" })
+      .with({ ...old, role: "outgoing" });
+    this.#checkQuorum(joint.leaveJoint());
+    await this.#change(joint);
+    await this.#untilSimple();
+    return this.#result();
+  }
+
+  /** Whether a learner has what was committed a moment ago, and is heard. */
+  #isReady(id: string): boolean {
+    const { driver, members, bindings } = this.#parts;
+    const match = driver.peers().find((peer) => peer.id === id)?.match ?? 0;
+    const isNear = match > 0 && match >= driver.view.commitIndex - NEAR_ENTRIES;
+    return isNear && members.isUp(id) && bindings.incarnationOf(id) !== "";
+  }
+
+  async #recover(id: string): Promise<Record<string, unknown>> {
+    const { configuration } = this.#parts.members;
+    const member = this.#known(id);
+    if (id === this.#parts.id) throw new MembershipError(`Cannot recover "${id}": it leads`);
+    if (configuration.voters.length === 1 && configuration.mayVote(id)) {
+      throw new MembershipError(`Cannot recover "${id}": it is the only voter`);
+    }
+    const role = member.role === "standby" ? "standby" : "learner";
+    const rest = configuration.without(id);
+    this.#checkQuorum(rest);
+    const next = this.#bound(rest).with({ ...member, role, incarnation: "" });
+    await this.#propose(next);
+    return this.#result();
+  }
+
+  async #setRole(id: string, role: string): Promise<Record<string, unknown>> {
+    const { configuration } = this.#parts.members;
+    const member = this.#known(id);
+    if (role !== "voter" && role !== "standby") {
+      throw new ValidationError(`Cannot give the role "${role}": it is voter or standby`);
+    }
+    const isVoter = configuration.mayVote(id);
+    if (role === "voter" && isVoter) return this.#result();
+    if (role === "standby" && isVoter) {
+      if (configuration.voters.length === 1) {
+        throw new MembershipError(`Cannot make "${id}" a learner: it is the only voter`);
+      }
+      await this.#leaveFirst(id);
+    }
+    const next = configuration.with({ ...member, role: role === "voter" ? "learner" : "standby" });
+    this.#checkQuorum(next);
+    await this.#change(next);
+    return this.#result();
+  }
+
+  #known(id: string): Member {
+    const member = this.#parts.members.configuration.member(id);
+    if (member === undefined) throw new MembershipError(`Cannot find "${id}" among the members`);
+    return member;
+  }
+
+  /** A leader that is to go hands over first; its successor is asked to make the change. */
+  async #leaveFirst(id: string): Promise<void> {
+    const { handover, driver, members } = this.#parts;
+    if (id !== this.#parts.id) return;
+    const successor = handover.successor();
+    if (successor === undefined) {
+      throw new MembershipError(`Cannot remove "${id}": it leads, and nobody can take over`);
+    }
+    await handover.promote(successor);
+    throw driver.notLeader(members.addressOf(successor));
+  }
+
+  /** A change must not leave a cluster that cannot commit anything. */
+  #checkQuorum(next: Configuration): void {
+    const up = next.voters.filter((id) => this.#parts.members.isUp(id)).length;
+    const needed = majority(next.voters.length);
+    if (up >= needed) return;
+    throw new MembershipError(
+      `Cannot change the members: only ${up} of the ${next.voters.length} voters left are up, ${needed} are needed`,
+      { remedy: "Bring voters back or add new ones first" },
+    );
+  }
+
+  async #change(configuration: Configuration): Promise<void> {
+    await this.#propose(this.#bound(configuration));
+  }
+
+  async #propose(configuration: Configuration): Promise<void> {
+    const { driver, clock, requestTimeoutMs } = this.#parts;
+    if (!driver.isLeader) throw driver.notLeader();
+    const problem = driver.proposeMembers(configuration);
+    if (problem !== "") throw new OverloadedError(`Cannot change the members: ${problem}`, 200);
+    const { term, configurationIndex: index } = driver.view;
+    const deadlineMs = clock.nowMs() + requestTimeoutMs;
+    await new Promise<void>((resolve, reject) => {
+      this.#waiters.push({ index, term, deadlineMs, resolve, reject });
+    });
+  }
+
+  /** Joint consensus ends by itself; this waits for it. */
+  async #untilSimple(): Promise<void> {
+    const { driver, clock, requestTimeoutMs } = this.#parts;
+    const { configuration, configurationIndex, term } = driver.view;
+    const index = configuration.isJoint ? configurationIndex + 1 : configurationIndex;
+    const deadlineMs = clock.nowMs() + requestTimeoutMs;
+    if (configuration.isJoint || driver.appliedIndex < index) {
+      await new Promise<void>((resolve, reject) => {
+        this.#waiters.push({ index, term, deadlineMs, resolve, reject });
+      });
+    }
+  }
+
+  #result(): Record<string, unknown> {
+    const { configuration, configurationIndex } = this.#parts.driver.view;
+    const members = configuration.members.map(({ id, address, role }) => ({ id, address, role }));
+    return { index: configurationIndex, isJoint: configuration.isJoint, members };
+  }
+}
+
+/** A learner that is so few entries behind is taken for caught up by `replace`. */
+const NEAR_ENTRIES = 1000;
+
+function textField(request: Fields, name: string): string {
+  const value = request[name];
+  if (typeof value === "string" && value !== "" && value.length <= 300) return value;
+  throw new ValidationError(`Cannot read the request: "${name}" must be a text`);
+}
