@@ -1,113 +1,55 @@
 /**
- * TCP between simulated processes: delay, clogged links, one-way and two-way cuts, resets,
- * half-open
- * connections. What a connection carries arrives whole and in order or not at all; chunks may be
- * split anywhere.
+ * TCP between simulated processes: delays, clogged and lossy links, one-way and two-way cuts,
+ * resets, half-open connections, connections that go silent, bytes that arrive late. What a
+ * connection carries arrives in order or not at all; chunks may be split anywhere.
  *
  * @module
  */
 
 import { UnreachableError } from "../../src/base/errors.ts";
-import type {
-  Endpoint,
-  Listener,
-  Network,
-  Socket,
-  SocketHandlers,
-} from "../../src/platform/sockets.ts";
-import type { SimulatedProcess, World } from "./world.ts";
-
-interface Direction {
-  readonly from: SimulatedProcess;
-  readonly to: SimulatedProcess;
-}
+import type { Endpoint, Listener, Network, Socket } from "../../src/platform/sockets.ts";
+import { SimulatedSocket } from "./socket.ts";
+import { type Label, labelOf, type SimulatedProcess, type World } from "./world.ts";
 
 /** How links behave; may be changed at any time. */
 export interface LinkFaults {
-  /** Delay of each chunk, uniform between the two, in milliseconds. */
+  /** Delay of each chunk between the two, in milliseconds; short ones are more frequent. */
   delayMs: readonly [number, number];
   /** Share of chunks that are split in two. */
   splitShare: number;
+  /** Share of chunks that are late by up to {@link tailMs}. */
+  tailShare: number;
+  tailMs: number;
 }
 
-class SimulatedSocket implements Socket {
-  readonly remoteAddress: string;
-  readonly #network: SimulatedNetwork;
-  readonly #direction: Direction;
-  peer: SimulatedSocket | undefined;
-  #handlers: SocketHandlers | undefined;
-  #early: Uint8Array[] = [];
-  #isClosed = false;
-  #isReadPaused = false;
-  #unread: Uint8Array[] = [];
-  /** Chunks under way in this socket's direction, in order; undefined is the end. */
-  outgoing: (Uint8Array | undefined)[] = [];
-  isMoving = false;
+/** One direction between two processes. */
+export class Link {
+  /** Label of the events by which something arrives. */
+  readonly label: Label;
+  readonly from: string;
+  readonly to: string;
+  isCut = false;
+  /** Added to each delay. */
+  slowMs = 0;
+  /** Share of chunks that TCP has to send again. */
+  lossShare = 0;
 
-  constructor(network: SimulatedNetwork, direction: Direction) {
-    this.#network = network;
-    this.#direction = direction;
-    this.remoteAddress = direction.to.name;
+  constructor(from: string, to: string) {
+    this.from = from;
+    this.to = to;
+    this.label = labelOf(`${to}:from ${from}`);
   }
 
-  get direction(): Direction {
-    return this.#direction;
-  }
-
-  get isClosed(): boolean {
-    return this.#isClosed;
-  }
-
-  get unsentBytes(): number {
-    return 0;
-  }
-
-  attach(handlers: SocketHandlers): void {
-    this.#handlers = handlers;
-    for (const chunk of this.#early.splice(0)) this.receive(chunk);
-  }
-
-  write(bytes: Uint8Array): boolean {
-    if (this.#isClosed || !this.#direction.from.isAlive) return false;
-    for (const part of this.#network.split(bytes.slice())) this.outgoing.push(part);
-    this.#network.move(this);
-    return true;
-  }
-
-  pause(): void {
-    this.#isReadPaused = true;
-  }
-
-  resume(): void {
-    this.#isReadPaused = false;
-    for (const chunk of this.#unread.splice(0)) this.receive(chunk);
-  }
-
-  end(): void {
-    if (this.#isClosed) return;
-    this.outgoing.push(undefined);
-    this.#network.move(this);
-    this.#direction.from.after(0, "closed", () => this.close());
-  }
-
-  destroy(): void {
-    this.end();
-  }
-
-  receive(chunk: Uint8Array): void {
-    if (this.#isClosed) return;
-    if (this.#handlers === undefined) this.#early.push(chunk);
-    else if (this.#isReadPaused) this.#unread.push(chunk);
-    else this.#handlers.data(chunk);
-  }
-
-  /** This side learns that the connection is over. */
-  close(): void {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
-    this.#handlers?.close();
+  heal(): void {
+    this.isCut = false;
+    this.slowMs = 0;
+    this.lossShare = 0;
   }
 }
+
+/** TCP waits this long before it sends a lost segment again, twice as long the next time. */
+const RETRANSMIT_MS = 200;
+const RETRANSMISSIONS_MAX = 4;
 
 interface Listening {
   readonly process: SimulatedProcess;
@@ -116,16 +58,14 @@ interface Listening {
 
 /** All links of a world. */
 export class SimulatedNetwork {
-  readonly faults: LinkFaults = { delayMs: [0.05, 0.5], splitShare: 0.02 };
-  readonly #world: World;
+  readonly faults: LinkFaults = { delayMs: [0.05, 0.5], splitShare: 0.02, tailShare: 0, tailMs: 0 };
+  readonly world: World;
   readonly #listening = new Map<number, Listening>();
   readonly #sockets = new Set<SimulatedSocket>();
-  /** "from>to" of directions that carry nothing. */
-  readonly #cut = new Set<string>();
-  readonly #slow = new Map<string, number>();
+  readonly #links = new Map<string, Map<string, Link>>();
 
   constructor(world: World) {
-    this.#world = world;
+    this.world = world;
   }
 
   /** The network as one process sees it. */
@@ -136,88 +76,114 @@ export class SimulatedNetwork {
     };
   }
 
-  /** Cuts one direction. */
+  /** One direction between two processes, by name. */
+  link(from: string, to: string): Link {
+    let links = this.#links.get(from);
+    if (links === undefined) {
+      links = new Map();
+      this.#links.set(from, links);
+    }
+    let link = links.get(to);
+    if (link === undefined) {
+      link = new Link(from, to);
+      links.set(to, link);
+    }
+    return link;
+  }
+
+  /** Cuts one direction: nothing arrives until it is healed. */
   cut(from: string, to: string): void {
-    this.#cut.add(`${from}>${to}`);
+    this.link(from, to).isCut = true;
   }
 
   /** Adds a delay to one direction. */
   slow(from: string, to: string, delayMs: number): void {
-    this.#slow.set(`${from}>${to}`, delayMs);
+    this.link(from, to).slowMs = delayMs;
+  }
+
+  /** Makes one direction lose chunks, which TCP sends again later. */
+  lose(from: string, to: string, share: number): void {
+    this.link(from, to).lossShare = share;
   }
 
   /** Everything flows again; what was held back arrives. */
   heal(): void {
-    this.#cut.clear();
-    this.#slow.clear();
-    for (const socket of this.#sockets) this.move(socket);
+    for (const links of this.#links.values()) for (const link of links.values()) link.heal();
+    for (const socket of this.#sockets) socket.flow();
   }
 
   /** Breaks every connection between two processes; each side learns of it. */
   reset(a: string, b: string): void {
-    for (const socket of [...this.#sockets]) {
-      const { from, to } = socket.direction;
-      if ((from.name === a && to.name === b) || (from.name === b && to.name === a))
-        this.#kill(socket, 0);
-    }
+    for (const socket of [...this.#between(a, b), ...this.#between(b, a)]) socket.breakAfter(0);
   }
 
   /** Breaks every connection between two processes, and only `a` learns of it. */
   halfOpen(a: string, b: string): void {
-    for (const socket of [...this.#sockets]) {
-      const { from, to } = socket.direction;
-      if (from.name === a && to.name === b) this.#kill(socket, 0);
+    for (const socket of this.#between(a, b)) {
+      socket.mute();
+      socket.breakAfter(0);
     }
   }
 
-  /** A process is gone. `silentMs`: how long the others do not notice (power cut); 0 = at once. */
+  /** Connections between two processes go silent, and nobody is told. New ones work. */
+  blackHole(a: string, b: string): void {
+    for (const socket of this.#between(a, b)) socket.mute();
+  }
+
+  /**
+   * `a` loses its connections to `b` and makes new ones; what it had sent on the old ones arrives
+   * after `lateMs`, and only then `b` learns that they are over.
+   */
+  makeLate(a: string, b: string, lateMs: number): void {
+    for (const socket of this.#between(a, b)) {
+      socket.delay(lateMs);
+      socket.breakAfter(0);
+      socket.peer?.breakAfter(lateMs + 2 * this.faults.delayMs[1]);
+    }
+  }
+
+  /**
+   * A process is gone. `silentMs`: how long the others do not notice (power cut); 0 = at once, or
+   * after what it had sent.
+   */
   processGone(process: SimulatedProcess, silentMs: number): void {
     for (const [port, listening] of this.#listening) {
       if (listening.process === process) this.#listening.delete(port);
     }
     for (const socket of [...this.#sockets]) {
-      if (socket.direction.from === process && socket.peer !== undefined)
-        this.#kill(socket.peer, silentMs);
+      if (socket.from !== process) continue;
+      if (silentMs === 0 && this.world.random.chance(0.5)) {
+        socket.finish();
+        continue;
+      }
+      socket.peer?.breakAfter(silentMs);
+      this.forget(socket);
     }
   }
 
-  split(bytes: Uint8Array): Uint8Array[] {
-    const { random } = this.#world;
-    if (bytes.byteLength < 2 || !random.chance(this.faults.splitShare)) return [bytes];
-    const at = 1 + random.below(bytes.byteLength - 1);
-    return [bytes.subarray(0, at), bytes.subarray(at)];
-  }
-
-  /** Carries the next chunk of a socket, if its direction is open. */
-  move(socket: SimulatedSocket): void {
-    if (socket.isMoving || socket.outgoing.length === 0) return;
-    const { from, to } = socket.direction;
-    if (this.#cut.has(`${from.name}>${to.name}`)) return;
-    socket.isMoving = true;
-    this.#world.schedule(this.#delay(from.name, to.name), `${to.name}:from ${from.name}`, () => {
-      socket.isMoving = false;
-      if (this.#cut.has(`${from.name}>${to.name}`)) return;
-      const chunk = socket.outgoing.shift();
-      const { peer } = socket;
-      if (peer !== undefined)
-        to.deliver("net", () => (chunk === undefined ? this.#closed(peer) : peer.receive(chunk)));
-      this.move(socket);
-    });
-  }
-
-  #closed(socket: SimulatedSocket): void {
-    socket.close();
+  /** A connection has ended on one side. */
+  forget(socket: SimulatedSocket): void {
     this.#sockets.delete(socket);
   }
 
-  #kill(socket: SimulatedSocket, delayMs: number): void {
-    socket.direction.from.after(delayMs, "reset", () => this.#closed(socket));
+  /** How long the next chunk is under way. */
+  delayOn(link: Link): number {
+    const { random } = this.world;
+    const { delayMs, tailShare, tailMs } = this.faults;
+    const [low, high] = delayMs;
+    const share = random.below(1000) / 1000;
+    let delay = low + (high - low) * share * share + link.slowMs;
+    if (tailShare > 0 && random.chance(tailShare)) delay += random.below(tailMs);
+    if (link.lossShare === 0) return delay;
+    for (let n = 0; n < RETRANSMISSIONS_MAX && random.chance(link.lossShare); n += 1)
+      delay += RETRANSMIT_MS * 2 ** n;
+    return delay;
   }
 
-  #delay(from: string, to: string): number {
-    const [low, high] = this.faults.delayMs;
-    const share = this.#world.random.below(1000) / 1000;
-    return low + (high - low) * share * share + (this.#slow.get(`${from}>${to}`) ?? 0);
+  #between(from: string, to: string): SimulatedSocket[] {
+    return [...this.#sockets].filter(
+      (socket) => socket.link.from === from && socket.link.to === to,
+    );
   }
 
   async #listen(
@@ -236,21 +202,21 @@ export class SimulatedNetwork {
   }
 
   #connect(process: SimulatedProcess, endpoint: Endpoint, timeoutMs: number): Promise<Socket> {
+    const host = hostOf(endpoint);
+    const there = this.link(process.name, host);
+    const back = this.link(host, process.name);
     return new Promise((resolve, reject) => {
-      const target = this.#listening.get(endpoint.port);
-      const name = target?.process.name ?? `port${endpoint.port}`;
-      const isCut =
-        this.#cut.has(`${process.name}>${hostOf(endpoint)}`) ||
-        this.#cut.has(`${hostOf(endpoint)}>${process.name}`);
-      if (isCut) {
+      const delay = this.delayOn(there) + back.slowMs;
+      if (there.isCut || back.isCut || delay > timeoutMs) {
         process.after(timeoutMs, "connect", () =>
-          reject(new UnreachableError(`no answer from ${name}`)),
+          reject(new UnreachableError(`no answer from ${host}`)),
         );
         return;
       }
-      process.after(this.#delay(process.name, name), "connect", () => {
+      process.after(delay, "connect", () => {
+        const target = this.#listening.get(endpoint.port);
         if (target === undefined || !target.process.isAlive) {
-          reject(new UnreachableError(`refused by ${name}`, { isRefused: true }));
+          reject(new UnreachableError(`refused by ${host}`, { isRefused: true }));
           return;
         }
         const near = new SimulatedSocket(this, { from: process, to: target.process });

@@ -16,36 +16,12 @@ import { SeededRandom } from "../../src/platform/random.ts";
 import { type FateDecision, SimulatedDisk } from "../storage/fake_disk.ts";
 import { ClusterChecker, Violation } from "./checkers/cluster.ts";
 import { findVersionViolation, findViolation, type Operation } from "./checkers/history.ts";
-import { SimulatedNetwork } from "./network.ts";
+import { FAULT_KINDS, type FaultKind, INFLICT } from "./faults.ts";
+import { type LinkFaults, SimulatedNetwork } from "./network.ts";
 import { SimulatedClient } from "./workload.ts";
-import { SimulatedProcess, World } from "./world.ts";
+import { type ClockFault, SimulatedProcess, World } from "./world.ts";
 
-/** Everything that can go wrong. */
-export const FAULT_KINDS = [
-  "kill",
-  "powerCut",
-  "powerCutAll",
-  "pause",
-  "isolate",
-  "cutOneWay",
-  "clog",
-  "reset",
-  "syncStall",
-  "syncFail",
-  "clockJump",
-  "promote",
-  "snapshot",
-  "powerCutMajority",
-  "churn",
-  "promoteTwice",
-  "promoteCut",
-  "sleepyLeader",
-  "lagKill",
-  "divergentTail",
-] as const;
-
-/** One of {@link FAULT_KINDS}. */
-export type FaultKind = (typeof FAULT_KINDS)[number];
+export type { FaultKind } from "./faults.ts";
 
 /** How a run is set up. Everything that is not set is drawn from the seed. */
 export interface SimulationOptions {
@@ -69,8 +45,12 @@ export interface SimulationResult {
   readonly violation: { readonly checker: string; readonly message: string } | undefined;
 }
 
+/** What a healed cluster may take, in virtual time, to serve again and to come to one state. */
 const HEAL_MS = 20_000;
+/** Sizes of clusters that a seed draws from. */
+const CLUSTER_SIZES = [1, 2, 3, 3, 3, 3, 3, 5, 5, 7] as const;
 const FIRST_PORT = 7001;
+const FAST_SYNC_MS = [0.05, 0.55] as const;
 
 /** One machine, with or without a running node. */
 export interface Host {
@@ -82,6 +62,11 @@ export interface Host {
   refusal: CStoreError | undefined;
   isStalling: boolean;
   failNextSync: boolean;
+  /** Its disk says that it synced, and does not. */
+  isLying: boolean;
+  /** Shortest and longest sync; undefined for a fast disk. */
+  syncMs: readonly [number, number] | undefined;
+  clock: ClockFault;
 }
 
 /** A cluster, its clients and its faults. */
@@ -94,7 +79,8 @@ export class Simulation {
   readonly checker = new ClusterChecker();
   readonly #options: SimulationOptions;
   readonly #compression: "none" | "zstd";
-  #clients: SimulatedClient[] = [];
+  readonly #damaged = new Set<Host>();
+  readonly clients: SimulatedClient[] = [];
   #clientCount = 0;
   #violation: Violation | undefined;
 
@@ -103,7 +89,7 @@ export class Simulation {
     this.world = new World(options.seed);
     this.network = new SimulatedNetwork(this.world);
     const { random } = this.world;
-    const count = options.nodes ?? [1, 3, 3, 3, 5][random.below(5)] ?? 3;
+    const count = options.nodes ?? CLUSTER_SIZES[random.below(CLUSTER_SIZES.length)]!;
     this.#compression = options.compression ?? (random.chance(0.3) ? "zstd" : "none");
     this.hosts = Array.from({ length: count }, (_, i) => this.#newHost(`n${i + 1}`));
   }
@@ -133,7 +119,7 @@ export class Simulation {
   /** Boots a host's node from what its disk holds. */
   start(host: Host): void {
     if (host.process?.isAlive === true || host.refusal !== undefined) return;
-    const process = new SimulatedProcess(this.world, host.id);
+    const process = new SimulatedProcess(this.world, host.id, host.clock);
     host.process = process;
     const platform = this.platformOf(process, host.disk);
     const config = parseNodeConfig({
@@ -214,7 +200,7 @@ export class Simulation {
         history: this.history,
       };
       const client = new SimulatedClient(this.#clientCount, parts, options);
-      this.#clients.push(client);
+      this.clients.push(client);
       void client.start(this.addresses);
     }
   }
@@ -281,16 +267,14 @@ export class Simulation {
   /** Lets time pass; checks after every event. Throws the first violation. */
   async advance(ms: number, isOver?: () => boolean): Promise<void> {
     const hostOf = new Map(this.hosts.map((host) => [host.id, host]));
-    const processes = new Set(this.#clients.map((client) => client.name));
+    const clients = new Set(this.clients.map((client) => client.name));
     // An event of a process changes only that process; what concerns several is looked at
     // everywhere.
-    const after = (name: string): void => {
+    const after = (owner: string): void => {
       try {
-        const owner = name.slice(0, name.indexOf(":"));
-        if (processes.has(owner)) return;
-        const touched = hostOf.get(owner);
-        for (const host of touched === undefined ? this.hosts : [touched])
-          if (host.node !== undefined) this.checker.look(host.id, host.node);
+        const host = hostOf.get(owner);
+        if (host !== undefined) this.#look(host);
+        else if (!clients.has(owner)) for (const each of this.hosts) this.#look(each);
       } catch (error) {
         this.#fail(error);
       }
@@ -316,12 +300,13 @@ export class Simulation {
     const durationMs = this.#options.durationMs ?? 4000 + random.below(8000);
     let violation: SimulationResult["violation"];
     try {
+      this.#drawSurroundings();
       for (const host of this.hosts) this.start(host);
       const clients = this.#options.clients ?? 1 + random.below(4);
       const load = {
         keys: 2 + random.below(4),
         timeoutMs: 1000 + random.below(3000),
-        thinkMs: 5 + random.below(60),
+        thinkMs: 10 * 2 ** random.below(7),
         inFlight: 1 + random.below(4),
       };
       this.addClients(clients, load);
@@ -337,7 +322,7 @@ export class Simulation {
           : new Violation("crash", String(error instanceof Error ? error.stack : error));
       violation = { checker: found.checker, message: found.message };
     }
-    for (const client of this.#clients) client.close();
+    for (const client of this.clients) client.close();
     for (const host of this.hosts) host.process?.kill();
     return {
       seed: this.#options.seed,
@@ -354,17 +339,20 @@ export class Simulation {
   /** Ends all faults and requires that the cluster serves, and that all nodes come to one state. */
   async heal(keys: number): Promise<void> {
     this.network.heal();
-    for (const client of this.#clients) client.stop();
+    for (const client of this.clients) client.stop();
     for (const host of this.hosts) {
       host.isStalling = false;
       host.failNextSync = false;
+      host.isLying = false;
+      host.syncMs = undefined;
+      host.disk.capacityBytes = Number.POSITIVE_INFINITY;
       host.disk.releaseStalled();
       if (host.process !== undefined) host.process.skewMs = 0;
       host.process?.resume();
       this.start(host);
     }
-    await this.advance(HEAL_MS, () => this.#clients.every((client) => client.isIdle));
-    const reader = this.#clients[0];
+    await this.advance(HEAL_MS, () => this.clients.every((client) => client.isIdle));
+    const reader = this.clients[0];
     if (reader !== undefined) {
       let read = 0;
       for (let k = 0; k < keys; k += 1) {
@@ -390,6 +378,10 @@ export class Simulation {
     if (broken !== undefined) throw new Violation("linearizability", broken);
     const versions = findVersionViolation(this.history);
     if (versions !== undefined) throw new Violation("versions", versions);
+  }
+
+  #look(host: Host): void {
+    if (host.node !== undefined) this.checker.look(host.id, host.node);
   }
 
   #isConverged(): boolean {
@@ -426,10 +418,15 @@ export class Simulation {
       refusal: undefined,
       isStalling: false,
       failNextSync: false,
+      isLying: false,
+      syncMs: undefined,
+      clock: { rate: 1, originMs: 0 },
       disk: new SimulatedDisk({
         random: new SeededRandom(random.u32()),
         schedule: (complete) => {
-          host.process?.after(0.05 + random.below(100) / 200, "sync", complete);
+          const [low, high] = host.syncMs ?? FAST_SYNC_MS;
+          const ms = low + ((high - low) * random.below(100)) / 100;
+          host.process?.after(ms, "sync", complete);
         },
       }),
     };
@@ -438,6 +435,7 @@ export class Simulation {
         host.failNextSync = false;
         return "failed";
       }
+      if (host.isLying) return "lied";
       return host.isStalling ? "stalled" : "done";
     };
     return host;
@@ -452,6 +450,26 @@ export class Simulation {
             "crash",
             error instanceof Error ? (error.stack ?? error.message) : String(error),
           );
+  }
+
+  /** Clocks, networks and disks of several tempers: half of the seeds have good ones. */
+  #drawSurroundings(): void {
+    const { random } = this.world;
+    if (random.chance(0.5)) {
+      for (const host of this.hosts) {
+        const rate = 1 + (random.below(2001) - 1000) / 20_000;
+        host.clock = { rate, originMs: random.below(1_000_000) };
+      }
+    }
+    if (random.chance(0.5)) {
+      const faults: LinkFaults = this.network.faults;
+      faults.delayMs = [[0.01, 0.1] as const, [0.2, 4] as const, [2, 12] as const][
+        random.below(3)
+      ]!;
+      faults.splitShare = [0, 0.02, 0.3][random.below(3)]!;
+      faults.tailShare = [0, 0.001, 0.02][random.below(3)]!;
+      faults.tailMs = 5 + random.below(100);
+    }
   }
 
   #scheduleFaults(durationMs: number): void {
@@ -472,176 +490,26 @@ export class Simulation {
   inject(kind: FaultKind, victim = this.#victim()): void {
     const { random } = this.world;
     this.faults[kind] = (this.faults[kind] ?? 0) + 1;
-    const later = (ms: number, run: () => void): void => {
-      this.world.schedule(ms, `end:${kind}`, run);
-    };
-    const others = this.hosts.filter((host) => host !== victim).map((host) => host.id);
-    switch (kind) {
-      case "kill":
-        this.kill(victim);
-        later(50 + random.below(3000), () => this.start(victim));
-        return;
-      case "powerCut":
-        this.cutPower(victim);
-        later(50 + random.below(3000), () => this.start(victim));
-        return;
-      case "powerCutAll":
-        for (const host of this.hosts) this.cutPower(host);
-        for (const host of this.hosts) later(50 + random.below(1000), () => this.start(host));
-        return;
-      case "powerCutMajority":
-        for (const host of this.hosts) {
-          if (host !== victim && others.length > 1 && random.chance(0.4)) continue;
-          this.cutPower(host);
-          later(50 + random.below(1500), () => this.start(host));
-        }
-        return;
-      case "churn":
-        this.#churn(victim, 2 + random.below(8));
-        return;
-      case "promoteTwice": {
-        const leader = this.leader?.node;
-        const target = this.#victim();
-        leader?.promote(victim.id).catch(() => undefined);
-        later(random.below(200) / 100, () => leader?.promote(target.id).catch(() => undefined));
-        // A voter that dies in between must not forget whom it voted for.
-        later(random.below(500) / 100, () => {
-          const voter = this.hosts[random.below(this.hosts.length)]!;
-          this.kill(voter);
-          later(1 + random.below(20), () => this.start(voter));
-        });
-        return;
-      }
-      case "promoteCut":
-        this.leader?.node?.promote(victim.id).catch(() => undefined);
-        later(random.below(500) / 100, () => this.isolate(victim));
-        later(100 + random.below(1500), () => this.network.heal());
-        return;
-      case "sleepyLeader":
-        this.#sleep(this.leader ?? victim);
-        return;
-      case "lagKill": {
-        // One follower falls behind, then has to elect the next leader.
-        const { leader } = this;
-        if (leader === undefined) return;
-        const lagging = this.#victim();
-        this.network.slow(leader.id, lagging.id, 50 + random.below(400));
-        later(20 + random.below(400), () => {
-          this.kill(leader);
-          later(200 + random.below(1500), () => this.start(leader));
-        });
-        later(100 + random.below(1500), () => this.network.heal());
-        return;
-      }
-      case "divergentTail":
-        if (this.leader !== undefined) this.#divergeTail(this.leader);
-        return;
-      case "pause": {
-        const { process } = victim;
-        if (process === undefined) return;
-        process.isPaused = true;
-        later(50 + random.below(3000), () => process.resume());
-        return;
-      }
-      case "isolate":
-        this.isolate(victim);
-        later(100 + random.below(3000), () => this.network.heal());
-        return;
-      case "cutOneWay":
-        for (const other of others) {
-          if (random.chance(0.5)) this.network.cut(victim.id, other);
-          else this.network.cut(other, victim.id);
-        }
-        later(100 + random.below(3000), () => this.network.heal());
-        return;
-      case "clog":
-        for (const other of others) this.network.slow(victim.id, other, 20 + random.below(400));
-        later(100 + random.below(3000), () => this.network.heal());
-        return;
-      case "reset":
-        for (const other of others) this.network.reset(victim.id, other);
-        return;
-      case "syncStall":
-        victim.isStalling = true;
-        later(50 + random.below(2500), () => {
-          victim.isStalling = false;
-          victim.disk.releaseStalled();
-        });
-        return;
-      case "syncFail":
-        victim.failNextSync = true;
-        return;
-      case "clockJump":
-        if (victim.process !== undefined)
-          victim.process.skewMs += random.below(7_200_000) - 3_600_000;
-        return;
-      case "promote":
-        this.leader?.node?.promote(victim.id).catch(() => undefined);
-        return;
-      case "snapshot":
-        victim.node?.takeSnapshot().catch(() => undefined);
-        return;
-    }
-  }
-
-  /** Quick ends and starts, one after the other, mostly of whoever leads. */
-  #churn(victim: Host, rounds: number): void {
-    const { random } = this.world;
-    if (random.chance(0.5)) this.kill(victim);
-    else this.cutPower(victim);
-    this.world.schedule(5 + random.below(200), "end:churn", () => this.start(victim));
-    if (rounds === 0) return;
-    this.world.schedule(20 + random.below(400), "fault:churn", () => {
-      this.#churn(this.#victim(), rounds - 1);
+    INFLICT[kind]({
+      simulation: this,
+      victim,
+      others: this.hosts.filter((host) => host !== victim).map((host) => host.id),
+      below: (bound) => random.below(bound),
+      chance: (probability) => random.chance(probability),
+      later: (ms, run) => void this.world.schedule(ms, `end:${kind}`, run),
+      drawVictim: () => this.#victim(),
     });
   }
 
   /**
-   * A leader that is cut off collects entries that nobody else has; the next one dies as soon as it
-   * has committed something, so that the first one's longer log stands against a newer one.
+   * Whether a disk may lose what was synced on it. No more of them than the cluster is built for,
+   * and none twice.
    */
-  #divergeTail(first: Host): void {
-    const { random } = this.world;
-    const endMs = this.world.nowMs + 1500;
-    const graceMs = random.below(8);
-    this.isolate(first);
-    const watch = (): void => {
-      const next = this.leader;
-      const isReady = next !== first && next?.node?.driver.view.hasCommittedOwnTerm === true;
-      if (next === undefined || !isReady) {
-        if (this.world.nowMs < endMs) this.world.schedule(1, "fault:divergentTail", watch);
-        else this.network.heal();
-        return;
-      }
-      this.world.schedule(graceMs, "fault:divergentTail", () => {
-        this.kill(next);
-        this.network.heal();
-        this.world.schedule(300 + random.below(2000), "end:divergentTail", () => this.start(next));
-      });
-    };
-    watch();
-  }
-
-  /** The leader sleeps, answers to it are late, and some clients reach nobody else. */
-  #sleep(leader: Host): void {
-    const { random } = this.world;
-    for (const host of this.hosts) {
-      if (host === leader) continue;
-      this.network.slow(host.id, leader.id, 20 + random.below(150));
-      for (const client of this.#clients) {
-        if (client.isOdd) continue;
-        this.network.cut(client.name, host.id);
-        this.network.cut(host.id, client.name);
-      }
-    }
-    const { process } = leader;
-    const asleepMs = random.below(50);
-    this.world.schedule(asleepMs, "fault:sleep", () => {
-      if (process !== undefined) process.isPaused = true;
-    });
-    const wakeMs = asleepMs + 200 + random.below(1500);
-    this.world.schedule(wakeMs, "end:sleep", () => process?.resume());
-    this.world.schedule(wakeMs + 50 + random.below(500), "end:sleep", () => this.network.heal());
+  mayDamage(host: Host): boolean {
+    if (this.#damaged.has(host)) return false;
+    if (2 * (this.#damaged.size + 1) >= this.hosts.length) return false;
+    this.#damaged.add(host);
+    return true;
   }
 
   /** Leaders suffer more often than their share. */

@@ -9,10 +9,20 @@ import { drainMicrotasks } from "bun:jsc";
 import type { CancelTimer, Clock } from "../../src/platform/clock.ts";
 import { SeededRandom } from "../../src/platform/random.ts";
 
+/** The name of an event, and who may be changed by it; made once for all events of a kind. */
+export interface Label {
+  /** Process that the event belongs to; "fault" and "end" are nobody's. */
+  readonly owner: string;
+  /** The name's characters, mixed. */
+  readonly hash: number;
+}
+
 interface Event {
-  readonly atMs: number;
-  readonly order: number;
-  readonly name: string;
+  atMs: number;
+  order: number;
+  readonly label: Label;
+  /** Nothing happens to a process that is gone; one that is paused hears of it later. */
+  readonly process: SimulatedProcess | undefined;
   run: (() => void) | undefined;
 }
 
@@ -22,6 +32,14 @@ const WALL_START_MS = 1_700_000_000_000;
 /** Events between two turns of the real runtime, in which it reports rejections nobody handled. */
 const EVENTS_PER_TURN = 64;
 
+/** Name and owner: "n1:timer" belongs to n1. */
+export function labelOf(name: string): Label {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < name.length; i += 1) hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193);
+  const colon = name.indexOf(":");
+  return { owner: colon < 0 ? name : name.slice(0, colon), hash };
+}
+
 /** The simulated outside world's time and order. */
 export class World {
   readonly random: SeededRandom;
@@ -29,8 +47,7 @@ export class World {
   #nowMs = 0;
   #order = 0;
   #hash = 0x811c9dc5;
-  /** Names come again and again: their characters are mixed once. */
-  readonly #nameHashes = new Map<string, number>();
+  readonly #labels = new Map<string, Label>();
   events = 0;
 
   constructor(seed: number) {
@@ -46,48 +63,59 @@ export class World {
     return this.#hash >>> 0;
   }
 
-  #observe(name: string): void {
-    let known = this.#nameHashes.get(name);
-    if (known === undefined) {
-      known = 0x811c9dc5;
-      for (let i = 0; i < name.length; i += 1)
-        known = Math.imul(known ^ name.charCodeAt(i), 0x01000193);
-      this.#nameHashes.set(name, known);
-    }
-    this.#hash = Math.imul(this.#hash ^ known, 0x01000193);
-    this.#hash = Math.imul(this.#hash ^ Math.round(this.#nowMs * 1000), 0x01000193);
-  }
-
   /** Runs `run` after `delayMs`, in order of time and then of calling. */
   schedule(delayMs: number, name: string, run: () => void): CancelTimer {
-    const event: Event = {
-      atMs: this.#nowMs + Math.max(0, delayMs),
-      order: this.#order,
-      name,
-      run,
-    };
-    this.#order += 1;
+    let label = this.#labels.get(name);
+    if (label === undefined) {
+      label = labelOf(name);
+      this.#labels.set(name, label);
+    }
+    return this.add(delayMs, label, { run });
+  }
+
+  /** The same with a label that is at hand, and perhaps for a process. */
+  add(
+    delayMs: number,
+    label: Label,
+    what: { readonly process?: SimulatedProcess; readonly run: () => void },
+  ): CancelTimer {
+    const atMs = this.#nowMs + Math.max(0, delayMs);
+    const event: Event = { atMs, order: 0, label, process: what.process, run: what.run };
     this.#push(event);
     return () => {
       event.run = undefined;
     };
   }
 
-  /** Runs events until `untilMs` or until `isOver`; `after` is called with each one's name. */
+  /** An event that was held back happens now. */
+  addAgain(event: Event): void {
+    event.atMs = this.#nowMs;
+    this.#push(event);
+  }
+
+  /** Runs events until `untilMs` or until `isOver`; `after` is called with each one's owner. */
   async run(
     untilMs: number,
-    after: (name: string) => void,
+    after: (owner: string) => void,
     isOver: () => boolean = () => false,
   ): Promise<void> {
+    // What the caller began goes as far as it can before the first event.
+    drainMicrotasks();
     while (this.#heap.length > 0 && this.#heap[0]!.atMs <= untilMs && !isOver()) {
       const event = this.#pop();
-      if (event.run === undefined) continue;
+      const { run, process, label } = event;
+      if (run === undefined || process?.isAlive === false) continue;
+      if (process?.isPaused === true) {
+        process.hold(event);
+        continue;
+      }
       this.#nowMs = Math.max(this.#nowMs, event.atMs);
       this.events += 1;
-      this.#observe(event.name);
-      event.run();
+      this.#hash = Math.imul(this.#hash ^ label.hash, 0x01000193);
+      this.#hash = Math.imul(this.#hash ^ (this.#nowMs * 1000), 0x01000193);
+      run();
       drainMicrotasks();
-      after(event.name);
+      after(label.owner);
       if (this.events % EVENTS_PER_TURN === 0) await turn();
     }
     await turn();
@@ -95,6 +123,8 @@ export class World {
   }
 
   #push(event: Event): void {
+    event.order = this.#order;
+    this.#order += 1;
     const heap = this.#heap;
     let at = heap.push(event) - 1;
     while (at > 0) {
@@ -134,41 +164,52 @@ function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
+/** How a process's clocks differ from the world's. */
+export interface ClockFault {
+  /** Its milliseconds in one of the world's. */
+  readonly rate: number;
+  /** What its monotonic clock shows at the world's start. */
+  readonly originMs: number;
+}
+
+const TRUE_CLOCK: ClockFault = { rate: 1, originMs: 0 };
+
 /** One process: its events stop when it is killed and wait while it is paused. */
 export class SimulatedProcess {
   readonly name: string;
   readonly #world: World;
+  readonly #clock: ClockFault;
   isAlive = true;
   isPaused = false;
   /** Added to the wall clock. */
   skewMs = 0;
-  #held: { readonly name: string; readonly run: () => void }[] = [];
+  #held: Event[] = [];
+  readonly #labels = new Map<string, Label>();
 
-  constructor(world: World, name: string) {
+  constructor(world: World, name: string, clock = TRUE_CLOCK) {
     this.#world = world;
     this.name = name;
+    this.#clock = clock;
   }
 
-  /** Something happens to this process after `delayMs`. */
+  /** Something happens to this process after `delayMs` of the world's time. */
   after(delayMs: number, name: string, run: () => void): CancelTimer {
-    let isCancelled = false;
-    const cancel = this.#world.schedule(delayMs, `${this.name}:${name}`, () => {
-      if (!isCancelled)
-        this.deliver(name, () => {
-          if (!isCancelled) run();
-        });
-    });
-    return () => {
-      isCancelled = true;
-      cancel();
-    };
+    let label = this.#labels.get(name);
+    if (label === undefined) {
+      label = labelOf(`${this.name}:${name}`);
+      this.#labels.set(name, label);
+    }
+    return this.#world.add(delayMs, label, { process: this, run });
+  }
+
+  /** Keeps an event until the process goes on. */
+  hold(event: Event): void {
+    this.#held.push(event);
   }
 
   resume(): void {
     this.isPaused = false;
-    const held = this.#held;
-    this.#held = [];
-    for (const { name, run } of held) this.after(0, name, run);
+    for (const event of this.#held.splice(0)) this.#world.addAgain(event);
   }
 
   kill(): void {
@@ -177,20 +218,15 @@ export class SimulatedProcess {
   }
 
   clock(): Clock {
+    const { rate, originMs } = this.#clock;
+    const world = this.#world;
     return {
-      nowMs: () => this.#world.nowMs,
-      wallMs: () => WALL_START_MS + this.#world.nowMs + this.skewMs,
-      setTimer: (delayMs, callback) => this.after(delayMs, "timer", callback),
+      nowMs: () => originMs + world.nowMs * rate,
+      wallMs: () => WALL_START_MS + world.nowMs * rate + this.skewMs,
+      setTimer: (delayMs, callback) => this.after(delayMs / rate, "timer", callback),
       soon: (callback) => {
         this.after(0, "soon", callback);
       },
     };
-  }
-
-  /** Something happens to this process now; while it is paused, it waits. */
-  deliver(name: string, run: () => void): void {
-    if (!this.isAlive) return;
-    if (this.isPaused) this.#held.push({ name, run });
-    else run();
   }
 }

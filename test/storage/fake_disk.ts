@@ -37,8 +37,27 @@ export interface FatePlace {
 /** Decides at a power cut. For a change of a name all but "kept" means that it never happened. */
 export type FateDecision = (place: FatePlace) => SectorFate;
 
-/** How a sync ends. `stalled`: not before {@link SimulatedDisk.releaseStalled}. */
-export type SyncFate = "done" | "failed" | "stalled";
+/**
+ * How a sync ends. `stalled`: not before {@link SimulatedDisk.releaseStalled}. `lied`: it says that
+ * it is done, but what it should have saved is at risk until a later sync is done.
+ */
+export type SyncFate = "done" | "failed" | "stalled" | "lied";
+
+/** A sector that a disk wrote to the wrong place. */
+interface Misdirection {
+  readonly inode: Inode;
+  readonly sector: number;
+  readonly bytes: Uint8Array;
+  readonly wrongSector: number;
+  readonly before: Uint8Array;
+  /** Sectors that were written since then. */
+  readonly rewritten: Set<number>;
+  /** Syncs of the same file since then. */
+  syncsSince: number;
+}
+
+/** Syncs after which a log's later records tell that an earlier one is missing. */
+const MISDIRECTION_SYNCS = 4;
 
 /** What can be made to go wrong. May be replaced at any time. */
 export interface DiskFaults {
@@ -135,6 +154,41 @@ class Inode {
     }
   }
 
+  /** Like {@link land}, but one sector goes to another place; undefined if there is no other. */
+  misland(flight: Flight, random: Random): Misdirection | undefined {
+    const [first] = flight.sectors;
+    const sectors = Math.floor(this.durableSize / SECTOR_SIZE);
+    if (first === undefined || sectors < 2 || this.flights[0] !== flight) return undefined;
+    const [sector, { bytes }] = first;
+    const wrongSector = random.below(sectors);
+    if (wrongSector === sector || flight.sectors.has(wrongSector)) return undefined;
+    const right = this.#sector(sector);
+    const before = this.#sector(wrongSector);
+    this.land(flight);
+    this.#put(sector, right);
+    this.#put(wrongSector, bytes);
+    return { inode: this, sector, bytes, wrongSector, before, rewritten: new Set(), syncsSince: 0 };
+  }
+
+  /** The drive saw its mistake after all. */
+  redirect({ sector, bytes, wrongSector, before, rewritten }: Misdirection): void {
+    if (!rewritten.has(sector)) this.#put(sector, bytes);
+    if (!rewritten.has(wrongSector)) this.#put(wrongSector, before);
+  }
+
+  /** One byte changes, in the cache and on the platter; what is dirty stays so. */
+  flip(byte: number, mask: number): void {
+    if (byte < this.size) this.cache[byte]! ^= mask;
+    if (byte < this.durableSize) this.durable[byte]! ^= mask;
+  }
+
+  /** Synced bytes before the zeros at the end. */
+  usedSize(): number {
+    let end = this.durableSize;
+    while (end > 0 && this.durable[end - 1] === 0) end -= 1;
+    return end;
+  }
+
   /** The pages count as clean; of their content only what `reaches` says got to the platter. */
   lose(flight: Flight, reaches: () => boolean): void {
     if (flight.isOver) return;
@@ -225,7 +279,8 @@ class Inode {
   #put(sector: number, bytes: Uint8Array): void {
     const start = sector * SECTOR_SIZE;
     const room = this.durableSize - start;
-    if (room > 0) this.durable.set(bytes.subarray(0, Math.min(room, bytes.byteLength)), start);
+    if (room >= bytes.byteLength) this.durable.set(bytes, start);
+    else if (room > 0) this.durable.set(bytes.subarray(0, room), start);
   }
 
   #resize(size: number): void {
@@ -300,6 +355,9 @@ class Process {
 export class SimulatedDisk {
   faults: DiskFaults = {};
   capacityBytes: number;
+  /** The next sync of a log file puts a sector in the wrong place. */
+  misdirectNext = false;
+  #misdirection: Misdirection | undefined;
   /** Changes so far: writes, syncs, changes of names. */
   operations = 0;
   readonly #options: DiskOptions;
@@ -332,6 +390,10 @@ export class SimulatedDisk {
    */
   cutPower(decide?: FateDecision): void {
     this.killProcess();
+    this.misdirectNext = false;
+    const wrong = this.#misdirection;
+    this.#misdirection = undefined;
+    if (wrong !== undefined && wrong.syncsSince < MISDIRECTION_SYNCS) wrong.inode.redirect(wrong);
     const { random } = this.#options;
     const mixture = MIXTURES[random.below(MIXTURES.length)]!;
     const drawn = (): SectorFate => mixture[random.below(mixture.length)]!;
@@ -398,6 +460,34 @@ export class SimulatedDisk {
     this.writeFile(path, bytes);
   }
 
+  /** The same while a process runs: bytes that are at risk stay at risk. */
+  flip(path: string, byte: number, mask: number): void {
+    this.inode(path).flip(byte, mask);
+  }
+
+  /** Synced bytes of a file before the zeros at its end. */
+  usedSizeOf(path: string): number {
+    return this.inode(path).usedSize();
+  }
+
+  /** Completes the sync of a file, in its right or in a wrong place. */
+  landFlight(path: string, inode: Inode, flight: Flight): void {
+    // A segment keeps the path of the spare file that it was.
+    if (this.misdirectNext && path.includes("/wal/") && !path.endsWith("/mark")) {
+      this.#misdirection = inode.misland(flight, this.#options.random);
+      if (this.#misdirection === undefined) inode.land(flight);
+      else this.misdirectNext = false;
+      return;
+    }
+    const wrong = this.#misdirection;
+    if (wrong?.inode === inode) {
+      wrong.syncsSince += 1;
+      for (const { sectors } of inode.flights.slice(0, inode.flights.indexOf(flight) + 1))
+        for (const sector of sectors.keys()) wrong.rewritten.add(sector);
+    }
+    inode.land(flight);
+  }
+
   /** Another disk with the same content and the same bytes at risk; no process runs on it. */
   clone(options: Partial<DiskOptions> = {}): SimulatedDisk {
     const copy = new SimulatedDisk({ ...this.#options, ...options });
@@ -429,6 +519,8 @@ export class SimulatedDisk {
         if (fate === "failed") {
           outcome.lose(() => this.#options.random.below(2) === 0);
           reject(failure("sync", path, "EIO"));
+        } else if (fate === "lied") {
+          resolve();
         } else {
           outcome.land();
           resolve();
@@ -442,8 +534,9 @@ export class SimulatedDisk {
 
   /** The same for a sync that blocks; it cannot stall. */
   finishNow(path: string, outcome: { land(): void; lose(reaches: () => boolean): void }): void {
-    if (this.faults.sync?.(path) !== "failed") {
-      outcome.land();
+    const fate = this.faults.sync?.(path);
+    if (fate !== "failed") {
+      if (fate !== "lied") outcome.land();
       return;
     }
     outcome.lose(() => this.#options.random.below(2) === 0);
@@ -460,6 +553,12 @@ export class SimulatedDisk {
       return [...node.names.values()].reduce((sum, child) => sum + count(child), 0);
     };
     return count(this.#root);
+  }
+
+  /** Bytes by which growing by so much would exceed the disk; 0 or less when they fit. */
+  excess(growth: number): number {
+    if (this.capacityBytes === Number.POSITIVE_INFINITY) return 0;
+    return this.usedBytes() + growth - this.capacityBytes;
   }
 
   /** The folder that holds a path's last name. */
@@ -661,7 +760,7 @@ class SimulatedFile implements OpenFile {
     const fault = this.#disk.faults.write?.(this.path, position, bytes.byteLength);
     if (fault !== undefined) throw fault;
     const growth = Math.max(0, position + bytes.byteLength - this.#inode.size);
-    const excess = growth === 0 ? 0 : this.#disk.usedBytes() + growth - this.#disk.capacityBytes;
+    const excess = growth === 0 ? 0 : this.#disk.excess(growth);
     if (excess <= 0) this.#inode.write(position, bytes);
     else {
       // A full disk takes what still fits.
@@ -680,7 +779,7 @@ class SimulatedFile implements OpenFile {
     const inode = this.#inode;
     const flight = inode.issue();
     return this.#disk.finish(this.path, this.#process, {
-      land: () => inode.land(flight),
+      land: () => this.#disk.landFlight(this.path, inode, flight),
       lose: (reaches) => inode.lose(flight, reaches),
     });
   }
@@ -690,7 +789,7 @@ class SimulatedFile implements OpenFile {
     this.#disk.tick(this.#process);
     const flight = this.#inode.issue();
     this.#disk.finishNow(this.path, {
-      land: () => this.#inode.land(flight),
+      land: () => this.#disk.landFlight(this.path, this.#inode, flight),
       lose: (reaches) => this.#inode.lose(flight, reaches),
     });
   }

@@ -1,0 +1,316 @@
+/**
+ * Everything that can go wrong, one function a kind. A fault draws what it needs from the world's
+ * random numbers and plans its own end.
+ *
+ * @module
+ */
+
+import type { Host, Simulation } from "./simulator.ts";
+
+/** Kinds that a run may draw. */
+export const FAULT_KINDS = [
+  "kill",
+  "powerCut",
+  "powerCutAll",
+  "pause",
+  "isolate",
+  "cutOneWay",
+  "clog",
+  "reset",
+  "syncStall",
+  "syncFail",
+  "clockJump",
+  "promote",
+  "snapshot",
+  "powerCutMajority",
+  "churn",
+  "promoteTwice",
+  "promoteCut",
+  "sleepyLeader",
+  "lagKill",
+  "divergentTail",
+  "loss",
+  "halfOpen",
+  "blackHole",
+  "lateBytes",
+  "diskFull",
+  "slowDisk",
+  "rot",
+  "misdirectedWrite",
+] as const;
+
+/** Kinds that break what the log builds on: they run only when they are named. */
+export const OPT_IN_KINDS = ["syncLie"] as const;
+
+/** One of {@link FAULT_KINDS} or {@link OPT_IN_KINDS}. */
+export type FaultKind = (typeof FAULT_KINDS)[number] | (typeof OPT_IN_KINDS)[number];
+
+/** What a fault has to work with. */
+export interface FaultScene {
+  readonly simulation: Simulation;
+  /** Whom it hits, if it hits one. */
+  readonly victim: Host;
+  /** Ids of all nodes but the victim. */
+  readonly others: readonly string[];
+  /** A whole number below `bound`. */
+  below(bound: number): number;
+  chance(probability: number): boolean;
+  /** Does something later: usually the fault's end. */
+  later(ms: number, run: () => void): void;
+  /** Another victim. */
+  drawVictim(): Host;
+}
+
+type Inflict = (scene: FaultScene) => void;
+
+/** How each kind is done. */
+export const INFLICT: Readonly<Record<FaultKind, Inflict>> = {
+  kill({ simulation, victim, below, later }) {
+    simulation.kill(victim);
+    later(50 + below(3000), () => simulation.start(victim));
+  },
+  powerCut({ simulation, victim, below, later }) {
+    simulation.cutPower(victim);
+    later(50 + below(3000), () => simulation.start(victim));
+  },
+  powerCutAll({ simulation, below, later }) {
+    for (const host of simulation.hosts) simulation.cutPower(host);
+    for (const host of simulation.hosts) later(50 + below(1000), () => simulation.start(host));
+  },
+  powerCutMajority({ simulation, victim, others, below, chance, later }) {
+    for (const host of simulation.hosts) {
+      if (host !== victim && others.length > 1 && chance(0.4)) continue;
+      simulation.cutPower(host);
+      later(50 + below(1500), () => simulation.start(host));
+    }
+  },
+  churn: (scene) => churn(scene, scene.victim, 2 + scene.below(8)),
+  pause({ victim, below, later }) {
+    const { process } = victim;
+    if (process === undefined) return;
+    process.isPaused = true;
+    later(50 + below(3000), () => process.resume());
+  },
+  clockJump({ victim, below }) {
+    if (victim.process !== undefined) victim.process.skewMs += below(7_200_000) - 3_600_000;
+  },
+
+  promote({ simulation, victim }) {
+    promote(simulation.leader, victim);
+  },
+  promoteTwice({ simulation, victim, below, later, drawVictim }) {
+    const { leader } = simulation;
+    const target = drawVictim();
+    promote(leader, victim);
+    later(below(200) / 100, () => promote(leader, target));
+    // A voter that dies in between must not forget whom it voted for.
+    later(below(500) / 100, () => {
+      const voter = simulation.hosts[below(simulation.hosts.length)]!;
+      simulation.kill(voter);
+      later(1 + below(20), () => simulation.start(voter));
+    });
+  },
+  promoteCut({ simulation, victim, below, later }) {
+    promote(simulation.leader, victim);
+    later(below(500) / 100, () => simulation.isolate(victim));
+    later(100 + below(1500), () => simulation.network.heal());
+  },
+  sleepyLeader: (scene) => sleep(scene, scene.simulation.leader ?? scene.victim),
+  /** One follower falls behind, then has to elect the next leader. */
+  lagKill({ simulation, below, later, drawVictim }) {
+    const { leader, network } = simulation;
+    if (leader === undefined) return;
+    network.slow(leader.id, drawVictim().id, 50 + below(400));
+    later(20 + below(400), () => {
+      simulation.kill(leader);
+      later(200 + below(1500), () => simulation.start(leader));
+    });
+    later(100 + below(1500), () => network.heal());
+  },
+  divergentTail(scene) {
+    if (scene.simulation.leader !== undefined) divergeTail(scene, scene.simulation.leader);
+  },
+  snapshot({ victim }) {
+    victim.node?.takeSnapshot().catch(() => undefined);
+  },
+
+  isolate({ simulation, victim, below, later }) {
+    simulation.isolate(victim);
+    later(100 + below(3000), () => simulation.network.heal());
+  },
+  cutOneWay({ simulation: { network }, victim, others, below, chance, later }) {
+    for (const other of others) {
+      if (chance(0.5)) network.cut(victim.id, other);
+      else network.cut(other, victim.id);
+    }
+    later(100 + below(3000), () => network.heal());
+  },
+  clog({ simulation: { network }, victim, others, below, later }) {
+    for (const other of others) network.slow(victim.id, other, 20 + below(400));
+    later(100 + below(3000), () => network.heal());
+  },
+  loss({ simulation: { network }, victim, others, below, later }) {
+    for (const other of others) {
+      network.lose(victim.id, other, below(60) / 100);
+      network.lose(other, victim.id, below(60) / 100);
+    }
+    later(100 + below(3000), () => network.heal());
+  },
+  reset({ simulation: { network }, victim, others }) {
+    for (const other of others) network.reset(victim.id, other);
+  },
+  halfOpen({ simulation: { network }, victim, others, chance }) {
+    for (const other of others) {
+      if (chance(0.5)) network.halfOpen(victim.id, other);
+      else network.halfOpen(other, victim.id);
+    }
+  },
+  blackHole({ simulation: { network }, victim, others, chance }) {
+    for (const other of others) {
+      if (chance(0.7)) network.blackHole(victim.id, other);
+      if (chance(0.7)) network.blackHole(other, victim.id);
+    }
+  },
+  lateBytes({ simulation: { network }, victim, others, below }) {
+    for (const other of others) network.makeLate(victim.id, other, 20 + below(1500));
+  },
+
+  syncStall({ victim, below, later }) {
+    victim.isStalling = true;
+    later(50 + below(2500), () => {
+      victim.isStalling = false;
+      victim.disk.releaseStalled();
+    });
+  },
+  syncFail({ victim }) {
+    victim.failNextSync = true;
+  },
+  slowDisk({ victim, below, later }) {
+    victim.syncMs = [1, 1 + below(60)];
+    later(100 + below(3000), () => {
+      victim.syncMs = undefined;
+    });
+  },
+  /** The node has to end; until there is room again it cannot come back either. */
+  diskFull({ victim, below, later }) {
+    const { disk } = victim;
+    disk.capacityBytes = disk.usedBytes() + below(30_000);
+    later(100 + below(3000), () => {
+      disk.capacityBytes = Number.POSITIVE_INFINITY;
+    });
+  },
+  /** A byte changes on the platter while the node is down. */
+  rot({ simulation, victim, below, later }) {
+    if (!simulation.mayDamage(victim)) return;
+    simulation.kill(victim);
+    rotSomewhere(victim, below);
+    later(50 + below(1000), () => simulation.start(victim));
+  },
+  /** It shows only when the page cache is gone. */
+  misdirectedWrite({ simulation, victim, below, later }) {
+    if (!simulation.mayDamage(victim)) return;
+    victim.disk.misdirectNext = true;
+    later(200 + below(2000), () => {
+      simulation.cutPower(victim);
+      later(50 + below(1000), () => simulation.start(victim));
+    });
+  },
+  /** The disk says that it synced, and did not, until the power fails. */
+  syncLie({ simulation, victim, below, later }) {
+    victim.isLying = true;
+    later(100 + below(2000), () => {
+      simulation.cutPower(victim);
+      victim.isLying = false;
+      later(50 + below(1000), () => simulation.start(victim));
+    });
+  },
+};
+
+function promote(leader: Host | undefined, target: Host): void {
+  leader?.node?.promote(target.id).catch(() => undefined);
+}
+
+/** Quick ends and starts, one after the other, mostly of whoever leads. */
+function churn(scene: FaultScene, victim: Host, rounds: number): void {
+  const { simulation, below, chance, later, drawVictim } = scene;
+  if (chance(0.5)) simulation.kill(victim);
+  else simulation.cutPower(victim);
+  later(5 + below(200), () => simulation.start(victim));
+  if (rounds > 0) later(20 + below(400), () => churn(scene, drawVictim(), rounds - 1));
+}
+
+/**
+ * A leader that is cut off collects entries that nobody else has; the next one dies as soon as it
+ * has committed something, so that the first one's longer log stands against a newer one.
+ */
+function divergeTail({ simulation, below, later }: FaultScene, first: Host): void {
+  const { world, network } = simulation;
+  const endMs = world.nowMs + 1500;
+  const graceMs = below(8);
+  simulation.isolate(first);
+  const watch = (): void => {
+    const next = simulation.leader;
+    const isReady = next !== first && next?.node?.driver.view.hasCommittedOwnTerm === true;
+    if (next === undefined || !isReady) {
+      if (world.nowMs < endMs) later(1, watch);
+      else network.heal();
+      return;
+    }
+    later(graceMs, () => {
+      simulation.kill(next);
+      network.heal();
+      later(300 + below(2000), () => simulation.start(next));
+    });
+  };
+  watch();
+}
+
+/** The leader sleeps, answers to it are late, and some clients reach nobody else. */
+function sleep({ simulation, below, later }: FaultScene, leader: Host): void {
+  const { network } = simulation;
+  for (const host of simulation.hosts) {
+    if (host === leader) continue;
+    network.slow(host.id, leader.id, 20 + below(150));
+    for (const client of simulation.clients) {
+      if (client.isOdd) continue;
+      network.cut(client.name, host.id);
+      network.cut(host.id, client.name);
+    }
+  }
+  const { process } = leader;
+  const asleepMs = below(50);
+  later(asleepMs, () => {
+    if (process !== undefined) process.isPaused = true;
+  });
+  const wakeMs = asleepMs + 200 + below(1500);
+  later(wakeMs, () => process?.resume());
+  later(wakeMs + 50 + below(500), () => network.heal());
+}
+
+/**
+ * Nothing else may know of the last records of a log when the power fails, too: see the remaining
+ * risk in docs/disk_format.md.
+ */
+const ROT_SPARES_BYTES = 2048;
+
+/** Flips one bit of what was synced: of the log or a snapshot, more rarely of the identity. */
+function rotSomewhere({ id, disk }: Host, below: (bound: number) => number): void {
+  const folder = `/data/${id}`;
+  const places: { readonly path: string; readonly size: number }[] = [];
+  const add = (path: string, spared: number): number => {
+    const size = disk.usedSizeOf(path);
+    if (size > spared) places.push({ path, size: size - spared });
+    return Math.max(0, spared - size);
+  };
+  let spared = ROT_SPARES_BYTES;
+  for (const name of [...disk.files.list(`${folder}/wal`)].reverse()) {
+    if (name.endsWith(".segment")) spared = add(`${folder}/wal/${name}`, spared);
+  }
+  for (const name of disk.files.list(`${folder}/snapshots`)) {
+    if (name.endsWith(".snapshot")) add(`${folder}/snapshots/${name}`, 0);
+  }
+  const hasIdentity = disk.files.list(folder).includes("identity");
+  if (hasIdentity && below(8) === 0) add(`${folder}/identity`, 0);
+  const place = places[below(places.length)];
+  if (place !== undefined) disk.flip(place.path, below(place.size), 1 << below(8));
+}

@@ -1,0 +1,194 @@
+/**
+ * One side of a simulated TCP connection, with what it has under way to the other side.
+ *
+ * @module
+ */
+
+import type { Socket, SocketHandlers } from "../../src/platform/sockets.ts";
+import type { Link, SimulatedNetwork } from "./network.ts";
+import type { SimulatedProcess } from "./world.ts";
+
+/** A chunk under way; without bytes it is the end of the connection. */
+interface Parcel {
+  readonly bytes: Uint8Array | undefined;
+  dueMs: number;
+}
+
+/** What the kernels of both sides take from a program although the other side does not read. */
+const KERNEL_BYTES = 256 * 1024;
+
+/** One side of a connection. */
+export class SimulatedSocket implements Socket {
+  readonly remoteAddress: string;
+  readonly from: SimulatedProcess;
+  readonly to: SimulatedProcess;
+  readonly link: Link;
+  readonly #network: SimulatedNetwork;
+  peer: SimulatedSocket | undefined;
+  #handlers: SocketHandlers | undefined;
+  #early: Uint8Array[] = [];
+  #isClosed = false;
+  #isReadPaused = false;
+  #isMute = false;
+  #isFull = false;
+  /** Under way, in order; each is due no earlier than the one before it. */
+  #underway: Parcel[] = [];
+  #underwayBytes = 0;
+  /** When the next of them is to arrive; undefined while nothing moves. */
+  #arrivalMs: number | undefined;
+
+  constructor(
+    network: SimulatedNetwork,
+    direction: { readonly from: SimulatedProcess; readonly to: SimulatedProcess },
+  ) {
+    this.#network = network;
+    this.from = direction.from;
+    this.to = direction.to;
+    this.link = network.link(direction.from.name, direction.to.name);
+    this.remoteAddress = direction.to.name;
+  }
+
+  get unsentBytes(): number {
+    return Math.max(0, this.#underwayBytes - KERNEL_BYTES);
+  }
+
+  attach(handlers: SocketHandlers): void {
+    this.#handlers = handlers;
+    for (const chunk of this.#early.splice(0)) this.#receive(chunk);
+  }
+
+  write(bytes: Uint8Array): boolean {
+    if (this.#isClosed || !this.from.isAlive) return false;
+    // A copy: who goes on writing into what it gave away harms itself only.
+    const copy = bytes.slice();
+    const { splitShare } = this.#network.faults;
+    const { random } = this.#network.world;
+    if (copy.byteLength > 1 && random.chance(splitShare)) {
+      const at = 1 + random.below(copy.byteLength - 1);
+      this.#send(copy.subarray(0, at));
+      this.#send(copy.subarray(at));
+    } else this.#send(copy);
+    this.#isFull = this.unsentBytes > 0;
+    return !this.#isFull;
+  }
+
+  pause(): void {
+    this.#isReadPaused = true;
+  }
+
+  resume(): void {
+    this.#isReadPaused = false;
+    for (const chunk of this.#early.splice(0)) this.#receive(chunk);
+    this.peer?.flow();
+  }
+
+  end(): void {
+    if (this.#isClosed) return;
+    this.finish();
+    this.from.after(0, "closed", () => this.close());
+  }
+
+  destroy(): void {
+    this.end();
+  }
+
+  /** Nothing follows what was sent: the other side learns of it when that has arrived. */
+  finish(): void {
+    this.#send(undefined);
+  }
+
+  /** From now on the connection carries nothing, either way. */
+  mute(): void {
+    this.#isMute = true;
+    if (this.peer !== undefined) this.peer.#isMute = true;
+  }
+
+  /** What is under way arrives later. */
+  delay(ms: number): void {
+    for (const parcel of this.#underway) parcel.dueMs += ms;
+  }
+
+  /** This side learns, after a time, that the connection is over. */
+  breakAfter(delayMs: number): void {
+    this.from.after(delayMs, "reset", () => this.close());
+  }
+
+  /** This side learns that the connection is over. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#network.forget(this);
+    this.#handlers?.close();
+  }
+
+  /** Starts what is under way again, if something had stopped it. */
+  flow(): void {
+    const first = this.#underway[0];
+    if (first === undefined || this.#arrivalMs !== undefined || this.link.isCut) return;
+    const { world } = this.#network;
+    first.dueMs = Math.max(first.dueMs, world.nowMs + this.#network.delayOn(this.link));
+    this.#arrivalMs = first.dueMs;
+    world.add(first.dueMs - world.nowMs, this.link.label, {
+      process: this.to,
+      run: () => this.#arrive(),
+    });
+  }
+
+  #send(bytes: Uint8Array | undefined): void {
+    if (this.#isMute) return;
+    this.#underway.push({ bytes, dueMs: 0 });
+    this.#underwayBytes += bytes?.byteLength ?? 0;
+    const last = this.#underway.length - 2;
+    if (last >= 0 && this.#arrivalMs !== undefined) {
+      const { world } = this.#network;
+      const dueMs = world.nowMs + this.#network.delayOn(this.link);
+      this.#underway[last + 1]!.dueMs = Math.max(dueMs, this.#underway[last]!.dueMs);
+    } else this.flow();
+  }
+
+  /** Everything that is due arrives, as one chunk or as several. */
+  #arrive(): void {
+    this.#arrivalMs = undefined;
+    const { peer, link } = this;
+    if (peer === undefined || link.isCut) return;
+    const { nowMs } = this.#network.world;
+    while (this.#underway.length > 0 && this.#underway[0]!.dueMs <= nowMs) {
+      // TCP has a window: who does not read is not sent more.
+      if (peer.#isReadPaused) return;
+      const bytes = this.#underway.shift()?.bytes;
+      if (this.#isMute) continue;
+      if (bytes === undefined) {
+        this.#network.forget(this);
+        peer.close();
+        return;
+      }
+      this.#underwayBytes -= bytes.byteLength;
+      peer.#receive(bytes);
+    }
+    this.#flowOn(nowMs);
+    if (this.#isFull && this.unsentBytes === 0) this.#drain();
+  }
+
+  #flowOn(nowMs: number): void {
+    const next = this.#underway[0];
+    if (next === undefined) return;
+    this.#arrivalMs = next.dueMs;
+    this.#network.world.add(next.dueMs - nowMs, this.link.label, {
+      process: this.to,
+      run: () => this.#arrive(),
+    });
+  }
+
+  #drain(): void {
+    this.#isFull = false;
+    this.from.after(0, "drain", () => {
+      if (!this.#isClosed) this.#handlers?.drain();
+    });
+  }
+
+  #receive(chunk: Uint8Array): void {
+    if (this.#isClosed) return;
+    if (this.#handlers === undefined || this.#isReadPaused) this.#early.push(chunk);
+    else this.#handlers.data(chunk);
+  }
+}
