@@ -154,13 +154,15 @@ export class FaultScheduler {
 
   async #wait(ms: number): Promise<void> {
     if (this.#isStopped) return;
-    let wake: () => void = () => undefined;
-    const woken = new Promise<void>((resolve) => {
-      wake = resolve;
+    await new Promise<void>((resolve) => {
+      const wake = (): void => {
+        cancel();
+        this.#waits.delete(wake);
+        resolve();
+      };
+      const cancel = systemClock.setTimer(ms, wake);
+      this.#waits.add(wake);
     });
-    this.#waits.add(wake);
-    await Promise.race([sleep(systemClock, ms), woken]);
-    this.#waits.delete(wake);
   }
 }
 
@@ -196,6 +198,7 @@ async function restart(scene: Scene): Promise<void> {
 /** Every node that no other fault has. */
 async function killAll(scene: Scene): Promise<void> {
   const free = scene.cluster.nodes.filter((node) => !node.isTaken && node.child !== undefined);
+  if (free.length < 2) return;
   for (const node of free) node.isTaken = true;
   try {
     scene.tell(free.map((node) => node.id).join(" "));
@@ -221,7 +224,7 @@ async function oneLink(scene: Scene, kind: LinkFaultKind): Promise<void> {
     from: isAway ? one : other,
     to: isAway ? other : one,
     delayMs: kind === "delay" ? scene.between(20, 500) : 0,
-    resets: random.chance(0.5),
+    resets: kind === "blackHole" && random.chance(0.5),
   };
   await hold(scene, [fault]);
 }

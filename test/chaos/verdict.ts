@@ -69,13 +69,18 @@ function describe(operations: readonly Operation[]): string {
     if (isLinearizable(until(operations, ends[middle]!))) good = middle + 1;
     else bad = middle;
   }
-  const prefix = until(operations, ends[bad]!).sort((a, b) => a.endMs - b.endMs);
+  const prefix = until(operations, ends[bad]!).sort((a, b) => shownAt(a) - shownAt(b));
   const lines = prefix.slice(-SHOWN_MAX).map(({ client, kind, value, expect, ...rest }) => {
     const change = kind === "cas" ? `${expect} to ${value}` : `${value}`;
     const end = rest.endMs === Number.POSITIVE_INFINITY ? "..." : rest.endMs.toFixed(3);
     return `client ${client} ${kind} ${change} [${rest.startMs.toFixed(3)}, ${end}] ${rest.outcome}`;
   });
   return `key ${operations[0]?.key}: ${lines.join("; ")}`;
+}
+
+/** What has not ended stands where it began, so that the end of the list is what came last. */
+function shownAt({ startMs, endMs }: Operation): number {
+  return endMs === Number.POSITIVE_INFINITY ? startMs : endMs;
 }
 
 /** As it was known at a moment: what had not ended then is unknown. */
@@ -102,8 +107,8 @@ export function lostWrites(operations: readonly SeenOperation[]): readonly SeenO
   const writes = operations.filter(({ op, outcome }) => op !== "get" && outcome !== "fail");
   const written = (write: SeenOperation): string | null =>
     write.op === "delete" ? null : write.value;
-  // The key began without a document, which is as if it had been removed before the run.
-  let originEnd = last.value === null ? 0 : -1;
+  // Without such a write it is the state that the key began with.
+  let originEnd = Number.NEGATIVE_INFINITY;
   for (const write of writes) {
     if (written(write) === last.value) originEnd = Math.max(originEnd, latestEnd(write));
   }
