@@ -109,9 +109,16 @@ const DOC: CommandSpec = {
 
 const WAL: CommandSpec = {
   usage: "wal <action> <dir>",
-  about: "Look into a node's log: inspect DIR, verify DIR; exit code 65 if it is damaged",
-  options: [JSON_FLAG],
-  examples: ["cstore wal verify ./data/n1", "cstore wal inspect ./data/n1 --json"],
+  about: "Look into a node's log, or repair it: inspect, verify, repair; code 65 if it is damaged",
+  options: [
+    ["--accept-data-loss", "repair: do it; without it only what would be lost is shown"],
+    JSON_FLAG,
+  ],
+  examples: [
+    "cstore wal verify ./data/n1",
+    "cstore wal inspect ./data/n1 --json",
+    "cstore wal repair ./data/n1",
+  ],
   run: async (words, options) => (await import("./wal_command.ts")).runWal(words, options),
 };
 

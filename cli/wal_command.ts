@@ -1,5 +1,6 @@
 /**
- * `cstore wal inspect` and `cstore wal verify`: a look into a node's log. They change nothing.
+ * `cstore wal inspect` and `cstore wal verify`: a look into a node's log, which changes nothing.
+ * `cstore wal repair` stands in `wal_repair_command.ts`.
  *
  * @module
  */
@@ -13,6 +14,7 @@ import { readIdentity } from "../src/storage/data_directory.ts";
 import { inspectSegments, type RecoveredRecord } from "../src/storage/wal_open.ts";
 import type { RawOptions } from "./options.ts";
 import { print, printJson, UsageError } from "./output.ts";
+import { runRepair } from "./wal_repair_command.ts";
 
 interface Counted {
   records: number;
@@ -27,17 +29,21 @@ interface Counted {
 /** Prints every record, or only the verdict. */
 export async function runWal(words: readonly string[], options: RawOptions): Promise<void> {
   const [action, directory] = words;
-  if (action !== "inspect" && action !== "verify") {
+  if (action !== "inspect" && action !== "verify" && action !== "repair") {
     throw new UsageError(
       `Unknown action "${action ?? ""}"`,
-      "Use: cstore wal inspect DIR, cstore wal verify DIR",
+      "Use: cstore wal inspect DIR, cstore wal verify DIR, cstore wal repair DIR",
     );
+  }
+  if (action !== "repair" && options["acceptDataLoss"] === true) {
+    throw new UsageError("Option --accept-data-loss belongs to cstore wal repair");
   }
   if (directory === undefined)
     throw new UsageError(
       "Name a node's data folder",
       `For example: cstore wal ${action} ./data/n1`,
     );
+  if (action === "repair") return runRepair(directory, options);
   if (!existsSync(`${directory}/wal`)) {
     throw new ConfigError(`Cannot read "${directory}": it holds no log`, {
       remedy: "Give the folder that was given to the node with --data",

@@ -30,6 +30,9 @@ const MARK_NAME = "mark";
 const MARK_SLOT_SIZE = 512;
 const MARK_SIZE = 2 * MARK_SLOT_SIZE;
 
+/** Added to the name of a log's folder: the log that a repair puts in its place. */
+export const REPAIRED_SUFFIX = ".repaired";
+
 /** A record and the segment that holds it. */
 export interface RecoveredRecord extends ScannedRecord {
   readonly segmentNumber: number;
@@ -99,6 +102,11 @@ export async function recoverSegments(
   log: { readonly directory: string; readonly identity: LogIdentity },
   taker: RecordTaker,
 ): Promise<OpenedFiles> {
+  const repaired = `${log.directory}${REPAIRED_SUFFIX}`;
+  if (files.exists(repaired) && !files.exists(log.directory)) {
+    const problem = "Cannot open the log: a repair was broken off; run `cstore wal repair` again";
+    throw new CorruptionError(problem, { file: repaired, byte: 0 });
+  }
   files.makeDirectory(log.directory);
   await files.syncDirectory(parentOf(log.directory));
   const verdict = inspectSegments(files, log, (record) => taker.take(record));
