@@ -12,8 +12,9 @@ import {
   MERGED_SIZE_MAX,
   RESULT_SIZE_MAX,
 } from "../../src/base/limits.ts";
+import { BATCH_HEADER_SIZE } from "../../src/protocol/batch_codec.ts";
 import { encodeCbor } from "../../src/protocol/cbor.ts";
-import { writeBindings } from "../../src/protocol/cluster_command.ts";
+import { membershipBatch, writeBindings } from "../../src/protocol/cluster_command.ts";
 import type { RequestIdentity } from "../../src/protocol/command.ts";
 import {
   applyEntry,
@@ -408,17 +409,76 @@ describe("sessions", () => {
   });
 });
 
+/** A MEMBERSHIP of voters: `["n1", "n2=x"]` gives n2 the folder x. */
+function setMembers(...nodes: readonly string[]): Command {
+  const members = nodes.map((node) => {
+    const [id = "", incarnation = ""] = node.split("=");
+    return { id, address: `${id}:7000`, role: "voter", incarnation } as const;
+  });
+  const { bytes } = membershipBatch(members, 0);
+  return { count: 1, write: (writer) => void writer.raw(bytes.subarray(BATCH_HEADER_SIZE)) };
+}
+
+function bind(id: string, incarnation: string): Command {
+  return consensus("BIND", (writer) => writeBindings(writer, [{ id, incarnation }]));
+}
+
 describe("consensus", () => {
-  test("bindings: the first of an id counts", () => {
+  test("bindings: the first of an id counts, and only members are bound", () => {
     const m = new Machine();
-    const bind = (id: string, incarnation: string): Command =>
-      consensus("BIND", (writer) => writeBindings(writer, [{ id, incarnation }]));
-    m.apply(bind("n1", "x"), bind("n2", "y"));
+    m.apply(setMembers("n1", "n2"));
+    m.apply(bind("n1", "x"));
+    m.apply(bind("n2", "y"));
     m.apply(bind("n1", "z"));
+    m.apply(bind("n9", "w"));
     expect([...m.state.memberTable.bindings]).toEqual([
       ["n1", "x"],
       ["n2", "y"],
     ]);
+  });
+
+  test("members: a folder that is not named any more is retired and never bound again", () => {
+    const m = new Machine();
+    const table = m.state.memberTable;
+    m.apply(setMembers("n1", "n2", "n3"));
+    for (const [id, folder] of ["x", "y", "z"].entries()) m.apply(bind(`n${id + 1}`, folder));
+    m.apply(setMembers("n1=x", "n2", "n4=v"));
+    expect([...table.bindings]).toEqual([
+      ["n1", "x"],
+      ["n4", "v"],
+    ]);
+    expect(["x", "y", "z", "v", ""].map((folder) => table.isRetired(folder))).toEqual([
+      false,
+      true,
+      true,
+      false,
+      false,
+    ]);
+    m.apply(bind("n2", "z"));
+    m.apply(bind("n2", "y"));
+    expect(table.bindings.has("n2")).toBe(false);
+    m.apply(bind("n2", "new"));
+    expect(table.bindings.get("n2")).toBe("new");
+    expect(table.members.map(({ id, role }) => [id, role])).toEqual([
+      ["n1", "voter"],
+      ["n2", "voter"],
+      ["n4", "voter"],
+    ]);
+  });
+
+  test("members: a folder that moves to another id is not retired", () => {
+    const m = new Machine();
+    m.apply(setMembers("n1=x", "n2=y"));
+    m.apply(setMembers("n1=x", "n3=y"));
+    expect(m.state.memberTable.isRetired("y")).toBe(false);
+    expect(m.state.memberTable.bindings.get("n3")).toBe("y");
+  });
+
+  test("members: 1000 retired folders are remembered, the newest ones", () => {
+    const m = new Machine();
+    for (let i = 0; i <= 1002; i += 1) m.apply(setMembers("n1=x", `n2=f${i}`));
+    const { retired } = m.state.memberTable.state();
+    expect([retired.length, retired[0], retired.at(-1)]).toEqual([1000, "f2", "f1001"]);
   });
 
   test("order: an entry that does not follow is a bug, not a gap", () => {

@@ -18,7 +18,7 @@ import {
   writeResult,
   writeWritten,
 } from "../../src/protocol/client_message.ts";
-import { clusterIdOf, firstBatch } from "../../src/protocol/cluster_command.ts";
+import { clusterIdOf, firstBatch, membershipBatch } from "../../src/protocol/cluster_command.ts";
 import {
   beginCommand,
   type DocumentOperation,
@@ -31,6 +31,10 @@ import { encodeKey } from "../../src/protocol/document_key.ts";
 import { encodeFrame } from "../../src/protocol/frame_header.ts";
 import { encodeConnectionError, encodeHello } from "../../src/protocol/handshake.ts";
 import { ReplicationProtocol } from "../../src/protocol/replication_message.ts";
+import {
+  encodeSnapshotMessage,
+  type SnapshotMessage,
+} from "../../src/protocol/snapshot_message.ts";
 import type { RaftMessage } from "../../src/raft/message.ts";
 
 const IDENTITY = { sessionId: 9, requestNumber: 3, acknowledgedBelow: 2 };
@@ -92,6 +96,21 @@ function raft(message: RaftMessage): Uint8Array {
   return ReplicationProtocol.encodeRaft(message).slice(24);
 }
 
+function snapshot(message: SnapshotMessage): Uint8Array {
+  return encodeSnapshotMessage(message).slice(24);
+}
+
+function membershipCommand(): Uint8Array {
+  const batch = membershipBatch(
+    [
+      { id: "n2", address: "127.0.0.1:7002", role: "learner", incarnation: "" },
+      { id: "n1", address: "127.0.0.1:7001", role: "voter", incarnation: "8899aabbccddeeff" },
+    ],
+    0,
+  );
+  return batch.bytes.slice(BATCH_HEADER_SIZE);
+}
+
 function clientHello(): Uint8Array {
   return encodeHello({
     role: "client",
@@ -113,6 +132,8 @@ function openSession(): Uint8Array {
   });
 }
 
+/** A snapshot file as messages name it. */
+const FILE = { ...ROUTE, term: 7, index: 40, checksum: 0x1112131415161718n };
 const READ_PAYLOAD = [0, 6, ...encodeText("things"), ...encodeKey("a")];
 const NOT_LEADER = new NotLeaderError("m", { id: "n2", address: "127.0.0.1:7002" });
 
@@ -154,6 +175,9 @@ export const VECTORS: Readonly<Record<string, () => Uint8Array>> = {
       "PROMOTE",
       written((writer) => writer.text("n2")),
     ),
+  'request: CLUSTER, `{ action: "remove", id: "n3" }`': () =>
+    request("CLUSTER", encodeCbor({ action: "remove", id: "n3" })),
+  "command: MEMBERSHIP of voter `n1` and learner `n2`": membershipCommand,
   "replies: WRITTEN, 2 from id 3, versions 40 and 41": () =>
     replies((writer) => {
       const run = { firstRequestId: 3, count: 2, firstVersion: 40, committed: true };
@@ -188,6 +212,15 @@ export const VECTORS: Readonly<Record<string, () => Uint8Array>> = {
       commitIndex: 4,
       entries: [],
     }),
+  "SNAPSHOT_OFFER: term 7, index 40, term 6, sequence 90, 300 bytes, checksum 1112131415161718":
+    () => {
+      const base = { index: 40, term: 6, nextSequence: 90 };
+      return snapshot({ ...FILE, type: "SNAPSHOT_OFFER", base, size: 300 });
+    },
+  "SNAPSHOT_CHUNK: the same file, from 2 on, `abc`": () =>
+    snapshot({ ...FILE, type: "SNAPSHOT_CHUNK", offset: 2, bytes: encodeText("abc") }),
+  "SNAPSHOT_PROGRESS: the same file, 5 bytes, receiving": () =>
+    snapshot({ ...FILE, type: "SNAPSHOT_PROGRESS", offset: 5, status: "receiving" }),
   "cluster: entry 1 of n1, n2, n3": () => firstBatch(MEMBERS),
   "cluster: its id": () => new Uint8Array(Buffer.from(clusterIdOf(MEMBERS), "hex")),
 };

@@ -13,6 +13,7 @@ import { PROTOCOL_VERSION } from "../../src/base/version.ts";
 import { BATCH_CODECS, BATCH_HEADER_SIZE } from "../../src/protocol/batch_codec.ts";
 import { checkCbor } from "../../src/protocol/cbor_gate.ts";
 import { READ_LEVELS, REQUEST_KINDS } from "../../src/protocol/client_message.ts";
+import { MEMBER_ROLES } from "../../src/protocol/cluster_command.ts";
 import { COMMAND_KINDS, OPERATION_KINDS } from "../../src/protocol/command.ts";
 import { FRAME_HEADER_SIZE, FRAME_KINDS, FRAME_MAGIC } from "../../src/protocol/frame_header.ts";
 import { RAFT_MESSAGE_TYPES } from "../../src/protocol/replication_message.ts";
@@ -63,6 +64,7 @@ describe("tables", () => {
     ["Operation kinds", OPERATION_KINDS],
     ["Message types", RAFT_MESSAGE_TYPES],
     ["Read levels", READ_LEVELS],
+    ["Member roles", MEMBER_ROLES],
     ["Codecs", BATCH_CODECS],
   ])("numbers: %s", (heading, names) => {
     const rows = table(heading).map(([number, name]) => [Number(number), name]);
