@@ -8,9 +8,9 @@
  * @module
  */
 
-import { CStoreError } from "../base/errors.ts";
+import { CStoreError, ProtocolError } from "../base/errors.ts";
 import type { FileSystem, OpenFile } from "../platform/file_system.ts";
-import { decodeBatchHeader } from "../protocol/batch_codec.ts";
+import { type BatchHeader, decodeBatchHeader } from "../protocol/batch_codec.ts";
 import { membersIn } from "../protocol/cluster_command.ts";
 import type { HardState, LogIndex, Term } from "../raft/types.ts";
 import { LogRebuild } from "./log_rebuild.ts";
@@ -59,8 +59,9 @@ export interface LogSurvey {
   /** Highest number of any record that is known of. */
   readonly lastRecord: number;
   readonly lastSegmentNumber: number;
-  /** Highest entry that anything readable speaks of. */
+  /** Highest entry that anything readable speaks of, and the number behind its operations. */
   readonly lastIndexTold: LogIndex;
+  readonly nextSequenceTold: number;
   readonly commitIndex: LogIndex;
   /** Highest term of any readable record. */
   readonly termTold: Term;
@@ -152,8 +153,11 @@ class Surveyor {
   #next: NextRecord | undefined;
   #end = { path: "", at: 0, problem: "", segmentNumber: 0 };
   #isOver = false;
+  /** Damage was found, and no record behind it yet. */
+  #isInHole = false;
   #oldest: { readonly path: string; readonly lastIndex: LogIndex } | undefined;
   #lastIndexTold = 0;
+  #nextSequenceTold = 1;
   #commitIndex = 0;
   #termTold = 0;
   #voteTold: string | undefined;
@@ -189,8 +193,8 @@ class Surveyor {
 
   end(directory: string): LogSurvey {
     const number = this.#next?.number ?? 1;
-    const isEndLost = !this.#isOver && number <= this.#watermark;
-    if (isEndLost) {
+    const isCutOff = !this.#isOver && number <= this.#watermark;
+    if (isCutOff) {
       const { path, at, problem } = this.#end;
       const file = path === "" ? directory : path;
       this.#damages.push({
@@ -204,10 +208,11 @@ class Surveyor {
     return {
       runs: this.#runs,
       damages: this.#damages,
-      isEndLost,
+      isEndLost: isCutOff || this.#isInHole,
       lastRecord: Math.max(this.#watermark, number - 1),
       lastSegmentNumber: this.#end.segmentNumber,
       lastIndexTold: this.#lastIndexTold,
+      nextSequenceTold: this.#nextSequenceTold,
       commitIndex: this.#commitIndex,
       termTold: this.#termTold,
       voters: this.#voters,
@@ -274,6 +279,7 @@ class Surveyor {
     if (kind === "BATCH" || kind === "TAIL" || record > this.#watermark) {
       this.#break(damage, false);
       this.#halted = undefined;
+      if (kind === "BATCH" && !this.#isOver) this.#noteBad(step.body);
       return;
     }
     this.#damages.push({ ...damage, problem: `${step.problem} (${kind}, no entry)` });
@@ -293,6 +299,7 @@ class Surveyor {
     const run = this.#run ?? this.#halted ?? new RunBuilder(header.number);
     if (run !== this.#runs.at(-1)) this.#runs.push(run);
     this.#run = run;
+    this.#isInHole = false;
     const { path, segmentNumber } = place;
     try {
       run.rebuild.take({ header, at, body, segmentNumber, path });
@@ -313,10 +320,25 @@ class Surveyor {
     this.#noteHardState({ term, vote });
   }
 
-  #noteBatch(body: Uint8Array): void {
-    const { term, index, count } = decodeBatchHeader(body);
+  /** A batch's header has a checksum of its own. */
+  #noteBad(body: Uint8Array): void {
+    try {
+      this.#noteHeader(decodeBatchHeader(body));
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+    }
+  }
+
+  #noteHeader({ term, index, firstSequence, count }: BatchHeader): void {
     this.#lastIndexTold = Math.max(this.#lastIndexTold, index);
+    this.#nextSequenceTold = Math.max(this.#nextSequenceTold, firstSequence + count);
     this.#termTold = Math.max(this.#termTold, term);
+  }
+
+  #noteBatch(body: Uint8Array): void {
+    const header = decodeBatchHeader(body);
+    const { index, count } = header;
+    this.#noteHeader(header);
     const members = membersIn(body, count);
     if (members === undefined) return;
     const voters = members.filter(({ role }) => role !== "learner" && role !== "standby");
@@ -334,6 +356,8 @@ class Surveyor {
     this.#halted = this.#run ?? this.#halted;
     this.#run = undefined;
     this.#isOver = !isSynced && damage.record > this.#watermark;
-    if (!this.#isOver) this.#damages.push(damage);
+    if (this.#isOver) return;
+    this.#isInHole = true;
+    this.#damages.push(damage);
   }
 }

@@ -169,7 +169,7 @@ function lostBehind(
 ): LostEntries {
   const ends = survey.runs.map(lastOf);
   const told = snapshots.map(({ indexTold }) => indexTold);
-  const { lastIndexTold, commitIndex } = survey;
+  const { lastIndexTold, nextSequenceTold, commitIndex } = survey;
   const lastIndex = Math.max(
     lastIndexTold,
     commitIndex,
@@ -185,7 +185,7 @@ function lostBehind(
     firstIndex: last.index + 1,
     lastIndex,
     firstSequence: last.nextSequence,
-    lastSequence: Math.max(last.nextSequence, ...ends.map((end) => end.nextSequence)) - 1,
+    lastSequence: Math.max(last.nextSequence, nextSequenceTold) - 1,
     isOpen: survey.isEndLost || lastIndex > Math.max(last.index, ...readable.map((r) => r.last)),
     readable,
   };
