@@ -29,6 +29,8 @@ const USAGE = `Usage: bun scripts/chaos.ts [--minutes 1 | --kills N] [options]
   --history FILE   write what the clients saw, one JSON object a line
   --data DIR       keep data and logs there (default: a fresh folder, kept after a failure)
   --check FILE     judge a history that was written before
+  --limits KIND    small or shipped, for segments, snapshots and the kept log (default small,
+                   so that a run of minutes uses all of them)
   --plant NAME     nodes run with a bug of test/simulation/plants.ts, which the run should find
   --json           the result as one line of JSON, the last line of stdout
   --quiet          no progress on stderr
@@ -60,6 +62,7 @@ function readCommand(): Command {
       data: text,
       check: text,
       plant: text,
+      limits: text,
       json: flag,
       quiet: flag,
       help: { ...flag, short: "h" },
@@ -101,10 +104,16 @@ function readCommand(): Command {
     keys: whole("keys", 1, 1000) ?? DEFAULTS.keys,
     history: values.history,
     data: values.data,
+    hasSmallLimits: readLimits(values.limits),
     plant: values.plant === undefined ? undefined : plantNamed(values.plant).name,
     tell: values.quiet ? () => undefined : (line) => void process.stderr.write(`${line}\n`),
   };
   return { options, check: values.check, isJson: values.json };
+}
+
+function readLimits(kind = "small"): boolean {
+  if (kind === "small" || kind === "shipped") return kind === "small";
+  throw new UsageError(`--limits is small or shipped, not "${kind}"`);
 }
 
 function readKinds(list: string | undefined): readonly FaultKind[] {

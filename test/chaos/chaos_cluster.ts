@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { appendFileSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
@@ -20,6 +20,8 @@ import { SmallDisk } from "./small_disk.ts";
 import { TcpProxy } from "./tcp_proxy.ts";
 
 const SOW = fileURLToPath(new URL("../simulation/sow.ts", import.meta.url));
+const SMALL_STORAGE = fileURLToPath(new URL("./small_storage.ts", import.meta.url));
+const PROGRAM = fileURLToPath(new URL("../../cli/main.ts", import.meta.url));
 const ENTRY = fileURLToPath(new URL("./faulty_node.ts", import.meta.url));
 const START_TIMEOUT_MS = 30_000;
 /** Longest wait for a node to end after SIGTERM. */
@@ -57,6 +59,8 @@ export interface ClusterOptions {
   readonly links: LinkFaults;
   /** Put the last node's data on a small disk, where mounting is allowed. */
   readonly wantsSmallDisk: boolean;
+  /** Segments, snapshots and the kept log are small. */
+  readonly hasSmallLimits: boolean;
   /** Name of a planted bug (`test/simulation/plants.ts`), to see that the run finds it. */
   readonly plant?: string | undefined;
 }
@@ -120,10 +124,13 @@ export class ChaosCluster {
     if (node.child !== undefined) return;
     const members = this.nodes.map(({ id, proxy }) => `${id}=${proxy.address}`).join(",");
     const words = ["--id", node.id, "--listen", "127.0.0.1:0", "--data", node.dataDirectory];
-    const { plant } = this.#options;
-    const sow = plant === undefined ? [] : ["--preload", SOW];
+    const { plant, hasSmallLimits } = this.#options;
+    const preload = [
+      ...(hasSmallLimits ? ["--preload", SMALL_STORAGE] : []),
+      ...(plant === undefined ? [] : ["--preload", SOW]),
+    ];
     const env = { NO_COLOR: "1", CSTORE_DISK_SWITCH: node.switchFile, CSTORE_PLANT: plant };
-    const all = [...sow, ENTRY, "node", ...words, "--cluster", members];
+    const all = [...preload, ENTRY, "node", ...words, "--cluster", members];
     const child = spawn(process.execPath, all, {
       stdio: ["ignore", "ignore", "pipe"],
       env: { ...process.env, ...env },
@@ -203,14 +210,32 @@ export class ChaosCluster {
     return leaders[0]?.node;
   }
 
-  /** Ends every process, politely first. */
+  /** Ends every process in good order and has the program verify what they leave behind. */
+  async verifyLogs(): Promise<void> {
+    await this.#terminateAll();
+    for (const { id, dataDirectory } of this.nodes) {
+      const words = [PROGRAM, "wal", "verify", dataDirectory];
+      const said = await new Promise<string | undefined>((resolve) => {
+        execFile(process.execPath, words, { encoding: "utf8" }, (error, stdout, stderr) => {
+          resolve(error === null ? undefined : `${error.message} ${stdout} ${stderr}`);
+        });
+      });
+      if (said !== undefined) this.failures.push(`the log of ${id} is damaged: ${said.trim()}`);
+    }
+  }
+
+  /** Ends every process, and takes away what is not to stay. */
   async stop(): Promise<void> {
-    this.#isStopping = true;
-    for (const node of this.nodes) this.pause(node, false);
-    await Promise.all(this.nodes.map((node) => this.terminate(node)));
+    await this.#terminateAll();
     for (const node of this.nodes) await node.proxy.close();
     for (const node of this.nodes) node.smallDisk?.unmount();
     process.off("exit", this.#endNow);
+  }
+
+  async #terminateAll(): Promise<void> {
+    this.#isStopping = true;
+    for (const node of this.nodes) this.pause(node, false);
+    await Promise.all(this.nodes.map((node) => this.terminate(node)));
   }
 
   /** When this process ends in the middle: nothing of the cluster must outlive it. */

@@ -18,7 +18,11 @@ export const COLLECTION = "registers";
 export interface Register {
   readonly id: string;
   readonly value: string;
+  /** The value again and again: a document of two writes would show. */
+  readonly filling: string;
 }
+
+const FILLING_REPEATS_MAX = 200;
 
 /** How clients behave. */
 export interface LoadOptions {
@@ -250,6 +254,12 @@ export class Load {
   }
 }
 
+/** The one document that belongs to a key and a value. */
+function register(id: string, value: string): Register {
+  const repeats = (Number(value.slice(1)) * 31) % FILLING_REPEATS_MAX;
+  return { id, value, filling: value.repeat(repeats) };
+}
+
 /** Value and version that were written or read. */
 async function call(
   what: Wanted,
@@ -257,7 +267,7 @@ async function call(
   collection: Collection<Register>,
 ): Promise<Partial<Known>> {
   const { op, key, known } = what;
-  const document = { id: key, value: wanted ?? "" };
+  const document = register(key, wanted ?? "");
   switch (op) {
     case "put":
       return { version: await collection.put(document) };
@@ -268,7 +278,12 @@ async function call(
       return {};
     case "get": {
       const found = await collection.findVersioned(key);
-      return found === undefined ? {} : { value: found.document.value, version: found.version };
+      if (found === undefined) return {};
+      const { value } = found.document;
+      if (found.document.filling !== register(key, value).filling || found.document.id !== key) {
+        throw new Error(`the document ${key} is torn: ${JSON.stringify(found.document)}`);
+      }
+      return { value, version: found.version };
     }
   }
 }

@@ -34,6 +34,8 @@ export interface ChaosOptions {
   readonly history: string | undefined;
   /** Folder for data and logs, which stay; when absent a fresh one, kept after a failure only. */
   readonly data: string | undefined;
+  /** Segments, snapshots and the kept log are small, so that all of them are used. */
+  readonly hasSmallLimits: boolean;
   /** Name of a planted bug that the run is to find. */
   readonly plant: string | undefined;
   /** Ends the faults before their time; the judgement follows all the same. */
@@ -54,6 +56,7 @@ export const DEFAULTS: ChaosOptions = {
   seed: 1,
   history: undefined,
   data: undefined,
+  hasSmallLimits: true,
   plant: undefined,
   signal: undefined,
   tell: () => undefined,
@@ -95,9 +98,16 @@ export async function runChaos(given: Partial<ChaosOptions>): Promise<ChaosResul
   const links = new LinkFaults();
   const random = new SeededRandom(options.seed);
   const startMs = systemClock.nowMs();
-  const { nodes, plant } = options;
+  const { nodes, plant, hasSmallLimits } = options;
   const wantsSmallDisk = options.kills === undefined && options.kinds.includes("smallDisk");
-  const cluster = await ChaosCluster.start({ nodes, directory, links, wantsSmallDisk, plant });
+  const cluster = await ChaosCluster.start({
+    nodes,
+    directory,
+    links,
+    wantsSmallDisk,
+    hasSmallLimits,
+    plant,
+  });
   if (wantsSmallDisk && cluster.nodes.every((node) => node.smallDisk === undefined)) {
     options.tell("mounting is not allowed here: smallDisk is left out");
   }
@@ -144,6 +154,8 @@ async function runParts(parts: Parts): Promise<Outcome> {
   if (!isServing) failures.push(`not every key could be read ${RECOVERY_MS} ms after the faults`);
   const comparison = await compareReplicas(cluster, load.keys, RECOVERY_MS);
   failures.push(...comparison.failures);
+  await load.close();
+  await cluster.verifyLogs();
   return { faults, digestsEqual: comparison.areEqual, failures };
 }
 

@@ -32,7 +32,14 @@ function watch(socket: net.Socket): End {
 }
 
 function hello(role: Hello["role"], nodeId: string): Uint8Array {
-  const texts = { clusterId: "", expects: "", incarnation: "", bootId: "", version: "" };
+  const texts = {
+    address: "",
+    clusterId: "",
+    expects: "",
+    incarnation: "",
+    bootId: "",
+    version: "",
+  };
   const rest = { role, nodeId, term: 0, isLeader: false, features: [] };
   return encodeFrame("HELLO", 0, encodeHello({ ...texts, ...rest }));
 }
