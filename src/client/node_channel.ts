@@ -274,6 +274,7 @@ export class TcpChannel implements NodeChannel {
 function clientHello(clusterId: string): Hello {
   return {
     role: "client",
+    address: "",
     clusterId,
     nodeId: "",
     expects: "",

@@ -7,7 +7,7 @@
 
 import { ConfigError, UnreachableError } from "../base/errors.ts";
 import { type Resolver, systemResolver } from "../platform/resolver.ts";
-import { parseEndpoint } from "../transport/network_manager.ts";
+import { parseEndpoint, writeEndpoint } from "../transport/network_manager.ts";
 
 /** Asks anew each time, so that changed names are seen. */
 export class NodeDiscovery {
@@ -44,12 +44,12 @@ export class NodeDiscovery {
   async #resolve(seed: string): Promise<readonly string[]> {
     if (seed.startsWith("srv:")) {
       const records = await this.#resolver.services(seed.slice(4));
-      return records.map(({ host, port }) => writeAddress(host, port));
+      return records.map(({ host, port }) => writeEndpoint({ host, port }));
     }
     if (!seed.startsWith("dns:")) return [seed];
     const { host, port } = parseEndpoint(seed.slice(4));
     const addresses = await this.#resolver.addresses(host);
-    return addresses.map((address) => writeAddress(address, port));
+    return addresses.map((address) => writeEndpoint({ host: address, port }));
   }
 }
 
@@ -59,8 +59,4 @@ function checkSeed(seed: string): void {
     throw new ConfigError(`Cannot use the seed "${seed}": after srv: comes a DNS name`);
   }
   parseEndpoint(seed.replace(/^dns:/, ""));
-}
-
-function writeAddress(host: string, port: number): string {
-  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }

@@ -69,6 +69,9 @@ export class DocumentStateMachine implements StateMachine {
   /** Bytes of the documents that the running request merged. */
   #mergedBytes = 0;
   #position: StatePosition = { index: 0, term: 0, nextSequence: 1, timeMs: 0 };
+  #isDigestDue = false;
+  /** Called behind an entry that asks for the state's digest, before anything else is applied. */
+  onDigest: () => void = () => undefined;
   /** The collection used last, with the bytes of its name. */
   #lastName = new Uint8Array(0);
   #lastStore: CollectionStore | undefined;
@@ -127,6 +130,9 @@ export class DocumentStateMachine implements StateMachine {
       nextSequence: entry.firstSequence + entry.count,
       timeMs: Math.max(this.#position.timeMs, header.timeMs),
     };
+    if (!this.#isDigestDue) return;
+    this.#isDigestDue = false;
+    this.onDigest();
   }
 
   #applyCommands(commands: Uint8Array, header: BatchHeader, results: ApplyResults): void {
@@ -196,6 +202,10 @@ export class DocumentStateMachine implements StateMachine {
         return;
       case "BIND":
         this.memberTable.bind(readBindings(body()));
+        results.written(place.ordinal, sequence);
+        return;
+      case "DIGEST":
+        this.#isDigestDue = true;
         results.written(place.ordinal, sequence);
         return;
       case "NOOP":
@@ -368,6 +378,13 @@ export class DocumentStateMachine implements StateMachine {
   /** Documents of a collection; 0 for one that does not exist. */
   count(collection: Uint8Array): number {
     return this.#collections.get(TEXT_DECODER.decode(collection))?.count ?? 0;
+  }
+
+  /** Takes over another machine's documents and sessions, at that position. */
+  adopt(other: DocumentStateMachine, position: StatePosition): void {
+    this.#position = position;
+    for (const [name, store] of other.#collections) this.#collections.set(name, store);
+    this.#sessions.restore(other.#sessions.encode());
   }
 
   /** Begins to replace the state by a snapshot's. */

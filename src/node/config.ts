@@ -11,7 +11,7 @@ import type { Endpoint } from "../platform/sockets.ts";
 import type { BatchCodec } from "../protocol/batch_codec.ts";
 import type { NodeAddress } from "../protocol/cluster_command.ts";
 import type { Hello } from "../protocol/handshake.ts";
-import { parseEndpoint } from "../transport/network_manager.ts";
+import { parseEndpoint, writeEndpoint } from "../transport/network_manager.ts";
 
 /** What a node needs to know; every field is set. */
 export interface NodeConfig {
@@ -21,6 +21,8 @@ export interface NodeConfig {
    * `isEmbedded`.
    */
   readonly listen: Endpoint | undefined;
+  /** HOST:PORT under which other nodes reach a node that joins; its listening address if unset. */
+  readonly advertise: string | undefined;
   /** Alone in its process, without a network. */
   readonly isEmbedded: boolean;
   readonly dataDirectory: string;
@@ -57,6 +59,7 @@ const DEFAULTS = {
   dataDirectory: "./data",
   clusterId: undefined,
   isEmbedded: false,
+  advertise: undefined,
   join: [],
   isStandby: false,
   snapshotBytesPerSecond: 64 * 1024 * 1024,
@@ -141,7 +144,7 @@ function checkMembers(given: readonly NodeAddress[], id: string): readonly NodeA
   const members = given.map((member) => {
     checkId(member.id);
     const { host, port } = parseEndpoint(member.address);
-    return { id: member.id, address: host.includes(":") ? `[${host}]:${port}` : `${host}:${port}` };
+    return { id: member.id, address: writeEndpoint({ host, port }) };
   });
   if (members.length === 0) return members;
   if (members.length > VOTERS_MAX) {

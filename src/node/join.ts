@@ -13,6 +13,7 @@ import { sleep } from "../platform/clock.ts";
 import type { Platform } from "../platform/platform.ts";
 import { randomId } from "../platform/random.ts";
 import { readIdentity } from "../storage/data_directory.ts";
+import { writeEndpoint } from "../transport/network_manager.ts";
 import type { NodeConfig } from "./config.ts";
 
 const ATTEMPT_TIMEOUT_MS = 5000;
@@ -86,7 +87,7 @@ export async function settleConfig(
   if (isKnown || config.join.length === 0) return { config };
   const { host, port } = config.listen ?? { host: "127.0.0.1", port: 0 };
   const listen = { host, port: port === 0 ? await freePort(platform, host) : port };
-  const address = `${host.includes(":") ? `[${host}]` : host}:${listen.port}`;
+  const address = config.advertise ?? writeEndpoint(listen);
   return { config: { ...config, listen }, joined: await joinCluster(platform, config, address) };
 }
 

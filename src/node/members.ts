@@ -5,6 +5,7 @@
  */
 
 import type { Clock } from "../platform/clock.ts";
+import { MEMBERS_MAX } from "../protocol/cluster_command.ts";
 import { type Configuration, type Member, NO_MEMBERS } from "../raft/configuration.ts";
 import type { RaftDriver } from "../replication/raft_driver.ts";
 import { type NetworkManager, parseEndpoint } from "../transport/network_manager.ts";
@@ -26,6 +27,8 @@ export class Members {
   readonly #startMs: number;
   /** When each peer last had everything, on the monotonic clock. */
   readonly #caughtUpMs = new Map<string, number>();
+  /** Linked to without being members, as far as this node knows. */
+  readonly #strangers = new Set<string>();
   #configuration: Configuration = NO_MEMBERS;
 
   constructor(parts: MembersParts) {
@@ -42,9 +45,26 @@ export class Members {
       void network?.disconnect(id);
     }
     this.#configuration = configuration;
+    for (const id of this.#strangers) {
+      if (configuration.has(id)) void network?.disconnect(id);
+    }
+    this.#strangers.clear();
     for (const { id, address } of configuration.members) {
       if (id !== ownId && address !== "") network?.addPeer(id, parseEndpoint(address));
     }
+  }
+
+  /**
+   * A node was seen that is no member as far as this one knows: the log that says so may be on its
+   * way from that very node, which waits for answers.
+   */
+  reach(id: string, address: string): void {
+    const { network, id: ownId } = this.#parts;
+    if (network === undefined || id === ownId || address === "") return;
+    if (this.#configuration.has(id) || network.linkHealth(id) !== undefined) return;
+    if (this.#strangers.size >= MEMBERS_MAX) return;
+    this.#strangers.add(id);
+    network.addPeer(id, parseEndpoint(address));
   }
 
   get configuration(): Configuration {

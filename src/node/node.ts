@@ -4,25 +4,16 @@
  * @module
  */
 
-import {
-  ClosedError,
-  CStoreError,
-  HandshakeError,
-  NoQuorumError,
-  OverloadedError,
-  RemovedError,
-  UnreachableError,
-} from "../base/errors.ts";
+import { ClosedError, CStoreError, NoQuorumError, OverloadedError } from "../base/errors.ts";
 import { partLogger } from "../base/log.ts";
 import { VERSION } from "../base/version.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
-import { hasCodec, zlibCompressor } from "../platform/compression.ts";
+import { zlibCompressor } from "../platform/compression.ts";
 import type { Platform } from "../platform/platform.ts";
 import { cpuMs, processId, residentBytes, runtimeName } from "../platform/process.ts";
 import type { Endpoint } from "../platform/sockets.ts";
 import { batchCommands, decodeBatchHeader } from "../protocol/batch_codec.ts";
-import { FIRST_PLACE } from "../protocol/cluster_command.ts";
-import type { Hello } from "../protocol/handshake.ts";
+import { digestBatch } from "../protocol/cluster_command.ts";
 import type { Configuration } from "../raft/configuration.ts";
 import type { RaftMessage } from "../raft/message.ts";
 import { majority } from "../raft/quorum.ts";
@@ -31,8 +22,8 @@ import { configurationOf } from "../replication/membership.ts";
 import type { ProposedRequest } from "../replication/open_batch.ts";
 import { RaftDriver } from "../replication/raft_driver.ts";
 import type { FileWALManager } from "../storage/file_wal_manager.ts";
-import { NetworkManager, parseEndpoint } from "../transport/network_manager.ts";
-import { Bindings, FEATURE_EMPTY_LOG } from "./bindings.ts";
+import { NetworkManager, parseEndpoint, writeEndpoint } from "../transport/network_manager.ts";
+import { Bindings } from "./bindings.ts";
 import { ReplyCollector } from "./client_channel.ts";
 import { ClientServer } from "./client_server.ts";
 import { checkCodec, codecOf, type NodeConfig } from "./config.ts";
@@ -43,10 +34,12 @@ import { readTail, saveLostTail } from "./lost_tail.ts";
 import { Members } from "./members.ts";
 import { MembershipChanges } from "./membership_changes.ts";
 import { type OpenedStorage, openStorage } from "./open_storage.ts";
+import { PeerWatch } from "./peer_watch.ts";
 import { RequestHandler } from "./request_handler.ts";
 import { SnapshotExchange } from "./snapshot_exchange.ts";
 import { Snapshotter } from "./snapshotter.ts";
 import type { NodeStatus } from "./status.ts";
+import { StateVerifier } from "./verifier.ts";
 
 /** What the owner of a node hears. */
 export interface NodeHooks {
@@ -64,16 +57,17 @@ export class Node {
   readonly #driver: RaftDriver;
   readonly #network: NetworkManager | undefined;
   readonly #bindings: Bindings;
+  readonly #peerWatch: PeerWatch;
   readonly #members: Members;
   readonly #changes: MembershipChanges;
   readonly #exchange: SnapshotExchange;
   readonly #housekeeping: Housekeeping;
+  readonly #verifier: StateVerifier;
   readonly #handler: RequestHandler;
   readonly #handover: Handover;
   readonly #snapshotter: Snapshotter;
   readonly #logger = partLogger("node");
   readonly #clients: ClientServer;
-  readonly #bootIds = new Map<string, string>();
   readonly #startMs: number;
   #isStopped = false;
   /** Entries that this node had answered early and had to give up (ASYNC), since it started. */
@@ -98,6 +92,15 @@ export class Node {
     const own = { id, incarnation: directory.identity.incarnation };
     this.#bindings = new Bindings(own, latest, machine.memberTable);
     this.#bindings.logged(built.opened.clusterEntries);
+    this.#peerWatch = new PeerWatch({
+      identity: directory.identity,
+      bindings: this.#bindings,
+      driver: () => this.#driver,
+      ownAddress: () => this.#members.addressOf(id) || this.#listenAddress(),
+      reach: (peer, address) => this.#members.reach(peer, address),
+      lost: (peer) => this.#exchange.sender.lost(peer),
+      fatal: (error) => this.#fatal(error),
+    });
     this.#network = this.#buildNetwork();
     this.#driver = this.#buildDriver();
     this.#members = new Members({
@@ -129,6 +132,7 @@ export class Node {
       handover: this.#handover,
       transferTo: (peer) => this.#exchange.sender.view(peer),
     });
+    this.#verifier = new StateVerifier(clock, machine);
     this.#housekeeping = new Housekeeping({
       clock,
       driver: this.#driver,
@@ -279,6 +283,7 @@ export class Node {
     this.#housekeeping.stop();
     this.#driver.stop(makeError);
     this.#exchange.stop();
+    this.#verifier.stop();
     this.#clients.sayGoodbye();
     await this.#snapshotter.stop();
     await this.#network?.close();
@@ -337,7 +342,7 @@ export class Node {
       host,
       platform: this.#platform,
       hooks: {
-        identity: () => this.#identity(),
+        identity: () => this.#peerWatch.hello(),
         admit: (hello) => {
           this.#bindings.admit(hello);
           checkCodec(this.config, hello);
@@ -345,10 +350,15 @@ export class Node {
         onClient: (connection) => this.#clients.serve(connection),
         onRaftMessage: (message) => this.#onRaftMessage(message),
         onSnapshotMessage: (message) => this.#exchange.onMessage(message),
-        onPeerSeen: (hello) => this.#onPeerSeen(hello),
-        onPeerFailed: (nodeId, error) => this.#onPeerFailed(nodeId, error),
+        onPeerSeen: (hello) => this.#peerWatch.seen(hello),
+        onPeerFailed: (nodeId, error) => this.#peerWatch.failed(nodeId, error),
       },
     });
+  }
+
+  #listenAddress(): string {
+    const { host = "127.0.0.1", port = 0 } = this.#network?.endpoint ?? {};
+    return this.config.advertise ?? writeEndpoint({ host, port });
   }
 
   #ownEndpoint(): Endpoint {
@@ -367,43 +377,6 @@ export class Node {
       }
     }
     this.#driver.step(message);
-  }
-
-  #identity(): Partial<Hello> {
-    const { identity } = this.#opened.directory;
-    const { term, role, lastIndex } = this.#driver.view;
-    const codecs = hasCodec("zstd") ? ["zstd", "deflate-raw"] : ["deflate-raw"];
-    return {
-      clusterId: identity.clusterId,
-      incarnation: identity.incarnation,
-      term,
-      isLeader: role === "leader",
-      features: lastIndex <= FIRST_PLACE.index ? [...codecs, FEATURE_EMPTY_LOG] : codecs,
-    };
-  }
-
-  #onPeerSeen(hello: Hello): void {
-    this.#bindings.seen(hello);
-    const known = this.#bootIds.get(hello.nodeId);
-    this.#bootIds.set(hello.nodeId, hello.bootId);
-    const isRestarted = known !== undefined && known !== hello.bootId;
-    const hasStepped =
-      known !== undefined && !hello.isLeader && hello.term === this.#driver.view.term;
-    if (isRestarted || hasStepped) this.#driver.peerGone(hello.nodeId);
-  }
-
-  #onPeerFailed(nodeId: string, error: CStoreError): void {
-    this.#driver.peerUnreachable(nodeId);
-    this.#exchange.sender.lost(nodeId);
-    if (error instanceof RemovedError) this.#fatal(error);
-    if (error instanceof UnreachableError && error.isRefused) this.#driver.peerGone(nodeId);
-    if (!(error instanceof HandshakeError)) return;
-    this.#logger.warn("node {nodeId} refuses this one: {reason}", {
-      nodeId,
-      reason: error.message,
-    });
-    const isAboutFolder = error.message.includes(this.#opened.directory.identity.incarnation);
-    if (isAboutFolder && !this.#bindings.isOwnBound) this.#fatal(error);
   }
 
   #replyState(): { term: number; committedSequence: number } {
@@ -447,9 +420,14 @@ export class Node {
     return mayRead ? undefined : this.#notLeader();
   }
 
-  #cluster(request: Readonly<Record<string, unknown>>): Promise<Record<string, unknown>> {
-    if (!this.#driver.isLeader) return Promise.reject(this.#notLeader());
-    return this.#changes.execute(request);
+  async #cluster(request: Readonly<Record<string, unknown>>): Promise<Record<string, unknown>> {
+    const { action } = request;
+    if (action === "digest" || action === "documents") return this.#verifier.answer(request);
+    if (!this.#driver.isLeader) throw this.#notLeader();
+    if (action !== "verify") return this.#changes.execute(request);
+    const isProposed = this.#driver.proposeBatch(digestBatch(this.#platform.clock.wallMs()));
+    if (!isProposed) throw new OverloadedError("Cannot compare states during a hand-over", 200);
+    return { index: this.#driver.view.lastIndex };
   }
 
   #onEvent(event: RaftEvent): void {
@@ -476,17 +454,7 @@ export class Node {
     if (bindings === this.#checkedBindings && bindings.size === this.#boundCount) return;
     this.#checkedBindings = bindings;
     this.#boundCount = bindings.size;
-    this.#network?.recheckPeers((hello) => this.#isStillAdmitted(hello));
-  }
-
-  #isStillAdmitted(hello: Hello): boolean {
-    try {
-      this.#bindings.admit(hello);
-      return true;
-    } catch (error) {
-      if (error instanceof HandshakeError || error instanceof RemovedError) return false;
-      throw error;
-    }
+    this.#network?.recheckPeers((hello) => this.#peerWatch.isStillAdmitted(hello));
   }
 
   /** In ASYNC mode entries were answered before they were committed: keep what must be given up. */

@@ -8,6 +8,7 @@
  * | NOOP            | -                                                                |
  * | MEMBERSHIP      | count (4), then for each member in order of id: id, address, role (1), incarnation (empty: not known yet) |
  * | BIND            | count (4), then for each node: id, incarnation                   |
+ * | DIGEST          | -                                                                |
  * | EXPIRE_SESSIONS | count (4), then session ids (8 each)                             |
  *
  * @module
@@ -70,6 +71,11 @@ export function clusterBatch(
 /** The entry of a new leader. Its time is 0: the state's clock stands still for it. */
 export function noopBatch(): PreparedBatch {
   return clusterBatch("NOOP", 0, () => undefined);
+}
+
+/** Every node freezes its state behind this entry, to be compared with the others'. */
+export function digestBatch(timeMs: number): PreparedBatch {
+  return clusterBatch("DIGEST", Math.floor(timeMs), () => undefined);
 }
 
 /** A batch that makes these the members. */

@@ -56,6 +56,7 @@ export const COMMAND_KINDS = [
   "MEMBERSHIP",
   "BIND",
   "WAL_ENTRY",
+  "DIGEST",
 ] as const;
 
 /** One of {@link COMMAND_KINDS}. */

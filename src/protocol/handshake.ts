@@ -23,6 +23,8 @@ export interface Hello {
   /** Empty from a client that does not care. */
   readonly clusterId: string;
   readonly nodeId: string;
+  /** HOST:PORT where a node listens: whoever does not know it yet can answer there. */
+  readonly address: string;
   /** The node that the caller believes it reaches; empty when it does not know. */
   readonly expects: string;
   /** Random per data folder: a wiped folder is another one. */
@@ -36,7 +38,15 @@ export interface Hello {
   readonly features: readonly string[];
 }
 
-const TEXTS = ["clusterId", "nodeId", "expects", "incarnation", "bootId", "version"] as const;
+const TEXTS = [
+  "clusterId",
+  "nodeId",
+  "address",
+  "expects",
+  "incarnation",
+  "bootId",
+  "version",
+] as const;
 const TEXT_LENGTH_MAX = 200;
 
 /** The body of a HELLO or WELCOME frame. */

@@ -279,6 +279,7 @@ export class NetworkManager implements INetworkManager {
     return {
       clusterId: "",
       nodeId: this.nodeId,
+      address: "",
       incarnation: "",
       term: 0,
       isLeader: false,
@@ -395,6 +396,11 @@ export class NetworkManager implements INetworkManager {
     const receipt = { timestamp: this.#platform.clock.wallMs(), messageId: this.#nextMessageId() };
     this.#emit("message", ReplicationProtocol.decode(frame.body, route, receipt));
   }
+}
+
+/** HOST:PORT, with brackets around an IPv6 host. */
+export function writeEndpoint({ host, port }: Endpoint): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
 /** Splits "host:port", "[::1]:port" or "host". A scheme in front is ignored. Throws ConfigError. */

@@ -51,6 +51,7 @@ export type Reply =
 export function helloOf(fields: Partial<Hello> = {}): Hello {
   return {
     role: "client",
+    address: "",
     clusterId: "",
     nodeId: "",
     expects: "",

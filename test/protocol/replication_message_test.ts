@@ -234,6 +234,7 @@ describe("generic messages", () => {
 
 const HELLO: Hello = {
   role: "peer",
+  address: "",
   clusterId: "0011223344556677",
   nodeId: "n1",
   expects: "n2",

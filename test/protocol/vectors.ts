@@ -114,6 +114,7 @@ function membershipCommand(): Uint8Array {
 function clientHello(): Uint8Array {
   return encodeHello({
     role: "client",
+    address: "",
     clusterId: "",
     nodeId: "",
     expects: "",
