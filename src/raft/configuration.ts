@@ -110,6 +110,20 @@ export function changeProblem(from: Configuration, to: Configuration): string {
   return added + removed <= 1 ? "" : "several voters change only through joint consensus";
 }
 
+/**
+ * Whether a member is certain to be the node that it was, with what it has on its disk. One that
+ * does not vote may come with another folder, as long as none is named (`recover`); a voter is
+ * bound to the folder that it began with, also where no configuration says so yet.
+ */
+export function isSameNode(from: Configuration, to: Configuration, id: NodeId): boolean {
+  const before = from.member(id);
+  const now = to.member(id);
+  if (before === undefined || now === undefined) return false;
+  const isSameFolder = before.incarnation === now.incarnation;
+  if (!to.mayVote(id)) return isSameFolder && now.incarnation !== "";
+  return isSameFolder || (before.incarnation === "" && from.mayVote(id));
+}
+
 /** A configuration and the entry that set it. */
 export interface LoggedConfiguration {
   readonly index: LogIndex;

@@ -89,6 +89,8 @@ export function proposeConfiguration(
   append(state, source);
   assert(state.configuration.ids.join(" ") === to.ids.join(" "), "the entry sets what was checked");
   broadcastAppend(state);
+  // Who is left may have confirmed already, and a leader that is alone hears no more answers.
+  releaseReads(state);
   return "";
 }
 

@@ -7,7 +7,7 @@
 
 import { assert } from "../base/assert.ts";
 import type { RaftConfig } from "./config.ts";
-import { type Configuration, ConfigurationHistory } from "./configuration.ts";
+import { type Configuration, ConfigurationHistory, isSameNode } from "./configuration.ts";
 import { RaftLog } from "./log.ts";
 import type { RaftMessage, RaftMessageBody } from "./message.ts";
 import { Progress } from "./progress.ts";
@@ -88,6 +88,7 @@ export class RaftState {
     this.config = config;
     this.log = new RaftLog(reader, config.commitIndex);
     this.history = new ConfigurationHistory(config.configurations);
+    this.history.commit(config.commitIndex);
     this.term = config.hardState.term;
     this.vote = config.hardState.vote;
     this.#random = (config.seed ^ 0x9e3779b9) >>> 0 || 1;
@@ -118,6 +119,7 @@ export class RaftState {
     for (const entry of entries) {
       const configuration = this.config.configurationOf(entry);
       if (configuration === undefined) continue;
+      if (this.role === "leader") this.#forgetReplaced(configuration);
       this.history.add(entry.index, configuration);
       this.#configurationChanged();
     }
@@ -140,6 +142,13 @@ export class RaftState {
     const { ids } = this.configuration;
     this.peers = ids.filter((id) => id !== this.id);
     if (this.role === "leader") this.trackMembers();
+  }
+
+  /** What another folder acknowledged under the same id is no part of this one (T16). */
+  #forgetReplaced(next: Configuration): void {
+    for (const id of this.progress.keys()) {
+      if (id !== this.id && !isSameNode(this.configuration, next, id)) this.progress.delete(id);
+    }
   }
 
   /** Keeps a leader's view of each member: new ones are probed, removed ones are forgotten. */

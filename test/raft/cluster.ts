@@ -15,7 +15,9 @@ import {
   Configuration,
   type LoggedConfiguration,
   type MemberRole,
+  NO_MEMBERS,
 } from "../../src/raft/configuration.ts";
+import type { ArrivedSnapshot } from "../../src/raft/follower.ts";
 import type { Proposal } from "../../src/raft/leader.ts";
 import type { RaftMessage, RaftMessageBody } from "../../src/raft/message.ts";
 import { Raft } from "../../src/raft/raft.ts";
@@ -56,15 +58,18 @@ const ROLE_MARKS: Readonly<Record<string, MemberRole>> = {
   "-": "outgoing",
 };
 
-/** Reads `n1 n2 ~n3`: voters by name, the other roles with a mark in front. */
+/**
+ * Reads `n1 n2 ~n3 ~n4@b`: voters by name, the other roles with a mark in front, the data folder
+ * behind an `@` where one is known.
+ */
 export function configurationFrom(words: string): Configuration {
   const members = words
     .split(" ")
     .filter((word) => word !== "")
     .map((word) => {
       const role = ROLE_MARKS[word[0] ?? ""];
-      const id = role === undefined ? word : word.slice(1);
-      return { id, address: "", role: role ?? "voter", incarnation: "" } as const;
+      const [id = "", incarnation = ""] = (role === undefined ? word : word.slice(1)).split("@");
+      return { id, address: "", role: role ?? "voter", incarnation } as const;
     });
   return new Configuration(members);
 }
@@ -72,9 +77,11 @@ export function configurationFrom(words: string): Configuration {
 /** Writes what {@link configurationFrom} reads. */
 export function configurationWords(configuration: Configuration): string {
   const marks = Object.entries(ROLE_MARKS);
-  return configuration.members
-    .map(({ id, role }) => `${marks.find(([, marked]) => marked === role)?.[0] ?? ""}${id}`)
-    .join(" ");
+  const words = configuration.members.map(({ id, role, incarnation }) => {
+    const mark = marks.find(([, marked]) => marked === role)?.[0] ?? "";
+    return `${mark}${id}${incarnation === "" ? "" : `@${incarnation}`}`;
+  });
+  return words.join(" ");
 }
 
 /** Entries of these terms at indexes 1, 2, 3 ...; their text is their id, as in the figures. */
@@ -200,8 +207,6 @@ export interface Durable {
   commitIndex: LogIndex;
   /** The snapshot's configuration, once the log is cut. */
   configuration?: LoggedConfiguration;
-  /** That of a snapshot which arrived; it counts when the log stands behind it durably. */
-  pendingConfiguration?: LoggedConfiguration;
 }
 
 /** Watches a cluster: each part of each Ready, each delivery, each sync. */
@@ -231,6 +236,10 @@ export class TestNode {
   /** Peers that a snapshot was asked for and not sent: see {@link sendSnapshot}. */
   snapshotPeers: NodeId[] = [];
   events: RaftEvent[] = [];
+  /** Those of snapshots that took the place of the log. */
+  readonly restoredConfigurations: LoggedConfiguration[] = [];
+  /** What counted before the first entry of the written log. */
+  #baseConfiguration: LoggedConfiguration | undefined;
   starts = 0;
 
   constructor(cluster: Cluster, id: NodeId, durable: Durable) {
@@ -250,6 +259,7 @@ export class TestNode {
     const config = this.#cluster.configOf(this.id, this.starts);
     // What the snapshot of a cut log says of the members, and what stands in the log behind it.
     const base = this.durable.configuration ?? config.configurations[0];
+    this.#baseConfiguration = base;
     const configurations = base === undefined ? [] : [base];
     for (const entry of this.log.all()) {
       const configuration = config.configurationOf(entry);
@@ -266,24 +276,36 @@ export class TestNode {
 
   /** Brings a peer to the state at `index`, as the transfer of a snapshot ends; or fails to. */
   sendSnapshot(peer: TestNode, index: LogIndex, isDelivered = true): void {
-    assert(index <= this.commitIndex, "a snapshot holds what is committed");
-    this.snapshotPeers = this.snapshotPeers.filter((id) => id !== peer.id);
-    if (isDelivered) {
-      const term = this.log.term(index);
-      assert(term !== undefined, "the snapshot's entry is known");
-      const base = { index, term, nextSequence: this.log.sequenceAfter(index) };
-      const configuration = this.configurationAt(index);
-      const snapshot = { leader: this.id, term: this.raft.term, base, configuration };
-      peer.durable.pendingConfiguration = { index, configuration };
-      peer.do((raft) => raft.installSnapshot(snapshot));
-    }
+    const snapshot = this.beginSnapshot(peer.id, index);
+    if (isDelivered) peer.takeSnapshot(snapshot);
     this.do((raft) => raft.snapshotEnded(peer.id, isDelivered));
+  }
+
+  /** What the sending of the state at `index` to a peer begins with. */
+  beginSnapshot(peer: NodeId, index: LogIndex): ArrivedSnapshot {
+    assert(index <= this.commitIndex, "a snapshot holds what is committed");
+    this.snapshotPeers = this.snapshotPeers.filter((id) => id !== peer);
+    const term = this.log.term(index);
+    assert(term !== undefined, "the snapshot's entry is known");
+    const base = { index, term, nextSequence: this.log.sequenceAfter(index) };
+    const configuration = this.configurationAt(index);
+    return { leader: this.id, term: this.raft.term, base, configuration };
+  }
+
+  /** A snapshot is whole and durable here. Returns whether it took the place of the log. */
+  takeSnapshot(snapshot: ArrivedSnapshot): boolean {
+    return this.do((raft) => {
+      const isTaken = raft.installSnapshot(snapshot);
+      const { base, configuration } = snapshot;
+      if (isTaken) this.restoredConfigurations.push({ index: base.index, configuration });
+      return isTaken;
+    });
   }
 
   /** The configuration as of an entry. */
   configurationAt(index: LogIndex): Configuration {
-    const { configurationOf, configurations } = this.#cluster.configOf(this.id, 1);
-    let found = (this.durable.configuration ?? configurations[0])?.configuration;
+    const { configurationOf } = this.#cluster.configOf(this.id, 1);
+    let found = this.#baseConfiguration?.configuration;
     for (const entry of this.log.all()) {
       if (entry.index <= index) found = configurationOf(entry) ?? found;
     }
@@ -331,7 +353,7 @@ export class TestNode {
         this.proposeMembers(this.raft.configuration.leaveJoint());
         continue;
       }
-      if (ready.restored !== undefined) this.log.restartBehind(ready.restored);
+      if (ready.restored !== undefined) this.#restartBehind(ready.restored);
       this.log.write(ready.entries);
       this.commitIndex = ready.commitIndex;
       this.reads.push(...ready.reads);
@@ -346,6 +368,17 @@ export class TestNode {
       if (!this.isReadHeld) this.#readFromDisk();
       if (!this.isDiskHeld) this.#syncTo(number);
     }
+  }
+
+  #restartBehind(base: LogBase): void {
+    this.log.restartBehind(base);
+    this.#baseConfiguration = this.#restoredConfiguration(base);
+  }
+
+  #restoredConfiguration(base: LogBase): LoggedConfiguration {
+    const known = this.restoredConfigurations.find(({ index }) => index === base.index);
+    assert(known !== undefined, "a snapshot says who the members are");
+    return known;
   }
 
   /** A sync ends that covers the oldest `count` Readies. */
@@ -368,8 +401,7 @@ export class TestNode {
   #makeDurable(write: Unsynced): void {
     if (write.restored !== undefined) {
       this.durable.log.restartBehind(write.restored);
-      const pending = this.durable.pendingConfiguration;
-      if (pending !== undefined) this.durable.configuration = pending;
+      this.durable.configuration = this.#restoredConfiguration(write.restored);
     }
     this.durable.log.write(write.entries);
     this.durable.hardState = write.hardState ?? this.durable.hardState;
@@ -402,6 +434,14 @@ export class TestNode {
     this.isAlive = false;
   }
 
+  /** The data folder is lost: the next start finds nothing, not even who the members are. */
+  wipe(): void {
+    assert(!this.isAlive, "a folder is lost after a crash");
+    const configuration = { index: 0, configuration: NO_MEMBERS };
+    const hardState = { term: 0, vote: undefined };
+    this.durable = { hardState, log: new MemoryLog(), commitIndex: 0, configuration };
+  }
+
   restart(): void {
     assert(!this.isAlive, "a node is restarted after a crash");
     this.reads = [];
@@ -413,10 +453,10 @@ export class TestNode {
   compact(through: LogIndex): void {
     assert(through <= this.commitIndex, "only what is committed is in a snapshot");
     assert(through <= this.durable.log.lastIndex(), "only what is durable is in a snapshot");
-    this.durable.configuration = {
-      index: through,
-      configuration: this.configurationAt(through),
-    };
+    if (through < this.log.firstIndex()) return;
+    const configuration = { index: through, configuration: this.configurationAt(through) };
+    this.#baseConfiguration = configuration;
+    this.durable.configuration = configuration;
     this.log.compact(through);
     this.durable.log.compact(through);
     this.durable.commitIndex = Math.max(this.durable.commitIndex, through);
@@ -463,6 +503,10 @@ export interface ClusterOptions {
   /** Term and vote that a node finds; else the term of its last entry. */
   readonly hardStates?: Readonly<Record<NodeId, HardState>>;
   readonly commitIndex?: LogIndex;
+  /** The members that all but the joining nodes know from the start; else all are voters. */
+  readonly members?: string;
+  /** Nodes that know of no members yet. */
+  readonly joining?: readonly NodeId[];
 }
 
 /** Nodes and the wire between them. */
@@ -476,7 +520,7 @@ export class Cluster {
 
   constructor(options: ClusterOptions) {
     this.#options = options;
-    this.nodes = this.#voters().map((id) => {
+    this.nodes = this.#ids().map((id) => {
       const terms = options.logs?.[id] ?? [];
       const term = terms.at(-1) ?? 0;
       const hardState = options.hardStates?.[id] ?? { term, vote: undefined };
@@ -485,16 +529,18 @@ export class Cluster {
     });
   }
 
-  #voters(): readonly NodeId[] {
+  #ids(): readonly NodeId[] {
     return Array.from({ length: this.#options.nodeCount }, (_, at) => `n${at + 1}`);
   }
 
   /** Small round numbers: a heartbeat each tick, T = 10 ticks, n1 waits 10, n2 11, n3 12. */
   configOf(id: NodeId, start: number): RaftConfig {
-    const voters = this.#voters();
+    const ids = this.#ids();
+    const { members = ids.join(" "), joining = [] } = this.#options;
+    const first = { index: 0, configuration: configurationFrom(members) };
     return {
       id,
-      configurations: [{ index: 0, configuration: configurationFrom(voters.join(" ")) }],
+      configurations: joining.includes(id) ? [] : [first],
       configurationOf: (entry) => {
         const words = /^config (.*)$/.exec(textOf(entry))?.[1];
         return words === undefined ? undefined : configurationFrom(words);
@@ -511,7 +557,7 @@ export class Cluster {
       hardState: { term: 0, vote: undefined },
       commitIndex: 0,
       ...this.#options.config,
-      seed: (this.#options.config?.seed ?? 1) + voters.indexOf(id) * 7_919 + start * 104_729,
+      seed: (this.#options.config?.seed ?? 1) + ids.indexOf(id) * 7_919 + start * 104_729,
     };
   }
 

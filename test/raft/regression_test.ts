@@ -5,7 +5,7 @@
  */
 
 import { expect, test } from "bun:test";
-import { Cluster, clusterWithLeader, entryAt } from "./cluster.ts";
+import { Cluster, clusterWithLeader, configurationFrom, entryAt } from "./cluster.ts";
 
 // A node campaigned with entries that its disk did not have yet and restarted without them; the
 // votes that those entries had won it arrived late and made it leader without a committed entry.
@@ -112,7 +112,10 @@ test("catch-up: entries whose predecessor was cut meanwhile are not sent", () =>
   n1.compact(4);
   n1.do((raft) => raft.supplyEntries("n3", entries));
 
-  expect(n1.events.at(-1)).toMatchObject({ type: "MESSAGE_REFUSED", from: "n3" });
+  // Instead n3 is asked at the oldest place that is left, and says that it does not have it.
+  expect(cluster.wire).toMatchObject([{ to: "n3", previous: { term: 1, index: 4 }, entries: [] }]);
+  cluster.stabilize();
+  expect(n1.snapshotPeers).toEqual(["n3"]);
 });
 
 // A leader that knew of no match - the acknowledgements were lost - and had cut its log called a
@@ -135,7 +138,8 @@ test("probe: a peer is asked at the log's edge before it counts as stranded", ()
   expect(n1.raft.peers()[2]).toMatchObject({ match: 4, state: "replicate" });
 });
 
-// A real stranded node is asked once a heartbeat, not in a loop.
+// A peer that the log cannot serve is asked once, not in a loop, and gets nothing but a snapshot
+// from then on; one that did not arrive is asked for again once a heartbeat.
 test("probe: a stranded peer is asked once a heartbeat", () => {
   const cluster = clusterWithLeader(3);
   const n1 = cluster.node("n1");
@@ -145,14 +149,24 @@ test("probe: a stranded peer is asked once a heartbeat", () => {
   n1.compact(3);
   cluster.heal();
   n1.do((raft) => raft.peerUnreachable("n3"));
-  n1.tick();
-  n1.events = [];
+  let asked = 0;
+  cluster.watcher = {
+    onReady: (_, { messages }) => {
+      for (const { type, to } of messages) if (type === "APPEND_ENTRIES" && to === "n3") asked += 1;
+    },
+  };
 
+  cluster.tick(3);
+  expect(asked).toBe(1);
+  expect(n1.snapshotPeers).toEqual(["n3"]);
+  expect(n1.raft.peers()[2]).toMatchObject({ match: 1, state: "snapshot" });
+  n1.do((raft) => raft.snapshotEnded("n3", false));
+  n1.propose("c");
   cluster.stabilize();
-
-  const refusals = n1.events.filter((event) => event.type === "MESSAGE_REFUSED");
-  expect(refusals).toMatchObject([{ from: "n3" }]);
-  expect(n1.raft.peers()[2]).toMatchObject({ match: 1, state: "probe" });
+  expect(asked).toBe(1);
+  cluster.tick(3);
+  expect(asked).toBe(2);
+  expect(n1.snapshotPeers).toEqual(["n3", "n3"]);
 });
 
 // An entry without bytes was sent for ever: the window moved on by bytes, not by entries.
@@ -221,4 +235,82 @@ test("events: the same leader in a newer term is told", () => {
   n2.step("n1", 3, heartbeat);
 
   expect(n2.events).toEqual([{ type: "ROLE_CHANGED", role: "follower", term: 3, leader: "n1" }]);
+});
+
+// What a restart found of the members before the newest committed configuration still counted: a
+// voter that had become a learner, and knew, campaigned after every restart.
+test("members: a restart does not bring committed configurations back", () => {
+  const cluster = clusterWithLeader(3);
+  const n3 = cluster.node("n3");
+  expect(cluster.node("n1").proposeMembers(configurationFrom("n1 n2 ~n3"))).toBe("");
+  cluster.stabilize();
+  cluster.tick(2);
+  n3.crash();
+  expect(n3.durable.commitIndex).toBe(2);
+
+  n3.restart();
+  n3.tick(40);
+
+  expect(n3.raft.role).toBe("follower");
+  expect(cluster.wire).toEqual([]);
+});
+
+// A leader whose last silent voter was removed had all confirmations it needed, and heard nobody
+// any more whose answer would have made it look.
+test("read: a quorum that shrinks to the leader alone answers what waits", () => {
+  const cluster = clusterWithLeader(2);
+  const n1 = cluster.node("n1");
+  cluster.isolate("n2");
+  n1.do((raft) => raft.requestRead(7));
+  expect(n1.reads).toEqual([]);
+
+  expect(n1.proposeMembers(configurationFrom("n1"))).toBe("");
+
+  expect(n1.raft.commitIndex).toBe(2);
+  expect(n1.reads).toEqual([{ context: 7, index: 1 }]);
+});
+
+// A voter whose folder was lost became a learner under its old name, and the leader went on where
+// the lost folder had been: it never sent what was missing, counted it as caught up, and as a voter
+// it would have counted for entries that it did not have.
+test.each([
+  ["a voter", "n1 n2 n3", "n1 n2 ~n3"],
+  ["a voter with a known folder", "n1@a n2@b n3@c", "n1@a n2@b ~n3"],
+  ["a learner", "n1 n2 ~n3", "n1 n2 ~n3"],
+])("members: nothing that the lost folder of %s acknowledged counts", (_, members, next) => {
+  const cluster = new Cluster({ nodeCount: 3, members });
+  const n1 = cluster.elect("n1");
+  const n3 = cluster.node("n3");
+  for (const text of ["a", "b"]) n1.propose(text);
+  cluster.tick(2);
+  expect(n1.raft.peers()[2]).toMatchObject({ id: "n3", match: 3 });
+  n3.crash();
+  n3.wipe();
+
+  expect(n1.proposeMembers(configurationFrom(next))).toBe("");
+  expect(n1.raft.peers().find(({ id }) => id === "n3")).toMatchObject({ match: 0 });
+  cluster.stabilize();
+  n3.restart();
+  cluster.tick(3);
+
+  expect(n1.raft.peers().find(({ id }) => id === "n3")).toMatchObject({ match: 4 });
+  expect(n3.committedTexts).toEqual(["a", "b", `config ${next}`]);
+});
+
+// The same goes for a name whose folder becomes another one's while it does not vote, but a voter's
+// folder is the one that it began with, and a change elsewhere costs nobody its place.
+test.each([
+  ["n1 n2 ~n3@c", "n1 n2 ~n3@d", 0],
+  ["n1 n2 ~n3", "n1 n2 ~n3@d", 0],
+  ["n1 n2 ~n3", "n1 n2 n3@d", 0],
+  ["n1 n2 ~n3@c", "n1 n2 n3@c", 1],
+  ["n1 n2 n3", "n1@a n2@b n3@c", 1],
+  ["n1 n2 n3@c", "n1 n2 n3@c ~n4", 1],
+])("members: from %s to %s n3 keeps its place or begins anew", (members, next, match) => {
+  const cluster = new Cluster({ nodeCount: 3, members });
+  const n1 = cluster.elect("n1");
+
+  expect(n1.proposeMembers(configurationFrom(next))).toBe("");
+
+  expect(n1.raft.peers().find(({ id }) => id === "n3")).toMatchObject({ match });
 });
