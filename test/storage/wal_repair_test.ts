@@ -13,9 +13,10 @@ import { CorruptionError } from "../../src/base/errors.ts";
 import { freezeState } from "../../src/database/snapshot_codec.ts";
 import { parseNodeConfig } from "../../src/node/config.ts";
 import { openStorage } from "../../src/node/open_storage.ts";
+import { SeededRandom } from "../../src/platform/random.ts";
 import { decodeBatchHeader } from "../../src/protocol/batch_codec.ts";
 import { clusterIdOf, firstBatch, type NodeAddress } from "../../src/protocol/cluster_command.ts";
-import type { HardState } from "../../src/raft/types.ts";
+import type { HardState, LogBase } from "../../src/raft/types.ts";
 import { openDataDirectory, readIdentity } from "../../src/storage/data_directory.ts";
 import { FileWALManager } from "../../src/storage/file_wal_manager.ts";
 import { surveyLog } from "../../src/storage/log_survey.ts";
@@ -113,7 +114,7 @@ async function opened(disk: SimulatedDisk, nodes = ALONE): Promise<Opened | Erro
     }
     const { hardState, base } = log;
     const nextSequence = log.sequenceAfter(log.lastIndex());
-    const result = { hardState, lastIndex: log.lastIndex(), base: base.index, nextSequence };
+    const result = { hardState, lastIndex: log.lastIndex(), base, nextSequence };
     const dump = state.dump();
     await log.close();
     directory.release();
@@ -129,7 +130,7 @@ async function opened(disk: SimulatedDisk, nodes = ALONE): Promise<Opened | Erro
 interface Opened {
   readonly hardState: HardState;
   readonly lastIndex: number;
-  readonly base: number;
+  readonly base: LogBase;
   readonly nextSequence: number;
   readonly dump: string;
   readonly voters: readonly string[];
@@ -190,7 +191,7 @@ function contentOf(disk: SimulatedDisk): Map<string, string> {
   const visit = (path: string): void => {
     for (const name of disk.files.list(path)) {
       const own = `${path}/${name}`;
-      if (/\/(wal|snapshots)[^/]*$/.test(own) && !own.endsWith("mark")) visit(own);
+      if (/\/(wal|snapshots|lost)[^/]*$/.test(own) && !own.endsWith("mark")) visit(own);
       else content.set(own, Buffer.from(disk.readFile(own)).toString("latin1"));
     }
   };
@@ -209,6 +210,8 @@ async function expectRepaired(
   const { last, lost, hardState } = plan;
   expect(result.lastIndex).toBe(last.index + (lost === undefined ? 0 : 1));
   expect(result.dump).toBe(folder.states[last.index]!);
+  expect(result.base).toEqual(plan.base);
+  expect(result.base.term > 0).toBe(result.base.index > 0);
   expect(result.hardState).toEqual(hardState);
   expect(result.voters).toEqual(["n1"]);
   const raised = lost === undefined ? 0 : SEQUENCE_GAP;
@@ -252,6 +255,8 @@ describe("a log of a single node", () => {
       return;
     }
     const isEntry = record.kind === "BATCH";
+    // The older snapshot stays usable as long as nothing behind it is damaged.
+    if (isEntry) expect(plan.base.index).toBe(record.index <= 8 ? 8 : 16);
     if (isEntry || !isHeader) expect(plan.last.index).toBe(LAST);
     if (!isEntry && !isHeader && record.kind === "HEAD") expect(plan.lost).toBeUndefined();
   }
@@ -426,6 +431,7 @@ test("the old log is kept as it was, and a second repair keeps both", async () =
   damage(20);
   const plan = await repair(disk);
   expect(plan.last.index).toBe(19);
+  expect(disk.files.list(WAL)).toEqual([...segmentsOn(disk).map((path) => path.slice(12)), "mark"]);
   await expectRepaired(folder, disk, plan);
   const names = disk.files.list(FOLDER).filter((name) => name.startsWith("wal"));
   expect(names).toEqual(["wal", "wal.2.damaged", "wal.damaged"]);
@@ -446,43 +452,82 @@ test("the term goes on, and numbers of operations are never given twice", async 
 });
 
 // Mutations that this finds: the old folder renamed before the new log is complete or durable, a
-// start that makes a new log where the old one was just renamed.
-test("broken off or without power at any step: refused, or as it was, or repaired", async () => {
-  const folder = await nodeFolder();
-  const record = recordsOn(folder.disk).find(({ index }) => index === 25)!;
-  folder.disk.rot(record.path, record.at + 64);
-  folder.disk.rot(`${SNAPSHOTS}/0000000000000016.snapshot`, 60);
-  const seen = new Set<string>();
-  for (let operations = 1; ; operations += 1) {
-    for (const withPowerCut of [false, true]) {
-      const disk = folder.disk.clone();
-      const halted = disk.haltAfter(operations);
-      const ended = repair(disk).then(
-        () => "ended",
-        () => "failed",
-      );
-      const how = await Promise.race([ended, halted.then(() => "halted")]);
-      await settle();
-      disk.killProcess();
-      if (withPowerCut) disk.cutPower();
-      if (how === "ended") {
-        if (withPowerCut) {
-          expect([...seen].sort()).toEqual(["CorruptionError", "unfinished"]);
-          return;
-        }
-        continue;
+// start that makes a new log where the old one was just renamed, names that overtake each other.
+test.each([
+  ["with snapshots", [8, 16]],
+  ["without", []],
+])(
+  "broken off or without power at any step, %s: refused or repaired",
+  async (_what, snapshotsAt) => {
+    const folder = await nodeFolder({ snapshotsAt });
+    const record = recordsOn(folder.disk).find(({ index }) => index === 25)!;
+    folder.disk.rot(record.path, record.at + 64);
+    if (snapshotsAt.length > 0) folder.disk.rot(`${SNAPSHOTS}/0000000000000016.snapshot`, 60);
+    const damaged = Buffer.from(folder.disk.readFile(record.path)).toString("latin1");
+    const seen = new Set<boolean>();
+    for (let operations = 1, how = ""; how !== "ended"; operations += 1) {
+      for (let round = 0; round < 6; round += 1) {
+        const random = new SeededRandom(operations * 100 + round);
+        const disk = folder.disk.clone({ random });
+        const halted = disk.haltAfter(operations);
+        const ended = repair(disk).then(
+          () => "ended",
+          () => "failed",
+        );
+        how = await Promise.race([ended, halted.then(() => "halted")]);
+        await settle();
+        disk.killProcess();
+        if (how === "ended") break;
+        if (round > 0) disk.cutPower();
+        seen.add(isRepairUnfinished(disk.files, FOLDER));
+        const start = await opened(disk.clone());
+        if (start instanceof Error) expect(start).toBeInstanceOf(CorruptionError);
+        else expect([start.lastIndex, start.dump]).toEqual([25, folder.states[24]!]);
+        await repair(disk);
+        const result = await opened(disk);
+        if (result instanceof Error) throw result;
+        expect([result.lastIndex, result.dump]).toEqual([25, folder.states[24]!]);
+        expect([...contentOf(disk).values()]).toContain(damaged);
       }
-      seen.add(isRepairUnfinished(disk.files, FOLDER) ? "unfinished" : "CorruptionError");
-      const start = await opened(disk.clone());
-      if (start instanceof Error) expect(start).toBeInstanceOf(CorruptionError);
-      else expect([start.lastIndex, start.dump]).toEqual([25, folder.states[24]!]);
-      await repair(disk);
-      const result = await opened(disk);
-      if (result instanceof Error) throw result;
-      expect([result.lastIndex, result.dump]).toEqual([25, folder.states[24]!]);
     }
-  }
+    expect(seen).toEqual(new Set([false, true]));
+  },
+);
+
+test("records that were never synced are a tail, beside damage, too", async () => {
+  const folder = await nodeFolder();
+  const { disk } = folder;
+  // Without the mark, only a later record could tell that the last one was synced.
+  disk.deleteFile(`${WAL}/mark`);
+  const last = recordsOn(disk).at(-1)!;
+  disk.rot(last.path, last.at + 64);
+  expect(isWhole((await examine(disk.clone())).plan)).toBe(true);
+  expect(((await opened(disk.clone())) as Opened).lastIndex).toBe(LAST - 1);
+
+  const record = recordsOn(disk).find(({ index }) => index === 10)!;
+  disk.rot(record.path, record.at + 64);
+  const plan = await repair(disk);
+  expect(plan.damages).toMatchObject([{ file: record.path, byte: record.at }]);
+  expect([plan.last.index, plan.lost]).toEqual([LAST - 1, undefined]);
+  await expectRepaired(folder, disk, plan);
 });
+
+test.each([
+  ["term", { term: 9, nextSequence: 17 }],
+  ["number of operations", { term: 1, nextSequence: 18 }],
+])(
+  "a snapshot of another history: its %s does not fit the log behind it",
+  async (_what, fields) => {
+    const { disk } = await nodeFolder();
+    const store = new SnapshotStore(platformOn(disk), SNAPSHOTS, folderOn(disk).identity.clusterId);
+    await store.write({ index: 16, ...fields }, [new Uint8Array([4])]);
+    const record = recordsOn(disk).find(({ index }) => index === 25)!;
+    disk.rot(record.path, record.at + 64);
+    const { plan } = await examine(disk);
+    expect([plan.last.index, plan.run]).toEqual([16, undefined]);
+    expect(plan.lost).toMatchObject({ firstIndex: 17, lastIndex: LAST });
+  },
+);
 
 test("a disk that fills up, or fails to sync: the folder stays as it was", async () => {
   const { disk } = await nodeFolder();
@@ -585,6 +630,7 @@ test("a log for one user: the operations before the damage are kept, and nothing
 test("the fixture: a start gives every entry, and each changes the state", async () => {
   const folder = await nodeFolder();
   const result = (await opened(folder.disk)) as Opened;
-  expect(result).toMatchObject({ lastIndex: LAST, base: 8, hardState: { term: 2, vote: "n1" } });
+  expect(result).toMatchObject({ lastIndex: LAST, hardState: { term: 2, vote: "n1" } });
+  expect(result.base.index).toBe(8);
   expect(new Set(folder.states).size).toBe(LAST);
 });
