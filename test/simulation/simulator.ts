@@ -18,7 +18,7 @@ import { ClusterChecker, Violation } from "./checkers/cluster.ts";
 import { findVersionViolation, findViolation, type Operation } from "./checkers/history.ts";
 import { FAULT_KINDS, type FaultKind, INFLICT } from "./faults.ts";
 import { type LinkFaults, SimulatedNetwork } from "./network.ts";
-import { SimulatedClient } from "./workload.ts";
+import { SimulatedClient, type WorkloadOptions } from "./workload.ts";
 import { type ClockFault, SimulatedProcess, World } from "./world.ts";
 
 export type { FaultKind } from "./faults.ts";
@@ -186,10 +186,7 @@ export class Simulation {
     host.refusal = undefined;
   }
 
-  addClients(
-    count: number,
-    options: { keys: number; timeoutMs: number; thinkMs: number; inFlight: number },
-  ): void {
+  addClients(count: number, options: WorkloadOptions): void {
     for (let i = 0; i < count; i += 1) {
       this.#clientCount += 1;
       const process = new SimulatedProcess(this.world, `c${this.#clientCount}`);
@@ -303,12 +300,7 @@ export class Simulation {
       this.#drawSurroundings();
       for (const host of this.hosts) this.start(host);
       const clients = this.#options.clients ?? 1 + random.below(4);
-      const load = {
-        keys: 2 + random.below(4),
-        timeoutMs: 1000 + random.below(3000),
-        thinkMs: 10 * 2 ** random.below(7),
-        inFlight: 1 + random.below(4),
-      };
+      const load = this.#drawLoad(clients);
       this.addClients(clients, load);
       await this.advance(500);
       this.#scheduleFaults(durationMs);
@@ -450,6 +442,19 @@ export class Simulation {
             "crash",
             error instanceof Error ? (error.stack ?? error.message) : String(error),
           );
+  }
+
+  /** Sparse and dense loads: operations in a simulated second are what a run costs most. */
+  #drawLoad(clients: number): WorkloadOptions {
+    const { random } = this.world;
+    const inFlight = 1 + random.below(4);
+    const operationsPerSecond = 8 * 2 ** random.below(6);
+    return {
+      keys: 2 + random.below(4),
+      timeoutMs: 1000 + random.below(3000),
+      thinkMs: Math.ceil((1000 * clients * inFlight) / operationsPerSecond),
+      inFlight,
+    };
   }
 
   /** Clocks, networks and disks of several tempers: half of the seeds have good ones. */

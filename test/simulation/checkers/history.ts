@@ -67,58 +67,131 @@ function step(state: string | null, operation: Operation): { state: string | nul
   }
 }
 
-/**
- * Depth-first over the orders that respect real time. An operation of unknown outcome has no end
- * and
- * may also be left out.
- */
+/** Whether some order that respects real time explains all operations on one key. */
 export function isLinearizable(operations: readonly Operation[]): boolean {
-  const sorted = [...operations].sort((a, b) => a.startMs - b.startMs);
-  const ends = sorted.map((o) => (o.outcome === "unknown" ? Number.POSITIVE_INFINITY : o.endMs));
-  const done = new Uint8Array(sorted.length);
-  const seen = new Set<string>();
-  const required = sorted.filter((o) => o.outcome !== "unknown").length;
-  let low = 0;
-  /** No operation from here on was ever taken. */
-  let high = 0;
-
-  const search = (state: string | null, left: number): boolean => {
-    if (left === 0) return true;
-    const savedLow = low;
-    while (low < sorted.length && done[low] === 1) low += 1;
-    const memo = `${state}|${low}|${keyOf(done, low, high)}`;
-    if (seen.has(memo)) {
-      low = savedLow;
-      return false;
-    }
-    seen.add(memo);
-    let horizon = Number.POSITIVE_INFINITY;
-    for (let i = low; i < sorted.length; i += 1) {
-      if (done[i] === 0) horizon = Math.min(horizon, ends[i]!);
-      if (sorted[i]!.startMs > horizon) break;
-    }
-    for (let i = low; i < sorted.length; i += 1) {
-      const operation = sorted[i]!;
-      if (operation.startMs > horizon) break;
-      if (done[i] === 1) continue;
-      const next = step(state, operation);
-      if (next === undefined) continue;
-      done[i] = 1;
-      high = Math.max(high, i + 1);
-      const isRequired = operation.outcome !== "unknown";
-      if (search(next.state, left - (isRequired ? 1 : 0))) return true;
-      done[i] = 0;
-    }
-    low = savedLow;
-    return false;
-  };
-  return search(null, required);
+  return new OrderSearch(operations).isExplained();
 }
 
-function keyOf(done: Uint8Array, from: number, to: number): string {
-  let text = "";
-  for (let i = from; i < to; i += 1) text += done[i] === 1 ? "1" : "0";
-  return text.replace(/0+$/, "");
+/**
+ * Depth-first over the orders that respect real time. An operation of unknown outcome has no end
+ * and may also be left out. It is tried only where the next one in the order could not stand
+ * without it: in any other order it may as well be missing.
+ */
+class OrderSearch {
+  /** Operations that must be in the order, by start. */
+  readonly #required: readonly Operation[];
+  /** Operations that may be in it, by start. */
+  readonly #optional: readonly Operation[];
+  readonly #done: Uint8Array;
+  readonly #isTaken: Uint8Array;
+  readonly #seen = new Set<string>();
+  /** All required ones before it are done. */
+  #low = 0;
+  /** No required one from here on was ever done. */
+  #high = 0;
+
+  constructor(operations: readonly Operation[]) {
+    const sorted = [...operations].sort((a, b) => a.startMs - b.startMs);
+    this.#required = sorted.filter((operation) => operation.outcome !== "unknown");
+    this.#optional = sorted.filter((operation) => operation.outcome === "unknown");
+    this.#done = new Uint8Array(this.#required.length);
+    this.#isTaken = new Uint8Array(this.#optional.length);
+  }
+
+  isExplained(): boolean {
+    return this.#search(null, this.#required.length);
+  }
+
+  #search(state: string | null, left: number): boolean {
+    if (left === 0) return true;
+    const savedLow = this.#low;
+    while (this.#done[this.#low] === 1) this.#low += 1;
+    const memo = `${state}|${this.#low}|${this.#progress()}`;
+    if (!this.#seen.has(memo)) {
+      this.#seen.add(memo);
+      const end = this.#windowEnd();
+      if (this.#tryRequired(state, left, end) || this.#tryOptional(state, left, end)) return true;
+    }
+    this.#low = savedLow;
+    return false;
+  }
+
+  /** Which operations behind the first open one are in the order so far. */
+  #progress(): string {
+    let text = "";
+    for (let i = this.#low; i < this.#high; i += 1) text += this.#done[i];
+    text = text.replace(/0+$/, "");
+    for (let i = 0; i < this.#isTaken.length; i += 1) if (this.#isTaken[i] === 1) text += `,${i}`;
+    return text;
+  }
+
+  /** Only operations that start before every open one has ended may come next. */
+  #windowEnd(): number {
+    let horizon = Number.POSITIVE_INFINITY;
+    let i = this.#low;
+    for (; i < this.#required.length && this.#required[i]!.startMs <= horizon; i += 1)
+      if (this.#done[i] === 0) horizon = Math.min(horizon, this.#required[i]!.endMs);
+    while (i > this.#low && this.#required[i - 1]!.startMs > horizon) i -= 1;
+    return i;
+  }
+
+  #tryRequired(state: string | null, left: number, end: number): boolean {
+    for (let i = this.#low; i < end; i += 1) {
+      if (this.#done[i] === 1) continue;
+      const next = step(state, this.#required[i]!);
+      if (next === undefined) continue;
+      this.#done[i] = 1;
+      this.#high = Math.max(this.#high, i + 1);
+      if (this.#search(next.state, left - 1)) return true;
+      this.#done[i] = 0;
+    }
+    return false;
+  }
+
+  #tryOptional(state: string | null, left: number, end: number): boolean {
+    const horizon = this.#horizon(end);
+    for (let i = 0; i < this.#optional.length; i += 1) {
+      const operation = this.#optional[i]!;
+      if (operation.startMs > horizon) break;
+      if (this.#isTaken[i] === 1) continue;
+      const next = step(state, operation);
+      if (next === undefined || next.state === state) continue;
+      if (!this.#isNeeded(state, next.state, end) && !this.#isExpected(next.state, horizon))
+        continue;
+      this.#isTaken[i] = 1;
+      if (this.#search(next.state, left)) return true;
+      this.#isTaken[i] = 0;
+    }
+    return false;
+  }
+
+  #horizon(end: number): number {
+    let horizon = Number.POSITIVE_INFINITY;
+    for (let i = this.#low; i < end; i += 1)
+      if (this.#done[i] === 0) horizon = Math.min(horizon, this.#required[i]!.endMs);
+    return horizon;
+  }
+
+  /** Whether something that may come next can stand in `after`, and not in `before`. */
+  #isNeeded(before: string | null, after: string | null, end: number): boolean {
+    for (let i = this.#low; i < end; i += 1) {
+      if (this.#done[i] === 1) continue;
+      const operation = this.#required[i]!;
+      if (step(after, operation) !== undefined && step(before, operation) === undefined)
+        return true;
+    }
+    return false;
+  }
+
+  /** Whether a conditional write of unknown outcome may follow on a state. */
+  #isExpected(state: string | null, horizon: number): boolean {
+    for (let i = 0; i < this.#optional.length; i += 1) {
+      const { kind, expect, startMs } = this.#optional[i]!;
+      if (startMs > horizon) return false;
+      if (kind === "cas" && this.#isTaken[i] === 0 && (expect ?? null) === state) return true;
+    }
+    return false;
+  }
 }
 
 /**
