@@ -85,6 +85,7 @@ function startNode(id: string): BenchNode {
     configurationOf,
     heartbeatTicks: 2,
     electionTicks: 20,
+    adaptiveTicksMax: 0,
     rankTicks: 4,
     jitterTicks: 4,
     appendBytesMax: 1024 * 1024,

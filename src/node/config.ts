@@ -44,6 +44,12 @@ export interface NodeConfig {
   /** Log bytes since the last snapshot that make a new one due. */
   readonly snapshotLogBytes: number;
   readonly sessionTimeoutMs: number;
+  /** Whether a damaged folder is begun anew with the other members' consent. */
+  readonly repair: "auto" | "never";
+  /** Rate at which files are read in the background to find damage; 0: never. */
+  readonly scrubBytesPerSecond: number;
+  /** A sync that takes longer makes a leader hand over, and keeps others from leading. */
+  readonly diskStallMs: number;
   /** Rate at which snapshots are sent to other nodes, together. */
   readonly snapshotBytesPerSecond: number;
 }
@@ -62,6 +68,9 @@ const DEFAULTS = {
   advertise: undefined,
   join: [],
   isStandby: false,
+  repair: "auto",
+  scrubBytesPerSecond: 8 * 1024 * 1024,
+  diskStallMs: 1000,
   snapshotBytesPerSecond: 64 * 1024 * 1024,
   syncMode: "SYNC",
   heartbeatMs: 40,
@@ -79,6 +88,8 @@ const RANGES: Readonly<Record<string, readonly [number, number]>> = {
   requestTimeoutMs: [10, 600_000],
   segmentSizeBytes: [64 * 1024, 1024 * 1024 * 1024],
   snapshotBytesPerSecond: [64 * 1024, 1024 ** 4],
+  scrubBytesPerSecond: [0, 1024 ** 4],
+  diskStallMs: [50, 600_000],
   snapshotLogBytes: [64 * 1024, 1024 ** 4],
   sessionTimeoutMs: [1000, 7 * 24 * 3_600_000],
 };
@@ -96,6 +107,7 @@ export function parseNodeConfig(input: NodeOptions): NodeConfig {
   const config = { ...DEFAULTS, ...set } as unknown as Omit<NodeConfig, "listen" | "members">;
   checkId(config.id);
   checkChoice("syncMode", config.syncMode, ["SYNC", "ASYNC"]);
+  checkChoice("repair", config.repair, ["auto", "never"]);
   checkChoice("compression", config.compression, ["auto", "zstd", "none"]);
   for (const [name, [low, high]] of Object.entries(RANGES)) {
     const value = config[name as keyof typeof config];

@@ -71,7 +71,7 @@ export class Handover {
 
   /** Before leaving: hands leadership to the peer that has the most, within a bound. */
   async leave(): Promise<void> {
-    const best = this.#driver.isLeader ? this.successor() : undefined;
+    const best = this.#driver.isLeader ? this.#driver.successor() : undefined;
     if (best === undefined) return;
     const bound = new Promise<void>((resolve) => {
       this.#clock.setTimer(LEAVE_TIMEOUT_MS, resolve);
@@ -82,14 +82,6 @@ export class Handover {
       () => undefined,
     );
     await Promise.race([handed, bound]);
-  }
-
-  /** The other voter that has the most; undefined when none has anything. */
-  successor(): string | undefined {
-    const { voters } = this.#driver.view.configuration;
-    const mayLead = (id: string): boolean => id !== this.#id && voters.includes(id);
-    const peers = this.#driver.peers().filter(({ id, match }) => mayLead(id) && match > 0);
-    return peers.sort((a, b) => b.match - a.match)[0]?.id;
   }
 
   event(event: RaftEvent): void {

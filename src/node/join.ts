@@ -27,29 +27,36 @@ export interface JoinedCluster {
   readonly incarnation: string;
 }
 
+/** Who asks, and whom. */
+export interface JoinQuestion {
+  readonly seeds: readonly string[];
+  readonly attempts: number;
+  readonly request: {
+    readonly id: string;
+    /** Empty: the one that the members know. */
+    readonly address: string;
+    readonly standby?: boolean;
+    /** Incarnation of the damaged folder that the new one replaces. */
+    readonly repairs?: string;
+  };
+}
+
 /**
  * Asks until a member answers. Rejects with MembershipError when the cluster refuses, with
  * UnreachableError when nobody is found.
  */
-async function joinCluster(
+export async function askToJoin(
   platform: Platform,
-  config: NodeConfig,
-  address: string,
+  question: JoinQuestion,
 ): Promise<JoinedCluster> {
+  const { seeds, attempts } = question;
   const incarnation = randomId(platform.random);
-  const discovery = new NodeDiscovery(config.join);
-  const request = {
-    action: "join",
-    id: config.id,
-    address,
-    incarnation,
-    standby: config.isStandby,
-  };
+  const discovery = new NodeDiscovery(seeds);
+  const request = { action: "join", ...question.request, incarnation };
   let lastError: CStoreError | undefined;
-  for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
+  for (let attempt = 0; attempt < attempts; attempt += 1) {
     try {
-      const found = await discovery.find();
-      const answer = await ask(platform, found, request);
+      const answer = await ask(platform, await discovery.find(), request);
       return { clusterId: String(answer["clusterId"]), incarnation };
     } catch (error) {
       if (!(error instanceof CStoreError) || error instanceof MembershipError) throw error;
@@ -59,7 +66,7 @@ async function joinCluster(
     await sleep(platform.clock, RETRY_MS);
   }
   throw new UnreachableError(
-    `Cannot join through ${config.join.join(", ")}: ${lastError?.message ?? "nobody answered"}`,
+    `Cannot join through ${seeds.join(", ")}: ${lastError?.message ?? "nobody answered"}`,
     { remedy: "Check the addresses and that the cluster has a leader" },
   );
 }
@@ -88,7 +95,10 @@ export async function settleConfig(
   const { host, port } = config.listen ?? { host: "127.0.0.1", port: 0 };
   const listen = { host, port: port === 0 ? await freePort(platform, host) : port };
   const address = config.advertise ?? writeEndpoint(listen);
-  return { config: { ...config, listen }, joined: await joinCluster(platform, config, address) };
+  const { id, isStandby: standby, join: seeds } = config;
+  const request = { id, address, standby };
+  const joined = await askToJoin(platform, { seeds, attempts: ATTEMPTS, request });
+  return { config: { ...config, listen }, joined };
 }
 
 /** A port that the system assigns; this node listens there from now on. */

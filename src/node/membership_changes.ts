@@ -201,7 +201,10 @@ export class MembershipChanges {
     const role = request["standby"] === true ? "standby" : "learner";
     const known = this.#parts.members.configuration.member(id);
     const isKnown = known !== undefined && this.#parts.bindings.incarnationOf(id) === incarnation;
-    if (known !== undefined && !isKnown && this.#parts.members.configuration.mayVote(id)) {
+    const isVoter = this.#parts.members.configuration.mayVote(id);
+    const isRepair = request["repairs"] === this.#parts.bindings.incarnationOf(id);
+    if (known !== undefined && isRepair) return this.#repair(known, incarnation);
+    if (known !== undefined && !isKnown && isVoter) {
       throw new MembershipError(`Cannot join as "${id}": a voter with another folder has that id`, {
         remedy: `Choose another id, or run \`cstore cluster recover ${id}\` first if its folder is lost`,
       });
@@ -209,6 +212,20 @@ export class MembershipChanges {
     const address = textField(request, "address");
     checkAddress(address);
     if (!isKnown) await this.#admit({ id, address, role, incarnation });
+    return { ...this.#result(), clusterId: this.#parts.clusterId };
+  }
+
+  /** A voter's folder is damaged: it goes on as a learner with a new one. */
+  async #repair(known: Member, incarnation: string): Promise<Record<string, unknown>> {
+    const { configuration } = this.#parts.members;
+    const { id, role } = known;
+    if (configuration.voters.length === 1 && configuration.mayVote(id)) {
+      throw new MembershipError(`Cannot repair "${id}": it is the only voter`);
+    }
+    const next = configuration.without(id);
+    this.#checkQuorum(next);
+    const learner = role === "standby" ? "standby" : "learner";
+    await this.#propose(this.#bound(next).with({ ...known, role: learner, incarnation }));
     return { ...this.#result(), clusterId: this.#parts.clusterId };
   }
 
@@ -331,7 +348,7 @@ export class MembershipChanges {
   async #leaveFirst(id: string): Promise<void> {
     const { handover, driver, members } = this.#parts;
     if (id !== this.#parts.id) return;
-    const successor = handover.successor();
+    const successor = driver.successor();
     if (successor === undefined) {
       throw new MembershipError(`Cannot remove "${id}": it leads, and nobody can take over`);
     }

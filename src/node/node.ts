@@ -33,9 +33,11 @@ import { settleConfig } from "./join.ts";
 import { readTail, saveLostTail } from "./lost_tail.ts";
 import { Members } from "./members.ts";
 import { MembershipChanges } from "./membership_changes.ts";
-import { type OpenedStorage, openStorage } from "./open_storage.ts";
+import type { OpenedStorage } from "./open_storage.ts";
 import { PeerWatch } from "./peer_watch.ts";
 import { RequestHandler } from "./request_handler.ts";
+import { SelfCare } from "./self_care.ts";
+import { openOrRepair } from "./self_repair.ts";
 import { SnapshotExchange } from "./snapshot_exchange.ts";
 import { Snapshotter } from "./snapshotter.ts";
 import type { NodeStatus } from "./status.ts";
@@ -63,6 +65,7 @@ export class Node {
   readonly #exchange: SnapshotExchange;
   readonly #housekeeping: Housekeeping;
   readonly #verifier: StateVerifier;
+  readonly #care: SelfCare;
   readonly #handler: RequestHandler;
   readonly #handover: Handover;
   readonly #snapshotter: Snapshotter;
@@ -132,6 +135,13 @@ export class Node {
       handover: this.#handover,
       transferTo: (peer) => this.#exchange.sender.view(peer),
     });
+    this.#care = new SelfCare({
+      platform,
+      config,
+      identity: directory.identity,
+      machine,
+      snapshotter: () => this.#snapshotter,
+    });
     this.#verifier = new StateVerifier(clock, machine);
     this.#housekeeping = new Housekeeping({
       clock,
@@ -163,10 +173,7 @@ export class Node {
         durableIndex: () => this.#driver.view.durableIndex,
         neededIndex: () => this.#neededIndex(),
         isWhole: () => !this.#exchange.isRestoring,
-        failed: (cause) =>
-          this.#logger.error("a snapshot could not be written: {reason}", {
-            reason: cause instanceof Error ? cause.message : String(cause),
-          }),
+        failed: (cause) => this.#care.snapshotFailed(cause),
       },
       config.snapshotLogBytes,
     );
@@ -175,7 +182,7 @@ export class Node {
   /** Recovers the folder, joins the cluster, and returns a node that serves. */
   static async open(platform: Platform, config: NodeConfig, hooks: NodeHooks = {}): Promise<Node> {
     const { config: settled, joined } = await settleConfig(platform, config);
-    const opened = await openStorage(platform, settled, joined);
+    const opened = await openOrRepair(platform, settled, joined);
     try {
       const node = new Node(platform, settled, { opened, hooks });
       await node.#start();
@@ -257,6 +264,7 @@ export class Node {
       cpuMs: cpuMs(),
       uptimeMs: this.#platform.clock.nowMs() - this.#startMs,
       isRestoring: this.#exchange.isRestoring,
+      alarms: this.#care.alarms.list(),
       members: this.#members.status(),
     };
   }
@@ -276,6 +284,7 @@ export class Node {
     this.#members.update(configuration);
     if (configuration.voters.length === 1) this.#driver.campaign();
     this.#housekeeping.start();
+    this.#care.start();
   }
 
   async #close(makeError: () => CStoreError): Promise<void> {
@@ -285,6 +294,7 @@ export class Node {
     this.#exchange.stop();
     this.#verifier.stop();
     this.#clients.sayGoodbye();
+    await this.#care.stop();
     await this.#snapshotter.stop();
     await this.#network?.close();
     try {
@@ -307,7 +317,7 @@ export class Node {
   }
 
   #buildDriver(): RaftDriver {
-    const { id, heartbeatMs, electionTimeoutMs, syncMode } = this.config;
+    const { id, heartbeatMs, electionTimeoutMs, syncMode, diskStallMs } = this.config;
     const { log, machine, configurations } = this.#opened;
     const { clock, random } = this.#platform;
     const times = { heartbeatMs, electionTimeoutMs };
@@ -320,13 +330,17 @@ export class Node {
         compressor: zlibCompressor,
         send: (message) => this.#network?.sendRaft(message),
       },
-      { id, configurations, ...times, syncMode, codec: codecOf(this.config) },
+      { id, configurations, ...times, syncMode, codec: codecOf(this.config), diskStallMs },
       {
         event: (event) => this.#onEvent(event),
         applied: (index) => this.#onApplied(index),
         beforeTruncate: (from) => this.#beforeTruncate(from),
         logging: (entries) => this.#bindings.logged(entries),
-        membersChanged: (configuration) => this.#members.update(configuration),
+        diskStalled: (isStalled) => this.#care.diskStalled(isStalled),
+        membersChanged: (configuration) => {
+          this.#members.update(configuration);
+          this.#care.membersChanged(configuration);
+        },
         snapshotNeeded: (peer) => this.#exchange.sender.start(peer, this.#driver.view.term),
         restored: () => this.#exchange.restore(),
         failed: (cause) => this.#fatal(cause),

@@ -63,7 +63,7 @@ export async function openStorage(
     });
     const snapshots = new SnapshotStore(platform, `${dataDirectory}/snapshots`, clusterId);
     await finishInstall(platform, log, snapshots);
-    const isEmpty = log.lastIndex() === 0 && members.length > 0;
+    const isEmpty = log.lastIndex() === 0 && members.length > 0 && joined === undefined;
     const first = isEmpty ? [await writeFirstEntry(log, members)] : [];
     await prepareLostTail(platform.files, dataDirectory);
     // The folders' own names must survive a power cut, or the log is cut behind a lost snapshot.

@@ -70,6 +70,29 @@ export class Snapshotter {
     }
   }
 
+  /**
+   * Writes a snapshot of the present state and cuts the log right behind it: what is damaged in
+   * front of it is needed no more. Returns whether it did.
+   */
+  async cutBehind(index: number): Promise<boolean> {
+    const { machine, log, store } = this.#parts;
+    await this.#running;
+    if (this.#isRunning || this.#isStopped || !this.#parts.isWhole()) return false;
+    if (machine.appliedIndex < index || machine.appliedIndex > this.#parts.durableIndex()) {
+      return false;
+    }
+    this.#isRunning = true;
+    const frozen = freezeState(machine);
+    try {
+      await store.write(frozen.position, frozen.blocks());
+      if (!this.#isStopped) await log.compactTo(frozen.position);
+      return true;
+    } finally {
+      frozen.thaw();
+      this.#isRunning = false;
+    }
+  }
+
   /** Begins no more snapshots; resolves when the running one ended. */
   async stop(): Promise<void> {
     this.#isStopped = true;

@@ -5,6 +5,7 @@
  */
 
 import type { MemberRole } from "../raft/configuration.ts";
+import type { Alarm } from "./alarms.ts";
 
 /** How a node is doing, as another node sees it. */
 export type HealthState = "healthy" | "suspect" | "down";
@@ -55,6 +56,8 @@ export interface NodeStatus {
   readonly uptimeMs: number;
   /** A snapshot is being read into the state: nothing is read from it meanwhile. */
   readonly isRestoring: boolean;
+  /** What an operator should look at; the node goes on all the same. */
+  readonly alarms: readonly Alarm[];
   readonly members: readonly MemberStatus[];
 }
 

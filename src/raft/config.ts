@@ -24,6 +24,11 @@ export interface RaftConfig {
   readonly rankTicks: number;
   /** Random ticks on top, in [0, jitterTicks). */
   readonly jitterTicks: number;
+  /**
+   * Longest first wait that irregular signs of life of the leader may lead to; 0: they change
+   * nothing. Stickiness and the leader's quorum check always use `electionTicks`.
+   */
+  readonly adaptiveTicksMax: number;
   /** Largest sum of entry bytes in one message; one larger entry is sent alone. */
   readonly appendBytesMax: number;
   /** Unacknowledged appends to one peer. */

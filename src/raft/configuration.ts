@@ -141,7 +141,7 @@ export class ConfigurationHistory {
 
   /** The one that counts. */
   get latest(): LoggedConfiguration {
-    return this.#logged.at(-1)!;
+    return this.#logged[this.#logged.length - 1]!;
   }
 
   /** Whether any configuration that may still count lets that node vote. */

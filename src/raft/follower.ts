@@ -19,6 +19,7 @@ export function followLeader(state: RaftState, leader: NodeId): boolean {
   if (state.role !== "follower" || state.leader !== leader) {
     state.becomeFollower(state.term, leader);
   }
+  state.noteArrival(state.electionElapsed);
   state.electionElapsed = 0;
   if (state.isLeaderForgotten) {
     state.isLeaderForgotten = false;

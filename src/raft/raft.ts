@@ -171,7 +171,8 @@ export class Raft {
       return;
     }
     state.electionElapsed += 1;
-    if (state.electionElapsed >= state.electionWait && state.isPromotable) {
+    const wait = state.electionWait + state.patience;
+    if (state.electionElapsed >= wait && state.isPromotable) {
       campaign(state, { preVote: true, transfer: false });
     }
   }
@@ -286,6 +287,12 @@ export class Raft {
   /** Hands leadership to a voter. Returns whether the hand-over began. */
   transferLeadership(to: NodeId): boolean {
     return transferLeadership(this.#state, to);
+  }
+
+  /** Stops leading without a successor: the others elect one. */
+  stepDown(): void {
+    const state = this.#state;
+    if (state.role === "leader") state.becomeFollower(state.term, undefined);
   }
 
   /** Campaigns now, with a pre-vote first, as if the election timeout had passed. */

@@ -53,6 +53,9 @@ export class RaftState {
   leader: NodeId | undefined;
   electionElapsed = 0;
   electionWait: number;
+  /** Ticks between signs of life of the leader, and how much they vary: moving averages. */
+  #arrivalMean = 0;
+  #arrivalDeviation = 0;
   /** Stickiness is lifted until the next sign of life of the current term's leader. */
   isLeaderForgotten = false;
   readonly votes = new Map<NodeId, boolean>();
@@ -212,6 +215,21 @@ export class RaftState {
   get rank(): number {
     const { electorate } = this.configuration;
     return electorate.filter((voter) => voter !== this.leader).indexOf(this.id);
+  }
+
+  /** The leader was heard after this many ticks (Jacobson 1988: mean and mean deviation). */
+  noteArrival(ticks: number): void {
+    const error = ticks - this.#arrivalMean;
+    this.#arrivalMean += error / 8;
+    this.#arrivalDeviation += (Math.abs(error) - this.#arrivalDeviation) / 4;
+  }
+
+  /** Ticks to wait beyond the drawn ones while a leader's signs of life come irregularly. */
+  get patience(): number {
+    const { adaptiveTicksMax, electionTicks } = this.config;
+    if (adaptiveTicksMax === 0 || this.leader === undefined || this.isLeaderForgotten) return 0;
+    const usual = Math.ceil(3 * this.#arrivalMean + 4 * this.#arrivalDeviation);
+    return Math.max(0, Math.min(adaptiveTicksMax, usual) - electionTicks);
   }
 
   /** T + rank + jitter: ranks keep two followers from campaigning at once. */

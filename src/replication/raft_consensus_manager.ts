@@ -50,6 +50,8 @@ export interface ConsensusOptions {
   readonly random?: Random;
 }
 
+const DISK_STALL_MS = 1000;
+
 type Answer = Extract<RaftMessage, { type: "VOTE_RESPONSE" | "APPEND_ENTRIES_RESPONSE" }>;
 
 /** One node's consensus. */
@@ -99,12 +101,14 @@ export class RaftConsensusManager implements ConsensusManager {
         electionTimeoutMs: options.electionTimeoutMs ?? 200,
         syncMode: "SYNC",
         codec: "none",
+        diskStallMs: DISK_STALL_MS,
       },
       {
         event: (event) => this.#onEvent(event),
         applied: () => undefined,
         beforeTruncate: () => undefined,
         logging: () => undefined,
+        diskStalled: () => undefined,
         membersChanged: () => undefined,
         snapshotNeeded: (peer) => this.#driver.snapshotEnded(peer, false),
         restored: () => undefined,

@@ -12,26 +12,19 @@ import {
   BATCHES_IN_FLIGHT_MAX,
   REQUEST_BYTES_IN_FLIGHT_MAX,
 } from "../base/limits.ts";
-import type { CancelTimer, Clock } from "../platform/clock.ts";
-import type { Random } from "../platform/random.ts";
-import {
-  type BatchCodec,
-  type Compressor,
-  type PreparedBatch,
-  prepareBatch,
-  sealBatch,
-} from "../protocol/batch_codec.ts";
+import type { CancelTimer } from "../platform/clock.ts";
+import { type PreparedBatch, prepareBatch, sealBatch } from "../protocol/batch_codec.ts";
 import { membershipBatch, noopBatch } from "../protocol/cluster_command.ts";
-import type { Configuration, LoggedConfiguration } from "../raft/configuration.ts";
+import type { Configuration } from "../raft/configuration.ts";
 import type { ArrivedSnapshot } from "../raft/follower.ts";
 import type { RaftMessage } from "../raft/message.ts";
 import { isQuorum } from "../raft/quorum.ts";
 import { type PeerView, Raft, type RaftView } from "../raft/raft.ts";
 import type { RaftEvent, Ready } from "../raft/ready.ts";
-import { NO_RESULTS, type StateMachine } from "../raft/state_machine.ts";
-import type { Entry, EntrySource, LogBase, LogIndex, NodeId } from "../raft/types.ts";
-import type { ReplicatedLog } from "../storage/iwal_manager.ts";
+import { NO_RESULTS } from "../raft/state_machine.ts";
+import type { EntrySource, LogIndex, NodeId } from "../raft/types.ts";
 import { Applier } from "./applier.ts";
+import type { DriverHooks, DriverOptions, DriverParts } from "./driver_parts.ts";
 import { configurationOf } from "./membership.ts";
 import { OpenBatch, type ProposedRequest } from "./open_batch.ts";
 import { deadlinePassed, ProposalTable } from "./proposal_table.ts";
@@ -49,49 +42,8 @@ const UNCOMMITTED_BYTES_MAX = 64 * 1024 * 1024;
  */
 const LOST_RANK_TICKS = 3;
 const LOST_JITTER_TICKS = 2;
-
-/** What the driver is set up with. */
-export interface DriverOptions {
-  readonly id: NodeId;
-  /** What the snapshot and the log say of the members, in order. */
-  readonly configurations: readonly LoggedConfiguration[];
-  readonly heartbeatMs: number;
-  readonly electionTimeoutMs: number;
-  readonly syncMode: "SYNC" | "ASYNC";
-  readonly codec: BatchCodec;
-}
-
-/** The parts that the driver moves. */
-export interface DriverParts {
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: ReplicatedLog;
-  readonly machine: StateMachine;
-  readonly compressor: Compressor;
-  send(message: RaftMessage): void;
-}
-
-/** Who hears what happened. */
-export interface DriverHooks {
-  event(event: RaftEvent): void;
-  /** More entries were applied. */
-  applied(index: LogIndex): void;
-  /** A conflicting tail is about to be superseded: it is still readable now. */
-  beforeTruncate(fromIndex: LogIndex): void;
-  /** Entries are about to be written, committed or not. */
-  logging(entries: readonly Entry[]): void;
-  /** Another configuration counts now. */
-  membersChanged(configuration: Configuration): void;
-  /** A peer needs a snapshot; `snapshotEnded` is to follow. */
-  snapshotNeeded(peer: NodeId): void;
-  /**
-   * A snapshot took the place of the log. Nothing is applied until `stateRestored` says that the
-   * state machine holds it, too.
-   */
-  restored(base: LogBase): void;
-  /** The log failed: the node cannot go on. */
-  failed(cause: unknown): void;
-}
+/** Longest that irregular heartbeats make a follower wait, in milliseconds. */
+const ADAPTIVE_WAIT_MS = 1000;
 
 /** Drives one Raft. */
 export class RaftDriver {
@@ -113,6 +65,9 @@ export class RaftDriver {
   #isStopped = false;
   #cancelTick: CancelTimer | undefined;
   #nextTickMs = 0;
+  #isRestoring = false;
+  /** When the stall of the disk was noticed. */
+  #stalledSinceMs: number | undefined;
   #nextSweepMs = 0;
   #toldMembers: Configuration;
   readonly #heardMs = new Map<NodeId, number>();
@@ -129,6 +84,7 @@ export class RaftDriver {
         configurationOf,
         heartbeatTicks: Math.max(1, Math.round(options.heartbeatMs / TICK_MS)),
         electionTicks: Math.round(options.electionTimeoutMs / TICK_MS),
+        adaptiveTicksMax: ADAPTIVE_WAIT_MS / TICK_MS,
         rankTicks: 4,
         jitterTicks: 4,
         appendBytesMax: APPEND_BYTES_MAX,
@@ -264,7 +220,8 @@ export class RaftDriver {
 
   /** The state machine holds the snapshot that took the place of the log: applying goes on. */
   stateRestored(): void {
-    this.#raft.holdBack(false);
+    this.#isRestoring = false;
+    this.#raft.holdBack(this.#stalledSinceMs !== undefined);
     this.#applier.resume();
   }
 
@@ -354,6 +311,7 @@ export class RaftDriver {
 
   #run(ready: Ready): void {
     if (ready.restored !== undefined) {
+      this.#isRestoring = true;
       this.#raft.holdBack(true);
       this.#applier.pause();
     }
@@ -481,8 +439,39 @@ export class RaftDriver {
     for (let i = 0; i < count; i += 1) this.#raft.tick();
     this.#nextTickMs = isStalled ? nowMs + TICK_MS : this.#nextTickMs + due * TICK_MS;
     if (nowMs >= this.#nextSweepMs) this.#sweep(nowMs);
+    this.#watchDisk(nowMs);
     this.#scheduleTick();
     this.#queueTurn();
+  }
+
+  /**
+   * The disk is part of a leader's health: one whose sync hangs hands over, or steps down when
+   * nobody takes over in time; and nobody campaigns with a disk that hangs.
+   */
+  #watchDisk(nowMs: number): void {
+    const { syncSinceMs } = this.#parts.log;
+    const isStalled = syncSinceMs !== undefined && nowMs - syncSinceMs > this.#options.diskStallMs;
+    if (isStalled !== (this.#stalledSinceMs !== undefined)) {
+      this.#stalledSinceMs = isStalled ? nowMs : undefined;
+      this.#raft.holdBack(isStalled || this.#isRestoring);
+      this.#hooks.diskStalled(isStalled);
+    }
+    if (this.#stalledSinceMs === undefined || this.#raft.role !== "leader") return;
+    if (nowMs - this.#stalledSinceMs > this.#options.electionTimeoutMs) {
+      this.#raft.stepDown();
+    } else if (!this.#raft.isTransferring) {
+      const successor = this.successor();
+      if (successor !== undefined) this.#raft.transferLeadership(successor);
+    }
+  }
+
+  /** The other voter that has the most; undefined when none has anything. */
+  successor(): NodeId | undefined {
+    const { voters } = this.#raft.configuration;
+    const { id: ownId } = this.#options;
+    const mayLead = (id: NodeId): boolean => id !== ownId && voters.includes(id);
+    const peers = this.#raft.peers().filter(({ id, match }) => mayLead(id) && match > 0);
+    return peers.sort((a, b) => b.match - a.match)[0]?.id;
   }
 
   #sweep(nowMs: number): void {

@@ -76,7 +76,7 @@ export async function openDataDirectory(
     const { clusterId, nodeId, incarnation = randomId(platform.random) } = expected;
     if (clusterId === undefined) throw new ConfigError(...notInitialized(path));
     const identity = { clusterId, nodeId, incarnation };
-    await writeIdentity(files, path, identity);
+    await writeIdentityFile(files, path, { name: "identity", identity });
     return { path, identity, isNew: true, release: () => lock.release() };
   } catch (error) {
     lock.release();
@@ -86,7 +86,11 @@ export async function openDataDirectory(
 
 /** Reads the identity of a folder without locking it; undefined when there is none. */
 export function readIdentity(files: FileSystem, path: string): LogIdentity | undefined {
-  const name = `${path}/identity`;
+  return readIdentityFile(files, `${path}/identity`);
+}
+
+/** Reads a file with an identity; undefined when there is none. Throws CorruptionError. */
+export function readIdentityFile(files: FileSystem, name: string): LogIdentity | undefined {
   if (!files.exists(name)) return undefined;
   const file = files.open(name, "read");
   const bytes = new Uint8Array(Math.min(file.size(), 64 * 1024));
@@ -104,22 +108,23 @@ export function readIdentity(files: FileSystem, path: string): LogIdentity | und
     unknown
   >;
   if (format !== DISK_FORMAT_VERSION) {
-    throw new ConfigError(`Cannot open "${path}": it has disk format ${String(format)}`);
+    throw new ConfigError(`Cannot open "${name}": it has disk format ${String(format)}`);
   }
   return { clusterId: String(clusterId), nodeId: String(nodeId), incarnation: String(incarnation) };
 }
 
-async function writeIdentity(
+/** Writes an identity under a name. */
+export async function writeIdentityFile(
   files: FileSystem,
   path: string,
-  identity: LogIdentity,
+  file: { readonly name: string; readonly identity: LogIdentity },
 ): Promise<void> {
-  const { clusterId, nodeId, incarnation } = identity;
+  const { clusterId, nodeId, incarnation } = file.identity;
   const body = encodeCbor({ format: DISK_FORMAT_VERSION, clusterId, nodeId, incarnation });
   const bytes = new Uint8Array(8 + body.byteLength);
   bytes.set(body, 8);
   viewOf(bytes).setBigUint64(0, checksum64(body), true);
-  await writeFileDurably(files, { directory: path, name: "identity", bytes });
+  await writeFileDurably(files, { directory: path, name: file.name, bytes });
 }
 
 /** Writes a small file aside, syncs it, renames it into place and syncs the folder. */

@@ -64,6 +64,7 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
   readonly #entryWriter: EntryWriter;
   #hardState: HardState;
   #commitIndex: LogIndex;
+  #syncSinceMs: number | undefined;
   #handlers: { synced(through: number): void; failed(cause: unknown): void } | undefined;
   #syncWaiters: { readonly record: number; resolve(): void; reject(cause: unknown): void }[] = [];
   #failure: CStoreError | undefined;
@@ -96,7 +97,10 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
     this.#groupCommit = new GroupCommit(
       {
         lastRecord: () => this.#writer.lastNumber,
-        sync: () => this.#writer.sync(),
+        sync: () => {
+          this.#syncSinceMs = platform.clock.nowMs();
+          return this.#writer.sync();
+        },
         synced: (through) => this.#onSynced(through),
         failed: (cause) => this.#onFailed(cause),
       },
@@ -170,6 +174,10 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
 
   get clusterEntries(): readonly Entry[] {
     return this.#clusterEntries;
+  }
+
+  get syncSinceMs(): number | undefined {
+    return this.#syncSinceMs;
   }
 
   get syncedThrough(): number {
@@ -425,6 +433,7 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
   }
 
   #onSynced(through: number): void {
+    if (!this.#groupCommit.isSyncing) this.#syncSinceMs = undefined;
     try {
       this.#mark.write(through);
     } catch (cause) {

@@ -114,6 +114,8 @@ export interface ReplicatedLog extends LogReader {
   restartBehind(base: LogBase): number;
   /** Asks for a sync of everything written; `onSynced` hears of it. */
   requestSync(): void;
+  /** When the sync that is under way began, on the monotonic clock; undefined without one. */
+  readonly syncSinceMs: number | undefined;
   /** Highest record number that is durable. */
   readonly syncedThrough: number;
   /** Who hears when more became durable, and of the failure that ends the log. */

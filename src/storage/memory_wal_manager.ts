@@ -65,6 +65,10 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
     return this.#sizeBytes;
   }
 
+  get syncSinceMs(): undefined {
+    return undefined;
+  }
+
   get syncedThrough(): number {
     return this.#synced;
   }

@@ -228,6 +228,8 @@ export class TestNode {
   isDiskHeld = false;
   /** While set, entries that a peer needs from disk are not read by themselves. */
   isReadHeld = false;
+  /** While set, joint consensus is not ended by itself. */
+  isLeaveHeld = false;
   isAlive = true;
   /** Handed out as committed since the last start. */
   commitIndex: LogIndex;
@@ -349,7 +351,7 @@ export class TestNode {
       const ready = this.raft.takeReady();
       if (ready === undefined) {
         // As a driver must: consensus asks for the end of joint consensus once it is committed.
-        if (!this.raft.mayLeaveJoint) return;
+        if (!this.raft.mayLeaveJoint || this.isLeaveHeld) return;
         this.proposeMembers(this.raft.configuration.leaveJoint());
         continue;
       }
@@ -547,6 +549,7 @@ export class Cluster {
       },
       heartbeatTicks: 1,
       electionTicks: 10,
+      adaptiveTicksMax: 0,
       rankTicks: 1,
       jitterTicks: 1,
       appendBytesMax: 1_000,

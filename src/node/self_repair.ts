@@ -1,0 +1,142 @@
+/**
+ * A node whose log or snapshot is damaged begins anew, if the others let it: it asks the leader to
+ * take it back as a learner with a new folder, keeps the damaged files aside, and gets everything
+ * from the leader. So it neither votes nor counts before it has all it may ever have promised: that
+ * is what learners are for. Alone, or without a quorum of the others, it stays refused.
+ *
+ * The file `repairing` holds the new folder's identity from the moment the leader agreed until the
+ * folder has it, so that a crash in between changes nothing.
+ *
+ * @module
+ */
+
+import { CorruptionError, CStoreError } from "../base/errors.ts";
+import { partLogger } from "../base/log.ts";
+import type { Platform } from "../platform/platform.ts";
+import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
+import {
+  readIdentity,
+  readIdentityFile,
+  writeFileDurably,
+  writeIdentityFile,
+} from "../storage/data_directory.ts";
+import type { LogIdentity } from "../storage/segment.ts";
+import type { NodeConfig } from "./config.ts";
+import { askToJoin, type JoinedCluster } from "./join.ts";
+import { type OpenedStorage, openStorage } from "./open_storage.ts";
+
+const REPAIRING = "repairing";
+const PEERS = "peers";
+/** Attempts to reach a leader, half a second apart. */
+const ATTEMPTS = 20;
+
+/** Opens the folder; a damaged one is begun anew with the others' consent. */
+export async function openOrRepair(
+  platform: Platform,
+  config: NodeConfig,
+  joined: JoinedCluster | undefined,
+): Promise<OpenedStorage> {
+  const unfinished = readIdentityFile(platform.files, `${config.dataDirectory}/${REPAIRING}`);
+  if (unfinished !== undefined) return await beginAnew(platform, config, unfinished);
+  try {
+    return await openStorage(platform, config, joined);
+  } catch (damage) {
+    if (!(damage instanceof CorruptionError) || config.repair === "never") throw damage;
+    return await repair(platform, config, damage);
+  }
+}
+
+async function repair(
+  platform: Platform,
+  config: NodeConfig,
+  damage: CorruptionError,
+): Promise<OpenedStorage> {
+  const { dataDirectory } = config;
+  const logger = partLogger("node");
+  const identity = readIdentity(platform.files, dataDirectory);
+  const peers = knownPeers(platform, config);
+  if (identity === undefined || peers.length === 0) throw damage;
+  logger.error("the folder is damaged, the other members are asked to replace it: {reason}", {
+    reason: damage.message,
+  });
+  let agreed: JoinedCluster;
+  try {
+    const own = config.members.find(({ id }) => id === config.id)?.address ?? "";
+    const request = { id: config.id, address: own, repairs: identity.incarnation };
+    agreed = await askToJoin(platform, { seeds: peers, attempts: ATTEMPTS, request });
+  } catch (cause) {
+    if (!(cause instanceof CStoreError)) throw cause;
+    logger.error("the others did not agree: {reason}", { reason: cause.message });
+    throw damage;
+  }
+  const renewed = { ...identity, incarnation: agreed.incarnation };
+  await writeIdentityFile(platform.files, dataDirectory, { name: REPAIRING, identity: renewed });
+  return await beginAnew(platform, config, renewed);
+}
+
+/** The leader agreed: the damaged files go aside, and the folder gets its new identity. */
+async function beginAnew(
+  platform: Platform,
+  config: NodeConfig,
+  identity: LogIdentity,
+): Promise<OpenedStorage> {
+  const { files } = platform;
+  const { dataDirectory } = config;
+  const isRenewed = readIdentity(files, dataDirectory)?.incarnation === identity.incarnation;
+  if (!isRenewed) await setAside(platform, dataDirectory);
+  const { clusterId, incarnation } = identity;
+  const opened = await openStorage(platform, config, { clusterId, incarnation });
+  files.remove(`${dataDirectory}/${REPAIRING}`);
+  await files.syncDirectory(dataDirectory);
+  return opened;
+}
+
+/** Nothing is deleted: what is damaged may still be of use to a person. */
+async function setAside({ files }: Platform, directory: string): Promise<void> {
+  let number = 1;
+  while (files.exists(`${directory}/damaged-${number}/identity`)) number += 1;
+  const aside = `${directory}/damaged-${number}`;
+  files.makeDirectory(aside);
+  for (const part of ["wal", "snapshots"]) {
+    files.makeDirectory(`${aside}/${part}`);
+    for (const name of files.list(`${directory}/${part}`)) {
+      files.rename(`${directory}/${part}/${name}`, `${aside}/${part}/${name}`);
+    }
+    await files.syncDirectory(`${aside}/${part}`);
+    await files.syncDirectory(`${directory}/${part}`);
+  }
+  if (files.exists(`${directory}/identity`)) {
+    files.rename(`${directory}/identity`, `${aside}/identity`);
+  }
+  await files.syncDirectory(aside);
+  await files.syncDirectory(directory);
+}
+
+/** Where other members may be found: the static list, and what the log said last. */
+function knownPeers({ files }: Platform, config: NodeConfig): string[] {
+  const listed = config.members.filter(({ id }) => id !== config.id).map(({ address }) => address);
+  const path = `${config.dataDirectory}/${PEERS}`;
+  if (!files.exists(path)) return listed;
+  const file = files.open(path, "read");
+  const bytes = new Uint8Array(Math.min(file.size(), 64 * 1024));
+  file.read(0, bytes);
+  file.close();
+  try {
+    const noted = decodeUntrustedCbor(bytes);
+    if (!Array.isArray(noted)) return listed;
+    return [...new Set([...noted.map(String), ...listed])];
+  } catch (error) {
+    if (!(error instanceof CStoreError)) throw error;
+    return listed;
+  }
+}
+
+/** Notes where the other members are, for a time when this node cannot read its log. */
+export async function notePeers(
+  platform: Platform,
+  directory: string,
+  addresses: readonly string[],
+): Promise<void> {
+  const bytes = encodeCbor([...addresses]).slice();
+  await writeFileDurably(platform.files, { directory, name: PEERS, bytes });
+}
