@@ -1,5 +1,5 @@
 /**
- * `cstore cluster status` and `cstore cluster promote`.
+ * `cstore cluster status`, `cstore cluster members` and `cstore cluster promote`.
  *
  * @module
  */
@@ -7,7 +7,13 @@
 import { printDuration } from "../src/base/units.ts";
 import { parseAddresses } from "../src/client/remote_database.ts";
 import { sleep, systemClock } from "../src/platform/clock.ts";
-import { type ClusterPicture, isHealthy, viewCluster, withDatabase } from "./cluster_view.ts";
+import {
+  type ClusterPicture,
+  isHealthy,
+  type MemberRow,
+  viewCluster,
+  withDatabase,
+} from "./cluster_view.ts";
 import { durationOption, type RawOptions, textOption } from "./options.ts";
 import {
   colour,
@@ -47,42 +53,82 @@ export async function clusterStatus(options: RawOptions): Promise<void> {
 }
 
 function printPicture(picture: ClusterPicture, isWatching: boolean): void {
-  const { quorum, leader } = picture;
+  const { quorum, leader, hasQuorum } = picture;
   if (isWatching && isTerminal()) print("\x1b[H\x1b[2J");
-  const margin = quorum.canLose === 1 ? "1 more can fail" : `${quorum.canLose} more can fail`;
+  const margin = hasQuorum ? `${quorum.canLose} more can fail` : colour.red("no quorum");
   const head = leader === "" ? colour.red("no leader") : `leader ${colour.bold(leader)}`;
   print(`cluster ${picture.clusterId}  ${head}  term ${picture.term}  ${picture.syncMode}`);
   print(`quorum  ${quorum.reachable} of ${quorum.voters} voters reachable, ${margin}`);
   print();
-  const rows = picture.members.map((m) => [
+  print(table(STATUS_COLUMNS, picture.members.map(cellsOf)));
+  for (const line of notesOf(picture)) print(`\n${line}`);
+}
+
+const STATUS_COLUMNS = [
+  "id",
+  "address",
+  "pid",
+  "member",
+  "role",
+  "state",
+  "term",
+  "commit",
+  "applied",
+  "lag",
+  "behind",
+  "rtt",
+  "version",
+];
+
+function cellsOf(m: MemberRow): string[] {
+  return [
     m.id,
     m.address,
     text(m.pid),
+    m.membership,
     m.role,
     m.state,
     text(m.term),
     text(m.commitIndex),
     text(m.appliedIndex),
-    m.lagBatches === null ? "-" : `${m.lagBatches}`,
+    text(m.lagBatches),
     m.lagMs === null ? "-" : `${m.lagMs} ms`,
     m.rttMs === null ? "-" : `${m.rttMs.toFixed(2)} ms`,
     m.version ?? "-",
-  ]);
-  const names = [
-    "id",
-    "address",
-    "pid",
-    "role",
-    "state",
-    "term",
-    "commit",
-    "applied",
-    "lag",
-    "behind",
-    "rtt",
-    "version",
   ];
-  print(table(names, rows));
+}
+
+/** What a person should know beside the table. */
+function notesOf({ isJoint, members }: ClusterPicture): string[] {
+  const notes = members.flatMap((m) => [
+    ...(isWaiting(m) ? [`${m.id} has ${m.caughtUpPercent ?? 0} %: ${m.waitsFor}`] : []),
+    ...(m.isRestoring === true ? [`${m.id} reads a snapshot in: no reads there meanwhile`] : []),
+  ]);
+  return isJoint ? [...notes, "a change of the voters is under way"] : notes;
+}
+
+/** A standby that has everything waits for nothing. */
+function isWaiting({ waitsFor, membership, caughtUpPercent, state }: MemberRow): boolean {
+  if (waitsFor === null) return false;
+  return membership !== "standby" || caughtUpPercent !== 100 || state !== "healthy";
+}
+
+/** Prints who takes part, as the leader knows it. */
+export async function clusterMembers(options: RawOptions): Promise<void> {
+  const timeoutMs = durationOption(options, "timeout", 2000);
+  const picture = await viewCluster(parseAddresses(addressesOf(options)), timeoutMs);
+  const { clusterId, leader, isJoint } = picture;
+  const members = picture.members.map(({ id, address, membership }) => ({
+    id,
+    address,
+    membership,
+  }));
+  if (options["json"] === true) {
+    printJson({ clusterId, leader, isJoint, members });
+    return;
+  }
+  const rows = members.map(({ id, address, membership }) => [id, address, membership]);
+  print(table(["id", "address", "member"], rows));
 }
 
 function text(value: number | null): string {

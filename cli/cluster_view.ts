@@ -14,6 +14,8 @@ export interface MemberRow {
   readonly address: string;
   readonly pid: number | null;
   readonly role: string;
+  /** voter, learner, standby; in joint consensus incoming and outgoing. */
+  readonly membership: string;
   readonly state: "healthy" | "suspect" | "down";
   readonly term: number | null;
   readonly commitIndex: number | null;
@@ -22,6 +24,11 @@ export interface MemberRow {
   readonly lagMs: number | null;
   readonly rttMs: number | null;
   readonly version: string | null;
+  /** How far a learner is, and why it does not vote yet; only the leader knows. */
+  readonly caughtUpPercent: number | null;
+  readonly waitsFor: string | null;
+  /** It reads a snapshot in and serves no reads meanwhile. */
+  readonly isRestoring: boolean | null;
 }
 
 /** The whole cluster. */
@@ -31,11 +38,16 @@ export interface ClusterPicture {
   /** Node id; empty while nobody leads. */
   readonly leader: string;
   readonly syncMode: string;
+  /** Of the voters; while a change is under way (`isJoint`) of the new ones. */
   readonly quorum: {
     readonly voters: number;
     readonly reachable: number;
     readonly canLose: number;
   };
+  /** Whether a majority of the voters is reachable, of the old and of the new ones. */
+  readonly hasQuorum: boolean;
+  /** Two configurations count until the change that is under way ends. */
+  readonly isJoint: boolean;
   readonly members: readonly MemberRow[];
 }
 
@@ -61,34 +73,75 @@ export async function askAny(addresses: readonly string[], timeoutMs: number): P
   });
 }
 
-/** Asks every member. */
+/** Asks every member. Who they are, the leader knows best. */
 export async function viewCluster(
   addresses: readonly string[],
   timeoutMs: number,
 ): Promise<ClusterPicture> {
   const first = await askAny(addresses, timeoutMs);
-  const asked = await Promise.allSettled(
-    first.members.map((member) =>
-      member.id === first.id ? first : askNode(member.address, timeoutMs),
-    ),
-  );
-  const answers = asked.map((answer) => (answer.status === "fulfilled" ? answer.value : undefined));
-  const up = answers.filter((answer) => answer !== undefined);
-  const leader = up.find(
-    (answer) => answer.role === "leader" && answer.term === Math.max(...up.map((a) => a.term)),
-  );
-  const members = first.members.map((member, at) => rowOf(member, answers[at], leader));
-  const reachable = members.filter((member) => member.state !== "down").length;
-  const voters = members.length;
-  const needed = Math.floor(voters / 2) + 1;
+  const known = new Map([[first.id, first]]);
+  await askMembers(first, known, timeoutMs);
+  const leader = leaderAmong(known);
+  if (leader !== undefined && leader.id !== first.id) await askMembers(leader, known, timeoutMs);
+  const { members: listed } = leader ?? first;
+  const members = listed.map((member) => rowOf(member, known.get(member.id), leader));
+  const up = [...known.values()];
   return {
     clusterId: first.clusterId,
     term: leader?.term ?? Math.max(...up.map((answer) => answer.term)),
     leader: leader?.id ?? "",
     syncMode: first.syncMode,
-    quorum: { voters, reachable, canLose: Math.max(0, reachable - needed) },
+    ...quorumOf(members),
     members,
   };
+}
+
+/** Asks whom `from` lists and nobody has asked yet. */
+async function askMembers(
+  from: NodeStatus,
+  known: Map<string, NodeStatus>,
+  timeoutMs: number,
+): Promise<void> {
+  const others = from.members.filter(({ id }) => !known.has(id));
+  const asked = others.map(({ address }) => askNode(address, timeoutMs));
+  const answers = await Promise.allSettled(asked);
+  for (const [at, answer] of answers.entries()) {
+    const id = others[at]?.id ?? "";
+    if (answer.status === "rejected") continue;
+    // Somebody else may answer at a member's address.
+    const isIt = answer.value.id === id && answer.value.clusterId === from.clusterId;
+    if (isIt) known.set(id, answer.value);
+  }
+}
+
+function leaderAmong(known: ReadonlyMap<string, NodeStatus>): NodeStatus | undefined {
+  const leaders = [...known.values()].filter(({ role }) => role === "leader");
+  return leaders.sort((a, b) => b.term - a.term)[0];
+}
+
+function quorumOf(
+  members: readonly MemberRow[],
+): Pick<ClusterPicture, "quorum" | "hasQuorum" | "isJoint"> {
+  const isJoint = members.some(
+    ({ membership }) => membership === "incoming" || membership === "outgoing",
+  );
+  const next = countVoters(members, "incoming");
+  const old = countVoters(members, "outgoing");
+  const canLose = Math.min(next.canLose, old.canLose);
+  const { voters, reachable } = next;
+  const quorum = { voters, reachable, canLose: Math.max(0, canLose) };
+  return { quorum, hasQuorum: canLose >= 0, isJoint };
+}
+
+/** `canLose` is below 0 without a majority. */
+function countVoters(
+  members: readonly MemberRow[],
+  also: "incoming" | "outgoing",
+): { readonly voters: number; readonly reachable: number; readonly canLose: number } {
+  const voters = members.filter(({ membership }) => membership === "voter" || membership === also);
+  const reachable = voters.filter(({ state }) => state !== "down").length;
+  const needed = Math.floor(voters.length / 2) + 1;
+  return { voters: voters.length, reachable, canLose: reachable - needed };
 }
 
 function rowOf(
@@ -97,17 +150,15 @@ function rowOf(
   leader: NodeStatus | undefined,
 ): MemberRow {
   const seen = leader?.members.find((other) => other.id === member.id);
+  const isVoter = !["learner", "standby"].includes(member.membership);
+  const heard = seen?.state ?? "healthy";
   return {
     id: member.id,
     address: member.address,
     pid: own?.pid ?? null,
-    role: own?.role ?? "unknown",
-    state:
-      own === undefined
-        ? "down"
-        : (seen?.state ?? "healthy") === "down"
-          ? "suspect"
-          : (seen?.state ?? "healthy"),
+    role: own === undefined ? "unknown" : isVoter ? own.role : "learner",
+    membership: member.membership,
+    state: own === undefined ? "down" : heard === "down" ? "suspect" : heard,
     term: own?.term ?? null,
     commitIndex: own?.commitIndex ?? null,
     appliedIndex: own?.appliedIndex ?? null,
@@ -115,13 +166,15 @@ function rowOf(
     lagMs: seen?.lagMs === null || seen?.lagMs === undefined ? null : Math.round(seen.lagMs),
     rttMs: seen?.rttMs === null || seen?.rttMs === undefined ? null : Number(seen.rttMs.toFixed(3)),
     version: own?.version ?? null,
+    caughtUpPercent: seen?.caughtUpPercent ?? null,
+    waitsFor: seen?.waitsFor ?? null,
+    isRestoring: own?.isRestoring ?? null,
   };
 }
 
 /** Whether a quorum is there and led. */
 export function isHealthy(picture: ClusterPicture): boolean {
-  const { voters, reachable } = picture.quorum;
-  return picture.leader !== "" && reachable * 2 > voters;
+  return picture.leader !== "" && picture.hasQuorum;
 }
 
 /** Closes a database after use. */

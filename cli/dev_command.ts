@@ -11,6 +11,7 @@ import { DEFAULT_ADDRESSES } from "./cluster_command.ts";
 import { isHealthy, viewCluster } from "./cluster_view.ts";
 import { numberOption, type RawOptions, textOption } from "./options.ts";
 import { colour, isTerminal, live, print, tell } from "./output.ts";
+import { typedCommand } from "./typed_command.ts";
 
 const DEFAULT_PORT = 7001;
 const STATUS_MS = 1000;
@@ -35,7 +36,7 @@ export async function runDev(options: RawOptions): Promise<void> {
       if (!isStopping) tell(`\n${node.id} ended with code ${code ?? "(signal)"}`);
     },
   });
-  printGuide(cluster, data !== undefined);
+  await printGuide(cluster, data !== undefined);
   while (!isStopping) {
     await showStatus(cluster);
     await Promise.race([sleep(systemClock, STATUS_MS), stopped]);
@@ -46,7 +47,7 @@ export async function runDev(options: RawOptions): Promise<void> {
   await cluster.stop();
 }
 
-function printGuide(cluster: LocalCluster, isKept: boolean): void {
+async function printGuide(cluster: LocalCluster, isKept: boolean): Promise<void> {
   const isDefault = cluster.addresses === DEFAULT_ADDRESSES;
   const suffix = isDefault ? "" : ` --address ${cluster.addresses}`;
   for (const node of cluster.nodes) {
@@ -54,12 +55,18 @@ function printGuide(cluster: LocalCluster, isKept: boolean): void {
       `${colour.bold(node.id)}  ${node.address}  process ${node.process?.pid ?? "-"}  ${node.dataDirectory}`,
     );
   }
+  const cstore = typedCommand();
+  const leader = await cluster.waitForLeader();
+  const other = cluster.nodes.find((node) => node !== leader);
   print();
-  print("Try, in another terminal:");
-  print(`  cstore doc put users '{"id":"u1","name":"Ada"}'${suffix}`);
-  print(`  cstore cluster status${suffix}`);
-  print(`  cstore cluster promote n2${suffix}`);
-  print(`  kill -9 PID_OF_THE_LEADER;  cstore doc get users u1${suffix}`);
+  print("Try, in another terminal in this folder:");
+  print(`  ${cstore} doc put users '{"id":"u1","name":"Ada"}'${suffix}`);
+  print(`  ${cstore} cluster status${suffix}`);
+  if (other !== undefined) {
+    print(`  kill -9 ${leader.process?.pid}        # the leader, ${leader.id}`);
+    print(`  ${cstore} doc get users u1${suffix}`);
+    print(`  ${cstore} cluster promote ${other.id}${suffix}`);
+  }
   print();
   print(`Ctrl-C stops the nodes${isKept ? "" : " and removes their data"}.`);
 }
@@ -79,6 +86,6 @@ async function showStatus(cluster: LocalCluster): Promise<void> {
   const { quorum, leader, term, members } = picture;
   const commit = Math.max(...members.map((member) => member.commitIndex ?? 0));
   const health = isHealthy(picture) ? colour.green("healthy") : colour.red("unhealthy");
-  const line = `${health}  leader ${leader || "-"}  term ${term}  commit ${commit}  ${quorum.reachable} of ${quorum.voters} nodes`;
+  const line = `${health}  leader ${leader || "-"}  term ${term}  commit ${commit}  ${quorum.reachable} of ${quorum.voters} voters`;
   if (isTerminal()) live(line);
 }

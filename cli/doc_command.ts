@@ -5,6 +5,7 @@
  */
 
 import { readFileSync } from "node:fs";
+import { uuidv7 } from "uuidv7";
 import { NotFoundError } from "../src/base/errors.ts";
 import type { Collection } from "../src/mod.ts";
 import { addressesOf } from "./cluster_command.ts";
@@ -63,9 +64,10 @@ async function act(
       printJson(await collection.insert(readDocument(rest[0])));
       return;
     case "put": {
-      const document = readDocument(rest[0]);
-      const version = await collection.put(document, condition);
-      printJson({ id: document.id, version });
+      const given = readDocument(rest[0]);
+      const id = given.id ?? uuidv7();
+      const version = await collection.put({ ...given, id }, condition);
+      printJson({ id, version });
       return;
     }
     case "get": {

@@ -7,55 +7,11 @@
 import { type CAC, type Command, cac } from "cac";
 import { VERSION } from "../src/base/version.ts";
 import { commandLine, exit, onUncaught, runtimeName } from "../src/platform/process.ts";
+import { CLUSTER_COMMANDS } from "./cluster_specs.ts";
+import { ADDRESS, type CommandSpec, JSON_FLAG, TIMEOUT } from "./command_spec.ts";
+import { NODE } from "./node_specs.ts";
 import type { RawOptions } from "./options.ts";
 import { EXIT, print, reportError, UsageError } from "./output.ts";
-
-type Run = (words: readonly string[], options: RawOptions) => Promise<void>;
-
-interface CommandSpec {
-  /** As cac reads it; two words are joined to one before parsing. */
-  readonly usage: string;
-  readonly about: string;
-  readonly options: readonly (readonly [flags: string, about: string])[];
-  readonly examples: readonly string[];
-  readonly run: Run;
-}
-
-const ADDRESS = [
-  "--address <list>",
-  "Nodes to talk to, HOST:PORT[,HOST:PORT] (default: those of cstore dev)",
-] as const;
-const JSON_FLAG = ["--json", "Print JSON with stable fields"] as const;
-const TIMEOUT = ["--timeout <time>", "Longest wait, like 500ms or 5s"] as const;
-
-const NODE: CommandSpec = {
-  usage: "node",
-  about: "Run one node of a cluster",
-  options: [
-    ["--id <name>", "This node's id, one of those in --cluster"],
-    ["--listen <address>", "HOST:PORT to listen on (default: own address in --cluster)"],
-    ["--data <dir>", "Folder for this node's data"],
-    ["--cluster <list>", "Every node of the cluster: ID=HOST:PORT[,ID=HOST:PORT]"],
-    [
-      "--sync-mode <mode>",
-      "sync: answer when a majority has it on disk; async: when the leader has (default sync)",
-    ],
-    [
-      "--compression <mode>",
-      "auto, zstd or none (default auto: on unless all nodes are on loopback)",
-    ],
-    ["--heartbeat <time>", "Time between heartbeats (default 40ms)"],
-    ["--election-timeout <time>", "Silence after which a leader is replaced (default 200ms)"],
-    ["--request-timeout <time>", "Longest wait for a commit (default 5s)"],
-    ["--log-level <level>", "debug, info, warning, error or fatal (default warning)"],
-    ["--config <file>", "TOML or JSON file with these options in camel case"],
-    ["--print-config", "Print the resulting settings and exit"],
-  ],
-  examples: [
-    "cstore node --id n1 --data ./data/n1 --cluster n1=127.0.0.1:7001,n2=127.0.0.1:7002,n3=127.0.0.1:7003",
-  ],
-  run: async (_words, options) => (await import("./node_command.ts")).runNode(options),
-};
 
 const DEV: CommandSpec = {
   usage: "dev",
@@ -67,23 +23,6 @@ const DEV: CommandSpec = {
   ],
   examples: ["cstore dev", "cstore dev --nodes 5 --data ./data"],
   run: async (_words, options) => (await import("./dev_command.ts")).runDev(options),
-};
-
-const STATUS: CommandSpec = {
-  usage: "cluster-status",
-  about: "Show leader, quorum and every member; exit code 5 without a led quorum",
-  options: [ADDRESS, JSON_FLAG, ["--watch", "Repeat every second"], TIMEOUT],
-  examples: ["cstore cluster status", "cstore cluster status --address 127.0.0.1:7001 --json"],
-  run: async (_words, options) => (await import("./cluster_command.ts")).clusterStatus(options),
-};
-
-const PROMOTE: CommandSpec = {
-  usage: "cluster-promote [node]",
-  about: "Make NODE the leader without losing or failing a request",
-  options: [ADDRESS, JSON_FLAG, TIMEOUT],
-  examples: ["cstore cluster promote n2"],
-  run: async (words, options) =>
-    (await import("./cluster_command.ts")).clusterPromote(words[0], options),
 };
 
 const DOC: CommandSpec = {
@@ -163,7 +102,7 @@ const FAILOVER: CommandSpec = {
   run: async (_words, options) => (await import("./bench_command.ts")).benchFailover(options),
 };
 
-const COMMANDS = [NODE, DEV, STATUS, PROMOTE, DOC, WAL, THROUGHPUT, FAILOVER];
+const COMMANDS = [NODE, DEV, ...CLUSTER_COMMANDS, DOC, WAL, THROUGHPUT, FAILOVER];
 const GROUPS = ["cluster", "bench"];
 
 /** cac gives numbers for texts like 007 and 1e5: everything is read again from the raw words. */
@@ -247,7 +186,7 @@ function spliceGroup(words: readonly string[]): string[] {
     print(`cstore ${first} needs one more word:\n`);
     for (const spec of COMMANDS) {
       if (spec.usage.startsWith(`${first}-`))
-        print(`  cstore ${spec.usage.replace("-", " ").padEnd(28)} ${spec.about}`);
+        print(`  cstore ${spec.usage.replace("-", " ").padEnd(36)} ${spec.about}`);
     }
     exit(second === undefined ? EXIT.usage : EXIT.ok);
   }
@@ -288,7 +227,7 @@ function printOverview(): void {
   print("Commands:");
   for (const spec of COMMANDS) {
     const name = spec.usage.split(" ")[0] ?? "";
-    print(`  cstore ${name.replace("-", " ").padEnd(18)} ${spec.about}`);
+    print(`  cstore ${name.replace("-", " ").padEnd(22)} ${spec.about}`);
   }
   print("\ncstore COMMAND --help shows options and examples; --version the version.");
   print(

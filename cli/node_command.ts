@@ -8,20 +8,27 @@ import { readFileSync } from "node:fs";
 import { configure, getConsoleSink, jsonLinesFormatter } from "@logtape/logtape";
 import { parse as parseToml } from "smol-toml";
 import { ConfigError, type CStoreError } from "../src/base/errors.ts";
-import { Node, type NodeOptions, parseNodeConfig } from "../src/mod.ts";
+import { Node, type NodeConfig, type NodeOptions, parseNodeConfig } from "../src/mod.ts";
+import { systemFileSystem } from "../src/platform/file_system.ts";
 import { systemPlatform } from "../src/platform/platform.ts";
 import { exit, onStopSignal, processId } from "../src/platform/process.ts";
+import { randomId, systemRandom } from "../src/platform/random.ts";
+import { readIdentity } from "../src/storage/data_directory.ts";
 import {
   choiceOption,
+  DEFAULT_DATA,
   durationOption,
   FILE_VALUES,
+  flagOption,
+  listOption,
   originOf,
   parseMembers,
   type RawOptions,
   requiredOption,
+  sizeOption,
   textOption,
 } from "./options.ts";
-import { EXIT, isTerminal, printJson, reportError, tell } from "./output.ts";
+import { EXIT, isTerminal, printJson, reportError, tell, UsageError } from "./output.ts";
 
 /** Runs until a signal or a failure ends it. */
 export async function runNode(options: RawOptions): Promise<never> {
@@ -38,6 +45,7 @@ export async function runNode(options: RawOptions): Promise<never> {
   }
   await startLogging(choiceOption(merged, "logLevel", { allowed: LEVELS, fallback: "warning" }));
   let isStopping = false;
+  if (isJoining(config)) tell(`joining through ${config.join.join(", ")} as ${config.id}`);
   const node = await Node.open(systemPlatform(), config, {
     onFatal: (error: CStoreError) => exit(reportError(error, false)),
   });
@@ -61,6 +69,11 @@ export async function runNode(options: RawOptions): Promise<never> {
   return new Promise<never>(() => undefined);
 }
 
+/** Whether the cluster is to be asked first: the folder is empty. */
+function isJoining({ join, dataDirectory }: NodeConfig): boolean {
+  return join.length > 0 && readIdentity(systemFileSystem, dataDirectory) === undefined;
+}
+
 const LEVELS = ["debug", "info", "warning", "error", "fatal"] as const;
 
 async function startLogging(level: (typeof LEVELS)[number]): Promise<void> {
@@ -74,17 +87,26 @@ async function startLogging(level: (typeof LEVELS)[number]): Promise<void> {
   });
 }
 
+/** What a node is started with: the options, and what its folder knows already. */
 function nodeOptionsOf(options: RawOptions): NodeOptions {
-  const id = requiredOption(options, "id", "n1");
-  const members = parseMembers(
-    requiredOption(options, "cluster", "n1=127.0.0.1:7001,n2=127.0.0.1:7002,n3=127.0.0.1:7003"),
-  );
+  const dataDirectory = textOption(options, "data") ?? DEFAULT_DATA;
+  const known = readIdentity(systemFileSystem, dataDirectory);
+  const cluster = textOption(options, "cluster");
+  const members = cluster === undefined ? [] : parseMembers(cluster);
+  const join = listOption(options, "join");
+  const isStandby = flagOption(options, "standby");
+  checkOrigin({ dataDirectory, isKnown: known !== undefined, members, join, isStandby });
+  const id = textOption(options, "id") ?? known?.nodeId ?? freshId(options, join);
   const own = members.find((member) => member.id === id)?.address;
+  const rate = sizeOption(options, "snapshotRate");
   return {
     id,
     members,
+    join,
+    isStandby,
     listen: textOption(options, "listen") ?? own,
-    dataDirectory: requiredOption(options, "data", "./data/n1"),
+    dataDirectory,
+    ...(rate === undefined ? {} : { snapshotBytesPerSecond: rate }),
     syncMode: choiceOption(options, "syncMode", {
       allowed: ["sync", "async"],
       fallback: "sync",
@@ -99,16 +121,53 @@ function nodeOptionsOf(options: RawOptions): NodeOptions {
   };
 }
 
+/** A node belongs to the cluster of its folder, or is told which one it begins or joins. */
+function checkOrigin(origin: {
+  readonly dataDirectory: string;
+  readonly isKnown: boolean;
+  readonly members: readonly unknown[];
+  readonly join: readonly string[];
+  readonly isStandby: boolean;
+}): void {
+  const { dataDirectory, isKnown, members, join, isStandby } = origin;
+  if (members.length > 0 && join.length > 0) {
+    throw new UsageError(
+      "Options --cluster and --join exclude each other",
+      "--cluster begins a new cluster on all its nodes at once, --join joins one that runs",
+    );
+  }
+  if (isStandby && join.length === 0) {
+    throw new UsageError(
+      "Option --standby belongs to --join",
+      "A member's role is changed with: cstore cluster role ID standby",
+    );
+  }
+  if (isKnown || members.length > 0 || join.length > 0) return;
+  throw new UsageError(
+    `Cannot start: "${dataDirectory}" holds no node yet, and neither --cluster nor --join is given`,
+    "Join a cluster with --join HOST:PORT, begin one with `cstore cluster init`, or name all its nodes with --cluster",
+  );
+}
+
+/** An id for a node that joins; whoever begins a cluster stands in its list. */
+function freshId(options: RawOptions, join: readonly string[]): string {
+  if (join.length === 0) return requiredOption(options, "id", "n1");
+  return `n-${randomId(systemRandom()).slice(0, 6)}`;
+}
+
 const FILE_KEYS = [
   "id",
   "listen",
   "data",
   "cluster",
+  "join",
+  "standby",
   "syncMode",
   "compression",
   "heartbeat",
   "electionTimeout",
   "requestTimeout",
+  "snapshotRate",
   "logLevel",
 ];
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { parseDuration } from "../src/base/units.ts";
+import { parseDuration, parseSize } from "../src/base/units.ts";
 import { environment } from "../src/platform/process.ts";
 import { UsageError } from "./output.ts";
 
@@ -13,6 +13,9 @@ export type RawOptions = Readonly<Record<string, unknown>>;
 
 /** Where the values of a configuration file stand among the options. */
 export const FILE_VALUES = "file values";
+
+/** A node's folder unless told otherwise. */
+export const DEFAULT_DATA = "./cstore-data";
 
 /** Where a value comes from: the command line, else CSTORE_NAME, else the file. */
 export function originOf(options: RawOptions, name: string): string {
@@ -80,6 +83,25 @@ export function shareOption(options: RawOptions, name: string, fallback: number)
 export function durationOption(options: RawOptions, name: string, fallbackMs: number): number {
   const text = textOption(options, name);
   return text === undefined ? fallbackMs : parseDuration(text, `--${dashed(name)}`);
+}
+
+/** Bytes; undefined when the option is absent. */
+export function sizeOption(options: RawOptions, name: string): number | undefined {
+  const text = textOption(options, name);
+  return text === undefined ? undefined : parseSize(text, `--${dashed(name)}`);
+}
+
+/** Texts with commas between them; none when the option is absent. */
+export function listOption(options: RawOptions, name: string): string[] {
+  const parts = (textOption(options, name) ?? "").split(",").map((part) => part.trim());
+  return parts.filter((part) => part !== "");
+}
+
+/** A flag on the command line, or `true` in the configuration file. */
+export function flagOption(options: RawOptions, name: string): boolean {
+  const value = options[name] ?? fromFile(options, name) ?? false;
+  if (typeof value === "boolean") return value;
+  throw new UsageError(`Option ${name} is true or false, not "${String(value)}"`);
 }
 
 /** One of a few words. */

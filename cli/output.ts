@@ -27,6 +27,7 @@ const CODES: Partial<Record<ErrorCode, number>> = {
   CONFIG: EXIT.usage,
   UNREACHABLE: EXIT.unreachable,
   HANDSHAKE: EXIT.refused,
+  REMOVED: EXIT.refused,
   NOT_LEADER: EXIT.unhealthy,
   NO_QUORUM: EXIT.unhealthy,
   DEADLINE: EXIT.timeout,
@@ -110,6 +111,8 @@ export function reportError(error: unknown, json: boolean): number {
   // Who reads has had enough: `cstore ... | head -1`.
   if (error instanceof Error && "code" in error && error.code === "EPIPE") return EXIT.ok;
   if (error instanceof UsageError) {
+    const { message, remedy } = error;
+    if (json) printJson({ error: { code: "USAGE", message, remedy, retry: "never" } });
     tell(`${colour.red("error")}: ${error.message}`);
     if (error.remedy !== "") tell(error.remedy);
     return EXIT.usage;

@@ -5,6 +5,7 @@
  */
 
 import { describe, expect, test } from "bun:test";
+import { existsSync } from "node:fs";
 import { run } from "../system/program.ts";
 
 describe("wrong command lines", () => {
@@ -12,11 +13,16 @@ describe("wrong command lines", () => {
     [["nosuch"], /Unknown command "nosuch"/],
     [["sttus"], /Unknown command/],
     [["cluster", "sttus"], /Did you mean cstore cluster status\?/],
-    [["cluster", "nosuch"], /Known: cluster status, cluster promote/],
+    [["cluster", "nosuch"], /Known: cluster status, cluster members, /],
     [["nod"], /Did you mean node\?/],
     [["node", "--datta", "x"], /Did you mean --data\?/],
     [["node", "--id"], /--id needs a value/],
-    [["node", "--id", "n1"], /--cluster is missing/],
+    [["node", "--id", "n1"], /neither --cluster nor --join is given\nJoin a cluster with /],
+    [["node", "--cluster", "n1=a:1", "--data", "x"], /--id is missing/],
+    [["node", "--cluster", "n1=a:1", "--join", "a:1"], /exclude each other/],
+    [["node", "--cluster", "n1=a:1", "--id", "n1", "--standby"], /--standby belongs to --join/],
+    [["node", "--join", "a:1", "--snapshot-rate", "fast"], /--snapshot-rate/],
+    [["node", "--join", "a:1", "--snapshot-rate", "1KiB"], /snapshotBytesPerSecond/],
     [["node", "--id", "n1", "--id", "n2"], /more than once/],
     [["node", "--id", "n1", "--cluster", "n1", "--data", "x"], /not ID=HOST:PORT/],
     [["node", "--id", "../x", "--cluster", "../x=a:1", "--data", "x"], /node id/],
@@ -27,6 +33,19 @@ describe("wrong command lines", () => {
     [["dev", "--nodes", "1.5"], /--nodes is a whole number/],
     [["dev", "extra"], /Too many words/],
     [["cluster", "promote"], /Name the node/],
+    [["cluster", "init"], /--address is missing/],
+    [["cluster", "init", "--address", "a:0", "--data", "x"], /it has no port/],
+    [["cluster", "init", "--address", "a:1", "--id", "../x", "--data", "x"], /node id/],
+    [["cluster", "add"], /Name the member\nFor example: cstore cluster add n4 10/],
+    [["cluster", "add", "n4"], /Name the address/],
+    [["cluster", "remove"], /Name the member/],
+    [["cluster", "remove", "n1", "n2"], /Too many words/],
+    [["cluster", "replace", "n1"], /that takes its place\nFor example: cstore cluster replace/],
+    [["cluster", "recover"], /Name the member/],
+    [["cluster", "role", "n1"], /voter or standby/],
+    [["cluster", "verify", "now"], /Too many words/],
+    [["cluster", "unsafe-recover"], /Name the data folders/],
+    [["cluster", "unsafe-recover", "/nonexistent/folder"], /it holds no node/],
     [["cluster", "status", "--timeout", "soon"], /--timeout/],
     [["doc", "grt", "users", "u1"], /Unknown action "grt"/],
     [["doc", "get"], /Name the collection/],
@@ -55,6 +74,7 @@ describe("help", () => {
     [["cluster"], 2],
     [["cluster", "promote", "--help"], 0],
     [["help", "cluster", "promote"], 0],
+    [["cluster", "unsafe-recover", "--help"], 0],
     [["bench", "failover", "-h"], 0],
   ])("%j", async (words, code) => {
     const ended = await run(words);
@@ -65,6 +85,23 @@ describe("help", () => {
   test("version names the runtime", async () => {
     expect((await run(["--version"])).stdout).toMatch(/^cstore \d+\.\d+\.\d+ \(bun .*\)\n$/);
   });
+});
+
+test.each([
+  ["nowhere", /"nowhere": it is not HOST:PORT/],
+  ["srv:/", /after srv: comes a DNS name/],
+])("node --join %s", async (seed, text) => {
+  const { code, stdout, stderr } = await run(["node", "--join", seed, "--data", "x"]);
+  expect([code, stdout]).toEqual([2, ""]);
+  expect(stderr).toMatch(text);
+  expect(existsSync("x")).toBe(false);
+});
+
+test("with --json a wrong command line is an object on stdout, too", async () => {
+  const { code, stdout } = await run(["cluster", "remove", "--json"]);
+  const remedy = "For example: cstore cluster remove n4";
+  const error = { code: "USAGE", message: "Name the member", remedy, retry: "never" };
+  expect([code, JSON.parse(stdout)]).toEqual([2, { error }]);
 });
 
 test("nobody there: exit code 3, the addresses and what to do", async () => {

@@ -1,0 +1,42 @@
+/**
+ * How `cstore node` is declared.
+ *
+ * @module
+ */
+
+import type { CommandSpec } from "./command_spec.ts";
+
+/** One node in the foreground. */
+export const NODE: CommandSpec = {
+  usage: "node",
+  about: "Run one node of a cluster",
+  options: [
+    ["--join <list>", "Join the cluster of these nodes: HOST:PORT, dns:HOST:PORT or srv:NAME"],
+    ["--cluster <list>", "Begin with these nodes, the same list on each: ID=HOST:PORT[,...]"],
+    ["--id <name>", "This node's id (default: the folder's; with --join a random one)"],
+    ["--data <dir>", "Folder for this node's data (default ./cstore-data)"],
+    ["--listen <address>", "HOST:PORT to listen on, and to join with (default: own address)"],
+    ["--standby", "With --join: get the log, but never vote"],
+    [
+      "--sync-mode <mode>",
+      "sync: answer when a majority has it on disk; async: when the leader has (default sync)",
+    ],
+    [
+      "--compression <mode>",
+      "auto, zstd or none (default auto: on unless all nodes are on loopback)",
+    ],
+    ["--heartbeat <time>", "Time between heartbeats (default 40ms)"],
+    ["--election-timeout <time>", "Silence after which a leader is replaced (default 200ms)"],
+    ["--request-timeout <time>", "Longest wait for a commit (default 5s)"],
+    ["--snapshot-rate <size>", "Bytes a second to send snapshots with, together (default 64MiB)"],
+    ["--log-level <level>", "debug, info, warning, error or fatal (default warning)"],
+    ["--config <file>", "TOML or JSON file with these options in camel case"],
+    ["--print-config", "Print the resulting settings and exit"],
+  ],
+  examples: [
+    "cstore node --join 10.0.0.1:7001 --listen 10.0.0.4:7001 --data /var/lib/cstore",
+    "cstore node --data /var/lib/cstore        # again, later: the folder knows the rest",
+    "cstore node --id n1 --data ./n1 --cluster n1=127.0.0.1:7001,n2=127.0.0.1:7002,n3=127.0.0.1:7003",
+  ],
+  run: async (_words, options) => (await import("./node_command.ts")).runNode(options),
+};
