@@ -10,10 +10,18 @@
 
 import { assert } from "../../src/base/assert.ts";
 import type { RaftConfig } from "../../src/raft/config.ts";
+import type { ArrivedSnapshot } from "../../src/raft/follower.ts";
 import type { RaftMessage } from "../../src/raft/message.ts";
 import type { RaftEvent, Ready } from "../../src/raft/ready.ts";
 import type { Entry, EntryId, NodeId } from "../../src/raft/types.ts";
-import { Cluster, type MessageFilter, type TestNode, textOf } from "./cluster.ts";
+import {
+  Cluster,
+  configurationFrom,
+  configurationWords,
+  type MessageFilter,
+  type TestNode,
+  textOf,
+} from "./cluster.ts";
 
 /** Commands, and what they printed when the file was last rewritten. */
 export interface Block {
@@ -130,6 +138,9 @@ export class ScriptRunner {
   #lines: string[] = [];
   #isQuiet = false;
   readonly #commits = new Map<NodeId, number>();
+  readonly #members = new Map<NodeId, string>();
+  /** Snapshots on their way, by their target. */
+  readonly #snapshots = new Map<NodeId, ArrivedSnapshot>();
 
   /** Runs the commands of a block; returns what they printed. */
   run(commands: readonly string[]): string {
@@ -183,8 +194,57 @@ export class ScriptRunner {
       case "unreachable":
         return this.#node(first).do((raft) => raft.peerUnreachable(second ?? ""));
       default:
-        if (!this.#runOnDisk(name, words)) this.#runOnWire(name, words);
+        if (this.#runOnDisk(name, words) || this.#runOnMembers(name, words)) return;
+        this.#runOnWire(name, words);
     }
+  }
+
+  /** Returns whether the command was about members or snapshots. */
+  #runOnMembers(name: string, words: readonly string[]): boolean {
+    const [first, second = "", third] = words;
+    switch (name) {
+      case "change-members": {
+        const next = configurationFrom(words.slice(1).join(" "));
+        const problem = this.#node(first).proposeMembers(next);
+        if (problem !== "") this.#print(`${first} refuses that change: ${problem}`);
+        return true;
+      }
+      case "hold-leave":
+        this.#node(first).isLeaveHeld = true;
+        return true;
+      case "release-leave":
+        this.#node(first).isLeaveHeld = false;
+        this.#node(first).carryOut();
+        return true;
+      case "begin-snapshot": {
+        const node = this.#node(first);
+        const index = third === undefined ? node.commitIndex : Number(third);
+        const snapshot = node.beginSnapshot(second, index);
+        this.#snapshots.set(second, snapshot);
+        const members = configurationWords(snapshot.configuration);
+        this.#print(
+          `${first}->${second} snapshot t${snapshot.term} ${id(snapshot.base)} [${members}]`,
+        );
+        return true;
+      }
+      case "take-snapshot":
+        this.#takeSnapshot(this.#node(first));
+        return true;
+      case "end-snapshot":
+        this.#node(first).do((raft) => raft.snapshotEnded(second, third === "delivered"));
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  #takeSnapshot(node: TestNode): void {
+    const snapshot = this.#snapshots.get(node.id);
+    assert(snapshot !== undefined, () => `a snapshot is on its way to ${node.id}`);
+    const at = this.#lines.length;
+    this.#print(`${node.id} takes in the snapshot of ${snapshot.leader} at ${id(snapshot.base)}`);
+    const isRestored = node.takeSnapshot(snapshot);
+    if (!this.#isQuiet && !isRestored) this.#lines[at] += ", and keeps its log";
   }
 
   #forgetLeader(node: TestNode, waitTicks: number): void {
@@ -210,11 +270,15 @@ export class ScriptRunner {
       case "crash":
         this.#node(first).crash(Number(second ?? 0));
         return true;
+      case "wipe":
+        this.#node(first).wipe();
+        return true;
       case "restart": {
         const node = this.#node(first);
         node.restart();
         const { term, vote } = node.durable.hardState;
         this.#commits.set(node.id, node.commitIndex);
+        this.#members.set(node.id, configurationWords(node.raft.configuration));
         this.#print(`${first} finds term=${term} vote=${vote ?? "-"} log=[${node.logIds}]`);
         return true;
       }
@@ -270,6 +334,13 @@ export class ScriptRunner {
       case "status":
         for (const node of nodes) this.#lines.push(formatStatus(node));
         return;
+      case "members":
+        for (const node of nodes) {
+          const { configuration, configurationIndex } = node.raft.view;
+          const words = configurationWords(configuration);
+          this.#lines.push(`${node.id} [${words}] since ${configurationIndex}`);
+        }
+        return;
       case "raft-log":
         for (const node of nodes) this.#lines.push(`${node.id} [${node.logIds}]`);
         return;
@@ -289,14 +360,22 @@ export class ScriptRunner {
   #addNodes(nodeCount: number, words: readonly string[]): void {
     const config: Record<string, number> = {};
     const logs: Record<NodeId, number[]> = {};
+    let who: { members?: string; joining?: readonly NodeId[] } = {};
     for (const word of words) {
       const [key = "", value = ""] = word.split("=");
       const name = CONFIG_WORDS[key];
       if (name !== undefined) config[name] = Number(value);
+      else if (key === "members") who = { ...who, members: value.replaceAll(",", " ") };
+      else if (key === "joining") who = { ...who, joining: value.split(",") };
       else logs[key] = value.split(",").map(Number);
     }
-    this.#cluster = new Cluster({ nodeCount, config, logs });
+    this.#cluster = new Cluster({ nodeCount, config, logs, ...who });
     this.#commits.clear();
+    this.#snapshots.clear();
+    this.#members.clear();
+    for (const node of this.#cluster.nodes) {
+      this.#members.set(node.id, configurationWords(node.raft.configuration));
+    }
     this.#cluster.watcher = {
       onReady: (node, ready) => this.#printReady(node, ready),
       onPersisted: (node, number) => {
@@ -308,14 +387,19 @@ export class ScriptRunner {
   #printReady(node: TestNode, ready: Ready): void {
     const say = (text: string) => this.#print(`  ${node.id} ${text}`);
     for (const event of ready.events) say(formatEvent(event));
-    const { hardState, entries, truncateFrom, catchUps, reads } = ready;
+    const { hardState, entries, truncateFrom, catchUps, reads, restored } = ready;
+    if (restored !== undefined) say(`starts over behind ${id(restored)}`);
     if (hardState !== undefined) say(`term=${hardState.term} vote=${hardState.vote ?? "-"}`);
     if (truncateFrom !== undefined) say(`supersedes from ${truncateFrom} on`);
     if (entries.length > 0) say(`writes ${formatEntries(entries)}`);
+    const members = configurationWords(node.raft.configuration);
+    if (members !== this.#members.get(node.id)) say(`counts with [${members}]`);
+    this.#members.set(node.id, members);
     if (node.isDiskHeld && ready.mustSync) say(`waits for the sync of #${ready.number}`);
     for (const { peer, from } of catchUps) say(`reads from ${from} on for ${peer}`);
     if (ready.commitIndex > (this.#commits.get(node.id) ?? 0)) say(`commit=${ready.commitIndex}`);
     this.#commits.set(node.id, ready.commitIndex);
+    for (const peer of ready.snapshotPeers) say(`has to send ${peer} a snapshot`);
     for (const { context, index } of reads) say(`may serve read ${context} at ${index}`);
   }
 
