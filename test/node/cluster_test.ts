@@ -12,6 +12,7 @@ import { freePorts } from "../../bench/local_cluster.ts";
 import { parseNodeConfig } from "../../src/node/config.ts";
 import { Node } from "../../src/node/node.ts";
 import { decodeBatchHeader } from "../../src/protocol/batch_codec.ts";
+import { expectSame, startWriter } from "./load.ts";
 import { MortalPlatform } from "./mortal_platform.ts";
 import { rejection, type Seat, type Settings, TestCluster, waitFor } from "./test_cluster.ts";
 
@@ -31,46 +32,6 @@ function nodeOf(seat: Seat): Node {
   return seat.node;
 }
 
-/** Waits until every running node has applied the same, then compares what they hold. */
-async function expectSame(): Promise<void> {
-  await waitFor("all nodes to be level", () => {
-    const applied = cluster.nodes.map((node) => node.machine.appliedIndex);
-    return new Set(applied).size === 1;
-  });
-  const [first, ...others] = cluster.nodes.map(({ machine }) => [
-    machine.documentCount,
-    machine.sessions.size,
-    [...machine.memberTable.bindings],
-  ]);
-  for (const other of others) expect(other).toEqual(first ?? []);
-}
-
-/** Writes one after the other until stopped; keeps what was acknowledged, and what failed. */
-function startWriter(database: Awaited<ReturnType<TestCluster["connect"]>>, collection: string) {
-  const acknowledged = new Map<string, number>();
-  const failed: unknown[] = [];
-  let isStopped = false;
-  const loop = async (lane: number): Promise<void> => {
-    for (let i = 0; !isStopped; i += 1) {
-      const id = `${lane}-${i}`;
-      await database
-        .collection(collection)
-        .put({ id, n: i })
-        .then((version) => acknowledged.set(id, version))
-        .catch((error) => failed.push(error));
-    }
-  };
-  const lanes = Promise.all(Array.from({ length: 8 }, (_, lane) => loop(lane)));
-  return {
-    acknowledged,
-    failed,
-    async stop(): Promise<void> {
-      isStopped = true;
-      await lanes;
-    },
-  };
-}
-
 describe("failover", () => {
   test("a killed leader: the others go on, and every acknowledged write is there", async () => {
     await start();
@@ -86,7 +47,7 @@ describe("failover", () => {
     }
     await writer.stop();
     expect(writer.failed).toEqual([]);
-    await expectSame();
+    await expectSame(cluster);
     const collection = database.collection("load");
     expect(await collection.count()).toBe(writer.acknowledged.size);
     for (const [id, version] of writer.acknowledged) {
@@ -142,7 +103,7 @@ describe("failover", () => {
     expect((await rejection(database.promote("n9"))).code).toBe("NOT_FOUND");
     await writer.stop();
     expect(writer.failed).toEqual([]);
-    await expectSame();
+    await expectSame(cluster);
   });
 
   test("promote to a dead node fails, and the old leader goes on", async () => {
@@ -193,7 +154,7 @@ describe("restart", () => {
       version,
     });
     expect(nodeOf(cluster.seats[0] as Seat).clusterId).toBe(clusterId);
-    await expectSame();
+    await expectSame(cluster);
   });
 
   test("snapshots cut the log, and a restart starts from them", async () => {
@@ -218,7 +179,7 @@ describe("restart", () => {
     expect(await database.collection("kept").count()).toBe(100);
     expect(await database.collection("kept").findById(42)).toEqual({ id: 42, round: 11, text });
     await database.collection("kept").put({ id: "new" });
-    await expectSame();
+    await expectSame(cluster);
   });
 
   test("a follower that was away catches up from the log on disk", async () => {
@@ -234,7 +195,7 @@ describe("restart", () => {
     }
     await cluster.startNode(away);
     await waitFor("the follower", () => nodeOf(away).machine.documentCount === 500);
-    await expectSame();
+    await expectSame(cluster);
   });
 
   test("compression with zstd: batches on disk are packed, and a restart reads them", async () => {
@@ -243,7 +204,7 @@ describe("restart", () => {
     const text = "compressible ".repeat(300);
     const documents = Array.from({ length: 50 }, (_, i) => ({ id: i, text }));
     await database.collection("kept").insertMany(documents);
-    await expectSame();
+    await expectSame(cluster);
     for (const { log } of cluster.nodes) {
       const codecs = log
         .readFromDisk(log.firstIndex(), 2 ** 30)
@@ -279,7 +240,7 @@ describe("reads", () => {
     await start();
     const database = await cluster.connect(cluster.addresses, { timeoutMs: 1500 });
     await database.collection("c").put({ id: "x" });
-    await expectSame();
+    await expectSame(cluster);
     for (const seat of await cluster.followers()) await cluster.kill(seat);
     const [left] = cluster.seats.filter((seat) => seat.node !== undefined);
     const lonely = await cluster.connect(left?.address, { timeoutMs: 1500 });
@@ -434,7 +395,7 @@ describe("ASYNC", () => {
       timeoutMs: 15_000,
     });
     await database.collection("c").put({ id: "safe" });
-    await expectSame();
+    await expectSame(cluster);
     const old = await cluster.leader();
     const others = await cluster.followers();
     const lonely = await cluster.connect(old.address, {
@@ -462,7 +423,7 @@ describe("ASYNC", () => {
     const bytes = new Uint8Array(readFileSync(`${old.dataDirectory}/lost/${name}`));
     expect(decodeBatchHeader(bytes).count).toBeGreaterThan(0);
     expect(new TextDecoder().decode(bytes)).toContain("early");
-    await expectSame();
+    await expectSame(cluster);
     expect(await database.collection("c").findById("early")).toBeUndefined();
     expect(await database.collection("c").findById("safe")).toBeDefined();
     expect(nodeOf(old).status().syncMode).toBe("ASYNC");
@@ -476,7 +437,7 @@ describe("ASYNC", () => {
       timeoutMs: 20_000,
     });
     await database.collection("c").put({ id: "safe" });
-    await expectSame();
+    await expectSame(cluster);
     const old = await cluster.leader();
     const others = await cluster.followers();
     for (const seat of others) await cluster.kill(seat);
@@ -490,7 +451,7 @@ describe("ASYNC", () => {
     expect(await database.collection("c").count()).toBe(21);
     expect(lost).toEqual([]);
     await cluster.startNode(old);
-    await expectSame();
+    await expectSame(cluster);
   });
 
   test("what depends on the state waits for the commit, also in ASYNC", async () => {

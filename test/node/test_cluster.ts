@@ -15,6 +15,7 @@ import { connect, type RemoteDatabase } from "../../src/client/remote_database.t
 import { type NodeOptions, parseNodeConfig } from "../../src/node/config.ts";
 import { Node } from "../../src/node/node.ts";
 import { sleep, systemClock } from "../../src/platform/clock.ts";
+import type { NodeAddress } from "../../src/protocol/cluster_command.ts";
 import { MortalPlatform } from "./mortal_platform.ts";
 
 const WAIT_MS = 30_000;
@@ -58,6 +59,8 @@ export interface Seat {
   readonly id: string;
   readonly address: string;
   readonly dataDirectory: string;
+  /** What its options say beside those of all nodes, in place of the list of members. */
+  readonly options: Partial<NodeOptions> | undefined;
   platform: MortalPlatform;
   node: Node | undefined;
   /** What ended the node by itself. */
@@ -66,7 +69,7 @@ export interface Seat {
 
 /** A cluster in this process. */
 export class TestCluster {
-  readonly seats: readonly Seat[];
+  readonly seats: Seat[];
   readonly folder = freshFolder();
   readonly #settings: Settings;
   readonly #databases: RemoteDatabase[] = [];
@@ -77,10 +80,29 @@ export class TestCluster {
       id: `n${i + 1}`,
       address: `127.0.0.1:${port}`,
       dataDirectory: `${this.folder.path}/n${i + 1}`,
+      options: undefined,
       platform: new MortalPlatform(),
       node: undefined,
       fatal: undefined,
     }));
+  }
+
+  /** A place for one more node, which is to be started with these options. */
+  async addSeat(id: string, options: Partial<NodeOptions>): Promise<Seat> {
+    const [port] = await freePorts(1);
+    const dataDirectory = `${this.folder.path}/${id}`;
+    const machine = { platform: new MortalPlatform(), node: undefined, fatal: undefined };
+    const seat = { id, address: `127.0.0.1:${port}`, dataDirectory, options, ...machine };
+    this.seats.push(seat);
+    return seat;
+  }
+
+  /** A node that joins with nothing but one address; resolves when it runs. */
+  async join(id: string, options: Partial<NodeOptions> = {}): Promise<Seat> {
+    const { address } = await this.leader();
+    const seat = await this.addSeat(id, { join: [address], ...options });
+    await this.startNode(seat);
+    return seat;
   }
 
   static async start(count: number, settings: Settings = {}): Promise<TestCluster> {
@@ -107,14 +129,21 @@ export class TestCluster {
       id: seat.id,
       listen: seat.address,
       dataDirectory: seat.dataDirectory,
-      members: this.seats.map(({ id, address }) => ({ id, address })),
+      ...(seat.options ?? { members: this.#firstMembers() }),
     };
   }
 
-  async startNode(seat: Seat): Promise<Node> {
+  #firstMembers(): NodeAddress[] {
+    const first = this.seats.filter(({ options }) => options === undefined);
+    return first.map(({ id, address }) => ({ id, address }));
+  }
+
+  /** `options` replace the seat's own for this start. */
+  async startNode(seat: Seat, options: Partial<NodeOptions> = {}): Promise<Node> {
     seat.platform = new MortalPlatform();
     seat.fatal = undefined;
-    const node = await Node.open(seat.platform, parseNodeConfig(this.options(seat)), {
+    const config = parseNodeConfig({ ...this.options(seat), ...options });
+    const node = await Node.open(seat.platform, config, {
       onFatal: (error) => {
         seat.fatal = error;
         seat.node = undefined;
@@ -135,7 +164,8 @@ export class TestCluster {
     return waitFor("a leader that takes writes", () =>
       this.seats.find(({ node }) => {
         if (node?.isLeader !== true || !node.driver.view.hasCommittedOwnTerm) return false;
-        return node.machine.memberTable.bindings.size * 2 > this.seats.length;
+        const { members, bindings } = node.machine.memberTable;
+        return bindings.size * 2 > members.length;
       }),
     );
   }
