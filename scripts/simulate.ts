@@ -1,15 +1,20 @@
 /**
- * Runs simulator seeds: `bun scripts/simulate.ts --seeds N --from S [--minutes M] [--plant NAME]
- * [--faults kind,kind] [--limits small] [--nodes N] [--json]`. Prints seeds run, simulated
- * seconds, faults by kind,
- * operations checked, and for each failure the command that replays it; exits with 1 on any.
+ * Runs simulator seeds: `bun scripts/simulate.ts --seeds N --from S [--minutes M] [--workers W]
+ * [--plant NAME] [--faults kind,kind] [--limits small] [--nodes N] [--json]`. Prints seeds run,
+ * simulated seconds, faults by kind, operations checked, and for each failure the command that
+ * replays it; exits with 1 on any.
+ *
+ * With `--minutes` each core has a process of its own; `--workers` sets their number. Each runs
+ * every W-th seed, and one report covers them all.
  *
  * `--plants all` runs every planted bug until it is caught, up to `--seeds` seeds, and prints the
  * table of `docs/testing.md`; it fails if one survives. A plant that names a scenario is tried on that
  * test instead.
  */
 
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { availableParallelism } from "node:os";
+import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { PLANTS, type Plant, plantNamed, sow } from "../test/simulation/plants.ts";
 import type { FaultKind, SimulationResult } from "../test/simulation/simulator.ts";
@@ -20,6 +25,8 @@ const { values } = parseArgs({
     seeds: { type: "string", default: "20" },
     from: { type: "string", default: "1" },
     minutes: { type: "string" },
+    workers: { type: "string" },
+    stride: { type: "string", default: "1" },
     plant: { type: "string" },
     plants: { type: "string" },
     faults: { type: "string" },
@@ -39,11 +46,16 @@ interface Failure {
 interface Totals {
   seeds: number;
   simulatedSeconds: number;
+  /** What all processes together used. */
+  cpuSeconds: number;
   faults: Record<string, number>;
   operations: number;
   acknowledged: number;
   failures: Failure[];
 }
+
+/** Whether another process of this program reads what is printed here. */
+const isWorker = values.json && values.workers === "1";
 
 function say(line: string): void {
   if (!values.json) process.stdout.write(`${line}\n`);
@@ -57,14 +69,24 @@ function commit(): string {
   }
 }
 
+function emptyTotals(): Totals {
+  return {
+    seeds: 0,
+    simulatedSeconds: 0,
+    cpuSeconds: 0,
+    faults: {},
+    operations: 0,
+    acknowledged: 0,
+    failures: [],
+  };
+}
+
 function add(totals: Totals, result: SimulationResult): void {
   totals.seeds += 1;
   totals.simulatedSeconds += result.simulatedMs / 1000;
   totals.operations += result.operations;
   totals.acknowledged += result.acknowledged;
-  for (const [kind, count] of Object.entries(result.faults)) {
-    totals.faults[kind] = (totals.faults[kind] ?? 0) + count;
-  }
+  addFaults(totals, result.faults);
   if (result.violation === undefined) return;
   const extra = [
     values.faults && `--faults ${values.faults}`,
@@ -77,51 +99,99 @@ function add(totals: Totals, result: SimulationResult): void {
     result.seed,
     ...extra.filter(Boolean),
   ].join(" ");
-  totals.failures.push({ seed: result.seed, ...result.violation, replay });
-  say(`seed ${result.seed} failed at ${commit()}: ${result.violation.message}\n  ${replay}`);
+  const failure = { seed: result.seed, ...result.violation, replay };
+  totals.failures.push(failure);
+  if (isWorker) process.stdout.write(`${JSON.stringify({ failure })}\n`);
+  tell(failure);
+}
+
+function tell({ seed, message, replay }: Failure): void {
+  say(`seed ${seed} failed at ${commit()}: ${message}\n  ${replay}`);
+}
+
+function addFaults(totals: Totals, faults: Readonly<Record<string, number>>): void {
+  for (const [kind, count] of Object.entries(faults))
+    totals.faults[kind] = (totals.faults[kind] ?? 0) + count;
 }
 
 async function runSeeds(): Promise<void> {
   if (values.limits === "small") sowSmallLimits();
   if (values.plant !== undefined) sow(plantNamed(values.plant));
   const { simulate } = await import("../test/simulation/simulator.ts");
-  const totals: Totals = {
-    seeds: 0,
-    simulatedSeconds: 0,
-    faults: {},
-    operations: 0,
-    acknowledged: 0,
-    failures: [],
-  };
+  const totals = emptyTotals();
   const first = Number(values.from);
-  const endMs =
-    values.minutes === undefined
-      ? Number.POSITIVE_INFINITY
-      : Date.now() + Number(values.minutes) * 60_000;
-  const last =
-    values.minutes === undefined ? first + Number(values.seeds) : Number.POSITIVE_INFINITY;
+  const stride = Number(values.stride);
+  const isTimed = values.minutes !== undefined;
   const startMs = Date.now();
-  for (let seed = first; seed < last && Date.now() < endMs; seed += 1) {
-    const faults = values.faults?.split(",") as FaultKind[] | undefined;
-    const nodes = values.nodes === undefined ? undefined : Number(values.nodes);
+  const endMs = isTimed ? startMs + Number(values.minutes) * 60_000 : Number.POSITIVE_INFINITY;
+  const last = isTimed ? Number.POSITIVE_INFINITY : first + Number(values.seeds);
+  const faults = values.faults?.split(",") as FaultKind[] | undefined;
+  const nodes = values.nodes === undefined ? undefined : Number(values.nodes);
+  for (let seed = first; seed < last && Date.now() < endMs; seed += stride) {
     add(
       totals,
       await simulate({ seed, ...(faults && { faults }), ...(nodes !== undefined && { nodes }) }),
     );
     if (values.plant !== undefined && totals.failures.length > 0) break;
   }
-  totals.simulatedSeconds = Math.round(totals.simulatedSeconds);
+  totals.cpuSeconds = process.cpuUsage().user / 1e6 + process.cpuUsage().system / 1e6;
+  report(totals, Date.now() - startMs);
+}
+
+/** Prints what was run, and ends. */
+function report(totals: Totals, tookMs: number): void {
+  const { seeds, simulatedSeconds, cpuSeconds, operations, acknowledged } = totals;
   if (values.json) process.stdout.write(`${JSON.stringify(totals)}\n`);
   const faults = Object.entries(totals.faults)
     .map(([kind, count]) => `${kind} ${count}`)
     .join(", ");
-  const speed = (totals.simulatedSeconds * 1000) / (Date.now() - startMs);
+  const speed = ((simulatedSeconds * 1000) / tookMs).toFixed(0);
+  const perCpu = (simulatedSeconds / cpuSeconds).toFixed(0);
   say(
-    `${totals.seeds} seeds from ${first}, ${totals.simulatedSeconds} simulated seconds (${speed.toFixed(0)} a second), ${totals.operations} operations checked, ${totals.acknowledged} acknowledged`,
+    `${seeds} seeds from ${values.from}, ${simulatedSeconds.toFixed(0)} simulated seconds (${speed} a second, ${perCpu} a second of CPU), ${operations} operations checked, ${acknowledged} acknowledged`,
   );
   say(`faults: ${faults}`);
   say(`${totals.failures.length} failures`);
   process.exit(totals.failures.length > 0 ? 1 : 0);
+}
+
+/** Runs seeds in several processes, each every n-th of them, and reports on them as on one. */
+async function runWorkers(count: number): Promise<void> {
+  const totals = emptyTotals();
+  const startMs = Date.now();
+  const parts = await Promise.all(Array.from({ length: count }, (_, i) => runWorker(i, count)));
+  for (const part of parts) {
+    totals.seeds += part.seeds;
+    totals.simulatedSeconds += part.simulatedSeconds;
+    totals.cpuSeconds += part.cpuSeconds;
+    totals.operations += part.operations;
+    totals.acknowledged += part.acknowledged;
+    totals.failures.push(...part.failures);
+    addFaults(totals, part.faults);
+  }
+  totals.failures.sort((a, b) => a.seed - b.seed);
+  report(totals, Date.now() - startMs);
+}
+
+/** One process with every `count`-th seed. What it finds is printed at once. */
+async function runWorker(number: number, count: number): Promise<Totals> {
+  const passed = ["minutes", "faults", "limits", "nodes", "plant"] as const;
+  const args = passed.flatMap((name) => (values[name] ? [`--${name}`, values[name]] : []));
+  const range = ["--from", String(Number(values.from) + number), "--stride", String(count)];
+  range.push("--seeds", String(Number(values.seeds) - number));
+  const child = spawn(
+    process.execPath,
+    [import.meta.path, ...args, ...range, "--workers", "1", "--json"],
+    { stdio: ["ignore", "pipe", "inherit"] },
+  );
+  let totals: Totals | undefined;
+  for await (const line of createInterface({ input: child.stdout })) {
+    const said = JSON.parse(line) as Totals | { readonly failure: Failure };
+    if ("failure" in said) tell(said.failure);
+    else totals = said;
+  }
+  if (totals === undefined) throw new Error(`Worker ${number} ended without a report`);
+  return totals;
 }
 
 /** Runs seeds in another process: a plant changes modules as they are loaded. */
@@ -196,5 +266,9 @@ function runPlants(): void {
   process.exit(survivors > 0 ? 1 : 0);
 }
 
+const workers = Number(
+  values.workers ?? (values.minutes === undefined ? 1 : availableParallelism()),
+);
 if (values.plants !== undefined) runPlants();
+else if (workers > 1) await runWorkers(workers);
 else await runSeeds();
