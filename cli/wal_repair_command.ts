@@ -17,6 +17,7 @@ import {
   type RepairedFolder,
   repairFolder,
 } from "../src/storage/repair_files.ts";
+import { readInstallMark } from "../src/storage/snapshot_exchange.ts";
 import { isWhole, type LostEntries, type RepairPlan } from "../src/storage/wal_repair.ts";
 import type { RawOptions } from "./options.ts";
 import { EXIT, ExitError, print, printJson } from "./output.ts";
@@ -69,7 +70,7 @@ async function runPlan(
   const moved = isRepaired ? (await repairFolder(platform, target, run.examination)).moved : [];
   if (run.json) printJson(planJson(plan, moved));
   if (isWhole(plan)) return;
-  if (plan.refusal !== "") throw refused(plan, directory);
+  if (plan.refusal !== "") throw refusalFor(platform, plan, folder);
   if (!run.json) for (const { from, to } of moved) print(`moved    ${from} to ${to}`);
   if (isRepaired) {
     if (!run.json) print("repaired: the node can be started");
@@ -81,7 +82,17 @@ async function runPlan(
   throw new ExitError(EXIT.damaged);
 }
 
-function refused(plan: RepairPlan, directory: string): Error {
+/** A folder that was stopped while it took a leader's snapshot is no damaged one. */
+function refusalFor(platform: Platform, plan: RepairPlan, folder: RepairedFolder): Error {
+  const { directory } = folder;
+  const isTaking = readInstallMark(platform.files, `${directory}/snapshots`) !== undefined;
+  if (plan.damages.length > 0 || !isTaking) return refused(plan, folder);
+  return new ConfigError(`Cannot repair "${directory}": a snapshot was being taken into it`, {
+    remedy: "Start the node: that finishes it",
+  });
+}
+
+function refused(plan: RepairPlan, { directory, identity: { nodeId } }: RepairedFolder): Error {
   const message = `Cannot repair "${directory}": ${plan.refusal}`;
   if (plan.last.index === 0) {
     return new ConfigError(message, {
@@ -90,8 +101,8 @@ function refused(plan: RepairPlan, directory: string): Error {
   }
   return new MembershipError(message, {
     remedy:
-      "Remove this node from the cluster and add it again with an empty folder; if its majority is " +
-      "lost for good, run `cstore cluster recover ID` on the node that has the most",
+      `While the others have a majority: cstore cluster recover ${nodeId}, then start it with an ` +
+      "empty folder; without a majority: cstore cluster unsafe-recover on the folders that are whole",
   });
 }
 
