@@ -27,6 +27,8 @@ import { type OpenedStorage, openStorage } from "./open_storage.ts";
 
 const REPAIRING = "repairing";
 const PEERS = "peers";
+/** Behind the names of damaged files, with a number. */
+const DAMAGED = ".damaged-";
 /** Attempts to reach a leader, half a second apart. */
 const ATTEMPTS = 20;
 
@@ -83,7 +85,10 @@ async function beginAnew(
   const { files } = platform;
   const { dataDirectory } = config;
   const isRenewed = readIdentity(files, dataDirectory)?.incarnation === identity.incarnation;
-  if (!isRenewed) await setAside(platform, dataDirectory);
+  if (!isRenewed) {
+    await setAside(platform, dataDirectory);
+    await writeIdentityFile(files, dataDirectory, { name: "identity", identity });
+  }
   const { clusterId, incarnation } = identity;
   const opened = await openStorage(platform, config, { clusterId, incarnation });
   files.remove(`${dataDirectory}/${REPAIRING}`);
@@ -93,23 +98,17 @@ async function beginAnew(
 
 /** Nothing is deleted: what is damaged may still be of use to a person. */
 async function setAside({ files }: Platform, directory: string): Promise<void> {
-  let number = 1;
-  while (files.exists(`${directory}/damaged-${number}/identity`)) number += 1;
-  const aside = `${directory}/damaged-${number}`;
-  files.makeDirectory(aside);
   for (const part of ["wal", "snapshots"]) {
-    files.makeDirectory(`${aside}/${part}`);
-    for (const name of files.list(`${directory}/${part}`)) {
-      files.rename(`${directory}/${part}/${name}`, `${aside}/${part}/${name}`);
+    const folder = `${directory}/${part}`;
+    if (!files.exists(folder)) continue;
+    for (const name of files.list(folder)) {
+      if (name.includes(DAMAGED)) continue;
+      let number = 1;
+      while (files.exists(`${folder}/${name}${DAMAGED}${number}`)) number += 1;
+      files.rename(`${folder}/${name}`, `${folder}/${name}${DAMAGED}${number}`);
     }
-    await files.syncDirectory(`${aside}/${part}`);
-    await files.syncDirectory(`${directory}/${part}`);
+    await files.syncDirectory(folder);
   }
-  if (files.exists(`${directory}/identity`)) {
-    files.rename(`${directory}/identity`, `${aside}/identity`);
-  }
-  await files.syncDirectory(aside);
-  await files.syncDirectory(directory);
 }
 
 /** Where other members may be found: the static list, and what the log said last. */
