@@ -20,8 +20,8 @@ import {
 import { SEGMENT_DATA_START } from "./segment.ts";
 import type { NextRecord } from "./wal_recovery.ts";
 
-/** Bytes that are read at once. */
-export const WALK_PIECE_SIZE = 256 * 1024;
+/** Bytes that are read at once: nothing else runs meanwhile, and they may come from the disk. */
+export const WALK_PIECE_SIZE = 64 * 1024;
 
 /** What a walk meets, in order of place. */
 export type WalkStep =
