@@ -6,7 +6,7 @@
  */
 
 import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { appendFileSync, mkdirSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
@@ -27,24 +27,34 @@ const START_TIMEOUT_MS = 30_000;
 /** Longest wait for a node to end after SIGTERM. */
 const STOP_TIMEOUT_MS = 15_000;
 const LAST_WORDS_LENGTH_MAX = 2000;
+const PORT_TAKEN = "Cannot listen on ";
+const PORT_TRIES_MAX = 100;
 /** How a node ends that its disk stopped. */
 const DISK_EXIT_CODE = 74;
+/** How a node ends that was removed from the cluster. */
+const REMOVED_EXIT_CODE = 4;
 /** Room on the small disk while nothing is wrong with it, at least. */
 const SMALL_DISK_BYTES = 512 * 1024 * 1024;
 
 /** One place in the cluster, with or without a running process. */
 export interface ChaosNode {
   readonly id: string;
-  readonly proxy: TcpProxy;
+  /** Undefined for a node that joined: a node that joins tells the others its own address. */
+  readonly proxy: TcpProxy | undefined;
   readonly dataDirectory: string;
   readonly switchFile: string;
   child: ChildProcess | undefined;
-  /** Where the process listens. */
+  /** Where the process listens, or last did. */
   port: number;
+  isListening: boolean;
   /** A fault has the node to itself. */
   isTaken: boolean;
   /** The process may end by itself now, naming its disk as the reason. */
   mayEnd: boolean;
+  /** It has no folder yet: who it asks may be broken, too, and then it gives up. */
+  isJoining: boolean;
+  /** It is to be removed, upon which its process ends by itself. */
+  isLeaving: boolean;
   /** Its data are on a disk of their own. */
   smallDisk: SmallDisk | undefined;
   /** End of what the process last wrote. */
@@ -67,44 +77,31 @@ export interface ClusterOptions {
 
 /** A cluster of processes. */
 export class ChaosCluster {
-  readonly nodes: readonly ChaosNode[];
+  /** The members, and those that are to become members. */
+  readonly nodes: ChaosNode[] = [];
   /** What went wrong with processes. */
   readonly failures: string[] = [];
   readonly #options: ClusterOptions;
+  /** The list that the first nodes are started with. */
+  #founders = "";
+  #made = 0;
   #isStopping = false;
 
-  private constructor(nodes: readonly ChaosNode[], options: ClusterOptions) {
-    this.nodes = nodes;
+  private constructor(options: ClusterOptions) {
     this.#options = options;
   }
 
   /** Starts the processes; resolves when all listen. */
   static async start(options: ClusterOptions): Promise<ChaosCluster> {
-    const { directory, links } = options;
-    const nodes = Array.from({ length: options.nodes }, (_, i): ChaosNode => {
-      const id = `n${i + 1}`;
-      return {
-        id,
-        proxy: new TcpProxy(id, links),
-        dataDirectory: join(directory, id),
-        switchFile: join(directory, `${id}.disk`),
-        child: undefined,
-        port: 0,
-        isTaken: false,
-        mayEnd: false,
-        smallDisk: undefined,
-        lastWords: "",
-      };
-    });
-    mkdirSync(directory, { recursive: true });
-    const cluster = new ChaosCluster(nodes, options);
-    const last = nodes.at(-1);
-    if (options.wantsSmallDisk && last !== undefined) {
-      last.smallDisk = SmallDisk.mount(last.dataDirectory, SMALL_DISK_BYTES);
-    }
+    mkdirSync(options.directory, { recursive: true });
+    const cluster = new ChaosCluster(options);
+    for (let i = 0; i < options.nodes; i += 1) cluster.#addPlace(true);
+    const { nodes } = cluster;
+    cluster.#addSmallDisk();
     process.once("exit", cluster.#endNow);
     try {
-      for (const node of nodes) await node.proxy.reserve();
+      for (const node of nodes) await node.proxy?.reserve();
+      cluster.#founders = nodes.map((node) => `${node.id}=${addressOf(node)}`).join(",");
       await Promise.all(nodes.map((node) => cluster.startNode(node)));
       if (cluster.failures.length > 0) throw new Error(cluster.failures.join("; "));
     } catch (error) {
@@ -116,27 +113,85 @@ export class ChaosCluster {
 
   /** Where clients connect to. */
   get addresses(): string {
-    return this.nodes.map((node) => node.proxy.address).join(",");
+    return this.nodes
+      .filter(({ isJoining }) => !isJoining)
+      .map(addressOf)
+      .join(",");
+  }
+
+  /** A place for a node that is to join: start it, and it asks the others. */
+  addJoiner(): ChaosNode {
+    const node = this.#addPlace(false);
+    this.#addSmallDisk();
+    return node;
+  }
+
+  /** For the newest node, unless there is one, or none is wanted. */
+  #addSmallDisk(): void {
+    const last = this.nodes.at(-1);
+    if (!this.#options.wantsSmallDisk || last === undefined) return;
+    if (this.nodes.some(({ smallDisk }) => smallDisk !== undefined)) return;
+    last.smallDisk = SmallDisk.mount(last.dataDirectory, SMALL_DISK_BYTES);
+  }
+
+  /** Forgets a node that is no member any more, and ends its process. */
+  async discard(node: ChaosNode): Promise<void> {
+    await this.kill(node);
+    await node.proxy?.close();
+    node.smallDisk?.unmount();
+    this.nodes.splice(this.nodes.indexOf(node), 1);
+  }
+
+  #addPlace(hasProxy: boolean): ChaosNode {
+    const { directory, links } = this.#options;
+    this.#made += 1;
+    const id = `n${this.#made}`;
+    const node: ChaosNode = {
+      id,
+      proxy: hasProxy ? new TcpProxy(id, links) : undefined,
+      dataDirectory: join(directory, id),
+      switchFile: join(directory, `${id}.disk`),
+      child: undefined,
+      port: 0,
+      isListening: false,
+      isTaken: false,
+      mayEnd: false,
+      isJoining: !hasProxy,
+      isLeaving: false,
+      smallDisk: undefined,
+      lastWords: "",
+    };
+    this.nodes.push(node);
+    return node;
   }
 
   /** Starts a node; resolves when it listens, or has ended. */
-  async startNode(node: ChaosNode): Promise<void> {
+  async startNode(node: ChaosNode, more: readonly string[] = []): Promise<void> {
     if (node.child !== undefined) return;
-    const members = this.nodes.map(({ id, proxy }) => `${id}=${proxy.address}`).join(",");
-    const words = ["--id", node.id, "--listen", "127.0.0.1:0", "--data", node.dataDirectory];
+    for (let tries = 0; tries < PORT_TRIES_MAX; tries += 1) {
+      await this.#startProcess(node, more);
+      // An outgoing connection of somebody else may hold the node's port for a while.
+      if (!node.lastWords.includes(PORT_TAKEN)) return;
+      await sleep(systemClock, 100);
+    }
+    this.failures.push(`${node.id} could not listen on its port ${node.port}`);
+  }
+
+  async #startProcess(node: ChaosNode, more: readonly string[]): Promise<void> {
+    const words = ["--id", node.id, "--data", node.dataDirectory, ...this.#origin(node, more)];
     const { plant, hasSmallLimits } = this.#options;
     const preload = [
       ...(hasSmallLimits ? ["--preload", SMALL_STORAGE] : []),
       ...(plant === undefined ? [] : ["--preload", SOW]),
     ];
     const env = { NO_COLOR: "1", CSTORE_DISK_SWITCH: node.switchFile, CSTORE_PLANT: plant };
-    const all = [...preload, ENTRY, "node", ...words, "--cluster", members];
+    const all = [...preload, ENTRY, "node", ...words];
     const child = spawn(process.execPath, all, {
       stdio: ["ignore", "ignore", "pipe"],
       env: { ...process.env, ...env },
     });
     node.child = child;
-    node.port = 0;
+    node.isListening = false;
     node.lastWords = "";
     this.#log(node, `process ${child.pid} starts\n`);
     let hasEnded = false;
@@ -146,14 +201,22 @@ export class ChaosCluster {
       this.#onExit(node, child, signal ?? code);
     });
     const endMs = systemClock.nowMs() + START_TIMEOUT_MS;
-    while (node.port === 0 && !hasEnded && node.child === child) {
-      if (systemClock.nowMs() > endMs) {
+    while (!node.isListening && !hasEnded && node.child === child) {
+      if (!node.isJoining && systemClock.nowMs() > endMs) {
         this.failures.push(`${node.id} did not listen within ${START_TIMEOUT_MS} ms`);
         return;
       }
       await sleep(systemClock, 5);
     }
-    if (node.child === child && node.port !== 0) await node.proxy.attach(node.port);
+    if (node.child === child && node.isListening) await node.proxy?.attach(node.port);
+  }
+
+  /** Where it listens, and which cluster it belongs to. */
+  #origin(node: ChaosNode, more: readonly string[]): readonly string[] {
+    if (node.proxy !== undefined) return ["--listen", "127.0.0.1:0", "--cluster", this.#founders];
+    // Its folder knows the rest once it has joined.
+    if (existsSync(join(node.dataDirectory, "identity"))) return [];
+    return ["--listen", "127.0.0.1:0", "--join", this.addresses, ...more];
   }
 
   /** SIGKILL; resolves when the process is gone. */
@@ -185,7 +248,7 @@ export class ChaosCluster {
 
   /** Status of one node, past its proxy; undefined when it does not answer. */
   async status(node: ChaosNode, timeoutMs = 500): Promise<NodeStatus | undefined> {
-    if (node.child === undefined || node.port === 0) return undefined;
+    if (node.child === undefined || !node.isListening) return undefined;
     try {
       const database = await connect(`127.0.0.1:${node.port}`, { timeoutMs });
       try {
@@ -227,7 +290,7 @@ export class ChaosCluster {
   /** Ends every process, and takes away what is not to stay. */
   async stop(): Promise<void> {
     await this.#terminateAll();
-    for (const node of this.nodes) await node.proxy.close();
+    for (const node of this.nodes) await node.proxy?.close();
     for (const node of this.nodes) node.smallDisk?.unmount();
     process.off("exit", this.#endNow);
   }
@@ -260,7 +323,7 @@ export class ChaosCluster {
       }
       await sleep(systemClock, 2);
     }
-    await node.proxy.detach();
+    await node.proxy?.detach();
   }
 
   #onWords(node: ChaosNode, child: ChildProcess, words: string): void {
@@ -268,21 +331,30 @@ export class ChaosCluster {
     if (node.child !== child) return;
     node.lastWords = `${node.lastWords}${words}`.slice(-LAST_WORDS_LENGTH_MAX);
     const match = /listens on 127\.0\.0\.1:(\d+),/.exec(node.lastWords);
-    if (node.port === 0 && match?.[1] !== undefined) node.port = Number(match[1]);
+    if (node.isListening || match?.[1] === undefined) return;
+    node.port = Number(match[1]);
+    node.isListening = true;
   }
 
   #onExit(node: ChaosNode, child: ChildProcess, how: string | number | null): void {
     this.#log(node, `process ${child.pid} ended: ${how}\n`);
     if (node.child !== child) return;
     node.child = undefined;
-    void node.proxy.detach();
-    if ((node.mayEnd && how === DISK_EXIT_CODE) || this.#isStopping) return;
+    void node.proxy?.detach();
+    if (this.#isStopping || node.isJoining || node.lastWords.includes(PORT_TAKEN)) return;
+    if (node.mayEnd && how === DISK_EXIT_CODE) return;
+    if (node.isLeaving && how === REMOVED_EXIT_CODE) return;
     this.failures.push(`${node.id} ended by itself with ${how}: ${firstError(node.lastWords)}`);
   }
 
   #log(node: ChaosNode, text: string): void {
     appendFileSync(join(this.#options.directory, `${node.id}.log`), `${stamp()} ${text}`);
   }
+}
+
+/** Where others believe the node to be. */
+function addressOf({ proxy, port }: ChaosNode): string {
+  return proxy?.address ?? `127.0.0.1:${port}`;
 }
 
 function stamp(): string {

@@ -9,6 +9,7 @@ import { sleep, systemClock } from "../../src/platform/clock.ts";
 import type { SeededRandom } from "../../src/platform/random.ts";
 import type { ChaosCluster, ChaosNode } from "./chaos_cluster.ts";
 import { CLIENTS, type LinkFault, type LinkFaultKind, type LinkFaults } from "./link_faults.ts";
+import { replaceMember } from "./membership.ts";
 
 /** What faults act on. */
 export interface FaultWorld {
@@ -17,12 +18,16 @@ export interface FaultWorld {
   readonly random: SeededRandom;
   /** Hands leadership over; whether it came about. */
   promote(nodeId: string): Promise<boolean>;
+  /** Changes the members; the error's code, "" when it came about. */
+  change(request: { readonly action: string; readonly id: string }): Promise<string>;
   /** Tells of a fault as it begins. */
   tell(line: string): void;
 }
 
 /** What a fault is given. */
-interface Scene extends FaultWorld {
+export interface Scene extends FaultWorld {
+  /** What must not happen happened. */
+  fail(failure: string): void;
   /** Waits up to so long; less when the run is over. */
   wait(ms: number): Promise<void>;
   /** A node that no other fault has, for as long as the fault lasts; none if too few are left. */
@@ -49,6 +54,7 @@ const FAULTS = {
   fullDisk: { weight: 2, inject: fullDisk },
   smallDisk: { weight: 2, inject: smallDisk },
   promote: { weight: 3, inject: promote },
+  membership: { weight: 3, inject: replaceMember },
 } as const satisfies Readonly<Record<string, { weight: number; inject: Inject }>>;
 
 /** A kind of fault. */
@@ -122,6 +128,7 @@ export class FaultScheduler {
         this.counts[kind] = (this.counts[kind] ?? 0) + 1;
         this.#world.tell(`${kind}: ${line}`);
       },
+      fail: (failure) => void this.failures.push(`${kind}: ${failure}`),
       wait: (ms) => this.#wait(ms),
       take: async (wanted) => {
         const node = await this.#take(wanted);

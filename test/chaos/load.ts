@@ -158,6 +158,19 @@ export class Load {
     }
   }
 
+  /** Asks the leader for a change of the members; the error's code, "" when it came about. */
+  async change(request: { readonly action: string; readonly id: string }): Promise<string> {
+    const [database] = this.#databases;
+    if (database === undefined) return "UNREACHABLE";
+    try {
+      await database.cluster(request);
+      return "";
+    } catch (error) {
+      if (!(error instanceof CStoreError)) throw error;
+      return error.code;
+    }
+  }
+
   async close(): Promise<void> {
     for (const database of this.#databases) await database.close();
   }

@@ -169,6 +169,7 @@ async function injectFaults(
       links,
       random,
       promote: (nodeId) => load.promote(nodeId),
+      change: (request) => load.change(request),
       tell: (line) => options.tell(`${seconds(startMs)} ${line}`),
     },
     options,
@@ -189,7 +190,7 @@ async function injectFaults(
   await scheduler.stop();
   // A node that a full disk or a bug ended must not hide from the comparison.
   for (const node of cluster.nodes) await cluster.startNode(node);
-  return { faults: scheduler.counts, failures: [] };
+  return { faults: scheduler.counts, failures: [...scheduler.failures] };
 }
 
 /** Kills every node at once under load, starts all, and reads what was acknowledged; again. */
