@@ -103,6 +103,7 @@ function notesOf({ isJoint, members }: ClusterPicture): string[] {
   const notes = members.flatMap((m) => [
     ...(isWaiting(m) ? [`${m.id} has ${m.caughtUpPercent ?? 0} %: ${m.waitsFor}`] : []),
     ...(m.isRestoring === true ? [`${m.id} reads a snapshot in: no reads there meanwhile`] : []),
+    ...m.alarms.map(({ kind, detail }) => colour.red(`alarm on ${m.id}: ${kind}: ${detail}`)),
   ]);
   return isJoint ? [...notes, "a change of the voters is under way"] : notes;
 }

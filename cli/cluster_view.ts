@@ -29,6 +29,8 @@ export interface MemberRow {
   readonly waitsFor: string | null;
   /** It reads a snapshot in and serves no reads meanwhile. */
   readonly isRestoring: boolean | null;
+  /** What an operator should look at on this member. */
+  readonly alarms: NodeStatus["alarms"];
 }
 
 /** The whole cluster. */
@@ -169,6 +171,7 @@ function rowOf(
     caughtUpPercent: seen?.caughtUpPercent ?? null,
     waitsFor: seen?.waitsFor ?? null,
     isRestoring: own?.isRestoring ?? null,
+    alarms: own?.alarms ?? [],
   };
 }
 

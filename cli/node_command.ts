@@ -98,7 +98,6 @@ function nodeOptionsOf(options: RawOptions): NodeOptions {
   checkOrigin({ dataDirectory, isKnown: known !== undefined, members, join, isStandby });
   const id = textOption(options, "id") ?? known?.nodeId ?? freshId(options, join);
   const own = members.find((member) => member.id === id)?.address;
-  const rate = sizeOption(options, "snapshotRate");
   return {
     id,
     members,
@@ -106,7 +105,13 @@ function nodeOptionsOf(options: RawOptions): NodeOptions {
     isStandby,
     listen: textOption(options, "listen") ?? own,
     dataDirectory,
-    ...(rate === undefined ? {} : { snapshotBytesPerSecond: rate }),
+    ...whenSet({
+      advertise: textOption(options, "advertise"),
+      snapshotBytesPerSecond: sizeOption(options, "snapshotRate"),
+      scrubBytesPerSecond: sizeOption(options, "scrubRate"),
+    }),
+    repair: choiceOption(options, "repair", { allowed: ["auto", "never"], fallback: "auto" }),
+    diskStallMs: durationOption(options, "diskStall", 1000),
     syncMode: choiceOption(options, "syncMode", {
       allowed: ["sync", "async"],
       fallback: "sync",
@@ -119,6 +124,12 @@ function nodeOptionsOf(options: RawOptions): NodeOptions {
     electionTimeoutMs: durationOption(options, "electionTimeout", 200),
     requestTimeoutMs: durationOption(options, "requestTimeout", 5000),
   };
+}
+
+/** Only what was given: for the rest the library has its defaults. */
+function whenSet<T extends object>(values: T): { [K in keyof T]?: NonNullable<T[K]> } {
+  const given = Object.entries(values).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(given) as { [K in keyof T]?: NonNullable<T[K]> };
 }
 
 /** A node belongs to the cluster of its folder, or is told which one it begins or joins. */
@@ -158,6 +169,7 @@ function freshId(options: RawOptions, join: readonly string[]): string {
 const FILE_KEYS = [
   "id",
   "listen",
+  "advertise",
   "data",
   "cluster",
   "join",
@@ -168,6 +180,9 @@ const FILE_KEYS = [
   "electionTimeout",
   "requestTimeout",
   "snapshotRate",
+  "scrubRate",
+  "diskStall",
+  "repair",
   "logLevel",
 ];
 

@@ -45,7 +45,7 @@ export async function clusterUnsafeRecover(
   print();
   if (made === null) {
     const again = ["cstore cluster unsafe-recover", ...directories, "--yes"].join(" ");
-    print(`nothing was changed; to do this: ${again}`);
+    print(`nothing was recovered; to do this: ${again}`);
     return;
   }
   const address = best.members.find(({ id }) => id === best.nodeId)?.address ?? "HOST:PORT";

@@ -49,6 +49,13 @@ describe("documents", () => {
     expect(await json(["doc", "remove", "users", "u2"])).toEqual({ id: "u2" });
   });
 
+  test("put of a document without an id prints the one that it got", async () => {
+    const { id } = await json(["doc", "put", "users", '{"name":"Grace"}']);
+    expect(id).toMatch(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+    const found = await json(["doc", "get", "users", String(id)]);
+    expect(found).toEqual({ id, name: "Grace" });
+  });
+
   test("ids stay the texts that were typed", async () => {
     for (const id of ["007", "1e5", "0x1F", "-5", "true", "number:x"]) {
       await json(["doc", "put", "ids", JSON.stringify({ id })]);
@@ -92,6 +99,8 @@ describe("the cluster", () => {
       term: expect.any(Number),
       leader: expect.stringMatching(/^n[123]$/),
       quorum: { voters: 3, reachable: 3, canLose: 1 },
+      hasQuorum: true,
+      isJoint: false,
     });
     expect(members).toHaveLength(3);
     for (const [i, member] of members.entries()) {
@@ -108,6 +117,11 @@ describe("the cluster", () => {
         lagMs: expect.any(Number),
         rttMs: expect.any(Number),
         version: expect.stringMatching(/^\d+\.\d+\.\d+/),
+        membership: "voter",
+        caughtUpPercent: null,
+        waitsFor: null,
+        isRestoring: false,
+        alarms: [],
       });
     }
     const text = await run(["cluster", "status", ...at]);
@@ -209,7 +223,7 @@ describe("the log of a node", () => {
     expect(damaged.stderr).toMatch(/byte \d+/);
     const members = cluster.nodes.map(({ id, address }) => `${id}=${address}`).join(",");
     const place = ["--id", node.id, "--data", node.dataDirectory, "--cluster", members];
-    const refused = await run(["node", ...place]);
+    const refused = await run(["node", ...place, "--repair", "never"]);
     expect([refused.code, refused.stderr]).toEqual([65, expect.stringMatching(/^error: Cannot /)]);
     writeFileSync(`${folder}/${segment}`, kept);
     cluster.startNode(node);
@@ -269,7 +283,12 @@ describe("cstore dev", () => {
     try {
       await dev.says("Ctrl-C stops the nodes");
       expect(dev.stdout).toContain(`127.0.0.1:${port}`);
-      expect(dev.stdout).toContain("cstore cluster status");
+      const typed = dev.stdout.split("\n").filter((line) => /^ {2}\S.* (doc|cluster) /.test(line));
+      expect(typed).toHaveLength(2);
+      for (const line of typed) {
+        const { code, stderr } = await shell(line);
+        expect([line, code, stderr]).toEqual([line, 0, ""]);
+      }
       const folder = /(\S+)\/n1\n/.exec(dev.stdout)?.[1] ?? "";
       expect(existsSync(folder)).toBe(true);
       const address = ["--address", `127.0.0.1:${port}`];
