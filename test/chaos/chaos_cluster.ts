@@ -277,14 +277,14 @@ export class ChaosCluster {
   async verifyLogs(): Promise<void> {
     await this.#terminateAll();
     for (const { id, dataDirectory } of this.nodes) {
-      const words = [PROGRAM, "wal", "verify", dataDirectory];
-      const said = await new Promise<string | undefined>((resolve) => {
-        execFile(process.execPath, words, { encoding: "utf8" }, (error, stdout, stderr) => {
-          resolve(error === null ? undefined : `${error.message} ${stdout} ${stderr}`);
-        });
-      });
-      if (said !== undefined) this.failures.push(`the log of ${id} is damaged: ${said.trim()}`);
+      const complaint = await complaintOf(["wal", "verify", dataDirectory]);
+      if (complaint !== "") this.failures.push(`the log of ${id} is damaged: ${complaint}`);
     }
+  }
+
+  /** What `cstore cluster verify` finds wrong with the members' states; "" if nothing. */
+  verifyStates(): Promise<string> {
+    return complaintOf(["cluster", "verify", "--deep", "--address", this.addresses]);
   }
 
   /** Ends every process, and takes away what is not to stay. */
@@ -365,6 +365,16 @@ function stamp(): string {
 function firstError(text: string): string {
   const lines = text.trimEnd().split("\n");
   return lines.find((line) => line.startsWith("error: ")) ?? lines.at(-1) ?? "";
+}
+
+/** What the program says if it exits with anything but 0. */
+function complaintOf(words: readonly string[]): Promise<string> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [PROGRAM, ...words], (error, stdout, stderr) => {
+      if (error === null) resolve("");
+      else resolve(`exit code ${error.code}: ${stdout}${stderr}`.trim());
+    });
+  });
 }
 
 /** By process number: some runtimes' own `kill` does nothing after its first call. */

@@ -154,9 +154,11 @@ async function runParts(parts: Parts): Promise<Outcome> {
   if (!isServing) failures.push(`not every key could be read ${RECOVERY_MS} ms after the faults`);
   const comparison = await compareReplicas(cluster, load.keys, RECOVERY_MS);
   failures.push(...comparison.failures);
+  const complaint = await cluster.verifyStates();
+  if (complaint !== "") failures.push(`cstore cluster verify: ${complaint}`);
   await load.close();
   await cluster.verifyLogs();
-  return { faults, digestsEqual: comparison.areEqual, failures };
+  return { faults, digestsEqual: comparison.areEqual && complaint === "", failures };
 }
 
 async function injectFaults(
