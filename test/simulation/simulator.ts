@@ -50,6 +50,9 @@ const HEAL_MS = 20_000;
 /** Sizes of clusters that a seed draws from. */
 const CLUSTER_SIZES = [1, 2, 3, 3, 3, 3, 3, 5, 5, 7] as const;
 const FIRST_PORT = 7001;
+/** How long before a fault clients begin to hurry, and how long they do. */
+const HURRY_BEFORE_MS = 20;
+const HURRY_MS = 25;
 const FAST_SYNC_MS = [0.05, 0.55] as const;
 
 /** One machine, with or without a running node. */
@@ -64,7 +67,7 @@ export interface Host {
   failNextSync: boolean;
   /** Its disk says that it synced, and does not. */
   isLying: boolean;
-  /** Shortest and longest sync; undefined for a fast disk. */
+  /** Shortest and longest sync while its disk is slow. */
   syncMs: readonly [number, number] | undefined;
   clock: ClockFault;
 }
@@ -80,6 +83,8 @@ export class Simulation {
   readonly #options: SimulationOptions;
   readonly #compression: "none" | "zstd";
   readonly #damaged = new Set<Host>();
+  /** Shortest and longest sync of a disk without a fault. */
+  #syncMs: readonly [number, number] = FAST_SYNC_MS;
   readonly clients: SimulatedClient[] = [];
   #clientCount = 0;
   #violation: Violation | undefined;
@@ -416,7 +421,7 @@ export class Simulation {
       disk: new SimulatedDisk({
         random: new SeededRandom(random.u32()),
         schedule: (complete) => {
-          const [low, high] = host.syncMs ?? FAST_SYNC_MS;
+          const [low, high] = host.syncMs ?? this.#syncMs;
           const ms = low + ((high - low) * random.below(100)) / 100;
           host.process?.after(ms, "sync", complete);
         },
@@ -448,7 +453,7 @@ export class Simulation {
   #drawLoad(clients: number): WorkloadOptions {
     const { random } = this.world;
     const inFlight = 1 + random.below(4);
-    const operationsPerSecond = 8 * 2 ** random.below(6);
+    const operationsPerSecond = 4 * 2 ** random.below(6);
     return {
       keys: 2 + random.below(4),
       timeoutMs: 1000 + random.below(3000),
@@ -466,6 +471,7 @@ export class Simulation {
         host.clock = { rate, originMs: random.below(1_000_000) };
       }
     }
+    if (random.chance(0.5)) this.#syncMs = random.chance(0.5) ? [0.5, 5] : [2, 30];
     if (random.chance(0.5)) {
       const faults: LinkFaults = this.network.faults;
       faults.delayMs = [[0.01, 0.1] as const, [0.2, 4] as const, [2, 12] as const][
@@ -486,8 +492,13 @@ export class Simulation {
     const count = 2 + random.below(10);
     for (let i = 0; i < count; i += 1) {
       const kind = chosen[random.below(chosen.length)];
-      if (kind !== undefined)
-        this.world.schedule(random.below(durationMs), `fault:${kind}`, () => this.inject(kind));
+      if (kind === undefined) continue;
+      const atMs = random.below(durationMs);
+      this.world.schedule(atMs, `fault:${kind}`, () => this.inject(kind));
+      // What a fault breaks is what is under way: there should be something.
+      this.world.schedule(atMs - HURRY_BEFORE_MS, "fault:hurry", () => {
+        for (const client of this.clients) client.hurry(HURRY_MS);
+      });
     }
   }
 

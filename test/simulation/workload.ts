@@ -28,6 +28,9 @@ export interface WorkloadOptions {
   readonly inFlight: number;
 }
 
+/** Mean pause of a client in a hurry. */
+const HURRIED_THINK_MS = 2;
+
 /** One client and what it does, until it is stopped. */
 export class SimulatedClient {
   readonly #number: number;
@@ -40,6 +43,9 @@ export class SimulatedClient {
   #isStopped = false;
   #values = 0;
   #underway = 0;
+  #hurryUntilMs = 0;
+  /** What ends each pause. */
+  readonly #sleeping = new Set<() => void>();
   /** Value and version last seen of each key. */
   readonly #known = new Map<string, { value: string | null; version: number }>();
 
@@ -88,6 +94,12 @@ export class SimulatedClient {
     for (let lane = 0; lane < this.#options.inFlight; lane += 1) void this.#lane();
   }
 
+  /** Goes on without pauses for a while: something is about to happen. */
+  hurry(forMs: number): void {
+    this.#hurryUntilMs = this.#platform.clock.nowMs() + forMs;
+    for (const wake of this.#sleeping) wake();
+  }
+
   /** Begins nothing more. */
   stop(): void {
     this.#isStopped = true;
@@ -105,7 +117,6 @@ export class SimulatedClient {
   }
 
   async #lane(): Promise<void> {
-    const { clock } = this.#platform;
     while (!this.#isStopped) {
       const key = `k${this.#random.below(this.#options.keys)}`;
       const roll = this.#random.below(100);
@@ -113,8 +124,25 @@ export class SimulatedClient {
       this.#underway += 1;
       await this.#execute({ kind, key });
       this.#underway -= 1;
-      await sleep(clock, this.#random.below(this.#options.thinkMs * 2));
+      await this.#think();
     }
+  }
+
+  /** Pauses between two operations; {@link hurry} ends it. */
+  #think(): Promise<void> {
+    const { clock } = this.#platform;
+    const isHurried = clock.nowMs() < this.#hurryUntilMs;
+    const thinkMs = isHurried ? HURRIED_THINK_MS : this.#options.thinkMs;
+    const delayMs = this.#random.below(thinkMs * 2);
+    return new Promise((resolve) => {
+      const wake = (): void => {
+        cancel();
+        this.#sleeping.delete(wake);
+        resolve();
+      };
+      const cancel = clock.setTimer(delayMs, wake);
+      this.#sleeping.add(wake);
+    });
   }
 
   async #execute(what: { kind: Operation["kind"]; key: string }): Promise<Operation["outcome"]> {
