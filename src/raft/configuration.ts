@@ -96,6 +96,8 @@ export const NO_MEMBERS = new Configuration([]);
 /** Why one configuration may not follow another; empty when it may. */
 export function changeProblem(from: Configuration, to: Configuration): string {
   if (to.voters.length === 0) return "a cluster has voters";
+  const isMoving = to.members.some(({ role }) => role === "incoming" || role === "outgoing");
+  if (isMoving && !to.isJoint) return "voters come and go only beside the old ones";
   if (from.isJoint) {
     const left = from.leaveJoint().voters.join(" ");
     const isLeaving = !to.isJoint && to.voters.join(" ") === left;

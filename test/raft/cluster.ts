@@ -84,6 +84,17 @@ export function configurationWords(configuration: Configuration): string {
   return words.join(" ");
 }
 
+const parsed = new WeakMap<Entry, Configuration | undefined>();
+
+/** The configuration that an entry sets, if it does. */
+export function configurationIn(entry: Entry): Configuration | undefined {
+  if (!parsed.has(entry)) {
+    const words = /^config (.*)$/.exec(textOf(entry))?.[1];
+    parsed.set(entry, words === undefined ? undefined : configurationFrom(words));
+  }
+  return parsed.get(entry);
+}
+
 /** Entries of these terms at indexes 1, 2, 3 ...; their text is their id, as in the figures. */
 export function entriesOf(...terms: readonly Term[]): readonly Entry[] {
   return terms.map((term, at) => entryAt(term, at + 1));
@@ -213,6 +224,8 @@ export interface Durable {
 export interface Watcher {
   onReady?(node: TestNode, ready: Ready): void;
   onPersisted?(node: TestNode, number: number): void;
+  /** One more write would survive a crash. */
+  onDurable?(node: TestNode): void;
 }
 
 /** One node: the core, what it wrote, and what of that would survive. */
@@ -243,6 +256,8 @@ export class TestNode {
   /** What counted before the first entry of the written log. */
   #baseConfiguration: LoggedConfiguration | undefined;
   starts = 0;
+  /** Folders that were lost. */
+  wipes = 0;
 
   constructor(cluster: Cluster, id: NodeId, durable: Durable) {
     this.#cluster = cluster;
@@ -306,13 +321,11 @@ export class TestNode {
 
   /** The configuration as of an entry. */
   configurationAt(index: LogIndex): Configuration {
-    const { configurationOf } = this.#cluster.configOf(this.id, 1);
     let found = this.#baseConfiguration?.configuration;
     for (const entry of this.log.all()) {
-      if (entry.index <= index) found = configurationOf(entry) ?? found;
+      if (entry.index <= index) found = configurationIn(entry) ?? found;
     }
-    assert(found !== undefined, "somebody is a member");
-    return found;
+    return found ?? NO_MEMBERS;
   }
 
   /** Runs an input of the core and carries out what it decides. */
@@ -410,6 +423,7 @@ export class TestNode {
     const { log } = this.durable;
     const known = Math.max(write.commitIndex, log.firstIndex() - 1);
     this.durable.commitIndex = Math.min(known, log.lastIndex());
+    this.#cluster.watcher.onDurable?.(this);
   }
 
   /** Reads from disk what peers wait for. */
@@ -433,6 +447,7 @@ export class TestNode {
     for (const write of this.unsynced.slice(0, survivors)) this.#makeDurable(write);
     this.unsynced = [];
     this.catchUps = [];
+    this.snapshotPeers = [];
     this.isAlive = false;
   }
 
@@ -442,6 +457,7 @@ export class TestNode {
     const configuration = { index: 0, configuration: NO_MEMBERS };
     const hardState = { term: 0, vote: undefined };
     this.durable = { hardState, log: new MemoryLog(), commitIndex: 0, configuration };
+    this.wipes += 1;
   }
 
   restart(): void {
@@ -517,6 +533,8 @@ export class Cluster {
   /** Sent and not delivered, oldest first. */
   wire: RaftMessage[] = [];
   watcher: Watcher = {};
+  /** What a handshake would let pass; everything unless a test says otherwise. */
+  isAdmitted: (message: RaftMessage) => boolean = () => true;
   readonly #options: ClusterOptions;
   readonly #cuts = new Set<string>();
 
@@ -543,10 +561,7 @@ export class Cluster {
     return {
       id,
       configurations: joining.includes(id) ? [] : [first],
-      configurationOf: (entry) => {
-        const words = /^config (.*)$/.exec(textOf(entry))?.[1];
-        return words === undefined ? undefined : configurationFrom(words);
-      },
+      configurationOf: configurationIn,
       heartbeatTicks: 1,
       electionTicks: 10,
       adaptiveTicksMax: 0,
@@ -594,6 +609,7 @@ export class Cluster {
   arrive(message: RaftMessage): boolean {
     const node = this.node(message.to);
     if (!node.isAlive || this.#cuts.has(`${message.from}-${message.to}`)) return false;
+    if (!this.isAdmitted(message)) return false;
     node.do((raft) => raft.step(message));
     return true;
   }

@@ -6,11 +6,17 @@
  */
 
 import { assert } from "../../src/base/assert.ts";
+import type { Configuration } from "../../src/raft/configuration.ts";
 import type { RaftMessage } from "../../src/raft/message.ts";
-import { isQuorum } from "../../src/raft/quorum.ts";
 import type { Ready } from "../../src/raft/ready.ts";
 import type { Entry, LogIndex, NodeId, Term } from "../../src/raft/types.ts";
-import { type Cluster, type TestNode, textOf } from "./cluster.ts";
+import {
+  type Cluster,
+  configurationIn,
+  configurationWords,
+  type TestNode,
+  textOf,
+} from "./cluster.ts";
 
 interface Seen {
   starts: number;
@@ -29,6 +35,7 @@ export class Invariants {
   readonly #leaders = new Map<Term, NodeId>();
   /** For each entry ever written: its text and the term before it. */
   readonly #written = new Map<string, string>();
+  /** Votes that are on disk, by folder and term. */
   readonly #votes = new Map<string, NodeId>();
   readonly #seen = new Map<NodeId, Seen>();
   /** For each read under way: what was committed when it began. */
@@ -40,7 +47,7 @@ export class Invariants {
     this.#cluster = cluster;
     cluster.watcher = {
       onReady: (node, ready) => this.#checkReady(node, ready),
-      onPersisted: () => {},
+      onDurable: (node) => this.#checkVote(node),
     };
   }
 
@@ -63,7 +70,10 @@ export class Invariants {
       : { starts: node.starts, term: 0, commitIndex: 0, readsChecked: 0 };
     assert(term >= seen.term, () => `the term of ${node.id} went back`);
     assert(node.commitIndex >= seen.commitIndex, () => `the commit index of ${node.id} went back`);
+    if (!isSameRun) this.#checkConfiguration(node);
     if (role === "leader") this.#checkLeader(node);
+    if (role === "leader") this.#checkMatches(node);
+    if (role !== "follower") this.#checkMayCampaign(node);
     this.#checkCommits(node, isSameRun ? seen.commitIndex : node.log.firstIndex() - 1);
     this.#checkReads(node, seen.readsChecked);
     const readsChecked = node.reads.length;
@@ -81,6 +91,12 @@ export class Invariants {
     this.elections += 1;
     const { hardState } = node.durable;
     assert(hardState.term >= term, () => `${node.id} leads term ${term}, which it can forget`);
+    const isVoter = (id: NodeId): boolean => this.#votes.get(this.#ballot(id, term)) === node.id;
+    const configuration = this.#configurationOf(node);
+    assert(isMajority(configuration, isVoter), () => {
+      const ids = configuration.ids.filter(isVoter).join(" ");
+      return `${node.id} leads term ${term} with the votes of ${ids} only`;
+    });
     for (const entry of this.committed) {
       const isOwed = (this.#committedIn[entry.index - 1] ?? 0) < term;
       if (entry.index < node.log.firstIndex() || !isOwed) continue;
@@ -113,11 +129,43 @@ export class Invariants {
       const { log } = this.#cluster.node(id).durable;
       return entry.index < log.firstIndex() || log.term(entry.index) === entry.term;
     };
-    const { configuration } = node.raft;
-    assert(isQuorum(configuration, holds), () => {
+    const configuration = this.#configurationOf(node);
+    assert(isMajority(configuration, holds), () => {
       const ids = configuration.ids.filter(holds).join(" ");
       return `${entry.term}:${entry.index} is committed and on the disks of ${ids} only`;
     });
+  }
+
+  /** The last configuration in the written log counts, committed or not (thesis §4.1). */
+  #configurationOf(node: TestNode): Configuration {
+    return node.configurationAt(node.log.lastIndex());
+  }
+
+  #checkConfiguration(node: TestNode): void {
+    const own = configurationWords(this.#configurationOf(node));
+    const counted = configurationWords(node.raft.configuration);
+    assert(counted === own, () => `${node.id} counts with [${counted}], its log says [${own}]`);
+  }
+
+  /** What a leader takes for durable on a peer is there, as long as no newer leader was. */
+  #checkMatches(node: TestNode): void {
+    for (const { id, match } of node.raft.peers()) {
+      const { hardState, log } = this.#cluster.node(id).durable;
+      if (match === 0 || hardState.term > node.raft.term || match < log.firstIndex()) continue;
+      const isThere = match < node.log.firstIndex() || log.term(match) === node.log.term(match);
+      assert(match <= log.lastIndex() && isThere, () => {
+        return `${node.id} believes that ${id} has ${match}, which it has not`;
+      });
+    }
+  }
+
+  /** Only those campaign and lead that vote, or whose removal is not known to be committed. */
+  #checkMayCampaign(node: TestNode): void {
+    const { id, commitIndex } = node;
+    if (node.configurationAt(Math.max(commitIndex, node.log.firstIndex() - 1)).mayVote(id)) return;
+    const open = node.log.all().filter((entry) => entry.index > commitIndex);
+    const mayVote = open.some((entry) => configurationIn(entry)?.mayVote(id) === true);
+    assert(mayVote, () => `${id} is ${node.raft.role} and no voter, as it knows`);
   }
 
   /** A read barrier is never older than what was committed when it began (thesis §6.4). */
@@ -133,8 +181,27 @@ export class Invariants {
   #checkReady(node: TestNode, ready: Ready): void {
     for (const entry of ready.entries) this.#checkWritten(node, entry);
     for (const message of ready.messages) this.#checkSentAtOnce(node, message);
-    for (const message of ready.messagesAfterPersist) this.#checkPromise(message);
     assert(ready.commitIndex <= node.log.lastIndex(), "only what is written is committed");
+    const { restored, entries } = ready;
+    if (restored !== undefined) {
+      const known = this.committed[restored.index - 1];
+      assert(known?.term === restored.term, () => `${node.id} restores what is not committed`);
+    }
+    if (restored !== undefined || entries.length > 0) this.#checkConfiguration(node);
+    if (node.raft.role !== "leader") return;
+    for (const entry of entries) if (entry.term === node.raft.term) this.#checkChange(node, entry);
+    // Here, not after the step: the end of joint consensus may be proposed with the same step.
+    this.#checkCommits(node, Math.max(this.committed.length, node.log.firstIndex() - 1));
+  }
+
+  /** One change at a time, and none before the leader's own first entry (thesis §4.1). */
+  #checkChange(node: TestNode, change: Entry): void {
+    if (configurationIn(change) === undefined) return;
+    const open = node.log.all().filter(({ index }) => index > node.commitIndex);
+    const other = open.find((entry) => entry !== change && configurationIn(entry) !== undefined);
+    assert(other === undefined, () => `${node.id} changes the members twice at once`);
+    const term = node.log.term(node.commitIndex);
+    assert(term === change.term, () => `${node.id} changes the members before its first commit`);
   }
 
   /** Log matching (§5.3): the same id means the same entry after the same entry. */
@@ -158,11 +225,27 @@ export class Invariants {
     }
   }
 
-  /** One vote a node and term, also over restarts (§5.2). */
-  #checkPromise(message: RaftMessage): void {
-    if (message.type !== "VOTE_RESPONSE" || !message.granted || message.preVote) return;
-    const key = `${message.from} in term ${message.term}`;
-    const known = this.#votes.get(key) ?? message.to;
-    assert(known === message.to, () => `${key} votes for ${known} and for ${message.to}`);
+  /** One vote a folder and term, also over restarts (§5.2). */
+  #checkVote(node: TestNode): void {
+    const { term, vote } = node.durable.hardState;
+    if (vote === undefined) return;
+    const ballot = this.#ballot(node.id, term);
+    const known = this.#votes.get(ballot) ?? vote;
+    assert(known === vote, () => `${ballot} votes for ${known} and for ${vote}`);
+    this.#votes.set(ballot, vote);
   }
+
+  #ballot(id: NodeId, term: Term): string {
+    return `${id}/${this.#cluster.node(id).wipes} in term ${term}`;
+  }
+}
+
+/** A majority of the voters; in joint consensus of the old and of the new ones. */
+function isMajority({ members }: Configuration, holds: (id: NodeId) => boolean): boolean {
+  const isJoint = members.some(({ role }) => role === "incoming" || role === "outgoing");
+  const groups = isJoint ? (["incoming", "outgoing"] as const) : (["voter"] as const);
+  return groups.every((own) => {
+    const group = members.filter(({ role }) => role === "voter" || role === own);
+    return group.filter(({ id }) => holds(id)).length * 2 > group.length;
+  });
 }

@@ -6,9 +6,11 @@
  */
 
 import { assert } from "../../src/base/assert.ts";
+import { Configuration, type Member, type MemberRole } from "../../src/raft/configuration.ts";
+import type { ArrivedSnapshot } from "../../src/raft/follower.ts";
 import type { RaftMessage } from "../../src/raft/message.ts";
-import type { LogIndex } from "../../src/raft/types.ts";
-import { Cluster, type TestNode } from "./cluster.ts";
+import type { EntryId, LogIndex, NodeId } from "../../src/raft/types.ts";
+import { Cluster, configurationIn, type TestNode } from "./cluster.ts";
 import { Invariants } from "./invariants.ts";
 
 /** More under way than this is lost: a wire is not endless. */
@@ -85,7 +87,9 @@ type RareAction =
   | "break"
   | "compact"
   | "snapshot"
-  | "members";
+  | "arrive"
+  | "members"
+  | "lose";
 
 /** How often each thing happens beside the others, in a run where all of them do. */
 const WEIGHTS: Readonly<Record<Action | RareAction, number>> = {
@@ -108,7 +112,9 @@ const WEIGHTS: Readonly<Record<Action | RareAction, number>> = {
   break: 3,
   compact: 3,
   snapshot: 8,
+  arrive: 10,
   members: 6,
+  lose: 4,
 };
 
 /** Kinds of trouble that a run may be without, so that the others get further. */
@@ -124,7 +130,21 @@ const OPTIONAL: readonly (Action | RareAction)[] = [
   "break",
   "compact",
   "members",
+  "lose",
 ];
+
+/** A snapshot on its way. */
+interface Transfer {
+  readonly from: NodeId;
+  readonly to: NodeId;
+  readonly snapshot: ArrivedSnapshot;
+  /** Start of the sender that it belongs to. */
+  readonly start: number;
+}
+
+function memberAs(id: NodeId, role: MemberRole): Member {
+  return { id, address: "", role, incarnation: "" };
+}
 
 /** Runs to the end or throws at the first state that must not be. */
 export class RandomRun {
@@ -133,7 +153,12 @@ export class RandomRun {
   readonly #cluster: Cluster;
   readonly #invariants: Invariants;
   readonly #actions: (Action | RareAction)[] = [];
-  readonly #late: RaftMessage[] = [];
+  #late: RaftMessage[] = [];
+  #transfers: Transfer[] = [];
+  /** Nodes whose folder is lost, and the change with which their names may be used again. */
+  readonly #lost = new Map<NodeId, EntryId>();
+  /** The same, of those that began anew. */
+  readonly #anew = new Map<NodeId, EntryId>();
   #proposed = 0;
   #readsAsked = 0;
   #crashes = 0;
@@ -150,7 +175,12 @@ export class RandomRun {
       inflightBytesMax: dice.pick([10, 100, 10_000]) ?? 100,
       seed: options.seed,
     };
-    this.#cluster = new Cluster({ nodeCount: options.nodeCount, config });
+    const ids = Array.from({ length: options.nodeCount }, (_, at) => `n${at + 1}`);
+    // Sometimes only some are members from the start, and the others know nobody.
+    const memberCount = dice.chance(0.3) ? 1 + dice.below(options.nodeCount) : options.nodeCount;
+    const who = { members: ids.slice(0, memberCount).join(" "), joining: ids.slice(memberCount) };
+    this.#cluster = new Cluster({ nodeCount: options.nodeCount, config, ...who });
+    this.#cluster.isAdmitted = ({ from, to }) => this.#knows(from, to) && this.#knows(to, from);
     this.#invariants = new Invariants(this.#cluster);
     const without = new Set(OPTIONAL.filter(() => dice.chance(0.3)));
     for (const [action, weight] of Object.entries(WEIGHTS)) {
@@ -205,8 +235,9 @@ export class RandomRun {
         return;
       }
       case "restart":
-        dice.pick(this.#cluster.nodes.filter((one) => !one.isAlive))?.restart();
-        return;
+        return this.#restart(dice.pick(this.#cluster.nodes.filter((one) => !one.isAlive)));
+      case "arrive":
+        return this.#arriveSnapshot();
       case "cut":
         return this.#cut();
       case "heal":
@@ -230,6 +261,7 @@ export class RandomRun {
       case "hold":
         node.isDiskHeld = dice.chance(0.6);
         node.isReadHeld = dice.chance(0.3);
+        node.isLeaveHeld = dice.chance(0.3);
         if (!node.isReadHeld) node.readFromDisk();
         return;
       case "crash":
@@ -249,9 +281,11 @@ export class RandomRun {
         node.log.cachedFrom = dice.below(node.log.lastIndex() + 2);
         return this.#compact(node);
       case "snapshot":
-        return this.#sendSnapshots(this.#leader(), dice.chance(0.7));
+        return this.#beginSnapshots(this.#leader());
       case "members":
         return this.#changeMembers(this.#leader());
+      case "lose":
+        return this.#loseFolder(this.#leader());
       default:
     }
   }
@@ -264,35 +298,127 @@ export class RandomRun {
     if (isOwn && through >= node.log.firstIndex()) node.compact(through);
   }
 
-  #sendSnapshots(leader: TestNode | undefined, isDelivered: boolean): void {
-    for (const id of leader?.snapshotPeers ?? []) {
-      const peer = this.#cluster.node(id);
-      const index = leader?.commitIndex ?? 0;
-      leader?.sendSnapshot(peer, index, isDelivered && peer.isAlive);
+  #beginSnapshots(leader: TestNode | undefined): void {
+    for (const to of leader?.snapshotPeers ?? []) {
+      if (leader === undefined || this.#transfers.some((other) => other.to === to)) continue;
+      // Sometimes an older one that is still at hand.
+      const span = leader.commitIndex - leader.log.firstIndex() + 2;
+      const index = leader.commitIndex - (this.#dice.chance(0.5) ? 0 : this.#dice.below(span));
+      const snapshot = leader.beginSnapshot(to, index);
+      this.#transfers.push({ from: leader.id, to, snapshot, start: leader.starts });
     }
   }
 
-  /** One voter comes or goes, changes its part, or two change places through joint consensus. */
-  #changeMembers(leader: TestNode | undefined): void {
+  /** A snapshot arrives or fails; its sender hears of that, of neither, or of the wrong one. */
+  #arriveSnapshot(): void {
     const dice = this.#dice;
-    const id = dice.pick(this.#cluster.nodes)?.id;
+    const transfer = dice.pick(this.#transfers);
+    if (transfer === undefined) return;
+    const peer = this.#cluster.node(transfer.to);
+    const isDelivered = dice.chance(0.7) && peer.isAlive;
+    if (isDelivered) peer.takeSnapshot(transfer.snapshot);
+    if (isDelivered && dice.chance(0.2)) return;
+    this.#endTransfer(transfer, isDelivered && dice.chance(0.9));
+  }
+
+  #endTransfer(transfer: Transfer, isDelivered: boolean): void {
+    this.#transfers = this.#transfers.filter((other) => other !== transfer);
+    const { from, to, start } = transfer;
+    const sender = this.#cluster.node(from);
+    if (!sender.isAlive || sender.starts !== start) return;
+    sender.do((raft) => raft.snapshotEnded(to, isDelivered));
+  }
+
+  #changeMembers(leader: TestNode | undefined): void {
+    const id = this.#dice.pick(this.#cluster.nodes)?.id;
     if (leader === undefined || id === undefined) return;
-    const { configuration } = leader.raft;
+    const next = this.#dice.chance(0.25)
+      ? this.#jointChange(leader.raft.configuration)
+      : this.#simpleChange(leader.raft.configuration, id);
+    if (next.voters.length > 0) leader.proposeMembers(next);
+  }
+
+  /** One voter comes or goes, or changes its part. */
+  #simpleChange(configuration: Configuration, id: NodeId): Configuration {
     const member = configuration.member(id);
-    const other = configuration.members.find(({ role }) => role === "learner");
-    const plain = { id, address: "", incarnation: "" };
-    if (member?.role === "voter" && other !== undefined && dice.chance(0.4)) {
-      const incoming = configuration.with({ ...other, role: "incoming" });
-      leader.proposeMembers(incoming.with({ ...plain, role: "outgoing" }));
-    } else if (member === undefined || member.role === "voter") {
-      const isRemoved = member !== undefined && dice.chance(0.5);
-      const next = isRemoved
-        ? configuration.without(id)
-        : configuration.with({ ...plain, role: "learner" });
-      if (next.voters.length > 0) leader.proposeMembers(next);
-    } else {
-      leader.proposeMembers(configuration.with({ ...plain, role: "voter" }));
+    if (member?.role === "learner") return configuration.with({ ...member, role: "voter" });
+    const isRemoved = member !== undefined && this.#dice.chance(0.5);
+    return isRemoved ? configuration.without(id) : configuration.with(memberAs(id, "learner"));
+  }
+
+  /** Any voters for any others, through joint consensus. */
+  #jointChange(configuration: Configuration): Configuration {
+    const members = this.#cluster.nodes.map(({ id }): Member => {
+      const isVoter = configuration.voters.includes(id);
+      if (this.#dice.chance(0.5)) return memberAs(id, isVoter ? "voter" : "incoming");
+      return memberAs(id, isVoter ? "outgoing" : "learner");
+    });
+    return new Configuration(members);
+  }
+
+  /**
+   * A node that is down has lost its folder. Under its name another one may begin, as a learner,
+   * when the change that says so is committed; nothing of the old one is heard after that.
+   */
+  #loseFolder(leader: TestNode | undefined): void {
+    const down = this.#dice.pick(this.#cluster.nodes.filter((one) => !one.isAlive));
+    if (leader === undefined || down === undefined || this.#lost.has(down.id)) return;
+    const next = leader.raft.configuration.with(memberAs(down.id, "learner"));
+    if (next.voters.length === 0 || leader.proposeMembers(next) !== "") return;
+    const { configurationIndex: index, term } = leader.raft.view;
+    this.#lost.set(down.id, { term, index });
+    this.#silence(down.id);
+  }
+
+  #restart(node: TestNode | undefined): void {
+    if (node === undefined) return;
+    const change = this.#lost.get(node.id);
+    if (change !== undefined && !this.#settleLoss(node, change)) return;
+    node.restart();
+  }
+
+  /** Returns whether the name may be used again. */
+  #settleLoss(node: TestNode, change: EntryId): boolean {
+    const committed = this.#invariants.committed[change.index - 1];
+    if (committed === undefined) return false;
+    this.#lost.delete(node.id);
+    const later = this.#invariants.committed.slice(change.index);
+    const isVoterAgain = later.some((entry) => configurationIn(entry)?.mayVote(node.id) === true);
+    const isChanged = committed.term === change.term && !isVoterAgain;
+    if (!isChanged || this.#isVoterForSomebody(node.id)) return true;
+    node.wipe();
+    this.#anew.set(node.id, change);
+    this.#silence(node.id);
+    return true;
+  }
+
+  /**
+   * Whether a node has heard that another one's folder is new. One that has not must not get its
+   * vote: the old folder may have held what the new one lacks.
+   */
+  #knows(id: NodeId, other: NodeId): boolean {
+    const change = this.#anew.get(other);
+    if (change === undefined) return true;
+    const { log } = this.#cluster.node(id);
+    return change.index < log.firstIndex() || log.term(change.index) === change.term;
+  }
+
+  /** Nothing that was on its way from or to a node gets there. */
+  #silence(id: NodeId): void {
+    const isOthers = ({ from, to }: { from: NodeId; to: NodeId }) => from !== id && to !== id;
+    this.#cluster.wire = this.#cluster.wire.filter(isOthers);
+    this.#late = this.#late.filter(isOthers);
+    for (const transfer of this.#transfers) {
+      if (!isOthers(transfer)) this.#endTransfer(transfer, false);
     }
+  }
+
+  /** A change that makes it a voter again may be under way already. */
+  #isVoterForSomebody(id: NodeId): boolean {
+    return this.#cluster.nodes.some(({ log }) => {
+      const open = log.all().filter(({ index }) => index > this.#invariants.committed.length);
+      return open.some((entry) => configurationIn(entry)?.mayVote(id) === true);
+    });
   }
 
   /** Holds a message up, or a copy of it. */
@@ -353,19 +479,28 @@ export class RandomRun {
   /** All nodes run, all links and disks work: a leader must come and bring everybody level. */
   #heal(): void {
     this.#cluster.heal();
+    for (const transfer of this.#transfers) this.#endTransfer(transfer, false);
     for (const node of this.#cluster.nodes) {
+      const isDown = !node.isAlive;
+      // A folder whose loss the cluster was not told of was not lost.
+      const change = isDown ? this.#lost.get(node.id) : undefined;
+      if (change !== undefined) this.#settleLoss(node, change);
+      if (isDown) node.restart();
       node.isDiskHeld = false;
       node.isReadHeld = false;
-      if (!node.isAlive) node.restart();
+      node.isLeaveHeld = false;
       node.readFromDisk();
       node.persist();
+      node.carryOut();
     }
     let isProposed = false;
     for (let tick = 0; tick < HEALING_TICKS; tick += 1) {
       this.#cluster.tick();
       this.#invariants.check();
       const { leader } = this.#cluster;
-      this.#sendSnapshots(leader, true);
+      for (const id of leader?.snapshotPeers ?? []) {
+        leader?.sendSnapshot(this.#cluster.node(id), leader.commitIndex);
+      }
       this.#cluster.stabilize();
       if (leader?.raft.role !== "leader" || !this.#isEverybodyIn(leader)) continue;
       if (!isProposed) {
@@ -384,8 +519,10 @@ export class RandomRun {
     const { configuration } = leader.raft;
     const missing = this.#cluster.nodes.find(({ id }) => !configuration.voters.includes(id));
     if (missing === undefined) return !configuration.isJoint;
-    const voter = { id: missing.id, address: "", role: "voter", incarnation: "" } as const;
-    leader.proposeMembers(configuration.with(voter));
+    const isLearner = configuration.has(missing.id);
+    leader.proposeMembers(
+      configuration.with(memberAs(missing.id, isLearner ? "voter" : "learner")),
+    );
     this.#cluster.stabilize();
     return false;
   }

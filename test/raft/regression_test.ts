@@ -314,3 +314,18 @@ test.each([
 
   expect(n1.raft.peers().find(({ id }) => id === "n3")).toMatchObject({ match });
 });
+
+// One who leaves was made a learner before joint consensus ended: that passed for its end, and the
+// one who came stayed "incoming" for good.
+test("members: a role of joint consensus does not outlive it", () => {
+  const cluster = new Cluster({ nodeCount: 2, members: "n1 ~n2" });
+  const n1 = cluster.elect("n1");
+  n1.isLeaveHeld = true;
+  expect(n1.proposeMembers(configurationFrom("-n1 +n2"))).toBe("");
+  cluster.stabilize();
+  expect(n1.commitIndex).toBe(2);
+
+  expect(n1.proposeMembers(configurationFrom("~n1 +n2"))).not.toBe("");
+  expect(n1.proposeMembers(configurationFrom("+n2"))).not.toBe("");
+  expect(n1.proposeMembers(configurationFrom("n2"))).toBe("");
+});
