@@ -5,6 +5,7 @@
  */
 
 import { expect } from "bun:test";
+import { ClosedError } from "../../src/base/errors.ts";
 import type { RemoteDatabase } from "../../src/client/remote_database.ts";
 import { type TestCluster, waitFor } from "./test_cluster.ts";
 
@@ -18,7 +19,10 @@ export interface Writer {
   stop(): Promise<void>;
 }
 
-/** Writes new documents one after the other; keeps what was acknowledged, and what failed. */
+/**
+ * Writes new documents one after the other until it is stopped or the client is closed; keeps what was
+ * acknowledged, and what failed.
+ */
 export function startWriter(database: RemoteDatabase, collection: string, text = ""): Writer {
   const acknowledged = new Map<string, number>();
   const failed: unknown[] = [];
@@ -30,7 +34,10 @@ export function startWriter(database: RemoteDatabase, collection: string, text =
         .collection(collection)
         .put({ id, n: i, text })
         .then((version) => acknowledged.set(id, version))
-        .catch((error) => failed.push(error));
+        .catch((error) => {
+          failed.push(error);
+          isStopped ||= error instanceof ClosedError;
+        });
     }
   };
   const lanes = Promise.all(Array.from({ length: LANES }, (_, lane) => loop(lane)));
