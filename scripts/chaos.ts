@@ -6,6 +6,7 @@
  * @module
  */
 
+import { existsSync, readdirSync } from "node:fs";
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { FAULT_KINDS, type FaultKind } from "../test/chaos/faults.ts";
@@ -103,12 +104,20 @@ function readCommand(): Command {
     connections: whole("connections", 1, 100) ?? DEFAULTS.connections,
     keys: whole("keys", 1, 1000) ?? DEFAULTS.keys,
     history: values.history,
-    data: values.data,
+    data: readData(values.data),
     hasSmallLimits: readLimits(values.limits),
     plant: values.plant === undefined ? undefined : plantNamed(values.plant).name,
     tell: values.quiet ? () => undefined : (line) => void process.stderr.write(`${line}\n`),
   };
   return { options, check: values.check, isJson: values.json };
+}
+
+/** What an earlier cluster left there would be taken for this one's. */
+function readData(path: string | undefined): string | undefined {
+  if (path !== undefined && existsSync(path) && readdirSync(path).length > 0) {
+    throw new UsageError(`--data names an empty or new folder; "${path}" is not empty`);
+  }
+  return path;
 }
 
 function readLimits(kind = "small"): boolean {

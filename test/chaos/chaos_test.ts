@@ -7,7 +7,7 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { freshFolder } from "../node/test_cluster.ts";
@@ -101,6 +101,8 @@ describe("chaos", () => {
     [["--minutes", "0"], '--minutes is a number above 0, not "0"'],
     [["--kills", "3", "--minutes", "1"], "--minutes and --kills are two different runs"],
     [["--check", "missing.jsonl"], "missing.jsonl"],
+    [["--data", dirname(SCRIPT)], `"${dirname(SCRIPT)}" is not empty`],
+    [["--limits", "huge"], '--limits is small or shipped, not "huge"'],
     [["--often"], "--often"],
   ])("a wrong command line is refused: %p", async (words, reason) => {
     const ended = await chaos(...words);
