@@ -15,6 +15,8 @@ import { typedCommand } from "./typed_command.ts";
 
 const DEFAULT_PORT = 7001;
 const STATUS_MS = 1000;
+/** So many nodes go on without one of them. */
+const MORTAL_NODES = 3;
 
 /** Runs until a signal. */
 export async function runDev(options: RawOptions): Promise<void> {
@@ -62,11 +64,11 @@ async function printGuide(cluster: LocalCluster, isKept: boolean): Promise<void>
   print("Try, in another terminal in this folder:");
   print(`  ${cstore} doc put users '{"id":"u1","name":"Ada"}'${suffix}`);
   print(`  ${cstore} cluster status${suffix}`);
-  if (other !== undefined) {
+  if (cluster.nodes.length >= MORTAL_NODES) {
     print(`  kill -9 ${leader.process?.pid}        # the leader, ${leader.id}`);
     print(`  ${cstore} doc get users u1${suffix}`);
-    print(`  ${cstore} cluster promote ${other.id}${suffix}`);
   }
+  if (other !== undefined) print(`  ${cstore} cluster promote ${other.id}${suffix}`);
   print();
   print(`Ctrl-C stops the nodes${isKept ? "" : " and removes their data"}.`);
 }
