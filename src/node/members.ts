@@ -27,8 +27,8 @@ export class Members {
   readonly #startMs: number;
   /** When each peer last had everything, on the monotonic clock. */
   readonly #caughtUpMs = new Map<string, number>();
-  /** Linked to without being members, as far as this node knows. */
-  readonly #strangers = new Set<string>();
+  /** Linked to without being members, as far as this node knows; with their addresses. */
+  readonly #strangers = new Map<string, string>();
   #configuration: Configuration = NO_MEMBERS;
 
   constructor(parts: MembersParts) {
@@ -45,10 +45,13 @@ export class Members {
       void network?.disconnect(id);
     }
     this.#configuration = configuration;
-    for (const id of this.#strangers) {
-      if (configuration.has(id)) void network?.disconnect(id);
+    for (const [id, address] of this.#strangers) {
+      const member = configuration.member(id);
+      if (member === undefined) continue;
+      this.#strangers.delete(id);
+      // A link that is up stays: what waits in it would be lost with it.
+      if (member.address !== address) void network?.disconnect(id);
     }
-    this.#strangers.clear();
     for (const { id, address } of configuration.members) {
       if (id !== ownId && address !== "") network?.addPeer(id, parseEndpoint(address));
     }
@@ -63,7 +66,7 @@ export class Members {
     if (network === undefined || id === ownId || address === "") return;
     if (this.#configuration.has(id) || network.linkHealth(id) !== undefined) return;
     if (this.#strangers.size >= MEMBERS_MAX) return;
-    this.#strangers.add(id);
+    this.#strangers.set(id, address);
     network.addPeer(id, parseEndpoint(address));
   }
 

@@ -64,6 +64,7 @@ export class IncomingSnapshot {
   readonly #directory: string;
   readonly #file: OpenFile;
   #received: number;
+  #isClosed = false;
 
   /** Goes on with what an earlier attempt left of the same file; drops what is left of others. */
   constructor(platform: Platform, directory: string, file: SnapshotId & { size: number }) {
@@ -118,15 +119,20 @@ export class IncomingSnapshot {
     writeU64(viewOf(bytes), 24, base.nextSequence);
     viewOf(bytes).setBigUint64(0, checksum64(bytes.subarray(8)), true);
     await writeFileDurably(files, { directory: this.#directory, name: INSTALL_NAME, bytes });
-    this.#file.close();
+    this.#closeFile();
     files.rename(this.#path, name);
     await files.syncDirectory(this.#directory);
   }
 
   /** Stops; what is here stays for a later attempt unless it is of no use. */
   close(isUseless: boolean): void {
-    this.#file.close();
+    this.#closeFile();
     if (isUseless) this.#platform.files.remove(this.#path);
+  }
+
+  #closeFile(): void {
+    if (!this.#isClosed) this.#file.close();
+    this.#isClosed = true;
   }
 
   get #path(): string {

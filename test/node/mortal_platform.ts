@@ -97,7 +97,7 @@ class MovableClock implements Clock {
 /** What a test may make go wrong with a node's files. May be replaced at any time. */
 export interface FileFaults {
   /** Called before a write; what it throws is thrown. */
-  write?(path: string): void;
+  write?(path: string, position: number, size: number): void;
   /** Called before a sync; what it throws is what the sync rejects with. */
   sync?(path: string): void;
 }
@@ -224,12 +224,15 @@ export class MortalPlatform implements Platform {
       size: () => file.size(),
       read: (position, target) => file.read(position, target),
       write: (position, bytes) => {
-        this.faults.write?.(file.path);
+        this.faults.write?.(file.path, position, bytes.byteLength);
         if (!this.#isDead) file.write(position, bytes);
       },
       sync: async () => {
         this.faults.sync?.(file.path);
-        await file.sync();
+        await file.sync().catch((cause: unknown) => {
+          // The file was closed under it.
+          if (!this.#isDead) throw cause;
+        });
         if (this.#isDead) await new Promise<never>(() => undefined);
       },
       syncNow: () => {
@@ -240,7 +243,7 @@ export class MortalPlatform implements Platform {
         if (!this.#isDead) file.truncate(size);
       },
       close: () => {
-        if (this.#files.delete(file)) file.close();
+        if (this.#files.delete(file) && !this.#isDead) file.close();
       },
     };
   }
