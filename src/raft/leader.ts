@@ -290,6 +290,25 @@ export function sendHeartbeat(state: RaftState, peer: NodeId): void {
   state.sendHeartbeat(peer);
 }
 
+/** Coming ticks that {@link tickLeader} would only count. */
+export function idleLeaderTicks(state: RaftState): number {
+  const { electionTicks, heartbeatTicks } = state.config;
+  for (const peer of state.peers) {
+    const { match, sentCommit } = progressOf(state, peer);
+    if (sentCommit < Math.min(match, state.log.committed)) return 0;
+  }
+  const quorum = electionTicks - state.quorumElapsed;
+  const transfer = state.transferee === undefined ? quorum : electionTicks - state.transferElapsed;
+  return Math.max(0, Math.min(quorum, transfer, heartbeatTicks - state.heartbeatElapsed) - 1);
+}
+
+/** Counts ticks in which nothing is due. */
+export function skipLeaderTicks(state: RaftState, count: number): void {
+  state.heartbeatElapsed += count;
+  state.quorumElapsed += count;
+  if (state.transferee !== undefined) state.transferElapsed += count;
+}
+
 /** One tick in office. */
 export function tickLeader(state: RaftState): void {
   state.heartbeatElapsed += 1;

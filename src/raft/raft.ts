@@ -22,12 +22,14 @@ import {
 import {
   handleAppendEntriesResponse,
   handleHeartbeatResponse,
+  idleLeaderTicks,
   ownEntriesPersisted,
   type Proposal,
   peerUnreachable,
   propose,
   proposeConfiguration,
   sendHeartbeat,
+  skipLeaderTicks,
   snapshotEnded,
   supplyEntries,
   tickLeader,
@@ -175,6 +177,21 @@ export class Raft {
     if (state.electionElapsed >= wait && state.isPromotable) {
       campaign(state, { preVote: true, transfer: false });
     }
+  }
+
+  /** Coming ticks that would only be counted, as far as can be told now. */
+  get idleTicks(): number {
+    const state = this.#state;
+    if (state.role === "leader") return idleLeaderTicks(state);
+    if (!state.isPromotable) return state.config.electionTicks;
+    return Math.max(0, state.electionWait + state.patience - state.electionElapsed - 1);
+  }
+
+  /** As that many ticks, none of which does anything: at most {@link idleTicks}. */
+  skipTicks(count: number): void {
+    assert(count <= this.idleTicks, "a tick that does something is not skipped");
+    if (this.#state.role === "leader") skipLeaderTicks(this.#state, count);
+    else this.#state.electionElapsed += count;
   }
 
   /** A peer said something. Messages that no honest peer sends are refused, with an event. */

@@ -7,12 +7,7 @@
  */
 
 import { CStoreError, NotLeaderError, OverloadedError } from "../base/errors.ts";
-import {
-  BATCH_BODY_SIZE_GOAL,
-  BATCHES_IN_FLIGHT_MAX,
-  REQUEST_BYTES_IN_FLIGHT_MAX,
-} from "../base/limits.ts";
-import type { CancelTimer } from "../platform/clock.ts";
+import { BATCHES_IN_FLIGHT_MAX, REQUEST_BYTES_IN_FLIGHT_MAX } from "../base/limits.ts";
 import { type PreparedBatch, prepareBatch, sealBatch } from "../protocol/batch_codec.ts";
 import { membershipBatch, noopBatch } from "../protocol/cluster_command.ts";
 import type { Configuration } from "../raft/configuration.ts";
@@ -26,14 +21,17 @@ import type { EntrySource, LogIndex, NodeId } from "../raft/types.ts";
 import { Applier } from "./applier.ts";
 import type { DriverHooks, DriverOptions, DriverParts } from "./driver_parts.ts";
 import { configurationOf } from "./membership.ts";
-import { OpenBatch, type ProposedRequest } from "./open_batch.ts";
-import { deadlinePassed, ProposalTable } from "./proposal_table.ts";
+import type { OpenBatch, ProposedRequest } from "./open_batch.ts";
+import { ProposalTable } from "./proposal_table.ts";
 import { ReadBarriers, type WaitingBarrier } from "./read_barriers.ts";
 import { ReadyRunner } from "./ready_runner.ts";
+import { RequestQueue } from "./request_queue.ts";
+import { Ticker } from "./ticker.ts";
 
 /** Length of a tick of the core, in milliseconds. */
 export const TICK_MS = 5;
-const SWEEP_MS = 25;
+/** Ticks between looks at what waits. */
+const SWEEP_TICKS = 5;
 const APPEND_BYTES_MAX = 1024 * 1024;
 const INFLIGHT_BYTES_MAX = 16 * 1024 * 1024;
 const UNCOMMITTED_BYTES_MAX = 64 * 1024 * 1024;
@@ -55,16 +53,12 @@ export class RaftDriver {
   readonly #applier: Applier;
   readonly #proposals = new ProposalTable(NO_RESULTS);
   readonly #reads: ReadBarriers;
-  #open: OpenBatch;
-  #closed: OpenBatch[] = [];
-  #waitingBytes = 0;
-  #lastBatchSize = 4096;
+  readonly #waiting = new RequestQueue();
   #lastStampMs = 0;
   #isTurnQueued = false;
   #isInTurn = false;
   #isStopped = false;
-  #cancelTick: CancelTimer | undefined;
-  #nextTickMs = 0;
+  readonly #ticker: Ticker;
   #isRestoring = false;
   /** When the stall of the disk was noticed. */
   #stalledSinceMs: number | undefined;
@@ -108,7 +102,17 @@ export class RaftDriver {
       applied: (index) => this.#onApplied(index),
     });
     this.#reads = new ReadBarriers(random.below(2 ** 32) * 2 ** 20);
-    this.#open = new OpenBatch(this.#lastBatchSize);
+    const stallTicks = Math.max(1, Math.round(options.heartbeatMs / TICK_MS));
+    this.#ticker = new Ticker(
+      clock,
+      { tickMs: TICK_MS, stallTicks },
+      {
+        idleTicks: () => this.#idleTicks(),
+        skip: (count) => this.#raft.skipTicks(count),
+        tick: () => this.#raft.tick(),
+        fired: (nowMs) => this.#fired(nowMs),
+      },
+    );
   }
 
   get view(): RaftView {
@@ -134,20 +138,21 @@ export class RaftDriver {
 
   /** Applies what is known to be committed, then lets time begin. */
   start(): void {
-    const { log, clock } = this.#parts;
+    const { log } = this.#parts;
     log.listen({
       synced: (through) => this.#onSynced(through),
       failed: (cause) => this.#fail(cause),
     });
     this.#applier.advance(this.#raft.commitIndex);
-    this.#nextTickMs = clock.nowMs() + TICK_MS;
-    this.#scheduleTick();
+    this.#ticker.start();
   }
 
   /** A peer said something. */
   step(message: RaftMessage): void {
     if (this.#isStopped) return;
-    this.#heardMs.set(message.from, this.#parts.clock.nowMs());
+    const nowMs = this.#parts.clock.nowMs();
+    this.#heardMs.set(message.from, nowMs);
+    this.#ticker.catchUp(nowMs);
     this.#raft.step(message);
     this.#queueTurn();
   }
@@ -159,18 +164,13 @@ export class RaftDriver {
   propose(request: ProposedRequest): CStoreError | undefined {
     const size = request.end - request.start;
     if (this.#raft.role !== "leader" || this.#isStopped) return this.notLeader();
-    if (this.#waitingBytes + this.#proposals.bytes + size > REQUEST_BYTES_IN_FLIGHT_MAX) {
+    if (this.#waiting.bytes + this.#proposals.bytes + size > REQUEST_BYTES_IN_FLIGHT_MAX) {
       return new OverloadedError(
         "Cannot take the request: too many bytes wait to be committed",
         20,
       );
     }
-    if (!this.#open.isEmpty && this.#open.bodySize + size > BATCH_BODY_SIZE_GOAL) {
-      this.#closed.push(this.#open);
-      this.#open = new OpenBatch(this.#lastBatchSize);
-    }
-    this.#open.add(request);
-    this.#waitingBytes += size;
+    this.#waiting.add(request);
     this.#queueTurn();
     return undefined;
   }
@@ -244,6 +244,7 @@ export class RaftDriver {
 
   /** The process of a peer is gone for certain. */
   peerGone(peer: NodeId): void {
+    this.#ticker.catchUp(this.#parts.clock.nowMs());
     const ticks = this.#raft.rank * LOST_RANK_TICKS + this.#raft.randomTicks(LOST_JITTER_TICKS);
     this.#raft.forgetLeader(peer, ticks);
     this.#queueTurn();
@@ -270,9 +271,9 @@ export class RaftDriver {
   stop(makeError: () => CStoreError): void {
     if (this.#isStopped) return;
     this.#isStopped = true;
-    this.#cancelTick?.();
+    this.#ticker.stop();
     this.#applier.stop();
-    this.#failWaiting(makeError);
+    this.#waiting.fail(makeError);
     this.#proposals.failAll();
   }
 
@@ -287,8 +288,10 @@ export class RaftDriver {
 
   #turn(): void {
     this.#isInTurn = true;
+    const nowMs = this.#parts.clock.nowMs();
+    this.#ticker.catchUp(nowMs);
     try {
-      this.#reads.ask(this.#parts.clock.nowMs(), (context) => this.#raft.requestRead(context));
+      this.#reads.ask(nowMs, (context) => this.#raft.requestRead(context));
       if (this.#raft.mayLeaveJoint) this.proposeMembers(this.#raft.configuration.leaveJoint());
       this.#proposeBatches();
       for (
@@ -307,6 +310,7 @@ export class RaftDriver {
     } finally {
       this.#isInTurn = false;
     }
+    this.#ticker.retime();
   }
 
   #run(ready: Ready): void {
@@ -351,13 +355,8 @@ export class RaftDriver {
 
   #proposeBatches(): void {
     while (this.#mayPropose()) {
-      const batch = this.#closed.shift() ?? this.#open;
-      if (batch === this.#open) {
-        if (batch.isEmpty) return;
-        this.#lastBatchSize = Math.max(4096, Math.ceil(batch.bodySize * 1.25));
-        this.#open = new OpenBatch(this.#lastBatchSize);
-      }
-      this.#waitingBytes -= batch.bodySize;
+      const batch = this.#waiting.take();
+      if (batch === undefined) return;
       this.#proposeOne(batch);
     }
   }
@@ -365,7 +364,7 @@ export class RaftDriver {
   #mayPropose(): boolean {
     // During a hand-over requests wait here: they go to the new leader, or on if it fails.
     if (this.#raft.role !== "leader" || this.#raft.isTransferring) return false;
-    if (this.#closed.length === 0 && this.#open.isEmpty) return false;
+    if (this.#waiting.isEmpty) return false;
     if (this.#options.syncMode === "ASYNC") return true;
     return this.#proposals.countAbove(this.#raft.commitIndex) < BATCHES_IN_FLIGHT_MAX;
   }
@@ -410,37 +409,27 @@ export class RaftDriver {
   #onEvent(event: RaftEvent): void {
     if (event.type === "ROLE_CHANGED" && event.role !== "leader") {
       // Nothing that waits in front of the log was proposed: it may safely go elsewhere.
-      this.#failWaiting(() => this.notLeader());
+      this.#waiting.fail(() => this.notLeader());
       this.#proposals.failAll();
     }
     this.#hooks.event(event);
   }
 
-  #failWaiting(makeError: () => CStoreError): void {
-    const waiting = [...this.#closed, this.#open];
-    this.#closed = [];
-    this.#open = new OpenBatch(this.#lastBatchSize);
-    this.#waitingBytes = 0;
-    for (const batch of waiting) batch.fail(makeError);
+  /** While something waits it is looked at now and then; else only when consensus has to act. */
+  #idleTicks(): number {
+    const { log } = this.#parts;
+    const isIdle =
+      this.#waiting.isEmpty &&
+      this.#proposals.size === 0 &&
+      this.#reads.size === 0 &&
+      log.syncSinceMs === undefined &&
+      this.#stalledSinceMs === undefined;
+    return isIdle ? this.#raft.idleTicks : Math.min(this.#raft.idleTicks, SWEEP_TICKS - 1);
   }
 
-  #scheduleTick(): void {
-    const delayMs = Math.max(0, this.#nextTickMs - this.#parts.clock.nowMs());
-    this.#cancelTick = this.#parts.clock.setTimer(delayMs, () => this.#tick());
-  }
-
-  /** Ticks have a fixed origin. After a stall they are not made up for: messages come first. */
-  #tick(): void {
-    if (this.#isStopped) return;
-    const nowMs = this.#parts.clock.nowMs();
-    const due = Math.floor((nowMs - this.#nextTickMs) / TICK_MS) + 1;
-    const isStalled = due * TICK_MS > this.#options.heartbeatMs;
-    const count = isStalled ? 1 : due;
-    for (let i = 0; i < count; i += 1) this.#raft.tick();
-    this.#nextTickMs = isStalled ? nowMs + TICK_MS : this.#nextTickMs + due * TICK_MS;
+  #fired(nowMs: number): void {
     if (nowMs >= this.#nextSweepMs) this.#sweep(nowMs);
     this.#watchDisk(nowMs);
-    this.#scheduleTick();
     this.#queueTurn();
   }
 
@@ -475,9 +464,9 @@ export class RaftDriver {
   }
 
   #sweep(nowMs: number): void {
-    this.#nextSweepMs = nowMs + SWEEP_MS;
+    this.#nextSweepMs = nowMs + SWEEP_TICKS * TICK_MS;
     this.#proposals.expire(nowMs);
-    for (const batch of [...this.#closed, this.#open]) batch.expire(nowMs, deadlinePassed);
+    this.#waiting.expire(nowMs);
     this.#reads.retry(nowMs - this.#options.electionTimeoutMs);
   }
 
