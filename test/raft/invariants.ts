@@ -202,6 +202,12 @@ export class Invariants {
     assert(other === undefined, () => `${node.id} changes the members twice at once`);
     const term = node.log.term(node.commitIndex);
     assert(term === change.term, () => `${node.id} changes the members before its first commit`);
+    const before = node.configurationAt(change.index - 1);
+    const after = node.configurationAt(change.index);
+    assert(doQuorumsMeet(before, after), () => {
+      const words = [before, after].map(configurationWords).join("] to [");
+      return `majorities need not meet from [${words}]`;
+    });
   }
 
   /** Log matching (§5.3): the same id means the same entry after the same entry. */
@@ -248,4 +254,15 @@ function isMajority({ members }: Configuration, holds: (id: NodeId) => boolean):
     const group = members.filter(({ role }) => role === "voter" || role === own);
     return group.filter(({ id }) => holds(id)).length * 2 > group.length;
   });
+}
+
+/** Whether no majority of the one can do without a node of each majority of the other. */
+function doQuorumsMeet(one: Configuration, other: Configuration): boolean {
+  const ids = [...new Set([...one.ids, ...other.ids])];
+  // A set and the rest of the nodes are the largest two that have nothing in common.
+  for (let chosen = 0; chosen < 2 ** ids.length; chosen += 1) {
+    const isChosen = (id: NodeId) => (chosen & (1 << ids.indexOf(id))) !== 0;
+    if (isMajority(one, isChosen) && isMajority(other, (id) => !isChosen(id))) return false;
+  }
+  return true;
 }

@@ -110,7 +110,7 @@ const WEIGHTS: Readonly<Record<Action | RareAction, number>> = {
   read: 12,
   forget: 3,
   break: 3,
-  compact: 3,
+  compact: 6,
   snapshot: 8,
   arrive: 10,
   members: 6,
@@ -159,6 +159,7 @@ export class RandomRun {
   readonly #lost = new Map<NodeId, EntryId>();
   /** The same, of those that began anew. */
   readonly #anew = new Map<NodeId, EntryId>();
+  readonly #joining: readonly NodeId[];
   #proposed = 0;
   #readsAsked = 0;
   #crashes = 0;
@@ -178,9 +179,10 @@ export class RandomRun {
     const ids = Array.from({ length: options.nodeCount }, (_, at) => `n${at + 1}`);
     // Sometimes only some are members from the start, and the others know nobody.
     const memberCount = dice.chance(0.3) ? 1 + dice.below(options.nodeCount) : options.nodeCount;
-    const who = { members: ids.slice(0, memberCount).join(" "), joining: ids.slice(memberCount) };
+    this.#joining = ids.slice(memberCount);
+    const who = { members: ids.slice(0, memberCount).join(" "), joining: this.#joining };
     this.#cluster = new Cluster({ nodeCount: options.nodeCount, config, ...who });
-    this.#cluster.isAdmitted = ({ from, to }) => this.#knows(from, to) && this.#knows(to, from);
+    this.#cluster.isAdmitted = ({ from, to }) => this.#mayTalk(from, to) && this.#mayTalk(to, from);
     this.#invariants = new Invariants(this.#cluster);
     const without = new Set(OPTIONAL.filter(() => dice.chance(0.3)));
     for (const [action, weight] of Object.entries(WEIGHTS)) {
@@ -293,7 +295,7 @@ export class RandomRun {
   /** Mostly no further than every disk agrees; sometimes so far that others need a snapshot. */
   #compact(node: TestNode): void {
     const own = Math.min(node.commitIndex, node.durable.log.lastIndex());
-    const through = this.#dice.chance(0.4) ? own : Math.min(own, this.#agreedOnDisks());
+    const through = this.#dice.chance(0.6) ? own : Math.min(own, this.#agreedOnDisks());
     const isOwn = node.durable.log.term(through) === this.#invariants.committed[through - 1]?.term;
     if (isOwn && through >= node.log.firstIndex()) node.compact(through);
   }
@@ -332,10 +334,23 @@ export class RandomRun {
   #changeMembers(leader: TestNode | undefined): void {
     const id = this.#dice.pick(this.#cluster.nodes)?.id;
     if (leader === undefined || id === undefined) return;
-    const next = this.#dice.chance(0.25)
-      ? this.#jointChange(leader.raft.configuration)
-      : this.#simpleChange(leader.raft.configuration, id);
-    if (next.voters.length > 0) leader.proposeMembers(next);
+    const { configuration } = leader.raft;
+    const kind = this.#dice.next();
+    if (kind < 0.15) leader.proposeMembers(this.#wildChange());
+    else if (kind < 0.4) leader.proposeMembers(this.#jointChange(configuration));
+    else leader.proposeMembers(this.#simpleChange(configuration, id));
+  }
+
+  /** Any roles for anybody: mostly refused. */
+  #wildChange(): Configuration {
+    const { nodes } = this.#cluster;
+    const roles = ["voter", "voter", "learner", "incoming", "outgoing", undefined] as const;
+    const isPlain = this.#dice.chance(0.5);
+    const members = nodes.flatMap(({ id }): Member[] => {
+      const role = isPlain ? this.#dice.pick(roles.slice(0, 3)) : this.#dice.pick(roles);
+      return role === undefined ? [] : [memberAs(id, role)];
+    });
+    return new Configuration(members);
   }
 
   /** One voter comes or goes, or changes its part. */
@@ -364,7 +379,7 @@ export class RandomRun {
     const down = this.#dice.pick(this.#cluster.nodes.filter((one) => !one.isAlive));
     if (leader === undefined || down === undefined || this.#lost.has(down.id)) return;
     const next = leader.raft.configuration.with(memberAs(down.id, "learner"));
-    if (next.voters.length === 0 || leader.proposeMembers(next) !== "") return;
+    if (leader.proposeMembers(next) !== "") return;
     const { configurationIndex: index, term } = leader.raft.view;
     this.#lost.set(down.id, { term, index });
     this.#silence(down.id);
@@ -393,9 +408,16 @@ export class RandomRun {
   }
 
   /**
-   * Whether a node has heard that another one's folder is new. One that has not must not get its
-   * vote: the old folder may have held what the new one lacks.
+   * Whether a node lets another one in whose folder may be new. One that has not heard of the new
+   * folder must not get its vote: the old one may have held what the new one lacks. Only who began
+   * empty itself trusts those who know it.
    */
+  #mayTalk(id: NodeId, other: NodeId): boolean {
+    const isNew = this.#anew.has(id) || this.#joining.includes(id);
+    return this.#knows(id, other) || (isNew && this.#knows(other, id));
+  }
+
+  /** Whether a node's log says that another one's folder is new, if it is. */
   #knows(id: NodeId, other: NodeId): boolean {
     const change = this.#anew.get(other);
     if (change === undefined) return true;
