@@ -10,6 +10,7 @@ import { StateRestorer } from "../database/snapshot_codec.ts";
 import type { Platform } from "../platform/platform.ts";
 import type { SnapshotMessage } from "../protocol/snapshot_message.ts";
 import { Configuration } from "../raft/configuration.ts";
+import type { LogBase } from "../raft/types.ts";
 import type { RaftDriver } from "../replication/raft_driver.ts";
 import { OutgoingSnapshot, removeInstallMark } from "../storage/snapshot_exchange.ts";
 import type { NetworkManager } from "../transport/network_manager.ts";
@@ -60,10 +61,10 @@ export class SnapshotExchange {
       position: () => driver.view,
       isRestoring: () => this.#isRestoring,
       send,
-      arrived: ({ leader, term, base, cluster }) => {
+      arrived: async ({ leader, term, base, cluster }) => {
         const configuration = new Configuration(cluster.members.members);
         const isTaken = driver.installSnapshot({ leader, term, base, configuration });
-        if (!isTaken) void this.#forgetMark();
+        if (!isTaken) await this.#discard(base);
       },
       failed: (cause) => {
         this.#logger.error("a snapshot could not be taken in: {reason}", { reason: cause.message });
@@ -108,6 +109,17 @@ export class SnapshotExchange {
     restorer.end();
     this.#isRestoring = false;
     this.#parts.driver.stateRestored();
+  }
+
+  /** One that the log does not lead to must not look like the end of a log that was lost. */
+  async #discard(base: LogBase): Promise<void> {
+    const { platform, opened } = this.#parts;
+    const { log, snapshots } = opened;
+    if (log.term(base.index) !== base.term) {
+      platform.files.remove(snapshots.pathOf(base.index));
+      await platform.files.syncDirectory(snapshots.directory);
+    }
+    await this.#forgetMark();
   }
 
   async #forgetMark(): Promise<void> {

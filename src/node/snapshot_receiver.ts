@@ -33,13 +33,13 @@ export interface ReceiverParts {
   /** Whether an earlier snapshot is still being read into the state machine. */
   isRestoring(): boolean;
   send(message: SnapshotMessage): void;
-  /** It is whole, durable and has its name. */
+  /** It is whole, durable and has its name. Resolves when it was taken or is gone. */
   arrived(snapshot: {
     readonly leader: string;
     readonly term: number;
     readonly base: LogBase;
     readonly cluster: RestoredCluster;
-  }): void;
+  }): Promise<void>;
   failed(cause: CStoreError): void;
 }
 
@@ -129,7 +129,7 @@ export class SnapshotReceiver {
     if (this.#isStopped || cluster === undefined) return;
     await receiving.file.adopt(base, store.pathOf(base.index));
     if (this.#isStopped) return;
-    this.#parts.arrived({ leader: receiving.from, term: message.term, base, cluster });
+    await this.#parts.arrived({ leader: receiving.from, term: message.term, base, cluster });
   }
 
   #keepAlive(message: SnapshotMessage, receiving: Receiving): void {

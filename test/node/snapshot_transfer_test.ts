@@ -277,6 +277,41 @@ describe("ends", () => {
   }
 });
 
+describe("a snapshot that comes too late", () => {
+  // It has its name already when it is refused. If it kept it, the log would end before it, and the
+  // next start would take that for a log that lost its end.
+  test("a newer term between its last byte and its installation: the folder opens again", async () => {
+    await startCut(1, { snapshotBytesPerSecond: 64 * 1024 * 1024 });
+    const leader = cluster.seat("n1");
+    const seat = await learner();
+    const reached = Promise.withResolvers<void>();
+    let isReached = false;
+    const faults = stageWatch("installing", () => {
+      if (isReached) return;
+      isReached = true;
+      const { driver } = nodeOf(seat);
+      const { term } = driver.view;
+      const vote = { type: "VOTE_REQUEST", from: "n1", to: seat.id, term: term + 1 } as const;
+      driver.step({ ...vote, last: { term: 0, index: 0 }, preVote: false, transfer: true });
+      reached.resolve();
+    });
+    await startWatched(seat, faults);
+    await reached.promise;
+    await cluster.kill(leader);
+    const folder = `${seat.dataDirectory}/snapshots`;
+    await waitFor("the mark to go", () => {
+      const names = readdirSync(folder);
+      return !names.some((name) => /install|partial/.test(name));
+    });
+    expect(nodeOf(seat).driver.view.commitIndex).toBe(0);
+    await cluster.kill(seat);
+    expect(readdirSync(folder)).toEqual([]);
+    await cluster.startNode(leader);
+    await cluster.startNode(seat);
+    await expectCaughtUp(seat);
+  });
+});
+
 function isLevel(seat: Seat): boolean {
   const documents = nodeOf(cluster.seat("n1")).machine.documentCount;
   return seat.node?.machine.documentCount === documents;
