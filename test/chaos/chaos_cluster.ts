@@ -27,6 +27,7 @@ const START_TIMEOUT_MS = 30_000;
 /** Longest wait for a node to end after SIGTERM. */
 const STOP_TIMEOUT_MS = 15_000;
 const LAST_WORDS_LENGTH_MAX = 2000;
+const DAMAGE = /folder is damaged|\[CORRUPTION\]/;
 const PORT_TAKEN = "Cannot listen on ";
 const PORT_TRIES_MAX = 100;
 /** How a node ends that its disk stopped. */
@@ -328,6 +329,11 @@ export class ChaosCluster {
 
   #onWords(node: ChaosNode, child: ChildProcess, words: string): void {
     this.#log(node, words);
+    // No fault of ours damages what was written: a node that finds damage has a bug, also if it
+    // begins anew with the others' help.
+    for (const line of words.split("\n")) {
+      if (DAMAGE.test(line)) this.failures.push(`${node.id} finds its folder damaged: ${line}`);
+    }
     if (node.child !== child) return;
     node.lastWords = `${node.lastWords}${words}`.slice(-LAST_WORDS_LENGTH_MAX);
     const match = /listens on 127\.0\.0\.1:(\d+),/.exec(node.lastWords);
