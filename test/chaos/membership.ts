@@ -14,8 +14,8 @@ const STEP_MAX_MS = 90_000;
 const RETRY_MS = 200;
 
 /**
- * Half of the time the new node first becomes a voter and the old one is removed then; else it waits
- * as a standby, and both change places at once through joint consensus.
+ * Half of the time the new node first becomes a voter and the old one is removed then; else it
+ * waits as a standby, and both change places at once through joint consensus.
  */
 export async function replaceMember(scene: Scene): Promise<void> {
   const { cluster, random } = scene;

@@ -1,6 +1,6 @@
 /**
- * Loaded before a node's program: segments, snapshots and the kept log so small that a run of minutes
- * rolls segments, takes and sends snapshots and cuts the log all the time.
+ * Loaded before a node's program: segments, snapshots and the kept log so small that a run of
+ * minutes rolls segments, takes and sends snapshots and cuts the log all the time.
  *
  * @module
  */
