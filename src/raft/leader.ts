@@ -271,9 +271,16 @@ function leaveIfRemoved(state: RaftState): void {
   const { configuration, index } = state.history.latest;
   if (configuration.mayVote(state.id) || index > state.log.committed) return;
   for (const peer of state.peers) sendHeartbeat(state, peer);
-  const isReady = (id: NodeId): boolean => progressOf(state, id).match === state.log.lastIndex;
-  const successor = configuration.voters.find(isReady);
-  if (successor !== undefined) state.send(successor, { type: "TIMEOUT_NOW", last: state.log.last });
+  // Under load nobody has the whole log at that moment; whoever has most is as good as any.
+  let successor = { id: state.id, match: 0 };
+  for (const id of configuration.voters) {
+    const { match } = progressOf(state, id);
+    if (match > successor.match) successor = { id, match };
+  }
+  const { id, match } = successor;
+  const term = state.log.term(match);
+  assert(match >= index && term !== undefined, "a majority of the voters has the change");
+  state.send(id, { type: "TIMEOUT_NOW", last: { term, index: match } });
   state.becomeFollower(state.term, undefined);
 }
 

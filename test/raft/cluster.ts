@@ -533,7 +533,7 @@ export class Cluster {
   /** Sent and not delivered, oldest first. */
   wire: RaftMessage[] = [];
   watcher: Watcher = {};
-  /** What a handshake would let pass; everything unless a test says otherwise. */
+  /** What may arrive; everything unless a test says otherwise. */
   isAdmitted: (message: RaftMessage) => boolean = () => true;
   readonly #options: ClusterOptions;
   readonly #cuts = new Set<string>();

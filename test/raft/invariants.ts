@@ -72,6 +72,9 @@ export class Invariants {
     assert(node.commitIndex >= seen.commitIndex, () => `the commit index of ${node.id} went back`);
     if (!isSameRun) this.#checkConfiguration(node);
     if (role === "leader") this.#checkLeader(node);
+    const { leader } = node.raft.view;
+    const known = this.#leaders.get(term) ?? leader;
+    assert(leader === undefined || leader === known, () => `${node.id} follows ${leader}`);
     if (role === "leader") this.#checkMatches(node);
     if (role !== "follower") this.#checkMayCampaign(node);
     this.#checkCommits(node, isSameRun ? seen.commitIndex : node.log.firstIndex() - 1);

@@ -159,7 +159,6 @@ export class RandomRun {
   readonly #lost = new Map<NodeId, EntryId>();
   /** The same, of those that began anew. */
   readonly #anew = new Map<NodeId, EntryId>();
-  readonly #joining: readonly NodeId[];
   #proposed = 0;
   #readsAsked = 0;
   #crashes = 0;
@@ -179,10 +178,9 @@ export class RandomRun {
     const ids = Array.from({ length: options.nodeCount }, (_, at) => `n${at + 1}`);
     // Sometimes only some are members from the start, and the others know nobody.
     const memberCount = dice.chance(0.3) ? 1 + dice.below(options.nodeCount) : options.nodeCount;
-    this.#joining = ids.slice(memberCount);
-    const who = { members: ids.slice(0, memberCount).join(" "), joining: this.#joining };
+    const who = { members: ids.slice(0, memberCount).join(" "), joining: ids.slice(memberCount) };
     this.#cluster = new Cluster({ nodeCount: options.nodeCount, config, ...who });
-    this.#cluster.isAdmitted = ({ from, to }) => this.#mayTalk(from, to) && this.#mayTalk(to, from);
+    this.#cluster.isAdmitted = (message) => this.#counts(message);
     this.#invariants = new Invariants(this.#cluster);
     const without = new Set(OPTIONAL.filter(() => dice.chance(0.3)));
     for (const [action, weight] of Object.entries(WEIGHTS)) {
@@ -408,13 +406,12 @@ export class RandomRun {
   }
 
   /**
-   * Whether a node lets another one in whose folder may be new. One that has not heard of the new
-   * folder must not get its vote: the old one may have held what the new one lacks. Only who began
-   * empty itself trusts those who know it.
+   * Whether a message counts when folders may be new: who has not heard of a new folder must not
+   * count its votes and acknowledgements, because the old one may have held what the new one lacks.
+   * What a new folder asks for may be heard by everybody.
    */
-  #mayTalk(id: NodeId, other: NodeId): boolean {
-    const isNew = this.#anew.has(id) || this.#joining.includes(id);
-    return this.#knows(id, other) || (isNew && this.#knows(other, id));
+  #counts({ type, from, to }: RaftMessage): boolean {
+    return !type.endsWith("_RESPONSE") || this.#knows(to, from);
   }
 
   /** Whether a node's log says that another one's folder is new, if it is. */

@@ -1,6 +1,7 @@
 /**
  * Histories that broke other stores, by the number that they have in the design, as far as the core
- * alone can show them. Above each test is the change to the source that it was seen to fail against.
+ * alone can show them. Above each test is the change to the source that it was seen to fail
+ * against.
  *
  * @module
  */
