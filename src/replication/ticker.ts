@@ -8,6 +8,9 @@
 
 import type { CancelTimer, Clock } from "../platform/clock.ts";
 
+/** A timer that fires that little too early, in ticks, is in time: clocks round. */
+const EARLY_TICKS = 0.01;
+
 /** What is given ticks. */
 export interface TickTarget {
   /** Coming ticks that would only be counted: as many may be passed over. */
@@ -73,7 +76,7 @@ export class Ticker {
   }
 
   #elapsed(nowMs: number): number {
-    return Math.floor((nowMs - this.#countedMs) / this.#options.tickMs);
+    return Math.floor((nowMs - this.#countedMs) / this.#options.tickMs + EARLY_TICKS);
   }
 
   #fire(): void {
