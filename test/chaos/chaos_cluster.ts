@@ -40,8 +40,9 @@ const SMALL_DISK_BYTES = 512 * 1024 * 1024;
 /** One place in the cluster, with or without a running process. */
 export interface ChaosNode {
   readonly id: string;
-  /** Undefined for a node that joined: a node that joins tells the others its own address. */
-  readonly proxy: TcpProxy | undefined;
+  readonly proxy: TcpProxy;
+  /** It stands in the list that the cluster began with; others join. */
+  readonly isFounder: boolean;
   readonly dataDirectory: string;
   readonly switchFile: string;
   child: ChildProcess | undefined;
@@ -96,13 +97,13 @@ export class ChaosCluster {
   static async start(options: ClusterOptions): Promise<ChaosCluster> {
     mkdirSync(options.directory, { recursive: true });
     const cluster = new ChaosCluster(options);
-    for (let i = 0; i < options.nodes; i += 1) cluster.#addPlace(true);
+    for (let i = 0; i < options.nodes; i += 1) cluster.#addPlace({ isFounder: true });
     const { nodes } = cluster;
     cluster.#addSmallDisk();
     process.once("exit", cluster.#endNow);
     try {
-      for (const node of nodes) await node.proxy?.reserve();
-      cluster.#founders = nodes.map((node) => `${node.id}=${addressOf(node)}`).join(",");
+      for (const node of nodes) await node.proxy.reserve();
+      cluster.#founders = nodes.map(({ id, proxy }) => `${id}=${proxy.address}`).join(",");
       await Promise.all(nodes.map((node) => cluster.startNode(node)));
       if (cluster.failures.length > 0) throw new Error(cluster.failures.join("; "));
     } catch (error) {
@@ -114,15 +115,14 @@ export class ChaosCluster {
 
   /** Where clients connect to. */
   get addresses(): string {
-    return this.nodes
-      .filter(({ isJoining }) => !isJoining)
-      .map(addressOf)
-      .join(",");
+    const members = this.nodes.filter(({ isJoining }) => !isJoining);
+    return members.map(({ proxy }) => proxy.address).join(",");
   }
 
   /** A place for a node that is to join: start it, and it asks the others. */
-  addJoiner(): ChaosNode {
-    const node = this.#addPlace(false);
+  async addJoiner(): Promise<ChaosNode> {
+    const node = this.#addPlace({ isFounder: false });
+    await node.proxy.reserve();
     this.#addSmallDisk();
     return node;
   }
@@ -138,18 +138,19 @@ export class ChaosCluster {
   /** Forgets a node that is no member any more, and ends its process. */
   async discard(node: ChaosNode): Promise<void> {
     await this.kill(node);
-    await node.proxy?.close();
+    await node.proxy.close();
     node.smallDisk?.unmount();
     this.nodes.splice(this.nodes.indexOf(node), 1);
   }
 
-  #addPlace(hasProxy: boolean): ChaosNode {
+  #addPlace({ isFounder }: { readonly isFounder: boolean }): ChaosNode {
     const { directory, links } = this.#options;
     this.#made += 1;
     const id = `n${this.#made}`;
     const node: ChaosNode = {
       id,
-      proxy: hasProxy ? new TcpProxy(id, links) : undefined,
+      proxy: new TcpProxy(id, links),
+      isFounder,
       dataDirectory: join(directory, id),
       switchFile: join(directory, `${id}.disk`),
       child: undefined,
@@ -157,7 +158,7 @@ export class ChaosCluster {
       isListening: false,
       isTaken: false,
       mayEnd: false,
-      isJoining: !hasProxy,
+      isJoining: !isFounder,
       isLeaving: false,
       smallDisk: undefined,
       lastWords: "",
@@ -209,15 +210,16 @@ export class ChaosCluster {
       }
       await sleep(systemClock, 5);
     }
-    if (node.child === child && node.isListening) await node.proxy?.attach(node.port);
+    if (node.child === child && node.isListening) await node.proxy.attach(node.port);
   }
 
   /** Where it listens, and which cluster it belongs to. */
   #origin(node: ChaosNode, more: readonly string[]): readonly string[] {
-    if (node.proxy !== undefined) return ["--listen", "127.0.0.1:0", "--cluster", this.#founders];
+    const place = ["--listen", "127.0.0.1:0", "--advertise", node.proxy.address];
+    if (node.isFounder) return [...place, "--cluster", this.#founders];
     // Its folder knows the rest once it has joined.
-    if (existsSync(join(node.dataDirectory, "identity"))) return [];
-    return ["--listen", "127.0.0.1:0", "--join", this.addresses, ...more];
+    if (existsSync(join(node.dataDirectory, "identity"))) return place;
+    return [...place, "--join", this.addresses, ...more];
   }
 
   /** SIGKILL; resolves when the process is gone. */
@@ -291,7 +293,7 @@ export class ChaosCluster {
   /** Ends every process, and takes away what is not to stay. */
   async stop(): Promise<void> {
     await this.#terminateAll();
-    for (const node of this.nodes) await node.proxy?.close();
+    for (const node of this.nodes) await node.proxy.close();
     for (const node of this.nodes) node.smallDisk?.unmount();
     process.off("exit", this.#endNow);
   }
@@ -324,7 +326,7 @@ export class ChaosCluster {
       }
       await sleep(systemClock, 2);
     }
-    await node.proxy?.detach();
+    await node.proxy.detach();
   }
 
   #onWords(node: ChaosNode, child: ChildProcess, words: string): void {
@@ -346,7 +348,7 @@ export class ChaosCluster {
     this.#log(node, `process ${child.pid} ended: ${how}\n`);
     if (node.child !== child) return;
     node.child = undefined;
-    void node.proxy?.detach();
+    void node.proxy.detach();
     if (this.#isStopping || node.isJoining || node.lastWords.includes(PORT_TAKEN)) return;
     if (node.mayEnd && how === DISK_EXIT_CODE) return;
     if (node.isLeaving && how === REMOVED_EXIT_CODE) return;
@@ -356,11 +358,6 @@ export class ChaosCluster {
   #log(node: ChaosNode, text: string): void {
     appendFileSync(join(this.#options.directory, `${node.id}.log`), `${stamp()} ${text}`);
   }
-}
-
-/** Where others believe the node to be. */
-function addressOf({ proxy, port }: ChaosNode): string {
-  return proxy?.address ?? `127.0.0.1:${port}`;
 }
 
 function stamp(): string {

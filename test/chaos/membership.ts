@@ -23,7 +23,7 @@ export async function replaceMember(scene: Scene): Promise<void> {
   const old = await scene.take();
   if (old === undefined || cluster.nodes.some((node) => node.isJoining)) return;
   const isAtOnce = random.chance(0.5);
-  const fresh = cluster.addJoiner();
+  const fresh = await cluster.addJoiner();
   fresh.isTaken = true;
   scene.tell(`${fresh.id} for ${old.id}${isAtOnce ? ", at once" : ", one after the other"}`);
   const words = isAtOnce ? ["--standby"] : [];
