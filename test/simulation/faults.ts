@@ -252,7 +252,7 @@ function divergeTail({ simulation, below, later }: FaultScene, first: Host): voi
     const next = simulation.leader;
     const isReady = next !== first && next?.node?.driver.view.hasCommittedOwnTerm === true;
     if (next === undefined || !isReady) {
-      if (world.nowMs < endMs) later(1, watch);
+      if (world.nowMs < endMs) world.schedule(1, "end:divergentTail", watch);
       else network.heal();
       return;
     }
@@ -270,7 +270,7 @@ function sleep({ simulation, below, later }: FaultScene, leader: Host): void {
   const { network } = simulation;
   for (const host of simulation.hosts) {
     if (host === leader) continue;
-    network.slow(host.id, leader.id, 20 + below(150));
+    network.slow(host.id, leader.id, 20 + below(600));
     for (const client of simulation.clients) {
       if (client.isOdd) continue;
       network.cut(client.name, host.id);
@@ -279,10 +279,12 @@ function sleep({ simulation, below, later }: FaultScene, leader: Host): void {
   }
   const { process } = leader;
   const asleepMs = below(50);
+  const wakeMs = asleepMs + 200 + below(1500);
   later(asleepMs, () => {
     if (process !== undefined) process.isPaused = true;
+    // What others write meanwhile is what the sleeper does not know when it is asked.
+    for (const client of simulation.clients) client.hurry(wakeMs - asleepMs + 100);
   });
-  const wakeMs = asleepMs + 200 + below(1500);
   later(wakeMs, () => process?.resume());
   later(wakeMs + 50 + below(500), () => network.heal());
 }

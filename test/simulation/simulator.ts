@@ -459,6 +459,7 @@ export class Simulation {
       timeoutMs: 1000 + random.below(3000),
       thinkMs: Math.ceil((1000 * clients * inFlight) / operationsPerSecond),
       inFlight,
+      paddingLength: [0, 0, 200, 2000][random.below(4)]!,
     };
   }
 
@@ -495,10 +496,7 @@ export class Simulation {
       if (kind === undefined) continue;
       const atMs = random.below(durationMs);
       this.world.schedule(atMs, `fault:${kind}`, () => this.inject(kind));
-      // What a fault breaks is what is under way: there should be something.
-      this.world.schedule(atMs - HURRY_BEFORE_MS, "fault:hurry", () => {
-        for (const client of this.clients) client.hurry(HURRY_MS);
-      });
+      this.#hurryAt(atMs);
     }
   }
 
@@ -512,8 +510,18 @@ export class Simulation {
       others: this.hosts.filter((host) => host !== victim).map((host) => host.id),
       below: (bound) => random.below(bound),
       chance: (probability) => random.chance(probability),
-      later: (ms, run) => void this.world.schedule(ms, `end:${kind}`, run),
+      later: (ms, run) => {
+        this.world.schedule(ms, `end:${kind}`, run);
+        this.#hurryAt(ms);
+      },
       drawVictim: () => this.#victim(),
+    });
+  }
+
+  /** What a fault or its end breaks is what is under way then: there should be something. */
+  #hurryAt(delayMs: number): void {
+    this.world.schedule(delayMs - HURRY_BEFORE_MS, "fault:hurry", () => {
+      for (const client of this.clients) client.hurry(HURRY_MS);
     });
   }
 

@@ -16,6 +16,8 @@ import type { Operation } from "./checkers/history.ts";
 interface Doc extends Item {
   id: string;
   value: string;
+  /** Makes the log grow faster than the number of operations does. */
+  padding: string;
 }
 
 /** How clients behave. */
@@ -26,6 +28,8 @@ export interface WorkloadOptions {
   readonly thinkMs: number;
   /** Operations that one client has under way at most. */
   readonly inFlight: number;
+  /** Characters in each document beside its value. */
+  readonly paddingLength?: number;
 }
 
 /** Mean pause of a client in a hurry. */
@@ -42,6 +46,7 @@ export class SimulatedClient {
   #client: Client | undefined;
   #isStopped = false;
   #values = 0;
+  readonly #padding: string;
   #underway = 0;
   #hurryUntilMs = 0;
   /** What ends each pause. */
@@ -59,6 +64,7 @@ export class SimulatedClient {
     this.#random = parts.random;
     this.#history = parts.history;
     this.#options = options;
+    this.#padding = "x".repeat(options.paddingLength ?? 0);
   }
 
   /** Name of its process. */
@@ -179,16 +185,14 @@ export class SimulatedClient {
     const collection = this.#collection;
     if (collection === undefined) return;
     const { key } = operation;
+    const document = { id: key, value: operation.value ?? "", padding: this.#padding };
     switch (operation.kind) {
       case "put":
-        operation.version = await collection.put({ id: key, value: operation.value ?? "" });
+        operation.version = await collection.put(document);
         this.#known.set(key, { value: operation.value, version: operation.version });
         return;
       case "cas":
-        operation.version = await collection.put(
-          { id: key, value: operation.value ?? "" },
-          { ifVersion: knownVersion },
-        );
+        operation.version = await collection.put(document, { ifVersion: knownVersion });
         this.#known.set(key, { value: operation.value, version: operation.version });
         return;
       case "remove":

@@ -156,11 +156,13 @@ class Inode {
 
   /** Like {@link land}, but one sector goes to another place; undefined if there is no other. */
   misland(flight: Flight, random: Random): Misdirection | undefined {
-    const [first] = flight.sectors;
+    // A segment's first sector is spared: without it nothing tells what stood in the last segment
+    // (docs/disk_format.md, remaining risk). Zeros in the wrong place would show nothing.
+    const first = [...flight.sectors].find(([at, { bytes }]) => at > 0 && bytes.some((b) => b > 0));
     const sectors = Math.floor(this.durableSize / SECTOR_SIZE);
     if (first === undefined || sectors < 2 || this.flights[0] !== flight) return undefined;
     const [sector, { bytes }] = first;
-    const wrongSector = random.below(sectors);
+    const wrongSector = 1 + random.below(sectors - 1);
     if (wrongSector === sector || flight.sectors.has(wrongSector)) return undefined;
     const right = this.#sector(sector);
     const before = this.#sector(wrongSector);
