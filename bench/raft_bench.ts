@@ -86,6 +86,7 @@ function startNode(id: string): BenchNode {
     heartbeatTicks: 2,
     electionTicks: 20,
     adaptiveTicksMax: 0,
+    hasLeases: false,
     rankTicks: 4,
     jitterTicks: 4,
     appendBytesMax: 1024 * 1024,

@@ -71,7 +71,8 @@ export class MembershipChanges {
 
   /** Carries out a request; resolves when its change is committed. */
   async execute(request: Fields): Promise<Record<string, unknown>> {
-    switch (request["action"]) {
+    const action = textField(request, "action");
+    switch (action) {
       case "join":
         return this.#join(request);
       case "add":
@@ -85,7 +86,7 @@ export class MembershipChanges {
       case "role":
         return this.#setRole(textField(request, "id"), textField(request, "role"));
       default:
-        throw new ValidationError(`Cannot do "${String(request["action"])}": it is unknown`);
+        throw new ValidationError(`Cannot do "${action}": it is unknown`);
     }
   }
 

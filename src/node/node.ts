@@ -12,13 +12,11 @@ import { zlibCompressor } from "../platform/compression.ts";
 import type { Platform } from "../platform/platform.ts";
 import { cpuMs, processId, residentBytes, runtimeName } from "../platform/process.ts";
 import type { Endpoint } from "../platform/sockets.ts";
-import { batchCommands, decodeBatchHeader } from "../protocol/batch_codec.ts";
 import { digestBatch } from "../protocol/cluster_command.ts";
 import type { Configuration } from "../raft/configuration.ts";
 import type { RaftMessage } from "../raft/message.ts";
 import { majority } from "../raft/quorum.ts";
 import type { RaftEvent } from "../raft/ready.ts";
-import { configurationOf } from "../replication/membership.ts";
 import type { ProposedRequest } from "../replication/open_batch.ts";
 import { RaftDriver } from "../replication/raft_driver.ts";
 import type { FileWALManager } from "../storage/file_wal_manager.ts";
@@ -26,7 +24,8 @@ import { NetworkManager, parseEndpoint, writeEndpoint } from "../transport/netwo
 import { Bindings } from "./bindings.ts";
 import { ReplyCollector } from "./client_channel.ts";
 import { ClientServer } from "./client_server.ts";
-import { checkCodec, codecOf, type NodeConfig } from "./config.ts";
+import { checkCodec, checkLeases, codecOf, type NodeConfig } from "./config.ts";
+import { checkEntries } from "./entry_check.ts";
 import { Handover, type HandoverResult } from "./handover.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { settleConfig } from "./join.ts";
@@ -97,6 +96,7 @@ export class Node {
     this.#bindings.logged(built.opened.clusterEntries);
     this.#peerWatch = new PeerWatch({
       identity: directory.identity,
+      hasLeases: config.leaseReads,
       bindings: this.#bindings,
       driver: () => this.#driver,
       ownAddress: () => this.#members.addressOf(id) || this.#listenAddress(),
@@ -318,6 +318,7 @@ export class Node {
 
   #buildDriver(): RaftDriver {
     const { id, heartbeatMs, electionTimeoutMs, syncMode, diskStallMs } = this.config;
+    const { leaseReads: hasLeases } = this.config;
     const { log, machine, configurations } = this.#opened;
     const { clock, random } = this.#platform;
     const times = { heartbeatMs, electionTimeoutMs };
@@ -330,7 +331,15 @@ export class Node {
         compressor: zlibCompressor,
         send: (message) => this.#network?.sendRaft(message),
       },
-      { id, configurations, ...times, syncMode, codec: codecOf(this.config), diskStallMs },
+      {
+        id,
+        configurations,
+        ...times,
+        syncMode,
+        codec: codecOf(this.config),
+        diskStallMs,
+        hasLeases,
+      },
       {
         event: (event) => this.#onEvent(event),
         applied: (index) => this.#onApplied(index),
@@ -360,6 +369,7 @@ export class Node {
         admit: (hello) => {
           this.#bindings.admit(hello);
           checkCodec(this.config, hello);
+          checkLeases(this.config, hello);
         },
         onClient: (connection) => this.#clients.serve(connection),
         onRaftMessage: (message) => this.#onRaftMessage(message),
@@ -383,13 +393,7 @@ export class Node {
 
   /** Throws ProtocolError for a batch that does not unpack: once committed it is too late. */
   #onRaftMessage(message: RaftMessage): void {
-    if (message.type === "APPEND_ENTRIES") {
-      for (const entry of message.entries) {
-        const header = decodeBatchHeader(entry.bytes);
-        if (header.codec !== "none") batchCommands(entry.bytes, header, zlibCompressor);
-        else configurationOf(entry);
-      }
-    }
+    if (message.type === "APPEND_ENTRIES") checkEntries(message.entries);
     this.#driver.step(message);
   }
 
@@ -495,6 +499,7 @@ export class Node {
     const error = cause instanceof CStoreError ? cause : new ClosedError("Cannot go on", { cause });
     this.#logger.fatal("the node stops: {reason}", { reason: error.message });
     this.#driver.stop(() => new ClosedError("Cannot answer: the node has failed"));
+    this.#exchange.stop();
     this.#housekeeping.stop();
     const finish = (): void => {
       this.#opened.directory.release();

@@ -18,10 +18,12 @@ import type { Hello } from "../protocol/handshake.ts";
 import type { RaftDriver } from "../replication/raft_driver.ts";
 import type { LogIdentity } from "../storage/segment.ts";
 import { type Bindings, FEATURE_EMPTY_LOG } from "./bindings.ts";
+import { FEATURE_LEASE_READS } from "./config.ts";
 
 /** What the watch acts on. */
 export interface PeerWatchParts {
   readonly identity: LogIdentity;
+  readonly hasLeases: boolean;
   readonly bindings: Bindings;
   driver(): RaftDriver;
   /** Where other nodes reach this one. */
@@ -50,7 +52,9 @@ export class PeerWatch {
     const { term, role, lastIndex } = this.#parts.driver().view;
     const codecs = hasCodec("zstd") ? ["zstd", "deflate-raw"] : ["deflate-raw"];
     const address = this.#parts.ownAddress();
-    const features = lastIndex <= FIRST_PLACE.index ? [...codecs, FEATURE_EMPTY_LOG] : codecs;
+    const features = [...codecs];
+    if (lastIndex <= FIRST_PLACE.index) features.push(FEATURE_EMPTY_LOG);
+    if (this.#parts.hasLeases) features.push(FEATURE_LEASE_READS);
     return { clusterId, address, incarnation, term, isLeader: role === "leader", features };
   }
 

@@ -15,6 +15,7 @@ import type {
   SnapshotOffer,
   SnapshotProgress,
 } from "../protocol/snapshot_message.ts";
+import { TERM_STEP_MAX } from "../raft/raft.ts";
 import type { LogBase } from "../raft/types.ts";
 import { IncomingSnapshot } from "../storage/snapshot_exchange.ts";
 import type { SnapshotStore } from "../storage/snapshot_store.ts";
@@ -45,7 +46,7 @@ export interface ReceiverParts {
 
 interface Receiving {
   readonly from: string;
-  term: number;
+  readonly term: number;
   readonly base: LogBase;
   readonly file: IncomingSnapshot;
   isVerifying: boolean;
@@ -65,7 +66,7 @@ export class SnapshotReceiver {
   /** A leader offers a snapshot. */
   offer(offer: SnapshotOffer): void {
     const { term, commitIndex } = this.#parts.position();
-    if (offer.term < term || this.#isStopped) return;
+    if (offer.term < term || offer.term > term + TERM_STEP_MAX || this.#isStopped) return;
     if (offer.index <= commitIndex) {
       this.#answer(offer, { offset: 0, status: "done" });
       return;
@@ -129,7 +130,7 @@ export class SnapshotReceiver {
     if (this.#isStopped || cluster === undefined) return;
     await receiving.file.adopt(base, store.pathOf(base.index));
     if (this.#isStopped) return;
-    await this.#parts.arrived({ leader: receiving.from, term: message.term, base, cluster });
+    await this.#parts.arrived({ leader: receiving.from, term: receiving.term, base, cluster });
   }
 
   #keepAlive(message: SnapshotMessage, receiving: Receiving): void {

@@ -144,6 +144,12 @@ export function bindingsIn(bytes: Uint8Array, count: number): readonly Binding[]
   return body === undefined ? [] : readBindings(body);
 }
 
+/** The sessions that an entry's batch ends; none for all other entries. */
+export function expiredIn(bytes: Uint8Array, count: number): readonly number[] {
+  const body = commandBody(bytes, count, "EXPIRE_SESSIONS");
+  return body === undefined ? [] : readSessionIds(body);
+}
+
 /** The body of a batch of consensus: it holds one command, and is never compressed. */
 function commandBody(bytes: Uint8Array, count: number, kind: CommandKind): Uint8Array | undefined {
   if (count !== 1 || bytes.byteLength < BATCH_HEADER_SIZE + COMMAND_HEADER_SIZE) return undefined;
@@ -158,12 +164,16 @@ export function writeBindings(writer: ByteWriter, bindings: readonly Binding[]):
   for (const binding of bindings) writer.text(binding.id).text(binding.incarnation);
 }
 
-/** Reads the body of BIND. */
+/** Reads the body of BIND, which may come from a peer. Throws ProtocolError. */
 export function readBindings(body: Uint8Array): Binding[] {
   const reader = new ByteReader(body);
-  return Array.from({ length: reader.u32() }, () => {
+  const count = reader.u32();
+  if (count > MEMBERS_MAX) throw new ProtocolError(`Cannot read ${count} bindings`);
+  const bindings = Array.from({ length: count }, () => {
     return { id: reader.text(), incarnation: reader.text() };
   });
+  reader.end();
+  return bindings;
 }
 
 /** Writes the body of EXPIRE_SESSIONS. */
@@ -172,8 +182,12 @@ export function writeSessionIds(writer: ByteWriter, ids: readonly number[]): voi
   for (const id of ids) writer.u64(id);
 }
 
-/** Reads the body of EXPIRE_SESSIONS. */
+/** Reads the body of EXPIRE_SESSIONS, which may come from a peer. Throws ProtocolError. */
 export function readSessionIds(body: Uint8Array): number[] {
   const reader = new ByteReader(body);
-  return Array.from({ length: reader.u32() }, () => reader.u64());
+  const count = reader.u32();
+  if (count > reader.remaining / 8) throw new ProtocolError(`Cannot read ${count} session ids`);
+  const ids = Array.from({ length: count }, () => reader.u64());
+  reader.end();
+  return ids;
 }

@@ -29,6 +29,11 @@ export interface RaftConfig {
    * nothing. Stickiness and the leader's quorum check always use `electionTicks`.
    */
   readonly adaptiveTicksMax: number;
+  /**
+   * Whether leaders serve reads on a lease (thesis §6.4.1): every heartbeat is a read round, and a
+   * node that has just started grants no vote for T, because it may have promised a leader.
+   */
+  readonly hasLeases: boolean;
   /** Largest sum of entry bytes in one message; one larger entry is sent alone. */
   readonly appendBytesMax: number;
   /** Unacknowledged appends to one peer. */

@@ -32,6 +32,7 @@ export function becomeLeader(state: RaftState): void {
   ownProgress(state).match = log.durableIndex;
   state.heartbeatElapsed = 0;
   state.quorumElapsed = 0;
+  state.isLeaseVoid = false;
   state.isLeaderForgotten = false;
   state.uncommitted = [];
   state.uncommittedBytes = 0;
@@ -327,6 +328,7 @@ export function tickLeader(state: RaftState): void {
   }
   if (state.heartbeatElapsed >= state.config.heartbeatTicks) {
     state.heartbeatElapsed = 0;
+    if (state.config.hasLeases) state.readRound += 1;
     sendHeartbeats(state);
     return;
   }
@@ -372,6 +374,7 @@ export function transferLeadership(state: RaftState, to: NodeId): boolean {
 function finishTransfer(state: RaftState): void {
   const to = state.transferee;
   if (to === undefined || progressOf(state, to).match !== state.log.lastIndex) return;
+  state.isLeaseVoid = true;
   state.send(to, { type: "TIMEOUT_NOW", last: state.log.last });
 }
 

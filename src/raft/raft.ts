@@ -38,7 +38,7 @@ import {
 import type { RaftMessage, ReadIndexRequest } from "./message.ts";
 import type { ProgressState } from "./progress.ts";
 import { RaftState } from "./raft_state.ts";
-import { addRead } from "./read_index.ts";
+import { addRead, confirmedRound } from "./read_index.ts";
 import type { Ready } from "./ready.ts";
 import type {
   Entry,
@@ -150,6 +150,16 @@ export class Raft {
     return this.#state.configuration;
   }
 
+  /**
+   * The last heartbeat round that a quorum has confirmed, if the leader may count on its lease from
+   * when that round was sent; 0 when it may not.
+   */
+  get leaseRound(): number {
+    const state = this.#state;
+    const mayLead = state.role === "leader" && state.hasCommittedOwnTerm && !state.isLeaseVoid;
+    return mayLead && state.config.hasLeases ? confirmedRound(state) : 0;
+  }
+
   /** Whether joint consensus is committed and its end is to be proposed by this leader. */
   get mayLeaveJoint(): boolean {
     const { role, history, log, hasCommittedOwnTerm, transferee } = this.#state;
@@ -173,6 +183,7 @@ export class Raft {
       return;
     }
     state.electionElapsed += 1;
+    state.quietTicks = Math.max(0, state.quietTicks - 1);
     const wait = state.electionWait + state.patience;
     if (state.electionElapsed >= wait && state.isPromotable) {
       campaign(state, { preVote: true, transfer: false });
@@ -191,7 +202,10 @@ export class Raft {
   skipTicks(count: number): void {
     assert(count <= this.idleTicks, "a tick that does something is not skipped");
     if (this.#state.role === "leader") skipLeaderTicks(this.#state, count);
-    else this.#state.electionElapsed += count;
+    else {
+      this.#state.electionElapsed += count;
+      this.#state.quietTicks = Math.max(0, this.#state.quietTicks - count);
+    }
   }
 
   /** A peer said something. Messages that no honest peer sends are refused, with an event. */

@@ -62,6 +62,10 @@ export class RaftState {
 
   readonly progress = new Map<NodeId, Progress>();
   heartbeatElapsed = 0;
+  /** Ticks since the start in which no vote is granted, for leases that may still run. */
+  quietTicks: number;
+  /** A successor was told to campaign at once in this term: no lease holds any more. */
+  isLeaseVoid = false;
   quorumElapsed = 0;
   transferee: NodeId | undefined;
   transferElapsed = 0;
@@ -96,6 +100,7 @@ export class RaftState {
     this.vote = config.hardState.vote;
     this.#random = (config.seed ^ 0x9e3779b9) >>> 0 || 1;
     this.electionWait = this.firstWait();
+    this.quietTicks = config.hasLeases ? config.electionTicks : 0;
     this.#configurationChanged();
   }
 

@@ -53,7 +53,8 @@ export function releaseReads(state: RaftState): void {
   state.pendingReads.splice(0, released);
 }
 
-function confirmedRound(state: RaftState): number {
+/** The last round that a quorum has confirmed. */
+export function confirmedRound(state: RaftState): number {
   return quorumValue(state.configuration, (id) =>
     id === state.id ? state.readRound : (state.progress.get(id)?.readRound ?? 0),
   );

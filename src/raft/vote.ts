@@ -35,7 +35,8 @@ export function answerVote(state: RaftState, request: VoteRequest): void {
   const mayVote = request.preVote
     ? request.term > state.term
     : request.term === state.term && isFree;
-  const granted = mayVote && !isSticky(state, request) && isUpToDate(request.last, state.log.last);
+  const isDeaf = isSticky(state, request) || state.quietTicks > 0;
+  const granted = mayVote && !isDeaf && isUpToDate(request.last, state.log.last);
   if (granted && !request.preVote) {
     state.vote = request.from;
     state.electionElapsed = 0;

@@ -23,6 +23,8 @@ export interface DriverOptions {
   readonly electionTimeoutMs: number;
   readonly syncMode: "SYNC" | "ASYNC";
   readonly codec: BatchCodec;
+  /** Serve linearizable reads on a lease where one holds. The same on every node. */
+  readonly hasLeases: boolean;
   /** A sync that takes longer is a stalled disk's. */
   readonly diskStallMs: number;
 }

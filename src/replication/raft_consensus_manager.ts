@@ -101,6 +101,7 @@ export class RaftConsensusManager implements ConsensusManager {
         electionTimeoutMs: options.electionTimeoutMs ?? 200,
         syncMode: "SYNC",
         codec: "none",
+        hasLeases: false,
         diskStallMs: DISK_STALL_MS,
       },
       {

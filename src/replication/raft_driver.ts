@@ -20,6 +20,7 @@ import { NO_RESULTS } from "../raft/state_machine.ts";
 import type { EntrySource, LogIndex, NodeId } from "../raft/types.ts";
 import { Applier } from "./applier.ts";
 import type { DriverHooks, DriverOptions, DriverParts } from "./driver_parts.ts";
+import { Lease } from "./lease.ts";
 import { configurationOf } from "./membership.ts";
 import type { OpenBatch, ProposedRequest } from "./open_batch.ts";
 import { ProposalTable } from "./proposal_table.ts";
@@ -59,6 +60,9 @@ export class RaftDriver {
   #isInTurn = false;
   #isStopped = false;
   readonly #ticker: Ticker;
+  readonly #lease: Lease;
+  /** When the turn began: not after anything that it sends. */
+  #turnMs = 0;
   #isRestoring = false;
   /** When the stall of the disk was noticed. */
   #stalledSinceMs: number | undefined;
@@ -78,7 +82,8 @@ export class RaftDriver {
         configurationOf,
         heartbeatTicks: Math.max(1, Math.round(options.heartbeatMs / TICK_MS)),
         electionTicks: Math.round(options.electionTimeoutMs / TICK_MS),
-        adaptiveTicksMax: ADAPTIVE_WAIT_MS / TICK_MS,
+        adaptiveTicksMax: options.hasLeases ? 0 : ADAPTIVE_WAIT_MS / TICK_MS,
+        hasLeases: options.hasLeases,
         rankTicks: 4,
         jitterTicks: 4,
         appendBytesMax: APPEND_BYTES_MAX,
@@ -94,7 +99,7 @@ export class RaftDriver {
     );
     this.#toldMembers = this.#raft.configuration;
     this.#runner = new ReadyRunner(log, {
-      send: (message) => parts.send(message),
+      send: (message) => this.#send(message),
       persisted: (number) => this.#raft.persisted(number),
     });
     this.#applier = new Applier({ log, machine }, clock, {
@@ -102,6 +107,7 @@ export class RaftDriver {
       applied: (index) => this.#onApplied(index),
     });
     this.#reads = new ReadBarriers(random.below(2 ** 32) * 2 ** 20);
+    this.#lease = new Lease(options.electionTimeoutMs);
     const stallTicks = Math.max(1, Math.round(options.heartbeatMs / TICK_MS));
     this.#ticker = new Ticker(
       clock,
@@ -184,6 +190,10 @@ export class RaftDriver {
 
   /** Runs `waiting` when a linearizable read may be served from the state machine. */
   readBarrier(waiting: WaitingBarrier): void {
+    if (this.#lease.holds(this.#raft.leaseRound, this.#parts.clock.nowMs())) {
+      this.#applier.whenApplied(this.#raft.commitIndex, () => waiting.run());
+      return;
+    }
     this.#reads.add(waiting);
     this.#queueTurn();
   }
@@ -244,6 +254,8 @@ export class RaftDriver {
 
   /** The process of a peer is gone for certain. */
   peerGone(peer: NodeId): void {
+    // A lease counts on voters that wait for their timers.
+    if (this.#options.hasLeases) return;
     this.#ticker.catchUp(this.#parts.clock.nowMs());
     const ticks = this.#raft.rank * LOST_RANK_TICKS + this.#raft.randomTicks(LOST_JITTER_TICKS);
     this.#raft.forgetLeader(peer, ticks);
@@ -290,6 +302,7 @@ export class RaftDriver {
     this.#isInTurn = true;
     const nowMs = this.#parts.clock.nowMs();
     this.#ticker.catchUp(nowMs);
+    this.#turnMs = nowMs;
     try {
       this.#reads.ask(nowMs, (context) => this.#raft.requestRead(context));
       if (this.#raft.mayLeaveJoint) this.proposeMembers(this.#raft.configuration.leaveJoint());
@@ -311,6 +324,11 @@ export class RaftDriver {
       this.#isInTurn = false;
     }
     this.#ticker.retime();
+  }
+
+  #send(message: RaftMessage): void {
+    if (message.type === "HEARTBEAT") this.#lease.sent(message.readRound, this.#turnMs);
+    this.#parts.send(message);
   }
 
   #run(ready: Ready): void {
@@ -407,6 +425,7 @@ export class RaftDriver {
   }
 
   #onEvent(event: RaftEvent): void {
+    if (event.type === "ROLE_CHANGED") this.#lease.forget();
     if (event.type === "ROLE_CHANGED" && event.role !== "leader") {
       // Nothing that waits in front of the log was proposed: it may safely go elsewhere.
       this.#waiting.fail(() => this.notLeader());

@@ -565,6 +565,7 @@ export class Cluster {
       heartbeatTicks: 1,
       electionTicks: 10,
       adaptiveTicksMax: 0,
+      hasLeases: false,
       rankTicks: 1,
       jitterTicks: 1,
       appendBytesMax: 1_000,
