@@ -50,6 +50,10 @@ export async function clusterUnsafeRecover(
   }
   const address = best.members.find(({ id }) => id === best.nodeId)?.address ?? "HOST:PORT";
   print(`cluster ${made.clusterId} begins in ${best.path}; the old folder is ${made.keptAs}`);
+  if (missing.length > 0) {
+    const ids = missing.map(({ id }) => id).join(", ");
+    print(`Never start ${ids} with their old folders again: enough of them are the old cluster.`);
+  }
   print(`Versions of new writes begin at ${made.nextSequence}.`);
   print(`Start it:      cstore node --data ${best.path}`);
   print(`Let others in: empty folder, then cstore node --join ${address} --listen HOST:PORT`);
