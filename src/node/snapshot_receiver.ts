@@ -111,7 +111,7 @@ export class SnapshotReceiver {
     if (!receiving.file.isWhole) return;
     receiving.isVerifying = true;
     this.#keepAlive(message, receiving);
-    this.#finish(message, receiving).then(
+    this.#finish(receiving).then(
       () => this.#settle(message, "done"),
       (cause: unknown) => {
         if (this.#isStopped) return;
@@ -121,7 +121,7 @@ export class SnapshotReceiver {
     );
   }
 
-  async #finish(message: SnapshotMessage, receiving: Receiving): Promise<void> {
+  async #finish(receiving: Receiving): Promise<void> {
     const { clusterId, store } = this.#parts;
     let cluster: RestoredCluster | undefined;
     const base = await receiving.file.verify(clusterId, (block) => {

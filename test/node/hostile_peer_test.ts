@@ -11,14 +11,10 @@ import { zstdCompressSync } from "node:zlib";
 import { ByteWriter, encodeText } from "../../src/base/bytes.ts";
 import { BATCH_BODY_SIZE_MAX } from "../../src/base/limits.ts";
 import type { RemoteDatabase } from "../../src/client/remote_database.ts";
-import { BATCH_HEADER_SIZE, type BatchCodec, sealBatch } from "../../src/protocol/batch_codec.ts";
 import { encodeCbor } from "../../src/protocol/cbor.ts";
-import { checksum64 } from "../../src/protocol/checksum.ts";
 import { encodeFrame } from "../../src/protocol/frame_header.ts";
 import { decodeConnectionError, encodeHello, type Hello } from "../../src/protocol/handshake.ts";
-import { ReplicationProtocol } from "../../src/protocol/replication_message.ts";
-import type { RaftMessage } from "../../src/raft/message.ts";
-import type { Entry } from "../../src/raft/types.ts";
+import { batchOf, forged, impersonate, settled, welcomeOf } from "./impostor.ts";
 import { documentsCommand, helloOf, putOf, RawConnection } from "./raw_connection.ts";
 import { type Seat, TestCluster, waitFor } from "./test_cluster.ts";
 
@@ -75,51 +71,12 @@ function nodeOf(seat: Seat): NonNullable<Seat["node"]> {
   return seat.node;
 }
 
-/** What a node says of itself to anybody: enough to claim to be it. */
-async function welcomeOf(seat: Seat): Promise<Hello> {
-  const connection = await RawConnection.shake(seat.address);
-  const welcome = await connection.welcome();
-  connection.close();
-  return welcome;
-}
-
-/** A connection to the victim in the name of another node. */
-async function impersonate(seat: Seat): Promise<RawConnection> {
-  const { clusterId, incarnation, bootId, term, features } = await welcomeOf(seat);
-  const identity = { role: "peer", nodeId: seat.id, clusterId, incarnation } as const;
-  return RawConnection.shake(victim.address, { ...identity, bootId, term, features });
-}
-
-function forged(message: Record<string, unknown>): Uint8Array {
-  return ReplicationProtocol.encodeRaft({ from: "", to: "", ...message } as unknown as RaftMessage);
-}
-
 /** The committed part of a node's log, as bytes. */
 function committedLog(seat: Seat, through: number): Uint8Array[] {
   const { log } = nodeOf(seat);
   return log.readFromDisk(log.firstIndex(), 2 ** 30).flatMap((entry) => {
     return entry.index <= through ? [entry.bytes.slice()] : [];
   });
-}
-
-/** Waits until the victim has handled everything sent before. */
-async function settled(connection: RawConnection): Promise<void> {
-  connection.send(encodeFrame("PING", 77, new Uint8Array(0)));
-  await waitFor("the victim", () => {
-    return connection.isClosed || connection.frames.some((frame) => frame.requestId === 77);
-  });
-}
-
-function batchOf(
-  place: { readonly term: number; readonly index: number; readonly firstSequence: number },
-  body: Uint8Array,
-  fields: { readonly codec: BatchCodec; readonly rawSize: number },
-): Entry {
-  const bytes = new Uint8Array(BATCH_HEADER_SIZE + body.byteLength);
-  bytes.set(body, BATCH_HEADER_SIZE);
-  const bodyChecksum = checksum64(body);
-  sealBatch({ ...fields, bytes, count: 1, timeMs: 0, bodyChecksum }, place);
-  return { ...place, count: 1, bytes };
 }
 
 function putCommand(id: string): Uint8Array {
@@ -167,7 +124,7 @@ describe("row 29: a forged leader", () => {
 
   test.each(far)("row 29: term %d is no honest node's: nothing changes", async (term) => {
     const before = nodeOf(victim).driver.view.term;
-    const connection = await impersonate(leader);
+    const connection = await impersonate(victim, leader);
     const none = { previous: { term: 0, index: 0 }, commitIndex: 0, entries: [] };
     connection.send(forged({ type: "APPEND_ENTRIES", term, ...none }));
     connection.send(
@@ -185,7 +142,7 @@ describe("row 29: a forged leader", () => {
   test("row 29: gaps, huge indexes and stale terms change no log", async () => {
     const { term, lastIndex, commitIndex } = nodeOf(victim).driver.view;
     const before = committedLog(victim, commitIndex);
-    const connection = await impersonate(leader);
+    const connection = await impersonate(victim, leader);
     for (const index of [lastIndex + 1, lastIndex + 1000, 2 ** 50, 2 ** 53 - 1]) {
       const previous = { term, index };
       const append = { previous, commitIndex: index, entries: [] };
@@ -207,7 +164,7 @@ describe("row 29: a forged leader", () => {
     const { commitIndex } = view;
     const before = committedLog(victim, commitIndex);
     const { log } = nodeOf(victim);
-    const connection = await impersonate(leader);
+    const connection = await impersonate(victim, leader);
     for (const term of [view.term, view.term + 1]) {
       for (const index of [2, commitIndex - 5, commitIndex]) {
         const [old] = log.readFromDisk(index, 1);
@@ -253,7 +210,7 @@ describe("row 29: a forged leader", () => {
       Uint8Array.of(3, 0, ...new Uint8Array(32), 255, 255, 255, 255),
     ];
     for (const body of bodies) {
-      const connection = await impersonate(leader);
+      const connection = await impersonate(victim, leader);
       connection.send(encodeFrame("REPLICATION", 0, body));
       await settled(connection);
       // An empty GENERIC map has no listener here: it may be passed over.
@@ -290,7 +247,7 @@ describe("row 20: batches that do not unpack", () => {
       const firstSequence = last.firstSequence + last.count;
       const place = { term, index: lastIndex + 1, firstSequence };
       const entry = batchOf(place, body(), { codec: "zstd", rawSize });
-      const connection = await impersonate(leader);
+      const connection = await impersonate(victim, leader);
       const previous = { term: last.term, index: lastIndex };
       const append = { previous, commitIndex: lastIndex + 1, entries: [entry] };
       connection.send(forged({ type: "APPEND_ENTRIES", term, ...append }));
@@ -306,9 +263,9 @@ test("row 30: vote requests with rising terms from a node apart do not move the 
   const { term } = nodeOf(victim).driver.view;
   const apart = (await cluster.followers()).find((seat) => seat !== victim);
   if (apart === undefined) throw new RangeError("three nodes run");
-  const connections = [await impersonate(apart)];
+  const connections = [await impersonate(victim, apart)];
   victim = leader;
-  connections.push(await impersonate(apart));
+  connections.push(await impersonate(victim, apart));
   for (let ahead = 1; ahead < 50; ahead += 1) {
     for (const connection of connections) {
       const last = { term: term + ahead, index: 2 ** 40 };
@@ -324,7 +281,7 @@ test("row 30: vote requests with rising terms from a node apart do not move the 
 });
 
 test("GENERIC messages of a node are data, whatever is in them", async () => {
-  const connection = await impersonate(leader);
+  const connection = await impersonate(victim, leader);
   const data = { constructor: 1, list: [1, 2] };
   const body = encodeCbor({ type: "X", timestamp: 1, messageId: "m", data });
   const writer = new ByteWriter(256).u8(0).u8(0).raw(body);

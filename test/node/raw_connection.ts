@@ -169,6 +169,11 @@ export class RawConnection {
     if (!this.isClosed) this.#socket.write(bytes);
   }
 
+  /** Sends a frame without a request id. */
+  sendFrame(kind: FrameKind, body: Uint8Array): void {
+    this.send(encodeFrame(kind, 0, body));
+  }
+
   /** Sends one frame of requests. */
   request(...requests: readonly Uint8Array[]): void {
     this.send(encodeFrame("REQUESTS", 0, joined(...requests)));
