@@ -32,7 +32,7 @@ import {
   writeDocumentsCommand,
 } from "../protocol/command.ts";
 import { parseEndpoint } from "../transport/network_manager.ts";
-import type { ClientOptions, ClientRequest } from "./client_options.ts";
+import { type ClientOptions, type ClientRequest, isAboutCluster } from "./client_options.ts";
 import { chooseChannel, nobodyReached } from "./leader_routing.ts";
 import {
   type ChannelHandlers,
@@ -498,9 +498,4 @@ export class Client {
       cause,
     });
   }
-}
-
-/** Whether a request changes the cluster: it is sent on to the leader, but never repeated. */
-function isAboutCluster(kind: ClientRequest["kind"]): boolean {
-  return kind === "PROMOTE" || kind === "CLUSTER";
 }

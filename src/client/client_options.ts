@@ -30,3 +30,8 @@ export interface ClientRequest {
     identity: { sessionId: number; requestNumber: number; acknowledgedBelow: number },
   ): void;
 }
+
+/** Whether a request changes the cluster: it is sent on to the leader, but never repeated. */
+export function isAboutCluster(kind: RequestKind): boolean {
+  return kind === "PROMOTE" || kind === "CLUSTER";
+}

@@ -212,7 +212,8 @@ export class MembershipChanges {
     }
     const address = textField(request, "address");
     checkAddress(address);
-    if (!isKnown) await this.#admit({ id, address, role, incarnation });
+    if (isKnown) await this.#untilCommitted();
+    else await this.#admit({ id, address, role, incarnation });
     return { ...this.#result(), clusterId: this.#parts.clusterId };
   }
 
@@ -378,6 +379,18 @@ export class MembershipChanges {
     const problem = driver.proposeMembers(configuration);
     if (problem !== "") throw new OverloadedError(`Cannot change the members: ${problem}`, 200);
     const { term, configurationIndex: index } = driver.view;
+    const deadlineMs = clock.nowMs() + requestTimeoutMs;
+    await new Promise<void>((resolve, reject) => {
+      this.#waiters.push({ index, term, deadlineMs, resolve, reject });
+    });
+  }
+
+  /** What is only logged yet may be lost with this leader: nobody is told of it. */
+  async #untilCommitted(): Promise<void> {
+    const { driver, clock, requestTimeoutMs } = this.#parts;
+    const { configurationIndex: index } = driver.view;
+    const term = driver.termOf(index);
+    if (driver.appliedIndex >= index || term === undefined) return;
     const deadlineMs = clock.nowMs() + requestTimeoutMs;
     await new Promise<void>((resolve, reject) => {
       this.#waiters.push({ index, term, deadlineMs, resolve, reject });

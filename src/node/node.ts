@@ -4,7 +4,7 @@
  * @module
  */
 
-import { ClosedError, CStoreError, NoQuorumError, OverloadedError } from "../base/errors.ts";
+import { ClosedError, CStoreError } from "../base/errors.ts";
 import { partLogger } from "../base/log.ts";
 import { VERSION } from "../base/version.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
@@ -12,15 +12,13 @@ import { zlibCompressor } from "../platform/compression.ts";
 import type { Platform } from "../platform/platform.ts";
 import { cpuMs, processId, residentBytes, runtimeName } from "../platform/process.ts";
 import type { Endpoint } from "../platform/sockets.ts";
-import { digestBatch } from "../protocol/cluster_command.ts";
 import type { Configuration } from "../raft/configuration.ts";
 import type { RaftMessage } from "../raft/message.ts";
-import { majority } from "../raft/quorum.ts";
 import type { RaftEvent } from "../raft/ready.ts";
-import type { ProposedRequest } from "../replication/open_batch.ts";
 import { RaftDriver } from "../replication/raft_driver.ts";
 import type { FileWALManager } from "../storage/file_wal_manager.ts";
 import { NetworkManager, parseEndpoint, writeEndpoint } from "../transport/network_manager.ts";
+import { Backend } from "./backend.ts";
 import { Bindings } from "./bindings.ts";
 import { ReplyCollector } from "./client_channel.ts";
 import { ClientServer } from "./client_server.ts";
@@ -87,96 +85,59 @@ export class Node {
     this.#hooks = built.hooks;
     this.#opened = built.opened;
     this.#startMs = platform.clock.nowMs();
-    const { directory, log, machine, snapshots } = built.opened;
+    const { machine } = built.opened;
     const { clock } = platform;
     const { id } = config;
-    const latest = (): Configuration => this.#driver.view.configuration;
-    const own = { id, incarnation: directory.identity.incarnation };
-    this.#bindings = new Bindings(own, latest, machine.memberTable);
-    this.#bindings.logged(built.opened.clusterEntries);
-    this.#peerWatch = new PeerWatch({
-      identity: directory.identity,
-      hasLeases: config.leaseReads,
-      bindings: this.#bindings,
-      driver: () => this.#driver,
-      ownAddress: () => this.#members.addressOf(id) || this.#listenAddress(),
-      reach: (peer, address) => this.#members.reach(peer, address),
-      lost: (peer) => this.#exchange.sender.lost(peer),
-      fatal: (error) => this.#fatal(error),
-    });
+    this.#bindings = this.#buildBindings();
+    this.#peerWatch = this.#buildPeerWatch();
     this.#network = this.#buildNetwork();
     this.#driver = this.#buildDriver();
+    const driver = this.#driver;
+    const network = this.#network;
+    const failed = (cause: unknown): void => this.#fatal(cause);
     this.#members = new Members({
       id,
       clock,
-      network: this.#network,
-      driver: () => this.#driver,
+      network,
+      driver: () => driver,
       progressOf: (member) => this.#changes.progressOf(member),
     });
-    this.#handover = new Handover(this.#driver, clock, id);
+    this.#handover = new Handover(driver, clock, id);
     this.#exchange = new SnapshotExchange({
       config,
       platform,
       opened: built.opened,
-      driver: this.#driver,
-      network: this.#network,
-      failed: (cause) => this.#fatal(cause),
+      driver,
+      network,
+      failed,
     });
-    const { electionTimeoutMs, requestTimeoutMs, syncMode } = config;
-    this.#changes = new MembershipChanges({
-      id,
-      clusterId: directory.identity.clusterId,
-      clock,
-      electionTimeoutMs,
-      requestTimeoutMs,
-      driver: this.#driver,
-      bindings: this.#bindings,
-      members: this.#members,
-      handover: this.#handover,
-      transferTo: (peer) => this.#exchange.sender.view(peer),
-    });
+    const bindings = this.#bindings;
+    const members = this.#members;
+    this.#changes = this.#buildChanges();
+    const changes = this.#changes;
     this.#care = new SelfCare({
       platform,
       config,
-      identity: directory.identity,
+      identity: this.#opened.directory.identity,
       machine,
       snapshotter: () => this.#snapshotter,
     });
     this.#verifier = new StateVerifier(clock, machine);
-    this.#housekeeping = new Housekeeping({
-      clock,
-      driver: this.#driver,
-      machine,
-      bindings: this.#bindings,
-      members: this.#members,
-      changes: this.#changes,
-      sessionTimeoutMs: config.sessionTimeoutMs,
-    });
-    this.#handler = new RequestHandler({
-      clock,
-      machine,
-      syncMode,
-      requestTimeoutMs,
-      propose: (request) => this.#propose(request),
-      readBarrier: (run) => this.#driver.readBarrier({ run }),
-      refuseRead: (level) => this.#refuseRead(level),
+    const { sessionTimeoutMs } = config;
+    const looked = { clock, driver, machine, bindings, members, changes };
+    this.#housekeeping = new Housekeeping({ ...looked, sessionTimeoutMs });
+    const backend = new Backend({
+      ...looked,
+      config,
+      network,
+      handover: this.#handover,
+      exchange: this.#exchange,
+      verifier: this.#verifier,
       status: () => ({ ...this.status() }),
-      promote: (nodeId) => this.#handover.promote(nodeId),
-      cluster: (request) => this.#cluster(request),
     });
+    this.#handler = new RequestHandler(backend);
     this.#clients = this.#buildClientServer();
-    this.#snapshotter = new Snapshotter(
-      {
-        machine,
-        log,
-        store: snapshots,
-        durableIndex: () => this.#driver.view.durableIndex,
-        neededIndex: () => this.#neededIndex(),
-        isWhole: () => !this.#exchange.isRestoring,
-        failed: (cause) => this.#care.snapshotFailed(cause),
-      },
-      config.snapshotLogBytes,
-    );
+    this.#snapshotter = this.#buildSnapshotter();
   }
 
   /** Recovers the folder, joins the cluster, and returns a node that serves. */
@@ -304,6 +265,61 @@ export class Node {
     }
   }
 
+  #buildBindings(): Bindings {
+    const { directory, machine, clusterEntries } = this.#opened;
+    const own = { id: this.config.id, incarnation: directory.identity.incarnation };
+    const latest = (): Configuration => this.#driver.view.configuration;
+    const bindings = new Bindings(own, latest, machine.memberTable);
+    bindings.logged(clusterEntries);
+    return bindings;
+  }
+
+  #buildPeerWatch(): PeerWatch {
+    const { id, leaseReads: hasLeases } = this.config;
+    return new PeerWatch({
+      identity: this.#opened.directory.identity,
+      hasLeases,
+      bindings: this.#bindings,
+      driver: () => this.#driver,
+      ownAddress: () => this.#members.addressOf(id) || this.#listenAddress(),
+      reach: (peer, address) => this.#members.reach(peer, address),
+      lost: (peer) => this.#exchange.sender.lost(peer),
+      fatal: (error) => this.#fatal(error),
+    });
+  }
+
+  #buildChanges(): MembershipChanges {
+    const { id, electionTimeoutMs, requestTimeoutMs } = this.config;
+    return new MembershipChanges({
+      id,
+      clusterId: this.clusterId,
+      clock: this.#platform.clock,
+      electionTimeoutMs,
+      requestTimeoutMs,
+      driver: this.#driver,
+      bindings: this.#bindings,
+      members: this.#members,
+      handover: this.#handover,
+      transferTo: (peer) => this.#exchange.sender.view(peer),
+    });
+  }
+
+  #buildSnapshotter(): Snapshotter {
+    const { machine, log, snapshots } = this.#opened;
+    return new Snapshotter(
+      {
+        machine,
+        log,
+        store: snapshots,
+        durableIndex: () => this.#driver.view.durableIndex,
+        neededIndex: () => this.#neededIndex(),
+        isWhole: () => !this.#exchange.isRestoring,
+        failed: (cause) => this.#care.snapshotFailed(cause),
+      },
+      this.config.snapshotLogBytes,
+    );
+  }
+
   #buildClientServer(): ClientServer {
     return new ClientServer({
       clock: this.#platform.clock,
@@ -400,52 +416,6 @@ export class Node {
   #replyState(): { term: number; committedSequence: number } {
     const { term, commitIndex } = this.#driver.view;
     return { term, committedSequence: this.#opened.log.sequenceAfter(commitIndex) - 1 };
-  }
-
-  #propose(request: ProposedRequest): CStoreError | undefined {
-    if (!this.#driver.isLeader) return this.#notLeader();
-    if (!this.#bindings.isSettled) {
-      return new NoQuorumError(
-        "Cannot serve yet: the nodes of the cluster are not bound to their folders",
-      );
-    }
-    return this.#driver.propose(request);
-  }
-
-  #notLeader(): CStoreError {
-    const error = this.#driver.notLeader();
-    const { voters } = this.#members.configuration;
-    if (error.leaderId === "" && voters.length > 0) {
-      const isUp = (id: string): boolean =>
-        id === this.config.id || this.#network?.isConnected(id) === true;
-      const up = voters.filter(isUp).length;
-      const needed = majority(voters.length);
-      if (up < needed) {
-        return new NoQuorumError(
-          `Cannot serve: ${up} of ${voters.length} voters are reachable, ${needed} are needed`,
-        );
-      }
-    }
-    return this.#driver.notLeader(this.#members.addressOf(error.leaderId));
-  }
-
-  #refuseRead(level: "leader" | "stale"): CStoreError | undefined {
-    if (this.#exchange.isRestoring) {
-      return new OverloadedError("Cannot read here: a snapshot is being restored", 500);
-    }
-    if (level === "stale") return undefined;
-    const mayRead = this.#driver.isLeader && this.#driver.hasFreshQuorum();
-    return mayRead ? undefined : this.#notLeader();
-  }
-
-  async #cluster(request: Readonly<Record<string, unknown>>): Promise<Record<string, unknown>> {
-    const { action } = request;
-    if (action === "digest" || action === "documents") return this.#verifier.answer(request);
-    if (!this.#driver.isLeader) throw this.#notLeader();
-    if (action !== "verify") return this.#changes.execute(request);
-    const isProposed = this.#driver.proposeBatch(digestBatch(this.#platform.clock.wallMs()));
-    if (!isProposed) throw new OverloadedError("Cannot compare states during a hand-over", 200);
-    return { index: this.#driver.view.lastIndex };
   }
 
   #onEvent(event: RaftEvent): void {

@@ -138,7 +138,9 @@ export class ConfigurationHistory {
 
   /** In order of index; what a node finds in its snapshot and log. */
   constructor(logged: readonly LoggedConfiguration[]) {
-    this.#logged = logged.length === 0 ? [{ index: 0, configuration: NO_MEMBERS }] : [...logged];
+    // A node that is joining finds no committed one: what stands in its log may still be truncated.
+    const nobody = { index: 0, configuration: NO_MEMBERS };
+    this.#logged = logged[0]?.index === 0 ? [...logged] : [nobody, ...logged];
   }
 
   /** The one that counts. */

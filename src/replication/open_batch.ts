@@ -6,7 +6,8 @@
 
 import { ByteWriter } from "../base/bytes.ts";
 import type { CStoreError } from "../base/errors.ts";
-import { BATCH_HEADER_SIZE } from "../protocol/batch_codec.ts";
+import { BATCH_HEADER_SIZE, type PreparedBatch, sealBatch } from "../protocol/batch_codec.ts";
+import type { EntrySource } from "../raft/types.ts";
 
 /** Who hears of a request's end; exactly one of the calls is made, once. */
 export interface ReplyTarget {
@@ -92,4 +93,13 @@ export class OpenBatch {
       if (this.deadlines[i]! <= nowMs) this.failOne(i, makeError);
     }
   }
+}
+
+/** A batch that is complete but for its place, as consensus takes it. */
+export function sourceOf(batch: PreparedBatch): EntrySource {
+  return {
+    count: batch.count,
+    size: batch.bytes.byteLength,
+    seal: (place) => sealBatch(batch, place),
+  };
 }

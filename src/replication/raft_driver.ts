@@ -8,7 +8,7 @@
 
 import { CStoreError, NotLeaderError, OverloadedError } from "../base/errors.ts";
 import { BATCHES_IN_FLIGHT_MAX, REQUEST_BYTES_IN_FLIGHT_MAX } from "../base/limits.ts";
-import { type PreparedBatch, prepareBatch, sealBatch } from "../protocol/batch_codec.ts";
+import { type PreparedBatch, prepareBatch } from "../protocol/batch_codec.ts";
 import { membershipBatch, noopBatch } from "../protocol/cluster_command.ts";
 import type { Configuration } from "../raft/configuration.ts";
 import type { ArrivedSnapshot } from "../raft/follower.ts";
@@ -17,12 +17,12 @@ import { isQuorum } from "../raft/quorum.ts";
 import { type PeerView, Raft, type RaftView } from "../raft/raft.ts";
 import type { RaftEvent, Ready } from "../raft/ready.ts";
 import { NO_RESULTS } from "../raft/state_machine.ts";
-import type { EntrySource, LogIndex, NodeId } from "../raft/types.ts";
+import type { LogIndex, NodeId } from "../raft/types.ts";
 import { Applier } from "./applier.ts";
 import type { DriverHooks, DriverOptions, DriverParts } from "./driver_parts.ts";
 import { Lease } from "./lease.ts";
 import { configurationOf } from "./membership.ts";
-import type { OpenBatch, ProposedRequest } from "./open_batch.ts";
+import { type OpenBatch, type ProposedRequest, sourceOf } from "./open_batch.ts";
 import { ProposalTable } from "./proposal_table.ts";
 import { ReadBarriers, type WaitingBarrier } from "./read_barriers.ts";
 import { ReadyRunner } from "./ready_runner.ts";
@@ -494,12 +494,4 @@ export class RaftDriver {
     this.stop(() => this.notLeader());
     this.#hooks.failed(cause);
   }
-}
-
-function sourceOf(batch: PreparedBatch): EntrySource {
-  return {
-    count: batch.count,
-    size: batch.bytes.byteLength,
-    seal: (place) => sealBatch(batch, place),
-  };
 }

@@ -1,0 +1,118 @@
+/**
+ * What a node does with the requests of its clients, and why it refuses some before anything is
+ * logged.
+ *
+ * @module
+ */
+
+import { type CStoreError, NoQuorumError, OverloadedError } from "../base/errors.ts";
+import type { DocumentStateMachine } from "../database/document_state_machine.ts";
+import type { Clock } from "../platform/clock.ts";
+import { digestBatch } from "../protocol/cluster_command.ts";
+import { isQuorum } from "../raft/quorum.ts";
+import type { ProposedRequest } from "../replication/open_batch.ts";
+import type { RaftDriver } from "../replication/raft_driver.ts";
+import type { NetworkManager } from "../transport/network_manager.ts";
+import type { Bindings } from "./bindings.ts";
+import type { NodeConfig } from "./config.ts";
+import type { Handover } from "./handover.ts";
+import type { Members } from "./members.ts";
+import type { MembershipChanges } from "./membership_changes.ts";
+import type { RequestBackend } from "./request_handler.ts";
+import type { SnapshotExchange } from "./snapshot_exchange.ts";
+import type { StateVerifier } from "./verifier.ts";
+
+/** What requests act on. */
+export interface BackendParts {
+  readonly clock: Clock;
+  readonly config: NodeConfig;
+  readonly machine: DocumentStateMachine;
+  readonly driver: RaftDriver;
+  readonly network: NetworkManager | undefined;
+  readonly bindings: Bindings;
+  readonly members: Members;
+  readonly handover: Handover;
+  readonly changes: MembershipChanges;
+  readonly exchange: SnapshotExchange;
+  readonly verifier: StateVerifier;
+  status(): Record<string, unknown>;
+}
+
+/** Serves requests on one node. */
+export class Backend implements RequestBackend {
+  readonly clock: Clock;
+  readonly machine: DocumentStateMachine;
+  readonly syncMode: "SYNC" | "ASYNC";
+  readonly requestTimeoutMs: number;
+  readonly #parts: BackendParts;
+
+  constructor(parts: BackendParts) {
+    this.#parts = parts;
+    this.clock = parts.clock;
+    this.machine = parts.machine;
+    this.syncMode = parts.config.syncMode;
+    this.requestTimeoutMs = parts.config.requestTimeoutMs;
+  }
+
+  propose(request: ProposedRequest): CStoreError | undefined {
+    const { driver, bindings } = this.#parts;
+    if (!driver.isLeader) return this.#notLeader();
+    if (!bindings.isSettled) {
+      return new NoQuorumError(
+        "Cannot serve yet: the nodes of the cluster are not bound to their folders",
+      );
+    }
+    return driver.propose(request);
+  }
+
+  readBarrier(run: () => void): void {
+    this.#parts.driver.readBarrier({ run });
+  }
+
+  refuseRead(level: "leader" | "stale"): CStoreError | undefined {
+    const { exchange, driver } = this.#parts;
+    if (exchange.isRestoring) {
+      return new OverloadedError("Cannot read here: a snapshot is being restored", 500);
+    }
+    if (level === "stale") return undefined;
+    return driver.isLeader && driver.hasFreshQuorum() ? undefined : this.#notLeader();
+  }
+
+  status(): Record<string, unknown> {
+    return this.#parts.status();
+  }
+
+  promote(nodeId: string): Promise<Record<string, unknown>> {
+    return this.#parts.handover.promote(nodeId);
+  }
+
+  async cluster(request: Readonly<Record<string, unknown>>): Promise<Record<string, unknown>> {
+    const { driver, changes, verifier } = this.#parts;
+    const { action } = request;
+    if (action === "digest" || action === "documents") return verifier.answer(request);
+    if (!driver.isLeader) throw this.#notLeader();
+    if (action !== "verify") return changes.execute(request);
+    if (!driver.proposeBatch(digestBatch(this.clock.wallMs()))) {
+      throw new OverloadedError("Cannot compare states during a hand-over", 200);
+    }
+    return { index: driver.view.lastIndex };
+  }
+
+  #notLeader(): CStoreError {
+    const { driver, members, network, config } = this.#parts;
+    const error = driver.notLeader();
+    const { configuration } = members;
+    const isUp = (id: string): boolean => id === config.id || network?.isConnected(id) === true;
+    if (
+      error.leaderId === "" &&
+      configuration.voters.length > 0 &&
+      !isQuorum(configuration, isUp)
+    ) {
+      const { voters } = configuration;
+      return new NoQuorumError(
+        `Cannot serve: ${voters.filter(isUp).length} of ${voters.length} voters are reachable`,
+      );
+    }
+    return driver.notLeader(members.addressOf(error.leaderId));
+  }
+}
