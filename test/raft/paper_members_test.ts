@@ -191,14 +191,15 @@ describe("4.2.1 catching up new servers", () => {
 describe("4.2.2 removing the current leader", () => {
   // "The leader [...] does not count itself in majorities."
   test("4.2.2: a leader that removes itself does not count itself", () => {
-    const cluster = clusterWithLeader(4);
+    const cluster = clusterWithLeader(5);
     const n1 = cluster.node("n1");
-    expect(change(n1, "n2 n3 n4")).toBe("");
+    expect(change(n1, "n2 n3 n4 n5")).toBe("");
 
-    n1.step("n2", 1, acknowledged(2));
+    // Of four, three are needed; n1 and two others are none.
+    for (const id of ["n2", "n3"]) n1.step(id, 1, acknowledged(2));
     expect(n1.commitIndex).toBe(1);
     expect(n1.raft.role).toBe("leader");
-    n1.step("n3", 1, acknowledged(2));
+    n1.step("n4", 1, acknowledged(2));
     expect(n1.commitIndex).toBe(2);
   });
 
@@ -444,15 +445,32 @@ describe("paper 7 log compaction", () => {
     expect(n2.raft.view.durableIndex).toBe(3);
   });
 
+  // What was being written when the snapshot came is no part of the log any more.
+  test("paper 7: a sync of what a snapshot replaced makes nothing durable", () => {
+    const n2 = follower(1);
+    n2.isDiskHeld = true;
+    const tail = [2, 3, 4, 5, 6].map((index) => entryAt(4, index));
+    n2.step("n3", 4, append({ term: 1, index: 1 }, tail));
+    expect(n2.raft.lastIndex).toBe(6);
+    expect(n2.takeSnapshot(snapshot)).toBe(true);
+
+    n2.persist(1);
+    expect(n2.raft.view).toMatchObject({ lastIndex: 3, durableIndex: 0 });
+    n2.persist();
+
+    expect(n2.raft.view.durableIndex).toBe(3);
+  });
+
   // Figure 13: "Reply immediately if term < currentTerm."
   test("paper 7: a snapshot of an old term is ignored", () => {
     const n2 = follower(1, 1, 1);
-    n2.step("n3", 6, heartbeat());
+    n2.step("n3", 6, voteRequest({ term: 1, index: 3 }));
     n2.sent();
 
     expect(n2.takeSnapshot(snapshot)).toBe(false);
 
-    expect(n2.raft.view).toMatchObject({ term: 6, leader: "n3", commitIndex: 0, lastIndex: 3 });
+    expect(n2.raft.view).toMatchObject({ term: 6, leader: undefined, lastIndex: 3 });
+    expect(n2.commitIndex).toBe(0);
     expect(n2.sent()).toEqual([]);
   });
 
@@ -483,8 +501,10 @@ describe("paper 7 log compaction", () => {
       if (role === "candidate") n2.step("n3", 2, voteResponse(true, true));
       expect(n2.raft.role).toBe(role as typeof n2.raft.role);
 
-      n2.takeSnapshot(snapshot);
-      expect(n2.raft.view).toMatchObject({ role: "follower", leader: "n1", term: 5 });
+      n2.tick(5);
+      const { term } = n2.raft;
+      n2.takeSnapshot({ ...snapshot, term });
+      expect(n2.raft.view).toMatchObject({ role: "follower", leader: "n1", term });
       n2.tick(9);
       expect(n2.raft.role).toBe("follower");
     },

@@ -329,3 +329,22 @@ test("members: a role of joint consensus does not outlive it", () => {
   expect(n1.proposeMembers(configurationFrom("+n2"))).not.toBe("");
   expect(n1.proposeMembers(configurationFrom("n2"))).toBe("");
 });
+
+// A joining node restarted with entries that were not committed yet, the first members it heard of
+// among them, and stopped when another leader's entries took their place.
+test("members: a joining node may lose the first members that it heard of", () => {
+  const cluster = new Cluster({ nodeCount: 3, members: "n1 n2", joining: ["n3"] });
+  const n3 = cluster.node("n3");
+  const previous = { term: 0, index: 0 };
+  const entries = [entryAt(1, 1), entryAt(1, 2, "config n1 n2 ~n3")];
+  n3.step("n1", 1, { type: "APPEND_ENTRIES", previous, commitIndex: 0, entries });
+  n3.crash();
+  n3.restart();
+  expect(n3.raft.configuration.ids).toEqual(["n1", "n2", "n3"]);
+
+  const others = [entryAt(2, 1)];
+  n3.step("n2", 2, { type: "APPEND_ENTRIES", previous, commitIndex: 0, entries: others });
+
+  expect(n3.raft.configuration.ids).toEqual([]);
+  expect(n3.logIds).toBe("2:1");
+});

@@ -69,8 +69,8 @@ describe("logs", () => {
     for (const text of ["a", "b", "c", "d"]) n1.propose(text);
     const appends = cluster.wire.filter(({ to }) => to === "n2");
     cluster.stabilize();
-    cluster.tick();
     const before = { log: n2.logIds, commit: n2.commitIndex };
+    expect(before).toEqual({ log: "1:1 1:2 1:3 1:4 1:5", commit: 1 });
 
     for (const message of [...appends, ...appends].reverse()) cluster.arrive(message);
 
@@ -152,21 +152,20 @@ describe("elections", () => {
   });
 
   // Seen to fail as S9.
-  test("S10: a node of a smaller term that returns when the leader dies helps to elect", () => {
+  test("S10: a node of a smaller term that returns when the leader dies is elected", () => {
     const cluster = new Cluster({
       nodeCount: 3,
-      logs: { n1: [1, 5], n2: [1, 5], n3: [1] },
-      hardStates: { n3: { term: 1, vote: undefined } },
+      logs: { n1: [1, 1], n2: [1], n3: [1, 1] },
+      hardStates: { n2: { term: 5, vote: undefined } },
     });
     cluster.node("n1").crash();
 
     cluster.tick(40);
 
-    expect(cluster.leader?.id).toBe("n2");
+    expect(cluster.leader?.id).toBe("n3");
   });
 
-  // Seen to fail with `isSticky` in vote.ts always false, and with `campaign` in candidate.ts
-  // without pre-vote.
+  // Seen to fail with `tick` in raft.ts campaigning without a pre-vote.
   test("S12: a removed node that never heard of it disturbs nobody", () => {
     const cluster = clusterWithLeader(3);
     const n1 = cluster.node("n1");
@@ -346,8 +345,7 @@ describe("snapshots", () => {
     return { cluster, n1, n3 };
   }
 
-  // Seen to fail with `takeReady` in raft.ts not counting a restored log as a reason to sync, and
-  // with `accept` in follower.ts sending at once.
+  // Seen to fail with `send` in raft_state.ts taking no acknowledgement for a promise.
   test("S20: a receiver that crashes before the snapshot is durable has told nobody", () => {
     const { cluster, n1, n3 } = stranded();
     n3.isDiskHeld = true;
@@ -368,8 +366,7 @@ describe("snapshots", () => {
     expect(n1.raft.peers()[2]).toMatchObject({ match: 3, state: "replicate" });
   });
 
-  // Seen to fail with `restore` in log.ts leaving the durable index and the pending Readies as they
-  // were.
+  // Seen to fail with `restore` in log.ts leaving the durable index as it was.
   test("S20: two snapshots in a row, the first not durable yet", () => {
     const { cluster, n1, n3 } = stranded();
     n3.isDiskHeld = true;
@@ -410,7 +407,7 @@ describe("snapshots", () => {
     expect(n1.raft.peers()[2]).toMatchObject({ match: 5, state: "replicate" });
   });
 
-  // Seen to fail with `handleHeartbeatResponse` in leader.ts going on only for new entries.
+  // Seen to fail with `sendOneAppend` in leader.ts asking only with a log that is not empty.
   test("S20: a log that is cut to its end brings up nobody: the follower gets a snapshot", () => {
     const cluster = clusterWithLeader(3);
     const [n1, n3] = [cluster.node("n1"), cluster.node("n3")];
