@@ -158,6 +158,21 @@ describe("joining", () => {
     }
   });
 
+  // Told too early, a node would take a folder for a place that the next leader knows nothing of.
+  test("asked for again before it is committed: the answer waits, too", async () => {
+    await start(3);
+    const leader = await cluster.leader();
+    const database = await cluster.connect(leader.address, { timeoutMs: 3000 });
+    for (const seat of await cluster.followers()) await cluster.kill(seat);
+    const join = { action: "join", id: "n4", address: "127.0.0.1:9", incarnation: "d".repeat(16) };
+    const first = rejection(database.cluster(join));
+    await waitFor("the change to be logged", () => rolesOn(leader)["n4"] === "learner");
+    const again = await rejection(database.cluster(join));
+    for (const { code } of [await first, again]) {
+      expect(["DEADLINE", "NOT_LEADER", "NO_QUORUM"]).toContain(code);
+    }
+  });
+
   test("an address or id of another member is refused, and nothing changes", async () => {
     const database = await start(3);
     const { address } = await follower();
