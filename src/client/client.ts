@@ -2,10 +2,8 @@
  * Client: sessions, request numbers, routing to the leader, retries as the errors allow.
  *
  * A write is sent again - after a lost connection, a change of leader, an unknown outcome - with
- * the
- * same session and request number, so that it is applied at most once; the promise rejects only
- * when
- * its deadline has passed or the answer is final.
+ * the same session and request number, so that it is applied at most once; the promise rejects
+ * only when its deadline has passed or the answer is final.
  *
  * @module
  */

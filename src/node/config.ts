@@ -195,7 +195,7 @@ export function codecOf(config: NodeConfig): BatchCodec {
 /** In a HELLO: the node's leaders serve reads on leases. */
 export const FEATURE_LEASE_READS = "lease-reads";
 
-/** Refuses a node whose leaders, or votes, follow other rules about leases. Throws HandshakeError. */
+/** Refuses a node that follows other rules about leases. Throws HandshakeError. */
 export function checkLeases(config: NodeConfig, hello: Hello): void {
   if (hello.role !== "peer") return;
   if (hello.features.includes(FEATURE_LEASE_READS) === config.leaseReads) return;

@@ -26,6 +26,8 @@ export interface HousekeepingParts {
   readonly members: Members;
   readonly changes: MembershipChanges;
   readonly sessionTimeoutMs: number;
+  /** Drops what no member needs any more. */
+  cutLog(): void;
 }
 
 /** Runs until it is stopped. */
@@ -40,6 +42,7 @@ export class Housekeeping {
 
   start(): void {
     this.#cancel = this.#parts.clock.setTimer(INTERVAL_MS, () => this.start());
+    this.#parts.cutLog();
     if (this.#parts.driver.isLeader) this.#lead();
   }
 

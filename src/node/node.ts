@@ -125,7 +125,11 @@ export class Node {
     this.#verifier = new StateVerifier(clock, machine);
     const { sessionTimeoutMs } = config;
     const looked = { clock, driver, machine, bindings, members, changes };
-    this.#housekeeping = new Housekeeping({ ...looked, sessionTimeoutMs });
+    this.#housekeeping = new Housekeeping({
+      ...looked,
+      sessionTimeoutMs,
+      cutLog: () => void this.#snapshotter.cutWhenFree().catch(failed),
+    });
     const backend = new Backend({
       ...looked,
       config,

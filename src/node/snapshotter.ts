@@ -8,6 +8,7 @@ import { LOG_RETAIN_BYTES } from "../base/limits.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import { freezeState } from "../database/snapshot_codec.ts";
 import type { ReplicatedLog } from "../storage/iwal_manager.ts";
+import type { LogBase } from "../storage/log_table.ts";
 import type { SnapshotStore } from "../storage/snapshot_store.ts";
 
 /** What the snapshotter works on. */
@@ -32,6 +33,8 @@ export class Snapshotter {
   #isRunning = false;
   #isStopped = false;
   #bytesAtLast = 0;
+  /** Where the log may be cut once the other members hold what is in front of it. */
+  #cut: LogBase | undefined;
   #dueBytes: number;
   #running: Promise<void> = Promise.resolve();
 
@@ -60,14 +63,25 @@ export class Snapshotter {
     try {
       const older = await store.write(frozen.position, frozen.blocks());
       if (older === undefined || this.#isStopped) return;
-      const isHeldBack = older.index >= this.#parts.neededIndex();
-      if (!isHeldBack || log.sizeBytes > LOG_RETAIN_BYTES) await log.compactTo(older);
+      this.#cut = older;
+      await this.cutWhenFree();
     } finally {
       frozen.thaw();
       this.#isRunning = false;
       // Large states are written less often, so that snapshots stay a fifth of what is written.
       this.#dueBytes = Math.max(this.#logBytes, 4 * store.newestSize());
     }
+  }
+
+  /** Cuts the log behind the older snapshot as soon as no member needs what is in front of it. */
+  async cutWhenFree(): Promise<void> {
+    const { log } = this.#parts;
+    const cut = this.#cut;
+    if (cut === undefined || this.#isStopped) return;
+    const isHeldBack = cut.index >= this.#parts.neededIndex();
+    if (isHeldBack && log.sizeBytes <= LOG_RETAIN_BYTES) return;
+    this.#cut = undefined;
+    await log.compactTo(cut);
   }
 
   /**
