@@ -54,7 +54,7 @@ export class Snapshotter {
 
   /** Writes a snapshot of the present state now, unless one is being written. */
   async take(): Promise<void> {
-    const { machine, log, store } = this.#parts;
+    const { machine, store } = this.#parts;
     if (this.#isRunning || !this.#parts.isWhole()) return;
     // A snapshot beyond the own durable log would leave a hole behind a power cut.
     if (machine.appliedIndex > this.#parts.durableIndex()) return;

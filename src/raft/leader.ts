@@ -190,6 +190,12 @@ export function handleAppendEntriesResponse(
   if (state.role !== "leader" || progress === undefined) return;
   progress.isRecentlyActive = true;
   if (message.rejected) {
+    const isFresh = progress.state === "probe" && message.index === progress.next - 1;
+    if (isFresh && message.index <= progress.match) {
+      // Asked again at its next sign of life only: it would refuse for ever.
+      state.refuse(message.from, `it lost entry ${message.index}, which it had acknowledged`);
+      return;
+    }
     const own = state.log.conflictHint(message.hint.index, message.hint.term);
     if (!progress.rejected(message.index, own)) return;
     const { firstIndex } = state.log;

@@ -101,27 +101,25 @@ export class Raft {
   }
 
   get view(): RaftView {
-    const { id, role, term, vote, leader, log, transferee, hasCommittedOwnTerm } = this.#state;
-    const { firstIndex, lastIndex, durableIndex, committed: commitIndex } = log;
-    const indexes = {
-      firstIndex,
-      lastIndex,
-      durableIndex,
-      commitIndex,
-      heldIndex: this.#state.heldIndex,
-    };
-    const { configuration, index: configurationIndex } = this.#state.history.latest;
-    const members = { configuration, configurationIndex };
+    const state = this.#state;
+    const { log } = state;
+    const { configuration, index } = state.history.latest;
+    // Asked for with every reply: one object, made at once.
     return {
-      id,
-      role,
-      term,
-      vote,
-      leader,
-      ...indexes,
-      transferee,
-      hasCommittedOwnTerm,
-      ...members,
+      id: state.id,
+      role: state.role,
+      term: state.term,
+      vote: state.vote,
+      leader: state.leader,
+      firstIndex: log.firstIndex,
+      lastIndex: log.lastIndex,
+      durableIndex: log.durableIndex,
+      commitIndex: log.committed,
+      heldIndex: state.heldIndex,
+      transferee: state.transferee,
+      hasCommittedOwnTerm: state.hasCommittedOwnTerm,
+      configuration,
+      configurationIndex: index,
     };
   }
 

@@ -65,6 +65,7 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
   #hardState: HardState;
   #commitIndex: LogIndex;
   #syncSinceMs: number | undefined;
+  #markedSegment = 0;
   #handlers: { synced(through: number): void; failed(cause: unknown): void } | undefined;
   #syncWaiters: { readonly record: number; resolve(): void; reject(cause: unknown): void }[] = [];
   #failure: CStoreError | undefined;
@@ -436,6 +437,7 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
     if (!this.#groupCommit.isSyncing) this.#syncSinceMs = undefined;
     try {
       this.#mark.write(through);
+      this.#syncMark();
     } catch (cause) {
       this.#onFailed(cause);
       return;
@@ -444,6 +446,17 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
     this.#syncWaiters = this.#syncWaiters.filter((waiter) => waiter.record > through);
     for (const waiter of done) waiter.resolve();
     this.#handlers?.synced(through);
+  }
+
+  /**
+   * Once for each segment, beside everything else: so the mark tells after a power cut, too, that a
+   * segment whose first sector is damaged was not an unsynced one.
+   */
+  #syncMark(): void {
+    const { segmentNumber } = this.#writer;
+    if (segmentNumber === this.#markedSegment) return;
+    this.#markedSegment = segmentNumber;
+    this.#mark.sync().catch((cause: unknown) => this.#onFailed(cause));
   }
 
   /** What is on disk is unknown now: nothing is written or answered any more. */

@@ -219,6 +219,11 @@ export class MarkFile {
     this.#slot = 1 - this.#slot;
   }
 
+  /** Makes what was written before durable. */
+  sync(): Promise<void> {
+    return this.#file.sync();
+  }
+
   close(): void {
     this.#file.close();
   }
