@@ -33,6 +33,7 @@ export function handleAppendEntries(state: RaftState, message: AppendEntries): v
   if (!followLeader(state, message.from)) return;
   const { log } = state;
   const { previous, entries } = message;
+  state.toldCommit = Math.max(state.toldCommit, message.commitIndex);
   if (previous.index < log.committed) {
     accept(state, message.from, log.committed);
     return;

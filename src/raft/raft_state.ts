@@ -75,6 +75,8 @@ export class RaftState {
    * has to serve the slowest voter, so followers keep their logs by it, too.
    */
   heldIndex: LogIndex = 0;
+  /** Committed, as a leader said, also if this node does not have it yet. */
+  toldCommit: LogIndex = 0;
   pendingReads: PendingRead[] = [];
   waitingReads: WaitingRead[] = [];
   /** Index and size of own proposals that are not committed yet, oldest first. */
@@ -117,9 +119,13 @@ export class RaftState {
    * Whether this node may become leader: its state is whole, and it is a voter, or its removal is
    * not known to be committed. Until then it may be the only one that can be elected (thesis
    * §4.2.2): the voter that is left may lack the very entry that makes it the only one.
+   *
+   * Who lacks what is committed cannot be elected, unless by the members of long ago: a new folder
+   * under an old name reads of times when that name voted, perhaps alone.
    */
   get isPromotable(): boolean {
-    return !this.isHeldBack && this.history.mayVote(this.id);
+    if (this.isHeldBack || this.log.lastIndex < this.toldCommit) return false;
+    return this.history.mayVote(this.id);
   }
 
   /** Entries were appended; a configuration among them counts from now on. */

@@ -191,8 +191,13 @@ export class Invariants {
       assert(known?.term === restored.term, () => `${node.id} restores what is not committed`);
     }
     if (restored !== undefined || entries.length > 0) this.#checkConfiguration(node);
-    if (node.raft.role !== "leader") return;
-    for (const entry of entries) if (entry.term === node.raft.term) this.#checkChange(node, entry);
+    const isLeader = node.raft.role === "leader";
+    for (const entry of entries) {
+      if (isLeader && entry.term === node.raft.term) this.#checkChange(node, entry);
+    }
+    const isCommit = ready.commitIndex > this.committed.length;
+    const isOwn = node.log.term(ready.commitIndex) === node.raft.term;
+    assert(isOwn || !isCommit, () => `${node.id} counts for an entry of an older term (§5.4.2)`);
     // Here, not after the step: the end of joint consensus may be proposed with the same step.
     this.#checkCommits(node, Math.max(this.committed.length, node.log.firstIndex() - 1));
   }

@@ -192,6 +192,7 @@ export class RandomRun {
   run(): RunReport {
     for (let step = 0; step < this.#options.steps; step += 1) {
       this.#act(this.#dice.pick(this.#actions) ?? "tick");
+      this.#holdBackNew();
       this.#invariants.check();
       while (this.#cluster.wire.length > WIRE_MAX) this.#removeMessage();
     }
@@ -414,6 +415,16 @@ export class RandomRun {
     return !type.endsWith("_RESPONSE") || this.#knows(to, from);
   }
 
+  /**
+   * A new folder under an old name reads of times when that name voted, perhaps alone: it must not
+   * campaign before it has read of itself.
+   */
+  #holdBackNew(): void {
+    for (const id of this.#anew.keys()) {
+      this.#cluster.node(id).raft.holdBack(!this.#knows(id, id));
+    }
+  }
+
   /** Whether a node's log says that another one's folder is new, if it is. */
   #knows(id: NodeId, other: NodeId): boolean {
     const change = this.#anew.get(other);
@@ -514,6 +525,7 @@ export class RandomRun {
     }
     let isProposed = false;
     for (let tick = 0; tick < HEALING_TICKS; tick += 1) {
+      this.#holdBackNew();
       this.#cluster.tick();
       this.#invariants.check();
       const { leader } = this.#cluster;

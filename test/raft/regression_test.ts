@@ -348,3 +348,22 @@ test("members: a joining node may lose the first members that it heard of", () =
   expect(n3.raft.configuration.ids).toEqual([]);
   expect(n3.logIds).toBe("2:1");
 });
+
+// A node that began alone lost its folder. When it read the log again from the start, it read of the
+// time when it was the only voter, elected itself, and took writes beside the real leader.
+test("members: a node that is catching up does not campaign as a voter of long ago", () => {
+  const cluster = new Cluster({ nodeCount: 3, members: "~n1 n2 n3", joining: ["n1"] });
+  const n1 = cluster.node("n1");
+  const entries = [entryAt(1, 1, "config n1"), entryAt(1, 2)];
+  const previous = { term: 0, index: 0 };
+  n1.step("n2", 4, { type: "APPEND_ENTRIES", previous, commitIndex: 50, entries });
+  expect(n1.raft.configuration.voters).toEqual(["n1"]);
+
+  n1.tick(100);
+  n1.campaign();
+  n1.step("n2", 4, { type: "TIMEOUT_NOW", last: { term: 1, index: 2 } });
+  n1.do((raft) => raft.forgetLeader("n2", 1));
+  n1.tick(100);
+
+  expect(n1.raft.view).toMatchObject({ role: "follower", term: 4 });
+});
