@@ -173,9 +173,13 @@ class Receiver {
     }
   }
 
-  async settled(): Promise<void> {
-    for (let turn = 0; turn < 200 && this.last?.status === "receiving"; turn += 1) await settle();
-    for (let turn = 0; turn < 200 && this.exchange.isRestoring; turn += 1) await settle();
+  /** Waits until the transfer has ended, and its effects; `eachTurn` is called in between. */
+  async settled(eachTurn: () => void = () => undefined): Promise<void> {
+    const isBusy = (): boolean => this.last?.status === "receiving" || this.exchange.isRestoring;
+    for (let turn = 0; turn < 400 && isBusy(); turn += 1) {
+      await settle(1);
+      eachTurn();
+    }
     await this.opened.log.flush();
     await settle();
   }
@@ -227,7 +231,7 @@ async function moments(disk: SimulatedDisk, file: OutgoingSnapshot): Promise<Mom
   const receiver = await Receiver.open(platform);
   isWatching = true;
   await receiver.feed(file);
-  await receiver.settled();
+  await receiver.settled(() => copies.push({ what: "nothing", disk: disk.clone() }));
   expect([receiver.last?.status, receiver.failures]).toEqual(["done", []]);
   isWatching = false;
   copies.push({ what: "the end", disk: disk.clone() });
