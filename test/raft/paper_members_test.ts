@@ -1,6 +1,6 @@
 /**
- * As `paper_test.ts`: one test a rule, here of cluster membership changes (thesis, chapter 4; paper,
- * section 6) and of log compaction (thesis, chapter 5; paper, section 7).
+ * As `paper_test.ts`: one test a rule, here of cluster membership changes (thesis, chapter 4;
+ * paper, section 6) and of log compaction (thesis, chapter 5; paper, section 7).
  *
  * @module
  */
@@ -27,9 +27,7 @@ function voters(node: TestNode): string {
 }
 
 describe("4.1 safety", () => {
-  // "The new configuration takes effect on each server as soon as it is added to that server's log
-  // [...]; a server always uses the latest configuration in its log, regardless of whether the
-  // entry is committed."
+  // A server uses the latest configuration in its log, whether that entry is committed or not.
   test("4.1: a configuration counts when it is appended, on the leader and on the others", () => {
     const cluster = new Cluster({ nodeCount: 3, members: "n1 n2 ~n3" });
     const n1 = cluster.elect("n1");
@@ -54,8 +52,7 @@ describe("4.1 safety", () => {
     expect(n1.commitIndex).toBe(2);
   });
 
-  // "If the entry is [...] removed from the log, the server must fall back to the previous
-  // configuration in its log."
+  // An entry may be removed when leadership changes: the one before it in the log counts again.
   test("4.1: an entry that is truncated takes its configuration back with it", () => {
     const cluster = new Cluster({ nodeCount: 3, members: "n1 n2 ~n3", logs: { n2: [1] } });
     const n2 = cluster.node("n2");
@@ -70,8 +67,8 @@ describe("4.1 safety", () => {
     expect(n2.raft.view.configurationIndex).toBe(0);
   });
 
-  // "Single-server changes": any majority of one configuration meets any of the next. Of two, one of
-  // the two may differ.
+  // "Single-server changes": any majority of one configuration meets any of the next. Of two, one
+  // of the two may differ.
   test.each([
     ["n1 n2 n3", "n1 n2 n3 n4", true],
     ["n1 n2 n3", "n1 n2", true],
@@ -98,8 +95,7 @@ describe("4.1 safety", () => {
     expect(problem === "").toBe(mayFollow);
   });
 
-  // "The leader [...] must not begin a new configuration change until the previous one is
-  // committed."
+  // The next change waits until the one before is committed.
   test("4.1: one change at a time", () => {
     const cluster = new Cluster({ nodeCount: 4, members: "n1 n2 n3", joining: ["n4"] });
     const n1 = cluster.elect("n1");
@@ -127,8 +123,8 @@ describe("4.1 safety", () => {
     expect(change(n2, "n1 n2")).toBe("");
   });
 
-  // "It is the caller's configuration that is used in reaching consensus": a server answers a leader
-  // and a candidate that are not in its latest configuration, also one that knows nobody.
+  // The caller's configuration decides, not the receiver's: a server answers a leader and a
+  // candidate that are not in its latest configuration, also one that knows nobody.
   test("4.1: a server answers a leader that it does not count as a member", () => {
     const cluster = new Cluster({ nodeCount: 3, members: "n1 n2", joining: ["n3"] });
     const n3 = cluster.node("n3");
@@ -189,7 +185,7 @@ describe("4.2.1 catching up new servers", () => {
 });
 
 describe("4.2.2 removing the current leader", () => {
-  // "The leader [...] does not count itself in majorities."
+  // A leader that is not part of the new configuration does not count itself in its majorities.
   test("4.2.2: a leader that removes itself does not count itself", () => {
     const cluster = clusterWithLeader(5);
     const n1 = cluster.node("n1");
@@ -203,8 +199,8 @@ describe("4.2.2 removing the current leader", () => {
     expect(n1.commitIndex).toBe(2);
   });
 
-  // "Once Cnew is committed [...] the leader steps down." It hands over too, or its voters would
-  // wait for a timeout.
+  // It steps down when Cnew is committed. It hands over too, or the voters would wait for a
+  // timeout.
   test("4.2.2: it leads until its removal is committed, then hands over", () => {
     const cluster = clusterWithLeader(3);
     const n1 = cluster.node("n1");
@@ -219,9 +215,9 @@ describe("4.2.2 removing the current leader", () => {
     expect(cluster.leader?.committedTexts).toEqual(["config n2 n3", "x"]);
   });
 
-  // "A server that is not part of its own latest configuration [...] should still start new
-  // elections": the one that is left may lack the very entry that makes it the only one.
-  test("4.2.2: a server that is not in its latest configuration campaigns until that is committed", () => {
+  // A server that is not part of its own latest configuration still starts elections: the one that
+  // is left may lack the very entry that makes it the only one.
+  test("4.2.2: a server outside its latest configuration campaigns until that is committed", () => {
     const cluster = clusterWithLeader(2);
     const [n1, n2] = [cluster.node("n1"), cluster.node("n2")];
     expect(change(n1, "n2")).toBe("");
@@ -324,8 +320,7 @@ describe("paper 6 joint consensus", () => {
     expect(voteResult(joint, answers)).toBe(result as "lost" | "pending");
   });
 
-  // "Once Cold,new has been committed, [...] it is now safe for the leader to create a log entry
-  // describing Cnew": not before, and once.
+  // The entry with Cnew follows when Cold,new is committed: not before, and once.
   test("paper 6: the leader ends joint consensus when it is committed, and once", () => {
     const cluster = new Cluster({ nodeCount: 4, members: "n1 n2 n3 ~n4" });
     const n1 = cluster.elect("n1");
@@ -393,9 +388,8 @@ describe("paper 7 log compaction", () => {
     return new Cluster({ nodeCount: 3, logs: { n2: terms } }).node("n2");
   }
 
-  // "If instead the follower receives a snapshot that describes a prefix of its log [...], then log
-  // entries covered by the snapshot are deleted but entries following the snapshot are still valid
-  // and must be retained."
+  // A snapshot that describes a prefix of the log: the entries that follow it are still valid and
+  // are kept.
   test("paper 7: a snapshot of a prefix of the log leaves what follows", () => {
     const n2 = follower(1, 2, 2, 2, 4);
 
@@ -407,8 +401,7 @@ describe("paper 7 log compaction", () => {
     expect(n2.raft.configuration.voters).toEqual(["n1", "n2", "n3"]);
   });
 
-  // "Usually the snapshot will contain new information not already in the recipient's log. In this
-  // case, the follower discards its entire log."
+  // A snapshot with what is not in the log: the follower discards its entire log.
   test.each([
     ["ends before it", [1]],
     ["is empty", []],
@@ -492,7 +485,7 @@ describe("paper 7 log compaction", () => {
   });
 
   // A snapshot is a leader's word as an append is: it adopts the term, ends a campaign and restarts
-  // the wait (thesis §5: "each chunk resets the election timer").
+  // the wait.
   test.each(["follower", "pre-candidate", "candidate"])(
     "paper 7: a %s follows its leader",
     (role) => {
@@ -510,7 +503,7 @@ describe("paper 7 log compaction", () => {
     },
   );
 
-  // "The leader [...] sends snapshots to followers that lag behind", and nothing else meanwhile.
+  // A follower that lags too far behind is sent a snapshot, and nothing else meanwhile.
   test("paper 7: a peer that gets a snapshot gets no entries until that has ended", () => {
     const cluster = clusterWithLeader(3);
     const n1 = cluster.node("n1");
@@ -530,7 +523,7 @@ describe("paper 7 log compaction", () => {
     expect(cluster.take({ to: "n3" }).map(({ type }) => type)).toEqual(["APPEND_ENTRIES"]);
   });
 
-  // The configuration is part of a snapshot: "the latest configuration in the prefix".
+  // A snapshot holds the latest configuration of the prefix that it replaces.
   test("paper 7: who counts is found again behind a log that is cut", () => {
     const cluster = new Cluster({ nodeCount: 3, members: "n1 n2", joining: ["n3"] });
     const n1 = cluster.elect("n1");

@@ -60,9 +60,9 @@
  * | a snapshot that failed is waited for for ever                  |      28 |      26 |
  *
  * Not found in 1,000 to 2,000 seeds, and left to `traps_test.ts`, `paper_members_test.ts` and
- * `regression_test.ts`: committing or acknowledging up to the follower's last index, taking messages
- * of old terms, campaigning with entries that are not on disk, and confirming reads by the new
- * voters alone in joint consensus.
+ * `regression_test.ts`: committing or acknowledging up to the follower's last index, taking
+ * messages of old terms, campaigning with entries that are not on disk, and confirming reads by the
+ * new voters alone in joint consensus.
  *
  * @module
  */

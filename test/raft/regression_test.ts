@@ -349,8 +349,8 @@ test("members: a joining node may lose the first members that it heard of", () =
   expect(n3.logIds).toBe("2:1");
 });
 
-// A node that began alone lost its folder. When it read the log again from the start, it read of the
-// time when it was the only voter, elected itself, and took writes beside the real leader.
+// A node that began alone lost its folder. When it read the log again from the start, it read of
+// the time when it was the only voter, elected itself, and took writes beside the real leader.
 test("members: a node that is catching up does not campaign as a voter of long ago", () => {
   const cluster = new Cluster({ nodeCount: 3, members: "~n1 n2 n3", joining: ["n1"] });
   const n1 = cluster.node("n1");

@@ -184,8 +184,8 @@ describe("elections", () => {
 });
 
 describe("members", () => {
-  // n1 adds n5 and is cut off; n2 leads and would remove n1. Seen to fail with `proposeConfiguration`
-  // in leader.ts not waiting for the commit of an entry of the own term.
+  // n1 adds n5 and is cut off; n2 leads and would remove n1. Seen to fail with
+  // `proposeConfiguration` in leader.ts not waiting for the commit of an entry of the own term.
   test("S13: two single changes across a change of leader leave majorities that meet", () => {
     const cluster = new Cluster({ nodeCount: 5, members: "n1 n2 n3 n4", joining: ["n5"] });
     const n1 = cluster.elect("n1");
@@ -234,7 +234,7 @@ describe("members", () => {
   });
 
   // Seen to fail with `truncate` in configuration.ts keeping everything.
-  test("S15: a change that is truncated never was, also when its place is in a snapshot's log", () => {
+  test("S15: a change that is truncated never was, also behind a log that was cut", () => {
     const cluster = new Cluster({ nodeCount: 4, members: "n1 n2 n3", joining: ["n4"] });
     const n1 = cluster.elect("n1");
     expect(change(n1, "n1 n2 n3 ~n4")).toBe("");
@@ -294,7 +294,8 @@ describe("hand-over", () => {
     return { cluster, n1, n4 };
   }
 
-  // Seen to fail with `finishTransfer` in leader.ts looking at what was sent instead of what matched.
+  // Seen to fail with `finishTransfer` in leader.ts looking at what was sent instead of what
+  // matched.
   test("S19: the target was promoted and has not written it: it campaigns when it has", () => {
     const { cluster, n1, n4 } = promotedAndSlow();
 
@@ -311,7 +312,7 @@ describe("hand-over", () => {
   });
 
   // Seen to fail with `tickLeader` in leader.ts never ending a hand-over.
-  test("S19: such a target crashes: the leader takes writes again within an election timeout", () => {
+  test("S19: such a target crashes: writes are taken again within an election timeout", () => {
     const { cluster, n1, n4 } = promotedAndSlow();
     n1.do((raft) => raft.transferLeadership("n4"));
     n4.crash();

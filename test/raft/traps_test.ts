@@ -749,8 +749,8 @@ test("T43: silence changes nobody's part", () => {
   expect(configurationWords(n1.raft.configuration)).toBe("n1 n2 n3 n4 ~n5");
 });
 
-// Seen to fail with `transferLeadership` in leader.ts taking any name, and with `handleTimeoutNow` in
-// follower.ts not looking at whether this node may lead.
+// Seen to fail with `transferLeadership` in leader.ts taking any name, and with `handleTimeoutNow`
+// in follower.ts not looking at whether this node may lead.
 test("T44: leadership goes to voters only", () => {
   const cluster = new Cluster({ nodeCount: 5, members: "n1 n2 ~n3 !n4", joining: ["n5"] });
   const n1 = cluster.elect("n1");
