@@ -15,6 +15,7 @@ import { partLogger } from "../base/log.ts";
 import { hasCodec } from "../platform/compression.ts";
 import { FIRST_PLACE } from "../protocol/cluster_command.ts";
 import type { Hello } from "../protocol/handshake.ts";
+import { majority } from "../raft/quorum.ts";
 import type { RaftDriver } from "../replication/raft_driver.ts";
 import type { LogIdentity } from "../storage/segment.ts";
 import { type Bindings, FEATURE_EMPTY_LOG } from "./bindings.ts";
@@ -40,6 +41,8 @@ export interface PeerWatchParts {
 export class PeerWatch {
   readonly #parts: PeerWatchParts;
   readonly #bootIds = new Map<string, string>();
+  /** Members that say that this node's id belongs to another folder. */
+  readonly #refusedBy = new Set<string>();
   readonly #logger = partLogger("node");
 
   constructor(parts: PeerWatchParts) {
@@ -62,6 +65,7 @@ export class PeerWatch {
   seen(hello: Hello): void {
     this.#parts.bindings.seen(hello);
     if (hello.role === "peer") this.#parts.reach(hello.nodeId, hello.address);
+    this.#refusedBy.delete(hello.nodeId);
     const driver = this.#parts.driver();
     const known = this.#bootIds.get(hello.nodeId);
     this.#bootIds.set(hello.nodeId, hello.bootId);
@@ -83,7 +87,11 @@ export class PeerWatch {
     const { message: reason } = error;
     this.#logger.warn("node {nodeId} refuses this one: {reason}", { nodeId, reason });
     const isAboutFolder = reason.includes(identity.incarnation);
-    if (isAboutFolder && !bindings.isOwnBound) fatal(error);
+    if (!isAboutFolder || bindings.isOwnBound) return;
+    // One that lags may not know yet that this folder was let in: a majority settles it.
+    this.#refusedBy.add(nodeId);
+    const { voters } = driver.view.configuration;
+    if (this.#refusedBy.size >= majority(voters.length)) fatal(error);
   }
 
   /** Whether a connected peer would still be let in. */

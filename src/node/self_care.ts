@@ -31,6 +31,7 @@ export class SelfCare {
   readonly #parts: SelfCareParts;
   readonly #scrubber: Scrubber | undefined;
   readonly #logger = partLogger("node");
+  #noting: Promise<void> = Promise.resolve();
   #isStopped = false;
 
   constructor(parts: SelfCareParts) {
@@ -72,11 +73,14 @@ export class SelfCare {
     const { platform, config } = this.#parts;
     const others = configuration.members.filter(({ id }) => id !== config.id);
     const addresses = others.map(({ address }) => address);
-    notePeers(platform, config.dataDirectory, addresses).catch((cause: unknown) => {
-      this.#logger.warn("the other members' addresses could not be noted: {reason}", {
-        reason: reasonOf(cause),
+    // One after the other: they share the name under which the file is written aside.
+    this.#noting = this.#noting
+      .then(() => notePeers(platform, config.dataDirectory, addresses))
+      .catch((cause: unknown) => {
+        if (this.#isStopped) return;
+        const reason = reasonOf(cause);
+        this.#logger.warn("the members' addresses could not be noted: {reason}", { reason });
       });
-    });
   }
 
   /** What is damaged in a file is whole in the state: behind a new snapshot nobody needs it. */

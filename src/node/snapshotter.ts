@@ -42,6 +42,8 @@ export class Snapshotter {
     this.#parts = parts;
     this.#logBytes = logBytes;
     this.#dueBytes = logBytes;
+    // What earlier processes wrote behind the newest snapshot counts, too.
+    this.#bytesAtLast = -parts.log.bytesBehind(parts.machine.appliedIndex);
   }
 
   /** More of the log was applied; `writtenBytes` counts what this process wrote to it so far. */

@@ -177,6 +177,10 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
     return this.#clusterEntries;
   }
 
+  bytesBehind(index: LogIndex): number {
+    return this.#table.bytesBehind(index);
+  }
+
   get syncSinceMs(): number | undefined {
     return this.#syncSinceMs;
   }

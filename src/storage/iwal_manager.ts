@@ -95,6 +95,8 @@ export interface ReplicatedLog extends LogReader {
   readonly sizeBytes: number;
   /** Entries about members and bindings that opening the log found, in order. */
   readonly clusterEntries: readonly Entry[];
+  /** Bytes of the kept batches behind an index. */
+  bytesBehind(index: LogIndex): number;
   /** Bytes of batches written since the log was opened. */
   readonly writtenBytes: number;
   /**

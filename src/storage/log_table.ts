@@ -156,6 +156,14 @@ export class LogTable implements LogReader {
     return this.#cache.slice(start, stop);
   }
 
+  /** Bytes of the kept batches behind an index. */
+  bytesBehind(index: LogIndex): number {
+    const from = Math.max(0, index - this.#base.index);
+    let bytes = 0;
+    for (let at = from; at < this.#positions.length; at += 1) bytes += this.#positions[at]!.size;
+    return bytes;
+  }
+
   /** Smallest segment number that holds a kept entry; undefined for an empty log. */
   oldestSegment(): number | undefined {
     return this.#positions[0]?.segmentNumber;

@@ -65,6 +65,10 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
     return this.#sizeBytes;
   }
 
+  bytesBehind(index: LogIndex): number {
+    return this.#table.bytesBehind(index);
+  }
+
   get syncSinceMs(): undefined {
     return undefined;
   }

@@ -28,6 +28,8 @@ import {
 
 const MARK_NAME = "mark";
 const MARK_SLOT_SIZE = 512;
+/** Zeros behind the last record that are not worth writing a segment again. */
+const ZEROS_KEPT_MAX = 1024 * 1024;
 const MARK_SIZE = 2 * MARK_SLOT_SIZE;
 
 /** Added to the name of a log's folder: the log that a repair puts in its place. */
@@ -148,7 +150,8 @@ function tornName(files: FileSystem, path: string): string {
 /**
  * What the taker saw above the watermark may stand in the page cache only, and votes and answers
  * will count on it. A sync alone does not help: after one that failed, the cache shows pages as
- * clean that the disk does not have. So the segment is written again, beside itself.
+ * clean that the disk does not have. So the segment is written again, beside itself. So is one that
+ * is mostly zeros: nothing is appended to it any more, and every start would read them.
  */
 async function saveKept(
   files: FileSystem,
@@ -157,9 +160,11 @@ async function saveKept(
 ): Promise<void> {
   const { scan, path } = place.segment;
   if (scan === undefined) return;
-  if (scan.recordCount > 0 && scan.nextNumber - 1 <= place.watermark) return;
+  const isSynced = scan.recordCount > 0 && scan.nextNumber - 1 <= place.watermark;
+  const whole = readWhole(files, path);
+  if (isSynced && whole.byteLength < 2 * scan.end + ZEROS_KEPT_MAX) return;
   const name = path.slice(directory.length + 1);
-  const bytes = readWhole(files, path).subarray(0, scan.end);
+  const bytes = whole.subarray(0, scan.end);
   await writeFileDurably(files, { directory, name, bytes });
 }
 
