@@ -6,11 +6,12 @@
  */
 
 import { MembershipError, OverloadedError } from "../src/base/errors.ts";
+import { parseAddresses } from "../src/client/remote_database.ts";
 import { initializeCluster } from "../src/node/initialize.ts";
 import { sleep, systemClock } from "../src/platform/clock.ts";
 import { systemPlatform } from "../src/platform/platform.ts";
 import { addressesOf } from "./cluster_command.ts";
-import { withDatabase } from "./cluster_view.ts";
+import { viewCluster, withDatabase } from "./cluster_view.ts";
 import {
   DEFAULT_DATA,
   durationOption,
@@ -61,6 +62,7 @@ export async function clusterChange(words: readonly string[], options: RawOption
   const request = requestOf(words, options["standby"] === true);
   const addresses = addressesOf(options);
   const timeoutMs = durationOption(options, "timeout", 15_000);
+  if (request.action === "recover") await checkIsDown(request.id, addresses);
   const changed = await ask(request, addresses, timeoutMs);
   if (options["json"] === true) {
     printJson({ ...request, ...changed });
@@ -73,6 +75,17 @@ export async function clusterChange(words: readonly string[], options: RawOption
   print();
   for (const line of nextSteps(request, { changed, addresses })) print(line);
 }
+
+/** A node that runs has its folder: to recover it would throw that away. */
+async function checkIsDown(id: string, addresses: string): Promise<void> {
+  const { members } = await viewCluster(parseAddresses(addresses), LOOK_MS);
+  if (members.find((member) => member.id === id)?.state !== "healthy") return;
+  throw new MembershipError(`Cannot recover "${id}": it is up, with its folder`, {
+    remedy: "Stop it first, if its folder is to be given up",
+  });
+}
+
+const LOOK_MS = 2000;
 
 /** One change at a time: while another one is under way, this one is asked for again. */
 async function ask(request: ChangeRequest, addresses: string, timeoutMs: number): Promise<Changed> {

@@ -7,7 +7,7 @@
 import { readFileSync } from "node:fs";
 import { configure, getConsoleSink, jsonLinesFormatter } from "@logtape/logtape";
 import { parse as parseToml } from "smol-toml";
-import { ConfigError, type CStoreError } from "../src/base/errors.ts";
+import { ConfigError, type CStoreError, MembershipError } from "../src/base/errors.ts";
 import { Node, type NodeConfig, type NodeOptions, parseNodeConfig } from "../src/mod.ts";
 import { systemFileSystem } from "../src/platform/file_system.ts";
 import { systemPlatform } from "../src/platform/platform.ts";
@@ -46,9 +46,7 @@ export async function runNode(options: RawOptions): Promise<never> {
   await startLogging(choiceOption(merged, "logLevel", { allowed: LEVELS, fallback: "warning" }));
   let isStopping = false;
   if (isJoining(config)) tell(`joining through ${config.join.join(", ")} as ${config.id}`);
-  const node = await Node.open(systemPlatform(), config, {
-    onFatal: (error: CStoreError) => exit(reportError(error, false)),
-  });
+  const node = await openNode(config);
   const stop = (): void => {
     if (isStopping) exit(EXIT.interrupted);
     isStopping = true;
@@ -67,6 +65,21 @@ export async function runNode(options: RawOptions): Promise<never> {
       "syncMode is ASYNC: writes are answered when they are on the leader's disk; a failover may lose them",
     );
   return new Promise<never>(() => undefined);
+}
+
+async function openNode(config: NodeConfig): Promise<Node> {
+  try {
+    return await Node.open(systemPlatform(), config, {
+      onFatal: (error: CStoreError) => exit(reportError(error, false)),
+    });
+  } catch (error) {
+    // What the leader refuses comes without its remedy over the wire.
+    if (!(error instanceof MembershipError) || error.remedy !== undefined) throw error;
+    throw new MembershipError(error.message, {
+      cause: error,
+      remedy: `Choose another --id; if the folder of "${config.id}" is lost: cstore cluster recover ${config.id}`,
+    });
+  }
 }
 
 /** Whether the cluster is to be asked first: the folder is empty. */
