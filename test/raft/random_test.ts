@@ -2,30 +2,29 @@
  * Many random runs: see `random_run.ts` for what happens in one and `invariants.ts` for what must
  * hold. `CSTORE_SEEDS=5000` runs more of them, `CSTORE_SEED=17` one.
  *
- * Planted bugs, and the first seed that found each, with 3 and with 5 nodes:
+ * Planted bugs, and the first of 1,000 seeds that found each, with 3 and with 5 nodes:
  *
  * | wrong rule                                                     | 3 nodes | 5 nodes |
  * | -------------------------------------------------------------- | ------: | ------: |
- * | logs match by index alone                                      |       2 |       1 |
- * | the longer log wins, whatever its last term                    |      54 |     464 |
+ * | logs match by index alone                                      |      11 |       1 |
+ * | the longer log wins, whatever its last term                    |     121 |     884 |
  * | term and vote are not kept                                     |       1 |       1 |
- * | the own vote counts before it is on disk                       |       1 |       5 |
+ * | the own vote counts before it is on disk                       |       3 |       1 |
  * | a vote leaves before it is on disk                             |       1 |       1 |
- * | a vote can be given twice in a term                            |      20 |       8 |
- * | votes of the round before count                                |       3 |       1 |
- * | a majority of the answers elects                               |       1 |       2 |
+ * | a vote can be given twice in a term                            |      11 |       5 |
+ * | votes of the round before count                                |       1 |       1 |
+ * | a majority of the answers elects                               |       1 |       1 |
  * | a refused append counts as taken                               |       1 |       1 |
  * | an append is acknowledged before it is on disk                 |       1 |       1 |
- * | the leader's own copy counts before it is on disk              |       1 |      11 |
- * | an entry of an older term is committed by counting             |     425 |      41 |
+ * | the leader's own copy counts before it is on disk              |       1 |       1 |
+ * | an entry of an older term is committed by counting             |       1 |       3 |
  * | entries are committed when received                            |       1 |       1 |
- * | a truncation leaves earlier syncs as they were (append ABA)    |       5 |       6 |
- * | reads need no quorum                                           |     242 |     450 |
- * | reads do not begin a round of their own                        |     242 |     450 |
- * | a new leader's reads do not wait for its first commit          |       2 |       5 |
- * | reads live on when leadership ends                             |     137 |     137 |
- * | a full window whose appends were lost stays full               |       2 |       5 |
- * | a peer is called stranded without being asked                  |     133 |      40 |
+ * | a truncation leaves earlier syncs as they were (append ABA)    |      42 |      19 |
+ * | reads need no quorum                                           |     141 |     247 |
+ * | reads do not begin a round of their own                        |     141 |     247 |
+ * | a new leader's reads do not wait for its first commit          |      11 |      14 |
+ * | reads live on when leadership ends                             |     402 |       - |
+ * | a full window whose appends were lost stays full               |       7 |       7 |
  *
  * With changes of members and snapshots:
  *
@@ -44,13 +43,12 @@
  * | a snapshot drops the entries that follow it                    |      84 |     307 |
  * | a snapshot leaves the members as they were                     |       3 |       2 |
  * | what a snapshot replaced still becomes durable                 |      39 |     218 |
- * | a snapshot of an old term is taken                             |      66 |     264 |
+ * | a snapshot of an old term is taken                             |     968 |     264 |
  * | learners count for commits                                     |       1 |       7 |
- * | learners campaign and count                                    |      30 |      30 |
  * | anybody's answer is a vote                                     |       9 |      34 |
- * | a removed leader counts itself                                 |       1 |      13 |
- * | a removed leader goes on leading                               |       1 |      12 |
- * | a removed leader goes at once                                  |       1 |       9 |
+ * | a removed leader counts itself                                 |      26 |      13 |
+ * | a removed leader goes on leading                               |       7 |      12 |
+ * | a removed leader goes at once                                  |       9 |       9 |
  * | whose removal is not committed does not campaign               |      85 |      53 |
  * | anybody campaigns                                              |       7 |       6 |
  * | a restart brings old configurations back                       |      24 |      34 |
@@ -59,10 +57,10 @@
  * | a stranded peer is never sent a snapshot                       |       1 |       2 |
  * | a snapshot that failed is waited for for ever                  |      28 |      26 |
  *
- * Not found in 1,000 to 2,000 seeds, and left to `traps_test.ts`, `paper_members_test.ts` and
- * `regression_test.ts`: committing or acknowledging up to the follower's last index, taking
- * messages of old terms, campaigning with entries that are not on disk, and confirming reads by the
- * new voters alone in joint consensus.
+ * "-": not found in 1,000 seeds. Never found, and left to the tests that name them: committing or
+ * acknowledging up to the follower's last index, taking messages of old terms, campaigning with
+ * entries that are not on disk, confirming reads by the new voters alone in joint consensus, and
+ * sending a snapshot to a peer that was not asked.
  *
  * @module
  */
@@ -98,7 +96,7 @@ function runSeeds(nodeCount: number): RunReport {
 }
 
 // A run that commits, elects and reads little proves little, so that is counted too.
-test.each([3, 5])(
+test.each([2, 3, 5])(
   "random: %i nodes keep every promise, and agree once healed",
   (nodeCount) => {
     const { committed, elections, readsDone, crashes } = runSeeds(nodeCount);
