@@ -25,6 +25,7 @@
  * | a new leader's reads do not wait for its first commit          |      11 |      14 |
  * | reads live on when leadership ends                             |     402 |       - |
  * | a full window whose appends were lost stays full               |       7 |       7 |
+ * | messages of old terms are taken                                |       7 |      27 |
  *
  * With changes of members and snapshots:
  *
@@ -58,9 +59,9 @@
  * | a snapshot that failed is waited for for ever                  |      28 |      26 |
  *
  * "-": not found in 1,000 seeds. Never found, and left to the tests that name them: committing or
- * acknowledging up to the follower's last index, taking messages of old terms, campaigning with
- * entries that are not on disk, confirming reads by the new voters alone in joint consensus, and
- * sending a snapshot to a peer that was not asked.
+ * acknowledging up to the follower's last index, campaigning with entries that are not on disk,
+ * confirming reads by the new voters alone in joint consensus, and sending a snapshot to a peer that
+ * was not asked.
  *
  * @module
  */
