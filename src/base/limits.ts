@@ -57,6 +57,9 @@ export const HANDSHAKE_TIMEOUT_MS = 2_000;
 /** Time from the first to the last byte of one frame, in milliseconds. */
 export const FRAME_TIMEOUT_MS = 10_000;
 
+/** Requests that wait in a client for a place among those under way. */
+export const CLIENT_QUEUE_MAX = 65_536;
+
 /** Request numbers above `acknowledgedBelow` that a session remembers. */
 export const SESSION_WINDOW_MAX = 4096;
 /** Bytes of results with documents that a session remembers. */

@@ -12,13 +12,13 @@ import { ByteWriter } from "../base/bytes.ts";
 import {
   ClosedError,
   type CStoreError,
-  DeadlineError,
   HandshakeError,
   NotLeaderError,
   SessionExpiredError,
   UnreachableError,
   ValidationError,
 } from "../base/errors.ts";
+import { CLIENT_QUEUE_MAX } from "../base/limits.ts";
 import type { CancelTimer } from "../platform/clock.ts";
 import { type Platform, systemPlatform } from "../platform/platform.ts";
 import { beginRequest, endRequest, readReplies } from "../protocol/client_message.ts";
@@ -30,7 +30,12 @@ import {
   writeDocumentsCommand,
 } from "../protocol/command.ts";
 import { parseEndpoint } from "../transport/network_manager.ts";
-import { type ClientOptions, type ClientRequest, isAboutCluster } from "./client_options.ts";
+import {
+  type ClientOptions,
+  type ClientRequest,
+  isAboutCluster,
+  queueFull,
+} from "./client_options.ts";
 import { chooseChannel, nobodyReached } from "./leader_routing.ts";
 import {
   type ChannelHandlers,
@@ -44,6 +49,7 @@ import {
   type PendingRequest,
   PendingRequests,
   REQUEST_SIZE_MAX,
+  tooLate,
 } from "./pending_requests.ts";
 
 const SWEEP_MS = 20;
@@ -157,6 +163,10 @@ export class Client {
     const deadlineMs = this.#platform.clock.nowMs() + leftMs;
     const needsSession = request.kind === "COMMAND" && this.#sessionId === 0;
     if (needsSession || this.#queue.length > 0 || !this.#pending.hasRoom) {
+      if (this.#queue.length >= CLIENT_QUEUE_MAX) {
+        reject(queueFull());
+        return;
+      }
       this.#queue.push({ request, deadlineMs, resolve, reject });
       if (needsSession) this.#openSession();
       return;
@@ -472,12 +482,17 @@ export class Client {
     const nowMs = this.#platform.clock.nowMs();
     for (const request of this.#pending.all()) {
       if (request.deadlineMs > nowMs) continue;
-      this.#reject(request, this.#tooLate(request));
+      this.#reject(
+        request,
+        tooLate(request, this.#lastError, () => this.#unreachable()),
+      );
     }
     const late = this.#queue.filter((queued) => queued.deadlineMs <= nowMs);
     if (late.length > 0) {
       this.#queue = this.#queue.filter((queued) => queued.deadlineMs > nowMs);
-      for (const queued of late) queued.reject(this.#lastError ?? this.#unreachable());
+      const isBusy = this.connected.length > 0;
+      const error = this.#lastError ?? (isBusy ? queueFull() : this.#unreachable());
+      for (const queued of late) queued.reject(error);
     }
     if (nowMs >= this.#retryAtMs) this.#retryDue();
     if (nowMs - this.#heardMs > CONFIRM_MS) {
@@ -487,13 +502,5 @@ export class Client {
     }
     if (this.#queue.length > 0) this.#drainQueue();
     this.#cancelSweep = this.#platform.clock.setTimer(SWEEP_MS, () => this.#sweep());
-  }
-
-  #tooLate(request: PendingRequest): CStoreError {
-    if (request.unanswered === 0) return this.#lastError ?? this.#unreachable();
-    const cause = this.#lastError;
-    return new DeadlineError("Cannot tell what became of the request: no answer in time", {
-      cause,
-    });
   }
 }

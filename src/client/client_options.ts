@@ -5,6 +5,8 @@
  */
 
 import type { ByteWriter } from "../base/bytes.ts";
+import { OverloadedError } from "../base/errors.ts";
+import { CLIENT_QUEUE_MAX } from "../base/limits.ts";
 import type { Platform } from "../platform/platform.ts";
 import type { RequestKind } from "../protocol/client_message.ts";
 
@@ -34,4 +36,15 @@ export interface ClientRequest {
 /** Whether a request changes the cluster: it is sent on to the leader, but never repeated. */
 export function isAboutCluster(kind: RequestKind): boolean {
   return kind === "PROMOTE" || kind === "CLUSTER";
+}
+
+/** The refusal of a request that a client has no room for. It costs little: it comes in masses. */
+export function queueFull(): OverloadedError {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 0;
+  try {
+    return new OverloadedError(`Cannot send: ${CLIENT_QUEUE_MAX} requests wait already`, 100);
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
+  }
 }

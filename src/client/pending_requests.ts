@@ -7,7 +7,7 @@
 
 import { assert } from "../base/assert.ts";
 import type { ByteWriter } from "../base/bytes.ts";
-import type { CStoreError } from "../base/errors.ts";
+import { type CStoreError, DeadlineError } from "../base/errors.ts";
 import { BATCH_BODY_SIZE_MAX, SESSION_WINDOW_MAX } from "../base/limits.ts";
 import type { RequestKind } from "../protocol/client_message.ts";
 
@@ -122,4 +122,15 @@ export class PendingRequests {
       if (request?.number === number) yield request;
     }
   }
+}
+
+/** What a request whose deadline has passed is told: nothing happened only if it was never sent. */
+export function tooLate(
+  request: PendingRequest,
+  lastError: CStoreError | undefined,
+  unreachable: () => CStoreError,
+): CStoreError {
+  if (request.unanswered === 0) return lastError ?? unreachable();
+  const message = "Cannot tell what became of the request: no answer in time";
+  return new DeadlineError(message, { cause: lastError });
 }
