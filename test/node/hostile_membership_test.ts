@@ -20,13 +20,14 @@ import {
   endCommand,
   NO_SESSION,
 } from "../../src/protocol/command.ts";
+import { encodeHello } from "../../src/protocol/handshake.ts";
 import {
   encodeSnapshotMessage,
   type SnapshotMessage,
 } from "../../src/protocol/snapshot_message.ts";
 import type { Member } from "../../src/raft/configuration.ts";
 import { batchOf, forged, impersonate, settled } from "./impostor.ts";
-import { RawConnection, requestBytes } from "./raw_connection.ts";
+import { helloOf, RawConnection, requestBytes } from "./raw_connection.ts";
 import { type Seat, TestCluster, waitFor } from "./test_cluster.ts";
 
 let cluster: TestCluster;
@@ -84,7 +85,7 @@ async function expectUnharmed(): Promise<void> {
 describe("CLUSTER requests", () => {
   const texts = ["", "x".repeat(10_000), "\u0000", "n1\nn2", "../../etc", "ü".repeat(150)];
   const values = [...texts, 0, -1, 2 ** 53, 1.5, true, null, [], {}, [["n1"]], new Date(0)];
-  const actions = ["join", "add", "remove", "replace", "recover", "role"];
+  const actions = ["join", "add", "remove", "replace", "recover", "role", "digest", "documents"];
 
   async function ask(connection: RawConnection, payload: Uint8Array): Promise<string> {
     connection.request(requestBytes("CLUSTER", { requestId: 5 }, payload));
@@ -102,7 +103,7 @@ describe("CLUSTER requests", () => {
         expect([action, value, code]).toEqual([
           action,
           value,
-          expect.stringMatching(/^(VALIDATION|CONFIG|MEMBERSHIP)$/),
+          expect.stringMatching(/^(VALIDATION|CONFIG|MEMBERSHIP|NOT_FOUND)$/),
         ]);
       }
       expect(await ask(connection, encodeCbor({ action }))).toBe("VALIDATION");
@@ -226,6 +227,44 @@ describe("forged members", () => {
       await expectUnharmed();
     });
   }
+});
+
+describe("strangers", () => {
+  test("a node nobody knows, at an address that is none: refused or let in, nothing more", async () => {
+    const { clusterId } = nodeOf(victim);
+    for (const address of ["nowhere", "a b:1", "host:99999", ":", "x".repeat(200), "\u0000:1"]) {
+      const connection = await RawConnection.open(victim.address);
+      const hello = { role: "peer", nodeId: "stranger", incarnation: "1".repeat(16) } as const;
+      const fields = helloOf({ ...hello, clusterId, address });
+      connection.sendFrame("HELLO", encodeHello(fields));
+      await waitFor("an answer", () => connection.isClosed || connection.frames.length > 0);
+      expect(["ERROR", "WELCOME"]).toContain(connection.frames[0]?.kind ?? "none");
+      connection.close();
+    }
+    await expectUnharmed();
+  });
+
+  test("many of them are reached for within a bound", async () => {
+    const { clusterId } = nodeOf(victim);
+    for (let i = 0; i < 150; i += 1) {
+      const nodeId = `stranger-${i}`;
+      const incarnation = String(i).padStart(16, "0");
+      const fields = {
+        role: "peer",
+        clusterId,
+        nodeId,
+        incarnation,
+        address: "127.0.0.1:1",
+      } as const;
+      const connection = await RawConnection.shake(victim.address, fields);
+      connection.close();
+    }
+    const { network } = nodeOf(victim);
+    const ids = Array.from({ length: 150 }, (_, i) => `stranger-${i}`);
+    const linked = ids.filter((id) => network?.linkHealth(id) !== undefined);
+    expect(linked.length).toBeLessThanOrEqual(64);
+    await expectUnharmed();
+  });
 });
 
 describe("SNAPSHOT messages", () => {
