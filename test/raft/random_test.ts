@@ -60,8 +60,8 @@
  *
  * "-": not found in 1,000 seeds. Never found, and left to the tests that name them: committing or
  * acknowledging up to the follower's last index, campaigning with entries that are not on disk,
- * confirming reads by the new voters alone in joint consensus, and sending a snapshot to a peer that
- * was not asked.
+ * confirming reads by the new voters alone in joint consensus, and sending a snapshot to a peer
+ * that was not asked.
  *
  * @module
  */
