@@ -34,6 +34,7 @@ import {
   type ClientOptions,
   type ClientRequest,
   isAboutCluster,
+  type Queued,
   queueFull,
 } from "./client_options.ts";
 import { chooseChannel, nobodyReached } from "./leader_routing.ts";
@@ -58,13 +59,6 @@ const CONFIRM_MS = 100;
 /** Wait after a refusal that is safe to repeat, and without news of a leader. */
 const RETRY_MS = 10;
 const DEFAULT_TIMEOUT_MS = 10_000;
-
-interface Queued {
-  readonly request: ClientRequest;
-  readonly deadlineMs: number;
-  readonly resolve: (answer: Answer) => void;
-  readonly reject: (error: CStoreError) => void;
-}
 
 /** A connection to a cluster, or to a node in this process. */
 export class Client {

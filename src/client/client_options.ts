@@ -5,10 +5,11 @@
  */
 
 import type { ByteWriter } from "../base/bytes.ts";
-import { OverloadedError } from "../base/errors.ts";
+import { type CStoreError, OverloadedError } from "../base/errors.ts";
 import { CLIENT_QUEUE_MAX } from "../base/limits.ts";
 import type { Platform } from "../platform/platform.ts";
 import type { RequestKind } from "../protocol/client_message.ts";
+import type { Answer } from "./pending_requests.ts";
 
 /** Options of {@link Client.connect}. */
 export interface ClientOptions {
@@ -31,6 +32,14 @@ export interface ClientRequest {
     writer: ByteWriter,
     identity: { sessionId: number; requestNumber: number; acknowledgedBelow: number },
   ): void;
+}
+
+/** A request that waits for a session, or for room in the window. */
+export interface Queued {
+  readonly request: ClientRequest;
+  readonly deadlineMs: number;
+  readonly resolve: (answer: Answer) => void;
+  readonly reject: (error: CStoreError) => void;
 }
 
 /** Whether a request changes the cluster: it is sent on to the leader, but never repeated. */
