@@ -49,6 +49,20 @@ export class Invariants {
       onReady: (node, ready) => this.#checkReady(node, ready),
       onDurable: (node) => this.#checkVote(node),
     };
+    this.#takeOver();
+  }
+
+  /** A cluster may have a history: what is committed and voted already was seen by nobody. */
+  #takeOver(): void {
+    for (const node of this.#cluster.nodes) {
+      this.#checkVote(node);
+      for (const entry of node.log.all()) {
+        if (entry.index > node.commitIndex || entry.index <= this.committed.length) continue;
+        assert(entry.index === this.committed.length + 1, "what was committed before is kept");
+        this.committed.push(entry);
+        this.#committedIn.push(entry.term);
+      }
+    }
   }
 
   /** A read was asked for: it must see everything that is committed now. */
