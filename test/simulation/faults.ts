@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { LogBase } from "../../src/storage/log_table.ts";
 import type { Host, Simulation } from "./simulator.ts";
 
 /** Kinds that a run may draw. */
@@ -37,6 +38,12 @@ export const FAULT_KINDS = [
   "slowDisk",
   "rot",
   "misdirectedWrite",
+  "grow",
+  "shrink",
+  "replace",
+  "demote",
+  "recoverWiped",
+  "lagSnapshot",
 ] as const;
 
 /** Kinds that break what the log builds on: they run only when they are named. */
@@ -215,6 +222,23 @@ export const INFLICT: Readonly<Record<FaultKind, Inflict>> = {
       later(50 + below(1000), () => simulation.start(victim));
     });
   },
+  grow({ simulation, chance }) {
+    simulation.operator.grow(chance(0.1));
+  },
+  shrink({ simulation, victim }) {
+    simulation.operator.shrink(victim);
+  },
+  replace({ simulation, victim }) {
+    simulation.operator.replace(victim);
+  },
+  demote({ simulation, victim, below }) {
+    simulation.operator.demote(victim, below(2000));
+  },
+  recoverWiped({ simulation, victim }) {
+    simulation.operator.recoverWiped(victim);
+  },
+  lagSnapshot: (scene) => lagBehindSnapshot(scene),
+
   /** The disk says that it synced, and did not, until the power fails. */
   syncLie({ simulation, victim, below, later }) {
     victim.isLying = true;
@@ -225,6 +249,55 @@ export const INFLICT: Readonly<Record<FaultKind, Inflict>> = {
     });
   },
 };
+
+/**
+ * One node is away until the others have cut their logs, so that only a snapshot can bring it back.
+ * Sender, receiver or both may die while it travels.
+ */
+function lagBehindSnapshot({ simulation, victim, below, chance, later }: FaultScene): void {
+  const stayers = simulation.hosts.filter((host) => host !== victim);
+  const takeSnapshots = (): Map<Host, LogBase> => {
+    const taken = new Map<Host, LogBase>();
+    for (const host of stayers) {
+      const { node } = host;
+      if (node === undefined) continue;
+      taken.set(host, node.machine.position);
+      node.takeSnapshot().catch(() => undefined);
+    }
+    return taken;
+  };
+  simulation.kill(victim);
+  const awayMs = 150 + below(800);
+  let older = new Map<Host, LogBase>();
+  later(awayMs / 2, () => {
+    older = takeSnapshots();
+    for (const client of simulation.clients) client.hurry(awayMs / 4);
+  });
+  later(awayMs, () => takeSnapshots());
+  // A log that is longer than what is kept for one that is away is cut without regard to it.
+  later(awayMs + 100, () => {
+    for (const [host, base] of older) cutLog(host, base);
+    simulation.start(victim);
+  });
+  const dyingMs = awayMs + 100 + below(300);
+  const dying = [victim, simulation.leader ?? victim].filter(() => chance(0.4));
+  for (const host of dying) {
+    later(dyingMs, () => {
+      if (chance(0.5)) simulation.kill(host);
+      else simulation.cutPower(host);
+      later(10 + below(800), () => simulation.start(host));
+    });
+  }
+}
+
+function cutLog({ id, disk, node }: Host, base: LogBase): void {
+  if (node === undefined || base.index <= node.log.base.index) return;
+  const name = `${String(base.index).padStart(16, "0")}.snapshot`;
+  const kept = disk.files.list(`/data/${id}/snapshots`).filter((file) => file.endsWith("snapshot"));
+  // As long as a newer one is not there, this one may not be durable yet.
+  if (!kept.includes(name) || !kept.some((other) => other > name)) return;
+  node.log.compactTo(base).catch(() => undefined);
+}
 
 function promote(leader: Host | undefined, target: Host): void {
   leader?.node?.promote(target.id).catch(() => undefined);

@@ -6,18 +6,21 @@
  */
 
 import { AssertionError } from "../../src/base/assert.ts";
-import { CorruptionError, CStoreError } from "../../src/base/errors.ts";
+import { CorruptionError, CStoreError, RemovedError } from "../../src/base/errors.ts";
 import { Client } from "../../src/client/client.ts";
 import { RemoteDatabase } from "../../src/client/remote_database.ts";
 import { parseNodeConfig } from "../../src/node/config.ts";
 import { Node } from "../../src/node/node.ts";
 import type { Platform } from "../../src/platform/platform.ts";
 import { SeededRandom } from "../../src/platform/random.ts";
+import type { Configuration } from "../../src/raft/configuration.ts";
 import { type FateDecision, SimulatedDisk } from "../storage/fake_disk.ts";
 import { ClusterChecker, Violation } from "./checkers/cluster.ts";
 import { findVersionViolation, findViolation, type Operation } from "./checkers/history.ts";
 import { FAULT_KINDS, type FaultKind, INFLICT } from "./faults.ts";
 import { type LinkFaults, SimulatedNetwork } from "./network.ts";
+import { Operator } from "./operator.ts";
+import { stateText } from "./state_text.ts";
 import { SimulatedClient, type WorkloadOptions } from "./workload.ts";
 import { type ClockFault, SimulatedProcess, World } from "./world.ts";
 
@@ -31,6 +34,7 @@ export interface SimulationOptions {
   readonly faults?: readonly FaultKind[];
   readonly durationMs?: number;
   readonly compression?: "none" | "zstd";
+  readonly leaseReads?: boolean;
 }
 
 /** What a run gave. */
@@ -58,10 +62,20 @@ const FAST_SYNC_MS = [0.05, 0.55] as const;
 /** One machine, with or without a running node. */
 export interface Host {
   readonly id: string;
+  readonly address: string;
   readonly disk: SimulatedDisk;
+  /** Among the first members; any other begins by joining the cluster. */
+  isFirst: boolean;
+  /** Joins as a learner that stays one. */
+  readonly isStandby: boolean;
+  /** It must not be started until somebody says so. */
+  isHeld: boolean;
   process: SimulatedProcess | undefined;
   node: Node | undefined;
-  /** Why it must not be started again; undefined while it may. */
+  /**
+   * Why it must not be started again: its folder does not open, or it was removed. Undefined while
+   * it may.
+   */
   refusal: CStoreError | undefined;
   isStalling: boolean;
   failNextSync: boolean;
@@ -78,15 +92,21 @@ export class Simulation {
   readonly network: SimulatedNetwork;
   readonly history: Operation[] = [];
   readonly faults: Partial<Record<FaultKind, number>> = {};
-  readonly hosts: readonly Host[];
+  readonly hosts: Host[] = [];
   readonly checker = new ClusterChecker();
+  readonly operator: Operator;
+  readonly leaseReads: boolean;
   readonly #options: SimulationOptions;
   readonly #compression: "none" | "zstd";
   readonly #damaged = new Set<Host>();
+  readonly #firstMembers: readonly { readonly id: string; readonly address: string }[];
   /** Shortest and longest sync of a disk without a fault. */
   #syncMs: readonly [number, number] = FAST_SYNC_MS;
   readonly clients: SimulatedClient[] = [];
   #clientCount = 0;
+  readonly #hostOf = new Map<string, Host>();
+  /** Processes whose events change no node. */
+  readonly #clientNames = new Set<string>();
   #violation: Violation | undefined;
 
   constructor(options: SimulationOptions) {
@@ -96,15 +116,22 @@ export class Simulation {
     const { random } = this.world;
     const count = options.nodes ?? CLUSTER_SIZES[random.below(CLUSTER_SIZES.length)]!;
     this.#compression = options.compression ?? (random.chance(0.3) ? "zstd" : "none");
-    this.hosts = Array.from({ length: count }, (_, i) => this.#newHost(`n${i + 1}`));
-  }
-
-  get members(): { id: string; address: string }[] {
-    return this.hosts.map(({ id }, i) => ({ id, address: `127.0.0.1:${FIRST_PORT + i}` }));
+    // Not drawn before what earlier seeds drew.
+    this.leaseReads = options.leaseReads ?? options.seed % 4 === 3;
+    for (let i = 0; i < count; i += 1) this.#newHost({ isFirst: true, isStandby: false });
+    this.#firstMembers = this.hosts.map(({ id, address }) => ({ id, address }));
+    this.operator = new Operator(this);
   }
 
   get addresses(): string[] {
-    return this.members.map((member) => member.address);
+    return this.hosts.map(({ address }) => address);
+  }
+
+  /** What the leader, or else whoever knows most, says of the members. */
+  get configuration(): Configuration | undefined {
+    const views = this.hosts.flatMap(({ node }) => (node === undefined ? [] : [node.driver.view]));
+    views.sort((a, b) => b.term - a.term || b.configurationIndex - a.configurationIndex);
+    return this.leader?.node?.driver.view.configuration ?? views[0]?.configuration;
   }
 
   /** The running leader of the highest term, if any. */
@@ -123,23 +150,27 @@ export class Simulation {
 
   /** Boots a host's node from what its disk holds. */
   start(host: Host): void {
-    if (host.process?.isAlive === true || host.refusal !== undefined) return;
+    if (host.process?.isAlive === true || host.refusal !== undefined || host.isHeld) return;
     const process = new SimulatedProcess(this.world, host.id, host.clock);
     host.process = process;
     const platform = this.platformOf(process, host.disk);
+    const others = this.hosts.filter((other) => other !== host);
     const config = parseNodeConfig({
       id: host.id,
-      listen: this.members.find((member) => member.id === host.id)?.address,
+      listen: host.address,
       dataDirectory: `/data/${host.id}`,
-      members: this.members,
+      ...(host.isFirst
+        ? { members: this.#firstMembers }
+        : { join: others.map(({ address }) => address), isStandby: host.isStandby }),
       compression: this.#compression,
       segmentSizeBytes: 64 * 1024,
       snapshotLogBytes: 64 * 1024,
       requestTimeoutMs: 2000,
+      leaseReads: this.leaseReads,
     });
     const onFatal = (error: CStoreError): void => {
       if (host.process !== process) return;
-      if (error instanceof CorruptionError) host.refusal = error;
+      if (error instanceof RemovedError) host.refusal = error;
       this.kill(host);
       // A supervisor would start it again.
       if (host.refusal === undefined)
@@ -151,8 +182,13 @@ export class Simulation {
       },
       (error: unknown) => {
         if (!process.isAlive) return;
-        if (error instanceof AssertionError || !(error instanceof CStoreError)) this.#fail(error);
-        else onFatal(error);
+        if (error instanceof AssertionError || !(error instanceof CStoreError)) {
+          this.#fail(error);
+          return;
+        }
+        // Damage that a running node finds may be repaired at its next start; this one could not.
+        if (error instanceof CorruptionError) host.refusal = error;
+        onFatal(error);
       },
     );
   }
@@ -191,10 +227,17 @@ export class Simulation {
     host.refusal = undefined;
   }
 
+  /** A fresh machine, whose node joins the cluster when it is started. */
+  addHost(isStandby = false): Host {
+    const host = this.#newHost({ isFirst: false, isStandby });
+    const usual = this.hosts[0]?.clock;
+    host.clock = { rate: usual?.rate ?? 1, originMs: this.world.random.below(1_000_000) };
+    return host;
+  }
+
   addClients(count: number, options: WorkloadOptions): void {
     for (let i = 0; i < count; i += 1) {
-      this.#clientCount += 1;
-      const process = new SimulatedProcess(this.world, `c${this.#clientCount}`);
+      const process = this.newClientProcess();
       const disk = new SimulatedDisk({ random: this.world.random });
       const parts = {
         platform: this.platformOf(process, disk),
@@ -207,10 +250,16 @@ export class Simulation {
     }
   }
 
-  /** A client for a scenario's own operations, on a machine of its own. */
-  async connect(timeoutMs = 5000): Promise<RemoteDatabase> {
+  newClientProcess(): SimulatedProcess {
     this.#clientCount += 1;
     const process = new SimulatedProcess(this.world, `c${this.#clientCount}`);
+    this.#clientNames.add(process.name);
+    return process;
+  }
+
+  /** A client for a scenario's own operations, on a machine of its own. */
+  async connect(timeoutMs = 5000): Promise<RemoteDatabase> {
+    const process = this.newClientProcess();
     const disk = new SimulatedDisk({ random: this.world.random });
     const platform = this.platformOf(process, disk);
     return new RemoteDatabase(
@@ -268,15 +317,13 @@ export class Simulation {
 
   /** Lets time pass; checks after every event. Throws the first violation. */
   async advance(ms: number, isOver?: () => boolean): Promise<void> {
-    const hostOf = new Map(this.hosts.map((host) => [host.id, host]));
-    const clients = new Set(this.clients.map((client) => client.name));
     // An event of a process changes only that process; what concerns several is looked at
     // everywhere.
     const after = (owner: string): void => {
       try {
-        const host = hostOf.get(owner);
+        const host = this.#hostOf.get(owner);
         if (host !== undefined) this.#look(host);
-        else if (!clients.has(owner)) for (const each of this.hosts) this.#look(each);
+        else if (!this.#clientNames.has(owner)) for (const each of this.hosts) this.#look(each);
       } catch (error) {
         this.#fail(error);
       }
@@ -346,6 +393,8 @@ export class Simulation {
       host.disk.releaseStalled();
       if (host.process !== undefined) host.process.skewMs = 0;
       host.process?.resume();
+      // What the others could not agree to while they had no quorum, they can now.
+      if (host.refusal instanceof CorruptionError) host.refusal = undefined;
       this.start(host);
     }
     await this.advance(HEAL_MS, () => this.clients.every((client) => client.isIdle));
@@ -364,9 +413,11 @@ export class Simulation {
           `${read} of ${keys} keys can be read again: ${this.#positions()}`,
         );
     }
+    await this.advance(HEAL_MS, () => this.operator.isIdle);
+    if (!this.operator.isIdle) throw new Violation("liveness", `changes: ${this.#positions()}`);
     await this.advance(HEAL_MS, () => this.#isConverged());
     if (!this.#isConverged()) throw new Violation("convergence", this.#positions());
-    this.#compareStates();
+    await this.#compareStates();
   }
 
   /** The verdict on what clients saw. */
@@ -381,35 +432,60 @@ export class Simulation {
     if (host.node !== undefined) this.checker.look(host.id, host.node);
   }
 
+  /** All members have applied the same, every learner is promoted, and whoever left has ended. */
   #isConverged(): boolean {
-    const expected = this.hosts.filter((host) => host.refusal === undefined);
-    const indexes = expected.map((host) => host.node?.machine.appliedIndex ?? -1);
-    return indexes.every((index) => index === indexes[0] && index > 0);
+    const { leader, configuration } = this;
+    if (leader === undefined || configuration === undefined || configuration.isJoint) return false;
+    const expected = this.hosts.filter(({ refusal }) => refusal === undefined);
+    const index = leader.node?.machine.appliedIndex ?? 0;
+    if (index < leader.node!.driver.view.lastIndex) return false;
+    return expected.every(({ id, node }) => {
+      const role = configuration.member(id)?.role;
+      const isSettled = role === "voter" || role === "standby";
+      return isSettled && node?.machine.appliedIndex === index && !node.status().isRestoring;
+    });
   }
 
   #positions(): string {
+    const { configuration } = this;
     return this.hosts
-      .map(
-        ({ id, node }) =>
-          `${id} ${node?.driver.view.role ?? "down"} term ${node?.driver.view.term} applied ${node?.machine.appliedIndex}`,
-      )
+      .map(({ id, node, refusal }) => {
+        const { role = "down", term } = node?.driver.view ?? {};
+        const membership = configuration?.member(id)?.role ?? "no member";
+        const why = refusal === undefined ? "" : ` (${refusal.code})`;
+        return `${id} ${membership} ${role} term ${term} applied ${node?.machine.appliedIndex}${why}`;
+      })
       .join(", ");
   }
 
-  #compareStates(): void {
-    const digests = this.hosts
-      .filter((host) => host.node !== undefined)
-      .map((host) => ({ id: host.id, digest: digestOf(host.node) }));
-    for (const { id, digest } of digests) {
-      if (digest !== digests[0]?.digest)
-        throw new Violation("equal states", `${id} differs from ${digests[0]?.id}`);
+  /** Twice: as the nodes themselves compare, and by every byte. */
+  async #compareStates(): Promise<void> {
+    for (const { id } of this.configuration?.members ?? []) {
+      const { refusal } = this.host(id);
+      if (refusal instanceof RemovedError)
+        throw new Violation("membership", `${id} is a member, and was told that it is none`);
+      // Without its identity nobody knows whose a folder is.
+      if (refusal instanceof CorruptionError && !refusal.file.endsWith("/identity"))
+        throw new Violation("repair", `${id} stays damaged: ${refusal.message}`);
     }
+    const running = this.hosts.filter((host) => host.node !== undefined);
+    const texts = running.map(({ id, node }) => ({ id, text: stateText(node!) }));
+    for (const { id, text } of texts) {
+      if (text !== texts[0]?.text)
+        throw new Violation("equal states", `${id} differs from ${texts[0]?.id}`);
+    }
+    const difference = await this.settle(this.operator.verify(), HEAL_MS);
+    if (difference !== undefined) throw new Violation("verify", difference);
   }
 
-  #newHost(id: string): Host {
+  #newHost(kind: { readonly isFirst: boolean; readonly isStandby: boolean }): Host {
     const { random } = this.world;
+    const number = this.hosts.length + 1;
     const host: Host = {
-      id,
+      id: `n${number}`,
+      address: `127.0.0.1:${FIRST_PORT + number - 1}`,
+      ...kind,
+      isHeld: false,
       process: undefined,
       node: undefined,
       refusal: undefined,
@@ -435,6 +511,8 @@ export class Simulation {
       if (host.isLying) return "lied";
       return host.isStalling ? "stalled" : "done";
     };
+    this.hosts.push(host);
+    this.#hostOf.set(host.id, host);
     return host;
   }
 
@@ -530,10 +608,15 @@ export class Simulation {
    * and none twice.
    */
   mayDamage(host: Host): boolean {
-    if (this.#damaged.has(host)) return false;
-    if (2 * (this.#damaged.size + 1) >= this.hosts.length) return false;
+    if (this.#damaged.has(host) || !this.canSpare(1)) return false;
     this.#damaged.add(host);
     return true;
+  }
+
+  /** Whether the voters that were never damaged stay a majority with so many others less. */
+  canSpare(count: number): boolean {
+    const voters = (this.configuration?.voters.length ?? 0) - this.operator.leavingCount;
+    return 2 * (this.#damaged.size + count) < voters;
   }
 
   /** Leaders suffer more often than their share. */
@@ -543,26 +626,6 @@ export class Simulation {
     if (leader !== undefined && random.chance(0.5)) return leader;
     return this.hosts[random.below(this.hosts.length)]!;
   }
-}
-
-/** Everything in a node's state, as text: equal states have equal texts. */
-function digestOf(node: Node | undefined): string {
-  if (node === undefined) return "";
-  const parts: string[] = [];
-  for (const store of node.machine.collections()) {
-    const frozen = store.freeze(node.machine.appliedSequence);
-    const documents = [...store.frozenRecords(frozen)].map(
-      ({ key, document, version }) => `${hex(key)}:${version}:${hex(document)}`,
-    );
-    store.thaw();
-    parts.push(store.name, ...documents.sort());
-  }
-  parts.push(hex(node.machine.sessions.encode()));
-  return parts.join("\n");
-}
-
-function hex(bytes: Uint8Array): string {
-  return Buffer.from(bytes).toString("hex");
 }
 
 /** Runs one seed. */
