@@ -91,7 +91,8 @@ export class PeerWatch {
     // One that lags may not know yet that this folder was let in: a majority settles it.
     this.#refusedBy.add(nodeId);
     const { voters } = driver.view.configuration;
-    if (this.#refusedBy.size >= majority(voters.length)) fatal(error);
+    // Nor does one that has just joined know yet who they are: the leader, who let it in, does.
+    if (voters.length > 0 && this.#refusedBy.size >= majority(voters.length)) fatal(error);
   }
 
   /** Whether a connected peer would still be let in. */

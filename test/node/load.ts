@@ -20,8 +20,8 @@ export interface Writer {
 }
 
 /**
- * Writes new documents one after the other until it is stopped or the client is closed; keeps what was
- * acknowledged, and what failed.
+ * Writes new documents one after the other until it is stopped or the client is closed; keeps
+ * what was acknowledged, and what failed.
  */
 export function startWriter(database: RemoteDatabase, collection: string, text = ""): Writer {
   const acknowledged = new Map<string, number>();

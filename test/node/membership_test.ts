@@ -454,6 +454,24 @@ describe("lost folders", () => {
     expect(nodeOf(wiped).machine.documentCount).toBe(1);
   });
 
+  // Its log begins with the leader's old folder: it must hear that leader all the same.
+  test("a new node catches up from a leader whose folder was replaced", async () => {
+    const database = await start(3);
+    const wiped = await follower();
+    await cluster.kill(wiped);
+    await database.cluster({ action: "recover", id: wiped.id });
+    rmSync(wiped.dataDirectory, { recursive: true });
+    const text = "x".repeat(20_000);
+    for (let i = 0; i < 250; i += 1) await database.collection("c").put({ id: i, text });
+    await cluster.startNode(wiped);
+    await roles(THREE);
+    await database.promote(wiped.id);
+    const seat = await cluster.join("n4");
+    await waitFor("its promotion", () => rolesOn(seat)["n4"] === "voter");
+    expect((await cluster.leader()).id).toBe(wiped.id);
+    await expectSame(cluster);
+  });
+
   // The old folder has entries that the new one does not: it must not be believed any more.
   test("the old folder does not come back after `recover`", async () => {
     const database = await start(3);

@@ -1,6 +1,6 @@
 /**
- * The commands of consensus: members, bindings, ends of sessions. What a peer may send is refused by
- * name when it is none.
+ * The commands of consensus: members, bindings, ends of sessions. What a peer may send is refused
+ * by name when it is none.
  *
  * @module
  */
