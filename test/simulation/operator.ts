@@ -119,6 +119,17 @@ export class Operator {
 
   /** Has every member digest its state at one entry; says where two differ. */
   async verify(): Promise<string | undefined> {
+    while (true) {
+      try {
+        return await this.#verifyOnce();
+      } catch (error) {
+        if (!(error instanceof CStoreError)) throw error;
+      }
+      await sleep(this.#platform.clock, RETRY_MS);
+    }
+  }
+
+  async #verifyOnce(): Promise<string | undefined> {
     const { index } = await this.#send({ action: "verify" }, this.#simulation.addresses);
     let first: { readonly id: string; readonly state: StateDigest } | undefined;
     for (const { id, node, address } of this.#simulation.hosts) {
@@ -144,7 +155,7 @@ export class Operator {
     });
   }
 
-  /** Repeats a change until it is made, or nobody needs it any more, or it was refused too often. */
+  /** Repeats a change until it is made, nobody needs it any more, or it was refused often. */
   async #until(request: Request, isOver: () => boolean): Promise<void> {
     for (let attempt = 0; attempt < ATTEMPTS && !isOver(); attempt += 1) {
       if (await this.#ask(request)) return;

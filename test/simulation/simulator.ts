@@ -107,6 +107,7 @@ export class Simulation {
   readonly #hostOf = new Map<string, Host>();
   /** Processes whose events change no node. */
   readonly #clientNames = new Set<string>();
+  #isHealing = false;
   #violation: Violation | undefined;
 
   constructor(options: SimulationOptions) {
@@ -382,6 +383,7 @@ export class Simulation {
 
   /** Ends all faults and requires that the cluster serves, and that all nodes come to one state. */
   async heal(keys: number): Promise<void> {
+    this.#isHealing = true;
     this.network.heal();
     for (const client of this.clients) client.stop();
     for (const host of this.hosts) {
@@ -418,6 +420,7 @@ export class Simulation {
     await this.advance(HEAL_MS, () => this.#isConverged());
     if (!this.#isConverged()) throw new Violation("convergence", this.#positions());
     await this.#compareStates();
+    this.#isHealing = false;
   }
 
   /** The verdict on what clients saw. */
@@ -589,7 +592,10 @@ export class Simulation {
       below: (bound) => random.below(bound),
       chance: (probability) => random.chance(probability),
       later: (ms, run) => {
-        this.world.schedule(ms, `end:${kind}`, run);
+        // What a fault has not done when everything is to be healed, it does not do any more.
+        this.world.schedule(ms, `end:${kind}`, () => {
+          if (!this.#isHealing) run();
+        });
         this.#hurryAt(ms);
       },
       drawVictim: () => this.#victim(),
