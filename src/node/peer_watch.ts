@@ -6,12 +6,14 @@
  */
 
 import {
-  type CStoreError,
+  CStoreError,
   HandshakeError,
+  MembershipError,
   RemovedError,
   UnreachableError,
 } from "../base/errors.ts";
 import { partLogger } from "../base/log.ts";
+import type { Clock } from "../platform/clock.ts";
 import { hasCodec } from "../platform/compression.ts";
 import { FIRST_PLACE } from "../protocol/cluster_command.ts";
 import type { Hello } from "../protocol/handshake.ts";
@@ -21,9 +23,13 @@ import type { LogIdentity } from "../storage/segment.ts";
 import { type Bindings, FEATURE_EMPTY_LOG } from "./bindings.ts";
 import { FEATURE_LEASE_READS } from "./config.ts";
 
+/** A node that begins waits so long for the others of its list before it campaigns. */
+const BEGIN_WAIT_MS = 1000;
+
 /** What the watch acts on. */
 export interface PeerWatchParts {
   readonly identity: LogIdentity;
+  readonly clock: Clock;
   readonly hasLeases: boolean;
   readonly bindings: Bindings;
   driver(): RaftDriver;
@@ -43,6 +49,8 @@ export class PeerWatch {
   readonly #bootIds = new Map<string, string>();
   /** Members that say that this node's id belongs to another folder. */
   readonly #refusedBy = new Set<string>();
+  /** Voters of the static list that were neither reached nor found absent yet. */
+  #unheard: Set<string> | undefined;
   readonly #logger = partLogger("node");
 
   constructor(parts: PeerWatchParts) {
@@ -61,8 +69,41 @@ export class PeerWatch {
     return { clusterId, address, incarnation, term, isLeader: role === "leader", features };
   }
 
+  /**
+   * Before anything else. A folder that joined does not campaign until it holds its own admission:
+   * what it read of the log so far may name voters that left long ago. And one that begins with a
+   * static list first hears the others: the cluster may have gone on without it.
+   */
+  begin(): void {
+    const { identity, bindings, clock } = this.#parts;
+    const driver = this.#parts.driver();
+    if (identity.isJoined === true && !bindings.isOwnBound) driver.hold("joining");
+    const { lastIndex, configuration } = driver.view;
+    const isFresh = lastIndex === FIRST_PLACE.index && configuration.voters.length > 1;
+    if (!isFresh) return;
+    this.#unheard = new Set(configuration.voters.filter((id) => id !== identity.nodeId));
+    driver.hold("beginning");
+    clock.setTimer(BEGIN_WAIT_MS, () => this.#heardAll());
+  }
+
+  /** More was applied: perhaps this node's own admission. */
+  applied(): void {
+    if (this.#parts.bindings.isOwnBound) this.#parts.driver().release("joining");
+  }
+
+  #heard(nodeId: string): void {
+    if (this.#unheard?.delete(nodeId) === true && this.#unheard.size === 0) this.#heardAll();
+  }
+
+  #heardAll(): void {
+    if (this.#unheard === undefined) return;
+    this.#unheard = undefined;
+    this.#parts.driver().release("beginning");
+  }
+
   /** A peer's process was seen. */
   seen(hello: Hello): void {
+    this.#heard(hello.nodeId);
     this.#parts.bindings.seen(hello);
     if (hello.role === "peer") this.#parts.reach(hello.nodeId, hello.address);
     this.#refusedBy.delete(hello.nodeId);
@@ -81,13 +122,17 @@ export class PeerWatch {
     const driver = this.#parts.driver();
     driver.peerUnreachable(nodeId);
     this.#parts.lost(nodeId);
-    if (error instanceof RemovedError) fatal(error);
+    // Its own check of a node that was removed gives the same error, about the other's folder.
+    const isOwnFolder = error.message.includes(identity.incarnation);
+    if (error instanceof RemovedError && isOwnFolder) fatal(error);
+    if (error instanceof UnreachableError) this.#heard(nodeId);
     if (error instanceof UnreachableError && error.isRefused) driver.peerGone(nodeId);
+    // The list that this node begins with is of the past: it must not begin a second cluster.
+    if (error instanceof MembershipError && this.#unheard !== undefined) fatal(error);
     if (!(error instanceof HandshakeError)) return;
     const { message: reason } = error;
     this.#logger.warn("node {nodeId} refuses this one: {reason}", { nodeId, reason });
-    const isAboutFolder = reason.includes(identity.incarnation);
-    if (!isAboutFolder || bindings.isOwnBound) return;
+    if (!isOwnFolder || bindings.isOwnBound) return;
     // One that lags may not know yet that this folder was let in: a majority settles it.
     this.#refusedBy.add(nodeId);
     const { voters } = driver.view.configuration;
@@ -101,7 +146,7 @@ export class PeerWatch {
       this.#parts.bindings.admit(hello);
       return true;
     } catch (error) {
-      if (error instanceof HandshakeError || error instanceof RemovedError) return false;
+      if (error instanceof CStoreError) return false;
       throw error;
     }
   }

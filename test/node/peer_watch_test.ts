@@ -8,6 +8,7 @@ import { describe, expect, test } from "bun:test";
 import { HandshakeError, RemovedError } from "../../src/base/errors.ts";
 import type { Bindings } from "../../src/node/bindings.ts";
 import { PeerWatch } from "../../src/node/peer_watch.ts";
+import { systemClock } from "../../src/platform/clock.ts";
 import { Configuration } from "../../src/raft/configuration.ts";
 import type { RaftDriver } from "../../src/replication/raft_driver.ts";
 import { IDENTITY } from "../storage/log_fixture.ts";
@@ -21,6 +22,7 @@ function watch(voters: readonly string[], isOwnBound = false) {
   const driver = { view, peerUnreachable: () => undefined, peerGone: () => undefined };
   const peers = new PeerWatch({
     identity: IDENTITY,
+    clock: systemClock,
     hasLeases: false,
     bindings: { isOwnBound } as unknown as Bindings,
     driver: () => driver as unknown as RaftDriver,
@@ -39,7 +41,14 @@ describe("refusals for the folder", () => {
     const { peers, fatal } = watch([]);
     for (const id of ["n1", "n2", "n3"]) peers.failed(id, refusal);
     expect(fatal).toEqual([]);
-    peers.failed("n1", new RemovedError("its folder left"));
+  });
+
+  // Found at random: whoever dialled a node in the moment of its removal took itself for removed.
+  test("this node's folder was removed: it ends; another one's, seen from here: it goes on", () => {
+    const { peers, fatal } = watch(["n1", "n2", "n3"]);
+    peers.failed("n3", new RemovedError("Cannot let node n3 in: its folder 0123 was removed"));
+    expect(fatal).toEqual([]);
+    peers.failed("n2", new RemovedError(`its folder ${IDENTITY.incarnation} was removed`));
     expect(fatal).toEqual(["REMOVED"]);
   });
 
