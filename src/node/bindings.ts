@@ -8,7 +8,7 @@
  * @module
  */
 
-import { HandshakeError, RemovedError } from "../base/errors.ts";
+import { HandshakeError, MembershipError, RemovedError } from "../base/errors.ts";
 import type { MemberTable } from "../database/member_table.ts";
 import type { PreparedBatch } from "../protocol/batch_codec.ts";
 import {
@@ -89,7 +89,20 @@ export class Bindings {
     return this.#table.bindings.get(id) ?? this.#logged.get(id) ?? "";
   }
 
-  /** Refuses a node whose id belongs to another folder. Throws HandshakeError. */
+  /**
+   * Whether a node's answers count: votes and acknowledgements of a folder that this node does not
+   * know under that id are worth nothing.
+   */
+  isKnown(hello: Hello): boolean {
+    const incarnation = this.incarnationOf(hello.nodeId);
+    return incarnation === "" || incarnation === hello.incarnation;
+  }
+
+  /**
+   * Refuses a folder that does not belong to the cluster. One that holds more than nothing is let
+   * in under an id that belonged to another: this node may lack the entry that let it in, and that
+   * node may be the leader which has it. Throws HandshakeError, RemovedError.
+   */
   admit(hello: Hello): void {
     if (hello.role !== "peer") return;
     if (this.#table.isRetired(hello.incarnation)) {
@@ -97,8 +110,17 @@ export class Bindings {
         `Cannot let node "${hello.nodeId}" in: its data folder ${hello.incarnation} was removed from the cluster`,
       );
     }
+    const isEmpty = hello.features.includes(FEATURE_EMPTY_LOG);
+    const { members, bindings } = this.#table;
+    const hasGoneOn = bindings.size > 0 && !this.#configuration().has(hello.nodeId);
+    if (isEmpty && hasGoneOn && members.length > 0) {
+      throw new MembershipError(
+        `Cannot let node "${hello.nodeId}" in: its data folder ${hello.incarnation} is empty, and the cluster has gone on without that id`,
+        { remedy: "Start it with --join and an id of its own" },
+      );
+    }
+    if (this.isKnown(hello) || !isEmpty) return;
     const incarnation = this.incarnationOf(hello.nodeId);
-    if (incarnation === "" || incarnation === hello.incarnation) return;
     throw new HandshakeError(
       `Cannot let node "${hello.nodeId}" in: its data folder is ${hello.incarnation}, but the id belongs to ${incarnation}`,
       {

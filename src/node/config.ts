@@ -21,6 +21,8 @@ export interface NodeConfig {
    * `isEmbedded`.
    */
   readonly listen: Endpoint | undefined;
+  /** Where to listen when nothing else says so: set at the start of a node that joined. */
+  readonly fallback?: Endpoint | undefined;
   /** HOST:PORT under which other nodes reach a node that joins; its listening address if unset. */
   readonly advertise: string | undefined;
   /** Alone in its process, without a network. */
@@ -100,7 +102,8 @@ const RANGES: Readonly<Record<string, readonly [number, number]>> = {
   sessionTimeoutMs: [1000, 7 * 24 * 3_600_000],
 };
 
-const VOTERS_MAX = 9;
+/** Voters of one cluster. */
+export const VOTERS_MAX = 9;
 
 /** Checks options and fills in defaults. Throws {@link ConfigError}. */
 export function parseNodeConfig(input: NodeOptions): NodeConfig {

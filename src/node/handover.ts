@@ -71,7 +71,7 @@ export class Handover {
 
   /** Before leaving: hands leadership to the peer that has the most, within a bound. */
   async leave(): Promise<void> {
-    const best = this.#driver.isLeader ? this.#driver.successor() : undefined;
+    const best = this.#driver.isLeader ? this.#driver.successor : undefined;
     if (best === undefined) return;
     const bound = new Promise<void>((resolve) => {
       this.#clock.setTimer(LEAVE_TIMEOUT_MS, resolve);

@@ -5,20 +5,25 @@
  * @module
  */
 
+import { encodeText } from "../base/bytes.ts";
 import { CStoreError, MembershipError, UnreachableError } from "../base/errors.ts";
 import { Client } from "../client/client.ts";
 import { RemoteDatabase } from "../client/remote_database.ts";
 import { NodeDiscovery } from "../cluster/node_discovery.ts";
 import { sleep } from "../platform/clock.ts";
+import type { FileSystem } from "../platform/file_system.ts";
 import type { Platform } from "../platform/platform.ts";
 import { randomId } from "../platform/random.ts";
-import { readIdentity } from "../storage/data_directory.ts";
-import { writeEndpoint } from "../transport/network_manager.ts";
+import type { Endpoint } from "../platform/sockets.ts";
+import { readIdentity, writeFileDurably } from "../storage/data_directory.ts";
+import { parseEndpoint, writeEndpoint } from "../transport/network_manager.ts";
 import type { NodeConfig } from "./config.ts";
 
 const ATTEMPT_TIMEOUT_MS = 5000;
 const RETRY_MS = 500;
 const ATTEMPTS = 60;
+/** File that holds the address which a node joined with. */
+const LISTEN = "listen";
 
 /** What joining gave. */
 export interface JoinedCluster {
@@ -90,15 +95,33 @@ export async function settleConfig(
   platform: Platform,
   config: NodeConfig,
 ): Promise<{ config: NodeConfig; joined?: JoinedCluster }> {
-  const isKnown = readIdentity(platform.files, config.dataDirectory) !== undefined;
-  if (isKnown || config.join.length === 0) return { config };
-  const { host, port } = config.listen ?? { host: "127.0.0.1", port: 0 };
+  const { files } = platform;
+  const isKnown = readIdentity(files, config.dataDirectory) !== undefined;
+  const noted = readListen(files, config.dataDirectory);
+  // Until the log names this node's address, the one that it joined with is its own.
+  if (isKnown) return { config: { ...config, fallback: noted } };
+  if (config.join.length === 0) return { config };
+  const { host, port } = config.listen ?? noted ?? { host: "127.0.0.1", port: 0 };
   const listen = { host, port: port === 0 ? await freePort(platform, host) : port };
+  files.makeDirectory(config.dataDirectory);
+  const bytes = encodeText(writeEndpoint(listen));
+  await writeFileDurably(files, { directory: config.dataDirectory, name: LISTEN, bytes });
   const address = config.advertise ?? writeEndpoint(listen);
   const { id, isStandby: standby, join: seeds } = config;
   const request = { id, address, standby };
   const joined = await askToJoin(platform, { seeds, attempts: ATTEMPTS, request });
   return { config: { ...config, listen }, joined };
+}
+
+/** Where an earlier start listened when it joined. */
+function readListen(files: FileSystem, directory: string): Endpoint | undefined {
+  const path = `${directory}/${LISTEN}`;
+  if (!files.exists(path)) return undefined;
+  const file = files.open(path, "read");
+  const bytes = new Uint8Array(Math.min(file.size(), 300));
+  file.read(0, bytes);
+  file.close();
+  return parseEndpoint(new TextDecoder().decode(bytes));
 }
 
 /** A port that the system assigns; this node listens there from now on. */

@@ -21,7 +21,7 @@ import { Configuration, type Member } from "../raft/configuration.ts";
 import { majority } from "../raft/quorum.ts";
 import type { RaftDriver } from "../replication/raft_driver.ts";
 import type { Bindings } from "./bindings.ts";
-import { checkAddress, checkId } from "./config.ts";
+import { checkAddress, checkId, VOTERS_MAX } from "./config.ts";
 import type { Handover } from "./handover.ts";
 import type { Members } from "./members.ts";
 import type { TransferView } from "./snapshot_sender.ts";
@@ -109,6 +109,8 @@ export class MembershipChanges {
     if (bindings.incarnationOf(member.id) === "") return "its folder is not known yet";
     if (transfer !== undefined) return `a snapshot of ${transfer.sizeBytes} bytes is on its way`;
     if (member.role === "standby") return "it stays a learner";
+    const { voters } = members.configuration;
+    if (voters.length >= VOTERS_MAX) return `there are ${VOTERS_MAX} voters already`;
     const lastMs = this.#rounds.get(member.id)?.lastMs;
     if (lastMs === undefined) return "it is catching up";
     if (lastMs <= electionTimeoutMs) return "its promotion is under way";
@@ -139,7 +141,12 @@ export class MembershipChanges {
     const done = this.#waiters.filter((waiter) => waiter.index <= index);
     this.#waiters = this.#waiters.filter((waiter) => waiter.index > index);
     for (const waiter of done) {
-      if (driver.termOf(waiter.index) === waiter.term) waiter.resolve();
+      const term = driver.termOf(waiter.index);
+      // An entry that was cut already was committed; within one term it was this leader's.
+      const isOwn =
+        term === waiter.term || (term === undefined && driver.view.term === waiter.term);
+      if (isOwn) waiter.resolve();
+      else if (term === undefined) waiter.reject(unknownChange());
       else waiter.reject(new MembershipError("Cannot change the members: another leader came"));
     }
   }
@@ -149,11 +156,7 @@ export class MembershipChanges {
     if (late.length === 0) return;
     this.#waiters = this.#waiters.filter((waiter) => waiter.deadlineMs > nowMs);
     for (const waiter of late) {
-      waiter.reject(
-        new DeadlineError("Cannot tell whether the members changed: it is not committed yet", {
-          remedy: "Look at `cstore cluster status`, and repeat the command if need be",
-        }),
-      );
+      waiter.reject(unknownChange());
     }
   }
 
@@ -180,7 +183,8 @@ export class MembershipChanges {
 
   #promote(learner: Member): void {
     const { driver, members } = this.#parts;
-    if (members.configuration.isJoint) return;
+    const { voters, isJoint } = members.configuration;
+    if (isJoint || voters.length >= VOTERS_MAX) return;
     // Refused while another change is under way: the next call tries again.
     driver.proposeMembers(this.#bound(members.configuration.with({ ...learner, role: "voter" })));
   }
@@ -199,8 +203,9 @@ export class MembershipChanges {
   async #join(request: Fields): Promise<Record<string, unknown>> {
     const id = textField(request, "id");
     const incarnation = textField(request, "incarnation");
-    const role = request["standby"] === true ? "standby" : "learner";
     const known = this.#parts.members.configuration.member(id);
+    const staysStandby = request["repairs"] !== undefined && known?.role === "standby";
+    const role = request["standby"] === true || staysStandby ? "standby" : "learner";
     const isKnown = known !== undefined && this.#parts.bindings.incarnationOf(id) === incarnation;
     const isVoter = this.#parts.members.configuration.mayVote(id);
     const isRepair = request["repairs"] === this.#parts.bindings.incarnationOf(id);
@@ -210,10 +215,11 @@ export class MembershipChanges {
         remedy: `Choose another id, or run \`cstore cluster recover ${id}\` first if its folder is lost`,
       });
     }
-    const address = textField(request, "address");
-    checkAddress(address);
+    // A node that repeats its request for a repair may know no better than the members do.
+    const address = request["address"] === "" && known ? known.address : undefined;
+    const newcomer = { id, address: address ?? textField(request, "address"), incarnation };
     if (isKnown) await this.#untilCommitted();
-    else await this.#admit({ id, address, role, incarnation });
+    else await this.#admit({ ...newcomer, role });
     return { ...this.#result(), clusterId: this.#parts.clusterId };
   }
 
@@ -350,7 +356,7 @@ export class MembershipChanges {
   async #leaveFirst(id: string): Promise<void> {
     const { handover, driver, members } = this.#parts;
     if (id !== this.#parts.id) return;
-    const successor = driver.successor();
+    const successor = driver.successor;
     if (successor === undefined) {
       throw new MembershipError(`Cannot remove "${id}": it leads, and nobody can take over`);
     }
@@ -415,6 +421,12 @@ export class MembershipChanges {
     const members = configuration.members.map(({ id, address, role }) => ({ id, address, role }));
     return { index: configurationIndex, isJoint: configuration.isJoint, members };
   }
+}
+
+function unknownChange(): CStoreError {
+  return new DeadlineError("Cannot tell whether the members changed: it is not committed yet", {
+    remedy: "Look at `cstore cluster status`, and repeat the command if need be",
+  });
 }
 
 /** A learner that is so few entries behind is taken for caught up by `replace`. */

@@ -12,6 +12,7 @@ import { zlibCompressor } from "../platform/compression.ts";
 import type { Platform } from "../platform/platform.ts";
 import { cpuMs, processId, residentBytes, runtimeName } from "../platform/process.ts";
 import type { Endpoint } from "../platform/sockets.ts";
+import type { Hello } from "../protocol/handshake.ts";
 import type { Configuration } from "../raft/configuration.ts";
 import type { RaftMessage } from "../raft/message.ts";
 import type { RaftEvent } from "../raft/ready.ts";
@@ -247,6 +248,8 @@ export class Node {
     this.#driver.start();
     const { configuration } = this.#driver.view;
     this.#members.update(configuration);
+    this.#care.membersChanged(configuration);
+    this.#peerWatch.begin();
     if (configuration.voters.length === 1) this.#driver.campaign();
     this.#housekeeping.start();
     this.#care.start();
@@ -282,6 +285,7 @@ export class Node {
     const { id, leaseReads: hasLeases } = this.config;
     return new PeerWatch({
       identity: this.#opened.directory.identity,
+      clock: this.#platform.clock,
       hasLeases,
       bindings: this.#bindings,
       driver: () => this.#driver,
@@ -392,7 +396,7 @@ export class Node {
           checkLeases(this.config, hello);
         },
         onClient: (connection) => this.#clients.serve(connection),
-        onRaftMessage: (message) => this.#onRaftMessage(message),
+        onRaftMessage: (message, from) => this.#onRaftMessage(message, from),
         onSnapshotMessage: (message) => this.#exchange.onMessage(message),
         onPeerSeen: (hello) => this.#peerWatch.seen(hello),
         onPeerFailed: (nodeId, error) => this.#peerWatch.failed(nodeId, error),
@@ -408,11 +412,13 @@ export class Node {
   #ownEndpoint(): Endpoint {
     const { configurations } = this.#opened;
     const own = configurations.at(-1)?.configuration.member(this.config.id);
+    if (own === undefined && this.config.fallback !== undefined) return this.config.fallback;
     return parseEndpoint(own?.address ?? "127.0.0.1:0");
   }
 
   /** Throws ProtocolError for a batch that does not unpack: once committed it is too late. */
-  #onRaftMessage(message: RaftMessage): void {
+  #onRaftMessage(message: RaftMessage, from: Hello): void {
+    if (message.type.endsWith("_RESPONSE") && !this.#bindings.isKnown(from)) return;
     if (message.type === "APPEND_ENTRIES") checkEntries(message.entries);
     this.#driver.step(message);
   }
@@ -442,6 +448,7 @@ export class Node {
     this.#handover.applied();
     this.#changes.applied(index);
     this.#snapshotter.applied(this.#opened.log.writtenBytes);
+    this.#peerWatch.applied();
     const { bindings } = this.#opened.machine.memberTable;
     if (bindings === this.#checkedBindings && bindings.size === this.#boundCount) return;
     this.#checkedBindings = bindings;

@@ -105,7 +105,11 @@ export class PeerWatch {
   seen(hello: Hello): void {
     this.#heard(hello.nodeId);
     this.#parts.bindings.seen(hello);
-    if (hello.role === "peer") this.#parts.reach(hello.nodeId, hello.address);
+    if (hello.role === "peer") {
+      // On a new connection nothing is under way: not the piece of a snapshot that the old one had.
+      this.#parts.lost(hello.nodeId);
+      this.#parts.reach(hello.nodeId, hello.address);
+    }
     this.#refusedBy.delete(hello.nodeId);
     const driver = this.#parts.driver();
     const known = this.#bootIds.get(hello.nodeId);

@@ -71,7 +71,7 @@ async function repair(
     logger.error("the others did not agree: {reason}", { reason: cause.message });
     throw damage;
   }
-  const renewed = { ...identity, incarnation: agreed.incarnation };
+  const renewed = { ...identity, incarnation: agreed.incarnation, isJoined: true };
   await writeIdentityFile(platform.files, dataDirectory, { name: REPAIRING, identity: renewed });
   return await beginAnew(platform, config, renewed);
 }

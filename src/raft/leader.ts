@@ -279,16 +279,26 @@ function leaveIfRemoved(state: RaftState): void {
   if (configuration.mayVote(state.id) || index > state.log.committed) return;
   for (const peer of state.peers) sendHeartbeat(state, peer);
   // Under load nobody has the whole log at that moment; whoever has most is as good as any.
-  let successor = { id: state.id, match: 0 };
-  for (const id of configuration.voters) {
-    const { match } = progressOf(state, id);
-    if (match > successor.match) successor = { id, match };
-  }
-  const { id, match } = successor;
+  const id = successorOf(state);
+  assert(id !== undefined, "a majority of the voters has the change");
+  const { match } = progressOf(state, id);
   const term = state.log.term(match);
   assert(match >= index && term !== undefined, "a majority of the voters has the change");
   state.send(id, { type: "TIMEOUT_NOW", last: { term, index: match } });
   state.becomeFollower(state.term, undefined);
+}
+
+/** The other voter that has the most; undefined when none has anything. */
+export function successorOf(state: RaftState): NodeId | undefined {
+  let best: { readonly id: NodeId | undefined; readonly match: number } = {
+    id: undefined,
+    match: 0,
+  };
+  for (const id of state.configuration.voters) {
+    const match = id === state.id ? 0 : progressOf(state, id).match;
+    if (match > best.match) best = { id, match };
+  }
+  return best.id;
 }
 
 /** Heartbeats are small and of their own kind, so that no bulk data is in front of them. */

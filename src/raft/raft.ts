@@ -31,6 +31,7 @@ import {
   sendHeartbeat,
   skipLeaderTicks,
   snapshotEnded,
+  successorOf,
   supplyEntries,
   tickLeader,
   transferLeadership,
@@ -156,6 +157,11 @@ export class Raft {
     const state = this.#state;
     const mayLead = state.role === "leader" && state.hasCommittedOwnTerm && !state.isLeaseVoid;
     return mayLead && state.config.hasLeases ? confirmedRound(state) : 0;
+  }
+
+  /** Who should lead next, as far as a leader can tell: the other voter that has the most. */
+  get successor(): NodeId | undefined {
+    return this.#state.role === "leader" ? successorOf(this.#state) : undefined;
   }
 
   /** Whether joint consensus is committed and its end is to be proposed by this leader. */
@@ -371,7 +377,7 @@ export class Raft {
    */
   installSnapshot(snapshot: ArrivedSnapshot): boolean {
     const state = this.#state;
-    if (snapshot.term < state.term) return false;
+    if (snapshot.term < state.term || snapshot.term > state.term + TERM_STEP_MAX) return false;
     if (snapshot.term > state.term) state.becomeFollower(snapshot.term, snapshot.leader);
     return installSnapshot(state, snapshot);
   }

@@ -41,6 +41,10 @@ export class Applier {
     this.#hooks = hooks;
   }
 
+  get commitIndex(): LogIndex {
+    return this.#commitIndex;
+  }
+
   /** Everything up to `index` is committed. */
   advance(index: LogIndex): void {
     assert(index >= this.#commitIndex, "the commit index does not go back");

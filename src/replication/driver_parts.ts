@@ -4,6 +4,7 @@
  * @module
  */
 
+import { NotLeaderError } from "../base/errors.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Random } from "../platform/random.ts";
 import type { BatchCodec, Compressor } from "../protocol/batch_codec.ts";
@@ -13,6 +14,12 @@ import type { RaftEvent } from "../raft/ready.ts";
 import type { StateMachine } from "../raft/state_machine.ts";
 import type { Entry, LogBase, LogIndex, NodeId } from "../raft/types.ts";
 import type { ReplicatedLog } from "../storage/iwal_manager.ts";
+
+/**
+ * Why a node does not campaign: its state is being replaced, its disk hangs, it has not heard yet
+ * whether its cluster has gone on without it, or it joined and does not hold its own admission yet.
+ */
+export type HoldReason = "restoring" | "disk" | "beginning" | "joining";
 
 /** What the driver is set up with. */
 export interface DriverOptions {
@@ -61,4 +68,15 @@ export interface DriverHooks {
   restored(base: LogBase): void;
   /** The log failed: the node cannot go on. */
   failed(cause: unknown): void;
+}
+
+/** The refusal of a node that does not lead; `leader` may be itself, a moment ago. */
+export function notLeader(
+  nodeId: NodeId,
+  leader: { readonly id: NodeId; readonly address: string },
+): NotLeaderError {
+  const id = leader.id === nodeId ? "" : leader.id;
+  const who = id === "" ? "no leader is known" : `"${id}" leads`;
+  const { address } = leader;
+  return new NotLeaderError(`Cannot serve on node "${nodeId}": ${who}`, { id, address });
 }

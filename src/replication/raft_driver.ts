@@ -6,10 +6,10 @@
  * @module
  */
 
-import { CStoreError, NotLeaderError, OverloadedError } from "../base/errors.ts";
+import { CStoreError, type NotLeaderError, OverloadedError } from "../base/errors.ts";
 import { BATCHES_IN_FLIGHT_MAX, REQUEST_BYTES_IN_FLIGHT_MAX } from "../base/limits.ts";
 import { type PreparedBatch, prepareBatch } from "../protocol/batch_codec.ts";
-import { membershipBatch, noopBatch } from "../protocol/cluster_command.ts";
+import { membershipBatch } from "../protocol/cluster_command.ts";
 import type { Configuration } from "../raft/configuration.ts";
 import type { ArrivedSnapshot } from "../raft/follower.ts";
 import type { RaftMessage } from "../raft/message.ts";
@@ -19,30 +19,29 @@ import type { RaftEvent, Ready } from "../raft/ready.ts";
 import { NO_RESULTS } from "../raft/state_machine.ts";
 import type { LogIndex, NodeId } from "../raft/types.ts";
 import { Applier } from "./applier.ts";
-import type { DriverHooks, DriverOptions, DriverParts } from "./driver_parts.ts";
+import {
+  type DriverHooks,
+  type DriverOptions,
+  type DriverParts,
+  type HoldReason,
+  notLeader,
+} from "./driver_parts.ts";
 import { Lease } from "./lease.ts";
-import { configurationOf } from "./membership.ts";
 import { type OpenBatch, type ProposedRequest, sourceOf } from "./open_batch.ts";
 import { ProposalTable } from "./proposal_table.ts";
+import { raftConfig, TICK_MS } from "./raft_config.ts";
 import { ReadBarriers, type WaitingBarrier } from "./read_barriers.ts";
 import { ReadyRunner } from "./ready_runner.ts";
 import { RequestQueue } from "./request_queue.ts";
 import { Ticker } from "./ticker.ts";
 
-/** Length of a tick of the core, in milliseconds. */
-export const TICK_MS = 5;
 /** Ticks between looks at what waits. */
 const SWEEP_TICKS = 5;
-const APPEND_BYTES_MAX = 1024 * 1024;
-const INFLIGHT_BYTES_MAX = 16 * 1024 * 1024;
-const UNCOMMITTED_BYTES_MAX = 64 * 1024 * 1024;
 /**
  * Ticks that a lost leader's followers wait by rank before they campaign, and random ones on top.
  */
 const LOST_RANK_TICKS = 3;
 const LOST_JITTER_TICKS = 2;
-/** Longest that irregular heartbeats make a follower wait, in milliseconds. */
-const ADAPTIVE_WAIT_MS = 1000;
 
 /** Drives one Raft. */
 export class RaftDriver {
@@ -63,7 +62,7 @@ export class RaftDriver {
   readonly #lease: Lease;
   /** When the turn began: not after anything that it sends. */
   #turnMs = 0;
-  #isRestoring = false;
+  readonly #holds = new Set<HoldReason>();
   /** When the stall of the disk was noticed. */
   #stalledSinceMs: number | undefined;
   #nextSweepMs = 0;
@@ -75,28 +74,7 @@ export class RaftDriver {
     this.#options = options;
     this.#hooks = hooks;
     const { log, machine, clock, random } = parts;
-    this.#raft = new Raft(
-      {
-        id: options.id,
-        configurations: options.configurations,
-        configurationOf,
-        heartbeatTicks: Math.max(1, Math.round(options.heartbeatMs / TICK_MS)),
-        electionTicks: Math.round(options.electionTimeoutMs / TICK_MS),
-        adaptiveTicksMax: options.hasLeases ? 0 : ADAPTIVE_WAIT_MS / TICK_MS,
-        hasLeases: options.hasLeases,
-        rankTicks: 4,
-        jitterTicks: 4,
-        appendBytesMax: APPEND_BYTES_MAX,
-        inflightMessagesMax: 64,
-        inflightBytesMax: INFLIGHT_BYTES_MAX,
-        uncommittedBytesMax: UNCOMMITTED_BYTES_MAX,
-        seed: random.below(2 ** 32),
-        noop: () => sourceOf(noopBatch()),
-        hardState: log.hardState,
-        commitIndex: Math.max(log.recoveredCommit, machine.appliedIndex),
-      },
-      log,
-    );
+    this.#raft = new Raft(raftConfig(parts, options), log);
     this.#toldMembers = this.#raft.configuration;
     this.#runner = new ReadyRunner(log, {
       send: (message) => this.#send(message),
@@ -230,15 +208,32 @@ export class RaftDriver {
 
   /** The state machine holds the snapshot that took the place of the log: applying goes on. */
   stateRestored(): void {
-    this.#isRestoring = false;
-    this.#raft.holdBack(this.#stalledSinceMs !== undefined);
+    this.release("restoring");
     this.#applier.resume();
+  }
+
+  /** Keeps this node from campaigning for as long as the reason lasts. */
+  hold(reason: HoldReason): void {
+    this.#holds.add(reason);
+    this.#raft.holdBack(true);
+  }
+
+  /** The reason is over; another one may last. */
+  release(reason: HoldReason): void {
+    this.#holds.delete(reason);
+    this.#raft.holdBack(this.#holds.size > 0);
+    this.#queueTurn();
   }
 
   /** The sending of a snapshot has ended. */
   snapshotEnded(peer: NodeId, isDelivered: boolean): void {
     this.#raft.snapshotEnded(peer, isDelivered);
     this.#queueTurn();
+  }
+
+  /** Who should lead next: the other voter that has the most; only a leader knows. */
+  get successor(): NodeId | undefined {
+    return this.#raft.successor;
   }
 
   transferLeadership(to: NodeId): boolean {
@@ -270,13 +265,7 @@ export class RaftDriver {
 
   /** `address` is the leader's, for those who know it. */
   notLeader(address = ""): NotLeaderError {
-    const { leader } = this.#raft.view;
-    const id = leader === this.#options.id ? "" : (leader ?? "");
-    const who = id === "" ? "no leader is known" : `"${id}" leads`;
-    return new NotLeaderError(`Cannot serve on node "${this.#options.id}": ${who}`, {
-      id,
-      address,
-    });
+    return notLeader(this.#options.id, { id: this.#raft.view.leader ?? "", address });
   }
 
   /** Ends everything; what waits is told that its outcome is unknown. */
@@ -333,8 +322,8 @@ export class RaftDriver {
 
   #run(ready: Ready): void {
     if (ready.restored !== undefined) {
-      this.#isRestoring = true;
-      this.#raft.holdBack(true);
+      this.#hooks.beforeTruncate(this.#applier.commitIndex + 1);
+      this.hold("restoring");
       this.#applier.pause();
     }
     if (ready.truncateFrom !== undefined) this.#hooks.beforeTruncate(ready.truncateFrom);
@@ -461,25 +450,17 @@ export class RaftDriver {
     const isStalled = syncSinceMs !== undefined && nowMs - syncSinceMs > this.#options.diskStallMs;
     if (isStalled !== (this.#stalledSinceMs !== undefined)) {
       this.#stalledSinceMs = isStalled ? nowMs : undefined;
-      this.#raft.holdBack(isStalled || this.#isRestoring);
+      if (isStalled) this.hold("disk");
+      else this.release("disk");
       this.#hooks.diskStalled(isStalled);
     }
     if (this.#stalledSinceMs === undefined || this.#raft.role !== "leader") return;
     if (nowMs - this.#stalledSinceMs > this.#options.electionTimeoutMs) {
       this.#raft.stepDown();
     } else if (!this.#raft.isTransferring) {
-      const successor = this.successor();
+      const { successor } = this.#raft;
       if (successor !== undefined) this.#raft.transferLeadership(successor);
     }
-  }
-
-  /** The other voter that has the most; undefined when none has anything. */
-  successor(): NodeId | undefined {
-    const { voters } = this.#raft.configuration;
-    const { id: ownId } = this.#options;
-    const mayLead = (id: NodeId): boolean => id !== ownId && voters.includes(id);
-    const peers = this.#raft.peers().filter(({ id, match }) => mayLead(id) && match > 0);
-    return peers.sort((a, b) => b.match - a.match)[0]?.id;
   }
 
   #sweep(nowMs: number): void {

@@ -31,7 +31,7 @@ export interface ExpectedIdentity {
   /** Undefined: whatever an existing folder says. */
   readonly clusterId: string | undefined;
   readonly nodeId: string;
-  /** For a new folder; random unless given. */
+  /** For a new folder that joins a cluster; random, and no joining, unless given. */
   readonly incarnation?: string;
 }
 
@@ -75,7 +75,8 @@ export async function openDataDirectory(
     await syncNames(files, path);
     const { clusterId, nodeId, incarnation = randomId(platform.random) } = expected;
     if (clusterId === undefined) throw new ConfigError(...notInitialized(path));
-    const identity = { clusterId, nodeId, incarnation };
+    const isJoined = expected.incarnation !== undefined;
+    const identity = { clusterId, nodeId, incarnation, isJoined };
     await writeIdentityFile(files, path, { name: "identity", identity });
     return { path, identity, isNew: true, release: () => lock.release() };
   } catch (error) {
@@ -103,14 +104,17 @@ export function readIdentityFile(files: FileSystem, name: string): LogIdentity |
       byte: 0,
     });
   }
-  const { format, clusterId, nodeId, incarnation } = decodeUntrustedCbor(body) as Record<
-    string,
-    unknown
-  >;
+  const fields = decodeUntrustedCbor(body) as Readonly<Record<string, unknown>>;
+  const { format, clusterId, nodeId, incarnation, isJoined } = fields;
   if (format !== DISK_FORMAT_VERSION) {
     throw new ConfigError(`Cannot open "${name}": it has disk format ${String(format)}`);
   }
-  return { clusterId: String(clusterId), nodeId: String(nodeId), incarnation: String(incarnation) };
+  return {
+    clusterId: String(clusterId),
+    nodeId: String(nodeId),
+    incarnation: String(incarnation),
+    isJoined: isJoined === true,
+  };
 }
 
 /** Writes an identity under a name. */
@@ -119,8 +123,9 @@ export async function writeIdentityFile(
   path: string,
   file: { readonly name: string; readonly identity: LogIdentity },
 ): Promise<void> {
-  const { clusterId, nodeId, incarnation } = file.identity;
-  const body = encodeCbor({ format: DISK_FORMAT_VERSION, clusterId, nodeId, incarnation });
+  const { clusterId, nodeId, incarnation, isJoined = false } = file.identity;
+  const fields = { clusterId, nodeId, incarnation, isJoined };
+  const body = encodeCbor({ format: DISK_FORMAT_VERSION, ...fields });
   const bytes = new Uint8Array(8 + body.byteLength);
   bytes.set(body, 8);
   viewOf(bytes).setBigUint64(0, checksum64(body), true);

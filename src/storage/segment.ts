@@ -44,6 +44,8 @@ export interface LogIdentity {
   readonly nodeId: string;
   /** 16 hex digits. */
   readonly incarnation: string;
+  /** The folder was made to join a cluster: what it holds at first is not the whole. */
+  readonly isJoined?: boolean;
 }
 
 /** A verified segment header. */

@@ -21,6 +21,7 @@ import { checkSameCluster, decodeHello, encodeHello, type Hello } from "../proto
 import {
   type ConsensusMessage,
   isConsensusType,
+  type MessageRoute,
   type ReplicationMessage,
   ReplicationProtocol,
 } from "../protocol/replication_message.ts";
@@ -45,7 +46,7 @@ export interface NetworkHooks {
   /** A client shook hands: gives who hears of its connection. Without it clients are refused. */
   readonly onClient?: (connection: PeerConnection) => ConnectionHandlers;
   /** A message of consensus; the hot path beside `on("message")`. */
-  readonly onRaftMessage?: (message: RaftMessage) => void;
+  readonly onRaftMessage?: (message: RaftMessage, from: Hello) => void;
   /** A piece of a snapshot, or what belongs to it; a chunk's bytes are valid during the call. */
   readonly onSnapshotMessage?: (message: SnapshotMessage) => void;
   /** A peer's process was seen through the handshake, in either direction. */
@@ -372,7 +373,7 @@ export class NetworkManager implements INetworkManager {
       frame: (frame) => {
         if (frame.kind === "PING")
           connection.send(encodeFrame("PONG", frame.requestId, frame.body.slice()));
-        else if (frame.kind === "REPLICATION") this.#onReplication(frame, route);
+        else if (frame.kind === "REPLICATION") this.#onReplication(frame, route, hello);
         else throw new ProtocolError(`Cannot accept a ${frame.kind} frame from a node`);
       },
       drained: () => undefined,
@@ -380,7 +381,7 @@ export class NetworkManager implements INetworkManager {
     };
   }
 
-  #onReplication(frame: Frame, route: { readonly from: string; readonly to: string }): void {
+  #onReplication(frame: Frame, route: MessageRoute, hello: Hello): void {
     this.#received += 1;
     if (isSnapshotMessage(frame.body)) {
       this.#hooks.onSnapshotMessage?.(decodeSnapshotMessage(frame.body, route));
@@ -389,7 +390,7 @@ export class NetworkManager implements INetworkManager {
     const hasListener = this.#listeners.message.size > 0;
     const isRaft = ReplicationProtocol.isRaft(frame.body);
     if (isRaft && this.#hooks.onRaftMessage !== undefined) {
-      this.#hooks.onRaftMessage(ReplicationProtocol.decodeRaft(frame.body, route));
+      this.#hooks.onRaftMessage(ReplicationProtocol.decodeRaft(frame.body, route), hello);
       if (!hasListener) return;
     }
     if (!hasListener) return;

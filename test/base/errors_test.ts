@@ -32,6 +32,7 @@ const SAMPLES: readonly CStoreError[] = [
   new errors.ClosedError("m"),
   new errors.UnreachableError("m"),
   new errors.MembershipError("m"),
+  new errors.RemovedError("m"),
 ];
 
 /** Errors of this process's own files, address or start: none of them is an answer to a request. */
@@ -43,8 +44,8 @@ describe("codes", () => {
     const fixed =
       "NONE NOT_LEADER NO_QUORUM UNKNOWN_OUTCOME DEADLINE OVERLOADED VERSION_CONFLICT " +
       "DUPLICATE_KEY NOT_FOUND SESSION_EXPIRED DUPLICATE_REQUEST PROTOCOL HANDSHAKE CORRUPTION " +
-      "STORAGE VALIDATION LOCKED CONFIG CLOSED UNREACHABLE MEMBERSHIP";
-    expect(ERROR_CODES.slice(0, 21).join(" ")).toBe(fixed);
+      "STORAGE VALIDATION LOCKED CONFIG CLOSED UNREACHABLE MEMBERSHIP REMOVED";
+    expect(ERROR_CODES.slice(0, 22).join(" ")).toBe(fixed);
     for (const [number, code] of ERROR_CODES.entries()) expect(errorNumber(code)).toBe(number);
   });
 
@@ -73,7 +74,7 @@ describe("codes", () => {
     expect(back.message).toBe(error.message);
   });
 
-  test.each([0, -1, 21, 65_535, 1.5, Number.NaN])(
+  test.each([0, -1, 22, 65_535, 1.5, Number.NaN])(
     "travel: the number %p is a ProtocolError",
     (n) => {
       expect(errorFromNumber(n, { message: "m" })).toBeInstanceOf(errors.ProtocolError);

@@ -506,7 +506,16 @@ describe("restarts", () => {
     const expected = { ...THREE, n4: "voter", n5: "standby" } as Record<string, string>;
     await roles(expected);
     const gone = await follower();
-    await database.cluster({ action: "remove", id: gone.id });
+    // The promotion of the joined node may be under way.
+    await waitFor("the removal", () =>
+      database.cluster({ action: "remove", id: gone.id }).then(
+        () => true,
+        (error) => {
+          if (error.code !== "OVERLOADED") throw error;
+          return false;
+        },
+      ),
+    );
     delete expected[gone.id];
     await waitFor("its end", () => gone.fatal);
     await roles(expected);
