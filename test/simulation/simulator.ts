@@ -93,7 +93,8 @@ export class Simulation {
   readonly history: Operation[] = [];
   readonly faults: Partial<Record<FaultKind, number>> = {};
   readonly hosts: Host[] = [];
-  readonly checker = new ClusterChecker();
+  /** Of one cluster: a recovered one is another. */
+  checker = new ClusterChecker();
   readonly operator: Operator;
   readonly leaseReads: boolean;
   readonly #options: SimulationOptions;
