@@ -101,7 +101,11 @@ describe("row 27: who does not belong", () => {
   });
 
   test.each([
-    ["another folder under a bound id", { incarnation: "ffffffffffffffff" }, /belongs to/],
+    [
+      "another, empty folder under a bound id",
+      { incarnation: "ffffffffffffffff", features: ["empty-log"] },
+      /belongs to/,
+    ],
     ["the victim's own name", { own: true }, /both nodes are called/],
     ["somebody who looks for another node", { expects: "n9" }, /answers at this address/],
     ["a node without a cluster", { clusterId: "" }, /clusters/],
