@@ -91,9 +91,15 @@ export class Bindings {
 
   /**
    * Whether a node's answers count: votes and acknowledgements of a folder that this node does not
-   * know under that id are worth nothing.
+   * know under that id are worth nothing. What the old folder still says counts no more as soon as
+   * the log names another one: consensus has begun to look where that one stands.
    */
-  isKnown(hello: Hello): boolean {
+  counts(hello: Hello): boolean {
+    const named = this.#configuration().member(hello.nodeId)?.incarnation ?? "";
+    return this.#isKnown(hello) && (named === "" || named === hello.incarnation);
+  }
+
+  #isKnown(hello: Hello): boolean {
     const incarnation = this.incarnationOf(hello.nodeId);
     return incarnation === "" || incarnation === hello.incarnation;
   }
@@ -119,7 +125,7 @@ export class Bindings {
         { remedy: "Start it with --join and an id of its own" },
       );
     }
-    if (this.isKnown(hello) || !isEmpty) return;
+    if (this.#isKnown(hello) || !isEmpty) return;
     const incarnation = this.incarnationOf(hello.nodeId);
     throw new HandshakeError(
       `Cannot let node "${hello.nodeId}" in: its data folder is ${hello.incarnation}, but the id belongs to ${incarnation}`,

@@ -418,7 +418,7 @@ export class Node {
 
   /** Throws ProtocolError for a batch that does not unpack: once committed it is too late. */
   #onRaftMessage(message: RaftMessage, from: Hello): void {
-    if (message.type.endsWith("_RESPONSE") && !this.#bindings.isKnown(from)) return;
+    if (message.type.endsWith("_RESPONSE") && !this.#bindings.counts(from)) return;
     if (message.type === "APPEND_ENTRIES") checkEntries(message.entries);
     this.#driver.step(message);
   }
