@@ -8,7 +8,8 @@
  * every W-th seed, and one report covers them all.
  *
  * `--plants all` runs every planted bug until it is caught, up to `--seeds` seeds, and prints the
- * table of `docs/testing.md`; it fails if one survives. A plant that names a scenario is tried on that
+ * table of `docs/testing.md`; it fails if one survives. With `--rounds N` each runs N times, from
+ * other seeds, and the median counts. A plant that names a scenario is tried on that
  * test instead.
  */
 
@@ -29,6 +30,7 @@ const { values } = parseArgs({
     stride: { type: "string", default: "1" },
     plant: { type: "string" },
     plants: { type: "string" },
+    rounds: { type: "string", default: "1" },
     faults: { type: "string" },
     limits: { type: "string" },
     nodes: { type: "string" },
@@ -208,7 +210,8 @@ function runApart(args: readonly string[]): Partial<Totals> & { readonly error: 
 function failsScenario(plant: Plant, scenario: string): boolean {
   const root = new URL("..", import.meta.url).pathname;
   const args = ["test", "--preload", "./test/simulation/sow.ts", "--timeout", "60000"];
-  const run = spawnSync(process.execPath, [...args, "test/simulation", "-t", `${scenario}`], {
+  const folders = ["test/simulation", "test/raft", "test/node", "test/storage"];
+  const run = spawnSync(process.execPath, [...args, ...folders, "-t", scenario], {
     cwd: root,
     encoding: "utf8",
     env: { ...process.env, CSTORE_PLANT: plant.name },
@@ -227,24 +230,45 @@ interface Verdict {
 function tryPlant(plant: Plant): Verdict {
   if (plant.scenario !== undefined) {
     const isCaught = failsScenario(plant, plant.scenario);
-    const test = `test "${plant.scenario.replace(":", "")}"`;
+    const test = `test "${plant.scenario.replace(/:$/, "")}"`;
     return { seeds: "-", checker: isCaught ? test : `survived ${test}`, isCaught };
   }
+  const rounds = Array.from({ length: Number(values.rounds) }, (_, round) =>
+    trySeeds(plant, Number(values.from) + round * ROUND_STRIDE),
+  );
+  const missed = rounds.find((round) => !round.isCaught);
+  if (missed !== undefined) {
+    return { seeds: `survived ${missed.seeds}`, checker: missed.checker, isCaught: false };
+  }
+  const sorted = rounds.sort((a, b) => a.seeds - b.seeds);
+  const checkers = [...new Set(rounds.map(({ checker }) => checker))].join(", ");
+  return { seeds: String(sorted[sorted.length >> 1]!.seeds), checker: checkers, isCaught: true };
+}
+
+/** Between the first seeds of two rounds. */
+const ROUND_STRIDE = 10_000;
+
+/** How many seeds one round needed. */
+interface Round {
+  readonly seeds: number;
+  readonly checker: string;
+  readonly isCaught: boolean;
+}
+
+function trySeeds(plant: Plant, from: number): Round {
   const setup = [
     ...(plant.faults === undefined ? [] : ["--faults", plant.faults.join(",")]),
     ...(plant.hasSmallLimits === true ? ["--limits", "small"] : []),
   ];
-  const range = ["--seeds", values.seeds, "--from", values.from];
+  const range = ["--seeds", values.seeds, "--from", String(from)];
   const totals = runApart(["--plant", plant.name, ...range, ...setup]);
-  if (totals.error !== "") return { seeds: "-", checker: totals.error, isCaught: false };
-  const failure = totals.failures?.[0];
-  if (failure !== undefined) {
-    const control = runApart(["--seeds", "1", "--from", String(failure.seed), ...setup]);
-    const isClean = control.failures?.length === 0;
-    const checker = isClean ? failure.checker : `seed ${failure.seed} fails without it, too`;
-    return { seeds: String(totals.seeds), checker, isCaught: isClean };
-  }
-  return { seeds: `survived ${totals.seeds}`, checker: "-", isCaught: false };
+  if (totals.error !== "") return { seeds: 0, checker: totals.error, isCaught: false };
+  const { seeds = 0, failures: [failure] = [] } = totals;
+  if (failure === undefined) return { seeds, checker: "-", isCaught: false };
+  const control = runApart(["--seeds", "1", "--from", String(failure.seed), ...setup]);
+  const isCaught = control.failures?.length === 0;
+  const checker = isCaught ? failure.checker : `seed ${failure.seed} fails without it, too`;
+  return { seeds, checker, isCaught };
 }
 
 function runPlants(): void {

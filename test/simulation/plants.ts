@@ -8,6 +8,7 @@
  */
 
 import { readFileSync } from "node:fs";
+import { LATER_PLANTS } from "./plants_members.ts";
 import type { FaultKind } from "./simulator.ts";
 
 /** A wrong rule in place of a right one. */
@@ -27,8 +28,7 @@ export interface Plant {
   readonly scenario?: string;
 }
 
-/** All of them. */
-export const PLANTS: readonly Plant[] = [
+const FIRST_PLANTS: readonly Plant[] = [
   {
     name: "vote-not-persisted",
     about: "a vote is not in the record of the hard state (T3, S3)",
@@ -201,19 +201,14 @@ export const PLANTS: readonly Plant[] = [
     name: "wiped-node-admitted",
     about: "a folder that was wiped may vote under the old id",
     file: "node/bindings.ts",
-    find: 'if (incarnation === "" || incarnation === hello.incarnation) return;',
-    replace: "if (incarnation !== undefined) return;",
+    find: 'return incarnation === "" || incarnation === hello.incarnation;',
+    replace: "return incarnation !== undefined;",
     scenario: "identity:",
   },
-  {
-    name: "follower-log-cut",
-    about: "followers cut their logs without regard to slower voters",
-    file: "raft/follower.ts",
-    find: "state.heldIndex = Math.max(state.heldIndex, message.heldIndex);",
-    replace: "state.heldIndex = state.log.committed;",
-    faults: ["snapshot", "kill", "isolate"],
-  },
 ];
+
+/** All of them. */
+export const PLANTS: readonly Plant[] = [...FIRST_PLANTS, ...LATER_PLANTS];
 
 /** The plant of that name. */
 export function plantNamed(name: string): Plant {
