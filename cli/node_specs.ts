@@ -29,7 +29,10 @@ export const NODE: CommandSpec = {
     ["--heartbeat <time>", "Time between heartbeats (default 40ms)"],
     ["--election-timeout <time>", "Silence after which a leader is replaced (default 200ms)"],
     ["--request-timeout <time>", "Longest wait for a commit (default 5s)"],
-    ["--snapshot-rate <size>", "Bytes a second to send snapshots with, together (default 64MiB)"],
+    [
+      "--snapshot-rate <size>",
+      "Bytes a second to bring new nodes up to date with, together (default 32MiB)",
+    ],
     ["--scrub-rate <size>", "Bytes a second to look for damage with; 0: never (default 8MiB)"],
     ["--disk-stall <time>", "A sync that takes longer makes a leader hand over (default 1s)"],
     ["--repair <mode>", "auto: with damaged files begin anew, if the others agree; or never"],

@@ -6,6 +6,7 @@
 
 import { ConfigError, HandshakeError } from "../base/errors.ts";
 import { SEGMENT_SIZE_BYTES } from "../base/limits.ts";
+import { NodeDiscovery } from "../cluster/node_discovery.ts";
 import { hasCodec } from "../platform/compression.ts";
 import type { Endpoint } from "../platform/sockets.ts";
 import type { BatchCodec } from "../protocol/batch_codec.ts";
@@ -57,7 +58,7 @@ export interface NodeConfig {
    * long as the nodes' monotonic clocks run alike. The same on every node.
    */
   readonly leaseReads: boolean;
-  /** Rate at which snapshots are sent to other nodes, together. */
+  /** Rate at which snapshots, and to learners the log, are sent to nodes that are behind. */
   readonly snapshotBytesPerSecond: number;
 }
 
@@ -79,7 +80,7 @@ const DEFAULTS = {
   scrubBytesPerSecond: 8 * 1024 * 1024,
   diskStallMs: 1000,
   leaseReads: false,
-  snapshotBytesPerSecond: 64 * 1024 * 1024,
+  snapshotBytesPerSecond: 32 * 1024 * 1024,
   syncMode: "SYNC",
   heartbeatMs: 40,
   electionTimeoutMs: 200,
@@ -135,6 +136,8 @@ export function parseNodeConfig(input: NodeOptions): NodeConfig {
   if (config.clusterId !== undefined && !/^[0-9a-f]{16}$/.test(config.clusterId)) {
     throw new ConfigError(`Cannot use clusterId "${config.clusterId}": it has 16 hex digits`);
   }
+  // Tells of a seed that cannot be used before anything is made.
+  new NodeDiscovery(config.join);
   const members = checkMembers(input.members ?? [], config.id);
   const listen = input.listen === undefined ? undefined : parseEndpoint(input.listen);
   return Object.freeze({ ...config, members, listen });

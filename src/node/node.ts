@@ -6,6 +6,7 @@
 
 import { ClosedError, CStoreError } from "../base/errors.ts";
 import { partLogger } from "../base/log.ts";
+import { RateLimit } from "../base/rate_limit.ts";
 import { VERSION } from "../base/version.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import { zlibCompressor } from "../platform/compression.ts";
@@ -70,6 +71,7 @@ export class Node {
   readonly #logger = partLogger("node");
   readonly #clients: ClientServer;
   readonly #startMs: number;
+  readonly #catchUpRate: RateLimit;
   #isStopped = false;
   /** Entries that this node had answered early and had to give up (ASYNC), since it started. */
   lostEntries = 0;
@@ -86,6 +88,7 @@ export class Node {
     this.#hooks = built.hooks;
     this.#opened = built.opened;
     this.#startMs = platform.clock.nowMs();
+    this.#catchUpRate = new RateLimit(config.snapshotBytesPerSecond);
     const { machine } = built.opened;
     const { clock } = platform;
     const { id } = config;
@@ -108,6 +111,7 @@ export class Node {
       config,
       platform,
       opened: built.opened,
+      rate: this.#catchUpRate,
       driver,
       network,
       failed,
@@ -353,6 +357,7 @@ export class Node {
         log,
         machine,
         compressor: zlibCompressor,
+        catchUpRate: this.#catchUpRate,
         send: (message) => this.#network?.sendRaft(message),
       },
       {

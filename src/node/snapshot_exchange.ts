@@ -6,6 +6,7 @@
  */
 
 import { partLogger } from "../base/log.ts";
+import type { RateLimit } from "../base/rate_limit.ts";
 import { StateRestorer } from "../database/snapshot_codec.ts";
 import type { Platform } from "../platform/platform.ts";
 import type { SnapshotMessage } from "../protocol/snapshot_message.ts";
@@ -24,6 +25,8 @@ export interface ExchangeParts {
   readonly config: NodeConfig;
   readonly platform: Platform;
   readonly opened: OpenedStorage;
+  /** Of everything that is sent to nodes which are behind. */
+  readonly rate: RateLimit;
   readonly driver: RaftDriver;
   readonly network: NetworkManager | undefined;
   /** The state could not be replaced: the node cannot go on. */
@@ -48,7 +51,7 @@ export class SnapshotExchange {
     this.sender = new SnapshotSender({
       id,
       clock: platform.clock,
-      bytesPerSecond: config.snapshotBytesPerSecond,
+      rate: parts.rate,
       open: () => this.#openNewest(),
       send,
       ended: (peer, isDelivered) => driver.snapshotEnded(peer, isDelivered),

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { RateLimit } from "../base/rate_limit.ts";
 import type { CancelTimer, Clock } from "../platform/clock.ts";
 import {
   SNAPSHOT_CHUNK_SIZE,
@@ -20,7 +21,8 @@ const SILENCE_MAX_MS = 10_000;
 export interface SenderParts {
   readonly id: string;
   readonly clock: Clock;
-  readonly bytesPerSecond: number;
+  /** Of everything that is sent to nodes which are behind. */
+  readonly rate: RateLimit;
   /** The newest snapshot; undefined when there is none that can be read. */
   open(): OutgoingSnapshot | undefined;
   send(message: SnapshotMessage): void;
@@ -47,8 +49,6 @@ interface Transfer {
 export class SnapshotSender {
   readonly #parts: SenderParts;
   readonly #transfers = new Map<string, Transfer>();
-  /** When the rate allows the next piece, to whomever. */
-  #nextAtMs = 0;
 
   constructor(parts: SenderParts) {
     this.#parts = parts;
@@ -114,10 +114,8 @@ export class SnapshotSender {
   }
 
   #sendSoon(transfer: Transfer): void {
-    const { clock, bytesPerSecond } = this.#parts;
-    const nowMs = clock.nowMs();
-    const waitMs = Math.max(0, this.#nextAtMs - nowMs);
-    this.#nextAtMs = nowMs + waitMs + (SNAPSHOT_CHUNK_SIZE / bytesPerSecond) * 1000;
+    const { clock, rate } = this.#parts;
+    const waitMs = rate.delayMs(clock.nowMs(), SNAPSHOT_CHUNK_SIZE);
     transfer.cancelNext();
     transfer.cancelNext = clock.setTimer(waitMs, () => this.#sendChunk(transfer));
   }

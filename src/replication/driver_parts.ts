@@ -5,6 +5,7 @@
  */
 
 import { NotLeaderError } from "../base/errors.ts";
+import type { RateLimit } from "../base/rate_limit.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Random } from "../platform/random.ts";
 import type { BatchCodec, Compressor } from "../protocol/batch_codec.ts";
@@ -43,6 +44,8 @@ export interface DriverParts {
   readonly log: ReplicatedLog;
   readonly machine: StateMachine;
   readonly compressor: Compressor;
+  /** Of what learners are sent from the disk. */
+  readonly catchUpRate: RateLimit;
   send(message: RaftMessage): void;
 }
 

@@ -8,6 +8,7 @@
 
 import { ByteWriter } from "../base/bytes.ts";
 import { ClosedError, type CStoreError, DeadlineError } from "../base/errors.ts";
+import { RateLimit } from "../base/rate_limit.ts";
 import { type Clock, sleep, systemClock } from "../platform/clock.ts";
 import { zlibCompressor } from "../platform/compression.ts";
 import { type Random, systemRandom } from "../platform/random.ts";
@@ -51,6 +52,7 @@ export interface ConsensusOptions {
 }
 
 const DISK_STALL_MS = 1000;
+const CATCH_UP_BYTES_PER_SECOND = 32 * 1024 * 1024;
 
 type Answer = Extract<RaftMessage, { type: "VOTE_RESPONSE" | "APPEND_ENTRIES_RESPONSE" }>;
 
@@ -89,6 +91,7 @@ export class RaftConsensusManager implements ConsensusManager {
         log,
         machine: this.#machine,
         compressor: zlibCompressor,
+        catchUpRate: new RateLimit(CATCH_UP_BYTES_PER_SECOND),
         send: (message) => this.#send(message),
       },
       {

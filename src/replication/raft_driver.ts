@@ -341,7 +341,7 @@ export class RaftDriver {
       });
     }
     for (const { peer, from, bytesMax } of ready.catchUps) {
-      this.#parts.clock.soon(() => this.#supply(peer, from, bytesMax));
+      this.#supplySoon(peer, from, bytesMax);
     }
   }
 
@@ -350,6 +350,15 @@ export class RaftDriver {
     if (configuration === this.#toldMembers) return;
     this.#toldMembers = configuration;
     this.#hooks.membersChanged(configuration);
+  }
+
+  /** A voter counts, so it catches up as fast as it can; a learner must not disturb the others. */
+  #supplySoon(peer: NodeId, from: LogIndex, bytesMax: number): void {
+    const { clock, catchUpRate } = this.#parts;
+    const isVoter = this.#raft.configuration.mayVote(peer);
+    const waitMs = isVoter ? 0 : catchUpRate.delayMs(clock.nowMs(), bytesMax);
+    if (waitMs === 0) clock.soon(() => this.#supply(peer, from, bytesMax));
+    else clock.setTimer(waitMs, () => this.#supply(peer, from, bytesMax));
   }
 
   #supply(peer: NodeId, from: LogIndex, bytesMax: number): void {

@@ -7,6 +7,7 @@
  */
 
 import { describe, expect, test } from "bun:test";
+import { RateLimit } from "../../src/base/rate_limit.ts";
 import { freezeState } from "../../src/database/snapshot_codec.ts";
 import { parseNodeConfig } from "../../src/node/config.ts";
 import { type OpenedStorage, openStorage } from "../../src/node/open_storage.ts";
@@ -131,6 +132,7 @@ class Receiver {
       config: config(),
       platform,
       opened,
+      rate: new RateLimit(Number.POSITIVE_INFINITY),
       driver,
       network,
       failed: (cause) => this.failures.push(cause),
