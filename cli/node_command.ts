@@ -125,6 +125,8 @@ function nodeOptionsOf(options: RawOptions): NodeOptions {
     }),
     repair: choiceOption(options, "repair", { allowed: ["auto", "never"], fallback: "auto" }),
     diskStallMs: durationOption(options, "diskStall", 1000),
+    leaseReads:
+      choiceOption(options, "leaseReads", { allowed: ["on", "off"], fallback: "off" }) === "on",
     syncMode: choiceOption(options, "syncMode", {
       allowed: ["sync", "async"],
       fallback: "sync",
@@ -195,6 +197,7 @@ const FILE_KEYS = [
   "snapshotRate",
   "scrubRate",
   "diskStall",
+  "leaseReads",
   "repair",
   "logLevel",
 ];

@@ -35,6 +35,10 @@ export const NODE: CommandSpec = {
     ],
     ["--scrub-rate <size>", "Bytes a second to look for damage with; 0: never (default 8MiB)"],
     ["--disk-stall <time>", "A sync that takes longer makes a leader hand over (default 1s)"],
+    [
+      "--lease-reads <mode>",
+      "on: linearizable reads on the leader's lease, if clocks run alike; the same on every node",
+    ],
     ["--repair <mode>", "auto: with damaged files begin anew, if the others agree; or never"],
     ["--log-level <level>", "debug, info, warning, error or fatal (default warning)"],
     ["--config <file>", "TOML or JSON file with these options in camel case"],
