@@ -31,7 +31,7 @@ class Reads {
     this.#leader = leader;
   }
 
-  /** Reads from the old leader every half millisecond, and writes to a new one when there is one. */
+  /** Reads from the old leader all the time, and writes to a new one once there is one. */
   async run(forMs: number): Promise<void> {
     const { world } = this.#simulation;
     const endMs = world.nowMs + forMs;

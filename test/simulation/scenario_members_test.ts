@@ -121,7 +121,7 @@ test(
   TIMEOUT_MS,
 );
 
-// Found by seed 101903: the node had joined, so it knew its own address from nowhere, and its second
+// Found by seed 101903: the node had joined, so it knew its own address from nowhere; its second
 // request, after the first answer was lost, was refused for it.
 test(
   "repair: a node that joined is repaired although the first answer to it was lost",

@@ -2,8 +2,8 @@ import { expect, test } from "bun:test";
 import { Simulation } from "./simulator.ts";
 
 // Found by seed 5264: followers cut their logs without regard to the other voters, so that a node
-// that was away for two snapshots could be served by no later leader. Since snapshots travel that costs
-// one; still every node that may lead keeps what the slowest voter needs, up to a bound.
+// that was away for two snapshots could be served by no later leader. Since snapshots travel that
+// costs one; still every node that may lead keeps what the slowest voter needs, up to a bound.
 test("retention: a voter that was away finds what it missed at whoever leads", async () => {
   const simulation = new Simulation({ seed: 5264, nodes: 3 });
   const leader = await simulation.boot();

@@ -446,7 +446,7 @@ export class Simulation {
     return expected.every(({ id, node }) => {
       const role = configuration.member(id)?.role;
       const isSettled = role === "voter" || role === "standby";
-      return isSettled && node?.machine.appliedIndex === index && !node.status().isRestoring;
+      return isSettled && node?.machine.appliedIndex === index;
     });
   }
 
@@ -535,7 +535,7 @@ export class Simulation {
   #drawLoad(clients: number): WorkloadOptions {
     const { random } = this.world;
     const inFlight = 1 + random.below(4);
-    const operationsPerSecond = 4 * 2 ** random.below(6);
+    const operationsPerSecond = 2 ** random.below(6);
     return {
       keys: 2 + random.below(4),
       timeoutMs: 1000 + random.below(3000),
