@@ -441,6 +441,37 @@ describe("lost folders", () => {
     await expectUnharmed(database, writer);
   });
 
+  // The two made a second cluster under the same id, and answered writes that the first never saw.
+  test("two wiped folders with the first list begin no second cluster beside one that went on", async () => {
+    const database = await start(3);
+    await database.collection("c").put({ id: 1 });
+    await cluster.join("n4");
+    await cluster.join("n5");
+    await roles({ ...THREE, n4: "voter", n5: "voter" });
+    const kept = await cluster.leader();
+    const gone = cluster.seats.filter(({ id }) => id in THREE && id !== kept.id);
+    for (const { id } of gone) {
+      await waitFor("the removal", () =>
+        database.cluster({ action: "remove", id }).then(
+          () => true,
+          (error) => error.code !== "OVERLOADED" && Promise.reject(error),
+        ),
+      );
+    }
+    await roles({ [kept.id]: "voter", n4: "voter", n5: "voter" });
+    for (const seat of gone) {
+      await waitFor("its end", () => seat.fatal);
+      rmSync(seat.dataDirectory, { recursive: true });
+    }
+    await Promise.all(gone.map((seat) => cluster.startNode(seat)));
+    for (const seat of gone) {
+      const { code } = await waitFor("its end", () => seat.fatal);
+      expect(code).toBe("MEMBERSHIP");
+      expect(seat.node?.isLeader ?? false).toBe(false);
+    }
+    await database.collection("c").put({ id: 2 });
+  });
+
   test("recover, and start with the list of members as at first", async () => {
     const database = await start(3);
     await database.collection("c").put({ id: 1 });
