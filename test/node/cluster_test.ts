@@ -183,7 +183,7 @@ describe("restart", () => {
     await expectSame(cluster);
   });
 
-  test("a follower that was away catches up from the log on disk", async () => {
+  test("T34: a follower that was away catches up from the log on disk", async () => {
     await start({ segmentSizeBytes: 128 * 1024 });
     const database = await cluster.connect();
     const [away] = await cluster.followers();
@@ -259,7 +259,7 @@ describe("reads", () => {
     expect(["DEADLINE", "NO_QUORUM"]).toContain(read.code);
   });
 
-  test("a write that was logged and cannot be committed ends with an unknown outcome", async () => {
+  test("T33: a write that was logged and cannot be committed ends with an unknown outcome", async () => {
     await start({ requestTimeoutMs: 400 });
     const database = await cluster.connect(cluster.addresses, { timeoutMs: 1200 });
     await database.collection("c").put({ id: "x" });

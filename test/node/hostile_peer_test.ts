@@ -84,7 +84,7 @@ function putCommand(id: string): Uint8Array {
 }
 
 describe("row 27: who does not belong", () => {
-  test("row 27: a node of another cluster is refused, and told both ids", async () => {
+  test("row 27, T31: a node of another cluster is refused, and told both ids", async () => {
     const welcome = await welcomeOf(leader);
     const before = committedLog(victim, 10);
     const connection = await RawConnection.open(victim.address);

@@ -74,7 +74,7 @@ describe("whole batches", () => {
   });
 });
 
-describe("damage", () => {
+describe("T37: damage", () => {
   // Mutations that this finds: either checksum that is not compared.
   test.each(["none", ...PACKED] as const)("batch: %s, no flipped bit gets through", (codec) => {
     const bytes = seal(bodyOf(5_000), codec);

@@ -59,7 +59,7 @@ describe("the identity", () => {
   });
 
   // [identity checksum skipped]
-  test("any byte of it flipped or cut off: refused, naming the file", async () => {
+  test("T30: any byte of it flipped or cut off: refused, naming the file", async () => {
     const disk = diskOf(1);
     await openOn(disk);
     const path = "data/a/n1/identity";
@@ -77,7 +77,7 @@ describe("the identity", () => {
     }
   });
 
-  test("missing beside a log: refused, not given anew", async () => {
+  test("T30: missing beside a log: refused, not given anew", async () => {
     const disk = diskOf(1);
     const log = await createLog(disk);
     await log.writeEntry(walEntry(1));
