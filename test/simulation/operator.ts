@@ -133,7 +133,7 @@ export class Operator {
     const { index } = await this.#send({ action: "verify" }, this.#simulation.addresses);
     let first: { readonly id: string; readonly state: StateDigest } | undefined;
     for (const { id, node, address } of this.#simulation.hosts) {
-      if (node === undefined) continue;
+      if (node === undefined || this.#simulation.configuration?.has(id) !== true) continue;
       const answer = await this.#send({ action: "digest", index }, [address], "any");
       const state = answer as unknown as StateDigest;
       first ??= { id, state };

@@ -137,14 +137,6 @@ export const LATER_PLANTS: readonly Plant[] = [
     scenario: "a node with 0 entries of 40",
   },
   {
-    name: "snapshot-keeps-tail",
-    about: "what stood in the log stays behind a snapshot that it does not lead to (paper 7)",
-    file: "storage/file_wal_manager.ts",
-    find: "this.#append([headRecord(base), tailRecord(base.index + 1)]);",
-    replace: "this.#append([headRecord(base)]);",
-    faults: ["lagSnapshot", "divergentTail", "kill"],
-  },
-  {
     name: "half-restored-read",
     about: "a node leads and reads while a snapshot is still being read into its state",
     file: "replication/raft_driver.ts",

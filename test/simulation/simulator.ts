@@ -396,8 +396,6 @@ export class Simulation {
       host.disk.releaseStalled();
       if (host.process !== undefined) host.process.skewMs = 0;
       host.process?.resume();
-      // What the others could not agree to while they had no quorum, they can now.
-      if (host.refusal instanceof CorruptionError) host.refusal = undefined;
       this.start(host);
     }
     await this.advance(HEAL_MS, () => this.clients.every((client) => client.isIdle));
@@ -415,6 +413,11 @@ export class Simulation {
           "liveness",
           `${read} of ${keys} keys can be read again: ${this.#positions()}`,
         );
+    }
+    // What the others could not agree to while they had no quorum, they can now.
+    for (const host of this.hosts) {
+      if (host.refusal instanceof CorruptionError) host.refusal = undefined;
+      this.start(host);
     }
     await this.advance(HEAL_MS, () => this.operator.isIdle);
     if (!this.operator.isIdle) throw new Violation("liveness", `changes: ${this.#positions()}`);
@@ -443,8 +446,11 @@ export class Simulation {
     const expected = this.hosts.filter(({ refusal }) => refusal === undefined);
     const index = leader.node?.machine.appliedIndex ?? 0;
     if (index < leader.node!.driver.view.lastIndex) return false;
-    return expected.every(({ id, node }) => {
+    return expected.every(({ id, isFirst, node }) => {
       const role = configuration.member(id)?.role;
+      // It was removed before anybody told it a thing, so it knows nobody whom it could ask.
+      const isUnheard = role === undefined && !isFirst && node?.machine.appliedIndex === 0;
+      if (isUnheard) return true;
       const isSettled = role === "voter" || role === "standby";
       return isSettled && node?.machine.appliedIndex === index;
     });
@@ -472,7 +478,9 @@ export class Simulation {
       if (refusal instanceof CorruptionError && !refusal.file.endsWith("/identity"))
         throw new Violation("repair", `${id} stays damaged: ${refusal.message}`);
     }
-    const running = this.hosts.filter((host) => host.node !== undefined);
+    const running = this.hosts.filter(({ id, node }) => {
+      return node !== undefined && this.configuration?.has(id) === true;
+    });
     const texts = running.map(({ id, node }) => ({ id, text: stateText(node!) }));
     for (const { id, text } of texts) {
       if (text !== texts[0]?.text)
