@@ -14,6 +14,7 @@ import { Node } from "../../src/node/node.ts";
 import type { Platform } from "../../src/platform/platform.ts";
 import { SeededRandom } from "../../src/platform/random.ts";
 import type { Configuration } from "../../src/raft/configuration.ts";
+import { readIdentity } from "../../src/storage/data_directory.ts";
 import { type FateDecision, SimulatedDisk } from "../storage/fake_disk.ts";
 import { ClusterChecker, Violation } from "./checkers/cluster.ts";
 import { findVersionViolation, findViolation, type Operation } from "./checkers/history.ts";
@@ -109,6 +110,9 @@ export class Simulation {
   /** Processes whose events change no node. */
   readonly #clientNames = new Set<string>();
   #isHealing = false;
+  /** Folders that any node knew as a member's. */
+  readonly #bound = new Set<string>();
+  readonly #boundCounts = new WeakMap<ReadonlyMap<string, string>, number>();
   #violation: Violation | undefined;
 
   constructor(options: SimulationOptions) {
@@ -436,7 +440,13 @@ export class Simulation {
   }
 
   #look(host: Host): void {
-    if (host.node !== undefined) this.checker.look(host.id, host.node);
+    const { id, node } = host;
+    if (node === undefined) return;
+    this.checker.look(id, node);
+    const { bindings } = node.machine.memberTable;
+    if (this.#boundCounts.get(bindings) === bindings.size) return;
+    this.#boundCounts.set(bindings, bindings.size);
+    for (const incarnation of bindings.values()) this.#bound.add(incarnation);
   }
 
   /** All members have applied the same, every learner is promoted, and whoever left has ended. */
@@ -446,14 +456,21 @@ export class Simulation {
     const expected = this.hosts.filter(({ refusal }) => refusal === undefined);
     const index = leader.node?.machine.appliedIndex ?? 0;
     if (index < leader.node!.driver.view.lastIndex) return false;
-    return expected.every(({ id, isFirst, node }) => {
+    return expected.every(({ id, node }) => {
       const role = configuration.member(id)?.role;
-      // It was removed before anybody told it a thing, so it knows nobody whom it could ask.
-      const isUnheard = role === undefined && !isFirst && node?.machine.appliedIndex === 0;
-      if (isUnheard) return true;
+      if (role === undefined && node !== undefined) {
+        // Removed before anybody told it a thing: it knows nobody whom it could ask.
+        const isUnheard = node.machine.appliedIndex === 0;
+        return isUnheard || !this.#bound.has(this.#folderOf(id));
+      }
       const isSettled = role === "voter" || role === "standby";
       return isSettled && node?.machine.appliedIndex === index;
     });
+  }
+
+  /** Incarnation of a node's folder. One that is removed before it is bound is told nothing. */
+  #folderOf(id: string): string {
+    return readIdentity(this.host(id).disk.files, `/data/${id}`)?.incarnation ?? "";
   }
 
   #positions(): string {
