@@ -402,6 +402,7 @@ export class Simulation {
       host.process?.resume();
       this.start(host);
     }
+    this.#startDamaged();
     await this.advance(HEAL_MS, () => this.clients.every((client) => client.isIdle));
     const reader = this.clients[0];
     if (reader !== undefined) {
@@ -419,16 +420,20 @@ export class Simulation {
         );
     }
     // What the others could not agree to while they had no quorum, they can now.
-    for (const host of this.hosts) {
-      if (host.refusal instanceof CorruptionError) host.refusal = undefined;
-      this.start(host);
-    }
+    this.#startDamaged();
     await this.advance(HEAL_MS, () => this.operator.isIdle);
     if (!this.operator.isIdle) throw new Violation("liveness", `changes: ${this.#positions()}`);
     await this.advance(HEAL_MS, () => this.#isConverged());
     if (!this.#isConverged()) throw new Violation("convergence", this.#positions());
     await this.#compareStates();
     this.#isHealing = false;
+  }
+
+  #startDamaged(): void {
+    for (const host of this.hosts) {
+      if (host.refusal instanceof CorruptionError) host.refusal = undefined;
+      this.start(host);
+    }
   }
 
   /** The verdict on what clients saw. */
