@@ -51,6 +51,8 @@ export class PeerWatch {
   readonly #refusedBy = new Set<string>();
   /** Voters of the static list that were neither reached nor found absent yet. */
   #unheard: Set<string> | undefined;
+  /** This folder joined and does not hold its own admission yet. */
+  #isJoining = false;
   readonly #logger = partLogger("node");
 
   constructor(parts: PeerWatchParts) {
@@ -77,7 +79,8 @@ export class PeerWatch {
   begin(): void {
     const { identity, bindings, clock } = this.#parts;
     const driver = this.#parts.driver();
-    if (identity.isJoined === true && !bindings.isOwnBound) driver.hold("joining");
+    this.#isJoining = identity.isJoined === true && !bindings.isOwnBound;
+    if (this.#isJoining) driver.hold("joining");
     const { lastIndex, configuration } = driver.view;
     const isFresh = lastIndex === FIRST_PLACE.index && configuration.voters.length > 1;
     if (!isFresh) return;
@@ -88,7 +91,9 @@ export class PeerWatch {
 
   /** More was applied: perhaps this node's own admission. */
   applied(): void {
-    if (this.#parts.bindings.isOwnBound) this.#parts.driver().release("joining");
+    if (!this.#isJoining || !this.#parts.bindings.isOwnBound) return;
+    this.#isJoining = false;
+    this.#parts.driver().release("joining");
   }
 
   #heard(nodeId: string): void {
