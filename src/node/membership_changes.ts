@@ -12,6 +12,7 @@ import {
   type CStoreError,
   DeadlineError,
   MembershipError,
+  NoQuorumError,
   OverloadedError,
   ValidationError,
 } from "../base/errors.ts";
@@ -72,6 +73,10 @@ export class MembershipChanges {
   /** Carries out a request; resolves when its change is committed. */
   async execute(request: Fields): Promise<Record<string, unknown>> {
     const action = textField(request, "action");
+    if (!this.#parts.bindings.isSettled) {
+      // Who leaves must be known by its folder, or it could never be told.
+      throw new OverloadedError("Cannot change the members yet: their folders are not known", 200);
+    }
     switch (action) {
       case "join":
         return this.#join(request);
@@ -231,7 +236,9 @@ export class MembershipChanges {
       throw new MembershipError(`Cannot repair "${id}": it is the only voter`);
     }
     const next = configuration.without(id);
-    this.#checkQuorum(next);
+    const missing = this.#missingQuorum(next);
+    // It asks again in a moment, when more of the others may be up.
+    if (missing !== "") throw new NoQuorumError(missing);
     const learner = role === "standby" ? "standby" : "learner";
     await this.#propose(this.#bound(next).with({ ...known, role: learner, incarnation }));
     return { ...this.#result(), clusterId: this.#parts.clusterId };
@@ -366,13 +373,17 @@ export class MembershipChanges {
 
   /** A change must not leave a cluster that cannot commit anything. */
   #checkQuorum(next: Configuration): void {
+    const missing = this.#missingQuorum(next);
+    if (missing === "") return;
+    throw new MembershipError(missing, { remedy: "Bring voters back or add new ones first" });
+  }
+
+  /** What the voters left lack to a quorum; empty when enough of them are up. */
+  #missingQuorum(next: Configuration): string {
     const up = next.voters.filter((id) => this.#parts.members.isUp(id)).length;
     const needed = majority(next.voters.length);
-    if (up >= needed) return;
-    throw new MembershipError(
-      `Cannot change the members: only ${up} of the ${next.voters.length} voters left are up, ${needed} are needed`,
-      { remedy: "Bring voters back or add new ones first" },
-    );
+    if (up >= needed) return "";
+    return `Cannot change the members: only ${up} of the ${next.voters.length} voters left are up, ${needed} are needed`;
   }
 
   async #change(configuration: Configuration): Promise<void> {
