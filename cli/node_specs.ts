@@ -31,7 +31,7 @@ export const NODE: CommandSpec = {
     ["--request-timeout <time>", "Longest wait for a commit (default 5s)"],
     [
       "--snapshot-rate <size>",
-      "Bytes a second to bring new nodes up to date with, together (default 32MiB)",
+      "Bytes a second to bring new nodes up to date with, together (default 16MiB)",
     ],
     ["--scrub-rate <size>", "Bytes a second to look for damage with; 0: never (default 8MiB)"],
     ["--disk-stall <time>", "A sync that takes longer makes a leader hand over (default 1s)"],

@@ -80,7 +80,7 @@ const DEFAULTS = {
   scrubBytesPerSecond: 8 * 1024 * 1024,
   diskStallMs: 1000,
   leaseReads: false,
-  snapshotBytesPerSecond: 32 * 1024 * 1024,
+  snapshotBytesPerSecond: 16 * 1024 * 1024,
   syncMode: "SYNC",
   heartbeatMs: 40,
   electionTimeoutMs: 200,
