@@ -15,7 +15,7 @@ import type { FileSystem } from "../platform/file_system.ts";
 import type { Platform } from "../platform/platform.ts";
 import { randomId } from "../platform/random.ts";
 import type { Endpoint } from "../platform/sockets.ts";
-import { readIdentity, writeFileDurably } from "../storage/data_directory.ts";
+import { readIdentity, readSmallFile, writeFileDurably } from "../storage/data_directory.ts";
 import { parseEndpoint, writeEndpoint } from "../transport/network_manager.ts";
 import type { NodeConfig } from "./config.ts";
 
@@ -115,13 +115,8 @@ export async function settleConfig(
 
 /** Where an earlier start listened when it joined. */
 function readListen(files: FileSystem, directory: string): Endpoint | undefined {
-  const path = `${directory}/${LISTEN}`;
-  if (!files.exists(path)) return undefined;
-  const file = files.open(path, "read");
-  const bytes = new Uint8Array(Math.min(file.size(), 300));
-  file.read(0, bytes);
-  file.close();
-  return parseEndpoint(new TextDecoder().decode(bytes));
+  const bytes = readSmallFile(files, `${directory}/${LISTEN}`);
+  return bytes && parseEndpoint(new TextDecoder().decode(bytes));
 }
 
 /** A port that the system assigns; this node listens there from now on. */

@@ -231,16 +231,13 @@ export class MembershipChanges {
   /** A voter's folder is damaged: it goes on as a learner with a new one. */
   async #repair(known: Member, incarnation: string): Promise<Record<string, unknown>> {
     const { configuration } = this.#parts.members;
-    const { id, role } = known;
-    if (configuration.voters.length === 1 && configuration.mayVote(id)) {
-      throw new MembershipError(`Cannot repair "${id}": it is the only voter`);
-    }
+    const { id } = known;
+    this.#checkNotLast(id, "repair");
     const next = configuration.without(id);
     const missing = this.#missingQuorum(next);
     // It asks again in a moment, when more of the others may be up.
     if (missing !== "") throw new NoQuorumError(missing);
-    const learner = role === "standby" ? "standby" : "learner";
-    await this.#propose(this.#bound(next).with({ ...known, role: learner, incarnation }));
+    await this.#propose(this.#bound(next).with({ ...asLearner(known), incarnation }));
     return { ...this.#result(), clusterId: this.#parts.clusterId };
   }
 
@@ -274,9 +271,7 @@ export class MembershipChanges {
   async #remove(id: string): Promise<Record<string, unknown>> {
     const { configuration } = this.#parts.members;
     this.#known(id);
-    if (configuration.voters.length === 1 && configuration.mayVote(id)) {
-      throw new MembershipError(`Cannot remove "${id}": it is the only voter`);
-    }
+    this.#checkNotLast(id, "remove");
     await this.#leaveFirst(id);
     const next = configuration.without(id);
     this.#checkQuorum(next);
@@ -322,13 +317,10 @@ export class MembershipChanges {
     const { configuration } = this.#parts.members;
     const member = this.#known(id);
     if (id === this.#parts.id) throw new MembershipError(`Cannot recover "${id}": it leads`);
-    if (configuration.voters.length === 1 && configuration.mayVote(id)) {
-      throw new MembershipError(`Cannot recover "${id}": it is the only voter`);
-    }
-    const role = member.role === "standby" ? "standby" : "learner";
+    this.#checkNotLast(id, "recover");
     const rest = configuration.without(id);
     this.#checkQuorum(rest);
-    const next = this.#bound(rest).with({ ...member, role, incarnation: "" });
+    const next = this.#bound(rest).with({ ...asLearner(member), incarnation: "" });
     await this.#propose(next);
     return this.#result();
   }
@@ -351,6 +343,12 @@ export class MembershipChanges {
     this.#checkQuorum(next);
     await this.#change(next);
     return this.#result();
+  }
+
+  #checkNotLast(id: string, action: string): void {
+    const { configuration } = this.#parts.members;
+    if (configuration.voters.length > 1 || !configuration.mayVote(id)) return;
+    throw new MembershipError(`Cannot ${action} "${id}": it is the only voter`);
   }
 
   #known(id: string): Member {
@@ -391,40 +389,37 @@ export class MembershipChanges {
   }
 
   async #propose(configuration: Configuration): Promise<void> {
-    const { driver, clock, requestTimeoutMs } = this.#parts;
+    const { driver } = this.#parts;
     if (!driver.isLeader) throw driver.notLeader();
     const problem = driver.proposeMembers(configuration);
     if (problem !== "") throw new OverloadedError(`Cannot change the members: ${problem}`, 200);
     const { term, configurationIndex: index } = driver.view;
+    await this.#untilApplied(index, term);
+  }
+
+  /** Resolves when the entry of that term is committed and applied here. */
+  #untilApplied(index: number, term: number): Promise<void> {
+    const { clock, requestTimeoutMs } = this.#parts;
     const deadlineMs = clock.nowMs() + requestTimeoutMs;
-    await new Promise<void>((resolve, reject) => {
+    return new Promise((resolve, reject) => {
       this.#waiters.push({ index, term, deadlineMs, resolve, reject });
     });
   }
 
   /** What is only logged yet may be lost with this leader: nobody is told of it. */
   async #untilCommitted(): Promise<void> {
-    const { driver, clock, requestTimeoutMs } = this.#parts;
+    const { driver } = this.#parts;
     const { configurationIndex: index } = driver.view;
     const term = driver.termOf(index);
-    if (driver.appliedIndex >= index || term === undefined) return;
-    const deadlineMs = clock.nowMs() + requestTimeoutMs;
-    await new Promise<void>((resolve, reject) => {
-      this.#waiters.push({ index, term, deadlineMs, resolve, reject });
-    });
+    if (driver.appliedIndex < index && term !== undefined) await this.#untilApplied(index, term);
   }
 
   /** Joint consensus ends by itself; this waits for it. */
   async #untilSimple(): Promise<void> {
-    const { driver, clock, requestTimeoutMs } = this.#parts;
+    const { driver } = this.#parts;
     const { configuration, configurationIndex, term } = driver.view;
     const index = configuration.isJoint ? configurationIndex + 1 : configurationIndex;
-    const deadlineMs = clock.nowMs() + requestTimeoutMs;
-    if (configuration.isJoint || driver.appliedIndex < index) {
-      await new Promise<void>((resolve, reject) => {
-        this.#waiters.push({ index, term, deadlineMs, resolve, reject });
-      });
-    }
+    if (driver.appliedIndex < index) await this.#untilApplied(index, term);
   }
 
   #result(): Record<string, unknown> {
@@ -432,6 +427,11 @@ export class MembershipChanges {
     const members = configuration.members.map(({ id, address, role }) => ({ id, address, role }));
     return { index: configurationIndex, isJoint: configuration.isJoint, members };
   }
+}
+
+/** The member without its vote; a standby stays one. */
+function asLearner(member: Member): Member {
+  return { ...member, role: member.role === "standby" ? "standby" : "learner" };
 }
 
 function unknownChange(): CStoreError {

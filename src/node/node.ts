@@ -262,6 +262,7 @@ export class Node {
   async #close(makeError: () => CStoreError): Promise<void> {
     this.#isStopped = true;
     this.#housekeeping.stop();
+    this.#peerWatch.stop();
     this.#driver.stop(makeError);
     this.#exchange.stop();
     this.#verifier.stop();
@@ -487,6 +488,7 @@ export class Node {
     this.#driver.stop(() => new ClosedError("Cannot answer: the node has failed"));
     this.#exchange.stop();
     this.#housekeeping.stop();
+    this.#peerWatch.stop();
     const finish = (): void => {
       this.#opened.directory.release();
       this.#hooks.onFatal?.(error);

@@ -13,7 +13,7 @@ import {
   UnreachableError,
 } from "../base/errors.ts";
 import { partLogger } from "../base/log.ts";
-import type { Clock } from "../platform/clock.ts";
+import type { CancelTimer, Clock } from "../platform/clock.ts";
 import { hasCodec } from "../platform/compression.ts";
 import { FIRST_PLACE } from "../protocol/cluster_command.ts";
 import type { Hello } from "../protocol/handshake.ts";
@@ -51,6 +51,7 @@ export class PeerWatch {
   readonly #refusedBy = new Set<string>();
   /** Voters of the static list that were neither reached nor found absent yet. */
   #unheard: Set<string> | undefined;
+  #cancelBegin: CancelTimer = () => undefined;
   /** This folder joined and does not hold its own admission yet. */
   #isJoining = false;
   readonly #logger = partLogger("node");
@@ -86,7 +87,11 @@ export class PeerWatch {
     if (!isFresh) return;
     this.#unheard = new Set(configuration.voters.filter((id) => id !== identity.nodeId));
     driver.hold("beginning");
-    clock.setTimer(BEGIN_WAIT_MS, () => this.#heardAll());
+    this.#cancelBegin = clock.setTimer(BEGIN_WAIT_MS, () => this.#heardAll());
+  }
+
+  stop(): void {
+    this.#cancelBegin();
   }
 
   /** More was applied: perhaps this node's own admission. */
@@ -103,6 +108,7 @@ export class PeerWatch {
   #heardAll(): void {
     if (this.#unheard === undefined) return;
     this.#unheard = undefined;
+    this.#cancelBegin();
     this.#parts.driver().release("beginning");
   }
 

@@ -17,6 +17,7 @@ import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
 import {
   readIdentity,
   readIdentityFile,
+  readSmallFile,
   writeFileDurably,
   writeIdentityFile,
 } from "../storage/data_directory.ts";
@@ -114,12 +115,8 @@ async function setAside({ files }: Platform, directory: string): Promise<void> {
 /** Where other members may be found: the static list, and what the log said last. */
 function knownPeers({ files }: Platform, config: NodeConfig): string[] {
   const listed = config.members.filter(({ id }) => id !== config.id).map(({ address }) => address);
-  const path = `${config.dataDirectory}/${PEERS}`;
-  if (!files.exists(path)) return listed;
-  const file = files.open(path, "read");
-  const bytes = new Uint8Array(Math.min(file.size(), 64 * 1024));
-  file.read(0, bytes);
-  file.close();
+  const bytes = readSmallFile(files, `${config.dataDirectory}/${PEERS}`);
+  if (bytes === undefined) return listed;
   try {
     const noted = decodeUntrustedCbor(bytes);
     if (!Array.isArray(noted)) return listed;

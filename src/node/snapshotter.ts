@@ -60,18 +60,34 @@ export class Snapshotter {
     if (this.#isRunning || !this.#parts.isWhole()) return;
     // A snapshot beyond the own durable log would leave a hole behind a power cut.
     if (machine.appliedIndex > this.#parts.durableIndex()) return;
+    try {
+      await this.#write(async ({ older }) => {
+        if (older === undefined || this.#isStopped) return;
+        this.#cut = older;
+        await this.cutWhenFree();
+      });
+    } finally {
+      // Large states are written less often, so that snapshots stay a fifth of what is written.
+      this.#dueBytes = Math.max(this.#logBytes, 4 * store.newestSize());
+    }
+  }
+
+  /** Writes the present state, then cuts the log, with nothing else of this kind meanwhile. */
+  async #write(
+    cut: (written: {
+      readonly position: LogBase;
+      readonly older: LogBase | undefined;
+    }) => Promise<void>,
+  ): Promise<void> {
+    const { machine, store } = this.#parts;
     this.#isRunning = true;
     const frozen = freezeState(machine);
     try {
-      const older = await store.write(frozen.position, frozen.blocks());
-      if (older === undefined || this.#isStopped) return;
-      this.#cut = older;
-      await this.cutWhenFree();
+      const { position } = frozen;
+      await cut({ position, older: await store.write(position, frozen.blocks()) });
     } finally {
       frozen.thaw();
       this.#isRunning = false;
-      // Large states are written less often, so that snapshots stay a fifth of what is written.
-      this.#dueBytes = Math.max(this.#logBytes, 4 * store.newestSize());
     }
   }
 
@@ -91,22 +107,16 @@ export class Snapshotter {
    * front of it is needed no more. Returns whether it did.
    */
   async cutBehind(index: number): Promise<boolean> {
-    const { machine, log, store } = this.#parts;
+    const { machine, log } = this.#parts;
     await this.#running;
     if (this.#isRunning || this.#isStopped || !this.#parts.isWhole()) return false;
     if (machine.appliedIndex < index || machine.appliedIndex > this.#parts.durableIndex()) {
       return false;
     }
-    this.#isRunning = true;
-    const frozen = freezeState(machine);
-    try {
-      await store.write(frozen.position, frozen.blocks());
-      if (!this.#isStopped) await log.compactTo(frozen.position);
-      return true;
-    } finally {
-      frozen.thaw();
-      this.#isRunning = false;
-    }
+    await this.#write(async ({ position }) => {
+      if (!this.#isStopped) await log.compactTo(position);
+    });
+    return true;
   }
 
   /** Begins no more snapshots; resolves when the running one ended. */

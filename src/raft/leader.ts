@@ -277,7 +277,7 @@ function advanceCommit(state: RaftState): void {
 function leaveIfRemoved(state: RaftState): void {
   const { configuration, index } = state.history.latest;
   if (configuration.mayVote(state.id) || index > state.log.committed) return;
-  for (const peer of state.peers) sendHeartbeat(state, peer);
+  sendHeartbeats(state);
   // Under load nobody has the whole log at that moment; whoever has most is as good as any.
   const id = successorOf(state);
   assert(id !== undefined, "a majority of the voters has the change");
@@ -302,7 +302,7 @@ export function successorOf(state: RaftState): NodeId | undefined {
 }
 
 /** Heartbeats are small and of their own kind, so that no bulk data is in front of them. */
-export function sendHeartbeats(state: RaftState): void {
+function sendHeartbeats(state: RaftState): void {
   for (const peer of state.peers) sendHeartbeat(state, peer);
 }
 
@@ -314,12 +314,17 @@ export function sendHeartbeat(state: RaftState, peer: NodeId): void {
   state.sendHeartbeat(peer);
 }
 
+/** Whether more of what a peer holds is committed than it was told. */
+function hasUntoldCommit(state: RaftState, peer: NodeId): boolean {
+  const { match, sentCommit } = progressOf(state, peer);
+  return sentCommit < Math.min(match, state.log.committed);
+}
+
 /** Coming ticks that {@link tickLeader} would only count. */
 export function idleLeaderTicks(state: RaftState): number {
   const { electionTicks, heartbeatTicks } = state.config;
   for (const peer of state.peers) {
-    const { match, sentCommit } = progressOf(state, peer);
-    if (sentCommit < Math.min(match, state.log.committed)) return 0;
+    if (hasUntoldCommit(state, peer)) return 0;
   }
   const quorum = electionTicks - state.quorumElapsed;
   const transfer = state.transferee === undefined ? quorum : electionTicks - state.transferElapsed;
@@ -350,9 +355,7 @@ export function tickLeader(state: RaftState): void {
   }
   // A follower with nothing under way learns of a commit within a tick, not a heartbeat.
   for (const peer of state.peers) {
-    const progress = progressOf(state, peer);
-    const known = Math.min(progress.match, state.log.committed);
-    if (progress.sentCommit < known) sendHeartbeat(state, peer);
+    if (hasUntoldCommit(state, peer)) sendHeartbeat(state, peer);
   }
 }
 

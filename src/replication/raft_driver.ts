@@ -294,7 +294,6 @@ export class RaftDriver {
     this.#turnMs = nowMs;
     try {
       this.#reads.ask(nowMs, (context) => this.#raft.requestRead(context));
-      if (this.#raft.mayLeaveJoint) this.proposeMembers(this.#raft.configuration.leaveJoint());
       this.#proposeBatches();
       for (
         let ready = this.#raft.takeReady();
@@ -302,7 +301,6 @@ export class RaftDriver {
         ready = this.#raft.takeReady()
       ) {
         this.#run(ready);
-        if (this.#raft.mayLeaveJoint) this.proposeMembers(this.#raft.configuration.leaveJoint());
         this.#proposeBatches();
       }
     } catch (cause) {
@@ -370,6 +368,8 @@ export class RaftDriver {
   }
 
   #proposeBatches(): void {
+    // Consensus asks for the end of joint consensus once that is committed.
+    if (this.#raft.mayLeaveJoint) this.proposeMembers(this.#raft.configuration.leaveJoint());
     while (this.#mayPropose()) {
       const batch = this.#waiting.take();
       if (batch === undefined) return;

@@ -26,6 +26,9 @@ import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
 import { checksum64 } from "../protocol/checksum.ts";
 import type { LogIdentity } from "./segment.ts";
 
+/** Identities, marks and addresses are far smaller. */
+const SMALL_FILE_SIZE_MAX = 64 * 1024;
+
 /** Whose folder it should be. */
 export interface ExpectedIdentity {
   /** Undefined: whatever an existing folder says. */
@@ -92,11 +95,8 @@ export function readIdentity(files: FileSystem, path: string): LogIdentity | und
 
 /** Reads a file with an identity; undefined when there is none. Throws CorruptionError. */
 export function readIdentityFile(files: FileSystem, name: string): LogIdentity | undefined {
-  if (!files.exists(name)) return undefined;
-  const file = files.open(name, "read");
-  const bytes = new Uint8Array(Math.min(file.size(), 64 * 1024));
-  file.read(0, bytes);
-  file.close();
+  const bytes = readSmallFile(files, name);
+  if (bytes === undefined) return undefined;
   const body = bytes.subarray(8);
   if (bytes.byteLength < 8 || viewOf(bytes).getBigUint64(0, true) !== checksum64(body)) {
     throw new CorruptionError("Cannot read the folder's identity: its checksum does not match", {
@@ -130,6 +130,16 @@ export async function writeIdentityFile(
   bytes.set(body, 8);
   viewOf(bytes).setBigUint64(0, checksum64(body), true);
   await writeFileDurably(files, { directory: path, name: file.name, bytes });
+}
+
+/** The bytes of a small file, of a larger one only the first; undefined when there is none. */
+export function readSmallFile(files: FileSystem, path: string): Uint8Array | undefined {
+  if (!files.exists(path)) return undefined;
+  const file = files.open(path, "read");
+  const bytes = new Uint8Array(Math.min(file.size(), SMALL_FILE_SIZE_MAX));
+  const size = file.read(0, bytes);
+  file.close();
+  return bytes.subarray(0, size);
 }
 
 /** Writes a small file aside, syncs it, renames it into place and syncs the folder. */

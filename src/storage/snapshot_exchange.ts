@@ -14,7 +14,7 @@ import type { FileSystem, OpenFile } from "../platform/file_system.ts";
 import type { Platform } from "../platform/platform.ts";
 import { checksum64 } from "../protocol/checksum.ts";
 import type { LogBase } from "../raft/types.ts";
-import { writeFileDurably } from "./data_directory.ts";
+import { readSmallFile, writeFileDurably } from "./data_directory.ts";
 import { readSnapshot, readSnapshotHeader } from "./snapshot_store.ts";
 
 const INSTALL_NAME = "install";
@@ -147,13 +147,10 @@ function partialName({ index, checksum }: SnapshotId): string {
 /** The snapshot that was about to take the log's place when the node stopped. */
 export function readInstallMark(files: FileSystem, directory: string): LogBase | undefined {
   const path = `${directory}/${INSTALL_NAME}`;
-  if (!files.exists(path)) return undefined;
-  const file = files.open(path, "read");
-  const bytes = new Uint8Array(32);
-  const size = file.read(0, bytes);
-  file.close();
+  const bytes = readSmallFile(files, path)?.subarray(0, 32);
+  if (bytes === undefined) return undefined;
   const view = viewOf(bytes);
-  if (size < 32 || view.getBigUint64(0, true) !== checksum64(bytes.subarray(8))) {
+  if (bytes.byteLength < 32 || view.getBigUint64(0, true) !== checksum64(bytes.subarray(8))) {
     throw new CorruptionError("Cannot read the mark of a snapshot", { file: path, byte: 0 });
   }
   return { index: readU64(view, 8), term: readU64(view, 16), nextSequence: readU64(view, 24) };

@@ -185,39 +185,31 @@ export class NetworkManager implements INetworkManager {
 
   /** Queues a message of consensus. Best effort. */
   sendRaft(message: RaftMessage): void {
-    const link = this.#links.get(message.to);
-    if (link?.isUp !== true) {
-      this.#dropped += 1;
-      return;
-    }
-    const frame = ReplicationProtocol.encodeRaft(message);
-    this.#count(link.send(message.type, policyOf(message.type), frame));
+    this.#send(message.to, message.type, () => ReplicationProtocol.encodeRaft(message));
   }
 
   /** Queues a message about a snapshot. Best effort. */
   sendSnapshot(message: SnapshotMessage): void {
-    const link = this.#links.get(message.to);
-    if (link?.isUp !== true) {
-      this.#dropped += 1;
-      return;
-    }
-    this.#count(link.send(message.type, "bulk", encodeSnapshotMessage(message)));
+    this.#send(message.to, message.type, () => encodeSnapshotMessage(message));
+  }
+
+  /** A message for a node that is not connected is dropped before it is encoded. */
+  #send(nodeId: string, type: string, encode: () => Uint8Array): void {
+    const link = this.#links.get(nodeId);
+    if (link?.isUp === true) this.#count(link.send(type, policyOf(type), encode()));
+    else this.#dropped += 1;
   }
 
   async sendMessage(nodeId: string, message: ReplicationMessage): Promise<void> {
-    const link = this.#links.get(nodeId);
-    if (link?.isUp !== true) {
-      this.#dropped += 1;
-      return;
-    }
     if (isConsensusType(message.type)) {
       const raft = (message as ConsensusMessage).data;
       this.sendRaft({ ...raft, from: this.nodeId, to: nodeId });
       return;
     }
-    const messageId = message.messageId === "" ? this.#nextMessageId() : message.messageId;
-    const frame = ReplicationProtocol.encode({ ...message, messageId });
-    this.#count(link.send(message.type, policyOf(message.type), frame));
+    this.#send(nodeId, message.type, () => {
+      const messageId = message.messageId === "" ? this.#nextMessageId() : message.messageId;
+      return ReplicationProtocol.encode({ ...message, messageId });
+    });
   }
 
   async broadcastMessage(message: ReplicationMessage): Promise<void> {

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { rotten } from "./plants.ts";
 import { type FaultKind, Simulation, simulate } from "./simulator.ts";
 
 const SEEDS = Number(process.env["CSTORE_SIMULATION_SEEDS"] ?? "24");
@@ -52,3 +53,7 @@ test("simulation: a power cut after snapshots leaves the folder that they are in
   simulation.judge();
   expect(simulation.hosts.map((host) => host.refusal)).toEqual([undefined, undefined, undefined]);
 }, 120_000);
+
+test("simulation: each planted bug still fits the source", () => {
+  expect(rotten()).toEqual([]);
+});
