@@ -22,18 +22,15 @@ import { CLIENT_QUEUE_MAX } from "../base/limits.ts";
 import type { CancelTimer } from "../platform/clock.ts";
 import { type Platform, systemPlatform } from "../platform/platform.ts";
 import { beginRequest, endRequest, readReplies } from "../protocol/client_message.ts";
-import {
-  beginCommand,
-  type DocumentOperation,
-  endCommand,
-  NO_SESSION,
-  writeDocumentsCommand,
-} from "../protocol/command.ts";
+import { type DocumentOperation, writeDocumentsCommand } from "../protocol/command.ts";
+import type { LeaderNews } from "../protocol/leader_message.ts";
 import { parseEndpoint } from "../transport/network_manager.ts";
+import { ChannelList } from "./channel_list.ts";
 import {
   type ClientOptions,
   type ClientRequest,
   isAboutCluster,
+  OPEN_SESSION,
   type Queued,
   queueFull,
 } from "./client_options.ts";
@@ -65,7 +62,7 @@ export class Client {
   readonly #platform: Platform;
   readonly #timeoutMs: number;
   readonly #clusterId: string;
-  readonly #channels: NodeChannel[] = [];
+  readonly #channels = new ChannelList((address) => this.#openChannel(address));
   readonly #pending = new PendingRequests();
   /** Requests that wait for a session, or for room in the window. */
   #queue: Queued[] = [];
@@ -94,7 +91,7 @@ export class Client {
   /** Connects to the nodes at `addresses`; resolves when one of them answers. */
   static async connect(addresses: readonly string[], options: ClientOptions = {}): Promise<Client> {
     const client = new Client(options);
-    for (const address of addresses) client.#addNode(address);
+    for (const address of new Set(addresses)) client.#channels.give(address);
     try {
       await client.#whenUp();
     } catch (error) {
@@ -113,7 +110,7 @@ export class Client {
     const client = new Client(options);
     const end = open((body) => client.#onReplies(channel, body));
     const channel: LocalChannel = new LocalChannel(nodeId, end);
-    client.#channels.push(channel);
+    client.#channels.give(channel.address, channel);
     return client;
   }
 
@@ -124,7 +121,7 @@ export class Client {
 
   /** Channels that are up. */
   get connected(): readonly NodeChannel[] {
-    return this.#channels.filter((channel) => channel.isUp);
+    return this.#channels.up;
   }
 
   /** Requests without an answer. */
@@ -195,21 +192,23 @@ export class Client {
       new ClosedError("Cannot answer: the client was closed meanwhile");
     for (const request of [...this.#pending.all()]) this.#reject(request, closed());
     for (const queued of this.#queue.splice(0)) queued.reject(closed());
-    for (const channel of this.#channels) channel.close();
+    this.#channels.close();
   }
 
-  #addNode(address: string): void {
-    if (this.#isClosed || this.#channels.some((c) => c.address === address)) return;
+  #openChannel(address: string): NodeChannel {
     const handlers: ChannelHandlers = {
       up: () => this.#resend(),
       down: () => this.#onDown(channel),
-      leader: (term, nodeId, leaderAddress) => this.#onLeader(term, nodeId, leaderAddress),
+      leader: (news) => this.#onLeader(news),
       replies: (body) => this.#onReplies(channel, body),
-      failed: (error) => (this.#lastError = error),
+      failed: (error) => {
+        this.#lastError = error;
+        if (this.connected.length === 0) this.#channels.reachMembers();
+      },
     };
     const node = { address, endpoint: parseEndpoint(address), clusterId: this.#clusterId };
     const channel: TcpChannel = new TcpChannel(node, this.#platform, handlers);
-    this.#channels.push(channel);
+    return channel;
   }
 
   #whenUp(): Promise<void> {
@@ -228,7 +227,10 @@ export class Client {
   }
 
   #unreachable(): CStoreError {
-    return nobodyReached(this.#channels, { timeoutMs: this.#timeoutMs, cause: this.#lastError });
+    return nobodyReached(this.#channels.all, {
+      timeoutMs: this.#timeoutMs,
+      cause: this.#lastError,
+    });
   }
 
   #openSession(): void {
@@ -238,12 +240,7 @@ export class Client {
       this.#isOpeningSession = false;
     };
     this.#begin({
-      request: {
-        kind: "COMMAND",
-        target: "leader",
-        write: (writer) =>
-          endCommand(writer, beginCommand(writer, "OPEN_SESSION", { ...NO_SESSION, count: 1 })),
-      },
+      request: OPEN_SESSION,
       deadlineMs: this.#platform.clock.nowMs() + this.#timeoutMs,
       resolve: (answer) => {
         done();
@@ -327,9 +324,9 @@ export class Client {
 
   #channelFor(target: PendingRequest["target"]): NodeChannel | undefined {
     const leaderId = target === "leader" ? this.#leader.nodeId : "";
-    const at = chooseChannel(this.#channels, leaderId, this.#anyIndex);
+    const at = chooseChannel(this.#channels.all, leaderId, this.#anyIndex);
     if (at === -1) return undefined;
-    const channel = this.#channels[at];
+    const channel = this.#channels.all[at];
     if (channel?.nodeId !== leaderId) this.#anyIndex = at;
     return channel;
   }
@@ -414,25 +411,24 @@ export class Client {
   }
 
   #onNotLeader(error: NotLeaderError): void {
-    if (error.leaderId !== "") {
-      this.#onLeader(this.#leader.term, error.leaderId, error.leaderAddress);
+    const { leaderId: nodeId, leaderAddress: address } = error;
+    if (nodeId !== "") {
+      this.#onLeader({ term: this.#leader.term, nodeId, address, members: [] });
     } else {
       this.#anyIndex += 1;
       this.#leader = { ...this.#leader, nodeId: "" };
+      this.#channels.reachMembers();
     }
   }
 
-  #onLeader(term: number, nodeId: string, address: string): void {
-    if (term < this.#leader.term || (nodeId === "" && term === this.#leader.term)) return;
+  #onLeader(news: LeaderNews): void {
+    const { term, nodeId, address } = news;
+    if (this.#isClosed || term < this.#leader.term) return;
+    this.#channels.learn(news);
+    if (nodeId === "" && term === this.#leader.term) return;
     const isNews = nodeId !== this.#leader.nodeId;
     this.#leader = { term, nodeId, address };
-    if (nodeId === "") return;
-    const channel = this.#channels.find((c) => c.nodeId === nodeId);
-    if (channel === undefined && address !== "") {
-      const isDialled = this.#channels.some((c) => c.address === address);
-      if (!isDialled) this.#addNode(address);
-    } else if (channel?.isUp === false) channel.wake();
-    if (isNews) this.#resend();
+    if (nodeId !== "" && isNews) this.#resend();
   }
 
   #onDown(channel: NodeChannel): void {

@@ -9,6 +9,7 @@ import { type CStoreError, OverloadedError } from "../base/errors.ts";
 import { CLIENT_QUEUE_MAX } from "../base/limits.ts";
 import type { Platform } from "../platform/platform.ts";
 import type { RequestKind } from "../protocol/client_message.ts";
+import { beginCommand, endCommand, NO_SESSION } from "../protocol/command.ts";
 import type { Answer } from "./pending_requests.ts";
 
 /** Options of {@link Client.connect}. */
@@ -41,6 +42,14 @@ export interface Queued {
   readonly resolve: (answer: Answer) => void;
   readonly reject: (error: CStoreError) => void;
 }
+
+/** Asks for a session. */
+export const OPEN_SESSION: ClientRequest = {
+  kind: "COMMAND",
+  target: "leader",
+  write: (writer) =>
+    endCommand(writer, beginCommand(writer, "OPEN_SESSION", { ...NO_SESSION, count: 1 })),
+};
 
 /** Whether a request changes the cluster: it is sent on to the leader, but never repeated. */
 export function isAboutCluster(kind: RequestKind): boolean {

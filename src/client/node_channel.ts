@@ -6,7 +6,7 @@
  * @module
  */
 
-import { ByteReader, ByteWriter, EMPTY_BYTES } from "../base/bytes.ts";
+import { ByteWriter, EMPTY_BYTES } from "../base/bytes.ts";
 import {
   type CStoreError,
   HandshakeError,
@@ -24,6 +24,7 @@ import {
   encodeHello,
   type Hello,
 } from "../protocol/handshake.ts";
+import { decodeLeaderNews, type LeaderNews } from "../protocol/leader_message.ts";
 import { PeerConnection } from "../transport/peer_connection.ts";
 
 const CONNECT_TIMEOUT_MS = 1000;
@@ -34,8 +35,8 @@ const BODY_GOAL = 1024 * 1024;
 export interface ChannelHandlers {
   up(): void;
   down(): void;
-  /** The node said who leads. */
-  leader(term: number, nodeId: string, address: string): void;
+  /** The node said who leads, and who the members are. */
+  leader(news: LeaderNews): void;
   /** Body of a REPLIES frame, valid during the call. */
   replies(body: Uint8Array): void;
   failed(error: CStoreError): void;
@@ -222,11 +223,9 @@ export class TcpChannel implements NodeChannel {
       case "WELCOME":
         this.#onWelcome(connection, decodeHello(frame.body));
         return;
-      case "LEADER": {
-        const reader = new ByteReader(frame.body);
-        this.#handlers.leader(reader.u64(), reader.text(), reader.text());
+      case "LEADER":
+        this.#handlers.leader(decodeLeaderNews(frame.body));
         return;
-      }
       case "PONG":
         this.#pings.get(frame.requestId)?.();
         this.#pings.delete(frame.requestId);

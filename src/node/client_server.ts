@@ -4,11 +4,12 @@
  * @module
  */
 
-import { ByteWriter, EMPTY_BYTES } from "../base/bytes.ts";
+import { EMPTY_BYTES } from "../base/bytes.ts";
 import { ProtocolError } from "../base/errors.ts";
 import { CLIENT_OUT_BYTES_MAX, REQUESTS_IN_FLIGHT_PER_CONNECTION_MAX } from "../base/limits.ts";
 import type { Clock } from "../platform/clock.ts";
 import { encodeFrame, FRAME_HEADER_SIZE, sealFrame } from "../protocol/frame_header.ts";
+import { encodeLeaderNews, type LeaderNews } from "../protocol/leader_message.ts";
 import type { ConnectionHandlers, PeerConnection } from "../transport/peer_connection.ts";
 import { ReplyCollector, type ReplyOutput } from "./client_channel.ts";
 import type { RequestHandler } from "./request_handler.ts";
@@ -19,8 +20,7 @@ export interface ClientServerParts {
   readonly handler: RequestHandler;
   /** Term and committed sequence number that head every reply. */
   replyState(): { readonly term: number; readonly committedSequence: number };
-  /** Who leads now; empty texts while nobody does. */
-  leader(): { readonly term: number; readonly nodeId: string; readonly address: string };
+  leader(): LeaderNews;
 }
 
 /** Serves connections of clients. */
@@ -63,8 +63,9 @@ export class ClientServer {
     };
   }
 
-  /** Tells every client who leads. */
+  /** Tells every client who leads, and who the members are. */
   tellLeader(): void {
+    if (this.#clients.size === 0) return;
     const frame = this.#leaderFrame();
     for (const client of this.#clients) client.send(frame);
   }
@@ -87,8 +88,6 @@ export class ClientServer {
   }
 
   #leaderFrame(): Uint8Array {
-    const { term, nodeId, address } = this.#parts.leader();
-    const body = new ByteWriter(128).u64(term).text(nodeId).text(address);
-    return encodeFrame("LEADER", 0, body.written());
+    return encodeFrame("LEADER", 0, encodeLeaderNews(this.#parts.leader()));
   }
 }

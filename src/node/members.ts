@@ -74,6 +74,11 @@ export class Members {
     return this.#configuration;
   }
 
+  /** Where the members listen, as far as that is known. */
+  get addresses(): readonly string[] {
+    return this.#configuration.members.map(({ address }) => address).filter((text) => text !== "");
+  }
+
   addressOf(id: string): string {
     return this.#configuration.member(id)?.address ?? "";
   }

@@ -340,7 +340,8 @@ export class Node {
       replyState: () => this.#replyState(),
       leader: () => {
         const { term, leader: nodeId = "" } = this.#driver.view;
-        return { term, nodeId, address: this.#members.addressOf(nodeId) };
+        const { addresses: members } = this.#members;
+        return { term, nodeId, address: this.#members.addressOf(nodeId), members };
       },
     });
   }
@@ -379,6 +380,7 @@ export class Node {
         membersChanged: (configuration) => {
           this.#members.update(configuration);
           this.#care.membersChanged(configuration);
+          this.#clients.tellLeader();
         },
         snapshotNeeded: (peer) => this.#exchange.sender.start(peer, this.#driver.view.term),
         restored: () => this.#exchange.restore(),

@@ -5,6 +5,7 @@
  */
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { ByteWriter } from "../../src/base/bytes.ts";
 import {
   NoQuorumError,
   NotLeaderError,
@@ -14,6 +15,7 @@ import {
   VersionConflictError,
 } from "../../src/base/errors.ts";
 import { SESSION_WINDOW_MAX } from "../../src/base/limits.ts";
+import { ChannelList } from "../../src/client/channel_list.ts";
 import { connect, type RemoteDatabase } from "../../src/client/remote_database.ts";
 import { sleep, systemClock } from "../../src/platform/clock.ts";
 import { rejection, waitFor } from "../node/test_cluster.ts";
@@ -247,6 +249,52 @@ describe("routing", () => {
     await database.collection("c").put({ id: 2 });
     expect(database.client.leader).toMatchObject({ term: 2, nodeId: "n2" });
     expect(documents(node)).toHaveLength(1);
+  });
+});
+
+describe("members", () => {
+  test("all nodes that it was given are gone: it goes to the members that it heard of", async () => {
+    other.onRequest = withSessions((received) => received.written(9));
+    const database = await open();
+    node.announce(1, { id: "n1", address: node.address }, [node.address, other.address]);
+    await sleep(systemClock, 50);
+    expect(other.accepted).toBe(0);
+    await node.stop();
+    expect(await database.collection("c").put({ id: 1 })).toBe(9);
+  });
+
+  test("nobody leads: it asks all members", async () => {
+    const nobody = new NotLeaderError("", { id: "", address: "" });
+    node.onRequest = withSessions((received) => received.fail(nobody));
+    other.onRequest = withSessions((received) => received.written(9));
+    const database = await open();
+    node.announce(1, { id: "", address: "" }, [node.address, other.address]);
+    expect(await database.collection("c").put({ id: 1 })).toBe(9);
+  });
+
+  test("who is away is forgotten once it is no member, unless it was given", () => {
+    const open = new Map<string, { isUp: boolean }>();
+    const channels = new ChannelList((address) => {
+      const close = () => open.delete(address);
+      const channel = { address, nodeId: "", isUp: true, send() {}, wake() {}, close };
+      open.set(address, channel);
+      return {
+        ...channel,
+        get isUp() {
+          return channel.isUp;
+        },
+        frame: () => ({ writer: new ByteWriter(1) }),
+      };
+    });
+    const away = (address: string) => (open.get(address)!.isUp = false);
+    channels.give("a:1");
+    channels.learn({ term: 1, nodeId: "b", address: "b:1", members: ["b:1", "c:1"] });
+    channels.reachMembers();
+    expect([...open.keys()]).toEqual(["a:1", "b:1", "c:1"]);
+    for (const address of ["a:1", "b:1"]) away(address);
+    channels.learn({ term: 2, nodeId: "c", address: "c:1", members: ["d:1"] });
+    expect([...open.keys()]).toEqual(["a:1", "c:1"]);
+    expect(channels.all.map(({ address }) => address)).toEqual(["a:1", "c:1"]);
   });
 });
 

@@ -18,6 +18,7 @@ import { type CommandHeader, readCommandHeader } from "../../src/protocol/comman
 import { FrameDecoder } from "../../src/protocol/frame_decoder.ts";
 import { encodeFrame } from "../../src/protocol/frame_header.ts";
 import { encodeHello } from "../../src/protocol/handshake.ts";
+import { encodeLeaderNews } from "../../src/protocol/leader_message.ts";
 import { helloOf } from "../node/raw_connection.ts";
 
 /** One request that arrived. */
@@ -60,8 +61,13 @@ export class FakeNode {
   }
 
   /** Tells every client who leads. */
-  announce(term: number, leader: { readonly id: string; readonly address: string }): void {
-    const body = new ByteWriter(64).u64(term).text(leader.id).text(leader.address).copy();
+  announce(
+    term: number,
+    leader: { readonly id: string; readonly address: string },
+    members: readonly string[] = [],
+  ): void {
+    const { id: nodeId, address } = leader;
+    const body = encodeLeaderNews({ term, nodeId, address, members });
     for (const socket of this.#sockets) socket.write(encodeFrame("LEADER", 0, body));
   }
 

@@ -30,6 +30,7 @@ import {
 import { encodeKey } from "../../src/protocol/document_key.ts";
 import { encodeFrame } from "../../src/protocol/frame_header.ts";
 import { encodeConnectionError, encodeHello } from "../../src/protocol/handshake.ts";
+import { encodeLeaderNews } from "../../src/protocol/leader_message.ts";
 import { ReplicationProtocol } from "../../src/protocol/replication_message.ts";
 import {
   encodeSnapshotMessage,
@@ -145,8 +146,13 @@ export const VECTORS: Readonly<Record<string, () => Uint8Array>> = {
   "HELLO body of a client": clientHello,
   "ERROR body: HANDSHAKE, `no`, remedy `go`": () =>
     encodeConnectionError(new HandshakeError("no", { remedy: "go" })),
-  "LEADER body: term 7, `n2`, `127.0.0.1:7002`": () =>
-    written((writer) => writer.u64(7).text("n2").text("127.0.0.1:7002")),
+  "LEADER body: term 7, `n2`, `127.0.0.1:7002`, one member, that one": () =>
+    encodeLeaderNews({
+      term: 7,
+      nodeId: "n2",
+      address: "127.0.0.1:7002",
+      members: ["127.0.0.1:7002"],
+    }),
   "key: string `a`": () => encodeKey("a"),
   "key: string ``": () => encodeKey(""),
   "key: number 0": () => encodeKey(0),
