@@ -33,6 +33,8 @@ export class Bindings {
   readonly #table: MemberTable;
   /** Incarnations that were seen with an empty log since this process began. */
   readonly #seen = new Map<string, string>();
+  /** The same with any log: who counts while nobody at all is bound. */
+  readonly #met = new Map<string, string>();
   /** Bindings that stand in the log, also those that are not known to be committed. */
   readonly #logged = new Map<string, string>();
   #proposedFor = "";
@@ -44,6 +46,7 @@ export class Bindings {
     this.#configuration = configuration;
     this.#table = table;
     this.#seen.set(own.id, own.incarnation);
+    this.#met.set(own.id, own.incarnation);
   }
 
   /** Whether enough voters are bound for writes to be served. */
@@ -139,31 +142,37 @@ export class Bindings {
   /** A handshake showed a node. */
   seen(hello: Hello): void {
     if (hello.role !== "peer" || !this.#configuration().has(hello.nodeId)) return;
+    this.#met.set(hello.nodeId, hello.incarnation);
     if (hello.features.includes(FEATURE_EMPTY_LOG)) this.#seen.set(hello.nodeId, hello.incarnation);
-  }
-
-  /** Whether a folder was seen under that id that may be bound to it. */
-  #isFree(id: string): boolean {
-    const seen = this.#seen.get(id);
-    return seen !== undefined && !this.#table.isRetired(seen);
   }
 
   /**
    * The batch that a leader should propose now; undefined when there is nothing to bind, or not
    * enough voters were seen for a first binding. The same batch is not proposed twice in a term.
+   * `isCaughtUp`: all that is committed is applied here. A cluster that then has bound nobody never
+   * served a write, so any folder may be the first: those with empty logs may be no more.
    */
-  next(term: number, nowMs: number): PreparedBatch | undefined {
+  next(at: {
+    readonly term: number;
+    readonly timeMs: number;
+    readonly isCaughtUp: boolean;
+  }): PreparedBatch | undefined {
+    const { term, timeMs, isCaughtUp } = at;
     const { bindings: bound, members } = this.#table;
-    const ids = members.map(({ id }) => id);
-    const missing = ids.filter((id) => !bound.has(id) && this.#isFree(id));
+    const folders = isCaughtUp && bound.size === 0 ? this.#met : this.#seen;
+    const missing = members.flatMap(({ id }) => {
+      const incarnation = folders.get(id);
+      const isFree = incarnation !== undefined && !this.#table.isRetired(incarnation);
+      return isFree && !bound.has(id) ? [{ id, incarnation }] : [];
+    });
     if (missing.length === 0) return undefined;
     const { voters } = this.#configuration();
-    const known = voters.filter((voter) => bound.has(voter) || missing.includes(voter)).length;
-    if (known < majority(voters.length)) return undefined;
-    const key = `${term} ${missing.join(" ")}`;
+    const isKnown = (voter: string): boolean =>
+      bound.has(voter) || missing.some(({ id }) => id === voter);
+    if (voters.filter(isKnown).length < majority(voters.length)) return undefined;
+    const key = `${term} ${missing.map(({ id }) => id).join(" ")}`;
     if (key === this.#proposedFor) return undefined;
     this.#proposedFor = key;
-    const bindings = missing.map((id) => ({ id, incarnation: this.#seen.get(id) ?? "" }));
-    return clusterBatch("BIND", Math.floor(nowMs), (writer) => writeBindings(writer, bindings));
+    return clusterBatch("BIND", Math.floor(timeMs), (writer) => writeBindings(writer, missing));
   }
 }

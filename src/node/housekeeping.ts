@@ -53,12 +53,13 @@ export class Housekeeping {
   #lead(): void {
     const { clock, driver, bindings, members, changes } = this.#parts;
     const nowMs = clock.nowMs();
-    const { term, hasCommittedOwnTerm } = driver.view;
+    const { term, hasCommittedOwnTerm, commitIndex } = driver.view;
     members.observe(nowMs);
     if (!hasCommittedOwnTerm) return;
     changes.tick(nowMs);
     const wallMs = clock.wallMs();
-    const binding = bindings.next(term, wallMs);
+    const isCaughtUp = driver.appliedIndex >= commitIndex;
+    const binding = bindings.next({ term, timeMs: wallMs, isCaughtUp });
     if (binding !== undefined) driver.proposeBatch(binding);
     if (nowMs >= this.#nextSessionSweepMs) this.#expireSessions(nowMs, wallMs);
   }

@@ -428,3 +428,28 @@ describe("leases", () => {
     TIMEOUT_MS,
   );
 });
+
+// Found by seed 700187: folders were bound only while their logs were empty, so a cluster whose
+// nodes had all restarted between its first election and its first binding served nothing, for
+// ever.
+test(
+  "bootstrap: a cluster that lost power before any folder was bound begins again",
+  async () => {
+    const simulation = new Simulation({ seed: 26, nodes: 3, leaseReads: false });
+    for (const host of simulation.hosts) simulation.start(host);
+    const hasElected = (): boolean =>
+      simulation.hosts.every((host) => (host.node?.driver.view.durableIndex ?? 0) >= 2);
+    await simulation.until("the first entry of a leader is everywhere", hasElected);
+    const bound = simulation.hosts.map((host) => host.node!.machine.memberTable.bindings.size);
+    expect(bound).toEqual([0, 0, 0]);
+
+    for (const host of simulation.hosts) simulation.cutPower(host);
+    expect(simulation.hosts.map(({ node }) => node)).toEqual([undefined, undefined, undefined]);
+    await simulation.boot();
+    simulation.addClients(2, LIGHT);
+    await simulation.advance(500);
+    await finish(simulation);
+    expect(acknowledgedSince(simulation, 0)).toBeGreaterThan(0);
+  },
+  TIMEOUT_MS,
+);
