@@ -144,8 +144,9 @@ export class Operator {
     return undefined;
   }
 
+  /** Whether it may be one: only a leader knows that it is none. */
   #isMember({ id }: Host): boolean {
-    return this.#simulation.configuration?.has(id) !== false;
+    return this.#simulation.leader?.node?.driver.view.configuration.has(id) !== false;
   }
 
   #run(task: () => Promise<void>): void {

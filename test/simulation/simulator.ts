@@ -135,7 +135,9 @@ export class Simulation {
 
   /** What the leader, or else whoever knows most, says of the members. */
   get configuration(): Configuration | undefined {
-    const views = this.hosts.flatMap(({ node }) => (node === undefined ? [] : [node.driver.view]));
+    const all = this.hosts.flatMap(({ node }) => (node === undefined ? [] : [node.driver.view]));
+    // One that is about to join knows nobody yet.
+    const views = all.filter((view) => view.configuration.members.length > 0);
     views.sort((a, b) => b.term - a.term || b.configurationIndex - a.configurationIndex);
     return this.leader?.node?.driver.view.configuration ?? views[0]?.configuration;
   }
