@@ -206,6 +206,30 @@ export class ValidationError extends CStoreError {
   readonly retry = "never";
 }
 
+/** A query or update that cannot be understood, or that asks for more than the bounds allow. */
+export class QueryError extends CStoreError {
+  readonly code = "QUERY";
+  readonly retry = "never";
+}
+
+/** Something that a transaction had read was changed before it ended. Nothing was written. */
+export class TransactionConflictError extends CStoreError {
+  readonly code = "CONFLICT";
+  readonly retry = "safe";
+}
+
+/** A change stream asks for changes that are not kept any more. */
+export class CompactedError extends CStoreError {
+  readonly code = "COMPACTED";
+  readonly retry = "never";
+}
+
+/** A cursor is unknown to the node: it was idle too long, or another node answers now. */
+export class CursorLostError extends CStoreError {
+  readonly code = "CURSOR_LOST";
+  readonly retry = "never";
+}
+
 /** Another process holds the data folder. */
 export class LockedError extends CStoreError {
   readonly code = "LOCKED";
@@ -265,6 +289,10 @@ export const ERROR_CODES = [
   "UNREACHABLE",
   "MEMBERSHIP",
   "REMOVED",
+  "QUERY",
+  "CONFLICT",
+  "COMPACTED",
+  "CURSOR_LOST",
 ] as const;
 
 /** The stable word of an error. */
@@ -302,6 +330,10 @@ const MAKERS: Partial<Record<ErrorCode, ErrorMaker>> = {
   STORAGE: (f) => new StorageError(f.message),
   VALIDATION: (f) => new ValidationError(f.message),
   CONFIG: (f) => new ConfigError(f.message),
+  QUERY: (f) => new QueryError(f.message),
+  CONFLICT: (f) => new TransactionConflictError(f.message),
+  COMPACTED: (f) => new CompactedError(f.message),
+  CURSOR_LOST: (f) => new CursorLostError(f.message),
   CLOSED: (f) => new ClosedError(f.message),
   MEMBERSHIP: (f) => new MembershipError(f.message),
   REMOVED: (f) => new RemovedError(f.message),

@@ -31,6 +31,16 @@ export const DOCUMENT_DEPTH_MAX = 64;
 export const KEY_SIZE_MAX = 1 * KIB;
 /** Longest collection name, in bytes of UTF-8. */
 export const COLLECTION_NAME_SIZE_MAX = 120;
+/** Segments of a dotted path. */
+export const PATH_SEGMENTS_MAX = 32;
+/** Deepest nesting of a query's conditions. */
+export const QUERY_DEPTH_MAX = 32;
+/** Conditions and operands of one query. */
+export const QUERY_NODES_MAX = 1000;
+/** Longest pattern of a regular expression in a query, in characters. */
+export const PATTERN_LENGTH_MAX = 1000;
+/** Steps that a pattern may need on one text. */
+export const PATTERN_STEPS_MAX = 50_000_000;
 /** Collections of one database. */
 export const COLLECTIONS_MAX = 4096;
 /** Operations of one request. */

@@ -27,6 +27,7 @@ const EVERYTHING = [
   "platform",
   "raft",
   "multi_master",
+  "query",
   "protocol",
   "storage",
   "transport",
@@ -42,6 +43,7 @@ const MATRIX: Readonly<Record<string, Row>> = {
   platform: { values: ["base"], types: [] },
   raft: { values: ["base"], types: [], packages: [] },
   multi_master: { values: ["base"], types: [], packages: [] },
+  query: { values: ["base"], types: [], packages: [] },
   protocol: {
     values: ["base"],
     types: ["raft", "multi_master"],
@@ -49,7 +51,7 @@ const MATRIX: Readonly<Record<string, Row>> = {
   },
   storage: { values: ["base", "platform", "protocol"], types: ["raft"] },
   transport: { values: ["base", "platform", "protocol"], types: ["raft"] },
-  database: { values: ["base", "protocol", "storage"], types: ["platform", "raft"] },
+  database: { values: ["base", "protocol", "query", "storage"], types: ["platform", "raft"] },
   replication: {
     values: ["base", "platform", "protocol", "raft", "multi_master", "storage", "transport"],
     types: [],
@@ -58,7 +60,7 @@ const MATRIX: Readonly<Record<string, Row>> = {
     values: ["base", "platform", "protocol", "transport", "replication"],
     types: ["raft"],
   },
-  client: { values: ["base", "platform", "protocol", "transport"], types: [] },
+  client: { values: ["base", "platform", "protocol", "query", "transport"], types: [] },
   node: { values: EVERYTHING, types: [] },
   "": { values: [...EVERYTHING, "node"], types: [] },
   cli: {

@@ -19,7 +19,7 @@ const IMPURE = new Set(
 const OBJECTS = new Set(["performance", "crypto", "process", "Bun", "Deno"]);
 
 /** Folders that decide; they wait for nothing. */
-const SYNCHRONOUS = new Set(["base", "raft", "multi_master", "protocol", "database"]);
+const SYNCHRONOUS = new Set(["base", "raft", "multi_master", "query", "protocol", "database"]);
 
 /** Consensus answers with effects, so even the word has no place there. */
 const WITHOUT_PROMISES = new Set(["raft", "multi_master"]);

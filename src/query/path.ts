@@ -1,0 +1,75 @@
+/**
+ * Dotted paths into documents. A path walks into arrays: `a.b` of `{a: [{b: 1}, {b: 2}]}` finds 1
+ * and 2, and `a.0.b` finds 1.
+ *
+ * @module
+ */
+
+import { QueryError } from "../base/errors.ts";
+import { PATH_SEGMENTS_MAX } from "../base/limits.ts";
+import { type Fields, fieldOf, isFields, type Value } from "./value.ts";
+
+/** The segments of a path. Throws QueryError. */
+export function parsePath(path: string): readonly string[] {
+  const segments = path.split(".");
+  if (segments.length > PATH_SEGMENTS_MAX) {
+    throw new QueryError(`Cannot use a path of more than ${PATH_SEGMENTS_MAX} segments`);
+  }
+  if (segments.includes("__proto__")) {
+    throw new QueryError(`Cannot use the path "${path}": no document has a field __proto__`);
+  }
+  return segments;
+}
+
+/**
+ * Calls `found` with each value at a path until it returns true; with `undefined` where the path
+ * ends in nothing. Whether it returned true.
+ */
+export function someAt(
+  document: Fields,
+  path: readonly string[],
+  found: (value: Value) => boolean,
+): boolean {
+  return walk(document, 0, { path, found });
+}
+
+interface Search {
+  readonly path: readonly string[];
+  readonly found: (value: Value) => boolean;
+}
+
+function walk(value: Value, at: number, search: Search): boolean {
+  const { path, found } = search;
+  if (at === path.length) return found(value);
+  const segment = path[at]!;
+  if (Array.isArray(value)) {
+    const items = value as readonly Value[];
+    const isPosition = /^\d+$/.test(segment);
+    if (isPosition && walk(items[Number(segment)], at + 1, search)) return true;
+    // An array without objects holds nothing at the path, not even a missing field.
+    return items.some((item) => isFields(item) && walk(item, at, search));
+  }
+  if (!isFields(value)) return found(undefined);
+  return walk(fieldOf(value, segment), at + 1, search);
+}
+
+/** The first value at a path, for sorting and projections; `undefined` when there is none. */
+export function valueAt(document: Fields, path: readonly string[]): Value {
+  let first: Value;
+  someAt(document, path, (value) => {
+    first = value;
+    return true;
+  });
+  return first;
+}
+
+/** All values at a path with arrays spread out, for a multi-value index; at least one. */
+export function spreadAt(document: Fields, path: readonly string[]): readonly Value[] {
+  const values: Value[] = [];
+  someAt(document, path, (value) => {
+    if (Array.isArray(value) && value.length > 0) values.push(...(value as readonly Value[]));
+    else values.push(value);
+    return false;
+  });
+  return values.length === 0 ? [undefined] : values;
+}

@@ -1,0 +1,93 @@
+/**
+ * Orders and projections of documents.
+ *
+ * @module
+ */
+
+import { QueryError } from "../base/errors.ts";
+import { parsePath, valueAt } from "./path.ts";
+import { compareValues, type Fields, fieldOf, isFields, type Value } from "./value.ts";
+
+/** Paths with 1 (ascending) or -1 (descending), the most important first. */
+export type SortSpec = Readonly<Record<string, 1 | -1>>;
+
+/** Paths with 1 (only these, and the id) or 0 (all but these). */
+export type ProjectionSpec = Readonly<Record<string, 0 | 1>>;
+
+/** One part of an order. */
+export interface SortPart {
+  readonly name: string;
+  readonly path: readonly string[];
+  readonly direction: 1 | -1;
+}
+
+/** The parts of an order. Throws QueryError. */
+export function sortParts(spec: SortSpec): readonly SortPart[] {
+  return Object.entries(spec).map(([name, direction]) => {
+    if (direction !== 1 && direction !== -1) {
+      throw new QueryError(`Cannot sort by "${name}": the direction is 1 or -1`);
+    }
+    return { name, path: parsePath(name), direction };
+  });
+}
+
+/** Compares documents in an order. Throws QueryError for a wrong one. */
+export function compareBy(spec: SortSpec): (a: Fields, b: Fields) => number {
+  const parts = sortParts(spec);
+  return (a, b) => {
+    for (const { path, direction } of parts) {
+      const order = compareValues(valueAt(a, path), valueAt(b, path));
+      if (order !== 0) return order * direction;
+    }
+    return 0;
+  };
+}
+
+/** Makes the projected copy of a document. Throws QueryError for a mixture of 0 and 1. */
+export function compileProjection(
+  spec: ProjectionSpec,
+  idField: string,
+): (document: Fields) => Fields {
+  const entries = Object.entries(spec).filter(([name]) => name !== idField);
+  const isWrong = Object.values(spec).some((flag) => flag !== 0 && flag !== 1);
+  const isKeeping = entries.some(([, flag]) => flag === 1) || spec[idField] === 1;
+  if (isWrong || (isKeeping && entries.some(([, flag]) => flag === 0))) {
+    throw new QueryError("Cannot read the projection: it has 1 for what stays or 0 for what goes");
+  }
+  const paths = entries.map(([name]) => parsePath(name));
+  if (isKeeping) {
+    if (spec[idField] !== 0) paths.unshift([idField]);
+    return (document) => (keep(document, paths) as Fields | undefined) ?? {};
+  }
+  if (spec[idField] === 0) paths.push([idField]);
+  return (document) => drop(document, paths) as Fields;
+}
+
+function keep(value: Value, paths: readonly (readonly string[])[]): Value {
+  if (paths.some((path) => path.length === 0)) return value;
+  if (Array.isArray(value)) {
+    return (value as readonly Value[]).filter(isFields).map((item) => keep(item, paths));
+  }
+  if (!isFields(value)) return undefined;
+  const kept: { [name: string]: Value } = {};
+  for (const name of Object.keys(value)) {
+    const rest = paths.filter((path) => path[0] === name).map((path) => path.slice(1));
+    if (rest.length === 0) continue;
+    const part = keep(fieldOf(value, name), rest);
+    if (part !== undefined) kept[name] = part;
+  }
+  return kept;
+}
+
+function drop(value: Value, paths: readonly (readonly string[])[]): Value {
+  if (Array.isArray(value)) return (value as readonly Value[]).map((item) => drop(item, paths));
+  if (!isFields(value)) return value;
+  const kept: { [name: string]: Value } = {};
+  for (const name of Object.keys(value)) {
+    const rest = paths.filter((path) => path[0] === name).map((path) => path.slice(1));
+    if (rest.some((path) => path.length === 0)) continue;
+    const field = fieldOf(value, name);
+    kept[name] = rest.length === 0 ? field : drop(field, rest);
+  }
+  return kept;
+}

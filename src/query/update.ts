@@ -1,0 +1,314 @@
+/**
+ * Update operators: `{$set: {a: 1}, $inc: {"b.c": 2}}` applied to a document. Deterministic: what
+ * the moment decides (`$currentDate`) comes in from the caller, so every node makes the same
+ * document.
+ *
+ * @module
+ */
+
+import { QueryError, ValidationError } from "../base/errors.ts";
+import { compileFilter, type Filter } from "./matcher.ts";
+import { parsePath } from "./path.ts";
+import { compareBy, type SortSpec } from "./sort.ts";
+import {
+  compareValues,
+  equalValues,
+  type Fields,
+  isFields,
+  typeRank,
+  type Value,
+} from "./value.ts";
+
+/** Operators with the paths that they change; see docs/queries.md. */
+export type UpdateOperators = Readonly<Record<string, unknown>>;
+
+/** What an update is applied in. */
+export interface UpdateContext {
+  /** The moment for `$currentDate`, in ms since 1970. */
+  readonly nowMs: number;
+  /** The document comes into being by this update: `$setOnInsert` counts. */
+  readonly isInsert: boolean;
+}
+
+type Mutable = { [name: string]: Value };
+type Change = (current: Value, context: UpdateContext) => Value;
+
+interface Step {
+  readonly path: readonly string[];
+  readonly change: Change;
+  /** A path that leads nowhere is left alone instead of being made. */
+  readonly isOnExisting: boolean;
+  readonly isOnlyForInsert: boolean;
+}
+
+interface Rename {
+  readonly from: readonly string[];
+  readonly to: readonly string[];
+}
+
+/** What `$unset` leaves. */
+const GONE: unique symbol = Symbol("gone");
+
+/** Whether a change is written with operators. Throws QueryError when it is a mixture. */
+export function isOperatorUpdate(change: UpdateOperators): boolean {
+  const names = Object.keys(change);
+  const operators = names.filter((name) => name.startsWith("$"));
+  if (operators.length === 0) return false;
+  if (operators.length === names.length) return true;
+  throw new QueryError("Cannot read the update: operators and fields do not go together");
+}
+
+/** An update that was read and checked. */
+export class CompiledUpdate {
+  readonly #steps: Step[] = [];
+  readonly #renames: Rename[] = [];
+
+  /** Throws QueryError. */
+  constructor(operators: UpdateOperators) {
+    const paths: string[] = [];
+    for (const [operator, fields] of Object.entries(operators)) {
+      if (!isFields(fields)) {
+        throw new QueryError(`Cannot read the update: ${operator} takes an object of fields`);
+      }
+      for (const [path, operand] of Object.entries(fields)) {
+        paths.push(path);
+        if (operator === "$rename") paths.push(this.#rename(path, operand));
+        else this.#steps.push(stepOf(operator, parsePath(path), operand));
+      }
+    }
+    checkApart(paths);
+  }
+
+  #rename(path: string, operand: Value): string {
+    if (typeof operand !== "string") {
+      throw new QueryError("Cannot read the update: $rename takes the new name as a text");
+    }
+    this.#renames.push({ from: parsePath(path), to: parsePath(operand) });
+    return operand;
+  }
+
+  /** The changed document; the given one is left as it is. Throws ValidationError. */
+  apply(document: Fields, context: UpdateContext): Fields {
+    let changed = document;
+    for (const step of this.#steps) {
+      if (step.isOnlyForInsert && !context.isInsert) continue;
+      changed = changeAt(changed, step, { at: 0, context }) as Fields;
+    }
+    for (const { from, to } of this.#renames) {
+      let moved: Value | typeof GONE = GONE;
+      const take: Change = (current) => {
+        moved = current;
+        return GONE as unknown as Value;
+      };
+      const taken = { path: from, change: take, isOnExisting: true, isOnlyForInsert: false };
+      changed = changeAt(changed, taken, { at: 0, context }) as Fields;
+      if ((moved as unknown) === GONE || moved === undefined) continue;
+      const put = { ...taken, path: to, change: () => moved as Value, isOnExisting: false };
+      changed = changeAt(changed, put, { at: 0, context }) as Fields;
+    }
+    return changed;
+  }
+}
+
+/** Rebuilds what lies on the path; everything beside it is shared. */
+function changeAt(value: Value, step: Step, place: { at: number; context: UpdateContext }): Value {
+  const { path, change, isOnExisting } = step;
+  const { at, context } = place;
+  const segment = path[at]!;
+  const isLast = at === path.length - 1;
+  const deeper = { at: at + 1, context };
+  if (Array.isArray(value)) {
+    if (!/^\d{1,6}$/.test(segment)) {
+      throw new ValidationError(`Cannot update "${path.join(".")}": "${segment}" is no position`);
+    }
+    const position = Number(segment);
+    const items = [...(value as readonly Value[])];
+    if (position >= items.length && isOnExisting) return value;
+    if (position > items.length + 1000) {
+      throw new ValidationError(`Cannot update "${path.join(".")}": the array is too short`);
+    }
+    while (items.length < position) items.push(null);
+    const next = isLast
+      ? change(items[position], context)
+      : changeAt(items[position], step, deeper);
+    // A place in an array that is taken away stays as null: the others keep their positions.
+    items[position] = (next as unknown) === GONE ? null : next;
+    return items;
+  }
+  if (value !== undefined && !isFields(value)) {
+    if (isOnExisting) return value;
+    throw new ValidationError(
+      `Cannot update "${path.join(".")}": what holds "${segment}" is no object`,
+    );
+  }
+  const fields = value ?? {};
+  const has = Object.hasOwn(fields, segment);
+  if (!has && isOnExisting) return value;
+  const before = has ? fields[segment] : undefined;
+  const next = isLast ? change(before, context) : changeAt(before, step, deeper);
+  const copy: Mutable = { ...fields };
+  if ((next as unknown) === GONE) delete copy[segment];
+  else copy[segment] = next;
+  return copy;
+}
+
+function stepOf(operator: string, path: readonly string[], operand: Value): Step {
+  const isOnExisting = ["$unset", "$pull", "$pullAll", "$pop"].includes(operator);
+  const isOnlyForInsert = operator === "$setOnInsert";
+  return { path, change: changeOf(operator, operand), isOnExisting, isOnlyForInsert };
+}
+
+function changeOf(operator: string, operand: Value): Change {
+  switch (operator) {
+    case "$set":
+    case "$setOnInsert":
+      return () => operand;
+    case "$unset":
+      return () => GONE as unknown as Value;
+    case "$inc":
+      return (current) => calculate(operator, current ?? 0, operand);
+    case "$mul":
+      return (current) => calculate(operator, current ?? 0, operand);
+    case "$min":
+      return (current) =>
+        current === undefined || compareValues(operand, current) < 0 ? operand : current;
+    case "$max":
+      return (current) =>
+        current === undefined || compareValues(operand, current) > 0 ? operand : current;
+    case "$currentDate":
+      return (_current, { nowMs }) => new Date(nowMs);
+    case "$push":
+      return pushOf(operand);
+    case "$addToSet":
+      return addOf(operand);
+    case "$pull":
+      return pullOf(operand);
+    case "$pullAll": {
+      if (!Array.isArray(operand)) throw listNeeded(operator);
+      const gone = operand as readonly Value[];
+      return (current) =>
+        listOf(operator, current).filter((item) => !gone.some((one) => equalValues(one, item)));
+    }
+    case "$pop": {
+      if (operand !== 1 && operand !== -1) {
+        throw new QueryError("Cannot read the update: $pop takes 1 (last) or -1 (first)");
+      }
+      return (current) =>
+        operand === 1 ? listOf(operator, current).slice(0, -1) : listOf(operator, current).slice(1);
+    }
+    default:
+      throw new QueryError(`Cannot read the update: operator "${operator}" is unknown`, {
+        remedy: "docs/queries.md lists the operators",
+      });
+  }
+}
+
+function calculate(operator: string, current: Value, operand: Value): Value {
+  if (typeRank(operand) !== 2) {
+    throw new QueryError(`Cannot read the update: ${operator} takes a number`);
+  }
+  if (typeRank(current) !== 2) {
+    throw new ValidationError(
+      `Cannot update: ${operator} needs a number, and the field holds none`,
+    );
+  }
+  const isAdding = operator === "$inc";
+  if (typeof current === "bigint" || typeof operand === "bigint") {
+    const [a, b] = [wholeOf(operator, current), wholeOf(operator, operand)];
+    return isAdding ? a + b : a * b;
+  }
+  const [a, b] = [current as number, operand as number];
+  const result = isAdding ? a + b : a * b;
+  if (!Number.isFinite(result)) {
+    throw new ValidationError(`Cannot update: the result of ${operator} is not finite`);
+  }
+  return result;
+}
+
+function wholeOf(operator: string, value: Value): bigint {
+  if (typeof value === "bigint") return value;
+  if (Number.isSafeInteger(value)) return BigInt(value as number);
+  throw new ValidationError(`Cannot update: ${operator} mixes a bigint and a fraction`);
+}
+
+function listOf(operator: string, value: Value): readonly Value[] {
+  if (value === undefined) return [];
+  if (Array.isArray(value)) return value as readonly Value[];
+  throw new ValidationError(`Cannot update: ${operator} needs an array, and the field holds none`);
+}
+
+function listNeeded(operator: string): QueryError {
+  return new QueryError(`Cannot read the update: ${operator} takes a list`);
+}
+
+/** `$each` with its companions, or one item. */
+function itemsOf(operator: string, operand: Value): { items: readonly Value[]; all: Fields } {
+  if (!isFields(operand) || !("$each" in operand)) return { items: [operand], all: {} };
+  const items = operand["$each"];
+  if (!Array.isArray(items)) throw listNeeded(`${operator} with $each`);
+  const known = operator === "$push" ? ["$each", "$position", "$sort", "$slice"] : ["$each"];
+  const unknown = Object.keys(operand).find((name) => !known.includes(name));
+  if (unknown !== undefined) {
+    throw new QueryError(`Cannot read the update: ${operator} does not take "${unknown}"`);
+  }
+  return { items: items as readonly Value[], all: operand };
+}
+
+function pushOf(operand: Value): Change {
+  const { items, all } = itemsOf("$push", operand);
+  const position = wholeNumber("$position", all["$position"]) ?? Number.POSITIVE_INFINITY;
+  const slice = wholeNumber("$slice", all["$slice"]);
+  const sort = all["$sort"];
+  const order = sort === undefined ? undefined : itemOrder(sort);
+  return (current) => {
+    const list = [...listOf("$push", current)];
+    list.splice(position, 0, ...items);
+    if (order !== undefined) list.sort(order);
+    if (slice === undefined) return list;
+    return slice >= 0 ? list.slice(0, slice) : list.slice(slice);
+  };
+}
+
+function wholeNumber(name: string, value: Value): number | undefined {
+  if (value === undefined || Number.isSafeInteger(value)) return value as number | undefined;
+  throw new QueryError(`Cannot read the update: ${name} takes a whole number`);
+}
+
+/** `1`, `-1`, or fields of the items with their directions. */
+function itemOrder(sort: Value): (a: Value, b: Value) => number {
+  if (sort === 1) return compareValues;
+  if (sort === -1) return (a, b) => compareValues(b, a);
+  if (!isFields(sort)) throw new QueryError("Cannot read the update: $sort takes 1, -1 or fields");
+  const compare = compareBy(sort as SortSpec);
+  return (a, b) => compare(isFields(a) ? a : {}, isFields(b) ? b : {});
+}
+
+function addOf(operand: Value): Change {
+  const { items } = itemsOf("$addToSet", operand);
+  return (current) => {
+    const list = [...listOf("$addToSet", current)];
+    for (const item of items) if (!list.some((one) => equalValues(one, item))) list.push(item);
+    return list;
+  };
+}
+
+/** A condition on the items: a value, operators on a value, or fields of objects. */
+function pullOf(operand: Value): Change {
+  const isOnValues = isFields(operand) && Object.keys(operand).some((name) => name.startsWith("$"));
+  const isOnFields = isFields(operand) && !isOnValues;
+  const matches = compileFilter(isOnFields ? (operand as Filter) : { item: operand });
+  const isPulled = (item: Value): boolean =>
+    isOnFields ? isFields(item) && matches(item) : matches({ item });
+  return (current) => listOf("$pull", current).filter((item) => !isPulled(item));
+}
+
+/** Two operators must not change the same place, or one inside the other. */
+function checkApart(paths: readonly string[]): void {
+  const sorted = [...paths].sort();
+  for (let i = 1; i < sorted.length; i += 1) {
+    const [before, after] = [sorted[i - 1]!, sorted[i]!];
+    if (before === after || after.startsWith(`${before}.`)) {
+      throw new QueryError(`Cannot read the update: "${before}" and "${after}" are one place`);
+    }
+  }
+}
