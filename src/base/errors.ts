@@ -216,18 +216,30 @@ export class QueryError extends CStoreError {
 export class TransactionConflictError extends CStoreError {
   readonly code = "CONFLICT";
   readonly retry = "safe";
+
+  constructor(message: string) {
+    super(message, { remedy: "Run the transaction again" });
+  }
 }
 
 /** A change stream asks for changes that are not kept any more. */
 export class CompactedError extends CStoreError {
   readonly code = "COMPACTED";
   readonly retry = "never";
+
+  constructor(message: string) {
+    super(message, { remedy: "Read the documents anew, and watch from now on" });
+  }
 }
 
 /** A cursor is unknown to the node: it was idle too long, or another node answers now. */
 export class CursorLostError extends CStoreError {
   readonly code = "CURSOR_LOST";
   readonly retry = "never";
+
+  constructor(message: string) {
+    super(message, { remedy: "Ask the query again" });
+  }
 }
 
 /** Another process holds the data folder. */

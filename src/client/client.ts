@@ -15,6 +15,7 @@ import {
   HandshakeError,
   NotLeaderError,
   SessionExpiredError,
+  TransactionConflictError,
   UnreachableError,
   ValidationError,
 } from "../base/errors.ts";
@@ -393,8 +394,9 @@ export class Client {
     // What is left of an earlier session says nothing about the present one.
     const isPresent = request.number >= this.#sessionFirst;
     if (error instanceof SessionExpiredError && isPresent) this.#sessionId = 0;
-    const mayRepeat =
-      error.retry === "safe" || (error.retry === "unknown-outcome" && request.isRepeatable);
+    // A transaction must read anew: its bytes would be refused again.
+    const isSafe = error.retry === "safe" && !(error instanceof TransactionConflictError);
+    const mayRepeat = isSafe || (error.retry === "unknown-outcome" && request.isRepeatable);
     const isLeaderAsked = isAboutCluster(request.kind);
     if (!mayRepeat || request.kind === "STATUS" || isLeaderAsked) {
       if (isLeaderAsked && error instanceof NotLeaderError && error.leaderId !== "") {

@@ -33,6 +33,10 @@ const SAMPLES: readonly CStoreError[] = [
   new errors.UnreachableError("m"),
   new errors.MembershipError("m"),
   new errors.RemovedError("m"),
+  new errors.QueryError("m"),
+  new errors.TransactionConflictError("m"),
+  new errors.CompactedError("m"),
+  new errors.CursorLostError("m"),
 ];
 
 /** Errors of this process's own files, address or start: none of them is an answer to a request. */
@@ -44,8 +48,9 @@ describe("codes", () => {
     const fixed =
       "NONE NOT_LEADER NO_QUORUM UNKNOWN_OUTCOME DEADLINE OVERLOADED VERSION_CONFLICT " +
       "DUPLICATE_KEY NOT_FOUND SESSION_EXPIRED DUPLICATE_REQUEST PROTOCOL HANDSHAKE CORRUPTION " +
-      "STORAGE VALIDATION LOCKED CONFIG CLOSED UNREACHABLE MEMBERSHIP REMOVED";
-    expect(ERROR_CODES.slice(0, 22).join(" ")).toBe(fixed);
+      "STORAGE VALIDATION LOCKED CONFIG CLOSED UNREACHABLE MEMBERSHIP REMOVED " +
+      "QUERY CONFLICT COMPACTED CURSOR_LOST";
+    expect(ERROR_CODES.join(" ")).toBe(fixed);
     for (const [number, code] of ERROR_CODES.entries()) expect(errorNumber(code)).toBe(number);
   });
 
@@ -74,7 +79,7 @@ describe("codes", () => {
     expect(back.message).toBe(error.message);
   });
 
-  test.each([0, -1, 22, 65_535, 1.5, Number.NaN])(
+  test.each([0, -1, 26, 65_535, 1.5, Number.NaN])(
     "travel: the number %p is a ProtocolError",
     (n) => {
       expect(errorFromNumber(n, { message: "m" })).toBeInstanceOf(errors.ProtocolError);
@@ -87,7 +92,7 @@ describe("codes", () => {
     expect(unknown).toEqual(["UNKNOWN_OUTCOME", "DEADLINE"]);
     const safe = Object.keys(rules).filter((code) => rules[code] === "safe");
     const expected = ["NOT_LEADER", "NO_QUORUM", "OVERLOADED", "LOCKED", "UNREACHABLE"];
-    expect(safe).toEqual([...expected, "MEMBERSHIP"]);
+    expect(safe).toEqual([...expected, "MEMBERSHIP", "CONFLICT"]);
   });
 });
 
@@ -106,7 +111,7 @@ describe("details", () => {
     });
     // The rest get theirs where they are thrown, because it depends on what was asked.
     const expected = ["NOT_FOUND", "DUPLICATE_REQUEST", "PROTOCOL", "HANDSHAKE", "VALIDATION"];
-    expect(mute).toEqual([...expected, "CONFIG", "CLOSED", "UNREACHABLE", "MEMBERSHIP"]);
+    expect(mute).toEqual([...expected, "CONFIG", "CLOSED", "UNREACHABLE", "MEMBERSHIP", "QUERY"]);
   });
 
   test("corruption names the place", () => {
