@@ -6,9 +6,11 @@
 
 export {
   ClosedError,
+  CompactedError,
   ConfigError,
   CorruptionError,
   CStoreError,
+  CursorLostError,
   DeadlineError,
   DuplicateKeyError,
   DuplicateRequestError,
@@ -21,9 +23,11 @@ export {
   NotLeaderError,
   OverloadedError,
   ProtocolError,
+  QueryError,
   type RetryRule,
   SessionExpiredError,
   StorageError,
+  TransactionConflictError,
   UnknownOutcomeError,
   UnreachableError,
   ValidationError,
@@ -33,14 +37,27 @@ export { VERSION } from "./base/version.ts";
 export { Client } from "./client/client.ts";
 export type { ClientOptions } from "./client/client_options.ts";
 export type {
+  Change,
   Collection,
   CollectionOptions,
+  Condition,
   Database,
+  Explanation,
+  FindOptions,
+  IndexInfo,
+  IndexOptions,
   Item,
+  RangeBounds,
+  UpdateResult,
   Versioned,
   WriteOptions,
 } from "./client/database.ts";
 export { connect, RemoteDatabase } from "./client/remote_database.ts";
+export type {
+  Transaction,
+  TransactionCollection,
+  TransactionOptions,
+} from "./client/transaction.ts";
 export { type NodeConfig, type NodeOptions, parseNodeConfig } from "./node/config.ts";
 export { Node } from "./node/node.ts";
 export {

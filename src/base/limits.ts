@@ -41,6 +41,26 @@ export const QUERY_NODES_MAX = 1000;
 export const PATTERN_LENGTH_MAX = 1000;
 /** Steps that a pattern may need on one text. */
 export const PATTERN_STEPS_MAX = 50_000_000;
+/** Largest change of the catalog. */
+export const CATALOG_SIZE_MAX = 64 * KIB;
+/** Indexes of one collection. */
+export const INDEXES_MAX = 32;
+/** Paths of one index. */
+export const INDEX_PATHS_MAX = 8;
+/** Entries that one document may have in one index. */
+export const INDEX_ENTRIES_MAX = 1000;
+/** Longest key of an entry, in UTF-16 code units. */
+export const INDEX_KEY_LENGTH_MAX = 2048;
+/** Documents that one query sorts without an index. */
+export const SORTED_DOCUMENTS_MAX = 500_000;
+/** Bytes of documents at which an answer to a query is full. */
+export const PAGE_SIZE_GOAL = 1 * MIB;
+/** Queries of a node that are under way or wait to be continued. */
+export const CURSORS_MAX = 1024;
+/** Time after which a cursor that nobody asks for is forgotten. */
+export const CURSOR_IDLE_MS = 30_000;
+/** Longest life of a cursor: it keeps the memory of what was replaced meanwhile. */
+export const CURSOR_LIFE_MS = 600_000;
 /** Collections of one database. */
 export const COLLECTIONS_MAX = 4096;
 /** Operations of one request. */
@@ -90,6 +110,7 @@ export const SLAB_SIZE = 4 * MIB;
 
 assert(FRAME_BODY_SIZE_MAX >= BATCH_BODY_SIZE_MAX + 64 * KIB, "a frame holds any batch");
 assert(FRAME_BODY_SIZE_MAX >= RESULT_SIZE_MAX + 64 * KIB, "a frame holds any result");
+assert(RESULT_SIZE_MAX > PAGE_SIZE_GOAL + 2 * DOCUMENT_SIZE_MAX, "a page fits a result");
 assert(BATCH_BODY_SIZE_MAX > 2 * DOCUMENT_SIZE_MAX, "a batch holds any document");
 assert(BATCH_BODY_SIZE_GOAL < BATCH_BODY_SIZE_MAX, "the goal lies below the bound");
 assert(SEGMENT_SIZE_BYTES >= 4 * FRAME_BODY_SIZE_MAX, "a segment holds several frames");

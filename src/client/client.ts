@@ -60,7 +60,7 @@ const DEFAULT_TIMEOUT_MS = 10_000;
 
 /** A connection to a cluster, or to a node in this process. */
 export class Client {
-  readonly #platform: Platform;
+  readonly platform: Platform;
   readonly #timeoutMs: number;
   readonly #clusterId: string;
   readonly #channels = new ChannelList((address) => this.#openChannel(address));
@@ -82,7 +82,7 @@ export class Client {
   #anyIndex = 0;
 
   private constructor(options: ClientOptions) {
-    this.#platform = options.platform ?? systemPlatform();
+    this.platform = options.platform ?? systemPlatform();
     this.#timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
     this.#clusterId = options.clusterId ?? "";
     this.#onLost = options.onLost ?? (() => undefined);
@@ -152,7 +152,7 @@ export class Client {
       return;
     }
     const leftMs = request.timeoutMs ?? this.#timeoutMs;
-    const deadlineMs = this.#platform.clock.nowMs() + leftMs;
+    const deadlineMs = this.platform.clock.nowMs() + leftMs;
     const needsSession = request.kind === "COMMAND" && this.#sessionId === 0;
     if (needsSession || this.#queue.length > 0 || !this.#pending.hasRoom) {
       if (this.#queue.length >= CLIENT_QUEUE_MAX) {
@@ -208,12 +208,12 @@ export class Client {
       },
     };
     const node = { address, endpoint: parseEndpoint(address), clusterId: this.#clusterId };
-    const channel: TcpChannel = new TcpChannel(node, this.#platform, handlers);
+    const channel: TcpChannel = new TcpChannel(node, this.platform, handlers);
     return channel;
   }
 
   #whenUp(): Promise<void> {
-    const { clock } = this.#platform;
+    const { clock } = this.platform;
     const endMs = clock.nowMs() + this.#timeoutMs;
     return new Promise((resolve, reject) => {
       const look = (): void => {
@@ -242,7 +242,7 @@ export class Client {
     };
     this.#begin({
       request: OPEN_SESSION,
-      deadlineMs: this.#platform.clock.nowMs() + this.#timeoutMs,
+      deadlineMs: this.platform.clock.nowMs() + this.#timeoutMs,
       resolve: (answer) => {
         done();
         this.#sessionId = answer.version;
@@ -270,7 +270,7 @@ export class Client {
     this.#queue.splice(0, begun);
   }
 
-  #begin(queued: Queued, timeMs = queued.deadlineMs - this.#platform.clock.nowMs()): void {
+  #begin(queued: Queued, timeMs = queued.deadlineMs - this.platform.clock.nowMs()): void {
     const { request, deadlineMs } = queued;
     const number = this.#pending.next;
     const leftMs = Math.max(1, Math.ceil(timeMs));
@@ -320,7 +320,7 @@ export class Client {
 
   /** The sweep tries again. */
   #retryLater(): void {
-    this.#retryAtMs = Math.min(this.#retryAtMs, this.#platform.clock.nowMs() + RETRY_MS);
+    this.#retryAtMs = Math.min(this.#retryAtMs, this.platform.clock.nowMs() + RETRY_MS);
   }
 
   #channelFor(target: PendingRequest["target"]): NodeChannel | undefined {
@@ -379,7 +379,7 @@ export class Client {
   /** What the same leader has committed needs no confirmation any more. */
   #onCommitted(term: number, committedSequence: number): void {
     this.#replyTerm = term;
-    this.#heardMs = this.#platform.clock.nowMs();
+    this.#heardMs = this.platform.clock.nowMs();
     while (this.#pending.count > 0) {
       const request = this.#pending.oldest();
       if (request?.early === undefined || request.early.term !== term) return;
@@ -445,14 +445,14 @@ export class Client {
   }
 
   #retrySoon(delayMs: number): void {
-    const atMs = this.#platform.clock.nowMs() + delayMs;
+    const atMs = this.platform.clock.nowMs() + delayMs;
     if (atMs >= this.#retryAtMs) return;
     this.#retryAtMs = atMs;
-    this.#platform.clock.setTimer(delayMs, () => this.#retryDue());
+    this.platform.clock.setTimer(delayMs, () => this.#retryDue());
   }
 
   #retryDue(): void {
-    if (this.#isClosed || this.#platform.clock.nowMs() < this.#retryAtMs) return;
+    if (this.#isClosed || this.platform.clock.nowMs() < this.#retryAtMs) return;
     this.#retryAtMs = Number.POSITIVE_INFINITY;
     this.#resend();
   }
@@ -471,7 +471,7 @@ export class Client {
 
   #sweep(): void {
     if (this.#isClosed) return;
-    const nowMs = this.#platform.clock.nowMs();
+    const nowMs = this.platform.clock.nowMs();
     for (const request of this.#pending.all()) {
       if (request.deadlineMs > nowMs) continue;
       this.#reject(
@@ -493,6 +493,6 @@ export class Client {
       for (const request of this.#pending.unconfirmed(this.#replyTerm)) this.#route(request);
     }
     if (this.#queue.length > 0) this.#drainQueue();
-    this.#cancelSweep = this.#platform.clock.setTimer(SWEEP_MS, () => this.#sweep());
+    this.#cancelSweep = this.platform.clock.setTimer(SWEEP_MS, () => this.#sweep());
   }
 }

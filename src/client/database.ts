@@ -6,6 +6,10 @@
 
 import type { ReadLevel } from "../protocol/client_message.ts";
 import type { DocumentId } from "../protocol/document_key.ts";
+import type { Filter } from "../query/matcher.ts";
+import type { ProjectionSpec, SortSpec } from "../query/sort.ts";
+import type { UpdateOperators } from "../query/update.ts";
+import type { Transaction, TransactionOptions } from "./transaction.ts";
 
 /** Any document: an object. Its id stands in the field that the collection names. */
 export type Item = object;
@@ -24,6 +28,62 @@ export interface CollectionOptions {
 export interface WriteOptions {
   /** Write only if the document has this version now; 0: only if it does not exist. */
   readonly ifVersion?: number;
+}
+
+/** A condition on documents: a query, or a function, which is called in this process only. */
+export type Condition<T> = Filter | ((document: T) => boolean);
+
+/** How documents are found. */
+export interface FindOptions {
+  readonly sort?: SortSpec;
+  readonly skip?: number;
+  readonly limit?: number;
+  /** Paths with 1 for what stays, or with 0 for what goes. */
+  readonly projection?: ProjectionSpec;
+  /** Name of the index to use. */
+  readonly hint?: string;
+  readonly read?: ReadLevel;
+}
+
+/** Bounds of {@link Collection.findRange}. */
+export interface RangeBounds {
+  readonly gt?: unknown;
+  readonly gte?: unknown;
+  readonly lt?: unknown;
+  readonly lte?: unknown;
+}
+
+/** An index as a caller describes it. */
+export interface IndexOptions {
+  /** One path, or several with `1` or `-1` for their order. */
+  readonly keys: string | readonly string[] | Readonly<Record<string, 1 | -1>>;
+  /** Refuses a second document with the same values. */
+  readonly unique?: boolean;
+  /** Leaves documents out that have none of the paths. */
+  readonly sparse?: boolean;
+  /** Texts count in lower case. */
+  readonly ignoreCase?: boolean;
+}
+
+/** An index as it is. */
+export interface IndexInfo {
+  readonly name: string;
+  readonly keys: Readonly<Record<string, 1 | -1>>;
+  readonly unique: boolean;
+  readonly sparse: boolean;
+  readonly ignoreCase: boolean;
+  /** False while it is being made. */
+  readonly ready: boolean;
+}
+
+/** What an update did. */
+export interface UpdateResult {
+  /** Documents that matched. */
+  readonly matched: number;
+  /** Documents that were written. */
+  readonly modified: number;
+  /** Id of the document that was made because none matched. */
+  readonly upsertedId?: DocumentId;
 }
 
 /** A document and its version. */
@@ -53,12 +113,32 @@ export interface Collection<T extends Item> {
   put(document: T, options?: WriteOptions): Promise<number>;
   /** Inserts or replaces by id and gives back a private copy. */
   save(document: T): Promise<T>;
-  /** Merges into the document; undefined when there is none. Arrays are replaced, not merged. */
-  update(id: DocumentId, change: Partial<T>, options?: WriteOptions): Promise<T | undefined>;
+  /**
+   * Changes a document by its id: merges fields into it (arrays are replaced, not merged), or
+   * applies update operators. Undefined when there is none. Rejects with QueryError,
+   * ValidationError, DuplicateKeyError.
+   */
+  update(id: DocumentId, change: Change<T>, options?: WriteOptions): Promise<T | undefined>;
+  /** Changes all documents that match, and gives them back as they are then. */
+  update(filter: Filter, change: Change<T>): Promise<T[]>;
   /** The same as {@link update}. */
-  updateWithId(id: DocumentId, change: Partial<T>): Promise<T | undefined>;
+  updateWithId(id: DocumentId, change: Change<T>): Promise<T | undefined>;
+  /** Changes the first document that matches; `upsert` makes one if none does. */
+  updateOne(
+    filter: Filter,
+    change: Change<T>,
+    options?: { readonly upsert?: boolean },
+  ): Promise<UpdateResult>;
+  /** Changes all documents that match, in batches: each batch whole, not all of them at once. */
+  updateMany(filter: Filter, change: Change<T>): Promise<UpdateResult>;
   /** Removes and gives back the document; undefined when there was none. */
   remove(id: DocumentId, options?: WriteOptions): Promise<T | undefined>;
+  /** Removes all documents that match, in batches, and gives them back. */
+  remove(filter: Filter): Promise<T[]>;
+  /** Removes all documents that match, in batches. Resolves with their number. */
+  deleteMany(filter: Filter): Promise<number>;
+  /** Removes all documents; the indexes stay. */
+  clear(): Promise<void>;
   /** The same as {@link remove}. */
   removeWithId(id: DocumentId): Promise<T | undefined>;
   /** Removes; whether there was one. */
@@ -70,8 +150,50 @@ export interface Collection<T extends Item> {
     id: DocumentId,
     options?: { readonly read?: ReadLevel },
   ): Promise<Versioned<T> | undefined>;
-  count(options?: { readonly read?: ReadLevel }): Promise<number>;
+  /** All documents that match, private copies. Rejects with QueryError. */
+  find(condition?: Condition<T>, options?: FindOptions): Promise<T[]>;
+  /** The first that matches. */
+  findOne(condition?: Condition<T>, options?: FindOptions): Promise<T | undefined>;
+  /** Documents with that value at a path. */
+  findBy(path: string, value: unknown, options?: FindOptions): Promise<T[]>;
+  /** Documents whose value at a path lies within bounds, in its order. */
+  findRange(path: string, bounds: RangeBounds, options?: FindOptions): Promise<T[]>;
+  /**
+   * Documents one by one, as they are when this is called: writes that follow do not show. Rejects
+   * with CursorLostError when the node that answers changes.
+   */
+  iterate(condition?: Condition<T>, options?: FindOptions): AsyncIterable<T>;
+  /** Documents, or those that match. */
+  count(condition?: Condition<T>, options?: { readonly read?: ReadLevel }): Promise<number>;
+  /** Different values at a path. */
+  distinct(path: string, condition?: Condition<T>): Promise<unknown[]>;
+  /** The document with the lowest value at a path. */
+  lowest(path: string): Promise<T | undefined>;
+  /** The document with the greatest value at a path. */
+  greatest(path: string): Promise<T | undefined>;
+  /** How a query would be answered: by which index, if any. */
+  explain(filter: Filter, options?: FindOptions): Promise<Explanation>;
+  /**
+   * Makes an index; resolves when it serves. Rejects with DuplicateKeyError when it is unique and
+   * the documents are not.
+   */
+  createIndex(name: string, options: IndexOptions): Promise<void>;
+  dropIndex(name: string): Promise<void>;
+  listIndexes(): Promise<IndexInfo[]>;
 }
+
+/** How a query is answered. */
+export interface Explanation {
+  readonly plan: "ids" | "index" | "scan";
+  /** Name of the index; an empty text for none. */
+  readonly index: string;
+  readonly ranges: number;
+  /** Whether found documents must be put in order. */
+  readonly sorts: boolean;
+}
+
+/** Fields to merge, or update operators such as `{ $inc: { visits: 1 } }`. */
+export type Change<T> = Partial<T> | UpdateOperators;
 
 /** A database. */
 export interface Database {
@@ -79,6 +201,22 @@ export interface Database {
   open(): Promise<void>;
   /** A handle; the collection comes into being with its first document. */
   collection<T extends Item>(name: string, options?: CollectionOptions): Collection<T>;
+  /** Makes an empty collection; false when there is one of that name. */
+  createCollection(name: string): Promise<boolean>;
+  /** Removes a collection with its documents and indexes; false when there is none. */
+  dropCollection(name: string): Promise<boolean>;
+  /** Names of all collections. */
+  listCollections(): Promise<string[]>;
+  /**
+   * Runs a function whose reads and writes take effect all at once or not at all, as if nothing
+   * else went on meanwhile: it is called again when something that it had read was changed. Rejects
+   * with what the function throws - nothing is written then - or with TransactionConflictError when
+   * there is no more time.
+   */
+  transaction<R>(
+    run: (transaction: Transaction) => Promise<R>,
+    options?: TransactionOptions,
+  ): Promise<R>;
   /** Stops and frees everything; data stay. */
   close(): Promise<void>;
 }

@@ -4,8 +4,13 @@
  * @module
  */
 
-import { ByteReader, EMPTY_BYTES } from "../base/bytes.ts";
-import { ProtocolError, ValidationError } from "../base/errors.ts";
+import { EMPTY_BYTES } from "../base/bytes.ts";
+import {
+  ProtocolError,
+  TransactionConflictError,
+  ValidationError,
+  VersionConflictError,
+} from "../base/errors.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
 import {
   type ReadLevel,
@@ -14,9 +19,46 @@ import {
 } from "../protocol/client_message.ts";
 import { type DocumentOperation, encodeCollectionName } from "../protocol/command.ts";
 import { type DocumentId, encodeKey } from "../protocol/document_key.ts";
+import { conditionsOf, type Filter } from "../query/matcher.ts";
+import { parsePath, spreadAt } from "../query/path.ts";
+import { isOperatorUpdate } from "../query/update.ts";
+import { equalValues, type Fields, type Value } from "../query/value.ts";
+import { createIndex, listIndexes } from "./catalog_client.ts";
 import type { Client } from "./client.ts";
-import type { Collection, CollectionOptions, Item, Versioned, WriteOptions } from "./database.ts";
+import type {
+  Change,
+  Collection,
+  CollectionOptions,
+  Condition,
+  Explanation,
+  FindOptions,
+  IndexInfo,
+  IndexOptions,
+  Item,
+  RangeBounds,
+  UpdateResult,
+  Versioned,
+  WriteOptions,
+} from "./database.ts";
 import type { Answer } from "./pending_requests.ts";
+import {
+  changeCatalog,
+  countAll,
+  fieldPaths,
+  type QueryTarget,
+  queryAll,
+  queryCount,
+  queryPages,
+  queryPlan,
+  wireFilter,
+  wireOptions,
+} from "./query_client.ts";
+
+/** Documents of one request when many are changed. */
+const BATCH_DOCUMENTS = 500;
+/** Documents of one answer when a function of the caller chooses among them. */
+const LOCAL_PAGE = 1000;
+const UPDATE_ATTEMPTS = 20;
 
 /** Where a collection gets its client and ids from. */
 export interface CollectionBackend {
@@ -78,34 +120,59 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     return copyOf(operation);
   }
 
+  update(id: DocumentId, change: Change<T>, options?: WriteOptions): Promise<T | undefined>;
+  update(filter: Filter, change: Change<T>): Promise<T[]>;
   async update(
-    id: DocumentId,
-    change: Partial<T>,
+    target: DocumentId | Filter,
+    change: Change<T>,
     options: WriteOptions = {},
-  ): Promise<T | undefined> {
-    const changed = (change as Readonly<Record<string, unknown>>)[this.#idField];
-    if (changed !== undefined && changed !== id) {
-      throw new ValidationError(`Cannot change the id of a document in "${this.name}"`);
-    }
-    const document = encodeCbor(change).slice();
+  ): Promise<T | T[] | undefined> {
+    if (typeof target === "object") return (await this.#updateAll(target, change)).documents;
     const { ifVersion } = options;
-    const operation = {
-      kind: "MERGE",
-      key: encodeKey(id),
-      document,
-      ifVersion,
-      returnDocument: true,
-    } as const;
+    const operation = { ...this.#changeOf(target, change), ifVersion, returnDocument: true };
     return this.#document(await this.#write([operation]))?.document;
   }
 
-  updateWithId(id: DocumentId, change: Partial<T>): Promise<T | undefined> {
+  updateWithId(id: DocumentId, change: Change<T>): Promise<T | undefined> {
     return this.update(id, change);
   }
 
-  async remove(id: DocumentId, options: WriteOptions = {}): Promise<T | undefined> {
+  async updateOne(
+    filter: Filter,
+    change: Change<T>,
+    options: { readonly upsert?: boolean } = {},
+  ): Promise<UpdateResult> {
+    // Between the search and the change another may come first: then it is searched for anew.
+    for (let attempt = 0; attempt < UPDATE_ATTEMPTS; attempt += 1) {
+      const [found] = await this.#ids(filter, 1);
+      if (found === undefined) {
+        if (options.upsert !== true) return { matched: 0, modified: 0 };
+        const upsertedId = await this.#upsert(filter, change);
+        if (upsertedId !== undefined) return { matched: 0, modified: 0, upsertedId };
+        continue;
+      }
+      const { results, version } = await this.#write([this.#changeOf(found, change, filter)]);
+      if (version > 0 || results?.[0]?.found === true) return { matched: 1, modified: 1 };
+    }
+    throw new TransactionConflictError(
+      `Cannot update in "${this.name}": others change the same documents all the time`,
+    );
+  }
+
+  async updateMany(filter: Filter, change: Change<T>): Promise<UpdateResult> {
+    const { matched, documents } = await this.#updateAll(filter, change);
+    return { matched, modified: documents.length };
+  }
+
+  remove(id: DocumentId, options?: WriteOptions): Promise<T | undefined>;
+  remove(filter: Filter): Promise<T[]>;
+  async remove(
+    target: DocumentId | Filter,
+    options: WriteOptions = {},
+  ): Promise<T | T[] | undefined> {
+    if (typeof target === "object") return (await this.#removeAll(target, true)).documents;
     const { ifVersion } = options;
-    const key = encodeKey(id);
+    const key = encodeKey(target);
     const operation = {
       kind: "REMOVE",
       key,
@@ -118,6 +185,14 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
 
   removeWithId(id: DocumentId): Promise<T | undefined> {
     return this.remove(id);
+  }
+
+  async deleteMany(filter: Filter): Promise<number> {
+    return (await this.#removeAll(filter, false)).count;
+  }
+
+  async clear(): Promise<void> {
+    await this.deleteMany({});
   }
 
   async delete(id: DocumentId, options: WriteOptions = {}): Promise<boolean> {
@@ -163,23 +238,199 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     });
   }
 
-  async count(options: { readonly read?: ReadLevel } = {}): Promise<number> {
+  async find(condition: Condition<T> = {}, options: FindOptions = {}): Promise<T[]> {
+    if (typeof condition === "function") {
+      const found: T[] = [];
+      for await (const document of this.iterate(condition, options)) found.push(document);
+      return found;
+    }
     const client = await this.#backend.client();
-    const level = options.read ?? this.#read;
-    return new Promise((resolve, reject) => {
-      client.submit(
-        {
-          kind: "COUNT",
-          target: level === "stale" ? "any" : "leader",
-          timeoutMs: this.#timeoutMs,
-          write: (writer) => {
-            writer.u8(readLevelNumber(level)).u8(this.#nameBytes.byteLength).raw(this.#nameBytes);
-          },
-        },
-        (answer) => resolve(new ByteReader(answer.payload ?? EMPTY_BYTES).u64()),
-        reject,
-      );
-    });
+    const query = { ...wireOptions(options), filter: condition };
+    const { documents } = await queryAll<T>(client, this.#target(options.read), query);
+    return documents.map(({ document }) => document);
+  }
+
+  async findOne(condition: Condition<T> = {}, options: FindOptions = {}): Promise<T | undefined> {
+    return (await this.find(condition, { ...options, limit: 1 }))[0];
+  }
+
+  findBy(path: string, value: unknown, options?: FindOptions): Promise<T[]> {
+    return this.find({ [path]: { $eq: value } }, options);
+  }
+
+  findRange(path: string, bounds: RangeBounds, options: FindOptions = {}): Promise<T[]> {
+    const given = Object.entries(bounds).filter(([, bound]) => bound !== undefined);
+    const condition = Object.fromEntries(given.map(([name, bound]) => [`$${name}`, bound]));
+    return this.find({ [path]: condition }, { sort: { [path]: 1 }, ...options });
+  }
+
+  async *iterate(
+    condition: Condition<T> = {},
+    options: FindOptions = {},
+  ): AsyncGenerator<T, void, undefined> {
+    const client = await this.#backend.client();
+    const isLocal = typeof condition === "function";
+    const sent = wireOptions(options);
+    // What a function leaves is counted here.
+    const query = isLocal
+      ? { ...sent, filter: {}, skip: 0, limit: 0, pageSize: LOCAL_PAGE }
+      : { ...sent, filter: condition };
+    const { skip = 0, limit = 0 } = options;
+    let passed = 0;
+    for await (const page of queryPages<T>(client, this.#target(options.read), query)) {
+      for (const { document } of page.documents) {
+        if (isLocal) {
+          if (!condition(document)) continue;
+          passed += 1;
+          if (passed <= skip) continue;
+        }
+        yield document;
+        if (isLocal && limit > 0 && passed >= skip + limit) return;
+      }
+    }
+  }
+
+  async count(
+    condition: Condition<T> = {},
+    options: { readonly read?: ReadLevel } = {},
+  ): Promise<number> {
+    if (typeof condition === "function") return (await this.find(condition, options)).length;
+    const client = await this.#backend.client();
+    const target = this.#target(options.read);
+    if (Object.keys(condition).length > 0) {
+      return (await queryCount(client, target, { filter: condition })).count;
+    }
+    return countAll(client, target, this.#nameBytes);
+  }
+
+  async distinct(path: string, condition: Condition<T> = {}): Promise<unknown[]> {
+    const segments = parsePath(path);
+    const found: Value[] = [];
+    for await (const document of this.iterate(condition, { sort: { [path]: 1 } })) {
+      for (const value of spreadAt(document as Fields, segments).values) {
+        if (value !== undefined && !found.some((one) => equalValues(one, value))) found.push(value);
+      }
+    }
+    return found;
+  }
+
+  lowest(path: string): Promise<T | undefined> {
+    return this.findOne({ [path]: { $exists: true } }, { sort: { [path]: 1 } });
+  }
+
+  greatest(path: string): Promise<T | undefined> {
+    return this.findOne({ [path]: { $exists: true } }, { sort: { [path]: -1 } });
+  }
+
+  async explain(filter: Filter, options: FindOptions = {}): Promise<Explanation> {
+    const client = await this.#backend.client();
+    const query = { ...wireOptions(options), filter };
+    return (await queryPlan(client, this.#target(options.read), query)) as Explanation;
+  }
+
+  async createIndex(name: string, options: IndexOptions): Promise<void> {
+    await createIndex(await this.#backend.client(), this.name, { name, options });
+  }
+
+  async dropIndex(name: string): Promise<void> {
+    const request = { action: "dropIndex", collection: this.name, index: name };
+    await changeCatalog(await this.#backend.client(), request);
+  }
+
+  async listIndexes(): Promise<IndexInfo[]> {
+    return listIndexes(await this.#backend.client(), this.name);
+  }
+
+  #target(level: ReadLevel = this.#read): QueryTarget {
+    const [collection, idField, timeoutMs] = [this.name, this.#idField, this.#timeoutMs];
+    return { collection, idField, level, timeoutMs };
+  }
+
+  /** Ids of documents that match. */
+  async #ids(filter: Filter, limit = 0): Promise<DocumentId[]> {
+    const client = await this.#backend.client();
+    const projection = { [this.#idField]: 1 } as const;
+    const query = { filter, limit, projection };
+    const { documents } = await queryAll<Fields>(client, this.#target("linearizable"), query);
+    return documents.map(({ document }) => document[this.#idField] as DocumentId);
+  }
+
+  /** The operation that changes a document, if it still matches. */
+  #changeOf(id: DocumentId, change: Change<T>, filter?: Filter): DocumentOperation {
+    const fields = change as Readonly<Record<string, unknown>>;
+    const key = encodeKey(id);
+    const isOperators = isOperatorUpdate(fields);
+    const changed = isOperators ? undefined : fields[this.#idField];
+    if (changed !== undefined && changed !== id) {
+      throw new ValidationError(`Cannot change the id of a document in "${this.name}"`);
+    }
+    if (!isOperators && filter === undefined) {
+      return { kind: "MERGE", key, document: encodeCbor(change).slice() };
+    }
+    const update = isOperators ? fields : { $set: fieldPaths(fields) };
+    const order = { update, idField: this.#idField, ...(filter && { filter: wireFilter(filter) }) };
+    return { kind: "UPDATE", key, document: encodeCbor(order).slice() };
+  }
+
+  /** Makes the document that an update asks for; undefined when there is one meanwhile. */
+  async #upsert(filter: Filter, change: Change<T>): Promise<DocumentId | undefined> {
+    const begun: Record<string, Value> = {};
+    for (const { path, operator, operand } of conditionsOf(filter)) {
+      if (operator === "$eq" && !path.includes(".")) begun[path] = operand;
+    }
+    const id = (begun[this.#idField] ?? this.#backend.newId()) as DocumentId;
+    const fields = change as Readonly<Record<string, unknown>>;
+    const update = isOperatorUpdate(fields) ? fields : { $set: fieldPaths(fields) };
+    const insert = { [this.#idField]: id, ...begun };
+    const order = { update, idField: this.#idField, insert };
+    const document = encodeCbor(order).slice();
+    const operation = { kind: "UPDATE", key: encodeKey(id), document, ifVersion: 0 } as const;
+    try {
+      await this.#write([operation]);
+      return id;
+    } catch (error) {
+      if (error instanceof VersionConflictError) return undefined;
+      throw error;
+    }
+  }
+
+  async #updateAll(
+    filter: Filter,
+    change: Change<T>,
+  ): Promise<{ readonly matched: number; readonly documents: T[] }> {
+    const documents: T[] = [];
+    let matched = 0;
+    for (const ids of batches(await this.#ids(filter))) {
+      const operations = ids.map((id) => {
+        return { ...this.#changeOf(id, change, filter), returnDocument: true };
+      });
+      const { results = [] } = await this.#write(operations);
+      for (const { found, document } of results) if (found) documents.push(document as T);
+      matched += results.filter(({ found }) => found).length;
+    }
+    return { matched, documents };
+  }
+
+  async #removeAll(
+    filter: Filter,
+    returnDocument: boolean,
+  ): Promise<{ readonly count: number; readonly documents: T[] }> {
+    const documents: T[] = [];
+    let count = 0;
+    const document = encodeCbor({ filter: wireFilter(filter) }).slice();
+    for (const ids of batches(await this.#ids(filter))) {
+      const operations = ids.map((id) => {
+        return { kind: "REMOVE", key: encodeKey(id), document, returnDocument } as const;
+      });
+      const { results, version } = await this.#write(operations);
+      if (results === undefined && version > 0) count += 1;
+      for (const result of results ?? []) {
+        if (!result.found) continue;
+        count += 1;
+        if (returnDocument) documents.push(result.document as T);
+      }
+    }
+    return { count, documents };
   }
 
   /** The operation that writes a document, under an id of its own if it has none. */
@@ -218,6 +469,11 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     }
     return { document: result.document as T, version: result.version };
   }
+}
+
+function* batches(ids: readonly DocumentId[]): Generator<readonly DocumentId[]> {
+  for (let at = 0; at < ids.length; at += BATCH_DOCUMENTS)
+    yield ids.slice(at, at + BATCH_DOCUMENTS);
 }
 
 /** The document as it was stored, sharing nothing with what the caller gave. */

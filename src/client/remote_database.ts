@@ -4,28 +4,51 @@
  * @module
  */
 
-import { uuidv7 } from "uuidv7";
 import type { ByteWriter } from "../base/bytes.ts";
 import { ConfigError } from "../base/errors.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
 import { Client } from "./client.ts";
 import type { ClientOptions } from "./client_options.ts";
 import type { Collection, CollectionOptions, Database, Item } from "./database.ts";
-import { RemoteCollection } from "./remote_collection.ts";
+import { DatabaseCalls } from "./database_calls.ts";
+import type { Transaction, TransactionOptions } from "./transaction.ts";
 
 /** A cluster reached over the network. */
 export class RemoteDatabase implements Database {
   readonly client: Client;
+  readonly #calls: DatabaseCalls;
 
   constructor(client: Client) {
     this.client = client;
+    this.#calls = new DatabaseCalls(
+      () => client,
+      () => client.platform,
+    );
   }
 
   async open(): Promise<void> {}
 
   collection<T extends Item>(name: string, options?: CollectionOptions): Collection<T> {
-    const { client } = this;
-    return new RemoteCollection<T>(name, { client: () => client, newId: () => uuidv7() }, options);
+    return this.#calls.collection<T>(name, options);
+  }
+
+  createCollection(name: string): Promise<boolean> {
+    return this.#calls.createCollection(name);
+  }
+
+  dropCollection(name: string): Promise<boolean> {
+    return this.#calls.dropCollection(name);
+  }
+
+  listCollections(): Promise<string[]> {
+    return this.#calls.listCollections();
+  }
+
+  transaction<R>(
+    run: (transaction: Transaction) => Promise<R>,
+    options?: TransactionOptions,
+  ): Promise<R> {
+    return this.#calls.transaction(run, options);
   }
 
   /** What the node that answers says of itself and of its cluster. */

@@ -5,6 +5,9 @@
  */
 
 import { assert } from "../base/assert.ts";
+import type { CStoreError } from "../base/errors.ts";
+import type { IndexDefinition } from "./collection_index.ts";
+import { CollectionIndexes } from "./collection_indexes.ts";
 import { DocumentSlabs, type FrozenSlabs, type SlabRecord } from "./document_slab.ts";
 import { type ByteRange, KeyIndex } from "./key_index.ts";
 
@@ -37,10 +40,15 @@ export class CollectionStore {
   readonly name: string;
   readonly #slabs = new DocumentSlabs();
   readonly #index: KeyIndex;
+  /** Indexes by name, the state of each included. */
+  readonly indexes = new CollectionIndexes();
+  /** Sequence number of the last change; transactions compare it. */
+  changedAt = 0;
   readonly #moved = (from: number, to: number, record: SlabRecord): void => {
-    const { key } = record;
+    const { key, document } = record;
     const hash = this.#index.hash(key, { start: 0, end: key.byteLength });
     this.#index.move(hash, from, to);
+    if (this.indexes.count > 0) this.indexes.put(key, { before: document, after: document }, to);
   };
 
   constructor(name: string, seed: number) {
@@ -92,12 +100,31 @@ export class CollectionStore {
       this.#slabs.supersede(before, sequence);
       this.#index.move(hash, before, after);
     }
+    if (this.indexes.count > 0) this.#reindex(before, after);
+    this.changedAt = Math.max(this.changedAt, sequence);
     return { hash, before, after, sequence };
+  }
+
+  /** Entries follow the document: both places are readable until the next step of compaction. */
+  #reindex(before: number, after: number): void {
+    const key = this.#slabs.key(after === -1 ? before : after);
+    const old = before === -1 ? undefined : this.#slabs.document(before);
+    const now = after === -1 ? undefined : this.#slabs.document(after);
+    this.indexes.put(key, { before: old, after: now }, after);
+  }
+
+  /** Why a document may not be written: an index refuses it. */
+  indexProblem(source: DocumentSource): CStoreError | undefined {
+    if (this.indexes.count === 0) return undefined;
+    const { bytes, start, keyEnd, end } = source;
+    return this.indexes.problem(bytes.subarray(start, keyEnd), bytes.subarray(keyEnd, end));
   }
 
   /** A put that is never taken back: it may write over the document that it replaces. */
   putForGood(place: PutPlace, source: DocumentSource, sequence: number): void {
     const { before } = place;
+    assert(this.indexes.count === 0, "an indexed collection takes the general way");
+    this.changedAt = Math.max(this.changedAt, sequence);
     if (before !== -1 && this.#slabs.overwrite(before, source, sequence)) return;
     this.put(place, source, sequence);
   }
@@ -106,6 +133,8 @@ export class CollectionStore {
     assert(before !== -1, "what is removed is there");
     this.#slabs.supersede(before, sequence);
     this.#index.remove(hash, before);
+    if (this.indexes.count > 0) this.#reindex(before, -1);
+    this.changedAt = Math.max(this.changedAt, sequence);
     return { hash, before, after: -1, sequence };
   }
 
@@ -117,6 +146,14 @@ export class CollectionStore {
     if (before !== -1 && after !== -1) this.#index.move(hash, after, before);
     else if (before !== -1) this.#index.insert(hash, before);
     else this.#index.remove(hash, after);
+    if (this.indexes.count > 0) this.#reindex(after, before);
+  }
+
+  /** Adds an index; its entries for what is there already are made by {@link buildStep}. */
+  addIndex(definition: IndexDefinition, sequence: number): void {
+    const frozen = this.freeze(sequence);
+    const records = this.frozenRecords(frozen, "present");
+    this.indexes.begin(definition, { records, end: () => this.thaw() });
   }
 
   /** Moves a little of what is alive out of mostly dead slabs; documents' views end here. */
@@ -132,7 +169,13 @@ export class CollectionStore {
     this.#slabs.thaw();
   }
 
-  frozenRecords(frozen: FrozenSlabs): Generator<SlabRecord> {
-    return this.#slabs.frozenRecords(frozen);
+  /** Those alive at the frozen moment, or only those that still are. */
+  frozenRecords(frozen: FrozenSlabs, which?: "present"): Generator<SlabRecord> {
+    return this.#slabs.frozenRecords(frozen, which);
+  }
+
+  /** The document's key at a location: a view. */
+  key(location: number): Uint8Array {
+    return this.#slabs.key(location);
   }
 }

@@ -46,6 +46,7 @@ export interface SlabRecord {
   readonly key: Uint8Array;
   readonly document: Uint8Array;
   readonly version: number;
+  readonly location: Location;
 }
 
 /** Storage of one collection's documents. */
@@ -151,6 +152,13 @@ export class DocumentSlabs {
     return slab.bytes.subarray(start, start + slab.view.getUint32(at, true));
   }
 
+  /** The document's key: a view, valid until the slab is compacted. */
+  key(location: Location): Uint8Array {
+    const slab = this.#slabOf(location);
+    const start = (location % SLAB_SIZE) + HEADER_SIZE;
+    return slab.bytes.subarray(start, start + slab.view.getUint16(start - HEADER_SIZE + 4, true));
+  }
+
   /** Marks a record as gone since that operation. */
   supersede(location: Location, sequence: number): void {
     const slab = this.#slabOf(location);
@@ -182,14 +190,18 @@ export class DocumentSlabs {
     this.#frozen -= 1;
   }
 
-  /** The records that were alive at the frozen moment. Views: use them before the next step. */
-  *frozenRecords(frozen: FrozenSlabs): Generator<SlabRecord> {
+  /**
+   * The records that were alive at the frozen moment, or only those that are so still. Views: use
+   * them before the next step.
+   */
+  *frozenRecords(frozen: FrozenSlabs, which?: "present"): Generator<SlabRecord> {
     for (const [number, end] of frozen.ends.entries()) {
       const slab = this.#slabs[number];
       if (slab === undefined) continue;
       for (let at = 0; at < end; at += recordSize(slab, at)) {
         const gone = slab.view.getFloat64(at + 16, true);
-        if (gone === 0 || gone > frozen.sequence) yield recordAt(slab, at);
+        const isWanted = gone === 0 || (which !== "present" && gone > frozen.sequence);
+        if (isWanted) yield recordAt(slab, number * SLAB_SIZE, at);
       }
     }
   }
@@ -232,7 +244,7 @@ export class DocumentSlabs {
       job.at += size;
       left -= size;
       if (slab.view.getFloat64(at + 16, true) !== 0) continue;
-      const record = recordAt(slab, at);
+      const record = recordAt(slab, job.number * SLAB_SIZE, at);
       const start = at + HEADER_SIZE;
       const range = { start, keySize: record.key.byteLength, end: at + size };
       const to = this.#append(slab.bytes, range, record.version);
@@ -289,10 +301,10 @@ function recordSize(slab: Slab, at: number): number {
   return HEADER_SIZE + slab.view.getUint16(at + 4, true) + slab.view.getUint32(at, true);
 }
 
-function recordAt(slab: Slab, at: number): SlabRecord {
+function recordAt(slab: Slab, base: Location, at: number): SlabRecord {
   const keyEnd = at + HEADER_SIZE + slab.view.getUint16(at + 4, true);
   const end = at + recordSize(slab, at);
   const key = slab.bytes.subarray(at + HEADER_SIZE, keyEnd);
   const document = slab.bytes.subarray(keyEnd, end);
-  return { key, document, version: slab.view.getFloat64(at + 8, true) };
+  return { key, document, version: slab.view.getFloat64(at + 8, true), location: base + at };
 }

@@ -6,43 +6,28 @@
  */
 
 import { assert, unreachable } from "../base/assert.ts";
-import { ByteWriter, equalBytes, viewOf } from "../base/bytes.ts";
+import { equalBytes, viewOf } from "../base/bytes.ts";
 import { type CStoreError, ValidationError } from "../base/errors.ts";
-import {
-  COLLECTIONS_MAX,
-  DOCUMENT_SIZE_MAX,
-  MERGED_SIZE_MAX,
-  RESULT_SIZE_MAX,
-} from "../base/limits.ts";
+import { COLLECTIONS_MAX } from "../base/limits.ts";
 import {
   type BatchHeader,
   batchCommands,
   type Compressor,
   decodeBatchHeader,
 } from "../protocol/batch_codec.ts";
-import { type OperationResult, writeOperationResult } from "../protocol/client_message.ts";
+import { decodeCbor } from "../protocol/cbor.ts";
+import type { OperationResult } from "../protocol/client_message.ts";
 import { readBindings, readMembers, readSessionIds } from "../protocol/cluster_command.ts";
-import {
-  COMMAND_HEADER_SIZE,
-  type CommandHeader,
-  OperationCursor,
-  readCommandHeader,
-} from "../protocol/command.ts";
+import { COMMAND_HEADER_SIZE, type CommandHeader, readCommandHeader } from "../protocol/command.ts";
 import type { ApplyResults, StateMachine } from "../raft/state_machine.ts";
 import type { Entry, LogIndex, Term } from "../raft/types.ts";
-import { CollectionStore, type PutPlace, type Undo } from "./collection_store.ts";
+import { type CatalogState, executeCatalog, settleIndex } from "./catalog.ts";
+import { CollectionStore } from "./collection_store.ts";
 import { MemberTable, type MemberTableState } from "./member_table.ts";
+import { OperationExecutor } from "./operation_executor.ts";
 import { bodyChecksum, PlainPutRun } from "./plain_put.ts";
-import {
-  duplicateKey,
-  giveResult,
-  refusal,
-  resultTooLarge,
-  sessionRefusal,
-  versionConflict,
-} from "./refusals.ts";
+import { giveResult, refusal, sessionRefusal, transactionConflict } from "./refusals.ts";
 import { type SessionRequest, SessionTable, type StoredResult } from "./session_table.ts";
-import { mergeDocuments } from "./update.ts";
 
 /** What a restored snapshot says of itself. */
 export interface StatePosition {
@@ -54,6 +39,14 @@ export interface StatePosition {
 
 const TEXT_DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
 
+/** What a snapshot says of the cluster at its index. */
+export interface RestoredCluster {
+  readonly position: StatePosition;
+  readonly members: MemberTableState;
+  /** Sequence number of the command that dropped a collection last; 0 for none. */
+  readonly droppedAt: number;
+}
+
 /** The state machine. */
 export class DocumentStateMachine implements StateMachine {
   readonly #compressor: Compressor;
@@ -62,12 +55,10 @@ export class DocumentStateMachine implements StateMachine {
   readonly #sessions = new SessionTable();
   /** Members of the cluster, and the folders that their ids belong to. */
   readonly memberTable = new MemberTable();
-  readonly #cursor = new OperationCursor();
+  readonly #executor = new OperationExecutor();
   readonly #plainPuts = new PlainPutRun();
-  readonly #payload = new ByteWriter(256);
-  #undo: Undo[] = [];
-  /** Bytes of the documents that the running request merged. */
-  #mergedBytes = 0;
+  /** Sequence number of the command that dropped a collection last. */
+  #droppedAt = 0;
   #position: StatePosition = { index: 0, term: 0, nextSequence: 1, timeMs: 0 };
   #isDigestDue = false;
   /** Called behind an entry that asks for the state's digest, before anything else is applied. */
@@ -167,7 +158,7 @@ export class DocumentStateMachine implements StateMachine {
    */
   #applyPlainPut(at: number, sequence: number): number {
     const store = this.#lastStore;
-    if (store === undefined) return -1;
+    if (store === undefined || store.indexes.count > 0) return -1;
     const put = this.#plainPuts.take(at, store, this.#lastName);
     if (put === undefined) return -1;
     const sessions = this.#sessions;
@@ -185,8 +176,14 @@ export class DocumentStateMachine implements StateMachine {
     const body = (): Uint8Array => commands.subarray(at + COMMAND_HEADER_SIZE, at + command.size);
     switch (command.kind) {
       case "DOCUMENTS":
-        if (command.sessionId === 0) giveResult(place.ordinal, this.#execute(place), results);
+      case "TRANSACTION":
+      case "CATALOG":
+        if (command.sessionId === 0) giveResult(place.ordinal, this.#result(place), results);
         else this.#applyInSession(place, results);
+        return;
+      case "INDEX_READY":
+        settleIndex(this.#catalogState(sequence), decodeCbor(body()));
+        results.written(place.ordinal, sequence);
         return;
       case "OPEN_SESSION":
         this.#sessions.open(sequence, nowMs);
@@ -225,7 +222,7 @@ export class DocumentStateMachine implements StateMachine {
     this.#sessions.acknowledge(request, place.nowMs);
     const admission = this.#sessions.admit(request);
     if (admission.verdict === "new") {
-      const result = this.#execute(place);
+      const result = this.#result(place);
       this.#sessions.store(request, result);
       giveResult(ordinal, result, results);
     } else if (admission.verdict === "repeat") {
@@ -235,113 +232,112 @@ export class DocumentStateMachine implements StateMachine {
     }
   }
 
+  #result(place: CommandPlace): StoredResult {
+    const { command, commands, at, sequence } = place;
+    if (command.kind === "DOCUMENTS") return this.#execute(place);
+    if (command.kind === "TRANSACTION") return this.#transact(place);
+    const body = commands.subarray(at + COMMAND_HEADER_SIZE, at + command.size);
+    const answer = executeCatalog(this.#catalogState(sequence), decodeCbor(body), sequence);
+    if (!(answer instanceof Uint8Array)) return refusal(answer);
+    return { kind: "payload", payload: answer };
+  }
+
+  #catalogState(sequence: number): CatalogState {
+    return {
+      collections: this.#collections,
+      make: (name) => new CollectionStore(name, this.#seed),
+      dropped: () => {
+        this.#lastStore = undefined;
+        this.#droppedAt = sequence;
+      },
+    };
+  }
+
   /** All operations of a request, or none. */
   #execute(place: CommandPlace): StoredResult {
-    const { commands, view, at } = place;
-    const cursor = this.#cursor;
-    cursor.start(view, at);
-    const name = commands.subarray(cursor.nameStart, cursor.nameEnd);
+    const { commands, view, at, command, sequence, nowMs } = place;
+    const executor = this.#executor;
+    executor.begin();
+    executor.cursor.start(view, at);
+    const name = commands.subarray(executor.cursor.nameStart, executor.cursor.nameEnd);
     const store = this.#collection(name);
-    this.#undo = [];
-    this.#mergedBytes = 0;
-    this.#payload.rewind(0);
-    const result = this.#operateAll(store, place);
-    if (result.kind === "refused") {
-      for (const change of this.#undo.reverse()) store.undo(change);
-    } else if (this.#undo.length > 0 && !this.#keep(store, name)) {
+    const outcome = executor.run(store, { bytes: commands, sequence, nowMs });
+    const result = this.#finish(outcome, [{ store, name }]);
+    store.compactStep();
+    if (result !== undefined) return result;
+    const isPlain = command.count === 1 && isWritten(outcome);
+    if (isPlain) return { kind: "written", version: outcome.version };
+    return { kind: "payload", payload: executor.results() };
+  }
+
+  /** Keeps what a request wrote, or takes it back: then it gives the refusal. */
+  #finish(
+    outcome: CStoreError | OperationResult | undefined,
+    touched: readonly { readonly store: CollectionStore; readonly name: Uint8Array }[],
+  ): StoredResult | undefined {
+    if (outcome instanceof Error) {
+      this.#executor.rollBack();
+      return refusal(outcome);
+    }
+    if (!this.#executor.hasChanged) return undefined;
+    const fresh = touched.filter(({ store }) => this.#collections.get(store.name) !== store);
+    if (this.#collections.size + fresh.length > COLLECTIONS_MAX) {
+      this.#executor.rollBack();
       return refusal(new ValidationError(`Cannot create more than ${COLLECTIONS_MAX} collections`));
     }
-    store.compactStep();
-    return result;
+    for (const { store, name } of touched) this.#keep(store, name);
+    return undefined;
   }
 
-  #operateAll(store: CollectionStore, place: CommandPlace): StoredResult {
-    const { commands, command } = place;
-    const cursor = this.#cursor;
-    let sequence = place.sequence;
-    while (cursor.next()) {
-      const outcome = this.#operate(store, commands, sequence);
-      if (outcome instanceof Error) return refusal(outcome);
-      const isPlain = command.count === 1 && outcome.found && outcome.document === undefined;
-      if (isPlain) return { kind: "written", version: outcome.version };
-      writeOperationResult(this.#payload, outcome);
-      if (this.#payload.size > RESULT_SIZE_MAX) return refusal(resultTooLarge());
-      sequence += 1;
+  /** Checks what a transaction had read, then executes what it writes: all or nothing. */
+  #transact(place: CommandPlace): StoredResult {
+    const { commands, view, at, command, nowMs } = place;
+    const body = at + COMMAND_HEADER_SIZE;
+    const end = at + command.size;
+    const sectionsAt = body + 4 + view.getUint32(body, true);
+    const conflict = this.#conflict(decodeCbor(commands.subarray(body + 4, sectionsAt)));
+    if (conflict !== undefined) return refusal(conflict);
+    const executor = this.#executor;
+    executor.begin();
+    const touched: { store: CollectionStore; name: Uint8Array }[] = [];
+    let { sequence } = place;
+    let outcome: CStoreError | OperationResult | undefined;
+    for (let from = sectionsAt; from < end && !(outcome instanceof Error); ) {
+      const next = from + 4 + view.getUint32(from, true);
+      executor.cursor.startAt(view, from + 4, next);
+      const name = commands.slice(executor.cursor.nameStart, executor.cursor.nameEnd);
+      const known = touched.find((one) => equalBytes(one.name, name));
+      const store = known?.store ?? this.#collection(name);
+      if (known === undefined) touched.push({ store, name });
+      outcome = executor.run(store, { bytes: commands, sequence, nowMs });
+      sequence += executor.executed;
+      from = next;
     }
-    return { kind: "payload", payload: this.#payload.copy() };
+    const result = this.#finish(outcome, touched);
+    for (const { store } of touched) store.compactStep();
+    return result ?? { kind: "payload", payload: executor.results() };
   }
 
-  #operate(
-    store: CollectionStore,
-    bytes: Uint8Array,
-    sequence: number,
-  ): OperationResult | CStoreError {
-    const cursor = this.#cursor;
-    const key = { start: cursor.keyStart, end: cursor.keyEnd };
-    const hash = store.hash(bytes, key);
-    const before = store.find(hash, bytes, key);
-    const { ifVersion } = cursor;
-    if (ifVersion !== undefined && ifVersion !== store.version(before)) {
-      return versionConflict(ifVersion, store.version(before));
+  /** The first of a transaction's conditions that does not hold. */
+  #conflict(conditions: unknown): CStoreError | undefined {
+    if (!Array.isArray(conditions)) {
+      return new ValidationError("Cannot execute the transaction: its conditions are no list");
     }
-    switch (cursor.kind) {
-      case "INSERT":
-        if (before !== -1) return duplicateKey(store);
-        return this.#put(store, { hash, before }, { bytes, sequence });
-      case "PUT":
-        return this.#put(store, { hash, before }, { bytes, sequence });
-      case "MERGE":
-        if (before === -1) return absent(sequence);
-        return this.#merge(store, { hash, before }, { bytes, sequence });
-      case "REMOVE": {
-        if (before === -1) return absent(sequence);
-        const document = cursor.returnsDocument ? store.document(before) : undefined;
-        this.#undo.push(store.remove(hash, before, sequence));
-        return { found: true, version: sequence, document };
+    for (const condition of conditions) {
+      const [name, key, version] = Array.isArray(condition) ? condition : [];
+      if (typeof name !== "string" || typeof version !== "number") {
+        return new ValidationError("Cannot execute the transaction: a condition is not known");
       }
-      case "NONE":
-        return absent(sequence);
-      default:
-        return unreachable(cursor.kind);
+      const store = this.#collections.get(name);
+      if (key instanceof Uint8Array) {
+        const range = { start: 0, end: key.byteLength };
+        const found = store?.find(store.hash(key, range), key, range) ?? -1;
+        if ((store?.version(found) ?? 0) !== version) return transactionConflict(name);
+      } else if (Math.max(store?.changedAt ?? 0, this.#droppedAt) > version) {
+        return transactionConflict(name);
+      }
     }
-  }
-
-  #put(store: CollectionStore, place: PutPlace, write: WriteSource): OperationResult {
-    const { keyStart, keyEnd, documentEnd, documentStart, returnsDocument } = this.#cursor;
-    const { bytes, sequence } = write;
-    const source = { bytes, start: keyStart, keyEnd, end: documentEnd };
-    this.#undo.push(store.put(place, source, sequence));
-    const document = returnsDocument ? bytes.subarray(documentStart, documentEnd) : undefined;
-    return { found: true, version: sequence, document };
-  }
-
-  #merge(
-    store: CollectionStore,
-    place: PutPlace,
-    write: WriteSource,
-  ): OperationResult | CStoreError {
-    const { keyStart, keyEnd, documentStart, documentEnd, returnsDocument } = this.#cursor;
-    const change = write.bytes.subarray(documentStart, documentEnd);
-    const merged = mergeDocuments(store.document(place.before), change);
-    if (merged.byteLength > DOCUMENT_SIZE_MAX) {
-      return new ValidationError(
-        `Cannot merge: the document would have ${merged.byteLength} bytes, at most ${DOCUMENT_SIZE_MAX} are allowed`,
-      );
-    }
-    this.#mergedBytes += merged.byteLength;
-    if (this.#mergedBytes > MERGED_SIZE_MAX) {
-      return new ValidationError(
-        `Cannot merge: one request makes at most ${MERGED_SIZE_MAX} bytes of documents`,
-      );
-    }
-    const keySize = keyEnd - keyStart;
-    const bytes = new Uint8Array(keySize + merged.byteLength);
-    bytes.set(write.bytes.subarray(keyStart, keyEnd));
-    bytes.set(merged, keySize);
-    const source = { bytes, start: 0, keyEnd: keySize, end: bytes.byteLength };
-    this.#undo.push(store.put(place, source, write.sequence));
-    const document = returnsDocument ? merged : undefined;
-    return { found: true, version: write.sequence, document };
+    return undefined;
   }
 
   /** The collection of that name; a new one is part of the state only once it is kept. */
@@ -355,14 +351,12 @@ export class DocumentStateMachine implements StateMachine {
     return store;
   }
 
-  /** Makes a collection that was written to part of the state; false when there are too many. */
-  #keep(store: CollectionStore, name: Uint8Array): boolean {
-    if (store === this.#lastStore) return true;
-    if (this.#collections.size >= COLLECTIONS_MAX) return false;
+  /** Makes a collection that was written to part of the state. */
+  #keep(store: CollectionStore, name: Uint8Array): void {
+    if (store === this.#lastStore) return;
     this.#collections.set(store.name, store);
     this.#lastName = name.slice();
     this.#lastStore = store;
-    return true;
   }
 
   /** A document as it is now: a view, valid until the next entry is applied. */
@@ -384,15 +378,44 @@ export class DocumentStateMachine implements StateMachine {
   adopt(other: DocumentStateMachine, position: StatePosition): void {
     this.#position = position;
     for (const [name, store] of other.#collections) this.#collections.set(name, store);
+    this.#droppedAt = other.#droppedAt;
     this.#sessions.restore(other.#sessions.encode());
   }
 
   /** Begins to replace the state by a snapshot's. */
-  beginRestore(position: StatePosition, members: MemberTableState): void {
+  beginRestore({ position, members, droppedAt }: RestoredCluster): void {
     this.#collections.clear();
     this.#lastStore = undefined;
+    this.#droppedAt = droppedAt;
     this.#position = position;
     this.memberTable.restore(members);
+  }
+
+  /** The collection of that name; an empty one that is not part of the state if there is none. */
+  collectionOrEmpty(name: string): CollectionStore {
+    return this.#collections.get(name) ?? new CollectionStore(name, this.#seed);
+  }
+
+  /** Whether an index is being made. */
+  get isBuilding(): boolean {
+    for (const { indexes } of this.#collections.values()) if (indexes.isBuilding) return true;
+    return false;
+  }
+
+  /** Sequence number of the command that dropped a collection last; 0 for none. */
+  get droppedAt(): number {
+    return this.#droppedAt;
+  }
+
+  /**
+   * Goes on with the making of indexes, a little. Gives those whose documents are all in: the
+   * leader proposes that they serve.
+   */
+  buildIndexes(): { readonly collection: string; readonly index: string }[] {
+    return [...this.#collections.values()].flatMap((store) => {
+      if (!store.indexes.isBuilding) return [];
+      return store.indexes.buildStep().map((index) => ({ collection: store.name, index }));
+    });
   }
 
   /** Adds an empty collection of a snapshot. */
@@ -413,16 +436,16 @@ interface CommandPlace {
   readonly nowMs: number;
 }
 
-interface WriteSource {
-  readonly bytes: Uint8Array;
-  readonly sequence: number;
-}
-
 /** The request that a command makes in its session. */
 export function sessionRequest(view: DataView, at: number, command: CommandHeader): SessionRequest {
   const { sessionId, requestNumber, acknowledgedBelow, size } = command;
   const checksum = bodyChecksum(view, at + COMMAND_HEADER_SIZE, at + size);
   return { sessionId, requestNumber, acknowledgedBelow, checksum };
+}
+
+function isWritten(outcome: CStoreError | OperationResult | undefined): outcome is OperationResult {
+  if (outcome === undefined || outcome instanceof Error) return false;
+  return outcome.found && outcome.document === undefined;
 }
 
 function absent(version: number): OperationResult {

@@ -14,6 +14,7 @@ import {
   errorNumber,
   OverloadedError,
   SessionExpiredError,
+  TransactionConflictError,
   ValidationError,
   VersionConflictError,
 } from "../base/errors.ts";
@@ -25,6 +26,13 @@ import type { Admission, SessionRequest, StoredResult } from "./session_table.ts
 export function duplicateKey(store: { readonly name: string }): CStoreError {
   return new DuplicateKeyError(
     `Cannot insert into "${store.name}": a document has that id already`,
+  );
+}
+
+/** A transaction had read what is not so any more. */
+export function transactionConflict(collection: string): CStoreError {
+  return new TransactionConflictError(
+    `Cannot commit the transaction: what it read in "${collection}" was changed meanwhile`,
   );
 }
 

@@ -3,9 +3,10 @@
  *
  * | type       | number | body                                                                  |
  * | ---------- | -----: | --------------------------------------------------------------------- |
- * | STATE      |      1 | CBOR map {index, term, nextSequence, timeMs, members, bindings, retired}       |
+ * | STATE      |      1 | CBOR map {index, term, nextSequence, timeMs, droppedAt, members, bindings, retired} |
  * | SESSIONS   |      2 | a piece of the session table (`session_table.ts`); pieces are joined  |
  * | COLLECTION |      3 | name in UTF-8; the documents that follow belong to it                 |
+ * | CATALOG    |      5 | of the collection before it: CBOR map {changedAt, indexes}            |
  * | DOCUMENTS  |      4 | for each: version (8), keySize (2), documentSize (4), key, document   |
  *
  * @module
@@ -16,15 +17,21 @@ import { ByteReader, ByteWriter, encodeText } from "../base/bytes.ts";
 import { CorruptionError } from "../base/errors.ts";
 import { SNAPSHOT_BLOCK_SIZE } from "../base/limits.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
+import type { IndexDefinition } from "./collection_index.ts";
 import type { CollectionStore } from "./collection_store.ts";
 import type { FrozenSlabs } from "./document_slab.ts";
-import type { DocumentStateMachine, StatePosition } from "./document_state_machine.ts";
+import type {
+  DocumentStateMachine,
+  RestoredCluster,
+  StatePosition,
+} from "./document_state_machine.ts";
 import type { MemberTableState } from "./member_table.ts";
 
 const STATE = 1;
 const SESSIONS = 2;
 const COLLECTION = 3;
 const DOCUMENTS = 4;
+const CATALOG = 5;
 /** Small enough that making one block takes a few milliseconds. */
 const BLOCK_GOAL = SNAPSHOT_BLOCK_SIZE / 4;
 const TEXT_DECODER = new TextDecoder();
@@ -43,10 +50,12 @@ export function freezeState(machine: DocumentStateMachine): FrozenState {
   const { position } = machine;
   const { index, term, nextSequence, timeMs } = position;
   const members = machine.memberTable.state();
-  const state = encodeCbor({ index, term, nextSequence, timeMs, ...members }).slice();
+  const { droppedAt } = machine;
+  const state = encodeCbor({ index, term, nextSequence, timeMs, droppedAt, ...members }).slice();
   const sessions = machine.sessions.encode();
   const frozen = [...machine.collections()].map((store) => {
-    return { store, slabs: store.freeze(nextSequence - 1) };
+    const catalog = encodeCbor(catalogOf(store)).slice();
+    return { store, catalog, slabs: store.freeze(nextSequence - 1) };
   });
   return {
     position,
@@ -56,7 +65,7 @@ export function freezeState(machine: DocumentStateMachine): FrozenState {
         const piece = sessions.subarray(at, at + BLOCK_GOAL);
         yield new ByteWriter(piece.byteLength + 1).u8(SESSIONS).raw(piece).copy();
       }
-      for (const { store, slabs } of frozen) yield* collectionBlocks(store, slabs);
+      for (const part of frozen) yield* collectionBlocks(part);
     },
     thaw() {
       for (const { store } of frozen) store.thaw();
@@ -64,8 +73,29 @@ export function freezeState(machine: DocumentStateMachine): FrozenState {
   };
 }
 
-function* collectionBlocks(store: CollectionStore, slabs: FrozenSlabs): Generator<Uint8Array> {
+/** What the state says of a collection beside its documents. */
+export interface CollectionCatalog {
+  /** Sequence number of the last change. */
+  readonly changedAt: number;
+  readonly indexes: readonly { readonly definition: IndexDefinition; readonly isReady: boolean }[];
+}
+
+/** The catalog of a collection as it is now. */
+export function catalogOf(store: CollectionStore): CollectionCatalog {
+  const indexes = [...store.indexes.all()].map(({ definition, isReady }) => {
+    return { definition, isReady };
+  });
+  return { changedAt: store.changedAt, indexes };
+}
+
+function* collectionBlocks(part: {
+  readonly store: CollectionStore;
+  readonly catalog: Uint8Array;
+  readonly slabs: FrozenSlabs;
+}): Generator<Uint8Array> {
+  const { store, catalog, slabs } = part;
   yield new ByteWriter(128).u8(COLLECTION).raw(encodeText(store.name)).copy();
+  yield new ByteWriter(catalog.byteLength + 1).u8(CATALOG).raw(catalog).copy();
   const writer = new ByteWriter(BLOCK_GOAL * 2);
   writer.u8(DOCUMENTS);
   for (const { key, document, version } of store.frozenRecords(slabs)) {
@@ -77,18 +107,13 @@ function* collectionBlocks(store: CollectionStore, slabs: FrozenSlabs): Generato
   if (writer.size > 1) yield writer.copy();
 }
 
-/** What a snapshot says of the cluster at its index. */
-export interface RestoredCluster {
-  readonly position: StatePosition;
-  readonly members: MemberTableState;
-}
-
 /** Reads a snapshot's first block. Throws CorruptionError when that is not what it holds. */
 export function readClusterState(block: Uint8Array): RestoredCluster {
   if (block[0] !== STATE) throw unknownBlock(block);
-  const state = decodeUntrustedCbor(block.subarray(1)) as StatePosition & MemberTableState;
-  const { members, bindings, retired, ...position } = state;
-  return { position, members: { members, bindings, retired } };
+  const state = decodeUntrustedCbor(block.subarray(1)) as StatePosition &
+    MemberTableState & { readonly droppedAt: number };
+  const { members, bindings, retired, droppedAt, ...position } = state;
+  return { position, members: { members, bindings, retired }, droppedAt };
 }
 
 function unknownBlock(block: Uint8Array): CorruptionError {
@@ -103,6 +128,8 @@ export class StateRestorer {
   readonly #machine: DocumentStateMachine;
   #sessions = new ByteWriter(1024);
   #store: CollectionStore | undefined;
+  /** Of the collection that is being restored. */
+  #changedAt = 0;
 
   constructor(machine: DocumentStateMachine) {
     this.#machine = machine;
@@ -112,15 +139,18 @@ export class StateRestorer {
     const body = block.subarray(1);
     switch (block[0]) {
       case STATE: {
-        const { position, members } = readClusterState(block);
-        this.#machine.beginRestore(position, members);
+        this.#machine.beginRestore(readClusterState(block));
         return;
       }
       case SESSIONS:
         this.#sessions.raw(body);
         return;
       case COLLECTION:
+        this.#endCollection();
         this.#store = this.#machine.restoreCollection(TEXT_DECODER.decode(body));
+        return;
+      case CATALOG:
+        this.#catalog(body);
         return;
       case DOCUMENTS:
         this.#documents(body);
@@ -132,7 +162,20 @@ export class StateRestorer {
 
   /** Called after the last block. */
   end(): void {
+    this.#endCollection();
     this.#machine.sessions.restore(this.#sessions.written());
+  }
+
+  #catalog(body: Uint8Array): void {
+    const store = this.#store;
+    assert(store !== undefined, "a catalog follows its collection");
+    const { changedAt, indexes } = decodeUntrustedCbor(body) as CollectionCatalog;
+    this.#changedAt = changedAt;
+    for (const { definition, isReady } of indexes) store.indexes.restore(definition, isReady);
+  }
+
+  #endCollection(): void {
+    if (this.#store !== undefined) this.#store.changedAt = this.#changedAt;
   }
 
   #documents(body: Uint8Array): void {

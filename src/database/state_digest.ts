@@ -22,6 +22,7 @@ import { checksum32, checksum64 } from "../protocol/checksum.ts";
 import type { CollectionStore } from "./collection_store.ts";
 import type { FrozenSlabs, SlabRecord } from "./document_slab.ts";
 import type { DocumentStateMachine, StatePosition } from "./document_state_machine.ts";
+import { catalogOf } from "./snapshot_codec.ts";
 
 /** Ranges of a collection. */
 export const DIGEST_RANGES = 256;
@@ -36,6 +37,8 @@ const DOCUMENT_COST = 256;
 export interface CollectionDigest {
   readonly name: string;
   readonly count: number;
+  /** Of its last change and its indexes; 16 hex digits. */
+  readonly catalog: string;
   /** 16 hex digits: the xxh64 of `ranges`. */
   readonly digest: string;
   /** For each range: XOR (8), sum (8), little-endian. */
@@ -74,7 +77,13 @@ export class FrozenDigest {
   readonly #sessions: Uint8Array;
   readonly #members: string;
   readonly #bindings: string;
-  readonly #collections: readonly { store: CollectionStore; slabs: FrozenSlabs }[];
+  readonly #collections: readonly {
+    store: CollectionStore;
+    slabs: FrozenSlabs;
+    /** Digest of its indexes. */
+    catalog: string;
+  }[];
+  readonly #droppedAt: number;
   #isThawed = false;
 
   /**
@@ -89,24 +98,28 @@ export class FrozenDigest {
     this.#bindings = digestOfValue([canonicalRows(bindings), retired]);
     const stores = [...machine.collections()].sort((a, b) => (a.name < b.name ? -1 : 1));
     const sequence = machine.position.nextSequence - 1;
-    this.#collections = stores.map((store) => ({ store, slabs: store.freeze(sequence) }));
+    this.#droppedAt = machine.droppedAt;
+    this.#collections = stores.map((store) => {
+      const catalog = digestOfValue(catalogOf(store));
+      return { store, catalog, slabs: store.freeze(sequence) };
+    });
   }
 
   /** Digests the whole state, one slice for each `next`. */
   *digest(): Generator<undefined, StateDigest> {
     const collections: CollectionDigest[] = [];
-    for (const { store, slabs } of this.#collections) {
+    for (const { store, slabs, catalog } of this.#collections) {
       const ranges = new RangeDigests();
       for (const slice of this.#slices(store, slabs)) {
         for (const record of slice) ranges.add(record);
         yield;
       }
-      collections.push(ranges.end(store.name));
+      collections.push({ ...ranges.end(store.name), catalog });
     }
     const sessions = hex(checksum64(this.#sessions));
     const parts = { sessions, members: this.#members, bindings: this.#bindings };
     const { position } = this;
-    const digest = digestOfAll(position, parts, collections);
+    const digest = digestOfAll(position, { ...parts, droppedAt: this.#droppedAt }, collections);
     return { position, ...parts, collections, digest };
   }
 
@@ -167,7 +180,7 @@ export function stateDifference(a: StateDigest, b: StateDigest): StateDifference
   if (a.bindings !== b.bindings) return { part: "bindings" };
   for (const one of a.collections) {
     const other = b.collections.find(({ name }) => name === one.name);
-    if (other === undefined || other.digest === one.digest) continue;
+    if (other === undefined || other.digest === one.digest) continue; // Or only the catalog.
     return { part: "collection", name: one.name, ranges: differingRanges(one, other) };
   }
   return { part: "collections" };
@@ -226,7 +239,7 @@ class RangeDigests {
     this.#count += 1;
   }
 
-  end(name: string): CollectionDigest {
+  end(name: string): Omit<CollectionDigest, "catalog"> {
     const ranges = new Uint8Array(DIGEST_RANGES * RANGE_DIGEST_SIZE);
     const view = viewOf(ranges);
     for (let range = 0; range < DIGEST_RANGES; range += 1) {
@@ -253,12 +266,15 @@ function digestOfValue(value: unknown): string {
 
 function digestOfAll(
   position: StatePosition,
-  parts: Pick<StateDigest, "sessions" | "members" | "bindings">,
+  parts: Pick<StateDigest, "sessions" | "members" | "bindings"> & { readonly droppedAt: number },
   collections: readonly CollectionDigest[],
 ): string {
   const writer = new ByteWriter(1024).text(positionText(position));
   writer.text(parts.sessions).text(parts.members).text(parts.bindings).u32(collections.length);
-  for (const { name, count, digest } of collections) writer.text(name).u64(count).text(digest);
+  writer.u64(parts.droppedAt);
+  for (const { name, count, catalog, digest } of collections) {
+    writer.text(name).u64(count).text(catalog).text(digest);
+  }
   return hex(checksum64(writer.written()));
 }
 

@@ -1,5 +1,6 @@
 /**
- * What a leader does now and then: binds folders, looks after learners, ends old sessions.
+ * What a node does now and then: makes indexes; as leader binds folders, looks after learners, ends
+ * old sessions.
  *
  * @module
  */
@@ -7,13 +8,17 @@
 import { SESSIONS_MAX } from "../base/limits.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import type { CancelTimer, Clock } from "../platform/clock.ts";
-import { clusterBatch, writeSessionIds } from "../protocol/cluster_command.ts";
+import { clusterBatch, indexReadyBatch, writeSessionIds } from "../protocol/cluster_command.ts";
 import type { RaftDriver } from "../replication/raft_driver.ts";
 import type { Bindings } from "./bindings.ts";
 import type { Members } from "./members.ts";
 import type { MembershipChanges } from "./membership_changes.ts";
 
 const INTERVAL_MS = 100;
+/** Between two steps of making an index. */
+const BUILD_MS = 5;
+/** Until an index that is ready is said to be so again. */
+const READY_AGAIN_MS = 500;
 const SESSION_SWEEP_MS = 5000;
 const SESSIONS_PER_SWEEP = 1000;
 
@@ -34,6 +39,9 @@ export interface HousekeepingParts {
 export class Housekeeping {
   readonly #parts: HousekeepingParts;
   #cancel: CancelTimer = () => undefined;
+  #cancelBuild: CancelTimer = () => undefined;
+  #isBuilding = false;
+  #nextReadyMs = 0;
   #nextSessionSweepMs = 0;
 
   constructor(parts: HousekeepingParts) {
@@ -44,10 +52,28 @@ export class Housekeeping {
     this.#cancel = this.#parts.clock.setTimer(INTERVAL_MS, () => this.start());
     this.#parts.cutLog();
     if (this.#parts.driver.isLeader) this.#lead();
+    if (!this.#isBuilding && this.#parts.machine.isBuilding) this.#build();
   }
 
   stop(): void {
     this.#cancel();
+    this.#cancelBuild();
+  }
+
+  /** Makes indexes little by little; the leader says when one has all documents. */
+  #build(): void {
+    const { machine, driver, clock } = this.#parts;
+    const nowMs = clock.nowMs();
+    const done = machine.buildIndexes();
+    this.#isBuilding = machine.isBuilding;
+    if (driver.isLeader && driver.view.hasCommittedOwnTerm && nowMs >= this.#nextReadyMs) {
+      for (const index of done) {
+        // It is logged again if this entry does not become part of the log.
+        this.#nextReadyMs = nowMs + READY_AGAIN_MS;
+        driver.proposeBatch(indexReadyBatch(index, clock.wallMs()));
+      }
+    }
+    if (this.#isBuilding) this.#cancelBuild = clock.setTimer(BUILD_MS, () => this.#build());
   }
 
   #lead(): void {

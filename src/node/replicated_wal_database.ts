@@ -5,11 +5,11 @@
  * @module
  */
 
-import { uuidv7 } from "uuidv7";
 import { ClosedError, ConfigError, DeadlineError } from "../base/errors.ts";
 import { Client } from "../client/client.ts";
 import type { Collection, CollectionOptions, Database, Item } from "../client/database.ts";
-import { RemoteCollection } from "../client/remote_collection.ts";
+import { DatabaseCalls } from "../client/database_calls.ts";
+import type { Transaction, TransactionOptions } from "../client/transaction.ts";
 import { sleep } from "../platform/clock.ts";
 import { type Platform, systemPlatform } from "../platform/platform.ts";
 import { parseEndpoint } from "../transport/network_manager.ts";
@@ -60,6 +60,10 @@ export class ReplicatedWALDatabase implements Database {
   #client: Client | undefined;
   #node: Node | undefined;
   #isClosed = false;
+  readonly #calls = new DatabaseCalls(
+    () => this.#client ?? this.#ready(),
+    () => this.#platform,
+  );
 
   /** Throws ConfigError. */
   constructor(config: ReplicatedDatabaseConfig) {
@@ -73,8 +77,26 @@ export class ReplicatedWALDatabase implements Database {
   }
 
   collection<T extends Item>(name: string, options?: CollectionOptions): Collection<T> {
-    const backend = { client: () => this.#client ?? this.#ready(), newId: () => uuidv7() };
-    return new RemoteCollection<T>(name, backend, options);
+    return this.#calls.collection<T>(name, options);
+  }
+
+  createCollection(name: string): Promise<boolean> {
+    return this.#calls.createCollection(name);
+  }
+
+  dropCollection(name: string): Promise<boolean> {
+    return this.#calls.dropCollection(name);
+  }
+
+  listCollections(): Promise<string[]> {
+    return this.#calls.listCollections();
+  }
+
+  transaction<R>(
+    run: (transaction: Transaction) => Promise<R>,
+    options?: TransactionOptions,
+  ): Promise<R> {
+    return this.#calls.transaction(run, options);
   }
 
   /** Whether this node leads. */

@@ -11,6 +11,7 @@ import type { DocumentStateMachine } from "../database/document_state_machine.ts
 import type { Clock } from "../platform/clock.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
 import {
+  READ_LEVELS,
   type ReadTarget,
   type RequestView,
   readReadTarget,
@@ -24,12 +25,15 @@ import {
   FLAG_RETURN_DOCUMENT,
   OPERATION_KINDS,
 } from "../protocol/command.ts";
+import { type Fields, isFields } from "../query/value.ts";
 import type { ProposedRequest, ReplyTarget } from "../replication/open_batch.ts";
 import type { ReplyCollector } from "./client_channel.ts";
+import { QueryService } from "./query_service.ts";
 
 const NO_DEADLINE_MS = 600_000;
 const READ_SWEEP_MS = 25;
 const CLUSTER_REQUEST_SIZE_MAX = 16 * 1024;
+const QUERY_SIZE_MAX = 256 * 1024;
 
 /** What the handler asks of its node. */
 export interface RequestBackend {
@@ -59,6 +63,7 @@ interface WaitingRead {
 /** Serves the requests of all clients of a node. */
 export class RequestHandler {
   readonly #backend: RequestBackend;
+  readonly #queries: QueryService;
   readonly #payload = new ByteWriter(256);
   readonly #waitingReads = new Set<WaitingRead>();
   #isWatching = false;
@@ -67,6 +72,7 @@ export class RequestHandler {
 
   constructor(backend: RequestBackend) {
     this.#backend = backend;
+    this.#queries = new QueryService(backend.clock, backend.machine);
   }
 
   /** Handles the body of a REQUESTS frame; it is valid during the call. Throws ProtocolError. */
@@ -95,6 +101,8 @@ export class RequestHandler {
         return this.#promote(body, request, replies);
       case "CLUSTER":
         return this.#cluster(body, request, replies);
+      case "QUERY":
+        return this.#query(body, request, replies);
       default:
         return unreachable(request.kind);
     }
@@ -143,6 +151,35 @@ export class RequestHandler {
     });
   }
 
+  #query(body: Uint8Array, request: RequestView, target: ReplyTarget): void {
+    const { requestId, start, end } = request;
+    const level = READ_LEVELS[body[start] ?? READ_LEVELS.length];
+    const fail = (error: CStoreError): void => target.failed(requestId, error);
+    let asked: Fields;
+    try {
+      if (level === undefined) throw new ValidationError("Cannot query: the read level is unknown");
+      asked = readMap(body.slice(start + 1, end), QUERY_SIZE_MAX);
+    } catch (error) {
+      if (!(error instanceof CStoreError)) throw error;
+      fail(error);
+      return;
+    }
+    const deadlineMs = this.#deadline(request);
+    const result = (payload: Uint8Array): void => target.result(requestId, payload);
+    const reply = { deadlineMs, result, failed: fail };
+    const isContinued = asked["action"] === "next" || asked["action"] === "close";
+    if (level !== "linearizable" || isContinued) {
+      const error = isContinued ? undefined : this.#backend.refuseRead(level as "leader");
+      if (error === undefined) this.#queries.answer(asked, reply);
+      else fail(error);
+      return;
+    }
+    this.#waitForBarrier(deadlineMs, {
+      served: () => this.#queries.answer(asked, reply),
+      late: () => fail(readTooLate()),
+    });
+  }
+
   #waitForBarrier(deadlineMs: number, outcome: { served(): void; late(): void }): void {
     const waiting: WaitingRead = { deadlineMs, late: outcome.late };
     this.#waitingReads.add(waiting);
@@ -180,9 +217,9 @@ export class RequestHandler {
   #cluster(body: Uint8Array, request: RequestView, target: ReplyTarget): void {
     const { requestId, start, end } = request;
     const fail = (error: CStoreError): void => target.failed(requestId, error);
-    let asked: Record<string, unknown>;
+    let asked: Fields;
     try {
-      asked = readClusterRequest(body.slice(start, end));
+      asked = readMap(body.slice(start, end), CLUSTER_REQUEST_SIZE_MAX);
     } catch (error) {
       if (!(error instanceof CStoreError)) throw error;
       fail(error);
@@ -207,13 +244,11 @@ export class RequestHandler {
   }
 }
 
-/** The map in a CLUSTER request. Throws ValidationError. */
-function readClusterRequest(body: Uint8Array): Record<string, unknown> {
-  const value = body.byteLength > CLUSTER_REQUEST_SIZE_MAX ? undefined : decodeUntrustedCbor(body);
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new ValidationError("Cannot read the request: it is not a map");
-  }
-  return value as Record<string, unknown>;
+/** The map in a CLUSTER or QUERY request. Throws ValidationError. */
+function readMap(body: Uint8Array, sizeMax: number): Fields {
+  const value = body.byteLength > sizeMax ? undefined : decodeUntrustedCbor(body);
+  if (isFields(value)) return value;
+  throw new ValidationError(`Cannot read the request: it is not a map of at most ${sizeMax} bytes`);
 }
 
 function readTooLate(): CStoreError {

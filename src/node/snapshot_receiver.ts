@@ -6,7 +6,8 @@
  */
 
 import { CStoreError } from "../base/errors.ts";
-import { type RestoredCluster, readClusterState } from "../database/snapshot_codec.ts";
+import type { RestoredCluster } from "../database/document_state_machine.ts";
+import { readClusterState } from "../database/snapshot_codec.ts";
 import type { CancelTimer } from "../platform/clock.ts";
 import type { Platform } from "../platform/platform.ts";
 import type {

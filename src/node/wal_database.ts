@@ -4,11 +4,11 @@
  * @module
  */
 
-import { uuidv7 } from "uuidv7";
 import { ClosedError } from "../base/errors.ts";
 import { Client } from "../client/client.ts";
 import type { Collection, CollectionOptions, Database, Item } from "../client/database.ts";
-import { RemoteCollection } from "../client/remote_collection.ts";
+import { DatabaseCalls } from "../client/database_calls.ts";
+import type { Transaction, TransactionOptions } from "../client/transaction.ts";
 import { type Platform, systemPlatform } from "../platform/platform.ts";
 import { parseNodeConfig } from "./config.ts";
 import { Node } from "./node.ts";
@@ -31,9 +31,15 @@ export class WALDatabase implements Database {
   #client: Client | undefined;
   #node: Node | undefined;
   #isClosed = false;
+  readonly #platform: Platform;
+  readonly #calls = new DatabaseCalls(
+    () => this.#client ?? this.#ready(),
+    () => this.#platform,
+  );
 
   constructor(config: WALDatabaseConfig) {
     this.#config = config;
+    this.#platform = config.platform ?? systemPlatform();
   }
 
   /**
@@ -45,8 +51,26 @@ export class WALDatabase implements Database {
   }
 
   collection<T extends Item>(name: string, options?: CollectionOptions): Collection<T> {
-    const backend = { client: () => this.#client ?? this.#ready(), newId: () => uuidv7() };
-    return new RemoteCollection<T>(name, backend, options);
+    return this.#calls.collection<T>(name, options);
+  }
+
+  createCollection(name: string): Promise<boolean> {
+    return this.#calls.createCollection(name);
+  }
+
+  dropCollection(name: string): Promise<boolean> {
+    return this.#calls.dropCollection(name);
+  }
+
+  listCollections(): Promise<string[]> {
+    return this.#calls.listCollections();
+  }
+
+  transaction<R>(
+    run: (transaction: Transaction) => Promise<R>,
+    options?: TransactionOptions,
+  ): Promise<R> {
+    return this.#calls.transaction(run, options);
   }
 
   /** Closes the files. Every write that was answered is on the disk. */
@@ -72,7 +96,7 @@ export class WALDatabase implements Database {
 
   async #start(): Promise<Client> {
     const { name, root = "./data", nodeId = "n1" } = this.#config;
-    const platform = this.#config.platform ?? systemPlatform();
+    const platform = this.#platform;
     const config = parseNodeConfig({
       id: nodeId,
       isEmbedded: true,

@@ -14,6 +14,7 @@
  * | STATUS      |      4 | -                                                                 |
  * | PROMOTE     |      5 | node id as text                                                   |
  * | CLUSTER     |      6 | CBOR map with `action`: see docs/protocol.md                      |
+ * | QUERY       |      7 | level (1), CBOR map with `action`: see docs/protocol.md           |
  *
  * A REPLIES body starts with the node's term (8) and committed sequence number (8); then replies:
  *
@@ -51,6 +52,7 @@ export const REQUEST_KINDS = [
   "STATUS",
   "PROMOTE",
   "CLUSTER",
+  "QUERY",
 ] as const;
 /** One of {@link REQUEST_KINDS}. */
 export type RequestKind = Exclude<(typeof REQUEST_KINDS)[number], "NONE">;

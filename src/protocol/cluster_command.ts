@@ -26,6 +26,7 @@ import {
   sealBatch,
   UNCOMPRESSED,
 } from "./batch_codec.ts";
+import { encodeCbor } from "./cbor.ts";
 import { checksum64 } from "./checksum.ts";
 import {
   beginCommand,
@@ -76,6 +77,14 @@ export function noopBatch(): PreparedBatch {
 /** Every node freezes its state behind this entry, to be compared with the others'. */
 export function digestBatch(timeMs: number): PreparedBatch {
   return clusterBatch("DIGEST", Math.floor(timeMs), () => undefined);
+}
+
+/** All documents are in an index: it serves behind this entry. */
+export function indexReadyBatch(
+  index: { readonly collection: string; readonly index: string },
+  timeMs: number,
+): PreparedBatch {
+  return clusterBatch("INDEX_READY", Math.floor(timeMs), (writer) => writer.raw(encodeCbor(index)));
 }
 
 /** A batch that makes these the members. */

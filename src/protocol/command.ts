@@ -21,10 +21,15 @@
  * |      0 |    1 | kind         | one of `OPERATION_KINDS`                                   |
  * |      1 |    1 | flags        | 1 = `ifVersion` follows, 2 = give the document back        |
  * |      2 |    2 | keySize      | bytes of the key                                           |
- * |      4 |    4 | documentSize | bytes of the document (CBOR map); 0 for REMOVE             |
+ * |      4 |    4 | documentSize | bytes of the document (CBOR map); may be 0 for REMOVE      |
  * |      8 |    8 | ifVersion    | only with flag 1; 0 = the document must not exist          |
  * |        |      | key          | see `document_key.ts`                                      |
- * |        |      | document     |                                                            |
+ * |        |      | document     | of REMOVE a condition; of UPDATE see `operation_executor.ts` |
+ *
+ * Body of CATALOG and INDEX_READY: a CBOR map (`catalog.ts`). Body of TRANSACTION: size of the
+ * conditions (4), conditions (CBOR), then for each collection: size of the rest (4), and name and
+ * operations as in DOCUMENTS. A condition is [collection, key, version]: the document must have
+ * that version (0: not exist); or [collection, null, number]: the collection has no later change.
  *
  * @module
  */
@@ -34,6 +39,7 @@ import { type ByteWriter, encodeText, readU64, writeU64 } from "../base/bytes.ts
 import { ValidationError } from "../base/errors.ts";
 import {
   BATCH_BODY_SIZE_MAX,
+  CATALOG_SIZE_MAX,
   COLLECTION_NAME_SIZE_MAX,
   DOCUMENT_SIZE_MAX,
   OPERATIONS_PER_REQUEST_MAX,
@@ -57,13 +63,16 @@ export const COMMAND_KINDS = [
   "BIND",
   "WAL_ENTRY",
   "DIGEST",
+  "CATALOG",
+  "TRANSACTION",
+  "INDEX_READY",
 ] as const;
 
 /** One of {@link COMMAND_KINDS}. */
 export type CommandKind = (typeof COMMAND_KINDS)[number];
 
 /** What an operation does; the number in the log is the position in this list. */
-export const OPERATION_KINDS = ["NONE", "INSERT", "PUT", "MERGE", "REMOVE"] as const;
+export const OPERATION_KINDS = ["NONE", "INSERT", "PUT", "MERGE", "REMOVE", "UPDATE"] as const;
 
 /** One of {@link OPERATION_KINDS}. */
 export type OperationKind = (typeof OPERATION_KINDS)[number];
@@ -91,7 +100,7 @@ export const NO_SESSION: RequestIdentity = {
 export interface DocumentOperation {
   readonly kind: Exclude<OperationKind, "NONE">;
   readonly key: Uint8Array;
-  /** CBOR map; empty for REMOVE. */
+  /** CBOR map; of REMOVE empty, or the condition that the document must meet. */
   readonly document: Uint8Array;
   readonly ifVersion?: number | undefined;
   readonly returnDocument?: boolean;
@@ -131,10 +140,22 @@ export function endCommand(writer: ByteWriter, start: number): void {
 export function writeDocumentsCommand(
   writer: ByteWriter,
   identity: RequestIdentity,
-  request: { readonly collection: Uint8Array; readonly operations: readonly DocumentOperation[] },
+  request: CollectionOperations,
 ): void {
-  const { collection, operations } = request;
+  const { operations } = request;
   const start = beginCommand(writer, "DOCUMENTS", { ...identity, count: operations.length });
+  writeOperations(writer, request);
+  endCommand(writer, start);
+}
+
+/** Operations on one collection, as callers write them. */
+export interface CollectionOperations {
+  readonly collection: Uint8Array;
+  readonly operations: readonly DocumentOperation[];
+}
+
+function writeOperations(writer: ByteWriter, request: CollectionOperations): void {
+  const { collection, operations } = request;
   writer.u8(collection.byteLength).raw(collection);
   for (const operation of operations) {
     const hasVersion = operation.ifVersion !== undefined;
@@ -144,6 +165,30 @@ export function writeDocumentsCommand(
     writer.u16(operation.key.byteLength).u32(operation.document.byteLength);
     if (operation.ifVersion !== undefined) writer.u64(operation.ifVersion);
     writer.raw(operation.key).raw(operation.document);
+  }
+}
+
+/**
+ * Appends a whole TRANSACTION command: size of the conditions (4), the conditions as CBOR, then for
+ * each collection the size of the rest (4), and its name and operations as in DOCUMENTS.
+ */
+export function writeTransactionCommand(
+  writer: ByteWriter,
+  identity: RequestIdentity,
+  request: {
+    readonly conditions: Uint8Array;
+    readonly writes: readonly CollectionOperations[];
+  },
+): void {
+  const { conditions, writes } = request;
+  const count = writes.reduce((sum, { operations }) => sum + operations.length, 0);
+  const start = beginCommand(writer, "TRANSACTION", { ...identity, count: Math.max(1, count) });
+  writer.u32(conditions.byteLength).raw(conditions);
+  for (const write of writes) {
+    const at = writer.size;
+    writer.u32(0);
+    writeOperations(writer, write);
+    writer.patchU32(at, writer.size - at - 4);
   }
   endCommand(writer, start);
 }
@@ -194,10 +239,16 @@ export class OperationCursor {
 
   /** Starts at the command's first operation. */
   start(view: DataView, commandStart: number): void {
+    const end = commandStart + view.getUint32(commandStart, true);
+    this.startAt(view, commandStart + COMMAND_HEADER_SIZE, end);
+  }
+
+  /** Starts at the first operation of a collection whose name, with its size, is at `nameAt`. */
+  startAt(view: DataView, nameAt: number, end: number): void {
     this.#view = view;
-    this.#end = commandStart + view.getUint32(commandStart, true);
-    this.nameStart = commandStart + COMMAND_HEADER_SIZE + 1;
-    this.nameEnd = this.nameStart + view.getUint8(this.nameStart - 1);
+    this.#end = end;
+    this.nameStart = nameAt + 1;
+    this.nameEnd = this.nameStart + view.getUint8(nameAt);
     this.#at = this.nameEnd;
   }
 
@@ -251,20 +302,62 @@ export function checkClientCommand(
     const refusal = checkCbor(bytes, start + COMMAND_HEADER_SIZE, end);
     return count === 1 ? refusal : "a WAL_ENTRY counts once";
   }
-  if (kind !== "DOCUMENTS") return "clients may not send commands of this kind";
+  const body = start + COMMAND_HEADER_SIZE;
+  if (kind === "CATALOG") {
+    if (end - body > CATALOG_SIZE_MAX) return `a CATALOG has at most ${CATALOG_SIZE_MAX} bytes`;
+    const refusal = checkCbor(bytes, body, end);
+    return count === 1 ? refusal : "a CATALOG counts once";
+  }
+  if (kind !== "DOCUMENTS" && kind !== "TRANSACTION") {
+    return "clients may not send commands of this kind";
+  }
   if (count === 0 || count > OPERATIONS_PER_REQUEST_MAX) {
     return `a request holds 1 to ${OPERATIONS_PER_REQUEST_MAX} operations`;
   }
-  return checkDocuments(bytes, view, { start, end, count });
+  const found =
+    kind === "DOCUMENTS"
+      ? checkOperations(bytes, view, { start: body, end })
+      : checkTransaction(bytes, view, { start: body, end });
+  if (typeof found === "string") return found;
+  const isCounted = found === count || (kind === "TRANSACTION" && found === 0 && count === 1);
+  if (isCounted) return "";
+  return found < count ? "an operation is cut off" : "operations follow the last one";
 }
 
-function checkDocuments(
+/** Why the body is refused, or how many operations it holds. */
+function checkTransaction(
   bytes: Uint8Array,
   view: DataView,
-  command: { readonly start: number; readonly end: number; readonly count: number },
-): string {
-  const { end } = command;
-  const nameStart = command.start + COMMAND_HEADER_SIZE + 1;
+  body: { readonly start: number; readonly end: number },
+): string | number {
+  const { start, end } = body;
+  if (end - start < 4) return "the transaction is cut off";
+  const size = view.getUint32(start, true);
+  if (size > end - start - 4) return "the transaction is cut off";
+  let at = start + 4 + size;
+  const refusal = checkCbor(bytes, start + 4, at);
+  if (refusal !== "") return `the transaction's conditions are refused: ${refusal}`;
+  let count = 0;
+  while (at < end) {
+    if (end - at < 5) return "the transaction is cut off";
+    const partSize = view.getUint32(at, true);
+    if (partSize > end - at - 4) return "the transaction is cut off";
+    const found = checkOperations(bytes, view, { start: at + 4, end: at + 4 + partSize });
+    if (typeof found === "string") return found;
+    count += found;
+    at += 4 + partSize;
+  }
+  return count;
+}
+
+/** Why the operations on a collection are refused, or how many they are. */
+function checkOperations(
+  bytes: Uint8Array,
+  view: DataView,
+  body: { readonly start: number; readonly end: number },
+): string | number {
+  const { end } = body;
+  const nameStart = body.start + 1;
   if (nameStart > end) return "the collection name is missing";
   const nameSize = view.getUint8(nameStart - 1);
   let at = nameStart + nameSize;
@@ -272,7 +365,8 @@ function checkDocuments(
     return `a collection name has 1 to ${COLLECTION_NAME_SIZE_MAX} bytes`;
   }
   if (!isUtf8(bytes, nameStart, at)) return "the collection name is not valid UTF-8";
-  for (let i = 0; i < command.count; i += 1) {
+  let count = 0;
+  for (; at < end; count += 1) {
     if (end - at < OPERATION_HEADER_SIZE) return "an operation is cut off";
     const kind = OPERATION_KINDS[view.getUint8(at)];
     const flags = view.getUint8(at + 1);
@@ -290,7 +384,7 @@ function checkDocuments(
     if (refusal !== "") return refusal;
     at = documentStart + documentSize;
   }
-  return at === end ? "" : "bytes follow the last operation";
+  return count;
 }
 
 function checkDocument(
@@ -300,18 +394,22 @@ function checkDocument(
 ): string {
   switch (document.kind) {
     case "REMOVE":
-      return document.size === 0 ? "" : "a removal carries no document";
+      return document.size === 0 ? "" : checkMap(bytes, start, document.size);
     case "INSERT":
     case "PUT":
-    case "MERGE": {
-      if (document.size > DOCUMENT_SIZE_MAX) {
-        return `a document has at most ${DOCUMENT_SIZE_MAX} bytes, this one has ${document.size}`;
-      }
-      if (document.size === 0 || bytes[start]! >> 5 !== 5) return "a document is a map";
-      const refusal = checkCbor(bytes, start, start + document.size);
-      return refusal === "" ? "" : `the document is refused: ${refusal}`;
-    }
+    case "UPDATE":
+    case "MERGE":
+      return checkMap(bytes, start, document.size);
     default:
       return unreachable(document.kind);
   }
+}
+
+function checkMap(bytes: Uint8Array, start: number, size: number): string {
+  if (size > DOCUMENT_SIZE_MAX) {
+    return `a document has at most ${DOCUMENT_SIZE_MAX} bytes, this one has ${size}`;
+  }
+  if (size === 0 || bytes[start]! >> 5 !== 5) return "a document is a map";
+  const refusal = checkCbor(bytes, start, start + size);
+  return refusal === "" ? "" : `the document is refused: ${refusal}`;
 }

@@ -10,7 +10,7 @@
  * @module
  */
 
-import { typeRank, type Value } from "./value.ts";
+import { timeOf, typeRank, type Value } from "./value.ts";
 
 const FLOAT = new DataView(new ArrayBuffer(8));
 
@@ -38,7 +38,7 @@ function ascendingKey(value: Value): string {
     case "string":
       return type + ended(value);
     default:
-      if (value instanceof Date) return type + floatKey(value.getTime(), 0);
+      if (value instanceof Date) return type + floatKey(timeOf(value), 0);
       if (value instanceof Uint8Array) return type + ended(latinText(value));
       return type;
   }

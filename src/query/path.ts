@@ -64,12 +64,18 @@ export function valueAt(document: Fields, path: readonly string[]): Value {
 }
 
 /** All values at a path with arrays spread out, for a multi-value index; at least one. */
-export function spreadAt(document: Fields, path: readonly string[]): readonly Value[] {
+export function spreadAt(
+  document: Fields,
+  path: readonly string[],
+): { readonly values: readonly Value[]; readonly hasArray: boolean } {
   const values: Value[] = [];
+  let hasArray = false;
   someAt(document, path, (value) => {
+    hasArray ||= Array.isArray(value);
     if (Array.isArray(value) && value.length > 0) values.push(...(value as readonly Value[]));
     else values.push(value);
     return false;
   });
-  return values.length === 0 ? [undefined] : values;
+  if (values.length === 0) values.push(undefined);
+  return { values, hasArray: hasArray || values.length > 1 };
 }

@@ -82,7 +82,7 @@ export function compareValues(a: Value, b: Value): number {
     case 0:
       return 0;
     case 4:
-      return (a as Date).getTime() - (b as Date).getTime();
+      return compareTimes(timeOf(a as Date), timeOf(b as Date));
     case 5:
       return compareLists(a as Uint8Array, b as Uint8Array, (x, y) => x - y);
     case 6:
@@ -98,6 +98,16 @@ export function compareValues(a: Value, b: Value): number {
 /** Whether two values are the same. The order of an object's fields does not matter. */
 export function equalValues(a: Value, b: Value): boolean {
   return compareValues(a, b) === 0;
+}
+
+/** ms since 1970; a date beyond the calendar sorts before all others. */
+export function timeOf(date: Date): number {
+  const ms = date.getTime();
+  return Number.isNaN(ms) ? Number.NEGATIVE_INFINITY : ms;
+}
+
+function compareTimes(a: number, b: number): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }
 
 function compareLists<T>(

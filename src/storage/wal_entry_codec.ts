@@ -86,7 +86,13 @@ function readCommand(commands: Uint8Array, view: DataView, command: CommandAt): 
   return [withChecksum(command, { collectionName: "*", operation, data: { key: header.kind } })];
 }
 
-const OPERATIONS = { INSERT: "INSERT", PUT: "STORE", MERGE: "UPDATE", REMOVE: "DELETE" } as const;
+const OPERATIONS = {
+  INSERT: "INSERT",
+  PUT: "STORE",
+  MERGE: "UPDATE",
+  UPDATE: "UPDATE",
+  REMOVE: "DELETE",
+} as const;
 
 function readDocuments(commands: Uint8Array, view: DataView, command: CommandAt): WALEntry[] {
   const cursor = new OperationCursor();

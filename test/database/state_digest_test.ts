@@ -129,7 +129,11 @@ test("the order in which documents and collections came does not show", () => {
   machine.apply(request(PUTS, { collection: "x" }), request(PUTS, { collection: "y" }));
   const { position } = machine.state;
   const other = new DocumentStateMachine(zlibCompressor, 2);
-  other.beginRestore(position, { members: [], bindings: [], retired: [] });
+  other.beginRestore({
+    position,
+    members: { members: [], bindings: [], retired: [] },
+    droppedAt: 0,
+  });
   for (const name of ["y", "x"]) {
     const store = other.restoreCollection(name);
     for (const id of ["c", "a", "b"]) {
@@ -150,7 +154,11 @@ function stateOf(
 ): DocumentStateMachine {
   const state = new DocumentStateMachine(zlibCompressor, 1);
   const position = { index: 9, term: 1, nextSequence: 99, timeMs: 5 };
-  state.beginRestore(position, { members: [], bindings: [], retired: [] });
+  state.beginRestore({
+    position,
+    members: { members: [], bindings: [], retired: [] },
+    droppedAt: 0,
+  });
   const store = state.restoreCollection("c");
   for (const [id, version, document] of documents) {
     const key = encodeText(id);
@@ -245,7 +253,7 @@ test("sessions, members, bindings, position and collections each show, by name",
     const state = stateOf([]);
     const moved = stateOf([]);
     const members = { members: [], bindings: [], retired: [] };
-    moved.beginRestore({ ...state.position, ...moment }, members);
+    moved.beginRestore({ position: { ...state.position, ...moment }, members, droppedAt: 0 });
     moved.restoreCollection("c");
     const after = digestOf(moved);
     expect(stateDifference(digestOf(state), after)).toEqual({ part } as never);

@@ -341,7 +341,7 @@ describe("row 9: unknown versions, kinds and flags", () => {
 
   test.each([
     [4, 0],
-    [4, 7],
+    [4, 8],
     [4, 255],
     [5, 1],
     [5, 128],
@@ -362,7 +362,9 @@ describe("row 9: unknown versions, kinds and flags", () => {
     ["command kind 8", 4, 8],
     ["command flags", 5, 1],
     ["operation kind 0", 34, 0],
-    ["operation kind 5", 34, 5],
+    ["command kind 11, the cluster's own", 4, 11],
+    ["command kind 12", 4, 12],
+    ["operation kind 6", 34, 6],
     ["operation flags", 35, 4],
   ] as const)("row 9: %s is VALIDATION, and the connection goes on", async (_name, at, value) => {
     const connection = await shake();

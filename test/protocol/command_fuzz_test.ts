@@ -217,7 +217,7 @@ describe("refusals", () => {
     ["a name that is too long", (view) => view.setUint8(32, 250), "collection name"],
     ["a name that is not UTF-8", (view) => view.setUint8(33, 0xff), "name is not valid"],
     ["an operation of none", (view) => view.setUint8(FIRST, 0), "unknown"],
-    ["an unknown operation", (view) => view.setUint8(FIRST, 5), "unknown"],
+    ["an unknown operation", (view) => view.setUint8(FIRST, 6), "unknown"],
     ["unknown operation flags", (view) => view.setUint8(FIRST + 1, 4), "unknown"],
     ["a key without bytes", (view) => view.setUint16(FIRST + 2, 0, true), "a key has"],
     ["a key of 65,535 bytes", (view) => view.setUint16(FIRST + 2, 0xffff, true), "cut off"],
@@ -225,7 +225,14 @@ describe("refusals", () => {
     ["a document of 2^31", (view) => view.setUint32(FIRST + 4, 2 ** 31, true), "cut off"],
     ["no document", (view) => view.setUint32(FIRST + 4, 0, true), "a document is a map"],
     ["a list", (view) => view.setUint8(FIRST + 10, 0x83), "a document is a map"],
-    ["a removal with a document", (view) => view.setUint8(FIRST, 4), "carries no document"],
+    [
+      "a removal with a list",
+      (view) => {
+        view.setUint8(FIRST, 4);
+        view.setUint8(FIRST + 10, 0x83);
+      },
+      "a document is a map",
+    ],
     ["a key of another type", (view) => view.setUint8(FIRST + 8, 1), "type is unknown"],
     ["a hostile document", (_, bytes) => bytes.fill(0xc2, FIRST + 14, FIRST + 15), "refused"],
   ])("command: %s", (_name, change, refusal) => {

@@ -26,6 +26,7 @@ const SOME: readonly Value[] = [
   "b",
   "\ud800\udc00",
   "\uffff",
+  new Date(Number.NaN),
   new Date(-1),
   new Date(0),
   new Uint8Array([]),

@@ -1,0 +1,59 @@
+/**
+ * What all databases do in the same way, once they have a client.
+ *
+ * @module
+ */
+
+import { uuidv7 } from "uuidv7";
+import type { Platform } from "../platform/platform.ts";
+import { listCollections } from "./catalog_client.ts";
+import type { Client } from "./client.ts";
+import type { Collection, CollectionOptions, Item } from "./database.ts";
+import { changeCatalog } from "./query_client.ts";
+import { RemoteCollection } from "./remote_collection.ts";
+import { runTransaction, type Transaction, type TransactionOptions } from "./transaction.ts";
+
+/** Calls on a database whose client may still be on its way. */
+export class DatabaseCalls {
+  readonly #client: () => Client | Promise<Client>;
+  readonly #platform: () => Platform;
+
+  constructor(client: () => Client | Promise<Client>, platform: () => Platform) {
+    this.#client = client;
+    this.#platform = platform;
+  }
+
+  collection<T extends Item>(name: string, options?: CollectionOptions): Collection<T> {
+    const backend = { client: () => this.#client(), newId: () => uuidv7() };
+    return new RemoteCollection<T>(name, backend, options);
+  }
+
+  async createCollection(name: string): Promise<boolean> {
+    const request = { action: "createCollection", collection: name };
+    return changeCatalog(await this.#client(), request);
+  }
+
+  async dropCollection(name: string): Promise<boolean> {
+    const request = { action: "dropCollection", collection: name };
+    return changeCatalog(await this.#client(), request);
+  }
+
+  async listCollections(): Promise<string[]> {
+    return (await listCollections(await this.#client())).map(({ name }) => name);
+  }
+
+  transaction<R>(
+    run: (transaction: Transaction) => Promise<R>,
+    options?: TransactionOptions,
+  ): Promise<R> {
+    const { clock, random } = this.#platform();
+    const parts = {
+      client: () => this.#client(),
+      newId: () => uuidv7(),
+      nowMs: () => clock.nowMs(),
+      wallMs: () => clock.wallMs(),
+      chance: () => random.below(1000) / 1000,
+    };
+    return runTransaction(parts, run, options);
+  }
+}

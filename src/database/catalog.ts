@@ -1,0 +1,123 @@
+/**
+ * What a CATALOG command changes: collections and their indexes, by name. Its body is a map with
+ * `action` and what that needs:
+ *
+ * | action           | fields                                                   |
+ * | ---------------- | -------------------------------------------------------- |
+ * | createCollection | collection                                               |
+ * | dropCollection   | collection                                               |
+ * | createIndex      | collection, index (a definition: `collection_index.ts`)  |
+ * | dropIndex        | collection, index (its name)                             |
+ *
+ * The answer is a map with `changed`. That of INDEX_READY, which only a leader proposes, has the
+ * fields collection and index.
+ *
+ * @module
+ */
+
+import { CStoreError, NotFoundError, QueryError, ValidationError } from "../base/errors.ts";
+import { COLLECTION_NAME_SIZE_MAX, COLLECTIONS_MAX, INDEXES_MAX } from "../base/limits.ts";
+import { encodeCbor } from "../protocol/cbor.ts";
+import { encodeCollectionName } from "../protocol/command.ts";
+import { equalValues, type Fields, isFields, type Value } from "../query/value.ts";
+import { type IndexDefinition, readIndexDefinition } from "./collection_index.ts";
+import type { CollectionStore } from "./collection_store.ts";
+
+/** The collections that a catalog command works on. */
+export interface CatalogState {
+  readonly collections: Map<string, CollectionStore>;
+  /** Makes a store that is not part of the state yet. */
+  make(name: string): CollectionStore;
+  /** A collection is gone: nothing may remember it. */
+  dropped(): void;
+}
+
+/** Executes a CATALOG command. Gives its answer, or why it is refused. */
+export function executeCatalog(
+  state: CatalogState,
+  request: unknown,
+  sequence: number,
+): Uint8Array | CStoreError {
+  try {
+    return encodeCbor({ changed: change(state, fieldsOf(request), sequence) }).slice();
+  } catch (error) {
+    if (error instanceof CStoreError) return error;
+    throw error;
+  }
+}
+
+/** All documents are in an index: it serves from now on, or is gone if it cannot be. */
+export function settleIndex(state: CatalogState, request: unknown): void {
+  const { collection, index } = fieldsOf(request);
+  state.collections.get(String(collection))?.indexes.settle(String(index));
+}
+
+function fieldsOf(request: unknown): Fields {
+  if (isFields(request)) return request;
+  throw new ValidationError("Cannot change the catalog: the request is not a map");
+}
+
+function change(state: CatalogState, request: Fields, sequence: number): boolean {
+  const name = nameOf(request["collection"]);
+  const store = state.collections.get(name);
+  switch (request["action"]) {
+    case "createCollection":
+      if (store !== undefined) return false;
+      create(state, name);
+      return true;
+    case "dropCollection":
+      if (store === undefined) return false;
+      store.indexes.clear();
+      state.collections.delete(name);
+      state.dropped();
+      return true;
+    case "createIndex": {
+      const definition = readIndexDefinition(request["index"]);
+      return createIndex(store ?? create(state, name), definition, sequence);
+    }
+    case "dropIndex": {
+      const index = String(request["index"]);
+      if (store?.indexes.drop(index) === true) return true;
+      throw new NotFoundError(`Cannot drop index "${index}": "${name}" has none of that name`);
+    }
+    default:
+      throw new ValidationError(
+        `Cannot change the catalog: action "${String(request["action"])}" is unknown`,
+      );
+  }
+}
+
+function nameOf(value: Value): string {
+  if (typeof value === "string" && value.length <= COLLECTION_NAME_SIZE_MAX) {
+    encodeCollectionName(value);
+    return value;
+  }
+  throw new ValidationError("Cannot change the catalog: the collection's name is missing");
+}
+
+function create(state: CatalogState, name: string): CollectionStore {
+  if (state.collections.size >= COLLECTIONS_MAX) {
+    throw new ValidationError(`Cannot create more than ${COLLECTIONS_MAX} collections`);
+  }
+  const store = state.make(name);
+  state.collections.set(name, store);
+  return store;
+}
+
+function createIndex(
+  store: CollectionStore,
+  definition: IndexDefinition,
+  sequence: number,
+): boolean {
+  const known = store.indexes.get(definition.name);
+  if (known !== undefined) {
+    const isSame = equalValues(known.definition as never, definition as never);
+    if (isSame) return false;
+    throw new QueryError(`Cannot make index "${definition.name}": another one has that name`);
+  }
+  if (store.indexes.count >= INDEXES_MAX) {
+    throw new ValidationError(`Cannot make more than ${INDEXES_MAX} indexes of a collection`);
+  }
+  store.addIndex(definition, sequence - 1);
+  return true;
+}

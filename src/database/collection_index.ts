@@ -1,0 +1,168 @@
+/**
+ * An index over the documents of one collection: an ordered tree of entries, each the key text of
+ * the indexed values followed by the document's key, pointing to where the document lies. Where an
+ * indexed path leads to an array there is an entry for each of its items.
+ *
+ * An index is part of the state, but only its definition is logged and in snapshots; its entries
+ * are made again from the documents.
+ *
+ * @module
+ */
+
+import sortedBtree from "sorted-btree";
+import { QueryError, ValidationError } from "../base/errors.ts";
+import { INDEX_ENTRIES_MAX, INDEX_KEY_LENGTH_MAX, INDEX_PATHS_MAX } from "../base/limits.ts";
+import { orderKey } from "../query/order_key.ts";
+import { parsePath, spreadAt } from "../query/path.ts";
+import { type Fields, isFields, type Value } from "../query/value.ts";
+import type { Location } from "./document_slab.ts";
+
+// The package is CommonJS: one runtime gives the class, another the module around it.
+const loaded = sortedBtree as typeof sortedBtree & { readonly default?: typeof sortedBtree };
+const BTree = loaded.default ?? sortedBtree;
+
+/** A tree of entries, as a copy of one moment. */
+export type IndexTree = sortedBtree<string, Location>;
+
+/** One path of an index. */
+export interface IndexPath {
+  readonly path: string;
+  readonly order: 1 | -1;
+}
+
+/** What an index is made of; how it is logged and kept in snapshots. */
+export interface IndexDefinition {
+  readonly name: string;
+  readonly paths: readonly IndexPath[];
+  readonly isUnique: boolean;
+  /** Documents that have none of the paths are left out. */
+  readonly isSparse: boolean;
+  /** Texts count in lower case. */
+  readonly ignoresCase: boolean;
+}
+
+/** Reads a definition from untrusted fields. Throws QueryError. */
+export function readIndexDefinition(value: unknown): IndexDefinition {
+  const fields = value as Partial<IndexDefinition> | null | undefined;
+  const { name, paths, isUnique, isSparse, ignoresCase } = fields ?? {};
+  const isNamed = typeof name === "string" && name !== "" && name.length <= 120;
+  if (!isNamed || !Array.isArray(paths) || paths.length === 0 || paths.length > INDEX_PATHS_MAX) {
+    throw new QueryError(`Cannot make the index: it has a name and 1 to ${INDEX_PATHS_MAX} paths`);
+  }
+  const read = paths.map((part: Partial<IndexPath> | null): IndexPath => {
+    const { path, order } = part ?? {};
+    if (typeof path !== "string" || path === "" || (order !== 1 && order !== -1)) {
+      throw new QueryError("Cannot make the index: each part has a path, and an order of 1 or -1");
+    }
+    parsePath(path);
+    return { path, order };
+  });
+  return {
+    name,
+    paths: read,
+    isUnique: isUnique === true,
+    isSparse: isSparse === true,
+    ignoresCase: ignoresCase === true,
+  };
+}
+
+/** One index. */
+export class CollectionIndex {
+  readonly definition: IndexDefinition;
+  readonly #paths: readonly (readonly string[])[];
+  readonly #tree: IndexTree = new BTree<string, Location>();
+  /** Entries that share their key with an entry of another document. */
+  #duplicates = 0;
+  /** Whether all documents are in it: before, nobody searches it. */
+  isReady = false;
+  /** Keys of documents that it cannot hold; while it serves there are none. */
+  readonly unfit = new Set<string>();
+  /** Whether a document ever had an array or object there: its entries sort otherwise than it. */
+  isMultiple = false;
+
+  constructor(definition: IndexDefinition) {
+    this.definition = definition;
+    this.#paths = definition.paths.map(({ path }) => parsePath(path));
+  }
+
+  /** Entries. */
+  get size(): number {
+    return this.#tree.size;
+  }
+
+  get hasDuplicates(): boolean {
+    return this.#duplicates > 0;
+  }
+
+  /** The keys of a document, each once. Throws ValidationError for too many, or too long ones. */
+  keysOf(document: Fields): readonly string[] {
+    const { paths, isSparse } = this.definition;
+    const lists = this.#paths.map((path) => {
+      const { values, hasArray } = spreadAt(document, path);
+      if (hasArray || values.some(isFields)) this.isMultiple = true;
+      return values;
+    });
+    if (isSparse && lists.every((list) => list.every((value) => value === undefined))) return [];
+    if (lists.filter((list) => list.length > 1).length > 1) {
+      throw new ValidationError(
+        `Cannot index the document in "${this.definition.name}": several of its paths hold arrays`,
+      );
+    }
+    let keys = [""];
+    for (const [at, list] of lists.entries()) {
+      const parts = list.map((value) => this.keyOf(value, paths[at]!.order));
+      keys = keys.flatMap((key) => parts.map((part) => key + part));
+    }
+    const distinct = keys.length === 1 ? keys : [...new Set(keys)];
+    const isTooLong = distinct.some((key) => key.length > INDEX_KEY_LENGTH_MAX);
+    if (distinct.length > INDEX_ENTRIES_MAX || isTooLong) {
+      throw new ValidationError(
+        `Cannot index the document in "${this.definition.name}": at most ${INDEX_ENTRIES_MAX} values of ${INDEX_KEY_LENGTH_MAX} characters each`,
+      );
+    }
+    return distinct;
+  }
+
+  /** The key text of one value. */
+  keyOf(value: Value, order: 1 | -1): string {
+    const isFolded = this.definition.ignoresCase && typeof value === "string";
+    return orderKey(isFolded ? value.toLowerCase() : value, order === -1);
+  }
+
+  /** Whether a document other than that one has the key. */
+  isTaken(key: string, documentKey: string): boolean {
+    let isTaken = false;
+    this.#tree.forRange(key, `${key}\uffff\uffff`, true, (entry) => {
+      if (!entry.startsWith(key)) return { break: true };
+      if (entry.length === key.length + documentKey.length && entry.endsWith(documentKey)) return;
+      isTaken = true;
+      return { break: true };
+    });
+    return isTaken;
+  }
+
+  add(keys: readonly string[], documentKey: string, location: Location): void {
+    for (const key of keys) {
+      const entry = key + documentKey;
+      if (this.#tree.has(entry)) {
+        this.#tree.set(entry, location);
+        continue;
+      }
+      if (this.definition.isUnique && this.isTaken(key, documentKey)) this.#duplicates += 1;
+      this.#tree.set(entry, location);
+    }
+  }
+
+  remove(keys: readonly string[], documentKey: string): void {
+    for (const key of keys) {
+      const isGone = this.#tree.delete(key + documentKey);
+      if (!isGone || !this.definition.isUnique) continue;
+      if (this.isTaken(key, documentKey)) this.#duplicates -= 1;
+    }
+  }
+
+  /** The entries as they are now, whatever is written later: shares its nodes with the index. */
+  snapshot(): IndexTree {
+    return this.#tree.clone();
+  }
+}

@@ -1,0 +1,253 @@
+/**
+ * Executes operations on documents, so that a request takes effect whole or not at all.
+ *
+ * The document of an UPDATE is a map: `update` (operators), and perhaps `filter` (the document must
+ * match, or there is none), `insert` (what an absent document begins as), `idField` (it must stay).
+ * That of a REMOVE is empty or a map with `filter`.
+ *
+ * @module
+ */
+
+import { unreachable } from "../base/assert.ts";
+import { ByteWriter } from "../base/bytes.ts";
+import { CStoreError, QueryError, ValidationError } from "../base/errors.ts";
+import { DOCUMENT_SIZE_MAX, MERGED_SIZE_MAX, RESULT_SIZE_MAX } from "../base/limits.ts";
+import { decodeCbor, encodeCbor } from "../protocol/cbor.ts";
+import { type OperationResult, writeOperationResult } from "../protocol/client_message.ts";
+import { OperationCursor } from "../protocol/command.ts";
+import { compileFilter } from "../query/matcher.ts";
+import { CompiledUpdate, type UpdateOperators } from "../query/update.ts";
+import { equalValues, type Fields, fieldOf, isFields } from "../query/value.ts";
+import type { CollectionStore, DocumentSource, PutPlace, Undo } from "./collection_store.ts";
+import { duplicateKey, resultTooLarge, versionConflict } from "./refusals.ts";
+import { mergeDocuments } from "./update.ts";
+
+/** Where an operation stands: its bytes, its number, and the state's time. */
+export interface OperationPlace {
+  readonly bytes: Uint8Array;
+  readonly sequence: number;
+  readonly nowMs: number;
+}
+
+/** The request that is executed now. */
+export class OperationExecutor {
+  readonly cursor = new OperationCursor();
+  readonly #payload = new ByteWriter(256);
+  #undo: { readonly store: CollectionStore; readonly change: Undo }[] = [];
+  /** Bytes of the documents that the request made out of others. */
+  #madeBytes = 0;
+
+  /** Operations that the last {@link run} executed. */
+  executed = 0;
+
+  /** Begins a request. */
+  begin(): void {
+    this.#undo = [];
+    this.#madeBytes = 0;
+    this.#payload.rewind(0);
+  }
+
+  /** Whether anything was changed since {@link begin}. */
+  get hasChanged(): boolean {
+    return this.#undo.length > 0;
+  }
+
+  /** The results of the operations so far, as a RESULT payload. */
+  results(): Uint8Array {
+    return this.#payload.copy();
+  }
+
+  /** Takes all changes of the request back. */
+  rollBack(): void {
+    for (const { store, change } of this.#undo.reverse()) store.undo(change);
+    this.#undo = [];
+  }
+
+  /**
+   * Executes the operations under the cursor, which stands before the first. Gives why one is
+   * refused, or the single result when there is one only.
+   */
+  run(store: CollectionStore, first: OperationPlace): CStoreError | OperationResult | undefined {
+    let { sequence } = first;
+    this.executed = 0;
+    let only: OperationResult | undefined;
+    while (this.cursor.next()) {
+      const outcome = this.#operate(store, { ...first, sequence });
+      if (outcome instanceof Error) return outcome;
+      only = sequence === first.sequence ? outcome : undefined;
+      writeOperationResult(this.#payload, outcome);
+      if (this.#payload.size > RESULT_SIZE_MAX) return resultTooLarge();
+      sequence += 1;
+      this.executed += 1;
+    }
+    return only;
+  }
+
+  #operate(store: CollectionStore, place: OperationPlace): OperationResult | CStoreError {
+    const { cursor } = this;
+    const { bytes, sequence } = place;
+    const key = { start: cursor.keyStart, end: cursor.keyEnd };
+    const hash = store.hash(bytes, key);
+    const before = store.find(hash, bytes, key);
+    const { ifVersion } = cursor;
+    if (ifVersion !== undefined && ifVersion !== store.version(before)) {
+      return versionConflict(ifVersion, store.version(before));
+    }
+    switch (cursor.kind) {
+      case "INSERT":
+        if (before !== -1) return duplicateKey(store);
+        return this.#putGiven(store, { hash, before }, place);
+      case "PUT":
+        return this.#putGiven(store, { hash, before }, place);
+      case "MERGE":
+        if (before === -1) return absent(sequence);
+        return this.#merge(store, { hash, before }, place);
+      case "UPDATE":
+        return this.#update(store, { hash, before }, place);
+      case "REMOVE":
+        return this.#remove(store, { hash, before }, place);
+      case "NONE":
+        return absent(sequence);
+      default:
+        return unreachable(cursor.kind);
+    }
+  }
+
+  #remove(
+    store: CollectionStore,
+    { hash, before }: PutPlace,
+    { bytes, sequence }: OperationPlace,
+  ): OperationResult | CStoreError {
+    const { documentStart, documentEnd, returnsDocument } = this.cursor;
+    if (before === -1) return absent(sequence);
+    if (documentEnd > documentStart) {
+      const { filter } = decodeCbor(bytes.subarray(documentStart, documentEnd)) as Fields;
+      const isMeant = attempt(() => {
+        return compileFilter(filter)(decodeCbor(store.document(before)) as Fields);
+      });
+      if (isMeant instanceof Error) return isMeant;
+      if (!isMeant) return absent(sequence);
+    }
+    const document = returnsDocument ? store.document(before) : undefined;
+    this.#undo.push({ store, change: store.remove(hash, before, sequence) });
+    return { found: true, version: sequence, document };
+  }
+
+  #putGiven(
+    store: CollectionStore,
+    place: PutPlace,
+    { bytes, sequence }: OperationPlace,
+  ): OperationResult | CStoreError {
+    const { keyStart, keyEnd, documentEnd, documentStart, returnsDocument } = this.cursor;
+    const source = { bytes, start: keyStart, keyEnd, end: documentEnd };
+    const problem = this.#put(store, place, { source, sequence });
+    if (problem !== undefined) return problem;
+    const document = returnsDocument ? bytes.subarray(documentStart, documentEnd) : undefined;
+    return { found: true, version: sequence, document };
+  }
+
+  #put(
+    store: CollectionStore,
+    place: PutPlace,
+    write: { readonly source: DocumentSource; readonly sequence: number },
+  ): CStoreError | undefined {
+    const problem = store.indexProblem(write.source);
+    if (problem !== undefined) return problem;
+    this.#undo.push({ store, change: store.put(place, write.source, write.sequence) });
+    return undefined;
+  }
+
+  #merge(
+    store: CollectionStore,
+    place: PutPlace,
+    write: OperationPlace,
+  ): OperationResult | CStoreError {
+    const { documentStart, documentEnd } = this.cursor;
+    const change = write.bytes.subarray(documentStart, documentEnd);
+    return this.#putMade(store, place, {
+      ...write,
+      made: mergeDocuments(store.document(place.before), change),
+    });
+  }
+
+  #update(
+    store: CollectionStore,
+    place: PutPlace,
+    write: OperationPlace,
+  ): OperationResult | CStoreError {
+    const { documentStart, documentEnd } = this.cursor;
+    const order = decodeCbor(write.bytes.subarray(documentStart, documentEnd)) as Fields;
+    const made = attempt(() => {
+      const { before } = place;
+      const current = before === -1 ? undefined : (decodeCbor(store.document(before)) as Fields);
+      return updatedDocument(order, current, write.nowMs);
+    });
+    if (made instanceof Error) return made;
+    if (made === undefined) return absent(write.sequence);
+    return this.#putMade(store, place, { ...write, made });
+  }
+
+  /** Writes a document that was made out of another, within the bounds for such. */
+  #putMade(
+    store: CollectionStore,
+    place: PutPlace,
+    write: OperationPlace & { readonly made: Uint8Array },
+  ): OperationResult | CStoreError {
+    const { keyStart, keyEnd, returnsDocument } = this.cursor;
+    const { made, sequence } = write;
+    if (made.byteLength > DOCUMENT_SIZE_MAX) {
+      return new ValidationError(
+        `Cannot merge: the document would have ${made.byteLength} bytes, at most ${DOCUMENT_SIZE_MAX} are allowed`,
+      );
+    }
+    this.#madeBytes += made.byteLength;
+    if (this.#madeBytes > MERGED_SIZE_MAX) {
+      return new ValidationError(
+        `Cannot merge: one request makes at most ${MERGED_SIZE_MAX} bytes of documents`,
+      );
+    }
+    const keySize = keyEnd - keyStart;
+    const bytes = new Uint8Array(keySize + made.byteLength);
+    bytes.set(write.bytes.subarray(keyStart, keyEnd));
+    bytes.set(made, keySize);
+    const source = { bytes, start: 0, keyEnd: keySize, end: bytes.byteLength };
+    const problem = this.#put(store, place, { source, sequence });
+    if (problem !== undefined) return problem;
+    return { found: true, version: sequence, document: returnsDocument ? made : undefined };
+  }
+}
+
+/** The document after an UPDATE; undefined when there is none that is meant. */
+function updatedDocument(
+  order: Fields,
+  current: Fields | undefined,
+  nowMs: number,
+): Uint8Array | undefined {
+  const { update, filter, insert, idField } = order;
+  if (!isFields(update)) throw new QueryError("Cannot read the update: it is not an object");
+  if (current === undefined && !isFields(insert)) return undefined;
+  if (current !== undefined && filter !== undefined && !compileFilter(filter)(current)) {
+    return undefined;
+  }
+  const base = current ?? (insert as Fields);
+  const compiled = new CompiledUpdate(update as UpdateOperators);
+  const after = compiled.apply(base, { nowMs, isInsert: current === undefined });
+  const name = typeof idField === "string" ? idField : "id";
+  if (!equalValues(fieldOf(base, name), fieldOf(after, name))) {
+    throw new ValidationError(`Cannot update: the id in "${name}" does not change`);
+  }
+  return encodeCbor(after).slice();
+}
+
+function attempt<T>(run: () => T): T | CStoreError {
+  try {
+    return run();
+  } catch (error) {
+    if (error instanceof CStoreError) return error;
+    throw error;
+  }
+}
+
+function absent(version: number): OperationResult {
+  return { found: false, version, document: undefined };
+}

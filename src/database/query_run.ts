@@ -1,0 +1,267 @@
+/**
+ * Answers one query over one moment of a collection, in slices: writes go on between them, and do
+ * not show. Whoever drives it gives others a turn at each `undefined`.
+ *
+ * @module
+ */
+
+import { QueryError } from "../base/errors.ts";
+import { SORTED_DOCUMENTS_MAX } from "../base/limits.ts";
+import { decodeCbor, encodeCbor } from "../protocol/cbor.ts";
+import { type DocumentId, encodeKey } from "../protocol/document_key.ts";
+import { compileFilter, type Filter, type Matcher } from "../query/matcher.ts";
+import { valueAt } from "../query/path.ts";
+import {
+  compileProjection,
+  type ProjectionSpec,
+  type SortPart,
+  type SortSpec,
+  sortParts,
+} from "../query/sort.ts";
+import { compareValues, type Fields, type Value } from "../query/value.ts";
+import type { IndexTree } from "./collection_index.ts";
+import type { CollectionStore } from "./collection_store.ts";
+import type { FrozenSlabs, Location } from "./document_slab.ts";
+import { type KeyRange, planQuery, type QueryPlan } from "./query_plan.ts";
+
+/** Documents that one slice looks at: a few milliseconds. */
+const SLICE_DOCUMENTS = 1000;
+/** Documents that are sorted at once; longer lists are merged from such. */
+const SORT_RUN = 2048;
+
+/** A query. */
+export interface QuerySpec {
+  readonly filter: Filter;
+  readonly sort?: SortSpec;
+  readonly skip?: number;
+  /** Documents at most; 0 or none: all. */
+  readonly limit?: number;
+  readonly projection?: ProjectionSpec;
+  readonly idField?: string;
+  /** Name of the index to use. */
+  readonly hint?: string;
+}
+
+/** A document that was found. */
+export interface Found {
+  readonly version: number;
+  /** Encoded: a view, valid until the next step. */
+  readonly document: Uint8Array;
+}
+
+/** What a plan says to a person. */
+export interface Explanation {
+  readonly plan: "ids" | "index" | "scan";
+  /** Name of the index; an empty text for none. */
+  readonly index: string;
+  readonly ranges: number;
+  /** Whether found documents must be put in order. */
+  readonly sorts: boolean;
+}
+
+interface SortEntry {
+  readonly keys: readonly Value[];
+  readonly location: Location;
+}
+
+/** One query on its way. It holds its moment until {@link end}. */
+export class QueryRun {
+  readonly #store: CollectionStore;
+  readonly #frozen: FrozenSlabs;
+  readonly #tree: IndexTree | undefined;
+  readonly #matches: Matcher;
+  readonly #parts: readonly SortPart[];
+  readonly #project: ((document: Fields) => Fields) | undefined;
+  readonly #spec: QuerySpec;
+  readonly #plan: QueryPlan;
+  /** Documents by id, found when the query began. */
+  readonly #direct: readonly Location[];
+  #looked = 0;
+  #isEnded = false;
+
+  /** Throws QueryError. `sequence`: the last operation that shows. */
+  constructor(store: CollectionStore, spec: QuerySpec, sequence: number) {
+    this.#store = store;
+    this.#spec = spec;
+    this.#matches = compileFilter(spec.filter);
+    this.#parts = sortParts(spec.sort ?? {});
+    const { idField = "id", hint = "", filter, projection } = spec;
+    const isWhole = projection === undefined || Object.keys(projection).length === 0;
+    this.#project = isWhole ? undefined : compileProjection(projection, idField);
+    const request = { filter, sort: this.#parts, idField, hint };
+    this.#plan = planQuery(request, store.indexes.all());
+    this.#tree = this.#plan.kind === "index" ? this.#plan.index.snapshot() : undefined;
+    this.#direct = this.#plan.kind === "ids" ? this.#locate(this.#plan.ids) : [];
+    this.#frozen = store.freeze(sequence);
+  }
+
+  explain(): Explanation {
+    const plan = this.#plan;
+    const isIndex = plan.kind === "index";
+    return {
+      plan: plan.kind,
+      index: isIndex ? plan.index.definition.name : "",
+      ranges: isIndex ? plan.ranges.length : 0,
+      sorts: !plan.isSorted,
+    };
+  }
+
+  /** Lets compaction go on. */
+  end(): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    this.#store.thaw();
+  }
+
+  /** The documents, in order; `undefined` at the end of a slice. */
+  *documents(): Generator<Found | undefined, void> {
+    const { skip = 0, limit = 0 } = this.#spec;
+    const last = limit === 0 ? Number.POSITIVE_INFINITY : skip + limit;
+    let at = 0;
+    for (const location of this.#plan.isSorted ? this.#matching() : this.#sorted(last)) {
+      if (location === undefined) {
+        yield undefined;
+        continue;
+      }
+      at += 1;
+      if (at > skip) yield this.#give(location);
+      if (at >= last) return;
+    }
+  }
+
+  /** How many documents match; `undefined` at the end of a slice. */
+  *count(): Generator<undefined, number> {
+    const { skip = 0, limit = 0 } = this.#spec;
+    let found = 0;
+    for (const location of this.#matching()) {
+      if (location === undefined) yield undefined;
+      else found += 1;
+      if (limit > 0 && found >= skip + limit) break;
+    }
+    return Math.max(0, found - skip);
+  }
+
+  #give(location: Location): Found {
+    const document = this.#store.document(location);
+    const version = this.#store.version(location);
+    if (this.#project === undefined) return { version, document };
+    const projected = this.#project(decodeCbor(document) as Fields);
+    return { version, document: encodeCbor(projected) };
+  }
+
+  #locate(ids: readonly DocumentId[]): Location[] {
+    return ids.flatMap((id) => {
+      const key = encodeKey(id);
+      const range = { start: 0, end: key.byteLength };
+      const location = this.#store.find(this.#store.hash(key, range), key, range);
+      return location === -1 ? [] : [location];
+    });
+  }
+
+  *#matching(): Generator<Location | undefined> {
+    for (const location of this.#candidates()) {
+      this.#looked += 1;
+      if (this.#looked % SLICE_DOCUMENTS === 0) yield undefined;
+      const document = decodeCbor(this.#store.document(location)) as Fields;
+      if (this.#matches(document)) yield location;
+    }
+  }
+
+  *#candidates(): Generator<Location> {
+    const plan = this.#plan;
+    if (plan.kind === "ids") {
+      yield* this.#direct;
+    } else if (plan.kind === "scan") {
+      for (const { location } of this.#store.frozenRecords(this.#frozen)) yield location;
+    } else if (plan.index.isMultiple || plan.ranges.length > 1) {
+      // A document with an array has several entries.
+      const seen = new Set<Location>();
+      for (const location of this.#entries(plan.ranges, false)) {
+        if (seen.has(location)) continue;
+        seen.add(location);
+        yield location;
+      }
+    } else {
+      yield* this.#entries(plan.ranges, plan.isReversed);
+    }
+  }
+
+  *#entries(ranges: readonly KeyRange[], isReversed: boolean): Generator<Location> {
+    const tree = this.#tree;
+    if (tree === undefined) return;
+    for (const { from, to } of ranges) {
+      const entries = isReversed ? tree.entriesReversed(to, undefined, true) : tree.entries(from);
+      for (const [key, location] of entries) {
+        if (isReversed ? key < from : key >= to) break;
+        yield location;
+      }
+    }
+  }
+
+  /** All that match, in the order asked for; of those no more than `wanted`. */
+  *#sorted(wanted: number): Generator<Location | undefined> {
+    const runs: SortEntry[][] = [];
+    let run: SortEntry[] = [];
+    let kept = 0;
+    for (const location of this.#matching()) {
+      if (location === undefined) {
+        yield undefined;
+        continue;
+      }
+      const document = decodeCbor(this.#store.document(location)) as Fields;
+      run.push({ keys: this.#parts.map(({ path }) => valueAt(document, path)), location });
+      kept += 1;
+      if (kept > SORTED_DOCUMENTS_MAX) throw tooManyToSort();
+      if (run.length < SORT_RUN) continue;
+      run.sort((a, b) => this.#compare(a, b));
+      // What lies behind the last document that is wanted is not needed in any run.
+      if (run.length > wanted) run.length = wanted;
+      kept -= SORT_RUN - run.length;
+      runs.push(run);
+      run = [];
+    }
+    run.sort((a, b) => this.#compare(a, b));
+    runs.push(run);
+    yield* this.#merged(runs);
+  }
+
+  *#merged(runs: readonly SortEntry[][]): Generator<Location | undefined> {
+    let level = runs.filter((run) => run.length > 0);
+    while (level.length > 1) {
+      const next: SortEntry[][] = [];
+      for (let at = 0; at < level.length; at += 2) {
+        const other = level[at + 1];
+        next.push(other === undefined ? level[at]! : yield* this.#mergePair(level[at]!, other));
+      }
+      level = next;
+    }
+    for (const { location } of level[0] ?? []) yield location;
+  }
+
+  *#mergePair(a: SortEntry[], b: SortEntry[]): Generator<undefined, SortEntry[]> {
+    const merged: SortEntry[] = [];
+    let [i, j] = [0, 0];
+    while (i < a.length || j < b.length) {
+      const isFirst = j >= b.length || (i < a.length && this.#compare(a[i]!, b[j]!) <= 0);
+      merged.push(isFirst ? a[i]! : b[j]!);
+      if (isFirst) i += 1;
+      else j += 1;
+      if (merged.length % (4 * SORT_RUN) === 0) yield undefined;
+    }
+    return merged;
+  }
+
+  #compare(a: SortEntry, b: SortEntry): number {
+    for (const [at, { direction }] of this.#parts.entries()) {
+      const order = compareValues(a.keys[at], b.keys[at]);
+      if (order !== 0) return order * direction;
+    }
+    return 0;
+  }
+}
+
+function tooManyToSort(): QueryError {
+  return new QueryError(
+    `Cannot sort more than ${SORTED_DOCUMENTS_MAX} documents: make an index of the paths to sort by, or set a limit`,
+  );
+}

@@ -1,0 +1,245 @@
+/**
+ * Queries and cursors of a node's clients. A query runs in slices, between which the node does its
+ * other work; what does not fit one answer waits in a cursor, which holds its moment of the
+ * collection for a bounded time.
+ *
+ * @module
+ */
+
+import { ByteWriter } from "../base/bytes.ts";
+import {
+  CStoreError,
+  CursorLostError,
+  DeadlineError,
+  OverloadedError,
+  ValidationError,
+} from "../base/errors.ts";
+import { CURSOR_IDLE_MS, CURSOR_LIFE_MS, CURSORS_MAX, PAGE_SIZE_GOAL } from "../base/limits.ts";
+import type { CollectionStore } from "../database/collection_store.ts";
+import type { DocumentStateMachine } from "../database/document_state_machine.ts";
+import { type Found, QueryRun, type QuerySpec } from "../database/query_run.ts";
+import { catalogOf } from "../database/snapshot_codec.ts";
+import type { Clock } from "../platform/clock.ts";
+import { encodeCbor } from "../protocol/cbor.ts";
+import { writeOperationResult } from "../protocol/client_message.ts";
+import { type Fields, isFields } from "../query/value.ts";
+
+/** Documents of one answer, unless the query asks for fewer. */
+const PAGE_DOCUMENTS_MAX = 10_000;
+const SWEEP_MS = 1000;
+
+/** How a query is answered. */
+export interface QueryReply {
+  /** On the monotonic clock. */
+  readonly deadlineMs: number;
+  result(payload: Uint8Array): void;
+  failed(error: CStoreError): void;
+}
+
+interface Cursor {
+  readonly run: QueryRun;
+  readonly documents: Generator<Found | undefined, void>;
+  readonly pageSize: number;
+  readonly bornMs: number;
+  idleSinceMs: number;
+  isBusy: boolean;
+}
+
+/** Answers queries. */
+export class QueryService {
+  readonly #clock: Clock;
+  readonly #machine: DocumentStateMachine;
+  readonly #cursors = new Map<number, Cursor>();
+  #nextCursor = 1;
+  #isSweeping = false;
+
+  constructor(clock: Clock, machine: DocumentStateMachine) {
+    this.#clock = clock;
+    this.#machine = machine;
+  }
+
+  /** Answers a request of the kind QUERY; `request` is the map that it holds. */
+  answer(request: Fields, reply: QueryReply): void {
+    try {
+      this.#answer(request, reply);
+    } catch (error) {
+      if (!(error instanceof CStoreError)) throw error;
+      reply.failed(error);
+    }
+  }
+
+  #answer(request: Fields, reply: QueryReply): void {
+    switch (request["action"]) {
+      case "find":
+        return this.#find(request, reply);
+      case "count":
+        return this.#count(request, reply);
+      case "explain": {
+        const run = this.#begin(request);
+        run.end();
+        return reply.result(encodeCbor(run.explain()));
+      }
+      case "next":
+        return this.#page(Number(request["cursor"]), reply);
+      case "close":
+        this.#close(Number(request["cursor"]));
+        return reply.result(new Uint8Array(0));
+      case "catalog":
+        return reply.result(encodeCbor(this.#catalog()));
+      default:
+        throw new ValidationError(`Cannot query: action "${String(request["action"])}" is unknown`);
+    }
+  }
+
+  #catalog(): unknown {
+    const collections = [...this.#machine.collections()].map((store) => {
+      const { name, count, bytes } = store;
+      return { name, count, bytes, ...catalogOf(store) };
+    });
+    return { sequence: this.#machine.appliedSequence, collections };
+  }
+
+  #begin(request: Fields): QueryRun {
+    const spec = readSpec(request);
+    const { appliedSequence } = this.#machine;
+    const name = request["collection"];
+    if (typeof name !== "string") throw new ValidationError("Cannot query: no collection is named");
+    const store: CollectionStore = this.#machine.collectionOrEmpty(name);
+    return new QueryRun(store, spec, appliedSequence);
+  }
+
+  #count(request: Fields, reply: QueryReply): void {
+    const run = this.#begin(request);
+    const steps = run.count();
+    const step = (): void => {
+      const next = steps.next();
+      if (next.done === true) {
+        run.end();
+        const { appliedSequence } = this.#machine;
+        reply.result(new ByteWriter(16).u64(next.value).u64(appliedSequence).copy());
+      } else this.#later(() => step(), { run, reply });
+    };
+    attempt(step, { run, reply });
+  }
+
+  #find(request: Fields, reply: QueryReply): void {
+    if (this.#cursors.size >= CURSORS_MAX) {
+      throw new OverloadedError(`Cannot query: ${CURSORS_MAX} queries are under way`, 200);
+    }
+    const run = this.#begin(request);
+    const nowMs = this.#clock.nowMs();
+    const wanted = Number(request["pageSize"] ?? PAGE_DOCUMENTS_MAX);
+    const number = this.#nextCursor;
+    this.#nextCursor += 1;
+    this.#cursors.set(number, {
+      run,
+      documents: run.documents(),
+      pageSize: Math.min(Math.max(1, wanted || 1), PAGE_DOCUMENTS_MAX),
+      bornMs: nowMs,
+      idleSinceMs: nowMs,
+      isBusy: false,
+    });
+    this.#page(number, reply);
+  }
+
+  /** The next documents of a cursor: its number (8; 0 = no more), sequence (8), then results. */
+  #page(number: number, reply: QueryReply): void {
+    const cursor = this.#cursors.get(number);
+    if (cursor === undefined || cursor.isBusy) {
+      throw new CursorLostError("Cannot go on with the query: its cursor is not known here");
+    }
+    cursor.isBusy = true;
+    const writer = new ByteWriter(1024).u64(number).u64(this.#machine.appliedSequence);
+    let count = 0;
+    const step = (): void => {
+      while (count < cursor.pageSize && writer.size < PAGE_SIZE_GOAL) {
+        const next = cursor.documents.next();
+        if (next.done === true) {
+          this.#close(number);
+          writer.view().setUint32(0, 0, true);
+          writer.view().setUint32(4, 0, true);
+          reply.result(writer.written());
+          return;
+        }
+        if (next.value === undefined) {
+          this.#later(step, { run: cursor.run, reply, number });
+          return;
+        }
+        writeOperationResult(writer, { found: true, ...next.value });
+        count += 1;
+      }
+      cursor.isBusy = false;
+      cursor.idleSinceMs = this.#clock.nowMs();
+      this.#sweepLater();
+      reply.result(writer.written());
+    };
+    attempt(step, { run: cursor.run, reply, end: () => this.#close(number) });
+  }
+
+  /** Goes on in another turn, if there is time left. */
+  #later(
+    step: () => void,
+    work: { readonly run: QueryRun; readonly reply: QueryReply; readonly number?: number },
+  ): void {
+    const { run, reply, number } = work;
+    const end = (): void => (number === undefined ? run.end() : this.#close(number));
+    this.#clock.setTimer(0, () => {
+      if (this.#clock.nowMs() < reply.deadlineMs) return attempt(step, { run, reply, end });
+      end();
+      reply.failed(
+        new DeadlineError("Cannot answer the query in time: an index or a limit would help"),
+      );
+    });
+  }
+
+  #close(number: number): void {
+    this.#cursors.get(number)?.run.end();
+    this.#cursors.delete(number);
+  }
+
+  /** One timer for all cursors: those that nobody asks for any more hold memory. */
+  #sweepLater(): void {
+    if (this.#isSweeping) return;
+    this.#isSweeping = true;
+    this.#clock.setTimer(SWEEP_MS, () => {
+      this.#isSweeping = false;
+      const nowMs = this.#clock.nowMs();
+      for (const [number, { isBusy, idleSinceMs, bornMs }] of this.#cursors) {
+        const isIdle = !isBusy && nowMs - idleSinceMs > CURSOR_IDLE_MS;
+        if (isIdle || (!isBusy && nowMs - bornMs > CURSOR_LIFE_MS)) this.#close(number);
+      }
+      if (this.#cursors.size > 0) this.#sweepLater();
+    });
+  }
+}
+
+/** Runs one slice; what it throws is the answer. */
+function attempt(
+  step: () => void,
+  work: { readonly run: QueryRun; readonly reply: QueryReply; readonly end?: () => void },
+): void {
+  try {
+    step();
+  } catch (error) {
+    if (work.end === undefined) work.run.end();
+    else work.end();
+    if (!(error instanceof CStoreError)) throw error;
+    work.reply.failed(error);
+  }
+}
+
+function readSpec(request: Fields): QuerySpec {
+  const { filter = {}, sort = {}, projection = {}, idField = "id", hint = "" } = request;
+  const { skip = 0, limit = 0 } = request;
+  const isRead =
+    isFields(filter) && isFields(sort) && isFields(projection) && typeof hint === "string";
+  if (!isRead || typeof idField !== "string") {
+    throw new ValidationError("Cannot query: filter, sort and projection are maps");
+  }
+  for (const count of [skip, limit]) {
+    if (Number.isSafeInteger(count) && Number(count) >= 0) continue;
+    throw new ValidationError("Cannot query: skip and limit are whole numbers, and not negative");
+  }
+  const counts = { skip: Number(skip), limit: Number(limit) };
+  return { filter, sort, projection, idField, hint, ...counts } as QuerySpec;
+}
