@@ -1,0 +1,422 @@
+/**
+ * One suite over both databases: whatever runs in one process runs in a cluster.
+ *
+ * @module
+ */
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { TransactionConflictError } from "../../src/base/errors.ts";
+import type { Collection, Database } from "../../src/client/database.ts";
+import { WALDatabase } from "../../src/node/wal_database.ts";
+import { freshFolder, rejection, TestCluster } from "./test_cluster.ts";
+
+interface Account {
+  id: string;
+  balance: number;
+}
+
+interface Person {
+  id?: string | number;
+  name?: string;
+  age?: number;
+  tags?: string[];
+  address?: { city?: string; zip?: string };
+}
+
+interface Home {
+  readonly database: Database;
+  close(): Promise<void>;
+}
+
+async function embedded(): Promise<Home> {
+  const folder = freshFolder();
+  const database = new WALDatabase({ name: "app", root: folder.path });
+  return {
+    database,
+    close: async () => {
+      await database.close();
+      folder.remove();
+    },
+  };
+}
+
+async function cluster(): Promise<Home> {
+  const nodes = await TestCluster.start(3);
+  return { database: await nodes.connect(), close: () => nodes.stop() };
+}
+
+const HOMES: readonly (readonly [string, () => Promise<Home>])[] = [
+  ["WALDatabase", embedded],
+  ["a cluster of three", cluster],
+];
+
+for (const [name, open] of HOMES) {
+  describe(name, () => {
+    let home: Home;
+    let collections = 0;
+
+    beforeAll(async () => {
+      home = await open();
+    });
+
+    afterAll(() => home.close());
+
+    function fresh<T extends object = Person>(): Collection<T> {
+      collections += 1;
+      return home.database.collection<T>(`c${collections}`);
+    }
+
+    async function people(count = 30): Promise<Collection<Person>> {
+      const collection = fresh();
+      const documents = Array.from({ length: count }, (_, i) => {
+        return { id: `p${i}`, name: `n${i % 10}`, age: i, tags: [`t${i % 3}`] };
+      });
+      await collection.insertMany(documents);
+      return collection;
+    }
+
+    test("find: conditions, order, part, projection, functions", async () => {
+      const collection = await people();
+      expect((await collection.find({ age: { $gte: 25 } })).length).toBe(5);
+      expect((await collection.find((person) => person.age === 7)).map(({ id }) => id)).toEqual([
+        "p7",
+      ]);
+      const page = await collection.find({}, { sort: { age: -1 }, skip: 1, limit: 2 });
+      expect(page.map(({ age }) => age)).toEqual([28, 27]);
+      expect(await collection.find({ age: 3 }, { projection: { name: 1 } })).toEqual([
+        { id: "p3", name: "n3" },
+      ]);
+      expect(await collection.findOne({ age: 1000 })).toBeUndefined();
+      expect(await collection.count({ tags: "t0" })).toBe(10);
+      expect(await collection.count()).toBe(30);
+      expect((await collection.findBy("name", "n4")).length).toBe(3);
+      const range = await collection.findRange("age", { gt: 3, lte: 5 });
+      expect(range.map(({ age }) => age)).toEqual([4, 5]);
+      expect((await collection.distinct("tags")).sort()).toEqual(["t0", "t1", "t2"]);
+      expect([
+        (await collection.lowest("age"))?.age,
+        (await collection.greatest("age"))?.age,
+      ]).toEqual([0, 29]);
+      expect((await collection.find({ name: /^N1/i })).length).toBe(3);
+    });
+
+    test("find: an empty collection, and one that nobody wrote to", async () => {
+      const collection = fresh();
+      expect(await collection.find()).toEqual([]);
+      expect(await collection.count({ a: 1 })).toBe(0);
+      expect(await collection.listIndexes()).toEqual([]);
+    });
+
+    test("find: what cannot be understood is refused, and undefined is not everything", async () => {
+      const collection = await people(3);
+      for (const filter of [
+        { a: { $no: 1 } },
+        { a: undefined },
+        { $where: "1" },
+        { a: () => true },
+      ]) {
+        expect((await rejection(collection.find(filter as never))).code).toBe("QUERY");
+      }
+      expect((await rejection(collection.deleteMany({ id: undefined }))).code).toBe("QUERY");
+      expect((await rejection(collection.find({}, { sort: { a: 2 as 1 } }))).code).toBe("QUERY");
+      expect((await rejection(collection.find({}, { limit: -1 }))).code).toBe("VALIDATION");
+      expect((await rejection(collection.find({}, { hint: "no" }))).code).toBe("QUERY");
+      expect(await collection.count()).toBe(3);
+    });
+
+    test("iterate: all of one moment, page by page, while others write", async () => {
+      const collection = fresh<{ id: number; pad: string }>();
+      const pad = "x".repeat(1000);
+      for (let at = 0; at < 4000; at += 1000) {
+        await collection.insertMany(Array.from({ length: 1000 }, (_, i) => ({ id: at + i, pad })));
+      }
+      const seen = new Set<number>();
+      for await (const { id } of collection.iterate()) {
+        if (seen.size % 1000 === 0) {
+          await collection.insertMany([{ id: 10_000 + seen.size, pad: "" }]);
+          await collection.delete(3999 - seen.size);
+        }
+        seen.add(id);
+      }
+      expect(seen.size).toBe(4000);
+      expect([...seen].every((id) => id < 4000)).toBe(true);
+      for await (const _ of collection.iterate()) break;
+      expect(await collection.count()).toBe(4000);
+    });
+
+    test("updates: by id, by condition, with operators, as an upsert", async () => {
+      const collection = await people(6);
+      expect(await collection.update("p1", { address: { city: "Rome" } })).toMatchObject({
+        age: 1,
+      });
+      expect(await collection.update("p1", { address: { zip: "1" } })).toMatchObject({
+        address: { city: "Rome", zip: "1" },
+      });
+      expect(
+        await collection.update("p1", { $inc: { age: 10 }, $push: { tags: "x" } }),
+      ).toMatchObject({
+        age: 11,
+        tags: ["t1", "x"],
+      });
+      expect(await collection.update("nobody", { age: 1 })).toBeUndefined();
+      expect((await collection.update({ age: { $lt: 4 } }, { name: "young" })).length).toBe(3);
+      expect(await collection.updateMany({ name: "young" }, { $unset: { tags: "" } })).toEqual({
+        matched: 3,
+        modified: 3,
+      });
+      expect(await collection.updateOne({ name: "nobody" }, { $set: { age: 9 } })).toEqual({
+        matched: 0,
+        modified: 0,
+      });
+      const upsert = { $set: { age: 50 }, $setOnInsert: { tags: ["new"] } };
+      const made = await collection.updateOne({ name: "Zoe" }, upsert, { upsert: true });
+      expect(await collection.findById(made.upsertedId!)).toMatchObject({
+        name: "Zoe",
+        age: 50,
+        tags: ["new"],
+      });
+      expect(await collection.updateOne({ name: "Zoe" }, upsert, { upsert: true })).toEqual({
+        matched: 1,
+        modified: 1,
+      });
+      expect((await rejection(collection.update("p1", { $set: { id: "other" } }))).code).toBe(
+        "VALIDATION",
+      );
+      expect((await rejection(collection.update("p1", { $inc: { name: 1 } }))).code).toBe(
+        "VALIDATION",
+      );
+      expect((await rejection(collection.update("p1", { $no: { name: 1 } }))).code).toBe("QUERY");
+    });
+
+    test("updates that come at once are each one step", async () => {
+      const collection = fresh<{ id: string; n: number }>();
+      await collection.insert({ id: "n", n: 0 });
+      await Promise.all(
+        Array.from({ length: 50 }, () =>
+          collection.updateOne({ n: { $gte: 0 } }, { $inc: { n: 1 } }),
+        ),
+      );
+      expect((await collection.findById("n"))?.n).toBe(50);
+    });
+
+    test("removal by condition, and clear", async () => {
+      const collection = await people();
+      expect((await collection.remove({ age: { $lt: 3 } })).length).toBe(3);
+      expect(await collection.deleteMany({ age: 3 })).toBe(1);
+      expect(await collection.deleteMany({ age: { $gte: 20 } })).toBe(10);
+      await collection.clear();
+      expect(await collection.count()).toBe(0);
+    });
+
+    test("indexes: made on documents, used, kept, dropped", async () => {
+      const collection = await people(2500);
+      await collection.createIndex("age", { keys: "age" });
+      await collection.createIndex("age", { keys: "age" });
+      await collection.createIndex("both", { keys: { name: 1, age: -1 } });
+      expect((await collection.explain({ age: 3 })).index).toBe("age");
+      expect(await collection.explain({ name: "n1" }, { sort: { age: -1 } })).toMatchObject({
+        index: "both",
+        sorts: false,
+      });
+      expect((await collection.find({ age: { $in: [1, 2] } })).length).toBe(2);
+      await collection.update("p1", { age: 5000 });
+      await collection.delete("p2");
+      expect((await collection.find({ age: { $gte: 2499 } })).map(({ id }) => id).sort()).toEqual([
+        "p1",
+        "p2499",
+      ]);
+      expect((await rejection(collection.createIndex("age", { keys: "name" }))).code).toBe("QUERY");
+      expect((await collection.listIndexes()).map(({ name }) => name)).toEqual(["age", "both"]);
+      await collection.dropIndex("age");
+      expect((await collection.explain({ age: 3 })).plan).toBe("scan");
+      expect((await rejection(collection.dropIndex("age"))).code).toBe("NOT_FOUND");
+    });
+
+    test("unique indexes: refused over equal values, then kept by every way to write", async () => {
+      const collection: Collection<Person> = await people(20);
+      expect(
+        (await rejection(collection.createIndex("u", { keys: "name", unique: true }))).code,
+      ).toBe("DUPLICATE_KEY");
+      expect(await collection.listIndexes()).toEqual([]);
+      await collection.createIndex("u", { keys: "age", unique: true });
+      const attempts = [
+        collection.insert({ id: "x", age: 3 }),
+        collection.save({ id: "p1", age: 3 }),
+        collection.update("p1", { age: 3 }),
+        collection.update("p1", { $set: { age: 3 } }),
+        collection.insertMany([
+          { id: "y", age: 100 },
+          { id: "z", age: 100 },
+        ]),
+        home.database.transaction((tx) =>
+          tx.collection<Person>(collection.name).save({ id: "x", age: 3 }),
+        ),
+      ];
+      for (const attempt of attempts) {
+        const error = await rejection(attempt);
+        expect(error.code).toBe("DUPLICATE_KEY");
+        expect(error.message).toContain("unique index u already contains");
+      }
+      expect(await collection.count()).toBe(20);
+      const inserts = Array.from({ length: 10 }, (_, i) =>
+        collection.insert({ id: `i${i}`, age: 777 }),
+      );
+      const results = await Promise.allSettled(inserts);
+      expect(results.filter(({ status }) => status === "fulfilled").length).toBe(1);
+    });
+
+    test("collections: made, listed, dropped", async () => {
+      const { database } = home;
+      expect(await database.createCollection("made")).toBe(true);
+      expect(await database.createCollection("made")).toBe(false);
+      expect(await database.listCollections()).toContain("made");
+      await database.collection("made").insert({ id: 1 });
+      expect(await database.dropCollection("made")).toBe(true);
+      expect(await database.dropCollection("made")).toBe(false);
+      expect(await database.collection("made").count()).toBe(0);
+    });
+
+    test("transactions: all or nothing, own writes visible, nothing visible to others before", async () => {
+      const { database } = home;
+      const one = fresh<Account>();
+      const two = fresh<Account>();
+      await one.insert({ id: "a", balance: 5 });
+      await database.transaction(async (tx) => {
+        const view = tx.collection<Account>(one.name);
+        await view.insert({ id: "b", balance: 1 });
+        await view.update("a", { $inc: { balance: 1 } });
+        await tx.collection<Account>(two.name).save({ id: "c", balance: 9 });
+        expect(
+          (await view.find({}, { sort: { id: 1 } })).map(({ id, balance }) => [id, balance]),
+        ).toEqual([
+          ["a", 6],
+          ["b", 1],
+        ]);
+        expect(await one.count()).toBe(1);
+        tx.savepoint("here");
+        await view.remove("a");
+        expect(await view.findById("a")).toBeUndefined();
+        tx.rollbackTo("here");
+      });
+      expect([await one.count(), await two.count()]).toEqual([2, 1]);
+      const failed = database.transaction(async (tx) => {
+        await tx.collection<Account>(one.name).remove("a");
+        await tx.collection<Account>(two.name).insert({ id: "c", balance: 0 });
+      });
+      expect((await rejection(failed)).code).toBe("DUPLICATE_KEY");
+      const thrown = database.transaction(async (tx) => {
+        await tx.collection<Account>(one.name).remove("a");
+        throw new Error("mine");
+      });
+      expect((await rejection(thrown)).message).toBe("mine");
+      expect(await one.findById("a")).toEqual({ id: "a", balance: 6 });
+      const reader = database.transaction((tx) => tx.collection(one.name).insert({}), {
+        readOnly: true,
+      });
+      expect((await rejection(reader)).code).toBe("VALIDATION");
+    });
+
+    test("transactions: no lost update, however many come at once", async () => {
+      const collection = fresh<Account>();
+      await collection.insert({ id: "a", balance: 0 });
+      await Promise.all(
+        Array.from({ length: 20 }, () =>
+          home.database.transaction(async (tx) => {
+            const view = tx.collection<Account>(collection.name);
+            const found = await view.findById("a");
+            await view.save({ id: "a", balance: (found?.balance ?? 0) + 1 });
+          }),
+        ),
+      );
+      expect((await collection.findById("a"))?.balance).toBe(20);
+    });
+
+    test("transactions: no write skew, by id and by search", async () => {
+      const doctors = fresh<{ id: string; isOnCall: boolean }>();
+      for (const isSearching of [false, true]) {
+        await doctors.save({ id: "a", isOnCall: true });
+        await doctors.save({ id: "b", isOnCall: true });
+        const leave = (id: string) =>
+          home.database.transaction(async (tx) => {
+            const view = tx.collection<{ id: string; isOnCall: boolean }>(doctors.name);
+            const all = isSearching
+              ? await view.find({ isOnCall: true })
+              : [(await view.findById("a"))!, (await view.findById("b"))!];
+            if (all.filter(({ isOnCall }) => isOnCall).length < 2) return;
+            await view.update(id, { isOnCall: false });
+          });
+        await Promise.all([leave("a"), leave("b")]);
+        expect(await doctors.count({ isOnCall: true })).toBe(1);
+      }
+    });
+
+    test("transactions: what was searched for and comes meanwhile is a conflict", async () => {
+      const collection = fresh<{ id: number; kind: string }>();
+      let attempts = 0;
+      await home.database.transaction(async (tx) => {
+        attempts += 1;
+        const view = tx.collection<{ id: number; kind: string }>(collection.name);
+        const found = await view.find({ kind: "x" });
+        if (attempts === 1) await collection.insert({ id: 100, kind: "x" });
+        await view.save({ id: 1, kind: `seen ${found.length}` });
+      });
+      expect(attempts).toBe(2);
+      expect((await collection.findById(1))?.kind).toBe("seen 1");
+      const dropped = home.database.transaction(
+        async (tx) => {
+          const view = tx.collection<{ id: number; kind: string }>(collection.name);
+          await view.find();
+          await home.database.dropCollection(collection.name);
+          await view.save({ id: 1, kind: "late" });
+        },
+        { timeoutMs: 0 },
+      );
+      expect(await rejection(dropped)).toBeInstanceOf(TransactionConflictError);
+    });
+
+    test("transactions: sums seen by readers are constant while money moves", async () => {
+      const collection = fresh<Account>();
+      const ids = ["a", "b", "c", "d", "e"];
+      await collection.insertMany(ids.map((id) => ({ id, balance: 100 })));
+      const sums: number[] = [];
+      const read = async (): Promise<void> => {
+        const all = await home.database.transaction(
+          async (tx) => {
+            const view = tx.collection<Account>(collection.name);
+            return Promise.all(ids.map((id) => view.findById(id)));
+          },
+          { readOnly: true },
+        );
+        sums.push(all.reduce((sum, account) => sum + (account?.balance ?? 0), 0));
+      };
+      const move = (i: number): Promise<void> =>
+        home.database.transaction(async (tx) => {
+          const view = tx.collection<Account>(collection.name);
+          const [from, to] = [ids[i % 5]!, ids[(i * 3 + 1) % 5]!];
+          if (from === to) return;
+          await view.update(from, { $inc: { balance: -i } });
+          await view.update(to, { $inc: { balance: i } });
+        });
+      for (let i = 0; i < 12; i += 1) await Promise.all([move(i), move(i + 7), read()]);
+      expect(sums).toEqual(sums.map(() => 500));
+    });
+  });
+}
+
+test("indexes and documents are there after a kill and a restart", async () => {
+  const folder = freshFolder();
+  const first = new WALDatabase({ name: "app", root: folder.path });
+  const collection = first.collection<Person>("people");
+  await collection.insertMany(Array.from({ length: 100 }, (_, i) => ({ id: i, age: i % 10 })));
+  await collection.createIndex("age", { keys: "age" });
+  await collection.createIndex("id", { keys: "id", unique: true });
+  await collection.updateMany({ age: 3 }, { $set: { age: 30 } });
+  await first.close();
+  const second = new WALDatabase({ name: "app", root: folder.path });
+  const again = second.collection<Person>("people");
+  expect((await again.explain({ age: 30 })).index).toBe("age");
+  expect((await again.find({ age: 30 })).length).toBe(10);
+  expect((await rejection(again.insert({ id: 5 }))).code).toBe("DUPLICATE_KEY");
+  await second.close();
+  folder.remove();
+});
