@@ -34,6 +34,7 @@ export {
   VersionConflictError,
 } from "./base/errors.ts";
 export { VERSION } from "./base/version.ts";
+export type { Change as DocumentChange, WatchOptions } from "./client/change_stream.ts";
 export { Client } from "./client/client.ts";
 export type { ClientOptions } from "./client/client_options.ts";
 export type {

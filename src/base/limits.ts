@@ -53,6 +53,12 @@ export const INDEX_ENTRIES_MAX = 1000;
 export const INDEX_KEY_LENGTH_MAX = 2048;
 /** Documents that one query sorts without an index. */
 export const SORTED_DOCUMENTS_MAX = 500_000;
+/** Ranges of operations without effect that a node remembers for change streams. */
+export const IDLE_OPERATIONS_MAX = 500_000;
+/** Changes of one answer to a change stream. */
+export const CHANGES_MAX = 1000;
+/** Longest wait of one request of a change stream for something to happen. */
+export const WATCH_WAIT_MS_MAX = 30_000;
 /** Bytes of documents at which an answer to a query is full. */
 export const PAGE_SIZE_GOAL = 1 * MIB;
 /** Queries of a node that are under way or wait to be continued. */

@@ -9,6 +9,7 @@ import type { DocumentId } from "../protocol/document_key.ts";
 import type { Filter } from "../query/matcher.ts";
 import type { ProjectionSpec, SortSpec } from "../query/sort.ts";
 import type { UpdateOperators } from "../query/update.ts";
+import type { Change as DocumentChange, WatchOptions } from "./change_stream.ts";
 import type { Transaction, TransactionOptions } from "./transaction.ts";
 
 /** Any document: an object. Its id stands in the field that the collection names. */
@@ -217,6 +218,11 @@ export interface Database {
     run: (transaction: Transaction) => Promise<R>,
     options?: TransactionOptions,
   ): Promise<R>;
+  /**
+   * Changes that take effect from now on, or behind `since`, in order and without gaps; it goes on
+   * after a failover. Rejects with CompactedError when what it asks for is not kept any more.
+   */
+  watch(options?: WatchOptions): AsyncIterable<DocumentChange>;
   /** Stops and frees everything; data stay. */
   close(): Promise<void>;
 }

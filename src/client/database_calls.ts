@@ -7,6 +7,7 @@
 import { uuidv7 } from "uuidv7";
 import type { Platform } from "../platform/platform.ts";
 import { listCollections } from "./catalog_client.ts";
+import { type Change as DocumentChange, type WatchOptions, watchChanges } from "./change_stream.ts";
 import type { Client } from "./client.ts";
 import type { Collection, CollectionOptions, Item } from "./database.ts";
 import { changeCatalog } from "./query_client.ts";
@@ -40,6 +41,10 @@ export class DatabaseCalls {
 
   async listCollections(): Promise<string[]> {
     return (await listCollections(await this.#client())).map(({ name }) => name);
+  }
+
+  async *watch(options: WatchOptions = {}): AsyncGenerator<DocumentChange, void, undefined> {
+    yield* watchChanges(await this.#client(), options);
   }
 
   transaction<R>(

@@ -7,6 +7,7 @@
 import type { ByteWriter } from "../base/bytes.ts";
 import { ConfigError } from "../base/errors.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
+import type { Change as DocumentChange, WatchOptions } from "./change_stream.ts";
 import { Client } from "./client.ts";
 import type { ClientOptions } from "./client_options.ts";
 import type { Collection, CollectionOptions, Database, Item } from "./database.ts";
@@ -49,6 +50,10 @@ export class RemoteDatabase implements Database {
     options?: TransactionOptions,
   ): Promise<R> {
     return this.#calls.transaction(run, options);
+  }
+
+  watch(options?: WatchOptions): AsyncIterable<DocumentChange> {
+    return this.#calls.watch(options);
   }
 
   /** What the node that answers says of itself and of its cluster. */

@@ -22,6 +22,7 @@ import { COMMAND_HEADER_SIZE, type CommandHeader, readCommandHeader } from "../p
 import type { ApplyResults, StateMachine } from "../raft/state_machine.ts";
 import type { Entry, LogIndex, Term } from "../raft/types.ts";
 import { type CatalogState, executeCatalog, settleIndex } from "./catalog.ts";
+import { ChangeFeed } from "./change_feed.ts";
 import { CollectionStore } from "./collection_store.ts";
 import { MemberTable, type MemberTableState } from "./member_table.ts";
 import { OperationExecutor } from "./operation_executor.ts";
@@ -56,6 +57,8 @@ export class DocumentStateMachine implements StateMachine {
   /** Members of the cluster, and the folders that their ids belong to. */
   readonly memberTable = new MemberTable();
   readonly #executor = new OperationExecutor();
+  /** Which operations had no effect. */
+  readonly feed = new ChangeFeed();
   readonly #plainPuts = new PlainPutRun();
   /** Sequence number of the command that dropped a collection last. */
   #droppedAt = 0;
@@ -226,16 +229,27 @@ export class DocumentStateMachine implements StateMachine {
       this.#sessions.store(request, result);
       giveResult(ordinal, result, results);
     } else if (admission.verdict === "repeat") {
+      this.feed.skip(place.sequence, place.command.count);
       giveResult(ordinal, admission.result, results);
     } else {
+      this.feed.skip(place.sequence, place.command.count);
       results.refused(ordinal, sessionRefusal(admission.verdict, request));
     }
   }
 
   #result(place: CommandPlace): StoredResult {
+    const { command, sequence } = place;
+    const result = this.#resultOf(place);
+    if (result.kind === "refused") this.feed.skip(sequence, command.count);
+    else for (const idle of this.#executor.idle) this.feed.skip(idle, 1);
+    return result;
+  }
+
+  #resultOf(place: CommandPlace): StoredResult {
     const { command, commands, at, sequence } = place;
     if (command.kind === "DOCUMENTS") return this.#execute(place);
     if (command.kind === "TRANSACTION") return this.#transact(place);
+    this.#executor.begin();
     const body = commands.subarray(at + COMMAND_HEADER_SIZE, at + command.size);
     const answer = executeCatalog(this.#catalogState(sequence), decodeCbor(body), sequence);
     if (!(answer instanceof Uint8Array)) return refusal(answer);
@@ -376,6 +390,7 @@ export class DocumentStateMachine implements StateMachine {
 
   /** Takes over another machine's documents and sessions, at that position. */
   adopt(other: DocumentStateMachine, position: StatePosition): void {
+    this.feed.restart(position.nextSequence);
     this.#position = position;
     for (const [name, store] of other.#collections) this.#collections.set(name, store);
     this.#droppedAt = other.#droppedAt;
@@ -387,6 +402,7 @@ export class DocumentStateMachine implements StateMachine {
     this.#collections.clear();
     this.#lastStore = undefined;
     this.#droppedAt = droppedAt;
+    this.feed.restart(position.nextSequence);
     this.#position = position;
     this.memberTable.restore(members);
   }

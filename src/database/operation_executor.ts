@@ -37,12 +37,15 @@ export class OperationExecutor {
   /** Bytes of the documents that the request made out of others. */
   #madeBytes = 0;
 
+  /** Sequence numbers of operations that met no document. */
+  readonly idle: number[] = [];
   /** Operations that the last {@link run} executed. */
   executed = 0;
 
   /** Begins a request. */
   begin(): void {
     this.#undo = [];
+    this.idle.length = 0;
     this.#madeBytes = 0;
     this.#payload.rewind(0);
   }
@@ -74,6 +77,7 @@ export class OperationExecutor {
     while (this.cursor.next()) {
       const outcome = this.#operate(store, { ...first, sequence });
       if (outcome instanceof Error) return outcome;
+      if (!outcome.found) this.idle.push(sequence);
       only = sequence === first.sequence ? outcome : undefined;
       writeOperationResult(this.#payload, outcome);
       if (this.#payload.size > RESULT_SIZE_MAX) return resultTooLarge();

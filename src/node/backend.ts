@@ -12,6 +12,7 @@ import { digestBatch } from "../protocol/cluster_command.ts";
 import { isQuorum } from "../raft/quorum.ts";
 import type { ProposedRequest } from "../replication/open_batch.ts";
 import type { RaftDriver } from "../replication/raft_driver.ts";
+import type { ReplicatedLog } from "../storage/iwal_manager.ts";
 import type { NetworkManager } from "../transport/network_manager.ts";
 import type { Bindings } from "./bindings.ts";
 import type { NodeConfig } from "./config.ts";
@@ -42,6 +43,7 @@ export interface BackendParts {
 export class Backend implements RequestBackend {
   readonly clock: Clock;
   readonly machine: DocumentStateMachine;
+  readonly log: ReplicatedLog;
   readonly syncMode: "SYNC" | "ASYNC";
   readonly requestTimeoutMs: number;
   readonly #parts: BackendParts;
@@ -50,6 +52,7 @@ export class Backend implements RequestBackend {
     this.#parts = parts;
     this.clock = parts.clock;
     this.machine = parts.machine;
+    this.log = parts.driver.log;
     this.syncMode = parts.config.syncMode;
     this.requestTimeoutMs = parts.config.requestTimeoutMs;
   }

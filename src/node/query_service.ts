@@ -23,6 +23,7 @@ import type { Clock } from "../platform/clock.ts";
 import { encodeCbor } from "../protocol/cbor.ts";
 import { writeOperationResult } from "../protocol/client_message.ts";
 import { type Fields, isFields } from "../query/value.ts";
+import { type ChangeStreamParts, ChangeStreams } from "./change_streams.ts";
 
 /** Documents of one answer, unless the query asks for fewer. */
 const PAGE_DOCUMENTS_MAX = 10_000;
@@ -49,13 +50,15 @@ interface Cursor {
 export class QueryService {
   readonly #clock: Clock;
   readonly #machine: DocumentStateMachine;
+  readonly #streams: ChangeStreams;
   readonly #cursors = new Map<number, Cursor>();
   #nextCursor = 1;
   #isSweeping = false;
 
-  constructor(clock: Clock, machine: DocumentStateMachine) {
-    this.#clock = clock;
-    this.#machine = machine;
+  constructor(parts: ChangeStreamParts) {
+    this.#clock = parts.clock;
+    this.#machine = parts.machine;
+    this.#streams = new ChangeStreams(parts);
   }
 
   /** Answers a request of the kind QUERY; `request` is the map that it holds. */
@@ -84,6 +87,8 @@ export class QueryService {
       case "close":
         this.#close(Number(request["cursor"]));
         return reply.result(new Uint8Array(0));
+      case "watch":
+        return this.#streams.answer(request, reply);
       case "catalog":
         return reply.result(encodeCbor(this.#catalog()));
       default:

@@ -6,6 +6,7 @@
  */
 
 import { ClosedError, ConfigError, DeadlineError } from "../base/errors.ts";
+import type { Change as DocumentChange, WatchOptions } from "../client/change_stream.ts";
 import { Client } from "../client/client.ts";
 import type { Collection, CollectionOptions, Database, Item } from "../client/database.ts";
 import { DatabaseCalls } from "../client/database_calls.ts";
@@ -97,6 +98,10 @@ export class ReplicatedWALDatabase implements Database {
     options?: TransactionOptions,
   ): Promise<R> {
     return this.#calls.transaction(run, options);
+  }
+
+  watch(options?: WatchOptions): AsyncIterable<DocumentChange> {
+    return this.#calls.watch(options);
   }
 
   /** Whether this node leads. */

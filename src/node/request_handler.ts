@@ -27,6 +27,7 @@ import {
 } from "../protocol/command.ts";
 import { type Fields, isFields } from "../query/value.ts";
 import type { ProposedRequest, ReplyTarget } from "../replication/open_batch.ts";
+import type { ReplicatedLog } from "../storage/iwal_manager.ts";
 import type { ReplyCollector } from "./client_channel.ts";
 import { QueryService } from "./query_service.ts";
 
@@ -39,6 +40,7 @@ const QUERY_SIZE_MAX = 256 * 1024;
 export interface RequestBackend {
   readonly clock: Clock;
   readonly machine: DocumentStateMachine;
+  readonly log: ReplicatedLog;
   readonly syncMode: "SYNC" | "ASYNC";
   /** Longest deadline that a client may ask for, in milliseconds. */
   readonly requestTimeoutMs: number;
@@ -72,7 +74,7 @@ export class RequestHandler {
 
   constructor(backend: RequestBackend) {
     this.#backend = backend;
-    this.#queries = new QueryService(backend.clock, backend.machine);
+    this.#queries = new QueryService(backend);
   }
 
   /** Handles the body of a REQUESTS frame; it is valid during the call. Throws ProtocolError. */

@@ -5,6 +5,7 @@
  */
 
 import { ClosedError } from "../base/errors.ts";
+import type { Change as DocumentChange, WatchOptions } from "../client/change_stream.ts";
 import { Client } from "../client/client.ts";
 import type { Collection, CollectionOptions, Database, Item } from "../client/database.ts";
 import { DatabaseCalls } from "../client/database_calls.ts";
@@ -71,6 +72,10 @@ export class WALDatabase implements Database {
     options?: TransactionOptions,
   ): Promise<R> {
     return this.#calls.transaction(run, options);
+  }
+
+  watch(options?: WatchOptions): AsyncIterable<DocumentChange> {
+    return this.#calls.watch(options);
   }
 
   /** Closes the files. Every write that was answered is on the disk. */

@@ -18,6 +18,7 @@ import { type PeerView, Raft, type RaftView } from "../raft/raft.ts";
 import type { RaftEvent, Ready } from "../raft/ready.ts";
 import { NO_RESULTS } from "../raft/state_machine.ts";
 import type { LogIndex, NodeId } from "../raft/types.ts";
+import type { ReplicatedLog } from "../storage/iwal_manager.ts";
 import { Applier } from "./applier.ts";
 import {
   type DriverHooks,
@@ -101,6 +102,11 @@ export class RaftDriver {
 
   get view(): RaftView {
     return this.#raft.view;
+  }
+
+  /** For readers of what is applied. */
+  get log(): ReplicatedLog {
+    return this.#parts.log;
   }
 
   get appliedIndex(): LogIndex {

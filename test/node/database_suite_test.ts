@@ -6,9 +6,10 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { TransactionConflictError } from "../../src/base/errors.ts";
+import type { Change as DocumentChange } from "../../src/client/change_stream.ts";
 import type { Collection, Database } from "../../src/client/database.ts";
 import { WALDatabase } from "../../src/node/wal_database.ts";
-import { freshFolder, rejection, TestCluster } from "./test_cluster.ts";
+import { freshFolder, rejection, type Seat, TestCluster, waitFor } from "./test_cluster.ts";
 
 interface Account {
   id: string;
@@ -276,6 +277,60 @@ for (const [name, open] of HOMES) {
       expect(await database.collection("made").count()).toBe(0);
     });
 
+    test("watch: every change that took effect, once, in order, and from any place", async () => {
+      const { database } = home;
+      const collection = fresh<{ id: string; n: number }>();
+      const seen: DocumentChange[] = [];
+      let isWatching = false;
+      const watching = (async () => {
+        const options = { collection: collection.name, onPosition: () => (isWatching = true) };
+        for await (const change of database.watch(options)) {
+          seen.push(change);
+          if (change.type === "drop") break;
+        }
+      })();
+      await waitFor("the stream", () => isWatching);
+      const made = await collection.insert({ id: "a", n: 1 });
+      await rejection(collection.insert({ id: "a", n: 2 }));
+      await collection.update("a", { n: 3 });
+      await collection.update("a", { $inc: { n: 1 } });
+      await collection.update("nobody", { n: 3 });
+      await collection.delete("nobody");
+      await database.transaction(async (tx) => {
+        await tx.collection<{ id: string; n: number }>(collection.name).save({ id: "b", n: 5 });
+        await tx.collection<{ id: string; n: number }>(collection.name).remove("a");
+      });
+      await fresh().insert({ id: "elsewhere" });
+      await Promise.all(
+        Array.from({ length: 100 }, (_, i) => collection.put({ id: `x${i}`, n: i })),
+      );
+      await database.dropCollection(collection.name);
+      await watching;
+
+      expect(made.id).toBe("a");
+      expect(seen.slice(0, 5).map(({ type, id }) => [type, id])).toEqual([
+        ["insert", "a"],
+        ["update", "a"],
+        ["update", "a"],
+        ["put", "b"],
+        ["remove", "a"],
+      ]);
+      expect(seen[0]).toMatchObject({ document: { id: "a", n: 1 } });
+      expect(seen[2]).toMatchObject({ change: { $inc: { n: 1 } } });
+      expect(seen.length).toBe(106);
+      const numbers = seen.map(({ sequence }) => sequence);
+      expect(numbers).toEqual([...numbers].sort((a, b) => a - b));
+      expect(new Set(numbers).size).toBe(106);
+
+      const again: DocumentChange[] = [];
+      const since = seen[3]!.sequence;
+      for await (const change of database.watch({ since, collection: collection.name })) {
+        again.push(change);
+        if (change.type === "drop") break;
+      }
+      expect(again.map(({ sequence }) => sequence)).toEqual(numbers.slice(4));
+    });
+
     test("transactions: all or nothing, own writes visible, nothing visible to others before", async () => {
       const { database } = home;
       const one = fresh<Account>();
@@ -420,3 +475,40 @@ test("indexes and documents are there after a kill and a restart", async () => {
   await second.close();
   folder.remove();
 });
+
+test("watch: it goes on after a failover, and what was cut off is COMPACTED", async () => {
+  const cluster = await TestCluster.start(3, { snapshotLogBytes: 256 * 1024 });
+  const database = await cluster.connect();
+  const collection = database.collection<{ id: number; pad: string }>("c");
+  const seen: number[] = [];
+  let isWatching = false;
+  const watching = (async () => {
+    for await (const { id, type } of database.watch({ onPosition: () => (isWatching = true) })) {
+      if (type === "put") seen.push(id as number);
+      if (seen.length === 40) break;
+    }
+  })();
+  await waitFor("the stream", () => isWatching);
+  let killed: Seat | undefined;
+  for (let i = 0; i < 40; i += 1) {
+    if (i === 20) {
+      killed = await cluster.leader();
+      await cluster.kill(killed);
+    }
+    await collection.put({ id: i, pad: "" });
+  }
+  await watching;
+  expect(seen).toEqual(Array.from({ length: 40 }, (_, i) => i));
+
+  // The log is kept for a voter that is away.
+  await cluster.startNode(killed!);
+  const pad = "x".repeat(50_000);
+  const isCut = async (): Promise<boolean> => {
+    await collection.put({ id: 100, pad });
+    return (await cluster.leader()).node!.log.base.index > 20;
+  };
+  await waitFor("the log is cut", isCut);
+  const late = database.watch({ since: 1 })[Symbol.asyncIterator]();
+  expect((await rejection(late.next())).code).toBe("COMPACTED");
+  await cluster.stop();
+}, 60_000);

@@ -9,6 +9,7 @@
 import { CStoreError } from "../../src/base/errors.ts";
 import type { Transaction } from "../../src/client/transaction.ts";
 import { sleep } from "../../src/platform/clock.ts";
+import { Violation } from "./checkers/cluster.ts";
 import type { Simulation } from "./simulator.ts";
 
 const KEYS = 4;
@@ -43,6 +44,10 @@ export interface ObservedTransaction {
 export class TransactionLoad {
   readonly observed: ObservedTransaction[] = [];
   readonly sums: number[] = [];
+  /** The lists as a change stream tells of them; undefined when a part of it was not kept. */
+  watched: Map<string, readonly string[]> | undefined = new Map();
+  /** Where the change stream is. */
+  position = 0;
   readonly #simulation: Simulation;
   #isStopped = false;
   #running = 0;
@@ -65,6 +70,35 @@ export class TransactionLoad {
     await simulation.settle(accounts.insertMany(all));
     await simulation.settle(database.collection("lists").createIndex("size", { keys: "size" }));
     for (let client = 0; client < clients; client += 1) void this.#client(client);
+    void this.#watch();
+  }
+
+  /** Makes the lists again from the changes to them. */
+  async #watch(): Promise<void> {
+    const database = await this.#simulation.connect(2000);
+    let since: number | undefined = 0;
+    let last = 0;
+    while (true) {
+      try {
+        const onPosition = (at: number): void => {
+          this.position = at;
+        };
+        for await (const change of database.watch({ since, collection: "lists", onPosition })) {
+          if (change.sequence <= last)
+            throw new Violation("watch", `${change.sequence} came again`);
+          last = change.sequence;
+          since = last;
+          const { id, values } = change.document as List;
+          this.watched?.set(id, values);
+        }
+      } catch (error) {
+        if (!(error instanceof CStoreError)) throw error;
+        if (error.code === "CLOSED") return;
+        if (error.code !== "COMPACTED") continue;
+        this.watched = undefined;
+        return;
+      }
+    }
   }
 
   stop(): void {

@@ -22,6 +22,9 @@ const KINDS: readonly FaultKind[] = [
   "clockJump",
 ];
 
+/** Runs whose change stream was never told that something is not kept any more. */
+let wholeStreams = 0;
+
 async function run(seed: number): Promise<TransactionLoad> {
   const simulation = new Simulation({ seed, nodes: 3, leaseReads: false });
   await simulation.boot();
@@ -55,6 +58,13 @@ async function run(seed: number): Promise<TransactionLoad> {
   const sum = documents("accounts").reduce((total, { balance }) => total + Number(balance), 0);
   expect({ seed, sum }).toEqual({ seed, sum: TOTAL });
   expect({ seed, sums: load.sums.filter((one) => one !== TOTAL) }).toEqual({ seed, sums: [] });
+  await simulation.advance(20_000, () => {
+    return load.watched === undefined || load.position >= sequence;
+  });
+  if (load.watched !== undefined) {
+    const told = [...load.watched].sort();
+    expect({ seed, told }).toEqual({ seed, told: [...final].sort() });
+  }
   return load;
 }
 
@@ -63,8 +73,13 @@ for (let seed = 1; seed <= SEEDS; seed += 1) {
     const load = await run(seed);
     expect(load.observed.filter(({ outcome }) => outcome === "ok").length).toBeGreaterThan(10);
     expect(load.sums.length).toBeGreaterThan(5);
+    wholeStreams += load.watched === undefined ? 0 : 1;
   }, 60_000);
 }
+
+test("transactions under faults: change streams told all in most runs", () => {
+  expect(wholeStreams).toBeGreaterThan(SEEDS / 2);
+});
 
 describe("the checker", () => {
   function transaction(
