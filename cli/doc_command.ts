@@ -4,14 +4,21 @@
  * @module
  */
 
-import { readFileSync } from "node:fs";
 import { uuidv7 } from "uuidv7";
 import { NotFoundError } from "../src/base/errors.ts";
-import type { Collection } from "../src/mod.ts";
+import type { Collection, FindOptions, WriteOptions } from "../src/mod.ts";
 import { addressesOf } from "./cluster_command.ts";
 import { withDatabase } from "./cluster_view.ts";
-import { durationOption, numberOption, type RawOptions, textOption } from "./options.ts";
+import { parseKeys } from "./data_command.ts";
+import {
+  durationOption,
+  numberOption,
+  type RawOptions,
+  readLevelOption,
+  textOption,
+} from "./options.ts";
 import { print, printJson, UsageError } from "./output.ts";
+import { readObject, toTaggedJson } from "./tagged_json.ts";
 
 /** A document as JSON gives it. */
 interface Item {
@@ -19,7 +26,18 @@ interface Item {
   [field: string]: unknown;
 }
 
-const ACTIONS = ["insert", "put", "get", "update", "remove", "count"] as const;
+const ACTIONS = [
+  "insert",
+  "put",
+  "get",
+  "update",
+  "remove",
+  "find",
+  "count",
+  "explain",
+  "update-many",
+  "remove-many",
+] as const;
 type Action = (typeof ACTIONS)[number];
 
 /** Executes one action on one collection. */
@@ -34,68 +52,127 @@ export async function runDoc(words: readonly string[], options: RawOptions): Pro
   if (collection === undefined)
     throw new UsageError("Name the collection", `For example: cstore doc ${action} users`);
   const timeoutMs = durationOption(options, "timeout", 10_000);
+  const read = readLevelOption(options);
+  // What is wrong with the words is said before anybody is asked.
+  const act = prepare(action as Action, { rest, options });
   await withDatabase(addressesOf(options), timeoutMs, async (database) => {
-    const read = textOption(options, "read") ?? "linearizable";
-    if (read !== "linearizable" && read !== "leader" && read !== "stale") {
-      throw new UsageError(`Option --read is one of linearizable, leader, stale, not "${read}"`);
-    }
-    await act(action as Action, database.collection<Item>(collection, { read }), { rest, options });
+    await act(database.collection<Item>(collection, { read }));
   });
 }
 
-async function act(
+type Act = (collection: Collection<Item>) => Promise<void>;
+
+/** Reads the words of an action, and gives what is to be done. */
+function prepare(
   action: Action,
-  collection: Collection<Item>,
   input: { readonly rest: readonly string[]; readonly options: RawOptions },
-): Promise<void> {
+): Act {
   const { rest, options } = input;
-  const condition =
-    options["ifVersion"] === undefined
-      ? {}
-      : {
-          ifVersion: numberOption(options, "ifVersion", {
-            min: 0,
-            max: Number.MAX_SAFE_INTEGER,
-            fallback: 0,
-          }),
-        };
+  const condition = conditionOf(options);
   switch (action) {
-    case "insert":
-      printJson(await collection.insert(readDocument(rest[0])));
-      return;
+    case "insert": {
+      const given = readDocument(rest[0]);
+      return async (collection) => printDocument(await collection.insert(given));
+    }
     case "put": {
       const given = readDocument(rest[0]);
       const id = given.id ?? uuidv7();
-      const version = await collection.put({ ...given, id }, condition);
-      printJson({ id, version });
-      return;
+      return async (collection) => {
+        printJson({ id, version: await collection.put({ ...given, id }, condition) });
+      };
     }
     case "get": {
-      const found = await collection.findVersioned(readId(rest[0]));
-      if (found === undefined) throw missing(collection, rest[0]);
-      printJson(options["withVersion"] === true ? found : found.document);
-      return;
+      const id = readId(rest[0]);
+      return async (collection) => {
+        const found = existing(await collection.findVersioned(id), collection, id);
+        printDocument(options["withVersion"] === true ? found : found.document);
+      };
     }
     case "update": {
-      const updated = await collection.update(readId(rest[0]), readDocument(rest[1]), condition);
-      if (updated === undefined) throw missing(collection, rest[0]);
-      printJson(updated);
-      return;
+      const id = readId(rest[0]);
+      const change = readDocument(rest[1]);
+      return async (collection) => {
+        const updated = await collection.update(id, change, condition);
+        printDocument(existing(updated, collection, id));
+      };
     }
     case "remove": {
-      const removed = await collection.remove(readId(rest[0]), condition);
-      if (removed === undefined) throw missing(collection, rest[0]);
-      printJson(removed);
-      return;
+      const id = readId(rest[0]);
+      return async (collection) => {
+        printDocument(existing(await collection.remove(id, condition), collection, id));
+      };
     }
-    case "count":
-      print(String(await collection.count()));
-      return;
+    default:
+      return prepareMany(action, input);
   }
 }
 
-function missing(collection: Collection<Item>, id: string | undefined): NotFoundError {
-  return new NotFoundError(`Cannot find "${id ?? ""}" in "${collection.name}"`);
+function prepareMany(
+  action: Exclude<Action, "insert" | "put" | "get" | "update" | "remove">,
+  input: { readonly rest: readonly string[]; readonly options: RawOptions },
+): Act {
+  const { rest, options } = input;
+  const isChange = action === "update-many" || action === "remove-many";
+  const query = isChange ? givenQuery(rest[0]) : readQuery(rest[0]);
+  switch (action) {
+    case "find": {
+      const how = findOptions(options);
+      return async (collection) => {
+        for await (const found of collection.iterate(query, how)) printDocument(found);
+      };
+    }
+    case "count":
+      return async (collection) => print(String(await collection.count(query)));
+    case "explain": {
+      const how = findOptions(options);
+      return async (collection) => printJson(await collection.explain(query, how));
+    }
+    case "update-many": {
+      const change = readDocument(rest[1]);
+      return async (collection) => printJson(await collection.updateMany(query, change));
+    }
+    default:
+      return async (collection) => printJson({ removed: await collection.deleteMany(query) });
+  }
+}
+
+function conditionOf(options: RawOptions): WriteOptions {
+  if (options["ifVersion"] === undefined) return {};
+  const range = { min: 0, max: Number.MAX_SAFE_INTEGER, fallback: 0 };
+  return { ifVersion: numberOption(options, "ifVersion", range) };
+}
+
+function printDocument(document: unknown): void {
+  print(toTaggedJson(document));
+}
+
+/** A query, or all documents. */
+function readQuery(text: string | undefined): Record<string, unknown> {
+  return text === undefined ? {} : readObject(text, "query", `'{"age":{"$gte":18}}'`);
+}
+
+/** What changes many documents names them, even if it names all. */
+function givenQuery(text: string | undefined): Record<string, unknown> {
+  return readObject(text, "query", `'{"age":{"$gte":18}}', or '{}' for all`);
+}
+
+function findOptions(options: RawOptions): FindOptions {
+  const max = Number.MAX_SAFE_INTEGER;
+  const [sort, fields, hint] = ["sort", "fields", "hint"].map((name) => textOption(options, name));
+  return {
+    skip: numberOption(options, "skip", { min: 0, max, fallback: 0 }),
+    limit: numberOption(options, "limit", { min: 1, max, fallback: 0 }),
+    ...(sort !== undefined && { sort: parseKeys(sort) }),
+    ...(hint !== undefined && { hint }),
+    ...(fields !== undefined && {
+      projection: Object.fromEntries(fields.split(",").map((path) => [path.trim(), 1 as const])),
+    }),
+  };
+}
+
+function existing<T>(found: T | undefined, collection: Collection<Item>, id: string | number): T {
+  if (found !== undefined) return found;
+  throw new NotFoundError(`Cannot find "${id}" in "${collection.name}"`);
 }
 
 /** A text is the id as it stands; `number:5` is the number 5. */
@@ -108,22 +185,5 @@ function readId(text: string | undefined): string | number {
 
 /** JSON from the argument, or from stdin for `-`. */
 function readDocument(text: string | undefined): Item {
-  if (text === undefined)
-    throw new UsageError(
-      "Give the document as JSON",
-      `For example: '{"id":"u1","name":"Ada"}', or - to read it from stdin`,
-    );
-  const json = text === "-" ? readFileSync(0, "utf8") : text;
-  let value: unknown;
-  try {
-    value = JSON.parse(json);
-  } catch (cause) {
-    throw new UsageError(
-      `The document is not JSON: ${cause instanceof Error ? cause.message : ""}`,
-    );
-  }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new UsageError("The document is not a JSON object");
-  }
-  return value as Item;
+  return readObject(text, "document", `'{"id":"u1","name":"Ada"}', or - to read it from stdin`);
 }

@@ -8,7 +8,8 @@ import { type CAC, type Command, cac } from "cac";
 import { VERSION } from "../src/base/version.ts";
 import { commandLine, exit, onUncaught, runtimeName } from "../src/platform/process.ts";
 import { CLUSTER_COMMANDS } from "./cluster_specs.ts";
-import { ADDRESS, type CommandSpec, JSON_FLAG, TIMEOUT } from "./command_spec.ts";
+import { ADDRESS, type CommandSpec, JSON_FLAG } from "./command_spec.ts";
+import { DATA_COMMANDS } from "./data_specs.ts";
 import { NODE } from "./node_specs.ts";
 import type { RawOptions } from "./options.ts";
 import { EXIT, print, reportError, UsageError } from "./output.ts";
@@ -23,27 +24,6 @@ const DEV: CommandSpec = {
   ],
   examples: ["cstore dev", "cstore dev --nodes 5 --data ./data"],
   run: async (_words, options) => (await import("./dev_command.ts")).runDev(options),
-};
-
-const DOC: CommandSpec = {
-  usage: "doc <action> <collection> [...rest]",
-  about: "Work with documents: insert|put DOC, get|remove ID, update ID CHANGE, count",
-  options: [
-    ADDRESS,
-    TIMEOUT,
-    ["--if-version <n>", "Write only if the document has this version (0: does not exist)"],
-    ["--with-version", "get: print the version, too"],
-    ["--read <level>", "linearizable, leader or stale (default linearizable)"],
-    ["--json", "Errors as JSON on stdout, too"],
-  ],
-  examples: [
-    `cstore doc insert users '{"id":"u1","name":"Ada"}'`,
-    "cstore doc get users u1",
-    `cstore doc update users u1 '{"age":36}'`,
-    "cstore doc remove users u1",
-    "cstore doc count users",
-  ],
-  run: async (words, options) => (await import("./doc_command.ts")).runDoc(words, options),
 };
 
 const WAL: CommandSpec = {
@@ -102,7 +82,7 @@ const FAILOVER: CommandSpec = {
   run: async (_words, options) => (await import("./bench_command.ts")).benchFailover(options),
 };
 
-const COMMANDS = [NODE, DEV, ...CLUSTER_COMMANDS, DOC, WAL, THROUGHPUT, FAILOVER];
+const COMMANDS = [NODE, DEV, ...CLUSTER_COMMANDS, ...DATA_COMMANDS, WAL, THROUGHPUT, FAILOVER];
 const GROUPS = ["cluster", "bench"];
 
 /** cac gives numbers for texts like 007 and 1e5: everything is read again from the raw words. */

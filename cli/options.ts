@@ -138,3 +138,10 @@ export function parseMembers(text: string): { id: string; address: string }[] {
 function dashed(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
+
+/** How fresh reads are. Throws UsageError. */
+export function readLevelOption(options: RawOptions): "linearizable" | "leader" | "stale" {
+  const read = textOption(options, "read") ?? "linearizable";
+  if (read === "linearizable" || read === "leader" || read === "stale") return read;
+  throw new UsageError(`Option --read is one of linearizable, leader, stale, not "${read}"`);
+}

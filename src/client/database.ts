@@ -112,6 +112,8 @@ export interface Collection<T extends Item> {
    * Inserts or replaces by id. Resolves with the new version. Rejects with VersionConflictError.
    */
   put(document: T, options?: WriteOptions): Promise<number>;
+  /** Inserts or replaces all by id, or none: one batch. */
+  putMany(documents: readonly T[]): Promise<void>;
   /** Inserts or replaces by id and gives back a private copy. */
   save(document: T): Promise<T>;
   /**

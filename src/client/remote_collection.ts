@@ -114,6 +114,11 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     return (await this.#write([{ ...operation, ifVersion: options.ifVersion }])).version;
   }
 
+  async putMany(documents: readonly T[]): Promise<void> {
+    if (documents.length === 0) return;
+    await this.#write(documents.map((document) => this.#operation("PUT", document)));
+  }
+
   async save(document: T): Promise<T> {
     const operation = this.#operation("PUT", document);
     await this.#write([operation]);

@@ -1,7 +1,7 @@
 /**
  * Change streams of a node's clients: a client asks for the changes behind a sequence number and
- * gets some, or waits a while for the next. Nothing is kept for it meanwhile, so it may go on at any
- * node.
+ * gets some, or waits a while for the next. Nothing is kept for it meanwhile, so it may go on at
+ * any node.
  *
  * @module
  */

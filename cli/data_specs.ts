@@ -1,0 +1,107 @@
+/**
+ * How the commands about data are declared.
+ *
+ * @module
+ */
+
+import { ADDRESS, type CommandSpec, JSON_FLAG, TIMEOUT } from "./command_spec.ts";
+
+const READ = ["--read <level>", "linearizable, leader or stale (default linearizable)"] as const;
+const ERRORS = ["--json", "Errors as JSON on stdout, too"] as const;
+
+const DOC: CommandSpec = {
+  usage: "doc <action> <collection> [...rest]",
+  about:
+    "Work with documents: insert|put DOC, get|remove ID, update ID CHANGE, find|count|explain [QUERY], update-many QUERY CHANGE, remove-many QUERY",
+  options: [
+    ADDRESS,
+    TIMEOUT,
+    ["--if-version <n>", "Write only if the document has this version (0: does not exist)"],
+    ["--with-version", "get: print the version, too"],
+    ["--sort <paths>", "find: like age,-name"],
+    ["--skip <n>", "find: leave out the first n"],
+    ["--limit <n>", "find: print n at most"],
+    ["--fields <paths>", "find: print only these, like name,address.city"],
+    ["--hint <index>", "find, explain: use this index"],
+    READ,
+    ERRORS,
+  ],
+  examples: [
+    `cstore doc insert users '{"id":"u1","name":"Ada"}'`,
+    "cstore doc get users u1",
+    `cstore doc update users u1 '{"$inc":{"age":1}}'`,
+    `cstore doc find users '{"age":{"$gte":18}}' --sort -age --limit 10`,
+    `cstore doc update-many users '{"age":{"$lt":18}}' '{"$set":{"minor":true}}'`,
+    "cstore doc remove users u1",
+  ],
+  run: async (words, options) => (await import("./doc_command.ts")).runDoc(words, options),
+};
+
+const INDEX: CommandSpec = {
+  usage: "index <action> <collection> [name]",
+  about: "Indexes of a collection: list, create NAME, drop NAME",
+  options: [
+    ADDRESS,
+    TIMEOUT,
+    ["--keys <paths>", "create: like name or city,-age"],
+    ["--unique", "create: refuse a second document with the same values"],
+    ["--sparse", "create: leave out documents that have none of the paths"],
+    ["--ignore-case", "create: texts count in lower case"],
+    JSON_FLAG,
+  ],
+  examples: [
+    "cstore index create users email --keys email --unique",
+    "cstore index list users",
+    "cstore index drop users email",
+  ],
+  run: async (words, options) => (await import("./data_command.ts")).runIndex(words, options),
+};
+
+const WATCH: CommandSpec = {
+  usage: "watch [collection]",
+  about: "Print every change as it happens, one JSON object a line, until Ctrl-C",
+  options: [
+    ADDRESS,
+    TIMEOUT,
+    ["--since <n>", "Begin behind this sequence number (default: now)"],
+    ["--count <n>", "End after n changes"],
+    ERRORS,
+  ],
+  examples: ["cstore watch", "cstore watch users --since 1042"],
+  run: async (words, options) => (await import("./data_command.ts")).runWatch(words, options),
+};
+
+const IMPORT: CommandSpec = {
+  usage: "import <collection> <file>",
+  about: "Put the documents of a file, one JSON object a line, into a collection; - reads stdin",
+  options: [
+    ADDRESS,
+    TIMEOUT,
+    ["--insert", "Refuse documents that exist (default: replace them)"],
+    ["--from-line <n>", "Begin at this line: where an import stopped"],
+    ERRORS,
+  ],
+  examples: ["cstore import users users.ndjson", "cstore export users - | cstore import copy -"],
+  run: async (words, options) => (await import("./data_command.ts")).runImport(words, options),
+};
+
+const EXPORT: CommandSpec = {
+  usage: "export <collection> [file]",
+  about: "Write a collection, as it is at one moment, one JSON object a line; - or none is stdout",
+  options: [
+    ADDRESS,
+    TIMEOUT,
+    ["--query <query>", "Only documents that match"],
+    ["--force", "Replace the file if it exists"],
+    READ,
+    ERRORS,
+  ],
+  examples: [
+    "cstore export users users.ndjson",
+    `cstore export users --query '{"age":{"$gt":60}}'`,
+  ],
+  run: async (words, options) => (await import("./data_command.ts")).runExport(words, options),
+};
+
+/** In the order of the overview. */
+export const DATA_COMMANDS: readonly CommandSpec[] = [DOC, INDEX, WATCH, IMPORT, EXPORT];

@@ -1,0 +1,123 @@
+/**
+ * `cstore doc`, `index`, `watch`, `import` and `export` against a cluster in this process.
+ *
+ * @module
+ */
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readFileSync, writeFileSync } from "node:fs";
+import { fromTaggedJson, toTaggedJson } from "../../cli/tagged_json.ts";
+import { freshFolder, TestCluster } from "../node/test_cluster.ts";
+import { run } from "../system/program.ts";
+
+let cluster: TestCluster;
+let folder: ReturnType<typeof freshFolder>;
+
+beforeAll(async () => {
+  folder = freshFolder();
+  cluster = await TestCluster.start(1);
+});
+
+afterAll(async () => {
+  await cluster.stop();
+  folder.remove();
+});
+
+async function lines(words: readonly string[]): Promise<unknown[]> {
+  const { code, stdout, stderr } = await run([...words, "--address", cluster.addresses]);
+  expect({ code, stderr: code === 0 ? "" : stderr }).toEqual({ code: 0, stderr: "" });
+  return stdout
+    .trim()
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line) as unknown);
+}
+
+async function fails(words: readonly string[]): Promise<{ code: number | null; stderr: string }> {
+  const { code, stderr } = await run([...words, "--address", cluster.addresses]);
+  return { code, stderr };
+}
+
+test("documents: import, find, indexes, many at once, export, watch", async () => {
+  const file = `${folder.path}/users.ndjson`;
+  const documents = Array.from({ length: 1200 }, (_, i) => {
+    return {
+      id: `u${i}`,
+      age: i % 60,
+      born: new Date(i),
+      big: 2n ** 60n,
+      bytes: new Uint8Array([i % 9]),
+    };
+  });
+  writeFileSync(file, `${documents.map(toTaggedJson).join("\n\n")}\n`);
+  await lines(["import", "users", file]);
+  expect(await lines(["doc", "count", "users"])).toEqual([1200]);
+  await lines(["index", "create", "users", "age", "--keys", "age,-born", "--json"]);
+  expect(await lines(["doc", "explain", "users", '{"age":3}'])).toMatchObject([{ index: "age" }]);
+  const found = await lines([
+    ...["doc", "find", "users", '{"age":{"$gte":58}}'],
+    ...["--sort", "-age,id", "--skip", "1", "--limit", "2", "--fields", "age"],
+  ]);
+  expect(found).toEqual([
+    { id: "u1079", age: 59 },
+    { id: "u1139", age: 59 },
+  ]);
+  expect(await lines(["doc", "update-many", "users", '{"age":3}', '{"$inc":{"age":100}}'])).toEqual(
+    [{ matched: 20, modified: 20 }],
+  );
+  expect(await lines(["doc", "remove-many", "users", '{"age":103}'])).toEqual([{ removed: 20 }]);
+  const written = `${folder.path}/out.ndjson`;
+  await lines(["export", "users", written]);
+  const back = readFileSync(written, "utf8").trim().split("\n");
+  const expected = documents.filter(({ age }) => age !== 3).map(toTaggedJson);
+  expect(back.sort()).toEqual(expected.sort());
+  expect(await lines(["watch", "users", "--since", "0", "--count", "3"])).toMatchObject([
+    { id: "u0", type: "put" },
+    { id: "u1" },
+    { id: "u2" },
+  ]);
+});
+
+test("import: a bad line says where to go on, and what came before it is there", async () => {
+  const file = `${folder.path}/bad.ndjson`;
+  writeFileSync(file, '{"id":1}\n{"id":2}\n{bad\n{"id":4}\n');
+  const first = await fails(["import", "numbers", file]);
+  expect(first.code).toBe(2);
+  expect(first.stderr).toContain("--from-line 3");
+  expect(await lines(["doc", "count", "numbers"])).toEqual([2]);
+  writeFileSync(file, '{"id":1}\n{"id":2}\n{"id":3}\n{"id":4}\n');
+  await lines(["import", "numbers", file, "--from-line", "3"]);
+  expect(await lines(["doc", "count", "numbers"])).toEqual([4]);
+  const again = await fails(["import", "numbers", file, "--insert"]);
+  expect(again.stderr).toContain("DUPLICATE_KEY");
+  expect(again.stderr).toContain("--from-line 1");
+});
+
+test("what is wrong is said, with its code", async () => {
+  expect((await fails(["doc", "find", "c", '{"a":{"$no":1}}'])).stderr).toContain("[QUERY]");
+  expect(await fails(["doc", "remove-many", "c"])).toMatchObject({ code: 2 });
+  expect(await fails(["export", "c", folder.path])).toMatchObject({ code: 2 });
+  expect((await fails(["index", "drop", "c", "x"])).stderr).toContain("[NOT_FOUND]");
+  const opened = await fails(["export", "c", `${folder.path}/no/such/folder`]);
+  expect(opened.code).not.toBe(0);
+  expect(opened.stderr).toContain("Cannot write");
+});
+
+describe("tagged JSON", () => {
+  test("there and back", () => {
+    const value = {
+      d: new Date(5),
+      n: -(2n ** 63n),
+      b: new Uint8Array([0, 255]),
+      l: [null, { $x: 1 }],
+    };
+    expect(fromTaggedJson(toTaggedJson(value), "value")).toEqual(value);
+  });
+
+  test.each(['{"a":{"$date":"soon"}}', '{"a":{"$bigint":"1.5"}}', "{", "[1"])(
+    "refused: %s",
+    (text) => {
+      expect(() => fromTaggedJson(text, "value")).toThrow(/The value/);
+    },
+  );
+});
