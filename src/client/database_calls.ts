@@ -10,6 +10,7 @@ import { listCollections } from "./catalog_client.ts";
 import { type Change as DocumentChange, type WatchOptions, watchChanges } from "./change_stream.ts";
 import type { Client } from "./client.ts";
 import type { Collection, CollectionOptions, Item } from "./database.ts";
+import type { LocalReads } from "./local_reads.ts";
 import { changeCatalog } from "./query_client.ts";
 import { RemoteCollection } from "./remote_collection.ts";
 import { runTransaction, type Transaction, type TransactionOptions } from "./transaction.ts";
@@ -19,13 +20,20 @@ export class DatabaseCalls {
   readonly #client: () => Client | Promise<Client>;
   readonly #platform: () => Platform;
 
+  /** Reads without a request, once the database is open. */
+  local: () => LocalReads | undefined = () => undefined;
+
   constructor(client: () => Client | Promise<Client>, platform: () => Platform) {
     this.#client = client;
     this.#platform = platform;
   }
 
   collection<T extends Item>(name: string, options?: CollectionOptions): Collection<T> {
-    const backend = { client: () => this.#client(), newId: () => uuidv7() };
+    const backend = {
+      client: () => this.#client(),
+      newId: () => uuidv7(),
+      local: () => this.local(),
+    };
     return new RemoteCollection<T>(name, backend, options);
   }
 

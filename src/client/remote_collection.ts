@@ -12,11 +12,7 @@ import {
   VersionConflictError,
 } from "../base/errors.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
-import {
-  type ReadLevel,
-  readLevelNumber,
-  readOperationResults,
-} from "../protocol/client_message.ts";
+import { type ReadLevel, readLevelNumber } from "../protocol/client_message.ts";
 import { type DocumentOperation, encodeCollectionName } from "../protocol/command.ts";
 import { type DocumentId, encodeKey } from "../protocol/document_key.ts";
 import { conditionsOf, type Filter } from "../query/matcher.ts";
@@ -40,7 +36,8 @@ import type {
   Versioned,
   WriteOptions,
 } from "./database.ts";
-import type { Answer } from "./pending_requests.ts";
+import { type DecodedResult, resultsOf } from "./decoded_results.ts";
+import type { LocalReads } from "./local_reads.ts";
 import {
   changeCatalog,
   countAll,
@@ -66,12 +63,8 @@ export interface CollectionBackend {
   client(): Client | Promise<Client>;
   /** An id for a document without one. */
   newId(): string;
-}
-
-interface DecodedResult {
-  readonly found: boolean;
-  readonly version: number;
-  readonly document: unknown;
+  /** Reads without a request, where the only node is in this process. */
+  local?(): LocalReads | undefined;
 }
 
 /** One collection of a cluster. */
@@ -216,6 +209,8 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     id: DocumentId,
     options: { readonly read?: ReadLevel } = {},
   ): Promise<T | undefined> {
+    const here = this.#backend.local?.()?.read(this.name, encodeKey(id));
+    if (here !== undefined) return here.document as T | undefined;
     return (await this.findVersioned(id, options))?.document;
   }
 
@@ -249,8 +244,14 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
       for await (const document of this.iterate(condition, options)) found.push(document);
       return found;
     }
-    const client = await this.#backend.client();
     const query = { ...wireOptions(options), filter: condition };
+    const local = this.#backend.local?.();
+    if (local !== undefined) {
+      const fields = { ...query, filter: wireFilter(condition), idField: this.#idField };
+      const here = local.find(this.name, fields);
+      if (here !== undefined) return here.map(({ document }) => document as T);
+    }
+    const client = await this.#backend.client();
     const { documents } = await queryAll<T>(client, this.#target(options.read), query);
     return documents.map(({ document }) => document);
   }
@@ -484,15 +485,4 @@ function* batches(ids: readonly DocumentId[]): Generator<readonly DocumentId[]> 
 /** The document as it was stored, sharing nothing with what the caller gave. */
 function copyOf<T>(operation: DocumentOperation): T {
   return decodeUntrustedCbor(operation.document) as T;
-}
-
-/**
- * The operations' results with decoded documents: private copies, taken while the payload is
- * valid.
- */
-function resultsOf(answer: Answer): DecodedResult[] | undefined {
-  if (answer.payload === undefined) return undefined;
-  return readOperationResults(answer.payload).map(({ found, version, document }) => {
-    return { found, version, document: document && decodeUntrustedCbor(document) };
-  });
 }

@@ -66,11 +66,16 @@ export function readIndexDefinition(value: unknown): IndexDefinition {
   };
 }
 
+/** By UTF-16 code units. */
+function compareTexts(a: string, b: string): number {
+  return a < b ? -1 : a === b ? 0 : 1;
+}
+
 /** One index. */
 export class CollectionIndex {
   readonly definition: IndexDefinition;
   readonly #paths: readonly (readonly string[])[];
-  readonly #tree: IndexTree = new BTree<string, Location>();
+  readonly #tree: IndexTree = new BTree<string, Location>(undefined, compareTexts);
   /** Entries that share their key with an entry of another document. */
   #duplicates = 0;
   /** Whether all documents are in it: before, nobody searches it. */
@@ -159,6 +164,11 @@ export class CollectionIndex {
       if (!isGone || !this.definition.isUnique) continue;
       if (this.isTaken(key, documentKey)) this.#duplicates -= 1;
     }
+  }
+
+  /** The entries themselves: to be read before anything is written. */
+  get tree(): IndexTree {
+    return this.#tree;
   }
 
   /** The entries as they are now, whatever is written later: shares its nodes with the index. */

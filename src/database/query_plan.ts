@@ -61,7 +61,13 @@ export function planQuery(request: PlanRequest, indexes: Iterable<CollectionInde
     return { kind: "ids", ids, isSorted: isSorted || ids.length < 2 };
   }
   const plans = [...indexes]
-    .filter((index) => index.isReady && (hint === "" || index.definition.name === hint))
+    .filter((index) => {
+      if (!index.isReady) return false;
+      if (hint !== "") return index.definition.name === hint;
+      // Without a condition on its first path it serves only an order.
+      const first = index.definition.paths[0]?.path;
+      return !isSorted || conditions.some(({ path }) => path === first);
+    })
     .flatMap((index) => planIndex(index, conditions, sort));
   const best = plans.sort((a, b) => rating(b) - rating(a))[0];
   if (best !== undefined && (hint !== "" || rating(best) > 0)) return best;
@@ -116,8 +122,8 @@ function planIndex(
     if (prefixes.length === 1) fixed += 1;
   }
   if (definition.isSparse && !excludesMissing(definition.paths, conditions)) return [];
-  const all = [...new Set(prefixes)].map((prefix) => ({ from: prefix, to: successor(prefix) }));
-  const chosen = ranges ?? all;
+  const distinct = prefixes.length === 1 ? prefixes : [...new Set(prefixes)];
+  const chosen = ranges ?? distinct.map((prefix) => ({ from: prefix, to: successor(prefix) }));
   const direction = chosen.length > 1 ? undefined : directionOf(index, { sort, fixed });
   const isOrdering = direction !== undefined;
   const isSorted = sort.length === 0 || isOrdering;

@@ -49,6 +49,12 @@ export interface Found {
   readonly document: Uint8Array;
 }
 
+/** A document that was found by {@link QueryRun.now}, decoded and private. */
+export interface FoundNow {
+  readonly version: number;
+  readonly document: Fields;
+}
+
 /** What a plan says to a person. */
 export interface Explanation {
   readonly plan: "ids" | "index" | "scan";
@@ -67,7 +73,7 @@ interface SortEntry {
 /** One query on its way. It holds its moment until {@link end}. */
 export class QueryRun {
   readonly #store: CollectionStore;
-  readonly #frozen: FrozenSlabs;
+  readonly #frozen: FrozenSlabs | undefined;
   readonly #tree: IndexTree | undefined;
   readonly #matches: Matcher;
   readonly #parts: readonly SortPart[];
@@ -76,11 +82,16 @@ export class QueryRun {
   readonly #plan: QueryPlan;
   /** Documents by id, found when the query began. */
   readonly #direct: readonly Location[];
+  /** The document that {@link #matching} decoded last. */
+  #matched: Fields = {};
   #looked = 0;
   #isEnded = false;
 
-  /** Throws QueryError. `sequence`: the last operation that shows. */
-  constructor(store: CollectionStore, spec: QuerySpec, sequence: number) {
+  /**
+   * Throws QueryError. `sequence`: the last operation that shows; "now": nothing is written before
+   * the query is answered, and {@link now} answers it.
+   */
+  constructor(store: CollectionStore, spec: QuerySpec, sequence: number | "now") {
     this.#store = store;
     this.#spec = spec;
     this.#matches = compileFilter(spec.filter);
@@ -90,9 +101,49 @@ export class QueryRun {
     this.#project = isWhole ? undefined : compileProjection(projection, idField);
     const request = { filter, sort: this.#parts, idField, hint };
     this.#plan = planQuery(request, store.indexes.all());
-    this.#tree = this.#plan.kind === "index" ? this.#plan.index.snapshot() : undefined;
-    this.#direct = this.#plan.kind === "ids" ? this.#locate(this.#plan.ids) : [];
-    this.#frozen = store.freeze(sequence);
+    const plan = this.#plan;
+    const isNow = sequence === "now";
+    this.#tree =
+      plan.kind !== "index" ? undefined : isNow ? plan.index.tree : plan.index.snapshot();
+    this.#direct = plan.kind === "ids" ? this.#locate(plan.ids) : [];
+    this.#frozen = isNow ? undefined : store.freeze(sequence);
+  }
+
+  /**
+   * All documents at once, if they are few and found without looking at every document; else
+   * undefined.
+   */
+  now(): FoundNow[] | undefined {
+    const plan = this.#plan;
+    if (!plan.isSorted || plan.kind === "scan") return undefined;
+    const { skip = 0, limit = 0 } = this.#spec;
+    const found: FoundNow[] = [];
+    let passed = 0;
+    /** Whether there are enough. */
+    const take = (location: Location): boolean => {
+      const document = decodeCbor(this.#store.document(location)) as Fields;
+      this.#looked += 1;
+      if (!this.#matches(document)) return false;
+      passed += 1;
+      if (passed <= skip) return false;
+      const given = this.#project === undefined ? document : this.#project(document);
+      found.push({ version: this.#store.version(location), document: given });
+      return found.length === limit;
+    };
+    const isPlain = plan.kind === "index" && !plan.isReversed && !plan.index.isMultiple;
+    const range = isPlain && plan.ranges.length === 1 ? plan.ranges[0] : undefined;
+    if (range === undefined) {
+      for (const location of this.#candidates()) {
+        if (take(location)) break;
+        if (this.#looked > SLICE_DOCUMENTS) return undefined;
+      }
+      return found;
+    }
+    this.#tree?.forRange(range.from, range.to, false, (_key, location) => {
+      if (take(location) || this.#looked > SLICE_DOCUMENTS) return { break: true };
+      return undefined;
+    });
+    return this.#looked > SLICE_DOCUMENTS ? undefined : found;
   }
 
   explain(): Explanation {
@@ -108,7 +159,7 @@ export class QueryRun {
 
   /** Lets compaction go on. */
   end(): void {
-    if (this.#isEnded) return;
+    if (this.#isEnded || this.#frozen === undefined) return;
     this.#isEnded = true;
     this.#store.thaw();
   }
@@ -162,8 +213,8 @@ export class QueryRun {
     for (const location of this.#candidates()) {
       this.#looked += 1;
       if (this.#looked % SLICE_DOCUMENTS === 0) yield undefined;
-      const document = decodeCbor(this.#store.document(location)) as Fields;
-      if (this.#matches(document)) yield location;
+      this.#matched = decodeCbor(this.#store.document(location)) as Fields;
+      if (this.#matches(this.#matched)) yield location;
     }
   }
 
@@ -172,6 +223,7 @@ export class QueryRun {
     if (plan.kind === "ids") {
       yield* this.#direct;
     } else if (plan.kind === "scan") {
+      if (this.#frozen === undefined) return;
       for (const { location } of this.#store.frozenRecords(this.#frozen)) yield location;
     } else if (plan.index.isMultiple || plan.ranges.length > 1) {
       // A document with an array has several entries.
@@ -208,7 +260,7 @@ export class QueryRun {
         yield undefined;
         continue;
       }
-      const document = decodeCbor(this.#store.document(location)) as Fields;
+      const document = this.#matched;
       run.push({ keys: this.#parts.map(({ path }) => valueAt(document, path)), location });
       kept += 1;
       if (kept > SORTED_DOCUMENTS_MAX) throw tooManyToSort();

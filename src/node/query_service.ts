@@ -233,7 +233,8 @@ function attempt(
   }
 }
 
-function readSpec(request: Fields): QuerySpec {
+/** Reads what a query says. Throws ValidationError. */
+export function readSpec(request: Fields): QuerySpec {
   const { filter = {}, sort = {}, projection = {}, idField = "id", hint = "" } = request;
   const { skip = 0, limit = 0 } = request;
   const isRead =

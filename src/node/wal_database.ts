@@ -12,6 +12,7 @@ import { DatabaseCalls } from "../client/database_calls.ts";
 import type { Transaction, TransactionOptions } from "../client/transaction.ts";
 import { type Platform, systemPlatform } from "../platform/platform.ts";
 import { parseNodeConfig } from "./config.ts";
+import { localReadsOf } from "./local_reads.ts";
 import { Node } from "./node.ts";
 
 /** Where an embedded database lives. */
@@ -85,6 +86,7 @@ export class WALDatabase implements Database {
     await this.#opening?.catch(() => undefined);
     this.#client?.close();
     this.#client = undefined;
+    this.#calls.local = () => undefined;
     await this.#node?.stop();
   }
 
@@ -113,6 +115,7 @@ export class WALDatabase implements Database {
     // Ready means that the log found on disk is in the state, however long that takes.
     await new Promise<void>((resolve) => node.driver.readBarrier({ run: resolve }));
     this.#client = Client.local(nodeId, (onReplies) => node.openLocal(onReplies), { platform });
+    this.#calls.local = localReadsOf(node);
     return this.#client;
   }
 }

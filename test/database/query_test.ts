@@ -195,6 +195,8 @@ function check(subject: Subject, spec: QuerySpec): void {
   const all = subject.expected({ filter: spec.filter });
   const unbounded = subject.run({ filter: spec.filter, sort: spec.sort ?? {} });
   expect(byId(unbounded)).toEqual(byId(all));
+  const now = new QueryRun(subject.store, spec, "now").now();
+  if (now !== undefined) expect(now.map(({ document }) => document)).toEqual(found);
   // Which of equal documents come first is free, but not what they are sorted by.
   const expected = subject.expected(spec);
   expect(found.length).toBe(expected.length);
