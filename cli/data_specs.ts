@@ -103,5 +103,29 @@ const EXPORT: CommandSpec = {
   run: async (words, options) => (await import("./data_command.ts")).runExport(words, options),
 };
 
+const BACKUP: CommandSpec = {
+  usage: "backup <file>",
+  about: "Write the whole state, as it is at one entry of the log, to a file and verify it",
+  options: [ADDRESS, TIMEOUT, ["--verify", "Only verify the file that is there"], JSON_FLAG],
+  examples: ["cstore backup monday.cstore", "cstore backup --verify monday.cstore"],
+  run: async (words, options) => (await import("./backup_command.ts")).runBackup(words, options),
+};
+
+const RESTORE: CommandSpec = {
+  usage: "restore <file>",
+  about: "Make an empty folder the first node of a new cluster that begins with a backup",
+  options: [
+    ["--id <name>", "The node's id (default n1)"],
+    ["--address <address>", "HOST:PORT under which the others will reach it"],
+    ["--data <dir>", "Its folder (default ./cstore-data)"],
+    JSON_FLAG,
+  ],
+  examples: ["cstore restore monday.cstore --address 10.0.0.1:7001 --data /var/lib/cstore"],
+  run: async (words, options) => (await import("./backup_command.ts")).runRestore(words, options),
+};
+
 /** In the order of the overview. */
-export const DATA_COMMANDS: readonly CommandSpec[] = [DOC, INDEX, WATCH, IMPORT, EXPORT];
+export const DATA_COMMANDS: readonly CommandSpec[] = [
+  ...[DOC, INDEX, WATCH, IMPORT, EXPORT],
+  ...[BACKUP, RESTORE],
+];

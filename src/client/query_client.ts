@@ -144,6 +144,22 @@ export async function queryAll<T>(
   }
 }
 
+/** The blocks of a backup, in order. */
+export async function* backupBlocks(client: Client): AsyncGenerator<Uint8Array, void> {
+  const target = {
+    ...{ collection: "", idField: "id", timeoutMs: undefined },
+    level: "linearizable",
+  } as const;
+  let request: Readonly<Record<string, unknown>> = { action: "backup" };
+  while (true) {
+    const reader = new ByteReader(await ask(client, target, request));
+    const cursor = reader.u64();
+    if (cursor === 0) return;
+    yield reader.take(reader.u32()).slice();
+    request = { action: "backupNext", cursor };
+  }
+}
+
 /** How many documents match, and up to which operation. */
 export async function queryCount(
   client: Client,

@@ -18,7 +18,7 @@ import { CURSOR_IDLE_MS, CURSOR_LIFE_MS, CURSORS_MAX, PAGE_SIZE_GOAL } from "../
 import type { CollectionStore } from "../database/collection_store.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import { type Found, QueryRun, type QuerySpec } from "../database/query_run.ts";
-import { catalogOf } from "../database/snapshot_codec.ts";
+import { catalogOf, type FrozenState, freezeState } from "../database/snapshot_codec.ts";
 import type { Clock } from "../platform/clock.ts";
 import { encodeCbor } from "../protocol/cbor.ts";
 import { writeOperationResult } from "../protocol/client_message.ts";
@@ -28,6 +28,8 @@ import { type ChangeStreamParts, ChangeStreams } from "./change_streams.ts";
 /** Documents of one answer, unless the query asks for fewer. */
 const PAGE_DOCUMENTS_MAX = 10_000;
 const SWEEP_MS = 1000;
+/** Backups under way at once. */
+const BACKUPS_MAX = 4;
 
 /** How a query is answered. */
 export interface QueryReply {
@@ -46,12 +48,19 @@ interface Cursor {
   isBusy: boolean;
 }
 
+interface Backup {
+  readonly frozen: FrozenState;
+  readonly blocks: Generator<Uint8Array>;
+  idleSinceMs: number;
+}
+
 /** Answers queries. */
 export class QueryService {
   readonly #clock: Clock;
   readonly #machine: DocumentStateMachine;
   readonly #streams: ChangeStreams;
   readonly #cursors = new Map<number, Cursor>();
+  readonly #backups = new Map<number, Backup>();
   #nextCursor = 1;
   #isSweeping = false;
 
@@ -87,6 +96,10 @@ export class QueryService {
       case "close":
         this.#close(Number(request["cursor"]));
         return reply.result(new Uint8Array(0));
+      case "backup":
+        return this.#backup(reply);
+      case "backupNext":
+        return this.#backupPage(Number(request["cursor"]), reply);
       case "watch":
         return this.#streams.answer(request, reply);
       case "catalog":
@@ -197,7 +210,41 @@ export class QueryService {
     });
   }
 
+  /** The state as it is now, in blocks: cursor (8; 0 = no more), then for each size (4), bytes. */
+  #backup(reply: QueryReply): void {
+    if (this.#backups.size >= BACKUPS_MAX) {
+      throw new OverloadedError(`Cannot back up: ${BACKUPS_MAX} backups are under way`, 1000);
+    }
+    const frozen = freezeState(this.#machine);
+    const number = this.#nextCursor;
+    this.#nextCursor += 1;
+    const nowMs = this.#clock.nowMs();
+    this.#backups.set(number, { frozen, blocks: frozen.blocks(), idleSinceMs: nowMs });
+    this.#backupPage(number, reply);
+  }
+
+  #backupPage(number: number, reply: QueryReply): void {
+    const backup = this.#backups.get(number);
+    if (backup === undefined) {
+      throw new CursorLostError("Cannot go on with the backup: it is not known here");
+    }
+    const next = backup.blocks.next();
+    const isEnd = next.done === true;
+    const writer = new ByteWriter(1024).u64(isEnd ? 0 : number);
+    if (next.done === true) this.#endBackup(number);
+    else writer.u32(next.value.byteLength).raw(next.value);
+    backup.idleSinceMs = this.#clock.nowMs();
+    this.#sweepLater();
+    reply.result(writer.written());
+  }
+
+  #endBackup(number: number): void {
+    this.#backups.get(number)?.frozen.thaw();
+    this.#backups.delete(number);
+  }
+
   #close(number: number): void {
+    if (this.#backups.has(number)) this.#endBackup(number);
     this.#cursors.get(number)?.run.end();
     this.#cursors.delete(number);
   }
@@ -213,7 +260,10 @@ export class QueryService {
         const isIdle = !isBusy && nowMs - idleSinceMs > CURSOR_IDLE_MS;
         if (isIdle || (!isBusy && nowMs - bornMs > CURSOR_LIFE_MS)) this.#close(number);
       }
-      if (this.#cursors.size > 0) this.#sweepLater();
+      for (const [number, { idleSinceMs }] of this.#backups) {
+        if (nowMs - idleSinceMs > CURSOR_IDLE_MS) this.#endBackup(number);
+      }
+      if (this.#cursors.size + this.#backups.size > 0) this.#sweepLater();
     });
   }
 }

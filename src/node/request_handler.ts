@@ -169,7 +169,7 @@ export class RequestHandler {
     const deadlineMs = this.#deadline(request);
     const result = (payload: Uint8Array): void => target.result(requestId, payload);
     const reply = { deadlineMs, result, failed: fail };
-    const isContinued = asked["action"] === "next" || asked["action"] === "close";
+    const isContinued = ["next", "close", "backupNext"].includes(String(asked["action"]));
     if (level !== "linearizable" || isContinued) {
       const error = isContinued ? undefined : this.#backend.refuseRead(level as "leader");
       if (error === undefined) this.#queries.answer(asked, reply);

@@ -7,22 +7,16 @@
  */
 
 import { ConfigError, StorageError } from "../base/errors.ts";
-import { DocumentStateMachine } from "../database/document_state_machine.ts";
-import { freezeState } from "../database/snapshot_codec.ts";
-import { zlibCompressor } from "../platform/compression.ts";
 import type { Platform } from "../platform/platform.ts";
 import { randomId } from "../platform/random.ts";
 import type { Member } from "../raft/configuration.ts";
 import { NO_RESULTS } from "../raft/state_machine.ts";
-import { openDataDirectory, parentOf, readIdentity } from "../storage/data_directory.ts";
-import { FileWALManager } from "../storage/file_wal_manager.ts";
-import { SnapshotStore } from "../storage/snapshot_store.ts";
+import { parentOf, readIdentity } from "../storage/data_directory.ts";
 import { parseNodeConfig } from "./config.ts";
+import { writeNewCluster } from "./new_cluster.ts";
 import { type OpenedStorage, openStorage } from "./open_storage.ts";
 
 const READ_BYTES = 1024 * 1024;
-/** Sequence numbers that are skipped: versions that the lost nodes gave out never come again. */
-const SEQUENCE_STEP = 1_000_000_000;
 
 /** What one survivor's folder holds. */
 export interface SurvivorReport {
@@ -103,7 +97,12 @@ export async function recoverAsNewCluster(
   try {
     await applyAll(platform, opened);
     clusterId = randomId(platform.random);
-    nextSequence = await writeNewFolder(platform, opened, { made, clusterId });
+    const { machine, log, directory } = opened;
+    const { nodeId } = directory.identity;
+    const { address = "" } = machine.memberTable.members.find(({ id }) => id === nodeId) ?? {};
+    const { term } = log.hardState;
+    const target = { folder: made, clusterId, nodeId, address, term };
+    nextSequence = await writeNewCluster(platform, machine, target);
   } finally {
     await close(opened);
   }
@@ -136,48 +135,6 @@ async function applyAll(platform: Platform, { log, machine }: OpenedStorage): Pr
     }
     await new Promise<void>((resolve) => platform.clock.soon(resolve));
   }
-}
-
-/** Returns the next sequence number. */
-async function writeNewFolder(
-  platform: Platform,
-  { machine, log, directory }: OpenedStorage,
-  target: { readonly made: string; readonly clusterId: string },
-): Promise<number> {
-  const { made, clusterId } = target;
-  const { nodeId } = directory.identity;
-  const address = machine.memberTable.members.find(({ id }) => id === nodeId)?.address ?? "";
-  const fresh = await openDataDirectory(platform, made, { clusterId, nodeId });
-  const { incarnation } = fresh.identity;
-  const { index, term, nextSequence } = machine.position;
-  const base = { index, term, nextSequence: nextSequence + SEQUENCE_STEP };
-  const state = new DocumentStateMachine(zlibCompressor, 0);
-  state.adopt(machine, { ...machine.position, nextSequence: base.nextSequence });
-  state.memberTable.restore({
-    members: [{ id: nodeId, address, role: "voter", incarnation }],
-    bindings: [{ id: nodeId, incarnation }],
-    retired: [],
-  });
-  const wal = await FileWALManager.open(platform, {
-    directory: `${made}/wal`,
-    identity: fresh.identity,
-    owner: "consensus",
-  });
-  try {
-    wal.restartBehind(base);
-    const hardState = { term: Math.max(log.hardState.term, term), vote: undefined };
-    wal.write({ hardState, entries: [], commitIndex: index });
-    await wal.flush();
-    const snapshots = new SnapshotStore(platform, `${made}/snapshots`, clusterId);
-    const frozen = freezeState(state);
-    await snapshots.write(frozen.position, frozen.blocks());
-    frozen.thaw();
-    await platform.files.syncDirectory(made);
-  } finally {
-    await wal.close();
-    fresh.release();
-  }
-  return base.nextSequence;
 }
 
 function freeName(platform: Platform, wanted: string): string {

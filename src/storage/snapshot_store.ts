@@ -25,6 +25,8 @@ const END = 0xffff_ffff;
 const BLOCK_SIZE_MAX = 16 * 1024 * 1024;
 const KEPT = 2;
 
+type Blocks = Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+
 /** Snapshots of one node. */
 export class SnapshotStore {
   readonly #platform: Platform;
@@ -43,7 +45,7 @@ export class SnapshotStore {
    * drops all but the two newest. Returns the snapshot that the log may be cut at: the older of the
    * kept ones; undefined while there is only one.
    */
-  async write(position: LogBase, blocks: Iterable<Uint8Array>): Promise<LogBase | undefined> {
+  async write(position: LogBase, blocks: Blocks): Promise<LogBase | undefined> {
     const { files, clock } = this.#platform;
     const path = this.pathOf(position.index);
     const temporary = `${path}.tmp`;
@@ -126,15 +128,11 @@ export class SnapshotStore {
     return names.filter((name) => /^\d{16}\.snapshot$/.test(name));
   }
 
-  async #writeBlocks(
-    file: OpenFile,
-    position: LogBase,
-    blocks: Iterable<Uint8Array>,
-  ): Promise<void> {
+  async #writeBlocks(file: OpenFile, position: LogBase, blocks: Blocks): Promise<void> {
     file.write(0, encodeHeader(position, this.#clusterId));
     let at = HEADER_SIZE;
     const checksums: number[] = [];
-    for (const body of blocks) {
+    for await (const body of blocks) {
       const block = new Uint8Array(8 + body.byteLength);
       const checksum = checksum32(body);
       viewOf(block).setUint32(0, body.byteLength, true);
@@ -195,6 +193,16 @@ export function readSnapshotHeader(files: FileSystem, path: string, clusterId: s
     throw damaged(path, 40, "it belongs to another cluster");
   }
   return { index: readU64(view, 16), term: readU64(view, 24), nextSequence: readU64(view, 32) };
+}
+
+/** The cluster that a snapshot file says it is of; {@link readSnapshot} verifies the rest. */
+export function readSnapshotCluster(files: FileSystem, path: string): string {
+  const file = files.open(path, "read");
+  const bytes = new Uint8Array(HEADER_SIZE);
+  const size = file.read(0, bytes);
+  file.close();
+  if (size < HEADER_SIZE) throw damaged(path, 0, "it is cut off");
+  return viewOf(bytes).getBigUint64(40, true).toString(16).padStart(16, "0");
 }
 
 /** Reads a whole snapshot, block by block. Throws CorruptionError. */

@@ -1,0 +1,70 @@
+/**
+ * `cstore backup` and `cstore restore`.
+ *
+ * @module
+ */
+
+import { existsSync } from "node:fs";
+import { backupBlocks } from "../src/client/query_client.ts";
+import { type BackupReport, readBackup, restoreBackup, writeBackup } from "../src/node/backup.ts";
+import { systemPlatform } from "../src/platform/platform.ts";
+import { addressesOf } from "./cluster_command.ts";
+import { withDatabase } from "./cluster_view.ts";
+import {
+  DEFAULT_DATA,
+  durationOption,
+  flagOption,
+  type RawOptions,
+  requiredOption,
+  textOption,
+} from "./options.ts";
+import { print, printJson, UsageError } from "./output.ts";
+
+/** Writes or verifies a backup. */
+export async function runBackup(words: readonly string[], options: RawOptions): Promise<void> {
+  const [file] = words;
+  if (file === undefined) throw new UsageError("Name the file", "cstore backup monday.cstore");
+  const platform = systemPlatform();
+  if (flagOption(options, "verify")) {
+    if (!existsSync(file)) throw new UsageError(`There is no file "${file}"`);
+    tellReport("verified", file, { report: await readBackup(platform, file), options });
+    return;
+  }
+  if (existsSync(file)) throw new UsageError(`The file "${file}" exists`, "Choose another name");
+  const timeoutMs = durationOption(options, "timeout", 30_000);
+  await withDatabase(addressesOf(options), timeoutMs, async (database) => {
+    const { clusterId } = await database.status();
+    const source = { clusterId: String(clusterId), blocks: backupBlocks(database.client) };
+    const report = await writeBackup(platform, source, file);
+    tellReport("written and verified", file, { report, options });
+  });
+}
+
+function tellReport(
+  what: string,
+  file: string,
+  result: { readonly report: BackupReport; readonly options: RawOptions },
+): void {
+  const { report, options } = result;
+  if (flagOption(options, "json")) return printJson({ file, ...report });
+  const { documents, collections, index, clusterId } = report;
+  print(
+    `${file} ${what}: ${documents} documents in ${collections} collections, entry ${index} of cluster ${clusterId}`,
+  );
+}
+
+/** Makes a new cluster from a backup. */
+export async function runRestore(words: readonly string[], options: RawOptions): Promise<void> {
+  const [file] = words;
+  if (file === undefined) throw new UsageError("Name the file", "cstore restore monday.cstore");
+  if (!existsSync(file)) throw new UsageError(`There is no file "${file}"`);
+  const id = textOption(options, "id") ?? "n1";
+  const address = requiredOption(options, "address", "10.0.0.1:7001");
+  const dataDirectory = textOption(options, "data") ?? DEFAULT_DATA;
+  const report = await restoreBackup(systemPlatform(), file, { id, address, dataDirectory });
+  if (flagOption(options, "json")) return printJson({ id, address, dataDirectory, ...report });
+  const { documents, clusterId } = report;
+  print(`${documents} documents restored: cluster ${clusterId} begins in ${dataDirectory}`);
+  print(`Start it:       cstore node --data ${dataDirectory}`);
+  print(`Let others in:  cstore node --join ${address} --listen HOST:PORT --data DIR`);
+}

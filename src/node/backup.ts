@@ -1,0 +1,115 @@
+/**
+ * Backups: the state at one entry as a snapshot file, and a new cluster made from it.
+ *
+ * @module
+ */
+
+import { ConfigError } from "../base/errors.ts";
+import { DocumentStateMachine } from "../database/document_state_machine.ts";
+import { readClusterState, StateRestorer } from "../database/snapshot_codec.ts";
+import { zlibCompressor } from "../platform/compression.ts";
+import type { Platform } from "../platform/platform.ts";
+import { randomId } from "../platform/random.ts";
+import { parentOf, readIdentity } from "../storage/data_directory.ts";
+import { readSnapshot, readSnapshotCluster, SnapshotStore } from "../storage/snapshot_store.ts";
+import { checkAddress, checkId } from "./config.ts";
+import type { FirstNode } from "./initialize.ts";
+import { writeNewCluster } from "./new_cluster.ts";
+
+/** What a backup file holds. */
+export interface BackupReport {
+  readonly clusterId: string;
+  /** Of the last entry that it shows. */
+  readonly index: number;
+  readonly collections: number;
+  readonly documents: number;
+}
+
+/**
+ * Writes the blocks of a state into a file, reads it back, and gives it its name. Rejects with
+ * ConfigError if there is such a file, with StorageError.
+ */
+export async function writeBackup(
+  platform: Platform,
+  source: { readonly clusterId: string; readonly blocks: AsyncIterator<Uint8Array> },
+  path: string,
+): Promise<BackupReport> {
+  const { files } = platform;
+  if (files.exists(path)) throw new ConfigError(`Cannot write the backup: "${path}" exists`);
+  const first = await source.blocks.next();
+  if (first.done === true) throw new ConfigError("Cannot write the backup: the state is empty");
+  const { position } = readClusterState(first.value);
+  const folder = `${path}.partial`;
+  const store = new SnapshotStore(platform, folder, source.clusterId);
+  async function* all(): AsyncGenerator<Uint8Array> {
+    yield (first as IteratorYieldResult<Uint8Array>).value;
+    for (let next = await source.blocks.next(); next.done !== true; ) {
+      yield next.value;
+      next = await source.blocks.next();
+    }
+  }
+  await store.write(position, all());
+  files.rename(store.pathOf(position.index), path);
+  files.remove(folder);
+  await files.syncDirectory(parentOf(path));
+  return await readBackup(platform, path);
+}
+
+/** Verifies a backup file and says what it holds. Rejects with CorruptionError. */
+export async function readBackup(platform: Platform, path: string): Promise<BackupReport> {
+  const { machine, clusterId } = await loadBackup(platform, path);
+  return {
+    clusterId,
+    index: machine.appliedIndex,
+    collections: [...machine.collections()].length,
+    documents: machine.documentCount,
+  };
+}
+
+/**
+ * Makes an empty folder the first node of a new cluster that begins with a backup's state; its id is
+ * a new one, so that nodes of the old cluster cannot come to it. Rejects with ConfigError,
+ * CorruptionError, StorageError.
+ */
+export async function restoreBackup(
+  platform: Platform,
+  path: string,
+  first: FirstNode,
+): Promise<BackupReport> {
+  const { id: nodeId, address, dataDirectory: folder } = first;
+  checkId(nodeId);
+  checkAddress(address);
+  const known = readIdentity(platform.files, folder);
+  if (known !== undefined || platform.files.list(folder).length > 0) {
+    throw new ConfigError(`Cannot restore into "${folder}": it is not empty`);
+  }
+  const { machine } = await loadBackup(platform, path);
+  const clusterId = randomId(platform.random);
+  const { term } = machine.position;
+  const made = `${folder.replace(/\/+$/, "")}.restoring`;
+  if (platform.files.exists(`${made}/identity`)) {
+    throw new ConfigError(`Cannot restore: an earlier attempt left "${made}"`, {
+      remedy: "Remove that folder, and repeat the command",
+    });
+  }
+  await writeNewCluster(platform, machine, { folder: made, clusterId, nodeId, address, term });
+  if (platform.files.exists(folder)) platform.files.remove(folder);
+  platform.files.rename(made, folder);
+  await platform.files.syncDirectory(parentOf(folder));
+  const { documentCount: documents, appliedIndex: index } = machine;
+  return { clusterId, index, collections: [...machine.collections()].length, documents };
+}
+
+async function loadBackup(
+  platform: Platform,
+  path: string,
+): Promise<{ readonly machine: DocumentStateMachine; readonly clusterId: string }> {
+  const { files, clock } = platform;
+  const clusterId = readSnapshotCluster(files, path);
+  const machine = new DocumentStateMachine(zlibCompressor, 0);
+  const restorer = new StateRestorer(machine);
+  const pause = (): Promise<void> => new Promise((resolve) => clock.soon(resolve));
+  await readSnapshot(files, path, { clusterId, pause, visit: (block) => restorer.block(block) });
+  restorer.end();
+  return { machine, clusterId };
+}
