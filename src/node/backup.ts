@@ -67,8 +67,8 @@ export async function readBackup(platform: Platform, path: string): Promise<Back
 }
 
 /**
- * Makes an empty folder the first node of a new cluster that begins with a backup's state; its id is
- * a new one, so that nodes of the old cluster cannot come to it. Rejects with ConfigError,
+ * Makes an empty folder the first node of a new cluster that begins with a backup's state; its id
+ * is a new one, so that nodes of the old cluster cannot come to it. Rejects with ConfigError,
  * CorruptionError, StorageError.
  */
 export async function restoreBackup(
