@@ -64,6 +64,7 @@ export async function runIndex(words: readonly string[], options: RawOptions): P
         unique: flagOption(options, "unique"),
         sparse: flagOption(options, "sparse"),
         ignoreCase: flagOption(options, "ignoreCase"),
+        expireAfterMs: durationOption(options, "expireAfter", 0),
       });
     }
     const indexes = await collection.listIndexes();
@@ -72,9 +73,11 @@ export async function runIndex(words: readonly string[], options: RawOptions): P
   });
 }
 
-function rowOf({ name, keys, unique, sparse, ignoreCase, ready }: IndexInfo): string[] {
+function rowOf(index: IndexInfo): string[] {
+  const { name, keys, unique, sparse, ignoreCase, expireAfterMs, ready } = index;
   const paths = Object.entries(keys).map(([path, order]) => (order === 1 ? path : `-${path}`));
-  const kinds = [unique && "unique", sparse && "sparse", ignoreCase && "ignore case"];
+  const expiry = expireAfterMs > 0 && `expires after ${expireAfterMs / 1000} s`;
+  const kinds = [unique && "unique", sparse && "sparse", ignoreCase && "ignore case", expiry];
   return [name, paths.join(","), kinds.filter(Boolean).join(", "), ready ? "serves" : "is made"];
 }
 

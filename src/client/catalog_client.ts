@@ -22,6 +22,7 @@ interface WireIndex {
     readonly isUnique: boolean;
     readonly isSparse: boolean;
     readonly ignoresCase: boolean;
+    readonly expiresAfterMs: number;
   };
 }
 
@@ -50,6 +51,7 @@ export async function listIndexes(client: Client, collection: string): Promise<I
     unique: definition.isUnique,
     sparse: definition.isSparse,
     ignoreCase: definition.ignoresCase,
+    expireAfterMs: definition.expiresAfterMs,
     ready: isReady,
   }));
 }
@@ -61,7 +63,7 @@ export async function createIndex(
   index: { readonly name: string; readonly options: IndexOptions },
 ): Promise<void> {
   const { name, options } = index;
-  const { keys, unique = false, sparse = false, ignoreCase = false } = options;
+  const { keys, unique = false, sparse = false, ignoreCase = false, expireAfterMs = 0 } = options;
   encodeCollectionName(collection);
   const list = typeof keys === "string" ? [keys] : keys;
   const paths = Array.isArray(list)
@@ -73,6 +75,7 @@ export async function createIndex(
     isUnique: unique,
     isSparse: sparse,
     ignoresCase: ignoreCase,
+    expiresAfterMs: expireAfterMs,
   };
   await changeCatalog(client, { action: "createIndex", collection, index: definition });
   while (true) {

@@ -64,6 +64,8 @@ export interface IndexOptions {
   readonly sparse?: boolean;
   /** Texts count in lower case. */
   readonly ignoreCase?: boolean;
+  /** Removes documents so long after the date at the index's one path, in milliseconds. */
+  readonly expireAfterMs?: number;
 }
 
 /** An index as it is. */
@@ -73,6 +75,8 @@ export interface IndexInfo {
   readonly unique: boolean;
   readonly sparse: boolean;
   readonly ignoreCase: boolean;
+  /** 0: documents do not expire. */
+  readonly expireAfterMs: number;
   /** False while it is being made. */
   readonly ready: boolean;
 }

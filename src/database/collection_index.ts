@@ -12,7 +12,7 @@
 import sortedBtree from "sorted-btree";
 import { QueryError, ValidationError } from "../base/errors.ts";
 import { INDEX_ENTRIES_MAX, INDEX_KEY_LENGTH_MAX, INDEX_PATHS_MAX } from "../base/limits.ts";
-import { orderKey } from "../query/order_key.ts";
+import { orderKey, typeKey } from "../query/order_key.ts";
 import { parsePath, spreadAt } from "../query/path.ts";
 import { type Fields, isFields, type Value } from "../query/value.ts";
 import type { Location } from "./document_slab.ts";
@@ -39,12 +39,14 @@ export interface IndexDefinition {
   readonly isSparse: boolean;
   /** Texts count in lower case. */
   readonly ignoresCase: boolean;
+  /** Documents are removed so long after the date at the only path, in milliseconds; 0: never. */
+  readonly expiresAfterMs: number;
 }
 
 /** Reads a definition from untrusted fields. Throws QueryError. */
 export function readIndexDefinition(value: unknown): IndexDefinition {
   const fields = value as Partial<IndexDefinition> | null | undefined;
-  const { name, paths, isUnique, isSparse, ignoresCase } = fields ?? {};
+  const { name, paths, isUnique, isSparse, ignoresCase, expiresAfterMs = 0 } = fields ?? {};
   const isNamed = typeof name === "string" && name !== "" && name.length <= 120;
   if (!isNamed || !Array.isArray(paths) || paths.length === 0 || paths.length > INDEX_PATHS_MAX) {
     throw new QueryError(`Cannot make the index: it has a name and 1 to ${INDEX_PATHS_MAX} paths`);
@@ -57,8 +59,13 @@ export function readIndexDefinition(value: unknown): IndexDefinition {
     parsePath(path);
     return { path, order };
   });
+  const isTime = Number.isSafeInteger(expiresAfterMs) && expiresAfterMs >= 0;
+  if (!isTime || (expiresAfterMs > 0 && read.length > 1)) {
+    throw new QueryError("Cannot make the index: documents expire by the date at its one path");
+  }
   return {
     name,
+    expiresAfterMs,
     paths: read,
     isUnique: isUnique === true,
     isSparse: isSparse === true,
@@ -164,6 +171,20 @@ export class CollectionIndex {
       if (!isGone || !this.definition.isUnique) continue;
       if (this.isTaken(key, documentKey)) this.#duplicates -= 1;
     }
+  }
+
+  /** Where documents lie whose date is before that time, in ms since 1970; `count` at most. */
+  before(timeMs: number, count: number): Location[] {
+    const order = this.definition.paths[0]?.order ?? 1;
+    const date = new Date(timeMs);
+    const [bound, type] = [this.keyOf(date, order), typeKey(date, order === -1)];
+    const found: Location[] = [];
+    const [from, to] = order === 1 ? [type, bound] : [bound, `${type}\uffff\uffff`];
+    this.#tree.forRange(from, to, false, (entry, location) => {
+      if (entry.startsWith(type) && !entry.startsWith(bound)) found.push(location);
+      return found.length === count ? { break: true } : undefined;
+    });
+    return found;
   }
 
   /** The entries themselves: to be read before anything is written. */

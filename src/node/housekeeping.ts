@@ -7,8 +7,14 @@
 
 import { SESSIONS_MAX } from "../base/limits.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
+import { dueRemovals } from "../database/expiry.ts";
 import type { CancelTimer, Clock } from "../platform/clock.ts";
-import { clusterBatch, indexReadyBatch, writeSessionIds } from "../protocol/cluster_command.ts";
+import {
+  clusterBatch,
+  documentsBatch,
+  indexReadyBatch,
+  writeSessionIds,
+} from "../protocol/cluster_command.ts";
 import type { RaftDriver } from "../replication/raft_driver.ts";
 import type { Bindings } from "./bindings.ts";
 import type { Members } from "./members.ts";
@@ -21,6 +27,9 @@ const BUILD_MS = 5;
 const READY_AGAIN_MS = 500;
 const SESSION_SWEEP_MS = 5000;
 const SESSIONS_PER_SWEEP = 1000;
+/** Between two looks for documents whose time is over. */
+const EXPIRY_MS = 1000;
+const EXPIRED_PER_BATCH = 500;
 
 /** What is looked after. */
 export interface HousekeepingParts {
@@ -43,6 +52,7 @@ export class Housekeeping {
   #isBuilding = false;
   #nextReadyMs = 0;
   #nextSessionSweepMs = 0;
+  #nextExpiryMs = 0;
 
   constructor(parts: HousekeepingParts) {
     this.#parts = parts;
@@ -88,6 +98,15 @@ export class Housekeeping {
     const binding = bindings.next({ term, timeMs: wallMs, isCaughtUp });
     if (binding !== undefined) driver.proposeBatch(binding);
     if (nowMs >= this.#nextSessionSweepMs) this.#expireSessions(nowMs, wallMs);
+    if (nowMs >= this.#nextExpiryMs && isCaughtUp) this.#expireDocuments(nowMs, wallMs);
+  }
+
+  /** A portion at a time; what was proposed is applied before the next is looked for. */
+  #expireDocuments(nowMs: number, wallMs: number): void {
+    const { machine, driver } = this.#parts;
+    const due = dueRemovals(machine.collections(), wallMs, EXPIRED_PER_BATCH);
+    if (due === undefined) this.#nextExpiryMs = nowMs + EXPIRY_MS;
+    else driver.proposeBatch(documentsBatch(due, wallMs));
   }
 
   #expireSessions(nowMs: number, wallMs: number): void {

@@ -14,7 +14,7 @@
  * @module
  */
 
-import { ByteReader, ByteWriter } from "../base/bytes.ts";
+import { ByteReader, ByteWriter, encodeText } from "../base/bytes.ts";
 import { ProtocolError } from "../base/errors.ts";
 import type { Member } from "../raft/configuration.ts";
 import {
@@ -33,8 +33,10 @@ import {
   COMMAND_HEADER_SIZE,
   COMMAND_KINDS,
   type CommandKind,
+  type DocumentOperation,
   endCommand,
   NO_SESSION,
+  writeDocumentsCommand,
 } from "./command.ts";
 
 /** The roles by their number in MEMBERSHIP. */
@@ -77,6 +79,20 @@ export function noopBatch(): PreparedBatch {
 /** Every node freezes its state behind this entry, to be compared with the others'. */
 export function digestBatch(timeMs: number): PreparedBatch {
   return clusterBatch("DIGEST", Math.floor(timeMs), () => undefined);
+}
+
+/** Operations of the leader's own: it removes documents whose time is over. */
+export function documentsBatch(
+  request: { readonly collection: string; readonly operations: readonly DocumentOperation[] },
+  timeMs: number,
+): PreparedBatch {
+  const { operations } = request;
+  const writer = new ByteWriter(4096);
+  writer.reserve(BATCH_HEADER_SIZE);
+  const collection = encodeText(request.collection);
+  writeDocumentsCommand(writer, NO_SESSION, { collection, operations });
+  const fields = { count: operations.length, timeMs: Math.floor(timeMs) };
+  return prepareBatch(writer.written(), fields, UNCOMPRESSED);
 }
 
 /** All documents are in an index: it serves behind this entry. */

@@ -103,7 +103,7 @@ function index(
       ? ({ path: path.slice(1), order: -1 } as const)
       : ({ path, order: 1 } as const),
   );
-  const none = { isUnique: false, isSparse: false, ignoresCase: false };
+  const none = { isUnique: false, isSparse: false, ignoresCase: false, expiresAfterMs: 0 };
   return { name, paths: parts, ...none, ...more };
 }
 

@@ -233,6 +233,28 @@ for (const [name, open] of HOMES) {
       expect((await rejection(collection.dropIndex("age"))).code).toBe("NOT_FOUND");
     });
 
+    test("documents expire by a date, through the log, and others stay", async () => {
+      const collection = fresh<{ id: number; at?: Date | string }>();
+      const now = Date.now();
+      await collection.insertMany([
+        ...Array.from({ length: 700 }, (_, id) => ({ id, at: new Date(now - 120_000 - id) })),
+        { id: 1000, at: new Date(now + 60_000) },
+        { id: 1001 },
+        { id: 1002, at: "1970-01-01" },
+      ]);
+      const wrong = collection.createIndex("two", { keys: ["at", "id"], expireAfterMs: 1000 });
+      expect((await rejection(wrong)).code).toBe("QUERY");
+      for (const order of [1, -1] as const) {
+        await collection.createIndex(`at${order}`, { keys: { at: order }, expireAfterMs: 60_000 });
+        await waitFor("the removal", async () => (await collection.count()) === 3);
+        await collection.dropIndex(`at${order}`);
+        await collection.save({ id: 2000, at: new Date(5) });
+        expect(await collection.count()).toBe(4);
+      }
+      const ids = (await collection.find({}, { sort: { id: 1 } })).map(({ id }) => id);
+      expect(ids).toEqual([1000, 1001, 1002, 2000]);
+    });
+
     test("unique indexes: refused over equal values, then kept by every way to write", async () => {
       const collection: Collection<Person> = await people(20);
       expect(
