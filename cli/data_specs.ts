@@ -125,8 +125,22 @@ const RESTORE: CommandSpec = {
   run: async (words, options) => (await import("./backup_command.ts")).runRestore(words, options),
 };
 
+const SHELL: CommandSpec = {
+  usage: "shell",
+  about: "Type expressions on a database, such as db.users.find({age: {$gt: 30}})",
+  options: [
+    ADDRESS,
+    TIMEOUT,
+    ["--eval <expression>", "Evaluate this, print it, and end"],
+    ["--file <file>", "Run the statements of a file; what it returns is printed"],
+    ERRORS,
+  ],
+  examples: ["cstore shell", `cstore shell --eval 'db.users.count()'`],
+  run: async (words, options) => (await import("./shell_command.ts")).runShell(words, options),
+};
+
 /** In the order of the overview. */
 export const DATA_COMMANDS: readonly CommandSpec[] = [
   ...[DOC, INDEX, WATCH, IMPORT, EXPORT],
-  ...[BACKUP, RESTORE],
+  ...[SHELL, BACKUP, RESTORE],
 ];

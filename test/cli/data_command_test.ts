@@ -6,9 +6,10 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
+import { complete } from "../../cli/shell_command.ts";
 import { fromTaggedJson, toTaggedJson } from "../../cli/tagged_json.ts";
-import { freshFolder, TestCluster } from "../node/test_cluster.ts";
-import { run } from "../system/program.ts";
+import { freshFolder, TestCluster, waitFor } from "../node/test_cluster.ts";
+import { Running, run } from "../system/program.ts";
 
 let cluster: TestCluster;
 let folder: ReturnType<typeof freshFolder>;
@@ -101,6 +102,42 @@ test("what is wrong is said, with its code", async () => {
   const opened = await fails(["export", "c", `${folder.path}/no/such/folder`]);
   expect(opened.code).not.toBe(0);
   expect(opened.stderr).toContain("Cannot write");
+});
+
+test("shell: expressions, files, what is typed, and errors", async () => {
+  const address = ["--address", cluster.addresses];
+  const evaluated = await run([
+    "shell",
+    "--eval",
+    "db.shelf.insertMany([{id: 1, a: 2n ** 60n}])",
+    ...address,
+  ]);
+  expect(JSON.parse(evaluated.stdout)).toEqual([{ id: 1, a: { $bigint: "1152921504606846976" } }]);
+  const file = `${folder.path}/script.js`;
+  writeFileSync(
+    file,
+    "await db.shelf.insert({id: 2});\nreturn db.shelf.iterate({}, {sort: {id: 1}});",
+  );
+  expect((await lines(["shell", "--file", file])).length).toBe(2);
+  const wrong = await run(["shell", "--eval", "db.shelf.find({a: {$no: 1}})", ...address]);
+  expect(wrong).toMatchObject({ code: 1, stdout: "" });
+  const shell = new Running(["shell", ...address]);
+  shell.child.stdin?.end(
+    "db.shelf.count()\n.indexes shelf\nnonsense(\n.nothing\ndb.shelf.count()\n",
+  );
+  await waitFor("the end", () => shell.code !== undefined);
+  const answers = shell.stdout.split("\n").filter((line) => /^[\d[]/.test(line));
+  expect(answers).toEqual(["2", "[]", "2"]);
+  expect(shell.stderr).toContain("Unknown command .nothing");
+});
+
+test("shell: completion", () => {
+  expect(complete("db.us", ["users", "used", "x y"])).toEqual([["users", "used"], "us"]);
+  expect(complete("await db.users.find", ["users"])).toEqual([
+    ["find", "findOne", "findById"],
+    "find",
+  ]);
+  expect(complete("1 + ", ["users"])).toEqual([[], "1 + "]);
 });
 
 describe("tagged JSON", () => {
