@@ -5,12 +5,12 @@
  */
 
 import { createReadStream, createWriteStream, existsSync } from "node:fs";
-import { createInterface } from "node:readline";
 import { uuidv7 } from "uuidv7";
 import { CStoreError } from "../src/base/errors.ts";
 import type { Collection, IndexInfo, RemoteDatabase } from "../src/mod.ts";
 import { addressesOf } from "./cluster_command.ts";
 import { withDatabase } from "./cluster_view.ts";
+import { linesOf } from "./lines.ts";
 import {
   durationOption,
   flagOption,
@@ -111,7 +111,7 @@ export async function runImport(words: readonly string[], options: RawOptions): 
     const importer = new Importer(database.collection<Item>(name), isInsert);
     const input = file === "-" ? process.stdin : createReadStream(file);
     let line = 0;
-    for await (const text of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
+    for await (const text of linesOf(input)) {
       line += 1;
       if (line < first || text.trim() === "") continue;
       await importer.add(text, line);

@@ -13,6 +13,7 @@ import { CStoreError } from "../src/base/errors.ts";
 import type { RemoteDatabase } from "../src/mod.ts";
 import { addressesOf } from "./cluster_command.ts";
 import { withDatabase } from "./cluster_view.ts";
+import { linesOf } from "./lines.ts";
 import { durationOption, type RawOptions, textOption } from "./options.ts";
 import { colour, isTerminal, print, tell, UsageError } from "./output.ts";
 import { toTaggedJson } from "./tagged_json.ts";
@@ -100,35 +101,52 @@ function isIterable(value: unknown): value is AsyncIterable<unknown> {
 }
 
 async function converse(database: RemoteDatabase, evaluate: Evaluate): Promise<void> {
+  const names = await database.listCollections();
+  const run = async (line: string): Promise<"go on" | "end"> => {
+    const source = line.trim();
+    if (source === ".exit") return "end";
+    if (source === "") return "go on";
+    try {
+      await show(await command(database, source, evaluate));
+      names.splice(0, names.length, ...(await database.listCollections()));
+    } catch (error) {
+      tellError(error);
+    }
+    return "go on";
+  };
+  if (isTerminal()) return await typed(names, run);
+  for await (const line of linesOf(process.stdin)) if ((await run(line)) === "end") return;
+}
+
+/** Lines of a person at a terminal, with completion and history. */
+function typed(
+  names: readonly string[],
+  run: (line: string) => Promise<"go on" | "end">,
+): Promise<void> {
   const historyFile = join(homedir(), ".cstore_history");
   const history = existsSync(historyFile) ? readFileSync(historyFile, "utf8").split("\n") : [];
-  let names = await database.listCollections();
   const lines = createInterface({
     input: process.stdin,
     output: process.stdout,
-    terminal: isTerminal(),
     history: history.filter((line) => line !== "").reverse(),
     historySize: HISTORY_LINES,
     completer: (line: string) => complete(line, names),
     prompt: "cstore> ",
   });
-  if (isTerminal()) tell(`${names.length} collections; .help shows what to type, .exit ends`);
+  tell(`${names.length} collections; .help shows what to type, .exit ends`);
   lines.prompt();
-  for await (const line of lines) {
-    const source = line.trim();
-    if (source === ".exit") break;
-    if (source !== "") {
-      if (isTerminal()) remember(historyFile, source);
-      try {
-        await show(await command(database, source, evaluate));
-        names = await database.listCollections();
-      } catch (error) {
-        tellError(error);
-      }
-    }
-    lines.prompt();
-  }
-  lines.close();
+  return new Promise((resolve) => {
+    // One after the other, also when several lines are pasted.
+    let last: Promise<void> = Promise.resolve();
+    lines.on("line", (line) => {
+      if (line.trim() !== "") remember(historyFile, line.trim());
+      last = last.then(async () => {
+        if ((await run(line)) === "end") lines.close();
+        else lines.prompt();
+      });
+    });
+    lines.on("close", () => void last.then(resolve));
+  });
 }
 
 /** The history is a comfort: where it cannot be written the shell goes on. */
