@@ -33,6 +33,16 @@ export const KEY_SIZE_MAX = 1 * KIB;
 export const COLLECTION_NAME_SIZE_MAX = 120;
 /** Segments of a dotted path. */
 export const PATH_SEGMENTS_MAX = 32;
+/** Longest path, in characters. */
+export const PATH_LENGTH_MAX = 512;
+/** Values that one path may lead through in one document. */
+export const PATH_VISITS_MAX = 100_000;
+/** Paths of a sort, and of a projection. */
+export const QUERY_PATHS_MAX = 100;
+/** Comparisons of an operator on arrays. */
+export const COMPARISONS_MAX = 4_000_000;
+/** Bytes of documents that the updates and conditional removals of one request may read. */
+export const READ_SIZE_MAX = 64 * MIB;
 /** Deepest nesting of a query's conditions. */
 export const QUERY_DEPTH_MAX = 32;
 /** Conditions and operands of one query. */

@@ -49,7 +49,7 @@ export function executeCatalog(
 /** All documents are in an index: it serves from now on, or is gone if it cannot be. */
 export function settleIndex(state: CatalogState, request: unknown): void {
   const { collection, index } = fieldsOf(request);
-  state.collections.get(String(collection))?.indexes.settle(String(index));
+  state.collections.get(textOf(collection))?.indexes.settle(textOf(index));
 }
 
 function fieldsOf(request: unknown): Fields {
@@ -76,15 +76,20 @@ function change(state: CatalogState, request: Fields, sequence: number): boolean
       return createIndex(store ?? create(state, name), definition, sequence);
     }
     case "dropIndex": {
-      const index = String(request["index"]);
+      const index = textOf(request["index"]);
       if (store?.indexes.drop(index) === true) return true;
       throw new NotFoundError(`Cannot drop index "${index}": "${name}" has none of that name`);
     }
     default:
       throw new ValidationError(
-        `Cannot change the catalog: action "${String(request["action"])}" is unknown`,
+        `Cannot change the catalog: action "${textOf(request["action"])}" is unknown`,
       );
   }
+}
+
+/** A text, or an empty one: what is no text must not be asked to make one of itself. */
+function textOf(value: Value): string {
+  return typeof value === "string" ? value : "";
 }
 
 function nameOf(value: Value): string {

@@ -58,8 +58,8 @@ export function* operationsIn(entry: Entry, compressor: Compressor): Generator<L
     if (command.kind === "CATALOG") {
       const request = decodeCbor(bytes.subarray(body, end));
       const { action, collection } = (isFields(request) ? request : {}) as Fields;
-      if (action === "dropCollection") {
-        const name = String(collection);
+      if (action === "dropCollection" && typeof collection === "string") {
+        const name = collection;
         yield { sequence, timeMs, collection: name, kind: "DROP", key: NOTHING, document: NOTHING };
       }
     }

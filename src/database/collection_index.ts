@@ -14,7 +14,7 @@ import { QueryError, ValidationError } from "../base/errors.ts";
 import { INDEX_ENTRIES_MAX, INDEX_KEY_LENGTH_MAX, INDEX_PATHS_MAX } from "../base/limits.ts";
 import { orderKey, typeKey } from "../query/order_key.ts";
 import { parsePath, spreadAt } from "../query/path.ts";
-import { type Fields, isFields, type Value } from "../query/value.ts";
+import type { Fields, Value } from "../query/value.ts";
 import type { Location } from "./document_slab.ts";
 
 // The package is CommonJS: one runtime gives the class, another the module around it.
@@ -89,7 +89,7 @@ export class CollectionIndex {
   isReady = false;
   /** Keys of documents that it cannot hold; while it serves there are none. */
   readonly unfit = new Set<string>();
-  /** Whether a document ever had an array or object there: its entries sort otherwise than it. */
+  /** Whether a document ever had an array there: its entries sort otherwise than it. */
   isMultiple = false;
 
   constructor(definition: IndexDefinition) {
@@ -110,8 +110,8 @@ export class CollectionIndex {
   keysOf(document: Fields): readonly string[] {
     const { paths, isSparse } = this.definition;
     const lists = this.#paths.map((path) => {
-      const { values, hasArray } = spreadAt(document, path);
-      if (hasArray || values.some(isFields)) this.isMultiple = true;
+      const { values, hasArray } = spreadAt(document, path, INDEX_ENTRIES_MAX);
+      if (hasArray) this.isMultiple = true;
       return values;
     });
     if (isSparse && lists.every((list) => list.every((value) => value === undefined))) return [];

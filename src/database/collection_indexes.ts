@@ -5,7 +5,12 @@
  * @module
  */
 
-import { type CStoreError, DuplicateKeyError, ValidationError } from "../base/errors.ts";
+import {
+  type CStoreError,
+  DuplicateKeyError,
+  QueryError,
+  ValidationError,
+} from "../base/errors.ts";
 import { decodeCbor } from "../protocol/cbor.ts";
 import { latinText } from "../query/order_key.ts";
 import type { Fields } from "../query/value.ts";
@@ -115,7 +120,7 @@ export class CollectionIndexes {
         if (keys.some((one) => index.isTaken(one, documentKey))) return duplicate(index);
       }
     } catch (error) {
-      if (error instanceof ValidationError) return error;
+      if (error instanceof ValidationError || error instanceof QueryError) return error;
       throw error;
     }
     return undefined;
@@ -150,7 +155,7 @@ function keysIn(index: CollectionIndex, document: Fields, documentKey: string): 
   try {
     return index.keysOf(document);
   } catch (error) {
-    if (!(error instanceof ValidationError)) throw error;
+    if (!(error instanceof ValidationError || error instanceof QueryError)) throw error;
     index.unfit.add(documentKey);
     return [];
   }

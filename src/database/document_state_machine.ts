@@ -253,6 +253,9 @@ export class DocumentStateMachine implements StateMachine {
     const body = commands.subarray(at + COMMAND_HEADER_SIZE, at + command.size);
     const answer = executeCatalog(this.#catalogState(sequence), decodeCbor(body), sequence);
     if (!(answer instanceof Uint8Array)) return refusal(answer);
+    if ((decodeCbor(answer) as { readonly changed: boolean }).changed !== true) {
+      this.#executor.idle.push(sequence);
+    }
     return { kind: "payload", payload: answer };
   }
 
@@ -313,20 +316,21 @@ export class DocumentStateMachine implements StateMachine {
     if (conflict !== undefined) return refusal(conflict);
     const executor = this.#executor;
     executor.begin();
-    const touched: { store: CollectionStore; name: Uint8Array }[] = [];
+    const byName = new Map<string, { store: CollectionStore; name: Uint8Array }>();
     let { sequence } = place;
     let outcome: CStoreError | OperationResult | undefined;
     for (let from = sectionsAt; from < end && !(outcome instanceof Error); ) {
       const next = from + 4 + view.getUint32(from, true);
       executor.cursor.startAt(view, from + 4, next);
       const name = commands.slice(executor.cursor.nameStart, executor.cursor.nameEnd);
-      const known = touched.find((one) => equalBytes(one.name, name));
-      const store = known?.store ?? this.#collection(name);
-      if (known === undefined) touched.push({ store, name });
+      const text = TEXT_DECODER.decode(name);
+      const store = byName.get(text)?.store ?? this.#collection(name);
+      byName.set(text, { store, name });
       outcome = executor.run(store, { bytes: commands, sequence, nowMs });
       sequence += executor.executed;
       from = next;
     }
+    const touched = [...byName.values()];
     const result = this.#finish(outcome, touched);
     for (const { store } of touched) store.compactStep();
     return result ?? { kind: "payload", payload: executor.results() };

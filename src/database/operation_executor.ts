@@ -9,12 +9,18 @@
  */
 
 import { unreachable } from "../base/assert.ts";
-import { ByteWriter } from "../base/bytes.ts";
+import { ByteWriter, equalBytes } from "../base/bytes.ts";
 import { CStoreError, QueryError, ValidationError } from "../base/errors.ts";
-import { DOCUMENT_SIZE_MAX, MERGED_SIZE_MAX, RESULT_SIZE_MAX } from "../base/limits.ts";
+import {
+  DOCUMENT_SIZE_MAX,
+  MERGED_SIZE_MAX,
+  READ_SIZE_MAX,
+  RESULT_SIZE_MAX,
+} from "../base/limits.ts";
 import { decodeCbor, encodeCbor } from "../protocol/cbor.ts";
 import { type OperationResult, writeOperationResult } from "../protocol/client_message.ts";
 import { OperationCursor } from "../protocol/command.ts";
+import { type DocumentId, encodeKey } from "../protocol/document_key.ts";
 import { compileFilter } from "../query/matcher.ts";
 import { CompiledUpdate, type UpdateOperators } from "../query/update.ts";
 import { equalValues, type Fields, fieldOf, isFields } from "../query/value.ts";
@@ -36,6 +42,8 @@ export class OperationExecutor {
   #undo: { readonly store: CollectionStore; readonly change: Undo }[] = [];
   /** Bytes of the documents that the request made out of others. */
   #madeBytes = 0;
+  /** Bytes of the documents that its conditions and updates looked at. */
+  #readBytes = 0;
 
   /** Sequence numbers of operations that met no document. */
   readonly idle: number[] = [];
@@ -47,6 +55,7 @@ export class OperationExecutor {
     this.#undo = [];
     this.idle.length = 0;
     this.#madeBytes = 0;
+    this.#readBytes = 0;
     this.#payload.rewind(0);
   }
 
@@ -126,9 +135,7 @@ export class OperationExecutor {
     if (before === -1) return absent(sequence);
     if (documentEnd > documentStart) {
       const { filter } = decodeCbor(bytes.subarray(documentStart, documentEnd)) as Fields;
-      const isMeant = attempt(() => {
-        return compileFilter(filter)(decodeCbor(store.document(before)) as Fields);
-      });
+      const isMeant = attempt(() => compileFilter(filter)(this.#read(store, before)));
       if (isMeant instanceof Error) return isMeant;
       if (!isMeant) return absent(sequence);
     }
@@ -183,12 +190,27 @@ export class OperationExecutor {
     const order = decodeCbor(write.bytes.subarray(documentStart, documentEnd)) as Fields;
     const made = attempt(() => {
       const { before } = place;
-      const current = before === -1 ? undefined : (decodeCbor(store.document(before)) as Fields);
-      return updatedDocument(order, current, write.nowMs);
+      const current = before === -1 ? undefined : this.#read(store, before);
+      const { keyStart, keyEnd } = this.cursor;
+      const key = write.bytes.subarray(keyStart, keyEnd);
+      return updatedDocument(order, current, { key, nowMs: write.nowMs });
     });
     if (made instanceof Error) return made;
     if (made === undefined) return absent(write.sequence);
     return this.#putMade(store, place, { ...write, made });
+  }
+
+  /** A document, decoded; one request reads no more than a bound. */
+  #read(store: CollectionStore, location: number): Fields {
+    const document = store.document(location);
+    this.#readBytes += document.byteLength;
+    if (this.#readBytes > READ_SIZE_MAX) {
+      throw new ValidationError(
+        `Cannot execute: one request reads at most ${READ_SIZE_MAX} bytes of documents`,
+        { remedy: "Change fewer documents at once" },
+      );
+    }
+    return decodeCbor(document) as Fields;
   }
 
   /** Writes a document that was made out of another, within the bounds for such. */
@@ -225,7 +247,7 @@ export class OperationExecutor {
 function updatedDocument(
   order: Fields,
   current: Fields | undefined,
-  nowMs: number,
+  place: { readonly key: Uint8Array; readonly nowMs: number },
 ): Uint8Array | undefined {
   const { update, filter, insert, idField } = order;
   if (!isFields(update)) throw new QueryError("Cannot read the update: it is not an object");
@@ -235,8 +257,12 @@ function updatedDocument(
   }
   const base = current ?? (insert as Fields);
   const compiled = new CompiledUpdate(update as UpdateOperators);
-  const after = compiled.apply(base, { nowMs, isInsert: current === undefined });
+  const after = compiled.apply(base, { nowMs: place.nowMs, isInsert: current === undefined });
   const name = typeof idField === "string" ? idField : "id";
+  const begun = current === undefined ? fieldOf(base, name) : undefined;
+  if (current === undefined && !equalBytes(encodeKey(begun as DocumentId), place.key)) {
+    throw new ValidationError(`Cannot update: the new document has another id in "${name}"`);
+  }
   if (!equalValues(fieldOf(base, name), fieldOf(after, name))) {
     throw new ValidationError(`Cannot update: the id in "${name}" does not change`);
   }

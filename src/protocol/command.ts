@@ -344,6 +344,7 @@ function checkTransaction(
     if (partSize > end - at - 4) return "the transaction is cut off";
     const found = checkOperations(bytes, view, { start: at + 4, end: at + 4 + partSize });
     if (typeof found === "string") return found;
+    if (found === 0) return "a part of the transaction has no operations";
     count += found;
     at += 4 + partSize;
   }

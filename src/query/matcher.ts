@@ -41,14 +41,14 @@ export interface Condition {
   readonly operand: Value;
 }
 
-const TYPE_ALIASES: Readonly<Record<string, string>> = {
-  bool: "boolean",
-  double: "number",
-  int: "number",
-  long: "number",
-  bigint: "number",
-  binData: "bytes",
-};
+const TYPE_ALIASES: ReadonlyMap<string, string> = new Map([
+  ["bool", "boolean"],
+  ["double", "number"],
+  ["int", "number"],
+  ["long", "number"],
+  ["bigint", "number"],
+  ["binData", "bytes"],
+]);
 
 class Compiler {
   #nodes = 0;
@@ -91,6 +91,9 @@ class Compiler {
     if (operand instanceof RegExp) return [plain(patternTest(operand.source, operand.flags))];
     if (!isFields(operand)) return [plain(this.#equal(operand as Value))];
     const names = Object.keys(operand);
+    if ("$options" in operand && !("$regex" in operand)) {
+      throw new QueryError("Cannot read the query: $options belong to a $regex");
+    }
     if (names.length === 0 || !names.some((name) => name.startsWith("$"))) {
       return [plain(this.#partial(operand, depth))];
     }
@@ -192,6 +195,8 @@ class Compiler {
 
   #allOf(operand: Value, depth: number): Test {
     if (!Array.isArray(operand)) throw new QueryError("Cannot read the query: $all takes a list");
+    this.#nodes += operand.length;
+    this.#count(0);
     const tests = (operand as readonly Value[]).map((item) => {
       return isFields(item) && "$elemMatch" in item
         ? this.#element(item["$elemMatch"], depth)
@@ -288,11 +293,14 @@ function checkOperand(operand: unknown): void {
 }
 
 function typeTest(operand: Value): Test {
-  const wanted = (Array.isArray(operand) ? operand : [operand]).map((name: Value) => {
-    const known = TYPE_NAMES.indexOf((TYPE_ALIASES[String(name)] ?? name) as "null");
-    if (known === -1) throw new QueryError(`Cannot read the query: type "${String(name)}"`);
+  const names = (Array.isArray(operand) ? operand : [operand]) as readonly Value[];
+  const wanted = names.slice(0, TYPE_NAMES.length + 1).map((name) => {
+    if (typeof name !== "string") throw new QueryError("Cannot read the query: a type is a text");
+    const known = TYPE_NAMES.indexOf((TYPE_ALIASES.get(name) ?? name) as "null");
+    if (known === -1) throw new QueryError(`Cannot read the query: type "${name}" is unknown`);
     return known;
   });
+  if (names.length > TYPE_NAMES.length) throw new QueryError("Cannot read the query: many types");
   return (value) =>
     value !== undefined &&
     (wanted.includes(typeRank(value)) || holds(value, (item) => wanted.includes(typeRank(item))));
@@ -301,7 +309,10 @@ function typeTest(operand: Value): Test {
 function regexTest(operand: unknown, options: unknown): Test {
   if (operand instanceof RegExp) return patternTest(operand.source, operand.flags);
   if (typeof operand !== "string") throw new QueryError("Cannot read the query: $regex is a text");
-  return patternTest(operand, options === undefined ? "" : String(options));
+  if (options !== undefined && typeof options !== "string") {
+    throw new QueryError("Cannot read the query: $options is a text");
+  }
+  return patternTest(operand, options ?? "");
 }
 
 function patternTest(source: string, flags: string): Test {
@@ -312,7 +323,9 @@ function patternTest(source: string, flags: string): Test {
 
 function remainderTest(operand: Value): Test {
   const pair = Array.isArray(operand) ? (operand as readonly Value[]) : [];
-  const [divisor = 0, remainder = 0] = pair.map(Number);
+  const [divisor = 0, remainder = 0] = pair.map((part) => {
+    return typeof part === "number" || typeof part === "bigint" ? Number(part) : Number.NaN;
+  });
   const isWhole = Number.isSafeInteger(divisor) && Number.isSafeInteger(remainder);
   if (pair.length !== 2 || !isWhole || divisor === 0) {
     throw new QueryError("Cannot read the query: $mod takes a divisor and a remainder");

@@ -4,13 +4,14 @@
  *
  * Type unit (rank + 1), then: number, date: the float64 with its sign bit flipped (all bits if it
  * is negative) as four units, then how much a bigint exceeds that float (0x8000 = nothing); string,
- * bytes: the units with 0 written as 0 1, then 0 0. A boolean has one unit of 0 or 1. Arrays and
- * objects have only their type: whoever looks one up tests the document itself.
+ * bytes: the units with 0 written as 0 1, then 0 0. A boolean has one unit of 0 or 1. An array: its
+ * items, each after a 1, then 0. An object: its names in order, each after a 1, then 0, then the
+ * values.
  *
  * @module
  */
 
-import { timeOf, typeRank, type Value } from "./value.ts";
+import { type Fields, fieldOf, isFields, timeOf, typeRank, type Value } from "./value.ts";
 
 const FLOAT = new DataView(new ArrayBuffer(8));
 
@@ -40,8 +41,20 @@ function ascendingKey(value: Value): string {
     default:
       if (value instanceof Date) return type + floatKey(timeOf(value), 0);
       if (value instanceof Uint8Array) return type + ended(latinText(value));
-      return type;
+      if (Array.isArray(value))
+        return type + listKey(value.map((item: Value) => ascendingKey(item)));
+      return isFields(value) ? type + fieldsKey(value) : type;
   }
+}
+
+function listKey(items: readonly string[]): string {
+  return `${items.map((item) => `\u0001${item}`).join("")}\u0000`;
+}
+
+function fieldsKey(fields: Fields): string {
+  const names = Object.keys(fields).sort();
+  const values = names.map((name) => ascendingKey(fieldOf(fields, name)));
+  return listKey(names.map(ended)) + values.join("");
 }
 
 function ended(text: string): string {

@@ -6,11 +6,14 @@
  */
 
 import { QueryError } from "../base/errors.ts";
-import { PATH_SEGMENTS_MAX } from "../base/limits.ts";
+import { PATH_LENGTH_MAX, PATH_SEGMENTS_MAX, PATH_VISITS_MAX } from "../base/limits.ts";
 import { type Fields, fieldOf, isFields, type Value } from "./value.ts";
 
 /** The segments of a path. Throws QueryError. */
 export function parsePath(path: string): readonly string[] {
+  if (path.length > PATH_LENGTH_MAX) {
+    throw new QueryError(`Cannot use a path of more than ${PATH_LENGTH_MAX} characters`);
+  }
   const segments = path.split(".");
   if (segments.length > PATH_SEGMENTS_MAX) {
     throw new QueryError(`Cannot use a path of more than ${PATH_SEGMENTS_MAX} segments`);
@@ -30,16 +33,21 @@ export function someAt(
   path: readonly string[],
   found: (value: Value) => boolean,
 ): boolean {
-  return walk(document, 0, { path, found });
+  return walk(document, 0, { path, found, visits: 0 });
 }
 
 interface Search {
   readonly path: readonly string[];
   readonly found: (value: Value) => boolean;
+  visits: number;
 }
 
 function walk(value: Value, at: number, search: Search): boolean {
   const { path, found } = search;
+  search.visits += 1;
+  if (search.visits > PATH_VISITS_MAX) {
+    throw new QueryError(`Cannot follow "${path.join(".")}": it leads to too many values`);
+  }
   if (at === path.length) return found(value);
   const segment = path[at]!;
   if (Array.isArray(value)) {
@@ -63,17 +71,24 @@ export function valueAt(document: Fields, path: readonly string[]): Value {
   return first;
 }
 
-/** All values at a path with arrays spread out, for a multi-value index; at least one. */
+/**
+ * The values at a path with arrays spread out, for a multi-value index; at least one, and no more
+ * than `most` and one.
+ */
 export function spreadAt(
   document: Fields,
   path: readonly string[],
+  most = Number.POSITIVE_INFINITY,
 ): { readonly values: readonly Value[]; readonly hasArray: boolean } {
   const values: Value[] = [];
   let hasArray = false;
   someAt(document, path, (value) => {
     hasArray ||= Array.isArray(value);
-    if (Array.isArray(value) && value.length > 0) values.push(...(value as readonly Value[]));
-    else values.push(value);
+    const items = Array.isArray(value) && value.length > 0 ? (value as readonly Value[]) : [value];
+    for (const item of items) {
+      values.push(item);
+      if (values.length > most) return true;
+    }
     return false;
   });
   if (values.length === 0) values.push(undefined);

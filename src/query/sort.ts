@@ -5,6 +5,7 @@
  */
 
 import { QueryError } from "../base/errors.ts";
+import { QUERY_PATHS_MAX } from "../base/limits.ts";
 import { parsePath, valueAt } from "./path.ts";
 import { compareValues, type Fields, fieldOf, isFields, type Value } from "./value.ts";
 
@@ -23,12 +24,18 @@ export interface SortPart {
 
 /** The parts of an order. Throws QueryError. */
 export function sortParts(spec: SortSpec): readonly SortPart[] {
+  checkPaths(spec);
   return Object.entries(spec).map(([name, direction]) => {
     if (direction !== 1 && direction !== -1) {
       throw new QueryError(`Cannot sort by "${name}": the direction is 1 or -1`);
     }
     return { name, path: parsePath(name), direction };
   });
+}
+
+function checkPaths(spec: object): void {
+  if (Object.keys(spec).length <= QUERY_PATHS_MAX) return;
+  throw new QueryError(`Cannot use more than ${QUERY_PATHS_MAX} paths to sort by or to project`);
 }
 
 /** Compares documents in an order. Throws QueryError for a wrong one. */
@@ -48,6 +55,7 @@ export function compileProjection(
   spec: ProjectionSpec,
   idField: string,
 ): (document: Fields) => Fields {
+  checkPaths(spec);
   const entries = Object.entries(spec).filter(([name]) => name !== idField);
   const isWrong = Object.values(spec).some((flag) => flag !== 0 && flag !== 1);
   const isKeeping = entries.some(([, flag]) => flag === 1) || spec[idField] === 1;

@@ -7,6 +7,7 @@
  */
 
 import { QueryError, ValidationError } from "../base/errors.ts";
+import { COMPARISONS_MAX } from "../base/limits.ts";
 import { compileFilter, type Filter } from "./matcher.ts";
 import { parsePath } from "./path.ts";
 import { compareBy, type SortSpec } from "./sort.ts";
@@ -186,8 +187,11 @@ function changeOf(operator: string, operand: Value): Change {
     case "$pullAll": {
       if (!Array.isArray(operand)) throw listNeeded(operator);
       const gone = operand as readonly Value[];
-      return (current) =>
-        listOf(operator, current).filter((item) => !gone.some((one) => equalValues(one, item)));
+      return (current) => {
+        const list = listOf(operator, current);
+        checkWork(operator, list.length * gone.length);
+        return list.filter((item) => !gone.some((one) => equalValues(one, item)));
+      };
     }
     case "$pop": {
       if (operand !== 1 && operand !== -1) {
@@ -237,6 +241,11 @@ function listOf(operator: string, value: Value): readonly Value[] {
   throw new ValidationError(`Cannot update: ${operator} needs an array, and the field holds none`);
 }
 
+function checkWork(operator: string, comparisons: number): void {
+  if (comparisons <= COMPARISONS_MAX) return;
+  throw new ValidationError(`Cannot update: ${operator} would need ${comparisons} comparisons`);
+}
+
 function listNeeded(operator: string): QueryError {
   return new QueryError(`Cannot read the update: ${operator} takes a list`);
 }
@@ -262,7 +271,10 @@ function pushOf(operand: Value): Change {
   const order = sort === undefined ? undefined : itemOrder(sort);
   return (current) => {
     const list = [...listOf("$push", current)];
-    list.splice(position, 0, ...items);
+    const at = position < 0 ? Math.max(0, list.length + position) : position;
+    const all = [...list.slice(0, at), ...items, ...list.slice(at)];
+    list.length = 0;
+    for (const item of all) list.push(item);
     if (order !== undefined) list.sort(order);
     if (slice === undefined) return list;
     return slice >= 0 ? list.slice(0, slice) : list.slice(slice);
@@ -287,6 +299,7 @@ function addOf(operand: Value): Change {
   const { items } = itemsOf("$addToSet", operand);
   return (current) => {
     const list = [...listOf("$addToSet", current)];
+    checkWork("$addToSet", (list.length + items.length) * items.length);
     for (const item of items) if (!list.some((one) => equalValues(one, item))) list.push(item);
     return list;
   };
@@ -304,7 +317,9 @@ function pullOf(operand: Value): Change {
 
 /** Two operators must not change the same place, or one inside the other. */
 function checkApart(paths: readonly string[]): void {
-  const sorted = [...paths].sort();
+  // With the dot before every other character a path stands right before those inside it.
+  const keyed = paths.map((path) => path.replaceAll(".", "\u0000")).sort();
+  const sorted = keyed.map((key) => key.replaceAll("\u0000", "."));
   for (let i = 1; i < sorted.length; i += 1) {
     const [before, after] = [sorted[i - 1]!, sorted[i]!];
     if (before === after || after.startsWith(`${before}.`)) {
