@@ -32,19 +32,23 @@ export interface CollectionInfo {
   readonly count: number;
   /** Bytes of memory for its documents. */
   readonly bytes: number;
-  readonly indexes: readonly WireIndex[];
+  readonly indexes?: readonly WireIndex[];
 }
 
-/** All collections. */
-export async function listCollections(client: Client): Promise<readonly CollectionInfo[]> {
-  const catalog = (await readCatalog(client)) as { readonly collections: CollectionInfo[] };
+/** All collections, without their indexes; or one, with them. */
+export async function listCollections(
+  client: Client,
+  collection?: string,
+): Promise<readonly CollectionInfo[]> {
+  const catalog = (await readCatalog(client, collection)) as {
+    readonly collections: CollectionInfo[];
+  };
   return catalog.collections;
 }
 
 /** Indexes of a collection; none for one that does not exist. */
 export async function listIndexes(client: Client, collection: string): Promise<IndexInfo[]> {
-  const all = await listCollections(client);
-  const { indexes = [] } = all.find(({ name }) => name === collection) ?? {};
+  const [{ indexes = [] } = {}] = await listCollections(client, collection);
   return indexes.map(({ definition, isReady }) => ({
     name: definition.name,
     keys: Object.fromEntries(definition.paths.map(({ path, order }) => [path, order])),
@@ -82,7 +86,11 @@ export async function createIndex(
     const found = (await listIndexes(client, collection)).find((one) => one.name === name);
     if (found?.ready === true) return;
     if (found === undefined) {
-      if (!unique) throw new QueryError(`Cannot make index "${name}": it was dropped`);
+      if (!unique) {
+        throw new QueryError(
+          `Cannot make index "${name}": it was dropped, or documents hold more than it takes`,
+        );
+      }
       throw new DuplicateKeyError(
         `Cannot make the unique index ${name}: several documents have the same value`,
       );

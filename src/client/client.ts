@@ -294,7 +294,7 @@ export class Client {
       start,
       end: writer.size,
       deadlineMs,
-      isRepeatable: !isAboutCluster(request.kind),
+      isRepeatable: request.isRepeatable ?? !isAboutCluster(request.kind),
       target: request.target,
       unanswered: channel === undefined ? 0 : 1,
       sentOn: channel,

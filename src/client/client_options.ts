@@ -28,6 +28,8 @@ export interface ClientRequest {
   readonly kind: RequestKind;
   readonly target: "leader" | "any";
   readonly timeoutMs?: number | undefined;
+  /** False: it is not sent again after a lost connection, but rejected with UnreachableError. */
+  readonly isRepeatable?: boolean;
   /** Writes the payload; `session` and `number` are known then. */
   write(
     writer: ByteWriter,

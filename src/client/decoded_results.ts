@@ -6,6 +6,7 @@
 
 import { decodeUntrustedCbor } from "../protocol/cbor.ts";
 import { readOperationResults } from "../protocol/client_message.ts";
+import type { DocumentOperation } from "../protocol/command.ts";
 import type { Answer } from "./pending_requests.ts";
 
 /** What came of one operation. */
@@ -26,4 +27,27 @@ export function resultsOf(answer: Answer): DecodedResult[] | undefined {
   return readOperationResults(answer.payload).map(({ found, version, document }) => {
     return { found, version, document: document && decodeUntrustedCbor(document) };
   });
+}
+
+/** Operations of one request when many documents are changed. */
+const BATCH_OPERATIONS = 500;
+const BATCH_BYTES = 1024 * 1024;
+
+/** Cuts operations into requests of a moderate size. */
+export function* batchesOf(
+  operations: readonly DocumentOperation[],
+): Generator<DocumentOperation[], void> {
+  let batch: DocumentOperation[] = [];
+  let bytes = 0;
+  for (const operation of operations) {
+    const size = operation.key.byteLength + operation.document.byteLength + 16;
+    if (batch.length === BATCH_OPERATIONS || (bytes + size > BATCH_BYTES && batch.length > 0)) {
+      yield batch;
+      batch = [];
+      bytes = 0;
+    }
+    batch.push(operation);
+    bytes += size;
+  }
+  if (batch.length > 0) yield batch;
 }

@@ -5,7 +5,7 @@
  */
 
 import { ByteReader, EMPTY_BYTES } from "../base/bytes.ts";
-import { CursorLostError, QueryError } from "../base/errors.ts";
+import { CursorLostError, QueryError, UnreachableError } from "../base/errors.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
 import {
   type ReadLevel,
@@ -199,10 +199,12 @@ export async function queryPlan(
   return decodeUntrustedCbor(await ask(client, target, fields));
 }
 
-/** Collections and their indexes. */
-export async function readCatalog(client: Client): Promise<unknown> {
+/** Names of collections; or one collection, with its indexes. */
+export async function readCatalog(client: Client, collection?: string): Promise<unknown> {
   const target = { collection: "", idField: "id", level: "linearizable", timeoutMs: undefined };
-  return decodeUntrustedCbor(await ask(client, target as QueryTarget, { action: "catalog" }));
+  return decodeUntrustedCbor(
+    await ask(client, target as QueryTarget, { action: "catalog", collection }),
+  );
 }
 
 /** Changes the catalog; whether anything changed. */
@@ -235,14 +237,23 @@ function ask(
 ): Promise<Uint8Array> {
   const { level, timeoutMs } = target;
   const body = encodeCbor(fields).slice();
-  return client.execute({
+  // What a cursor gave and the client did not get is gone: it is not asked for a second time.
+  const isRepeatable = !("cursor" in fields);
+  const answer = client.execute({
     kind: "QUERY",
     target: level === "stale" ? "any" : "leader",
     timeoutMs,
+    isRepeatable,
     write: (writer) => {
       writer.u8(readLevelNumber(level)).raw(body);
     },
   });
+  return isRepeatable
+    ? answer
+    : answer.catch((error: unknown) => {
+        if (!(error instanceof UnreachableError)) throw error;
+        throw new CursorLostError(`Cannot go on with the query: ${error.message}`);
+      });
 }
 
 function pageOf<T>(payload: Uint8Array): Page<T> {

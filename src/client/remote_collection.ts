@@ -6,6 +6,7 @@
 
 import { EMPTY_BYTES } from "../base/bytes.ts";
 import {
+  DuplicateKeyError,
   ProtocolError,
   TransactionConflictError,
   ValidationError,
@@ -36,7 +37,7 @@ import type {
   Versioned,
   WriteOptions,
 } from "./database.ts";
-import { type DecodedResult, resultsOf } from "./decoded_results.ts";
+import { batchesOf, type DecodedResult, resultsOf } from "./decoded_results.ts";
 import type { LocalReads } from "./local_reads.ts";
 import {
   changeCatalog,
@@ -51,8 +52,6 @@ import {
   wireOptions,
 } from "./query_client.ts";
 
-/** Documents of one request when many are changed. */
-const BATCH_DOCUMENTS = 500;
 /** Documents of one answer when a function of the caller chooses among them. */
 const LOCAL_PAGE = 1000;
 const UPDATE_ATTEMPTS = 20;
@@ -81,6 +80,9 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     this.#backend = backend;
     this.#nameBytes = encodeCollectionName(name);
     this.#idField = options.idField ?? "id";
+    if (/[.$]/.test(this.#idField) || this.#idField === "") {
+      throw new ValidationError(`Cannot use the id field "${this.#idField}": it is one plain name`);
+    }
     this.#read = options.read ?? "linearizable";
     this.#timeoutMs = options.timeoutMs;
   }
@@ -125,7 +127,9 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     change: Change<T>,
     options: WriteOptions = {},
   ): Promise<T | T[] | undefined> {
-    if (typeof target === "object") return (await this.#updateAll(target, change)).documents;
+    if (typeof target === "object") {
+      return (await this.#updateAll(target, change, true)).map(({ document }) => document as T);
+    }
     const { ifVersion } = options;
     const operation = { ...this.#changeOf(target, change), ifVersion, returnDocument: true };
     return this.#document(await this.#write([operation]))?.document;
@@ -147,6 +151,11 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
         if (options.upsert !== true) return { matched: 0, modified: 0 };
         const upsertedId = await this.#upsert(filter, change);
         if (upsertedId !== undefined) return { matched: 0, modified: 0, upsertedId };
+        if (attempt > 2) {
+          throw new DuplicateKeyError(
+            `Cannot make the document in "${this.name}": one with its id is there, and does not match`,
+          );
+        }
         continue;
       }
       const { results, version } = await this.#write([this.#changeOf(found, change, filter)]);
@@ -158,8 +167,8 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
   }
 
   async updateMany(filter: Filter, change: Change<T>): Promise<UpdateResult> {
-    const { matched, documents } = await this.#updateAll(filter, change);
-    return { matched, modified: documents.length };
+    const { length: matched } = await this.#updateAll(filter, change, false);
+    return { matched, modified: matched };
   }
 
   remove(id: DocumentId, options?: WriteOptions): Promise<T | undefined>;
@@ -168,7 +177,9 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     target: DocumentId | Filter,
     options: WriteOptions = {},
   ): Promise<T | T[] | undefined> {
-    if (typeof target === "object") return (await this.#removeAll(target, true)).documents;
+    if (typeof target === "object") {
+      return (await this.#removeAll(target, true)).map(({ document }) => document as T);
+    }
     const { ifVersion } = options;
     const key = encodeKey(target);
     const operation = {
@@ -186,7 +197,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
   }
 
   async deleteMany(filter: Filter): Promise<number> {
-    return (await this.#removeAll(filter, false)).count;
+    return (await this.#removeAll(filter, false)).length;
   }
 
   async clear(): Promise<void> {
@@ -403,40 +414,40 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
   async #updateAll(
     filter: Filter,
     change: Change<T>,
-  ): Promise<{ readonly matched: number; readonly documents: T[] }> {
-    const documents: T[] = [];
-    let matched = 0;
-    for (const ids of batches(await this.#ids(filter))) {
-      const operations = ids.map((id) => {
-        return { ...this.#changeOf(id, change, filter), returnDocument: true };
-      });
-      const { results = [] } = await this.#write(operations);
-      for (const { found, document } of results) if (found) documents.push(document as T);
-      matched += results.filter(({ found }) => found).length;
-    }
-    return { matched, documents };
+    returnDocument: boolean,
+  ): Promise<DecodedResult[]> {
+    const operations = (await this.#ids(filter)).map((id) => {
+      return { ...this.#changeOf(id, change, filter), returnDocument };
+    });
+    return this.#writeAll(operations);
   }
 
-  async #removeAll(
-    filter: Filter,
-    returnDocument: boolean,
-  ): Promise<{ readonly count: number; readonly documents: T[] }> {
-    const documents: T[] = [];
-    let count = 0;
+  async #removeAll(filter: Filter, returnDocument: boolean): Promise<DecodedResult[]> {
     const document = encodeCbor({ filter: wireFilter(filter) }).slice();
-    for (const ids of batches(await this.#ids(filter))) {
-      const operations = ids.map((id) => {
-        return { kind: "REMOVE", key: encodeKey(id), document, returnDocument } as const;
-      });
-      const { results, version } = await this.#write(operations);
-      if (results === undefined && version > 0) count += 1;
-      for (const result of results ?? []) {
-        if (!result.found) continue;
-        count += 1;
-        if (returnDocument) documents.push(result.document as T);
+    const operations = (await this.#ids(filter)).map((id): DocumentOperation => {
+      return { kind: "REMOVE", key: encodeKey(id), document, returnDocument };
+    });
+    return this.#writeAll(operations);
+  }
+
+  /** Executes operations in batches; gives the results of those that met a document. */
+  async #writeAll(operations: readonly DocumentOperation[]): Promise<DecodedResult[]> {
+    const done: DecodedResult[] = [];
+    const left = [...batchesOf(operations)].reverse();
+    for (let batch = left.pop(); batch !== undefined; batch = left.pop()) {
+      try {
+        const { results, version } = await this.#write(batch);
+        const one = { found: version > 0, version, document: undefined };
+        for (const result of results ?? [one]) if (result.found) done.push(result);
+      } catch (error) {
+        // Nothing of it was done: with fewer documents the bounds of a request may do.
+        const isTooLarge = error instanceof ValidationError && batch.length > 1;
+        if (!isTooLarge) throw error;
+        const half = batch.length >> 1;
+        left.push(batch.slice(half), batch.slice(0, half));
       }
     }
-    return { count, documents };
+    return done;
   }
 
   /** The operation that writes a document, under an id of its own if it has none. */
@@ -475,11 +486,6 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     }
     return { document: result.document as T, version: result.version };
   }
-}
-
-function* batches(ids: readonly DocumentId[]): Generator<readonly DocumentId[]> {
-  for (let at = 0; at < ids.length; at += BATCH_DOCUMENTS)
-    yield ids.slice(at, at + BATCH_DOCUMENTS);
 }
 
 /** The document as it was stored, sharing nothing with what the caller gave. */

@@ -17,7 +17,11 @@ import {
 } from "../base/errors.ts";
 import { sleep } from "../platform/clock.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
-import { type DocumentOperation, writeTransactionCommand } from "../protocol/command.ts";
+import {
+  type DocumentOperation,
+  encodeCollectionName,
+  writeTransactionCommand,
+} from "../protocol/command.ts";
 import { type DocumentId, encodeKey } from "../protocol/document_key.ts";
 import { compileFilter, type Filter } from "../query/matcher.ts";
 import { latinText } from "../query/order_key.ts";
@@ -68,9 +72,10 @@ export interface TransactionCollection<T extends Item> {
 
 /** What is to be written to one document. */
 interface Write {
-  readonly kind: "INSERT" | "PUT" | "REMOVE";
+  /** NOTHING: it was inserted and removed again, so it must not exist, and is not written. */
+  readonly kind: "INSERT" | "PUT" | "REMOVE" | "NOTHING";
   readonly key: Uint8Array;
-  /** Empty for REMOVE. */
+  /** Empty for REMOVE and NOTHING. */
   readonly document: Uint8Array;
 }
 
@@ -124,6 +129,8 @@ class RunningTransaction implements Transaction {
   readonly #versions = new Map<string, { readonly condition: readonly unknown[] }>();
   /** Sequence number of the state in which each collection was searched first. */
   readonly #searches = new Map<string, number>();
+  /** Times that anything was read. */
+  #looks = 0;
   #isEnded = false;
 
   constructor(client: Client, parts: TransactionParts, options: TransactionOptions) {
@@ -174,6 +181,7 @@ class RunningTransaction implements Transaction {
 
   /** Notes what was read. Throws TransactionConflictError when it was something else before. */
   noteRead(collection: string, key: Uint8Array, version: number): void {
+    this.#looks += 1;
     const name = `${collection}\u0000${latinText(key)}`;
     const known = this.#versions.get(name);
     if (known !== undefined && known.condition[2] !== version) throw changed(collection);
@@ -181,6 +189,7 @@ class RunningTransaction implements Transaction {
   }
 
   noteSearch(collection: string, sequence: number): void {
+    this.#looks += 1;
     const first = this.#searches.get(collection) ?? sequence;
     this.#searches.set(collection, Math.min(first, sequence));
   }
@@ -189,15 +198,22 @@ class RunningTransaction implements Transaction {
     this.check();
     const reads = [...this.#versions.values()].map(({ condition }) => condition);
     const searches = [...this.#searches].map(([name, sequence]) => [name, null, sequence]);
-    const writes = [...this.#writes]
-      .filter(([, list]) => list.size > 0)
-      .map(([name, list]) => {
-        const operations: DocumentOperation[] = [...list.values()];
-        return { collection: encodeText(name), operations };
+    const absent = [...this.#writes].flatMap(([name, list]) => {
+      return [...list.values()].flatMap(({ kind, key }) => {
+        return kind === "NOTHING" ? [[name, key, 0]] : [];
       });
+    });
+    const writes = [...this.#writes]
+      .map(([name, list]) => {
+        const operations = [...list.values()].flatMap((write): DocumentOperation[] => {
+          return write.kind === "NOTHING" ? [] : [{ ...write, kind: write.kind }];
+        });
+        return { collection: encodeText(name), operations };
+      })
+      .filter(({ operations }) => operations.length > 0);
     // One look alone is of one moment anyway.
-    if (writes.length === 0 && reads.length + searches.length < 2) return;
-    const conditions = encodeCbor([...reads, ...searches]).slice();
+    if (writes.length === 0 && absent.length === 0 && this.#looks < 2) return;
+    const conditions = encodeCbor([...reads, ...searches, ...absent]).slice();
     await this.client.execute({
       kind: "COMMAND",
       target: "leader",
@@ -224,6 +240,7 @@ class CollectionView<T extends Item> implements TransactionCollection<T> {
 
   constructor(transaction: RunningTransaction, name: string, options: CollectionOptions = {}) {
     this.#transaction = transaction;
+    encodeCollectionName(name);
     this.name = name;
     this.#idField = options.idField ?? "id";
   }
@@ -231,13 +248,13 @@ class CollectionView<T extends Item> implements TransactionCollection<T> {
   async insert(document: T): Promise<T> {
     const { key, encoded } = this.#encoded(document);
     const known = this.#transaction.writesTo(this.name).get(latinText(key));
-    if (known !== undefined && known.kind !== "REMOVE") {
+    if (known?.kind === "INSERT" || known?.kind === "PUT") {
       throw new DuplicateKeyError(
         `Cannot insert into "${this.name}": a document has that id already`,
       );
     }
     // What the transaction itself removed may be there again.
-    const kind = known === undefined ? "INSERT" : "PUT";
+    const kind = known?.kind === "REMOVE" ? "PUT" : "INSERT";
     this.#transaction.write(this.name, { kind, key, document: encoded });
     return decodeUntrustedCbor(encoded) as T;
   }
@@ -271,7 +288,9 @@ class CollectionView<T extends Item> implements TransactionCollection<T> {
     const current = await this.findById(id);
     if (current === undefined) return undefined;
     const key = encodeKey(id);
-    this.#transaction.write(this.name, { kind: "REMOVE", key, document: new Uint8Array(0) });
+    const own = this.#transaction.writesTo(this.name).get(latinText(key));
+    const kind = own?.kind === "INSERT" ? "NOTHING" : "REMOVE";
+    this.#transaction.write(this.name, { kind, key, document: new Uint8Array(0) });
     return current;
   }
 
@@ -280,7 +299,8 @@ class CollectionView<T extends Item> implements TransactionCollection<T> {
     const key = encodeKey(id);
     const own = this.#transaction.writesTo(this.name).get(latinText(key));
     if (own !== undefined) {
-      return own.kind === "REMOVE" ? undefined : (decodeUntrustedCbor(own.document) as T);
+      const isGone = own.kind === "REMOVE" || own.kind === "NOTHING";
+      return isGone ? undefined : (decodeUntrustedCbor(own.document) as T);
     }
     const query = { filter: { [this.#idField]: id } };
     const { documents } = await queryAll<T>(this.#transaction.client, this.#target(), query);
@@ -323,7 +343,7 @@ class CollectionView<T extends Item> implements TransactionCollection<T> {
       return !writes.has(latinText(key));
     });
     const own = [...writes.values()]
-      .filter(({ kind }) => kind !== "REMOVE")
+      .filter(({ kind }) => kind === "INSERT" || kind === "PUT")
       .map(({ document }) => decodeUntrustedCbor(document) as Fields)
       .filter(matches);
     const all = [...others, ...own].sort(compareBy(sort));
@@ -335,7 +355,8 @@ class CollectionView<T extends Item> implements TransactionCollection<T> {
   #put(key: Uint8Array, document: Uint8Array): void {
     // A document that is new by this transaction stays one that must not exist yet.
     const own = this.#transaction.writesTo(this.name).get(latinText(key));
-    const kind = own?.kind === "INSERT" ? "INSERT" : "PUT";
+    const isNew = own?.kind === "INSERT" || own?.kind === "NOTHING";
+    const kind = isNew ? "INSERT" : "PUT";
     this.#transaction.write(this.name, { kind, key, document });
   }
 

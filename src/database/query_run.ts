@@ -24,8 +24,8 @@ import type { CollectionStore } from "./collection_store.ts";
 import type { FrozenSlabs, Location } from "./document_slab.ts";
 import { type KeyRange, planQuery, type QueryPlan } from "./query_plan.ts";
 
-/** Documents that one slice looks at: a few milliseconds. */
-const SLICE_DOCUMENTS = 1000;
+/** Work of one slice, a few milliseconds: a document counts once, and again for each KiB. */
+const SLICE_WORK = 1000;
 /** Documents that are sorted at once; longer lists are merged from such. */
 const SORT_RUN = 2048;
 
@@ -84,7 +84,8 @@ export class QueryRun {
   readonly #direct: readonly Location[];
   /** The document that {@link #matching} decoded last. */
   #matched: Fields = {};
-  #looked = 0;
+  /** Since the last slice ended. */
+  #work = 0;
   #isEnded = false;
 
   /**
@@ -121,8 +122,9 @@ export class QueryRun {
     let passed = 0;
     /** Whether there are enough. */
     const take = (location: Location): boolean => {
-      const document = decodeCbor(this.#store.document(location)) as Fields;
-      this.#looked += 1;
+      const bytes = this.#store.document(location);
+      const document = decodeCbor(bytes) as Fields;
+      this.#work += 1 + (bytes.byteLength >> 10);
       if (!this.#matches(document)) return false;
       passed += 1;
       if (passed <= skip) return false;
@@ -135,15 +137,15 @@ export class QueryRun {
     if (range === undefined) {
       for (const location of this.#candidates()) {
         if (take(location)) break;
-        if (this.#looked > SLICE_DOCUMENTS) return undefined;
+        if (this.#work > SLICE_WORK) return undefined;
       }
       return found;
     }
     this.#tree?.forRange(range.from, range.to, false, (_key, location) => {
-      if (take(location) || this.#looked > SLICE_DOCUMENTS) return { break: true };
+      if (take(location) || this.#work > SLICE_WORK) return { break: true };
       return undefined;
     });
-    return this.#looked > SLICE_DOCUMENTS ? undefined : found;
+    return this.#work > SLICE_WORK ? undefined : found;
   }
 
   explain(): Explanation {
@@ -211,8 +213,12 @@ export class QueryRun {
 
   *#matching(): Generator<Location | undefined> {
     for (const location of this.#candidates()) {
-      this.#looked += 1;
-      if (this.#looked % SLICE_DOCUMENTS === 0) yield undefined;
+      const bytes = this.#store.document(location);
+      this.#work += 1 + (bytes.byteLength >> 10);
+      if (this.#work >= SLICE_WORK) {
+        this.#work = 0;
+        yield undefined;
+      }
       this.#matched = decodeCbor(this.#store.document(location)) as Fields;
       if (this.#matches(this.#matched)) yield location;
     }

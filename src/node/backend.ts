@@ -8,6 +8,7 @@
 import { type CStoreError, NoQuorumError, OverloadedError } from "../base/errors.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import type { Clock } from "../platform/clock.ts";
+import type { Random } from "../platform/random.ts";
 import { digestBatch } from "../protocol/cluster_command.ts";
 import { isQuorum } from "../raft/quorum.ts";
 import type { ProposedRequest } from "../replication/open_batch.ts";
@@ -26,6 +27,7 @@ import type { StateVerifier } from "./verifier.ts";
 /** What requests act on. */
 export interface BackendParts {
   readonly clock: Clock;
+  readonly random: Random;
   readonly config: NodeConfig;
   readonly machine: DocumentStateMachine;
   readonly driver: RaftDriver;
@@ -44,6 +46,7 @@ export class Backend implements RequestBackend {
   readonly clock: Clock;
   readonly machine: DocumentStateMachine;
   readonly log: ReplicatedLog;
+  readonly random: Random;
   readonly syncMode: "SYNC" | "ASYNC";
   readonly requestTimeoutMs: number;
   readonly #parts: BackendParts;
@@ -53,6 +56,7 @@ export class Backend implements RequestBackend {
     this.clock = parts.clock;
     this.machine = parts.machine;
     this.log = parts.driver.log;
+    this.random = parts.random;
     this.syncMode = parts.config.syncMode;
     this.requestTimeoutMs = parts.config.requestTimeoutMs;
   }

@@ -18,7 +18,7 @@ import { decodeKey } from "../protocol/document_key.ts";
 import type { Fields } from "../query/value.ts";
 import type { Entry } from "../raft/types.ts";
 import type { ReplicatedLog } from "../storage/iwal_manager.ts";
-import type { QueryReply } from "./query_service.ts";
+import { asAnswer, type QueryReply } from "./query_reply.ts";
 
 /** Between two looks for something new. */
 const LOOK_MS = 10;
@@ -79,8 +79,7 @@ export class ChangeStreams {
         page = this.#read(watch.since, collection);
       } catch (error) {
         this.#waiting -= 1;
-        if (!(error instanceof CompactedError)) throw error;
-        reply.failed(error);
+        reply.failed(asAnswer(error));
         return;
       }
       if (page.changes.length === 0 && clock.nowMs() < endMs) {
@@ -106,8 +105,10 @@ export class ChangeStreams {
         if (sequence <= since || machine.feed.isSkipped(sequence)) continue;
         if (collection !== "" && name !== collection) continue;
         if (changes.length >= CHANGES_MAX || size > PAGE_SIZE_GOAL) return { since: at, changes };
-        changes.push(this.#changeOf(operation));
+        const current = this.#currentOf(operation);
+        changes.push(changeOf(operation, current));
         size += operation.document.byteLength + operation.key.byteLength + 100;
+        size += current?.byteLength ?? 0;
         at = sequence;
       }
       at = Math.max(at, entry.firstSequence + entry.count - 1);
@@ -136,37 +137,38 @@ export class ChangeStreams {
     return low;
   }
 
-  #changeOf(operation: LoggedOperation): unknown {
-    const { sequence, timeMs, collection, kind, key, document } = operation;
-    const base = { sequence, timeMs, collection };
-    if (kind === "DROP") return { ...base, type: "drop" };
-    const about = { ...base, id: decodeKey(key) };
-    switch (kind) {
-      case "REMOVE":
-        return { ...about, type: "remove" };
-      case "INSERT":
-      case "PUT":
-        return {
-          ...about,
-          type: kind === "INSERT" ? "insert" : "put",
-          document: decodeCbor(document),
-        };
-      default: {
-        const change = decodeCbor(document) as Fields;
-        const now = this.#current(collection, key, sequence);
-        const update = kind === "MERGE" ? change : change["update"];
-        return { ...about, type: "update", change: update, ...now };
-      }
-    }
-  }
-
-  /** The document as that operation left it, if nothing came later. */
-  #current(collection: string, key: Uint8Array, sequence: number): { document?: unknown } {
+  /** The document as an update left it, if nothing came later. */
+  #currentOf(operation: LoggedOperation): Uint8Array | undefined {
+    const { kind, key, collection, sequence } = operation;
+    if (kind !== "MERGE" && kind !== "UPDATE") return undefined;
     const store = this.#parts.machine.collectionOrEmpty(collection);
     const range = { start: 0, end: key.byteLength };
     const location = store.find(store.hash(key, range), key, range);
-    if (store.version(location) !== sequence) return {};
-    return { document: decodeCbor(store.document(location)) };
+    return store.version(location) === sequence ? store.document(location) : undefined;
+  }
+}
+
+function changeOf(operation: LoggedOperation, current: Uint8Array | undefined): unknown {
+  const { sequence, timeMs, collection, kind, key, document } = operation;
+  const base = { sequence, timeMs, collection };
+  if (kind === "DROP") return { ...base, type: "drop" };
+  const about = { ...base, id: decodeKey(key) };
+  switch (kind) {
+    case "REMOVE":
+      return { ...about, type: "remove" };
+    case "INSERT":
+    case "PUT":
+      return {
+        ...about,
+        type: kind === "INSERT" ? "insert" : "put",
+        document: decodeCbor(document),
+      };
+    default: {
+      const given = decodeCbor(document) as Fields;
+      const change = kind === "MERGE" ? given : given["update"];
+      const now = current === undefined ? {} : { document: decodeCbor(current) };
+      return { ...about, type: "update", change, ...now };
+    }
   }
 }
 

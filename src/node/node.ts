@@ -90,7 +90,7 @@ export class Node {
     this.#startMs = platform.clock.nowMs();
     this.#catchUpRate = new RateLimit(config.snapshotBytesPerSecond);
     const { machine } = built.opened;
-    const { clock } = platform;
+    const { clock, random } = platform;
     const { id } = config;
     this.#bindings = this.#buildBindings();
     this.#peerWatch = this.#buildPeerWatch();
@@ -129,7 +129,7 @@ export class Node {
     });
     this.#verifier = new StateVerifier(clock, machine);
     const { sessionTimeoutMs } = config;
-    const looked = { clock, driver, machine, bindings, members, changes };
+    const looked = { clock, random, driver, machine, bindings, members, changes };
     this.#housekeeping = new Housekeeping({
       ...looked,
       sessionTimeoutMs,

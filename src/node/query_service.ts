@@ -8,7 +8,6 @@
 
 import { ByteWriter } from "../base/bytes.ts";
 import {
-  CStoreError,
   CursorLostError,
   DeadlineError,
   OverloadedError,
@@ -20,24 +19,18 @@ import type { DocumentStateMachine } from "../database/document_state_machine.ts
 import { type Found, QueryRun, type QuerySpec } from "../database/query_run.ts";
 import { catalogOf, type FrozenState, freezeState } from "../database/snapshot_codec.ts";
 import type { Clock } from "../platform/clock.ts";
+import type { Random } from "../platform/random.ts";
 import { encodeCbor } from "../protocol/cbor.ts";
 import { writeOperationResult } from "../protocol/client_message.ts";
 import { type Fields, isFields } from "../query/value.ts";
 import { type ChangeStreamParts, ChangeStreams } from "./change_streams.ts";
+import { asAnswer, bounded, type QueryReply } from "./query_reply.ts";
 
 /** Documents of one answer, unless the query asks for fewer. */
 const PAGE_DOCUMENTS_MAX = 10_000;
 const SWEEP_MS = 1000;
 /** Backups under way at once. */
 const BACKUPS_MAX = 4;
-
-/** How a query is answered. */
-export interface QueryReply {
-  /** On the monotonic clock. */
-  readonly deadlineMs: number;
-  result(payload: Uint8Array): void;
-  failed(error: CStoreError): void;
-}
 
 interface Cursor {
   readonly run: QueryRun;
@@ -54,17 +47,23 @@ interface Backup {
   idleSinceMs: number;
 }
 
+/** What queries are answered with. */
+export interface QueryParts extends ChangeStreamParts {
+  readonly random: Random;
+}
+
 /** Answers queries. */
 export class QueryService {
+  readonly #parts: QueryParts;
   readonly #clock: Clock;
   readonly #machine: DocumentStateMachine;
   readonly #streams: ChangeStreams;
   readonly #cursors = new Map<number, Cursor>();
   readonly #backups = new Map<number, Backup>();
-  #nextCursor = 1;
   #isSweeping = false;
 
-  constructor(parts: ChangeStreamParts) {
+  constructor(parts: QueryParts) {
+    this.#parts = parts;
     this.#clock = parts.clock;
     this.#machine = parts.machine;
     this.#streams = new ChangeStreams(parts);
@@ -72,11 +71,11 @@ export class QueryService {
 
   /** Answers a request of the kind QUERY; `request` is the map that it holds. */
   answer(request: Fields, reply: QueryReply): void {
+    const limited = bounded(reply);
     try {
-      this.#answer(request, reply);
+      this.#answer(request, limited);
     } catch (error) {
-      if (!(error instanceof CStoreError)) throw error;
-      reply.failed(error);
+      limited.failed(asAnswer(error));
     }
   }
 
@@ -92,28 +91,31 @@ export class QueryService {
         return reply.result(encodeCbor(run.explain()));
       }
       case "next":
-        return this.#page(Number(request["cursor"]), reply);
+        return this.#page(numberOf(request["cursor"]), reply);
       case "close":
-        this.#close(Number(request["cursor"]));
+        this.#close(numberOf(request["cursor"]));
         return reply.result(new Uint8Array(0));
       case "backup":
         return this.#backup(reply);
       case "backupNext":
-        return this.#backupPage(Number(request["cursor"]), reply);
+        return this.#backupPage(numberOf(request["cursor"]), reply);
       case "watch":
         return this.#streams.answer(request, reply);
       case "catalog":
-        return reply.result(encodeCbor(this.#catalog()));
+        return reply.result(encodeCbor(this.#catalog(request["collection"])));
       default:
-        throw new ValidationError(`Cannot query: action "${String(request["action"])}" is unknown`);
+        throw new ValidationError("Cannot query: the action is unknown");
     }
   }
 
-  #catalog(): unknown {
-    const collections = [...this.#machine.collections()].map((store) => {
+  /** Names of all collections; of one also its indexes. */
+  #catalog(wanted: unknown): unknown {
+    const collections = [];
+    for (const store of this.#machine.collections()) {
       const { name, count, bytes } = store;
-      return { name, count, bytes, ...catalogOf(store) };
-    });
+      if (wanted === undefined) collections.push({ name, count, bytes });
+      else if (wanted === name) collections.push({ name, count, bytes, ...catalogOf(store) });
+    }
     return { sequence: this.#machine.appliedSequence, collections };
   }
 
@@ -146,13 +148,12 @@ export class QueryService {
     }
     const run = this.#begin(request);
     const nowMs = this.#clock.nowMs();
-    const wanted = Number(request["pageSize"] ?? PAGE_DOCUMENTS_MAX);
-    const number = this.#nextCursor;
-    this.#nextCursor += 1;
+    const wanted = numberOf(request["pageSize"]) || PAGE_DOCUMENTS_MAX;
+    const number = this.#newNumber();
     this.#cursors.set(number, {
       run,
       documents: run.documents(),
-      pageSize: Math.min(Math.max(1, wanted || 1), PAGE_DOCUMENTS_MAX),
+      pageSize: Math.min(Math.max(1, wanted), PAGE_DOCUMENTS_MAX),
       bornMs: nowMs,
       idleSinceMs: nowMs,
       isBusy: false,
@@ -216,8 +217,7 @@ export class QueryService {
       throw new OverloadedError(`Cannot back up: ${BACKUPS_MAX} backups are under way`, 1000);
     }
     const frozen = freezeState(this.#machine);
-    const number = this.#nextCursor;
-    this.#nextCursor += 1;
+    const number = this.#newNumber();
     const nowMs = this.#clock.nowMs();
     this.#backups.set(number, { frozen, blocks: frozen.blocks(), idleSinceMs: nowMs });
     this.#backupPage(number, reply);
@@ -241,6 +241,13 @@ export class QueryService {
   #endBackup(number: number): void {
     this.#backups.get(number)?.frozen.thaw();
     this.#backups.delete(number);
+  }
+
+  /** One that no other node, and no earlier process, gave out: who asks there must be told. */
+  #newNumber(): number {
+    const { random } = this.#parts;
+    const number = 1 + random.below(2 ** 32) * 2 ** 20 + random.below(2 ** 20);
+    return this.#cursors.has(number) || this.#backups.has(number) ? this.#newNumber() : number;
   }
 
   #close(number: number): void {
@@ -278,9 +285,13 @@ function attempt(
   } catch (error) {
     if (work.end === undefined) work.run.end();
     else work.end();
-    if (!(error instanceof CStoreError)) throw error;
-    work.reply.failed(error);
+    work.reply.failed(asAnswer(error));
   }
+}
+
+/** A number of the request; 0 for anything else. */
+function numberOf(value: unknown): number {
+  return typeof value === "number" ? value : 0;
 }
 
 /** Reads what a query says. Throws ValidationError. */

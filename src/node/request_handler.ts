@@ -9,6 +9,7 @@ import { ByteReader, ByteWriter, viewOf } from "../base/bytes.ts";
 import { CStoreError, DeadlineError, NotFoundError, ValidationError } from "../base/errors.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import type { Clock } from "../platform/clock.ts";
+import type { Random } from "../platform/random.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
 import {
   READ_LEVELS,
@@ -41,6 +42,7 @@ export interface RequestBackend {
   readonly clock: Clock;
   readonly machine: DocumentStateMachine;
   readonly log: ReplicatedLog;
+  readonly random: Random;
   readonly syncMode: "SYNC" | "ASYNC";
   /** Longest deadline that a client may ask for, in milliseconds. */
   readonly requestTimeoutMs: number;
@@ -169,7 +171,8 @@ export class RequestHandler {
     const deadlineMs = this.#deadline(request);
     const result = (payload: Uint8Array): void => target.result(requestId, payload);
     const reply = { deadlineMs, result, failed: fail };
-    const isContinued = ["next", "close", "backupNext"].includes(String(asked["action"]));
+    const { action } = asked;
+    const isContinued = action === "next" || action === "close" || action === "backupNext";
     if (level !== "linearizable" || isContinued) {
       const error = isContinued ? undefined : this.#backend.refuseRead(level as "leader");
       if (error === undefined) this.#queries.answer(asked, reply);

@@ -26,6 +26,7 @@ export type CborRefusal =
   | "value not allowed"
   | "undefined not allowed"
   | "number is not finite"
+  | "date is beyond the calendar"
   | "bytes follow the value";
 
 const PROTO = [0x5f, 0x5f, 0x70, 0x72, 0x6f, 0x74, 0x6f, 0x5f, 0x5f];
@@ -65,6 +66,7 @@ export function checkCbor(bytes: Uint8Array, start: number, end: number): CborRe
       if (first !== 0xc1) return "tag not allowed";
       const size = taggedNumberSize(bytes, at + 1, end);
       if (size === 0) return "tag not allowed";
+      if (!isInCalendar(bytes, at + 1)) return "date is beyond the calendar";
       at += 1 + size;
       continue;
     }
@@ -99,6 +101,25 @@ function checkSimple(bytes: Uint8Array, at: number, info: number): CborRefusal {
     return (bytes[at + 1]! & 0x7f) === 0x7f && bytes[at + 2]! >= 0xf0 ? "number is not finite" : "";
   }
   return "value not allowed";
+}
+
+/** Seconds since 1970 that a date can be away from then. */
+const CALENDAR_SECONDS = 8.64e12;
+const FLOAT = new DataView(new ArrayBuffer(8));
+
+/** Whether the number at `at`, seconds since 1970, is one that a date can have. */
+function isInCalendar(bytes: Uint8Array, at: number): boolean {
+  const first = bytes[at]!;
+  const info = first & 31;
+  if (first >> 5 <= 1) {
+    const value = info < 24 ? info : readSize(bytes, at + 1, 1 << (info - 24));
+    return value + (first >> 5) <= CALENDAR_SECONDS;
+  }
+  // A half float is never so large.
+  if (info === 25) return true;
+  const size = info === 26 ? 4 : 8;
+  for (let i = 0; i < size; i += 1) FLOAT.setUint8(i, bytes[at + 1 + i]!);
+  return Math.abs(size === 4 ? FLOAT.getFloat32(0) : FLOAT.getFloat64(0)) <= CALENDAR_SECONDS;
 }
 
 /** Bytes of the integer or finite float at `at`; 0 when there is something else. */

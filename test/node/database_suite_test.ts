@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { TransactionConflictError } from "../../src/base/errors.ts";
 import type { Change as DocumentChange } from "../../src/client/change_stream.ts";
 import type { Collection, Database } from "../../src/client/database.ts";
+import type { TransactionCollection } from "../../src/client/transaction.ts";
 import { WALDatabase } from "../../src/node/wal_database.ts";
 import { freshFolder, rejection, type Seat, TestCluster, waitFor } from "./test_cluster.ts";
 
@@ -391,6 +392,64 @@ for (const [name, open] of HOMES) {
         readOnly: true,
       });
       expect((await rejection(reader)).code).toBe("VALIDATION");
+    });
+
+    test("transactions: what was inserted and removed again must not have been there", async () => {
+      const collection = fresh<Account>();
+      await collection.insert({ id: "x", balance: 7 });
+      const attempts = [
+        async (view: TransactionCollection<Account>) => {
+          await view.insert({ id: "x", balance: 1 });
+          await view.remove("x");
+        },
+        async (view: TransactionCollection<Account>) => {
+          await view.insert({ id: "x", balance: 1 });
+          await view.remove("x");
+          await view.insert({ id: "x", balance: 2 });
+        },
+      ];
+      for (const attempt of attempts) {
+        const run = home.database.transaction((tx) => attempt(tx.collection(collection.name)), {
+          timeoutMs: 0,
+        });
+        expect(["CONFLICT", "DUPLICATE_KEY"]).toContain((await rejection(run)).code);
+      }
+      expect(await collection.find()).toEqual([{ id: "x", balance: 7 }]);
+    });
+
+    test("transactions: two looks at one collection are of one moment, also without writes", async () => {
+      const collection = fresh<Account>();
+      await collection.insert({ id: "a", balance: 0 });
+      let attempts = 0;
+      const seen = await home.database.transaction(async (tx) => {
+        attempts += 1;
+        const view = tx.collection<Account>(collection.name);
+        const before = await view.find();
+        if (attempts === 1) await collection.update("a", { balance: 1 });
+        return [before, await view.find()].map(([account]) => account?.balance);
+      });
+      expect([attempts, seen]).toEqual([2, [1, 1]]);
+    });
+
+    test("many documents of realistic size, and conditions of many ids", async () => {
+      const collection = fresh<{ id: string; pad: string; n?: number }>();
+      const pad = "x".repeat(10_000);
+      for (let at = 0; at < 900; at += 100) {
+        await collection.insertMany(
+          Array.from({ length: 100 }, (_, i) => ({ id: `d${at + i}`, pad })),
+        );
+      }
+      expect(await collection.updateMany({}, { $inc: { n: 1 } })).toEqual({
+        matched: 900,
+        modified: 900,
+      });
+      const ids = Array.from({ length: 600 }, (_, i) => `d${i}`);
+      expect(await collection.updateMany({ id: { $in: ids } }, { $set: { n: 5 } })).toMatchObject({
+        matched: 600,
+      });
+      expect((await collection.update({ n: 5 }, { n: 6 })).length).toBe(600);
+      expect((await collection.remove({ n: 6 })).length).toBe(600);
+      expect(await collection.deleteMany({})).toBe(300);
     });
 
     test("transactions: no lost update, however many come at once", async () => {

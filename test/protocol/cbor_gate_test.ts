@@ -224,9 +224,20 @@ describe("what passes", () => {
     expect(({} as Record<string, unknown>).prototype).toBeUndefined();
   });
 
-  test("gate: a date beyond the calendar is read as an invalid date", () => {
-    const value = decodeUntrustedCbor(hex("c1 1b ffffffffffffffff"));
-    expect(Number.isNaN((value as Date).getTime())).toBe(true);
+  test.each([
+    "c1 1b ffffffffffffffff",
+    "c1 3b ffffffffffffffff",
+    "c1 1b 000007dba8218001",
+    "c1 fb 7e37e43c8800759c",
+    "c1 fa 7f7fffff",
+  ])("gate: the date %s is beyond the calendar", (bytes) => {
+    expect(() => decodeUntrustedCbor(hex(bytes))).toThrow(/beyond the calendar/);
+  });
+
+  test("gate: the first and the last date pass", () => {
+    for (const ms of [-8.64e15, 8.64e15]) {
+      expect(decodeUntrustedCbor(encodeCbor(new Date(ms)))).toEqual(new Date(ms));
+    }
   });
 });
 

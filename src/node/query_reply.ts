@@ -1,0 +1,41 @@
+/**
+ * How requests about data are answered, whatever happens to them.
+ *
+ * @module
+ */
+
+import { AssertionError } from "../base/assert.ts";
+import { CStoreError, QueryError } from "../base/errors.ts";
+import { RESULT_SIZE_MAX } from "../base/limits.ts";
+
+/** Whom to answer, and until when. */
+export interface QueryReply {
+  /** On the monotonic clock. */
+  readonly deadlineMs: number;
+  result(payload: Uint8Array): void;
+  failed(error: CStoreError): void;
+}
+
+/**
+ * The answer for an error. What a query made go wrong is its own fault and must not end the node: a
+ * client would take it to the next one. A broken invariant of ours does end it.
+ */
+export function asAnswer(error: unknown): CStoreError {
+  if (error instanceof CStoreError) return error;
+  if (error instanceof AssertionError || !(error instanceof Error)) throw error;
+  return new QueryError(`Cannot answer the request: ${error.message}`, { cause: error });
+}
+
+/** Refuses answers that fit no frame. */
+export function bounded(reply: QueryReply): QueryReply {
+  const { deadlineMs } = reply;
+  return {
+    deadlineMs,
+    failed: (error) => reply.failed(error),
+    result: (payload) => {
+      if (payload.byteLength <= RESULT_SIZE_MAX) reply.result(payload);
+      else
+        reply.failed(new QueryError(`Cannot answer: the answer exceeds ${RESULT_SIZE_MAX} bytes`));
+    },
+  };
+}
