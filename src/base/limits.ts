@@ -45,12 +45,18 @@ export const COMPARISONS_MAX = 4_000_000;
 export const READ_SIZE_MAX = 64 * MIB;
 /** Deepest nesting of a query's conditions. */
 export const QUERY_DEPTH_MAX = 32;
-/** Conditions and operands of one query. */
+/** Conditions of one query. */
 export const QUERY_NODES_MAX = 1000;
+/** Items of all lists in one query. */
+export const QUERY_ITEMS_MAX = 10_000;
 /** Longest pattern of a regular expression in a query, in characters. */
 export const PATTERN_LENGTH_MAX = 1000;
+/** Instructions of a pattern's program. */
+export const PATTERN_PROGRAM_MAX = 2000;
 /** Steps that a pattern may need on one text. */
-export const PATTERN_STEPS_MAX = 50_000_000;
+export const PATTERN_STEPS_MAX = 5_000_000;
+/** Steps of patterns in the updates and conditional removals of one request. */
+export const REQUEST_STEPS_MAX = 50_000_000;
 /** Largest change of the catalog. */
 export const CATALOG_SIZE_MAX = 64 * KIB;
 /** Indexes of one collection. */

@@ -64,7 +64,10 @@ export function wireFilter(filter: unknown, path = ""): unknown {
   if (Array.isArray(filter)) return filter.map((item, at) => wireFilter(item, `${path}.${at}`));
   if (!isFields(filter)) return filter;
   const parts = Object.entries(filter).map(([name, value]) => {
-    if (name === "$in" || name === "$nin" || name === "$all") refusePatterns(name, value);
+    if (["$in", "$nin", "$all"].includes(name)) refusePatterns(name, value);
+    else if ((name === "$eq" || name === "$ne") && value instanceof RegExp) {
+      throw new QueryError(`Cannot send the query: ${name} takes no pattern; use $not`);
+    }
     return [name, wireFilter(value, path === "" ? name : `${path}.${name}`)];
   });
   return Object.fromEntries(parts);

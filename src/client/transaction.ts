@@ -41,7 +41,7 @@ const BACKOFF_MAX_MS = 200;
 export interface TransactionOptions {
   /** Longest time for all attempts, in milliseconds; 30 s unless set. */
   readonly timeoutMs?: number;
-  /** Refuses writes. What is read is of one moment all the same. */
+  /** Refuses writes. What was read is checked at the end all the same. */
   readonly readOnly?: boolean;
 }
 
@@ -103,7 +103,11 @@ export async function runTransaction<R>(
   for (let waitMs = BACKOFF_MS; ; waitMs = Math.min(2 * waitMs, BACKOFF_MAX_MS)) {
     const attempt = new RunningTransaction(client, parts, options);
     try {
-      const result = await run(attempt);
+      const result = await run(attempt).catch(async (error: unknown) => {
+        // What it threw may come of two moments that it saw: then it is called again.
+        await attempt.checkReads();
+        throw error;
+      });
       await attempt.commit();
       return result;
     } catch (error) {
@@ -192,6 +196,13 @@ class RunningTransaction implements Transaction {
     this.#looks += 1;
     const first = this.#searches.get(collection) ?? sequence;
     this.#searches.set(collection, Math.min(first, sequence));
+  }
+
+  /** Throws TransactionConflictError when something that was read is not so any more. */
+  async checkReads(): Promise<void> {
+    if (this.#looks < 2) return;
+    this.#writes = new Map();
+    await this.commit();
   }
 
   async commit(): Promise<void> {

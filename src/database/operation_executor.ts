@@ -15,6 +15,7 @@ import {
   DOCUMENT_SIZE_MAX,
   MERGED_SIZE_MAX,
   READ_SIZE_MAX,
+  REQUEST_STEPS_MAX,
   RESULT_SIZE_MAX,
 } from "../base/limits.ts";
 import { decodeCbor, encodeCbor } from "../protocol/cbor.ts";
@@ -42,6 +43,8 @@ export class OperationExecutor {
   #undo: { readonly store: CollectionStore; readonly change: Undo }[] = [];
   /** Bytes of the documents that the request made out of others. */
   #madeBytes = 0;
+  /** Work of the patterns in its conditions. */
+  readonly #cost = { steps: 0 };
   /** Bytes of the documents that its conditions and updates looked at. */
   #readBytes = 0;
 
@@ -56,6 +59,7 @@ export class OperationExecutor {
     this.idle.length = 0;
     this.#madeBytes = 0;
     this.#readBytes = 0;
+    this.#cost.steps = 0;
     this.#payload.rewind(0);
   }
 
@@ -135,7 +139,7 @@ export class OperationExecutor {
     if (before === -1) return absent(sequence);
     if (documentEnd > documentStart) {
       const { filter } = decodeCbor(bytes.subarray(documentStart, documentEnd)) as Fields;
-      const isMeant = attempt(() => compileFilter(filter)(this.#read(store, before)));
+      const isMeant = attempt(() => this.#matches(filter, this.#read(store, before)));
       if (isMeant instanceof Error) return isMeant;
       if (!isMeant) return absent(sequence);
     }
@@ -193,11 +197,21 @@ export class OperationExecutor {
       const current = before === -1 ? undefined : this.#read(store, before);
       const { keyStart, keyEnd } = this.cursor;
       const key = write.bytes.subarray(keyStart, keyEnd);
+      const { filter } = order;
+      const isMeant =
+        current === undefined || filter === undefined || this.#matches(filter, current);
+      if (!isMeant) return undefined;
       return updatedDocument(order, current, { key, nowMs: write.nowMs });
     });
     if (made instanceof Error) return made;
     if (made === undefined) return absent(write.sequence);
     return this.#putMade(store, place, { ...write, made });
+  }
+
+  #matches(filter: unknown, document: Fields): boolean {
+    const isMatch = compileFilter(filter, this.#cost)(document);
+    if (this.#cost.steps <= REQUEST_STEPS_MAX) return isMatch;
+    throw new QueryError("Cannot execute: the patterns of one request take too many steps");
   }
 
   /** A document, decoded; one request reads no more than a bound. */
@@ -249,12 +263,9 @@ function updatedDocument(
   current: Fields | undefined,
   place: { readonly key: Uint8Array; readonly nowMs: number },
 ): Uint8Array | undefined {
-  const { update, filter, insert, idField } = order;
+  const { update, insert, idField } = order;
   if (!isFields(update)) throw new QueryError("Cannot read the update: it is not an object");
   if (current === undefined && !isFields(insert)) return undefined;
-  if (current !== undefined && filter !== undefined && !compileFilter(filter)(current)) {
-    return undefined;
-  }
   const base = current ?? (insert as Fields);
   const compiled = new CompiledUpdate(update as UpdateOperators);
   const after = compiled.apply(base, { nowMs: place.nowMs, isInsert: current === undefined });

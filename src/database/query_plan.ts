@@ -14,7 +14,7 @@ import { typeRank, type Value } from "../query/value.ts";
 import type { CollectionIndex, IndexPath } from "./collection_index.ts";
 
 /** Ranges that one query may need of an index. */
-const RANGES_MAX = 1000;
+const RANGES_MAX = 10_000;
 /** Ranks of the types whose key texts are exact; those of arrays and objects are not. */
 const EXACT_RANK_MAX = 5;
 

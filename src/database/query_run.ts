@@ -75,6 +75,7 @@ export class QueryRun {
   readonly #store: CollectionStore;
   readonly #frozen: FrozenSlabs | undefined;
   readonly #tree: IndexTree | undefined;
+  readonly #cost = { steps: 0 };
   readonly #matches: Matcher;
   readonly #parts: readonly SortPart[];
   readonly #project: ((document: Fields) => Fields) | undefined;
@@ -95,7 +96,7 @@ export class QueryRun {
   constructor(store: CollectionStore, spec: QuerySpec, sequence: number | "now") {
     this.#store = store;
     this.#spec = spec;
-    this.#matches = compileFilter(spec.filter);
+    this.#matches = compileFilter(spec.filter, this.#cost);
     this.#parts = sortParts(spec.sort ?? {});
     const { idField = "id", hint = "", filter, projection } = spec;
     const isWhole = projection === undefined || Object.keys(projection).length === 0;
@@ -124,7 +125,8 @@ export class QueryRun {
     const take = (location: Location): boolean => {
       const bytes = this.#store.document(location);
       const document = decodeCbor(bytes) as Fields;
-      this.#work += 1 + (bytes.byteLength >> 10);
+      this.#work += 1 + (bytes.byteLength >> 10) + (this.#cost.steps >> 12);
+      this.#cost.steps = 0;
       if (!this.#matches(document)) return false;
       passed += 1;
       if (passed <= skip) return false;
@@ -215,6 +217,8 @@ export class QueryRun {
     for (const location of this.#candidates()) {
       const bytes = this.#store.document(location);
       this.#work += 1 + (bytes.byteLength >> 10);
+      this.#work += this.#cost.steps >> 12;
+      this.#cost.steps = 0;
       if (this.#work >= SLICE_WORK) {
         this.#work = 0;
         yield undefined;

@@ -31,7 +31,6 @@
  * @module
  */
 
-import { unreachable } from "../base/assert.ts";
 import { ByteReader, type ByteWriter } from "../base/bytes.ts";
 import {
   type CStoreError,
@@ -40,6 +39,7 @@ import {
   NotLeaderError,
   OverloadedError,
   ProtocolError,
+  ValidationError,
   VersionConflictError,
 } from "../base/errors.ts";
 
@@ -242,18 +242,13 @@ export function readOperationResults(payload: Uint8Array): OperationResult[] {
   return results;
 }
 
-/** The number of a read level. */
+/** The number of a read level. Throws ValidationError. */
 export function readLevelNumber(level: ReadLevel): number {
-  switch (level) {
-    case "linearizable":
-      return 0;
-    case "leader":
-      return 1;
-    case "stale":
-      return 2;
-    default:
-      return unreachable(level);
-  }
+  const number = READ_LEVELS.indexOf(level);
+  if (number !== -1) return number;
+  throw new ValidationError(`Cannot read with the level "${String(level)}"`, {
+    remedy: `Use one of ${READ_LEVELS.join(", ")}`,
+  });
 }
 
 /** What a READ or COUNT asks for, as views of the frame. */

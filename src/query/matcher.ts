@@ -13,9 +13,10 @@
  */
 
 import { QueryError } from "../base/errors.ts";
-import { QUERY_DEPTH_MAX, QUERY_NODES_MAX } from "../base/limits.ts";
+import { QUERY_DEPTH_MAX, QUERY_ITEMS_MAX, QUERY_NODES_MAX } from "../base/limits.ts";
+import { orderKey } from "./order_key.ts";
 import { parsePath, someAt } from "./path.ts";
-import { compilePattern } from "./pattern.ts";
+import { compilePattern, type MatchCost } from "./pattern.ts";
 import {
   compareValues,
   equalValues,
@@ -51,7 +52,13 @@ const TYPE_ALIASES: ReadonlyMap<string, string> = new Map([
 ]);
 
 class Compiler {
+  readonly #cost: MatchCost;
   #nodes = 0;
+  #items = 0;
+
+  constructor(cost: MatchCost) {
+    this.#cost = cost;
+  }
 
   filter(filter: unknown, depth: number): Matcher {
     this.#count(depth);
@@ -88,7 +95,7 @@ class Compiler {
   /** The tests that the values at a path must pass. */
   #tests(operand: unknown, depth: number): { test: Test; isNegated: boolean }[] {
     this.#count(depth);
-    if (operand instanceof RegExp) return [plain(patternTest(operand.source, operand.flags))];
+    if (operand instanceof RegExp) return [plain(this.#pattern(operand.source, operand.flags))];
     if (!isFields(operand)) return [plain(this.#equal(operand as Value))];
     const names = Object.keys(operand);
     if ("$options" in operand && !("$regex" in operand)) {
@@ -129,10 +136,13 @@ class Compiler {
       case "$type":
         return plain(typeTest(operand));
       case "$regex":
-        return plain(regexTest(operand, all["$options"]));
+        return plain(this.#regex(operand, all["$options"]));
       case "$mod":
         return plain(remainderTest(operand));
       case "$size":
+        if (!Number.isSafeInteger(operand)) {
+          throw new QueryError("Cannot read the query: $size takes a whole number");
+        }
         return plain((value) => Array.isArray(value) && value.length === operand);
       case "$all":
         return plain(this.#allOf(operand, depth));
@@ -150,6 +160,9 @@ class Compiler {
 
   #equal(operand: Value): Test {
     checkOperand(operand);
+    if ((operand as unknown) instanceof RegExp) {
+      throw new QueryError("Cannot read the query: $eq and $ne take no pattern; use $not");
+    }
     if (operand === null || operand === undefined) {
       return (value) => value === undefined || value === null || holds(value, (v) => v === null);
     }
@@ -172,18 +185,26 @@ class Compiler {
   #oneOf(name: string, operand: Value): Test {
     if (!Array.isArray(operand))
       throw new QueryError(`Cannot read the query: ${name} takes a list`);
-    this.#nodes += operand.length;
-    this.#count(0);
-    const texts = new Set<Value>();
+    this.#items += operand.length;
+    if (this.#items > QUERY_ITEMS_MAX) {
+      throw new QueryError(
+        `Cannot read the query: its lists have more than ${QUERY_ITEMS_MAX} items`,
+      );
+    }
+    // Texts, numbers and the like are looked up; only what has no key of its own is compared.
+    const keys = new Set<string>();
     const others: Test[] = [];
     for (const item of operand as readonly Value[]) {
-      if (typeof item === "string") texts.add(item);
-      else if ((item as unknown) instanceof RegExp) {
+      if (!((item as unknown) instanceof RegExp)) keys.add(orderKey(item));
+      else {
         const { source, flags } = item as unknown as RegExp;
-        others.push(patternTest(source, flags));
-      } else others.push((value) => value !== undefined && equalValues(value, item));
+        others.push(this.#pattern(source, flags));
+      }
     }
-    const isOne: Test = (value) => texts.has(value) || others.some((test) => test(value));
+    const isOne: Test = (value) => {
+      if (value === undefined) return false;
+      return keys.has(orderKey(value)) || others.some((test) => test(value));
+    };
     return (value) => isOne(value) || holds(value, isOne);
   }
 
@@ -221,6 +242,21 @@ class Compiler {
       Array.isArray(value) && value.some((item: Value) => isFields(item) && matches(item));
   }
 
+  #regex(operand: unknown, options: unknown): Test {
+    if (operand instanceof RegExp) return this.#pattern(operand.source, operand.flags);
+    const isText = typeof operand === "string";
+    if (!isText || (options !== undefined && typeof options !== "string")) {
+      throw new QueryError("Cannot read the query: $regex and $options are texts");
+    }
+    return this.#pattern(operand, options ?? "");
+  }
+
+  #pattern(source: string, flags: string): Test {
+    const matches = compilePattern(source, flags, this.#cost);
+    const passes: Test = (value) => typeof value === "string" && matches(value);
+    return (value) => passes(value) || holds(value, passes);
+  }
+
   #count(depth: number): void {
     this.#nodes += 1;
     if (depth > QUERY_DEPTH_MAX) {
@@ -232,9 +268,9 @@ class Compiler {
   }
 }
 
-/** Compiles a query. Throws QueryError. */
-export function compileFilter(filter: unknown): Matcher {
-  return new Compiler().filter(filter, 0);
+/** Compiles a query; matching adds to `cost`. Throws QueryError, as does the matcher. */
+export function compileFilter(filter: unknown, cost: MatchCost = { steps: 0 }): Matcher {
+  return new Compiler(cost).filter(filter, 0);
 }
 
 /** Conditions that every matching document meets: those at the top and in `$and`. */
@@ -304,21 +340,6 @@ function typeTest(operand: Value): Test {
   return (value) =>
     value !== undefined &&
     (wanted.includes(typeRank(value)) || holds(value, (item) => wanted.includes(typeRank(item))));
-}
-
-function regexTest(operand: unknown, options: unknown): Test {
-  if (operand instanceof RegExp) return patternTest(operand.source, operand.flags);
-  if (typeof operand !== "string") throw new QueryError("Cannot read the query: $regex is a text");
-  if (options !== undefined && typeof options !== "string") {
-    throw new QueryError("Cannot read the query: $options is a text");
-  }
-  return patternTest(operand, options ?? "");
-}
-
-function patternTest(source: string, flags: string): Test {
-  const matches = compilePattern(source, flags);
-  const passes: Test = (value) => typeof value === "string" && matches(value);
-  return (value) => passes(value) || holds(value, passes);
 }
 
 function remainderTest(operand: Value): Test {
