@@ -1,6 +1,7 @@
 /**
  * Documents as JSON without loss: what JSON has no word for is an object with one tag, `$date` (ISO
- * 8601), `$bigint` (decimal) or `$bytes` (base64).
+ * 8601), `$bigint` (decimal) or `$bytes` (base64). An object that only looks like one of them is in
+ * `$literal`.
  *
  * @module
  */
@@ -9,6 +10,8 @@ import { readFileSync } from "node:fs";
 import { UsageError } from "./output.ts";
 
 type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json };
+
+const TAGS: ReadonlySet<string> = new Set(["$date", "$bigint", "$bytes", "$literal"]);
 
 /** A value as one line of JSON. */
 export function toTaggedJson(value: unknown): string {
@@ -23,7 +26,10 @@ function tagged(value: unknown): Json {
   if (value instanceof Uint8Array) return { $bytes: Buffer.from(value).toString("base64") };
   if (Array.isArray(value)) return value.map(tagged);
   if (typeof value !== "object" || value === null) return value as Json;
-  return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, tagged(item)]));
+  const entries = Object.entries(value).map(([name, item]) => [name, tagged(item)] as const);
+  const plain = Object.fromEntries(entries);
+  const isLikeTag = entries.length === 1 && TAGS.has(entries[0]![0]);
+  return isLikeTag ? { $literal: plain } : plain;
 }
 
 /** A value from JSON with tags. Throws UsageError; `what` names it. */
@@ -43,6 +49,7 @@ function untagged(value: Json, what: string): unknown {
   if (typeof value !== "object" || value === null) return value;
   const entries = Object.entries(value);
   const [tag, text] = entries.length === 1 ? entries[0]! : ["", ""];
+  if (tag === "$literal" && typeof text === "object" && text !== null) return fields(text, what);
   if (typeof text === "string") {
     if (tag === "$date") return dateOf(text, what);
     if (tag === "$bytes") return new Uint8Array(Buffer.from(text, "base64"));
@@ -52,7 +59,12 @@ function untagged(value: Json, what: string): unknown {
       return BigInt(text);
     }
   }
-  return Object.fromEntries(entries.map(([name, item]) => [name, untagged(item, what)]));
+  return fields(value, what);
+}
+
+function fields(value: object, what: string): Record<string, unknown> {
+  const entries = Object.entries(value).map(([name, item]) => [name, untagged(item as Json, what)]);
+  return Object.fromEntries(entries) as Record<string, unknown>;
 }
 
 function dateOf(text: string, what: string): Date {

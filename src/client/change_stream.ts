@@ -35,6 +35,8 @@ export interface WatchOptions {
   readonly since?: number;
   /** Of one collection only. */
   readonly collection?: string;
+  /** Ends the stream, also while it waits. */
+  readonly signal?: AbortSignal;
   /** Called with each place that was reached, also when nothing was to be told. */
   readonly onPosition?: (since: number) => void;
 }
@@ -48,14 +50,17 @@ export async function* watchChanges(
   client: Client,
   options: WatchOptions,
 ): AsyncGenerator<Change, void, undefined> {
-  const { collection = "", onPosition } = options;
+  const { collection = "", onPosition, signal } = options;
   let { since } = options;
-  while (true) {
+  const aborted = new Promise<undefined>((resolve) => {
+    signal?.addEventListener("abort", () => resolve(undefined), { once: true });
+  });
+  while (signal?.aborted !== true) {
     // The first answer says where the stream begins, and does not wait: it could be lost meanwhile.
     const waitMs = since === undefined ? 0 : WAIT_MS;
     const fields = { action: "watch", collection, waitMs, since };
     const body = encodeCbor(fields).slice();
-    const payload = await client.execute({
+    const asked = client.execute({
       kind: "QUERY",
       target: "leader",
       write: (writer) => {
@@ -63,6 +68,11 @@ export async function* watchChanges(
         writer.u8(readLevelNumber(since === undefined ? "linearizable" : "stale")).raw(body);
       },
     });
+    const payload = await Promise.race([asked, aborted]);
+    if (payload === undefined) {
+      asked.catch(() => undefined); // Nobody waits for it any more.
+      return;
+    }
     const page = decodeUntrustedCbor(payload) as { since: number; changes: readonly Change[] };
     for (const change of page.changes) {
       yield change;

@@ -18,7 +18,7 @@ import { type DocumentOperation, encodeCollectionName } from "../protocol/comman
 import { type DocumentId, encodeKey } from "../protocol/document_key.ts";
 import { conditionsOf, type Filter } from "../query/matcher.ts";
 import { parsePath, spreadAt } from "../query/path.ts";
-import { isOperatorUpdate } from "../query/update.ts";
+import { CompiledUpdate, isOperatorUpdate } from "../query/update.ts";
 import { equalValues, type Fields, type Value } from "../query/value.ts";
 import { createIndex, listIndexes } from "./catalog_client.ts";
 import type { Client } from "./client.ts";
@@ -146,7 +146,10 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
   ): Promise<UpdateResult> {
     // Between the search and the change another may come first: then it is searched for anew.
     for (let attempt = 0; attempt < UPDATE_ATTEMPTS; attempt += 1) {
-      const [found] = await this.#ids(filter, 1);
+      // Others may want the first one, too: who missed it looks further and takes any.
+      const candidates = await this.#ids(filter, attempt === 0 ? 1 : 100);
+      const { random } = (await this.#backend.client()).platform;
+      const found = candidates[candidates.length > 1 ? random.below(candidates.length) : 0];
       if (found === undefined) {
         if (options.upsert !== true) return { matched: 0, modified: 0 };
         const upsertedId = await this.#upsert(filter, change);
@@ -391,11 +394,13 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
 
   /** Makes the document that an update asks for; undefined when there is one meanwhile. */
   async #upsert(filter: Filter, change: Change<T>): Promise<DocumentId | undefined> {
-    const begun: Record<string, Value> = {};
-    for (const { path, operator, operand } of conditionsOf(filter)) {
-      if (operator === "$eq" && !path.includes(".")) begun[path] = operand;
-    }
-    const id = (begun[this.#idField] ?? this.#backend.newId()) as DocumentId;
+    const equal = conditionsOf(filter).filter(({ operator }) => operator === "$eq");
+    const given = Object.fromEntries(equal.map(({ path, operand }) => [path, operand]));
+    const { [this.#idField]: id = this.#backend.newId(), ...paths } = given as {
+      [id: string]: DocumentId;
+    };
+    const isInsert = true;
+    const begun = new CompiledUpdate({ $set: paths }).apply({}, { nowMs: 0, isInsert });
     const fields = change as Readonly<Record<string, unknown>>;
     const update = isOperatorUpdate(fields) ? fields : { $set: fieldPaths(fields) };
     const insert = { [this.#idField]: id, ...begun };

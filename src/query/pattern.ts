@@ -2,8 +2,8 @@
  * Patterns that come over the network, matched in time that is linear in the text, in the same
  * number of steps on every runtime: all ways through the program are followed at once (Pike's form
  * of Thompson's algorithm; Cox 2009, "Regular Expression Matching: the Virtual Machine Approach").
- * The runtime's own engine tries one way after the other, which may take exponential time, and gives
- * up where another runtime's does not: replicas would differ.
+ * The runtime's own engine tries one way after the other, which may take exponential time, and
+ * gives up where another runtime's does not: replicas would differ.
  *
  * @module
  */

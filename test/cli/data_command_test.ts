@@ -147,6 +147,7 @@ describe("tagged JSON", () => {
       n: -(2n ** 63n),
       b: new Uint8Array([0, 255]),
       l: [null, { $x: 1 }],
+      t: [{ $date: "x" }, { $literal: { $bytes: "" } }],
     };
     expect(fromTaggedJson(toTaggedJson(value), "value")).toEqual(value);
   });

@@ -190,6 +190,53 @@ for (const [name, open] of HOMES) {
       expect((await rejection(collection.update("p1", { $no: { name: 1 } }))).code).toBe("QUERY");
     });
 
+    test("a queue of work: each taker gets one, and an upsert keeps what it was looked for by", async () => {
+      const collection = fresh<{ id: number; state: string }>();
+      await collection.insertMany(Array.from({ length: 60 }, (_, id) => ({ id, state: "ready" })));
+      const takes = Array.from({ length: 40 }, () => {
+        return collection.updateOne({ state: "ready" }, { $set: { state: "taken" } });
+      });
+      expect((await Promise.all(takes)).every(({ matched }) => matched === 1)).toBe(true);
+      expect(await collection.count({ state: "taken" })).toBe(40);
+      const nested = fresh<{ id?: string; n?: number }>();
+      for (let i = 0; i < 2; i += 1) {
+        await nested.updateOne({ "p.q": 7 }, { $inc: { n: 1 } }, { upsert: true });
+      }
+      expect(await nested.find({}, { projection: { id: 0 } })).toEqual([
+        { p: { q: 7 }, n: 2 } as never,
+      ]);
+    });
+
+    test("watch: a signal ends it while it waits", async () => {
+      const abort = new AbortController();
+      const watching = home.database.watch({ signal: abort.signal })[Symbol.asyncIterator]();
+      const next = watching.next();
+      abort.abort();
+      expect(await next).toEqual({ done: true, value: undefined });
+    });
+
+    test("transactions: what a function throws over two moments is not the end", async () => {
+      const collection = fresh<Account>();
+      await collection.insertMany([
+        { id: "a", balance: 50 },
+        { id: "b", balance: 50 },
+      ]);
+      let attempts = 0;
+      await home.database.transaction(async (tx) => {
+        attempts += 1;
+        const view = tx.collection<Account>(collection.name);
+        const a = await view.findById("a");
+        if (attempts === 1)
+          await collection.putMany([
+            { id: "a", balance: 10 },
+            { id: "b", balance: 90 },
+          ]);
+        const b = await view.findById("b");
+        if (a!.balance + b!.balance !== 100) throw new Error("the sum is wrong");
+      });
+      expect(attempts).toBe(2);
+    });
+
     test("updates that come at once are each one step", async () => {
       const collection = fresh<{ id: string; n: number }>();
       await collection.insert({ id: "n", n: 0 });
