@@ -153,7 +153,13 @@ export class CollectionStore {
   addIndex(definition: IndexDefinition, sequence: number): void {
     const frozen = this.freeze(sequence);
     const records = this.frozenRecords(frozen, "present");
-    this.indexes.begin(definition, { records, end: () => this.thaw() });
+    // The entries point to where documents lie now, so nothing may be moved before they are made.
+    this.#slabs.hold();
+    const end = (): void => {
+      this.#slabs.release();
+      this.thaw(frozen);
+    };
+    this.indexes.begin(definition, { records, end });
   }
 
   /** Moves a little of what is alive out of mostly dead slabs; documents' views end here. */
@@ -165,8 +171,8 @@ export class CollectionStore {
     return this.#slabs.freeze(sequence);
   }
 
-  thaw(): void {
-    this.#slabs.thaw();
+  thaw(frozen: FrozenSlabs): void {
+    this.#slabs.thaw(frozen);
   }
 
   /** Those alive at the frozen moment, or only those that still are. */

@@ -7,7 +7,7 @@
  * of an earlier moment while writes go on, and compaction later moves what is alive out of slabs
  * that
  * are mostly dead. Record: documentSize (4), keySize (2), unused (2), version (8, float64),
- * supersededBy (8, float64, 0 = alive), key, document.
+ * supersededBy (8, float64, 0 = alive, negative = moved, see `freeze`), key, document.
  *
  * @module
  */
@@ -31,6 +31,8 @@ interface Slab {
   readonly view: DataView;
   end: number;
   aliveBytes: number;
+  /** Everything alive was moved out, and only frozen moments still read it. */
+  isRetired: boolean;
 }
 
 /** A moment that is read while writes go on. */
@@ -39,6 +41,8 @@ export interface FrozenSlabs {
   readonly sequence: number;
   /** Ends of the slabs at that moment. */
   readonly ends: readonly number[];
+  /** Its number; later moments have higher ones. */
+  readonly moment: number;
 }
 
 /** One document as bytes: a view into its slab. */
@@ -54,7 +58,12 @@ export class DocumentSlabs {
   readonly #slabs: (Slab | undefined)[] = [];
   #current: Slab | undefined;
   #currentNumber = -1;
-  #frozen = 0;
+  /** Number of the last frozen moment, and those that are not thawed. */
+  #moment = 0;
+  readonly #moments = new Set<number>();
+  /** Slabs that wait for the moments up to a number. */
+  #retired: { readonly number: number; readonly moment: number }[] = [];
+  #held = 0;
   #bytes = 0;
   #compacting: { number: number; at: number } | undefined;
   /** Bytes written or superseded since the last step. */
@@ -105,7 +114,7 @@ export class DocumentSlabs {
     source: { readonly bytes: Uint8Array; readonly keyEnd: number; readonly end: number },
     version: number,
   ): boolean {
-    if (this.#frozen > 0) return false;
+    if (this.#moments.size > 0) return false;
     const slab = this.#slabOf(location);
     const at = location % SLAB_SIZE;
     if (slab.view.getUint32(at, true) !== source.end - source.keyEnd) return false;
@@ -178,16 +187,39 @@ export class DocumentSlabs {
     slab.aliveBytes += recordSize(slab, at);
   }
 
-  /** Holds compaction back until {@link thaw}, so that this moment stays readable. */
+  /**
+   * Keeps this moment readable until {@link thaw}. Compaction goes on: a record that it moves is
+   * marked with the negative of the first moment that must not see the old place, and the slab stays
+   * as long as an older moment is read. Locations of that moment stay good, too.
+   */
   freeze(sequence: number): FrozenSlabs {
-    this.#frozen += 1;
-    this.#compacting = undefined;
-    return { sequence, ends: this.#slabs.map((slab) => slab?.end ?? 0) };
+    this.#moment += 1;
+    this.#moments.add(this.#moment);
+    const ends = this.#slabs.map((slab) => (slab === undefined || slab.isRetired ? 0 : slab.end));
+    return { sequence, ends, moment: this.#moment };
   }
 
-  thaw(): void {
-    assert(this.#frozen > 0, "every thaw has its freeze");
-    this.#frozen -= 1;
+  thaw(frozen: FrozenSlabs): void {
+    assert(this.#moments.delete(frozen.moment), "every thaw has its freeze");
+    const oldest = Math.min(...this.#moments);
+    const isFree = ({ moment }: { readonly moment: number }): boolean => moment < oldest;
+    for (const { number } of this.#retired.filter(isFree)) this.#drop(number);
+    this.#retired = this.#retired.filter((slab) => !isFree(slab));
+  }
+
+  /** Nothing is moved until {@link release}. */
+  hold(): void {
+    this.#held += 1;
+  }
+
+  release(): void {
+    assert(this.#held > 0, "every release has its hold");
+    this.#held -= 1;
+  }
+
+  #drop(number: number): void {
+    this.#bytes -= this.#slabs[number]?.bytes.byteLength ?? 0;
+    this.#slabs[number] = undefined;
   }
 
   /**
@@ -200,7 +232,8 @@ export class DocumentSlabs {
       if (slab === undefined) continue;
       for (let at = 0; at < end; at += recordSize(slab, at)) {
         const gone = slab.view.getFloat64(at + 16, true);
-        const isWanted = gone === 0 || (which !== "present" && gone > frozen.sequence);
+        const wasThere = gone > frozen.sequence || -gone > frozen.moment;
+        const isWanted = gone === 0 || (which !== "present" && wasThere);
         if (isWanted) yield recordAt(slab, number * SLAB_SIZE, at);
       }
     }
@@ -215,7 +248,7 @@ export class DocumentSlabs {
     const churn = this.#churn;
     this.#churn = 0;
     this.#backlog += churn;
-    if (this.#frozen > 0 || this.#backlog < COMPACT_STEP_SIZE) return;
+    if (this.#held > 0 || this.#backlog < COMPACT_STEP_SIZE) return;
     let budget = Math.min(this.#backlog, Math.max(2 * churn, COMPACT_STEP_SIZE));
     this.#backlog -= budget;
     while (budget > 0) {
@@ -248,16 +281,18 @@ export class DocumentSlabs {
       const start = at + HEADER_SIZE;
       const range = { start, keySize: record.key.byteLength, end: at + size };
       const to = this.#append(slab.bytes, range, record.version);
-      // A freeze may come before the slab is done: the old place must not look alive to it.
-      slab.view.setFloat64(at + 16, record.version, true);
+      slab.view.setFloat64(at + 16, -(this.#moment + 1), true);
       slab.aliveBytes -= size;
       moved(job.number * SLAB_SIZE + at, to, record);
     }
     if (job.at < slab.end) return left;
     assert(slab.aliveBytes === 0, "everything alive was moved");
-    this.#slabs[job.number] = undefined;
-    this.#bytes -= slab.bytes.byteLength;
     this.#compacting = undefined;
+    if (this.#moments.size === 0) this.#drop(job.number);
+    else {
+      slab.isRetired = true;
+      this.#retired.push({ number: job.number, moment: this.#moment });
+    }
     return left;
   }
 
@@ -265,7 +300,7 @@ export class DocumentSlabs {
     let best = -1;
     let bestShare = COMPACT_BELOW;
     for (const [number, slab] of this.#slabs.entries()) {
-      if (slab === undefined || slab === this.#current) continue;
+      if (slab === undefined || slab === this.#current || slab.isRetired) continue;
       const share = slab.aliveBytes / slab.bytes.byteLength;
       if (share >= bestShare) continue;
       best = number;
@@ -287,8 +322,8 @@ export class DocumentSlabs {
     // The first slabs are small, so that an empty collection costs little.
     const wanted = this.#slabs.length < 8 ? 4096 << this.#slabs.length : SLAB_SIZE;
     const bytes = new Uint8Array(Math.min(SLAB_SIZE, Math.max(wanted, size)));
-    const slab = { bytes, view: viewOf(bytes), end: 0, aliveBytes: 0 };
-    const free = this.#frozen > 0 ? -1 : this.#slabs.indexOf(undefined);
+    const slab = { bytes, view: viewOf(bytes), end: 0, aliveBytes: 0, isRetired: false };
+    const free = this.#slabs.indexOf(undefined);
     this.#currentNumber = free === -1 ? this.#slabs.length : free;
     this.#slabs[this.#currentNumber] = slab;
     this.#current = slab;

@@ -165,7 +165,7 @@ export class QueryRun {
   end(): void {
     if (this.#isEnded || this.#frozen === undefined) return;
     this.#isEnded = true;
-    this.#store.thaw();
+    this.#store.thaw(this.#frozen);
   }
 
   /** The documents, in order; `undefined` at the end of a slice. */

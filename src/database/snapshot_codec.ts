@@ -68,7 +68,7 @@ export function freezeState(machine: DocumentStateMachine): FrozenState {
       for (const part of frozen) yield* collectionBlocks(part);
     },
     thaw() {
-      for (const { store } of frozen) store.thaw();
+      for (const { store, slabs } of frozen) store.thaw(slabs);
     },
   };
 }

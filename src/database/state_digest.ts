@@ -148,7 +148,7 @@ export class FrozenDigest {
   thaw(): void {
     if (this.#isThawed) return;
     this.#isThawed = true;
-    for (const { store } of this.#collections) store.thaw();
+    for (const { store, slabs } of this.#collections) store.thaw(slabs);
   }
 
   /** The records in portions of one slice's work. Each portion must be used up before the next. */

@@ -232,7 +232,7 @@ describe("all or nothing", () => {
     m.one(["PUT", "b", { n: 4 }]);
     const versions = [...store.frozenRecords(frozen)].map(({ version }) => version);
     expect(versions.sort()).toEqual([1, 2]);
-    store.thaw();
+    store.thaw(frozen);
   });
 
   // The rule: a collection is there from the first request that changed something in it. Otherwise

@@ -161,7 +161,7 @@ export class Machine {
         const parts = [Buffer.from(key).toString("hex"), Buffer.from(document).toString("hex")];
         lines.push(`${store.name} ${parts.join(" ")} ${version}`);
       }
-      store.thaw();
+      store.thaw(frozen);
       lines.push(`${store.name}: ${store.count}`);
     }
     return lines.sort().join("\n");

@@ -20,7 +20,7 @@ function contents(store: CollectionStore, sequence: number): string[] {
   const records = [...store.frozenRecords(frozen)].map(({ key, document, version }) => {
     return `${new TextDecoder().decode(key)}=${new TextDecoder().decode(document)}@${version}`;
   });
-  store.thaw();
+  store.thaw(frozen);
   return records.sort();
 }
 
@@ -55,7 +55,7 @@ test("overwrite: a frozen moment keeps what it showed", () => {
   put(store, source("a", "two"), 2);
 
   const shown = [...store.frozenRecords(frozen)].map((r) => new TextDecoder().decode(r.document));
-  store.thaw();
+  store.thaw(frozen);
   expect(shown).toEqual(["one"]);
   expect(contents(store, 2)).toEqual(["a=two@2"]);
 });

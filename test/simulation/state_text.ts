@@ -14,7 +14,7 @@ export function stateText(node: Node): string {
     const documents = [...store.frozenRecords(frozen)].map(
       ({ key, document, version }) => `${hex(key)}:${version}:${hex(document)}`,
     );
-    store.thaw();
+    store.thaw(frozen);
     parts.push(store.name, ...documents.sort());
   }
   parts.push(hex(node.machine.sessions.encode()));
