@@ -189,8 +189,8 @@ export class DocumentSlabs {
 
   /**
    * Keeps this moment readable until {@link thaw}. Compaction goes on: a record that it moves is
-   * marked with the negative of the first moment that must not see the old place, and the slab stays
-   * as long as an older moment is read. Locations of that moment stay good, too.
+   * marked with the negative of the first moment that must not see the old place, and the slab
+   * stays as long as an older moment is read. Locations of that moment stay good, too.
    */
   freeze(sequence: number): FrozenSlabs {
     this.#moment += 1;

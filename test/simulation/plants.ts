@@ -193,7 +193,7 @@ const FIRST_PLANTS: readonly Plant[] = [
   {
     name: "partial-request",
     about: "ifVersion is not checked",
-    file: "database/document_state_machine.ts",
+    file: "database/operation_executor.ts",
     find: "if (ifVersion !== undefined && ifVersion !== store.version(before)) {",
     replace: "if (ifVersion !== undefined && ifVersion > store.version(before)) {",
   },

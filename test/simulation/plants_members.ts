@@ -241,4 +241,28 @@ export const LATER_PLANTS: readonly Plant[] = [
     replace: 'request["address"] === 0 && known ? known.address : undefined',
     scenario: "repair:",
   },
+  {
+    name: "transaction-reads-unchecked",
+    about: "what a transaction read by id may have changed",
+    file: "database/document_state_machine.ts",
+    find: "if ((store?.version(found) ?? 0) !== version) return transactionConflict(name);",
+    replace: "void found;",
+    scenario: "transactions under faults: seed 1 ",
+  },
+  {
+    name: "snapshot-forgets-indexes",
+    about: "a snapshot does not say which indexes serve",
+    file: "database/snapshot_codec.ts",
+    find: "store.indexes.restore(definition, isReady);",
+    replace: "if (!isReady) store.indexes.restore(definition, isReady);",
+    scenario: "indexes: a node that was brought up by a snapshot",
+  },
+  {
+    name: "moved-record-hidden",
+    about: "a moment does not see what compaction has moved since",
+    file: "database/document_slab.ts",
+    find: " || -gone > frozen.moment;",
+    replace: ";",
+    scenario: "collection: behaves like a Map",
+  },
 ];

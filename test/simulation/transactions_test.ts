@@ -77,6 +77,57 @@ for (let seed = 1; seed <= SEEDS; seed += 1) {
   }, 60_000);
 }
 
+test("indexes: a node that was brought up by a snapshot has them, also one that was being made", async () => {
+  const simulation = new Simulation({ seed: 31, nodes: 3, leaseReads: false });
+  const leader = await simulation.boot();
+  const away = simulation.hosts.find((host) => host !== leader)!;
+  const database = await simulation.connect();
+  const things = database.collection<{ id: number; n: number; pad: string }>("things");
+  const pad = "x".repeat(300);
+  for (let at = 0; at < 3000; at += 500) {
+    const batch = Array.from({ length: 500 }, (_, i) => ({ id: at + i, n: (at + i) % 50, pad }));
+    await simulation.settle(things.insertMany(batch));
+  }
+  await simulation.settle(things.createIndex("ready", { keys: "n" }));
+  await simulation.settle(things.createIndex("one", { keys: "id", unique: true }));
+  simulation.kill(away);
+  const making = things.createIndex("making", { keys: { n: -1 } });
+  const node = leader.node!;
+  const isBegun = (): boolean =>
+    node.machine.collectionOrEmpty("things").indexes.get("making") !== undefined;
+  await simulation.until("it is being made", isBegun);
+  expect(node.machine.isBuilding).toBe(true);
+  for (const host of simulation.hosts) {
+    if (host === away) continue;
+    const { position } = host.node!.machine;
+    for (let round = 0; round < 2; round += 1) await simulation.settle(host.node!.takeSnapshot());
+    await simulation.settle(host.node!.log.compactTo(position));
+  }
+  simulation.start(away);
+  await simulation.settle(making);
+  await simulation.settle(things.updateMany({ n: 7 }, { $set: { n: 700 } }));
+  const index = node.machine.appliedIndex;
+  await simulation.until("all have caught up", () => {
+    return simulation.hosts.every((host) => (host.node?.machine.appliedIndex ?? 0) >= index);
+  });
+  for (const { node: one } of simulation.hosts) {
+    const { indexes } = one!.machine.collectionOrEmpty("things");
+    const all = [...indexes.all()].map(({ definition, isReady, size }) => {
+      return [definition.name, isReady, size];
+    });
+    expect(all).toEqual([
+      ["ready", true, 3000],
+      ["one", true, 3000],
+      ["making", true, 3000],
+    ]);
+    const own = [...indexes.get("making")!.snapshot().keys()];
+    expect(own).toEqual([
+      ...node.machine.collectionOrEmpty("things").indexes.get("making")!.snapshot().keys(),
+    ]);
+  }
+  await simulation.heal(0);
+}, 60_000);
+
 test("transactions under faults: change streams told all in most runs", () => {
   expect(wholeStreams).toBeGreaterThan(SEEDS / 2);
 });
