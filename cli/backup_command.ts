@@ -5,6 +5,7 @@
  */
 
 import { existsSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { backupBlocks } from "../src/client/query_client.ts";
 import { type BackupReport, readBackup, restoreBackup, writeBackup } from "../src/node/backup.ts";
 import { systemPlatform } from "../src/platform/platform.ts";
@@ -29,6 +30,9 @@ export async function runBackup(words: readonly string[], options: RawOptions): 
     if (!existsSync(file)) throw new UsageError(`There is no file "${file}"`);
     tellReport("verified", file, { report: await readBackup(platform, file), options });
     return;
+  }
+  if (!existsSync(dirname(resolve(file)))) {
+    throw new UsageError(`There is no folder "${dirname(file)}"`);
   }
   if (existsSync(file)) throw new UsageError(`The file "${file}" exists`, "Choose another name");
   const timeoutMs = durationOption(options, "timeout", 30_000);

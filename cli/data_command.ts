@@ -38,7 +38,8 @@ function use(options: RawOptions, run: (database: RemoteDatabase) => Promise<voi
 export function parseKeys(text: string): Record<string, 1 | -1> {
   const entries = text.split(",").map((part): [string, 1 | -1] => {
     const path = part.trim().replace(/^-/, "");
-    if (path === "") throw new UsageError(`"${text}" is no list of paths like city,-age`);
+    if (path === "" || path.includes(":"))
+      throw new UsageError(`"${text}" is no list of paths like city,-age`);
     return [path, part.trim().startsWith("-") ? -1 : 1];
   });
   return Object.fromEntries(entries);

@@ -12,22 +12,43 @@ import type { Client } from "./client.ts";
 /** Longest time that a node lets one request wait. */
 const WAIT_MS = 1000;
 
-/** One change that took effect, in the order of all changes. */
-export interface Change {
+interface ChangePlace {
   /** Its place: what is watched `since` this comes behind it. Also the document's version. */
   readonly sequence: number;
   /** When the leader logged it, in ms since 1970. */
   readonly timeMs: number;
   readonly collection: string;
-  /** `drop`: the collection with all its documents. */
-  readonly type: "insert" | "put" | "update" | "remove" | "drop";
-  /** Of the document; undefined for `drop`. */
-  readonly id?: DocumentId;
-  /** As it is after an insert or put; after an update only if nothing has changed it since. */
-  readonly document?: unknown;
-  /** Merged fields or operators of an update. */
-  readonly change?: unknown;
 }
+
+/** A document was inserted, or put whether there was one or not. */
+export interface PutChange extends ChangePlace {
+  readonly type: "insert" | "put";
+  readonly id: DocumentId;
+  readonly document: unknown;
+  readonly change?: undefined;
+}
+
+/** A document was changed, or made by an upsert. */
+export interface UpdateChange extends ChangePlace {
+  readonly type: "update";
+  readonly id: DocumentId;
+  /** As it is, if nothing has changed it since. */
+  readonly document?: unknown;
+  /** Merged fields, or operators. */
+  readonly change: unknown;
+}
+
+/** A document was removed; or, `drop`, a collection with all its documents. */
+export interface RemoveChange extends ChangePlace {
+  readonly type: "remove" | "drop";
+  /** Undefined for `drop`. */
+  readonly id?: DocumentId;
+  readonly document?: undefined;
+  readonly change?: undefined;
+}
+
+/** One change that took effect, in the order of all changes. */
+export type Change = PutChange | UpdateChange | RemoveChange;
 
 /** What is watched, and from where. */
 export interface WatchOptions {

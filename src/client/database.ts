@@ -36,14 +36,14 @@ export type Condition<T> = Filter | ((document: T) => boolean);
 
 /** How documents are found. */
 export interface FindOptions {
-  readonly sort?: SortSpec;
-  readonly skip?: number;
-  readonly limit?: number;
+  readonly sort?: SortSpec | undefined;
+  readonly skip?: number | undefined;
+  readonly limit?: number | undefined;
   /** Paths with 1 for what stays, or with 0 for what goes. */
-  readonly projection?: ProjectionSpec;
+  readonly projection?: ProjectionSpec | undefined;
   /** Name of the index to use. */
-  readonly hint?: string;
-  readonly read?: ReadLevel;
+  readonly hint?: string | undefined;
+  readonly read?: ReadLevel | undefined;
 }
 
 /** Bounds of {@link Collection.findRange}. */
@@ -207,7 +207,10 @@ export interface Database {
   /** Makes the database ready. Every other call waits for it, too. */
   open(): Promise<void>;
   /** A handle; the collection comes into being with its first document. */
-  collection<T extends Item>(name: string, options?: CollectionOptions): Collection<T>;
+  collection<T extends Item = Record<string, unknown>>(
+    name: string,
+    options?: CollectionOptions,
+  ): Collection<T>;
   /** Makes an empty collection; false when there is one of that name. */
   createCollection(name: string): Promise<boolean>;
   /** Removes a collection with its documents and indexes; false when there is none. */

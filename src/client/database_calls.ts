@@ -28,7 +28,10 @@ export class DatabaseCalls {
     this.#platform = platform;
   }
 
-  collection<T extends Item>(name: string, options?: CollectionOptions): Collection<T> {
+  collection<T extends Item = Record<string, unknown>>(
+    name: string,
+    options?: CollectionOptions,
+  ): Collection<T> {
     const backend = {
       client: () => this.#client(),
       newId: () => uuidv7(),

@@ -19,7 +19,7 @@ import { type DocumentId, encodeKey } from "../protocol/document_key.ts";
 import { conditionsOf, type Filter } from "../query/matcher.ts";
 import { parsePath, spreadAt } from "../query/path.ts";
 import { CompiledUpdate, isOperatorUpdate } from "../query/update.ts";
-import { equalValues, type Fields, type Value } from "../query/value.ts";
+import { equalValues, type Fields, isFields, type Value } from "../query/value.ts";
 import { createIndex, listIndexes } from "./catalog_client.ts";
 import type { Client } from "./client.ts";
 import type {
@@ -377,6 +377,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
 
   /** The operation that changes a document, if it still matches. */
   #changeOf(id: DocumentId, change: Change<T>, filter?: Filter): DocumentOperation {
+    if (!isFields(change)) throw new ValidationError("Cannot update: the change is no object");
     const fields = change as Readonly<Record<string, unknown>>;
     const key = encodeKey(id);
     const isOperators = isOperatorUpdate(fields);
@@ -399,8 +400,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     const { [this.#idField]: id = this.#backend.newId(), ...paths } = given as {
       [id: string]: DocumentId;
     };
-    const isInsert = true;
-    const begun = new CompiledUpdate({ $set: paths }).apply({}, { nowMs: 0, isInsert });
+    const begun = new CompiledUpdate({ $set: paths }).apply({}, { nowMs: 0, isInsert: true });
     const fields = change as Readonly<Record<string, unknown>>;
     const update = isOperatorUpdate(fields) ? fields : { $set: fieldPaths(fields) };
     const insert = { [this.#idField]: id, ...begun };
@@ -457,7 +457,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
 
   /** The operation that writes a document, under an id of its own if it has none. */
   #operation(kind: "INSERT" | "PUT", document: T): DocumentOperation {
-    if (typeof document !== "object" || document === null || Array.isArray(document)) {
+    if (!isFields(document)) {
       throw new ValidationError(`Cannot write into "${this.name}": a document is an object`);
     }
     const given = (document as Readonly<Record<string, unknown>>)[this.#idField];

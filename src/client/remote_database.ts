@@ -29,7 +29,10 @@ export class RemoteDatabase implements Database {
 
   async open(): Promise<void> {}
 
-  collection<T extends Item>(name: string, options?: CollectionOptions): Collection<T> {
+  collection<T extends Item = Record<string, unknown>>(
+    name: string,
+    options?: CollectionOptions,
+  ): Collection<T> {
     return this.#calls.collection<T>(name, options);
   }
 

@@ -48,7 +48,10 @@ export interface TransactionOptions {
 /** What a transaction's function works with. It is of no use after the function has ended. */
 export interface Transaction {
   readonly id: string;
-  collection<T extends Item>(name: string, options?: CollectionOptions): TransactionCollection<T>;
+  collection<T extends Item = Record<string, unknown>>(
+    name: string,
+    options?: CollectionOptions,
+  ): TransactionCollection<T>;
   /** Notes what is written so far, under a name. */
   savepoint(name: string): void;
   /** Forgets what was written since a savepoint. Throws NotFoundError. */

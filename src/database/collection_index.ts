@@ -21,8 +21,28 @@ import type { Location } from "./document_slab.ts";
 const loaded = sortedBtree as typeof sortedBtree & { readonly default?: typeof sortedBtree };
 const BTree = loaded.default ?? sortedBtree;
 
-/** A tree of entries, as a copy of one moment. */
-export type IndexTree = sortedBtree<string, Location>;
+/** An ordered tree of entries: what is used of the package's. */
+export interface IndexTree {
+  readonly size: number;
+  has(entry: string): boolean;
+  set(entry: string, location: Location): boolean;
+  delete(entry: string): boolean;
+  /** A copy that shares its nodes until one of the two changes them. */
+  clone(): IndexTree;
+  keys(): IterableIterator<string>;
+  entries(from?: string): IterableIterator<[string, Location]>;
+  entriesReversed(
+    to: string,
+    reused: undefined,
+    skipsHighest: boolean,
+  ): IterableIterator<[string, Location]>;
+  forRange(
+    from: string,
+    to: string,
+    includesTo: boolean,
+    visit: (entry: string, location: Location) => { break?: boolean } | undefined,
+  ): unknown;
+}
 
 /** One path of an index. */
 export interface IndexPath {
@@ -82,7 +102,10 @@ function compareTexts(a: string, b: string): number {
 export class CollectionIndex {
   readonly definition: IndexDefinition;
   readonly #paths: readonly (readonly string[])[];
-  readonly #tree: IndexTree = new BTree<string, Location>(undefined, compareTexts);
+  readonly #tree: IndexTree = new BTree<string, Location>(
+    undefined,
+    compareTexts,
+  ) as unknown as IndexTree;
   /** Entries that share their key with an entry of another document. */
   #duplicates = 0;
   /** Whether all documents are in it: before, nobody searches it. */
@@ -146,7 +169,8 @@ export class CollectionIndex {
     let isTaken = false;
     this.#tree.forRange(key, `${key}\uffff\uffff`, true, (entry) => {
       if (!entry.startsWith(key)) return { break: true };
-      if (entry.length === key.length + documentKey.length && entry.endsWith(documentKey)) return;
+      const isOwn = entry.length === key.length + documentKey.length && entry.endsWith(documentKey);
+      if (isOwn) return undefined;
       isTaken = true;
       return { break: true };
     });

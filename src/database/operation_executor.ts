@@ -21,7 +21,7 @@ import {
 import { decodeCbor, encodeCbor } from "../protocol/cbor.ts";
 import { type OperationResult, writeOperationResult } from "../protocol/client_message.ts";
 import { OperationCursor } from "../protocol/command.ts";
-import { type DocumentId, encodeKey } from "../protocol/document_key.ts";
+import { type DocumentId, decodeKey, encodeKey } from "../protocol/document_key.ts";
 import { compileFilter } from "../query/matcher.ts";
 import { CompiledUpdate, type UpdateOperators } from "../query/update.ts";
 import { equalValues, type Fields, fieldOf, isFields } from "../query/value.ts";
@@ -112,7 +112,9 @@ export class OperationExecutor {
     }
     switch (cursor.kind) {
       case "INSERT":
-        if (before !== -1) return duplicateKey(store);
+        if (before !== -1) {
+          return duplicateKey(store, decodeKey(bytes.subarray(cursor.keyStart, cursor.keyEnd)));
+        }
         return this.#putGiven(store, { hash, before }, place);
       case "PUT":
         return this.#putGiven(store, { hash, before }, place);

@@ -19,13 +19,15 @@ import {
   VersionConflictError,
 } from "../base/errors.ts";
 import { RESULT_SIZE_MAX } from "../base/limits.ts";
+import type { DocumentId } from "../protocol/document_key.ts";
 import type { ApplyResults } from "../raft/state_machine.ts";
 import type { Admission, SessionRequest, StoredResult } from "./session_table.ts";
 
 /** An insert met a document. */
-export function duplicateKey(store: { readonly name: string }): CStoreError {
+export function duplicateKey(store: { readonly name: string }, id: DocumentId): CStoreError {
+  const shown = JSON.stringify(id).slice(0, 200);
   return new DuplicateKeyError(
-    `Cannot insert into "${store.name}": a document has that id already`,
+    `Cannot insert into "${store.name}": a document has the id ${shown} already`,
   );
 }
 

@@ -77,7 +77,10 @@ export class ReplicatedWALDatabase implements Database {
     await this.#ready();
   }
 
-  collection<T extends Item>(name: string, options?: CollectionOptions): Collection<T> {
+  collection<T extends Item = Record<string, unknown>>(
+    name: string,
+    options?: CollectionOptions,
+  ): Collection<T> {
     return this.#calls.collection<T>(name, options);
   }
 

@@ -52,7 +52,10 @@ export class WALDatabase implements Database {
     await this.#ready();
   }
 
-  collection<T extends Item>(name: string, options?: CollectionOptions): Collection<T> {
+  collection<T extends Item = Record<string, unknown>>(
+    name: string,
+    options?: CollectionOptions,
+  ): Collection<T> {
     return this.#calls.collection<T>(name, options);
   }
 

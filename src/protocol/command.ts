@@ -195,6 +195,9 @@ export function writeTransactionCommand(
 
 /** Bytes of a collection name. Throws ValidationError. */
 export function encodeCollectionName(name: string): Uint8Array {
+  if (typeof name !== "string") {
+    throw new ValidationError(`Cannot use a ${typeof name} as the name of a collection`);
+  }
   const bytes = encodeText(name);
   if (
     bytes.byteLength === 0 ||
