@@ -72,6 +72,11 @@ export function isLinearizable(operations: readonly Operation[]): boolean {
   return new OrderSearch(operations).isExplained();
 }
 
+/** Order by version; a write comes before the reads of what it wrote. */
+function versionRank({ version = 0, kind }: Operation): number {
+  return 2 * version + (kind === "get" ? 1 : 0);
+}
+
 /**
  * Depth-first over the orders that respect real time. An operation of unknown outcome has no end
  * and may also be left out. It is tried only where the next one in the order could not stand
@@ -84,6 +89,11 @@ class OrderSearch {
   readonly #optional: readonly Operation[];
   readonly #done: Uint8Array;
   readonly #isTaken: Uint8Array;
+  /**
+   * Required ones with a version, in order of it, a write before those who read it: versions say how
+   * the writes were ordered, so no other order needs to be tried.
+   */
+  readonly #versioned: readonly number[];
   readonly #seen = new Set<string>();
   /** All required ones before it are done. */
   #low = 0;
@@ -96,6 +106,10 @@ class OrderSearch {
     this.#optional = sorted.filter((operation) => operation.outcome === "unknown");
     this.#done = new Uint8Array(this.#required.length);
     this.#isTaken = new Uint8Array(this.#optional.length);
+    this.#versioned = this.#required
+      .map((_, at) => at)
+      .filter((at) => this.#required[at]!.version !== undefined)
+      .sort((a, b) => versionRank(this.#required[a]!) - versionRank(this.#required[b]!));
   }
 
   isExplained(): boolean {
@@ -136,9 +150,14 @@ class OrderSearch {
   }
 
   #tryRequired(state: string | null, left: number, end: number): boolean {
+    const first = this.#versioned.find((at) => this.#done[at] === 0);
+    const lowest =
+      first === undefined ? Number.POSITIVE_INFINITY : versionRank(this.#required[first]!);
     for (let i = this.#low; i < end; i += 1) {
       if (this.#done[i] === 1) continue;
-      const next = step(state, this.#required[i]!);
+      const operation = this.#required[i]!;
+      if (operation.version !== undefined && versionRank(operation) > lowest) continue;
+      const next = step(state, operation);
       if (next === undefined) continue;
       this.#done[i] = 1;
       this.#high = Math.max(this.#high, i + 1);
@@ -150,10 +169,16 @@ class OrderSearch {
 
   #tryOptional(state: string | null, left: number, end: number): boolean {
     const horizon = this.#horizon(end);
+    let hasRemoval = false;
     for (let i = 0; i < this.#optional.length; i += 1) {
       const operation = this.#optional[i]!;
       if (operation.startMs > horizon) break;
       if (this.#isTaken[i] === 1) continue;
+      // Removals that have begun and have no end are all the same: which one it is does not matter.
+      if (operation.kind === "remove") {
+        if (hasRemoval) continue;
+        hasRemoval = true;
+      }
       const next = step(state, operation);
       if (next === undefined || next.state === state) continue;
       if (!this.#isNeeded(state, next.state, end) && !this.#isExpected(next.state, horizon))
