@@ -63,6 +63,11 @@ export class Bindings {
     return voters.length > 0 && count >= majority(voters.length);
   }
 
+  /** Whether a folder has left the cluster: it never comes back. */
+  isRetired(incarnation: string): boolean {
+    return this.#table.isRetired(incarnation);
+  }
+
   /** Whether this node's own folder is bound: then nobody may tell it that it does not belong. */
   get isOwnBound(): boolean {
     return this.#table.bindings.get(this.#own.id) === this.#own.incarnation;

@@ -208,6 +208,12 @@ export class MembershipChanges {
   async #join(request: Fields): Promise<Record<string, unknown>> {
     const id = textField(request, "id");
     const incarnation = textField(request, "incarnation");
+    // An answer was lost, and what it was about is over: the node begins again with a new folder.
+    if (this.#parts.bindings.isRetired(incarnation)) {
+      throw new MembershipError(`Cannot join as "${id}": that folder was removed meanwhile`, {
+        remedy: "Start the node again",
+      });
+    }
     const known = this.#parts.members.configuration.member(id);
     const staysStandby = request["repairs"] !== undefined && known?.role === "standby";
     const role = request["standby"] === true || staysStandby ? "standby" : "learner";

@@ -150,12 +150,20 @@ describe("joining", () => {
     const { members } = await database.cluster({ ...asked, incarnation: "b".repeat(16) });
     expect(members).toHaveLength(4);
     for (const taken of ["n1", "n2", "n3"]) {
-      const error = await rejection(database.cluster({ ...asked, id: taken }));
+      const other = { ...asked, id: taken, incarnation: "c".repeat(16) };
+      const error = await rejection(database.cluster(other));
       expect([error.code, error.message]).toEqual([
         "MEMBERSHIP",
         expect.stringMatching(/has that id|has its address/),
       ]);
     }
+    // Found by seed 326913641: a request that was repeated after its folder had been removed made a
+    // member of it, which every other node then refused.
+    const late = await rejection(database.cluster(asked));
+    expect([late.code, late.message]).toEqual([
+      "MEMBERSHIP",
+      expect.stringContaining("removed meanwhile"),
+    ]);
   });
 
   // Told too early, a node would take a folder for a place that the next leader knows nothing of.

@@ -90,7 +90,7 @@ class OrderSearch {
   readonly #done: Uint8Array;
   readonly #isTaken: Uint8Array;
   /**
-   * Required ones with a version, in order of it, a write before those who read it: versions say how
+   * Required ones with a version, in order of it, a write before those who read it: they say how
    * the writes were ordered, so no other order needs to be tried.
    */
   readonly #versioned: readonly number[];
