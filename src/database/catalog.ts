@@ -17,7 +17,6 @@
 
 import { CStoreError, NotFoundError, QueryError, ValidationError } from "../base/errors.ts";
 import { COLLECTION_NAME_SIZE_MAX, COLLECTIONS_MAX, INDEXES_MAX } from "../base/limits.ts";
-import { encodeCbor } from "../protocol/cbor.ts";
 import { encodeCollectionName } from "../protocol/command.ts";
 import { equalValues, type Fields, isFields, type Value } from "../query/value.ts";
 import { type IndexDefinition, readIndexDefinition } from "./collection_index.ts";
@@ -32,14 +31,14 @@ export interface CatalogState {
   dropped(): void;
 }
 
-/** Executes a CATALOG command. Gives its answer, or why it is refused. */
+/** Executes a CATALOG command. Gives whether it changed anything, or why it is refused. */
 export function executeCatalog(
   state: CatalogState,
   request: unknown,
   sequence: number,
-): Uint8Array | CStoreError {
+): boolean | CStoreError {
   try {
-    return encodeCbor({ changed: change(state, fieldsOf(request), sequence) }).slice();
+    return change(state, fieldsOf(request), sequence);
   } catch (error) {
     if (error instanceof CStoreError) return error;
     throw error;

@@ -74,6 +74,12 @@ export class CollectionStore {
     return this.#index.find(hash, bytes, key);
   }
 
+  /** Location of the document with exactly this key; -1 when there is none. */
+  locate(key: Uint8Array): number {
+    const range = { start: 0, end: key.byteLength };
+    return this.find(this.hash(key, range), key, range);
+  }
+
   /** Touches what `find` will read for the first `count` hashes; changes nothing. */
   lookAhead(hashes: Int32Array, count: number): void {
     this.#index.lookAhead(hashes, count);

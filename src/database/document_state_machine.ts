@@ -15,7 +15,7 @@ import {
   type Compressor,
   decodeBatchHeader,
 } from "../protocol/batch_codec.ts";
-import { decodeCbor } from "../protocol/cbor.ts";
+import { decodeCbor, encodeCbor } from "../protocol/cbor.ts";
 import type { OperationResult } from "../protocol/client_message.ts";
 import { readBindings, readMembers, readSessionIds } from "../protocol/cluster_command.ts";
 import { COMMAND_HEADER_SIZE, type CommandHeader, readCommandHeader } from "../protocol/command.ts";
@@ -252,11 +252,9 @@ export class DocumentStateMachine implements StateMachine {
     this.#executor.begin();
     const body = commands.subarray(at + COMMAND_HEADER_SIZE, at + command.size);
     const answer = executeCatalog(this.#catalogState(sequence), decodeCbor(body), sequence);
-    if (!(answer instanceof Uint8Array)) return refusal(answer);
-    if ((decodeCbor(answer) as { readonly changed: boolean }).changed !== true) {
-      this.#executor.idle.push(sequence);
-    }
-    return { kind: "payload", payload: answer };
+    if (typeof answer !== "boolean") return refusal(answer);
+    if (!answer) this.#executor.idle.push(sequence);
+    return { kind: "payload", payload: encodeCbor({ changed: answer }).slice() };
   }
 
   #catalogState(sequence: number): CatalogState {
@@ -348,8 +346,7 @@ export class DocumentStateMachine implements StateMachine {
       }
       const store = this.#collections.get(name);
       if (key instanceof Uint8Array) {
-        const range = { start: 0, end: key.byteLength };
-        const found = store?.find(store.hash(key, range), key, range) ?? -1;
+        const found = store?.locate(key) ?? -1;
         if ((store?.version(found) ?? 0) !== version) return transactionConflict(name);
       } else if (Math.max(store?.changedAt ?? 0, this.#droppedAt) > version) {
         return transactionConflict(name);
@@ -381,8 +378,7 @@ export class DocumentStateMachine implements StateMachine {
   read(collection: Uint8Array, key: Uint8Array): OperationResult {
     const store = this.#collections.get(TEXT_DECODER.decode(collection));
     if (store === undefined) return absent(0);
-    const range = { start: 0, end: key.byteLength };
-    const location = store.find(store.hash(key, range), key, range);
+    const location = store.locate(key);
     if (location === -1) return absent(0);
     return { found: true, version: store.version(location), document: store.document(location) };
   }

@@ -123,10 +123,7 @@ export class QueryRun {
     let passed = 0;
     /** Whether there are enough. */
     const take = (location: Location): boolean => {
-      const bytes = this.#store.document(location);
-      const document = decodeCbor(bytes) as Fields;
-      this.#work += 1 + (bytes.byteLength >> 10) + (this.#cost.steps >> 12);
-      this.#cost.steps = 0;
+      const document = this.#read(location);
       if (!this.#matches(document)) return false;
       passed += 1;
       if (passed <= skip) return false;
@@ -206,26 +203,28 @@ export class QueryRun {
 
   #locate(ids: readonly DocumentId[]): Location[] {
     return ids.flatMap((id) => {
-      const key = encodeKey(id);
-      const range = { start: 0, end: key.byteLength };
-      const location = this.#store.find(this.#store.hash(key, range), key, range);
+      const location = this.#store.locate(encodeKey(id));
       return location === -1 ? [] : [location];
     });
   }
 
   *#matching(): Generator<Location | undefined> {
     for (const location of this.#candidates()) {
-      const bytes = this.#store.document(location);
-      this.#work += 1 + (bytes.byteLength >> 10);
-      this.#work += this.#cost.steps >> 12;
-      this.#cost.steps = 0;
+      this.#matched = this.#read(location);
       if (this.#work >= SLICE_WORK) {
         this.#work = 0;
         yield undefined;
       }
-      this.#matched = decodeCbor(this.#store.document(location)) as Fields;
       if (this.#matches(this.#matched)) yield location;
     }
+  }
+
+  /** A document, decoded; counts the work of it, and of the patterns matched since the last one. */
+  #read(location: Location): Fields {
+    const bytes = this.#store.document(location);
+    this.#work += 1 + (bytes.byteLength >> 10) + (this.#cost.steps >> 12);
+    this.#cost.steps = 0;
+    return decodeCbor(bytes) as Fields;
   }
 
   *#candidates(): Generator<Location> {

@@ -142,8 +142,7 @@ export class ChangeStreams {
     const { kind, key, collection, sequence } = operation;
     if (kind !== "MERGE" && kind !== "UPDATE") return undefined;
     const store = this.#parts.machine.collectionOrEmpty(collection);
-    const range = { start: 0, end: key.byteLength };
-    const location = store.find(store.hash(key, range), key, range);
+    const location = store.locate(key);
     return store.version(location) === sequence ? store.document(location) : undefined;
   }
 }

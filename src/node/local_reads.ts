@@ -22,8 +22,7 @@ export function localReadsOf(parts: {
   const reads: LocalReads = {
     read(collection, key) {
       const store = machine.collectionOrEmpty(collection);
-      const range = { start: 0, end: key.byteLength };
-      const location = store.find(store.hash(key, range), key, range);
+      const location = store.locate(key);
       if (location === -1) return { version: 0, document: undefined };
       const document = decodeCbor(store.document(location));
       return { version: store.version(location), document };
