@@ -5,7 +5,6 @@
  */
 
 import { uuidv7 } from "uuidv7";
-import type { Platform } from "../platform/platform.ts";
 import { listCollections } from "./catalog_client.ts";
 import { type Change as DocumentChange, type WatchOptions, watchChanges } from "./change_stream.ts";
 import type { Client } from "./client.ts";
@@ -18,14 +17,12 @@ import { runTransaction, type Transaction, type TransactionOptions } from "./tra
 /** Calls on a database whose client may still be on its way. */
 export class DatabaseCalls {
   readonly #client: () => Client | Promise<Client>;
-  readonly #platform: () => Platform;
 
   /** Reads without a request, once the database is open. */
   local: () => LocalReads | undefined = () => undefined;
 
-  constructor(client: () => Client | Promise<Client>, platform: () => Platform) {
+  constructor(client: () => Client | Promise<Client>) {
     this.#client = client;
-    this.#platform = platform;
   }
 
   collection<T extends Item = Record<string, unknown>>(
@@ -62,14 +59,7 @@ export class DatabaseCalls {
     run: (transaction: Transaction) => Promise<R>,
     options?: TransactionOptions,
   ): Promise<R> {
-    const { clock, random } = this.#platform();
-    const parts = {
-      client: () => this.#client(),
-      newId: () => uuidv7(),
-      nowMs: () => clock.nowMs(),
-      wallMs: () => clock.wallMs(),
-      chance: () => random.below(1000) / 1000,
-    };
+    const parts = { client: () => this.#client(), newId: () => uuidv7() };
     return runTransaction(parts, run, options);
   }
 }

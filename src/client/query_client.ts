@@ -113,7 +113,7 @@ export async function* queryPages<T>(
 ): AsyncGenerator<Page<T>, void> {
   let cursor = 0;
   try {
-    let page = pageOf<T>(await ask(client, target, { ...queryFields(target, query) }));
+    let page = pageOf<T>(await ask(client, target, queryFields(target, query)));
     while (true) {
       cursor = page.cursor;
       yield page;

@@ -21,10 +21,7 @@ export class RemoteDatabase implements Database {
 
   constructor(client: Client) {
     this.client = client;
-    this.#calls = new DatabaseCalls(
-      () => client,
-      () => client.platform,
-    );
+    this.#calls = new DatabaseCalls(() => client);
   }
 
   async open(): Promise<void> {}

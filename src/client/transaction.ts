@@ -88,11 +88,6 @@ type Writes = Map<string, Map<string, Write>>;
 export interface TransactionParts {
   client(): Client | Promise<Client>;
   newId(): string;
-  nowMs(): number;
-  /** ms since 1970. */
-  wallMs(): number;
-  /** From 0 to below 1. */
-  chance(): number;
 }
 
 /** Runs a function until it commits, fails, or has no more time. */
@@ -102,7 +97,8 @@ export async function runTransaction<R>(
   options: TransactionOptions = {},
 ): Promise<R> {
   const client = await parts.client();
-  const deadlineMs = parts.nowMs() + (options.timeoutMs ?? DEFAULT_TIMEOUT_MS);
+  const { clock, random } = client.platform;
+  const deadlineMs = clock.nowMs() + (options.timeoutMs ?? DEFAULT_TIMEOUT_MS);
   for (let waitMs = BACKOFF_MS; ; waitMs = Math.min(2 * waitMs, BACKOFF_MAX_MS)) {
     const attempt = new RunningTransaction(client, parts, options);
     try {
@@ -114,12 +110,12 @@ export async function runTransaction<R>(
       await attempt.commit();
       return result;
     } catch (error) {
-      const isLate = parts.nowMs() + waitMs >= deadlineMs;
+      const isLate = clock.nowMs() + waitMs >= deadlineMs;
       if (!(error instanceof TransactionConflictError) || isLate) throw error;
     } finally {
       attempt.end();
     }
-    await sleep(client.platform.clock, waitMs * (0.5 + parts.chance()));
+    await sleep(clock, waitMs * (0.5 + random.below(1000) / 1000));
   }
 }
 
@@ -128,7 +124,6 @@ class RunningTransaction implements Transaction {
   readonly id: string;
   readonly client: Client;
   readonly newId: () => string;
-  readonly wallMs: () => number;
   readonly #isReadOnly: boolean;
   #writes: Writes = new Map();
   readonly #savepoints = new Map<string, Writes>();
@@ -144,7 +139,6 @@ class RunningTransaction implements Transaction {
     this.id = parts.newId();
     this.client = client;
     this.newId = () => parts.newId();
-    this.wallMs = () => Math.floor(parts.wallMs());
     this.#isReadOnly = options.readOnly === true;
   }
 
@@ -286,7 +280,7 @@ class CollectionView<T extends Item> implements TransactionCollection<T> {
     const before = current as Fields;
     const after = isOperatorUpdate(fields)
       ? new CompiledUpdate(fields).apply(before, {
-          nowMs: this.#transaction.wallMs(),
+          nowMs: Math.floor(this.#transaction.client.platform.clock.wallMs()),
           isInsert: false,
         })
       : merged(before, fields as Fields);

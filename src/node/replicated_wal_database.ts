@@ -61,10 +61,7 @@ export class ReplicatedWALDatabase implements Database {
   #client: Client | undefined;
   #node: Node | undefined;
   #isClosed = false;
-  readonly #calls = new DatabaseCalls(
-    () => this.#client ?? this.#ready(),
-    () => this.#platform,
-  );
+  readonly #calls = new DatabaseCalls(() => this.#client ?? this.#ready());
 
   /** Throws ConfigError. */
   constructor(config: ReplicatedDatabaseConfig) {

@@ -34,10 +34,7 @@ export class WALDatabase implements Database {
   #node: Node | undefined;
   #isClosed = false;
   readonly #platform: Platform;
-  readonly #calls = new DatabaseCalls(
-    () => this.#client ?? this.#ready(),
-    () => this.#platform,
-  );
+  readonly #calls = new DatabaseCalls(() => this.#client ?? this.#ready());
 
   constructor(config: WALDatabaseConfig) {
     this.#config = config;
