@@ -210,8 +210,9 @@ function runApart(args: readonly string[]): Partial<Totals> & { readonly error: 
 function failsScenario(plant: Plant, scenario: string): boolean {
   const root = new URL("..", import.meta.url).pathname;
   const args = ["test", "--preload", "./test/simulation/sow.ts", "--timeout", "60000"];
-  const folders = ["test/simulation", "test/raft", "test/node", "test/storage", "test/database"];
-  const run = spawnSync(process.execPath, [...args, ...folders, "-t", scenario], {
+  const folders = ["simulation", "raft", "multi_master", "node", "storage", "database"];
+  const paths = folders.map((folder) => `test/${folder}`);
+  const run = spawnSync(process.execPath, [...args, ...paths, "-t", scenario], {
     cwd: root,
     encoding: "utf8",
     env: { ...process.env, CSTORE_PLANT: plant.name },

@@ -59,3 +59,14 @@ test("history: hundreds of writes of unknown outcome do not slow the search down
   }
   expect(isLinearizable(history)).toBe(true);
 });
+
+// A search by recursion has no room for its calls here.
+test("history: one of 20,000 operations on a key is judged", () => {
+  const history = Array.from({ length: 20_000 }, (_, i): Operation => {
+    const times = { startMs: i, endMs: i + 0.5 };
+    return { client: 1, key: "k", kind: "put", value: `v${i}`, outcome: "ok", ...times };
+  });
+  expect(isLinearizable(history)).toBe(true);
+  const late: Operation = { ...history[0]!, kind: "get", startMs: 30_000, endMs: 30_001 };
+  expect(isLinearizable([...history, late])).toBe(false);
+});

@@ -8,6 +8,7 @@
  */
 
 import { readFileSync } from "node:fs";
+import { MULTI_MASTER_PLANTS } from "./plants_masters.ts";
 import { LATER_PLANTS } from "./plants_members.ts";
 import type { FaultKind } from "./simulator.ts";
 
@@ -208,7 +209,7 @@ const FIRST_PLANTS: readonly Plant[] = [
 ];
 
 /** All of them. */
-export const PLANTS: readonly Plant[] = [...FIRST_PLANTS, ...LATER_PLANTS];
+export const PLANTS: readonly Plant[] = [...FIRST_PLANTS, ...LATER_PLANTS, ...MULTI_MASTER_PLANTS];
 
 /** The plant of that name. */
 export function plantNamed(name: string): Plant {

@@ -42,7 +42,7 @@ const MATRIX: Readonly<Record<string, Row>> = {
   base: { values: [], types: [], packages: ["@logtape/logtape"] },
   platform: { values: ["base"], types: [] },
   raft: { values: ["base"], types: [], packages: [] },
-  multi_master: { values: ["base"], types: [], packages: [] },
+  multi_master: { values: ["base", "query"], types: [], packages: [] },
   query: { values: ["base"], types: [], packages: [] },
   protocol: {
     values: ["base"],

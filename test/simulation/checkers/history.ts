@@ -77,6 +77,9 @@ function versionRank({ version = 0, kind }: Operation): number {
   return 2 * version + (kind === "get" ? 1 : 0);
 }
 
+/** States that an order may go on to, with the required operations that are left then. */
+type Steps = Generator<{ readonly state: string | null; readonly left: number }, undefined>;
+
 /**
  * Depth-first over the orders that respect real time. An operation of unknown outcome has no end
  * and may also be left out. It is tried only where the next one in the order could not stand
@@ -112,22 +115,31 @@ class OrderSearch {
       .sort((a, b) => versionRank(this.#required[a]!) - versionRank(this.#required[b]!));
   }
 
+  /** Not by recursion: a history has more operations than a stack has room for calls. */
   isExplained(): boolean {
-    return this.#search(null, this.#required.length);
+    if (this.#required.length === 0) return true;
+    const path = [this.#steps(null, this.#required.length)];
+    for (let last = path.at(-1); last !== undefined; last = path.at(-1)) {
+      const { value: step } = last.next();
+      if (step === undefined) path.pop();
+      else if (step.left === 0) return true;
+      else path.push(this.#steps(step.state, step.left));
+    }
+    return false;
   }
 
-  #search(state: string | null, left: number): boolean {
-    if (left === 0) return true;
+  /** What may come next. Each step is taken back when the next one is asked for. */
+  *#steps(state: string | null, left: number): Steps {
     const savedLow = this.#low;
     while (this.#done[this.#low] === 1) this.#low += 1;
     const memo = `${state}|${this.#low}|${this.#progress()}`;
     if (!this.#seen.has(memo)) {
       this.#seen.add(memo);
       const end = this.#windowEnd();
-      if (this.#tryRequired(state, left, end) || this.#tryOptional(state, left, end)) return true;
+      yield* this.#tryRequired(state, left, end);
+      yield* this.#tryOptional(state, left, end);
     }
     this.#low = savedLow;
-    return false;
   }
 
   /** Which operations behind the first open one are in the order so far. */
@@ -149,7 +161,7 @@ class OrderSearch {
     return i;
   }
 
-  #tryRequired(state: string | null, left: number, end: number): boolean {
+  *#tryRequired(state: string | null, left: number, end: number): Steps {
     const first = this.#versioned.find((at) => this.#done[at] === 0);
     const lowest =
       first === undefined ? Number.POSITIVE_INFINITY : versionRank(this.#required[first]!);
@@ -161,13 +173,12 @@ class OrderSearch {
       if (next === undefined) continue;
       this.#done[i] = 1;
       this.#high = Math.max(this.#high, i + 1);
-      if (this.#search(next.state, left - 1)) return true;
+      yield { state: next.state, left: left - 1 };
       this.#done[i] = 0;
     }
-    return false;
   }
 
-  #tryOptional(state: string | null, left: number, end: number): boolean {
+  *#tryOptional(state: string | null, left: number, end: number): Steps {
     const horizon = this.#horizon(end);
     let hasRemoval = false;
     for (let i = 0; i < this.#optional.length; i += 1) {
@@ -184,10 +195,9 @@ class OrderSearch {
       if (!this.#isNeeded(state, next.state, end) && !this.#isExpected(next.state, horizon))
         continue;
       this.#isTaken[i] = 1;
-      if (this.#search(next.state, left)) return true;
+      yield { state: next.state, left };
       this.#isTaken[i] = 0;
     }
-    return false;
   }
 
   #horizon(end: number): number {

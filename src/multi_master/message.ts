@@ -1,0 +1,41 @@
+/**
+ * What nodes that all take writes say to each other: a closed union on `type`.
+ *
+ * @module
+ */
+
+import type { Operation, Origin } from "./types.ts";
+import type { VersionVector } from "./version_vector.ts";
+
+interface Envelope {
+  readonly from: string;
+  readonly to: string;
+  /** The sender's incarnation. */
+  readonly origin: Origin;
+}
+
+/** Operations of any origins, each after all that its writer had seen. */
+export interface OperationsMessage extends Envelope {
+  readonly type: "OPERATIONS";
+  readonly operations: readonly Operation[];
+}
+
+/** What the sender's disk holds. */
+export interface CursorMessage extends Envelope {
+  readonly type: "CURSOR";
+  readonly cursor: VersionVector;
+  /** Whether it asks for all that it lacks; otherwise it answers {@link OperationsMessage}. */
+  readonly isPull: boolean;
+}
+
+/** The receiver is no member, or was away for longer than the others keep what it lacks. */
+export interface ReseedMessage extends Envelope {
+  readonly type: "RESEED";
+  /** The incarnation that is meant: a later one has begun again already. */
+  readonly incarnation: Origin;
+  /** Version of the members by which the sender judges. */
+  readonly membersVersion: number;
+}
+
+/** Everything that is said. */
+export type MultiMasterMessage = OperationsMessage | CursorMessage | ReseedMessage;
