@@ -5,6 +5,7 @@
  */
 
 export {
+  AmbiguousTransactionError,
   ClosedError,
   CompactedError,
   ConfigError,
@@ -28,6 +29,7 @@ export {
   SessionExpiredError,
   StorageError,
   TransactionConflictError,
+  TransactionTimeoutError,
   UnknownOutcomeError,
   UnreachableError,
   ValidationError,
@@ -59,7 +61,14 @@ export type {
   TransactionCollection,
   TransactionOptions,
 } from "./client/transaction.ts";
+export type {
+  ChangeRecord,
+  ITransactionalResource,
+  ITransactionalStorageAdapter,
+} from "./database/itransactional_storage_adapter.ts";
 export { type NodeConfig, type NodeOptions, parseNodeConfig } from "./node/config.ts";
+export { TransactionalAdapterFile } from "./node/file_storage_adapter.ts";
+export { TransactionalAdapterMemory } from "./node/memory_storage_adapter.ts";
 export { Node } from "./node/node.ts";
 export {
   type ClusterConfig,
@@ -69,6 +78,11 @@ export {
 } from "./node/replicated_wal_database.ts";
 export type { NodeStatus } from "./node/status.ts";
 export { WALDatabase, type WALDatabaseConfig } from "./node/wal_database.ts";
+export {
+  type TransactionRecovery,
+  WALTransactionManager,
+  type WALTransactionManagerOptions,
+} from "./node/wal_transaction_manager.ts";
 export { type ReplicationMessage, ReplicationProtocol } from "./protocol/replication_message.ts";
 export type {
   AppendAnswer,

@@ -103,6 +103,26 @@ export class VersionConflictError extends CStoreError {
   }
 }
 
+/** A transaction's time is over; it was rolled back. */
+export class TransactionTimeoutError extends CStoreError {
+  readonly code = "TRANSACTION_TIMEOUT";
+  readonly retry = "safe";
+
+  constructor(message: string) {
+    super(message, { remedy: "Run the transaction again, or give it more time" });
+  }
+}
+
+/** Several transactions are open, and a write does not say to which it belongs. */
+export class AmbiguousTransactionError extends CStoreError {
+  readonly code = "AMBIGUOUS_TRANSACTION";
+  readonly retry = "never";
+
+  constructor(message: string) {
+    super(message, { remedy: "Use `transaction()`, whose function is given its own collections" });
+  }
+}
+
 /** A document with that key exists already. */
 export class DuplicateKeyError extends CStoreError {
   readonly code = "DUPLICATE_KEY";
@@ -305,6 +325,8 @@ export const ERROR_CODES = [
   "CONFLICT",
   "COMPACTED",
   "CURSOR_LOST",
+  "TRANSACTION_TIMEOUT",
+  "AMBIGUOUS_TRANSACTION",
 ] as const;
 
 /** The stable word of an error. */
@@ -347,6 +369,8 @@ const MAKERS: Partial<Record<ErrorCode, ErrorMaker>> = {
   COMPACTED: (f) => new CompactedError(f.message),
   CURSOR_LOST: (f) => new CursorLostError(f.message),
   CLOSED: (f) => new ClosedError(f.message),
+  TRANSACTION_TIMEOUT: (f) => new TransactionTimeoutError(f.message),
+  AMBIGUOUS_TRANSACTION: (f) => new AmbiguousTransactionError(f.message),
   MEMBERSHIP: (f) => new MembershipError(f.message),
   REMOVED: (f) => new RemovedError(f.message),
 };

@@ -158,7 +158,7 @@ export async function writeFileDurably(
 }
 
 /** Makes the names of a folder and of all that hold it durable: any of them may be new. */
-async function syncNames(files: FileSystem, path: string): Promise<void> {
+export async function syncNames(files: FileSystem, path: string): Promise<void> {
   await files.syncDirectory(parentOf(path));
   for (let at = parentOf(path); at !== "/" && at !== "."; at = parentOf(at)) {
     try {

@@ -37,6 +37,8 @@ const SAMPLES: readonly CStoreError[] = [
   new errors.TransactionConflictError("m"),
   new errors.CompactedError("m"),
   new errors.CursorLostError("m"),
+  new errors.TransactionTimeoutError("m"),
+  new errors.AmbiguousTransactionError("m"),
 ];
 
 /** Errors of this process's own files, address or start: none of them is an answer to a request. */
@@ -49,7 +51,7 @@ describe("codes", () => {
       "NONE NOT_LEADER NO_QUORUM UNKNOWN_OUTCOME DEADLINE OVERLOADED VERSION_CONFLICT " +
       "DUPLICATE_KEY NOT_FOUND SESSION_EXPIRED DUPLICATE_REQUEST PROTOCOL HANDSHAKE CORRUPTION " +
       "STORAGE VALIDATION LOCKED CONFIG CLOSED UNREACHABLE MEMBERSHIP REMOVED " +
-      "QUERY CONFLICT COMPACTED CURSOR_LOST";
+      "QUERY CONFLICT COMPACTED CURSOR_LOST TRANSACTION_TIMEOUT AMBIGUOUS_TRANSACTION";
     expect(ERROR_CODES.join(" ")).toBe(fixed);
     for (const [number, code] of ERROR_CODES.entries()) expect(errorNumber(code)).toBe(number);
   });
@@ -79,7 +81,7 @@ describe("codes", () => {
     expect(back.message).toBe(error.message);
   });
 
-  test.each([0, -1, 26, 65_535, 1.5, Number.NaN])(
+  test.each([0, -1, 28, 65_535, 1.5, Number.NaN])(
     "travel: the number %p is a ProtocolError",
     (n) => {
       expect(errorFromNumber(n, { message: "m" })).toBeInstanceOf(errors.ProtocolError);
@@ -92,7 +94,7 @@ describe("codes", () => {
     expect(unknown).toEqual(["UNKNOWN_OUTCOME", "DEADLINE"]);
     const safe = Object.keys(rules).filter((code) => rules[code] === "safe");
     const expected = ["NOT_LEADER", "NO_QUORUM", "OVERLOADED", "LOCKED", "UNREACHABLE"];
-    expect(safe).toEqual([...expected, "MEMBERSHIP", "CONFLICT"]);
+    expect(safe).toEqual([...expected, "MEMBERSHIP", "CONFLICT", "TRANSACTION_TIMEOUT"]);
   });
 });
 

@@ -22,6 +22,7 @@ const EXPECTED: Readonly<Record<string, readonly RegExp[]>> = {
   "indexes.ts": [/Persuasion, Emma/, /index: "tags"/, /unique index title already/, /old: Faust/],
   "survive_kill.ts": [/nothing is lost/],
   "transaction.ts": [/rolled back: ada has too little/, /balance: 50/, /2 transfers/],
+  "two_stores.ts": [/refused: .*failed to prepare/, /A1 belongs to ada/, /grace pays nothing/],
 };
 
 test("each example is tested", () => {

@@ -24,7 +24,6 @@ const SYNCHRONOUS = new Set(["base", "raft", "multi_master", "query", "protocol"
 /** Consensus answers with effects, so even the word has no place there. */
 const WITHOUT_PROMISES = new Set(["raft", "multi_master"]);
 
-const TRANSACTIONS = "src/database/wal_transaction_manager.ts";
 const CHECKSUM = "src/protocol/checksum.ts";
 
 /** Uses of the clock, chance, files, sockets or a runtime outside of `src/platform`. */
@@ -81,7 +80,6 @@ function isMember(code: readonly Token[], at: number): boolean {
 export function checkSynchronous(file: SourceFile): readonly Finding[] {
   const folder = folderOf(file.path);
   if (!file.path.startsWith("src/") || !SYNCHRONOUS.has(folder)) return [];
-  if (file.path === TRANSACTIONS) return [];
   return file.code.flatMap((token, at) => {
     const banned =
       token.text === "await" ||

@@ -1,0 +1,179 @@
+/**
+ * A store in files that takes part in two-phase commits. Two files count: `state`, all committed
+ * documents, written whole with each commit; `prepared-ID`, what a prepared transaction is to
+ * change. Each is written aside, synced, renamed, and its folder synced. Meant for some thousands
+ * of documents; a cstore database is the store for more.
+ *
+ * File: xxh64 of the rest (8 bytes, little-endian), then a CBOR list of {collection, key,
+ * document}.
+ *
+ * @module
+ */
+
+import { viewOf } from "../base/bytes.ts";
+import { CorruptionError } from "../base/errors.ts";
+import type {
+  ChangeRecord,
+  ITransactionalStorageAdapter,
+} from "../database/itransactional_storage_adapter.ts";
+import { type Platform, systemPlatform } from "../platform/platform.ts";
+import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
+import { checksum64 } from "../protocol/checksum.ts";
+import { syncNames } from "../storage/data_directory.ts";
+import { type StagedChange, StagedChanges } from "./staged_changes.ts";
+
+const STATE = "state";
+const PREPARED = "prepared-";
+const CHECKSUM_SIZE = 8;
+
+/** Documents by collection and key, in a folder. Opens itself on first use. */
+export class TransactionalAdapterFile implements ITransactionalStorageAdapter {
+  readonly name: string;
+  readonly #directory: string;
+  readonly #platform: Platform;
+  readonly #staged = new StagedChanges();
+  #lock: { release(): void } | undefined;
+  #opening: Promise<void> | undefined;
+  /** One change of the folder at a time. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  /** @param directory a folder of its own. */
+  constructor(directory: string, options: { name?: string; platform?: Platform } = {}) {
+    this.#directory = directory;
+    this.name = options.name ?? "AdapterFile";
+    this.#platform = options.platform ?? systemPlatform();
+  }
+
+  isTransactional(): boolean {
+    return true;
+  }
+
+  /** Reads the folder. Rejects with CorruptionError, LockedError, StorageError. */
+  async open(): Promise<void> {
+    this.#opening ??= this.#load();
+    await this.#opening;
+  }
+
+  /** A copy of a committed document; undefined when there is none. */
+  async get(collection: string, key: unknown): Promise<unknown> {
+    await this.open();
+    return this.#staged.get(collection, key);
+  }
+
+  async writeInTransaction(transactionId: string, change: ChangeRecord): Promise<void> {
+    await this.open();
+    this.#staged.add(transactionId, change);
+  }
+
+  async prepareCommit(transactionId: string): Promise<boolean> {
+    await this.open();
+    if (!this.#staged.prepare(transactionId)) return false;
+    const changes = this.#staged.changesOf(transactionId);
+    await this.#alone(() => this.#write(`${PREPARED}${transactionId}`, changes));
+    return true;
+  }
+
+  async finalizeCommit(transactionId: string): Promise<void> {
+    await this.open();
+    await this.#alone(async () => {
+      const isPrepared = this.#staged.preparedIds().includes(transactionId);
+      if (!isPrepared) return;
+      // In memory last: until the file is durable nobody is shown the change.
+      const after = new StagedChanges();
+      after.put(this.#staged.all());
+      after.put(this.#staged.changesOf(transactionId));
+      await this.#write(STATE, after.all());
+      this.#staged.finalize(transactionId);
+      await this.#remove(`${PREPARED}${transactionId}`);
+    });
+  }
+
+  async rollback(transactionId: string): Promise<void> {
+    await this.open();
+    await this.#alone(async () => {
+      await this.#remove(`${PREPARED}${transactionId}`);
+      this.#staged.drop(transactionId);
+    });
+  }
+
+  async listPrepared(): Promise<readonly string[]> {
+    await this.open();
+    return this.#staged.preparedIds();
+  }
+
+  async close(): Promise<void> {
+    await this.#opening?.catch(() => undefined);
+    await this.#last;
+    this.#lock?.release();
+    this.#lock = undefined;
+  }
+
+  async #load(): Promise<void> {
+    const { files } = this.#platform;
+    files.makeDirectory(this.#directory);
+    this.#lock = files.lock(`${this.#directory}/LOCK`);
+    // The folder may be new: its own name is made durable before anything in it counts.
+    await syncNames(files, this.#directory);
+    if (files.exists(this.#path(STATE))) this.#staged.put(this.#read(STATE));
+    for (const name of files.list(this.#directory)) {
+      if (!name.startsWith(PREPARED) || name.endsWith(".tmp")) continue;
+      this.#staged.restorePrepared(name.slice(PREPARED.length), this.#read(name));
+    }
+  }
+
+  #alone<T>(run: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(run);
+    this.#last = result.catch(() => undefined);
+    return result;
+  }
+
+  #path(name: string): string {
+    return `${this.#directory}/${name}`;
+  }
+
+  async #write(name: string, changes: readonly StagedChange[]): Promise<void> {
+    const { files } = this.#platform;
+    const body = encodeCbor(changes);
+    const bytes = new Uint8Array(CHECKSUM_SIZE + body.byteLength);
+    bytes.set(body, CHECKSUM_SIZE);
+    viewOf(bytes).setBigUint64(0, checksum64(bytes.subarray(CHECKSUM_SIZE)), true);
+    const temporary = this.#path(`${name}.tmp`);
+    if (files.exists(temporary)) files.remove(temporary);
+    const file = files.open(temporary, "write");
+    try {
+      file.write(0, bytes);
+      await file.sync();
+    } finally {
+      file.close();
+    }
+    files.rename(temporary, this.#path(name));
+    await files.syncDirectory(this.#directory);
+  }
+
+  async #remove(name: string): Promise<void> {
+    const { files } = this.#platform;
+    if (!files.exists(this.#path(name))) return;
+    files.remove(this.#path(name));
+    await files.syncDirectory(this.#directory);
+  }
+
+  #read(name: string): readonly StagedChange[] {
+    const path = this.#path(name);
+    const file = this.#platform.files.open(path, "read");
+    try {
+      const bytes = new Uint8Array(file.size());
+      const size = file.read(0, bytes);
+      const body = bytes.subarray(CHECKSUM_SIZE);
+      const isWhole = size === bytes.byteLength && size > CHECKSUM_SIZE;
+      if (!isWhole || viewOf(bytes).getBigUint64(0, true) !== checksum64(body)) {
+        throw new CorruptionError(`Cannot read "${path}": its checksum does not match`, {
+          file: path,
+          byte: 0,
+        });
+      }
+      return decodeUntrustedCbor(body) as readonly StagedChange[];
+    } finally {
+      file.close();
+    }
+  }
+}
