@@ -114,6 +114,11 @@ export function contentAfter(
   return { kind: "parts", parts };
 }
 
+/** Whether a document's versions amount to none. */
+export function isRemoved(versions: readonly DocumentVersion[], config: ConflictConfig): boolean {
+  return liveVersions(versions, config).length === 0;
+}
+
 function liveVersions(
   versions: readonly DocumentVersion[],
   { removal }: ConflictConfig,
@@ -150,11 +155,20 @@ function custom(
   if (run === undefined) return { body: newest, failure: `No resolver "${resolver}" is known` };
   try {
     const body = run(structuredClone(siblings));
+    if (!isPlainObject(body)) {
+      return { body: newest, failure: `Resolver "${resolver}" gives no document` };
+    }
     if (equalValues(body, run(structuredClone(siblings)))) return { body, failure: undefined };
     return { body: newest, failure: `Resolver "${resolver}" gives two answers to one question` };
   } catch (error) {
     return { body: newest, failure: `Resolver "${resolver}" failed: ${String(error)}` };
   }
+}
+
+function isPlainObject(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
 }
 
 interface WrittenField extends Pick<DocumentVersion, "dot" | "stamp"> {

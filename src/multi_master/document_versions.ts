@@ -49,8 +49,14 @@ function knows({ context, dot }: DocumentVersion, other: Dot): boolean {
   return covers(context, other) || compareDots(dot, other) === 0;
 }
 
-function partsOf({ content }: DocumentVersion): readonly Part[] {
-  return content.kind === "parts" ? content.parts : [];
+/** A whole document, of a collection that had another rule, counts as its fields. */
+function partsOf({ content, dot, stamp }: DocumentVersion): readonly Part[] {
+  if (content.kind === "parts") return content.parts;
+  if (content.kind === "removed") return [];
+  const { body } = content;
+  return Object.keys(body).map((field): Part => {
+    return { field, kind: "value", dot, stamp, value: body[field] };
+  });
 }
 
 /** Parts of one operation differ in field and kind; items of one field in their value. */

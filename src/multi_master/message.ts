@@ -26,6 +26,10 @@ export interface CursorMessage extends Envelope {
   readonly cursor: VersionVector;
   /** Whether it asks for all that it lacks; otherwise it answers {@link OperationsMessage}. */
   readonly isPull: boolean;
+  /** What the sender may have forgotten removals of. */
+  readonly stable: VersionVector;
+  /** Version of the members that the sender knows. */
+  readonly membersVersion: number;
 }
 
 /** The receiver is no member, or was away for longer than the others keep what it lacks. */
@@ -33,6 +37,8 @@ export interface ReseedMessage extends Envelope {
   readonly type: "RESEED";
   /** The incarnation that is meant: a later one has begun again already. */
   readonly incarnation: Origin;
+  /** What is kept for nobody any more. */
+  readonly stable: VersionVector;
   /** Version of the members by which the sender judges. */
   readonly membersVersion: number;
 }

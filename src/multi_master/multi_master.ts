@@ -15,14 +15,17 @@
  */
 
 import { assert } from "../base/assert.ts";
-import type { Fields } from "../query/value.ts";
 import {
-  type ConflictConfig,
-  type ConflictResolver,
-  contentAfter,
-  type Resolution,
-  resolve,
-} from "./conflict_resolver.ts";
+  areEndsKnown,
+  endOf,
+  isOpen,
+  type Members,
+  type MultiMasterConfig,
+  type OperationReader,
+  type Seed,
+  type WrittenDocument,
+} from "./config.ts";
+import { contentAfter, isRemoved, type Resolution, resolve } from "./conflict_resolver.ts";
 import { compareStamps, HybridClock } from "./hybrid_clock.ts";
 import type {
   CursorMessage,
@@ -30,6 +33,7 @@ import type {
   OperationsMessage,
   ReseedMessage,
 } from "./message.ts";
+import { newPeer, type Peer } from "./peer.ts";
 import type { MultiMasterEvent, MultiMasterReady } from "./ready.ts";
 import {
   type Change,
@@ -38,70 +42,18 @@ import {
   type Operation,
   type Origin,
   type OriginSequence,
-  type Stamp,
 } from "./types.ts";
 import { type StoredDocument, VersionStore } from "./version_store.ts";
-import { includes, join, meet, NOTHING_SEEN, seen, type VersionVector } from "./version_vector.ts";
+import { includes, join, meet, seen, type VersionVector } from "./version_vector.ts";
 
 /** Operations in one message. */
 const OPERATIONS_MAX = 64;
 
-/** How one node takes part. */
-export interface MultiMasterConfig {
-  readonly node: string;
-  /** This node's incarnation: a new one after any part of its log was lost. */
-  readonly origin: Origin;
-  /** How far another node's stamp may be ahead of this node's clock, in ms. */
-  readonly driftMaxMs: number;
-  /** Ticks between two times of asking the members for what is lacking. */
-  readonly pullTicks: number;
-  /** The rule of a collection. */
-  readonly conflictOf: (collection: string) => ConflictConfig;
-  /** Resolvers of collections with a `custom` rule, by name. */
-  readonly resolvers: ReadonlyMap<string, ConflictResolver>;
-}
-
-/** Who takes part, agreed upon through consensus. */
-export interface Members {
-  /** Grows with each change. */
-  readonly version: number;
-  /** Node id to its present incarnation. */
-  readonly origins: ReadonlyMap<string, Origin>;
-  /** Last operation that counts of each incarnation that is over. */
-  readonly closed: VersionVector;
-}
-
-/** What a node begins with: what its disk holds, or another member's state. */
-export interface Seed {
+/** A Ready that is on its way to the disk. */
+interface Underway {
+  readonly number: number;
   readonly cursor: VersionVector;
-  readonly documents: Iterable<StoredDocument>;
-  /** The largest stamp in it. */
-  readonly lastStamp: Stamp;
-  /** Every member's disk held these: they need not be kept for anybody. */
-  readonly stable: VersionVector;
-}
-
-/** The operations on this node's disk. */
-export interface OperationReader {
-  /** At least one and at most `countMax` operations from `from` on, which is behind `stable`. */
-  read(origin: Origin, from: OriginSequence, countMax: number): readonly Operation[];
-}
-
-/** One document to write. */
-export interface WrittenDocument {
-  readonly collection: string;
-  readonly key: string;
-  /** `undefined` removes it. */
-  readonly body: Fields | undefined;
-}
-
-/** What is known of another member, in its present incarnation. */
-interface Peer {
-  readonly origin: Origin | undefined;
-  /** What its disk holds. */
-  cursor: VersionVector;
-  /** What it has when all that was sent to it has arrived. */
-  sent: VersionVector;
+  readonly operations: readonly Operation[];
 }
 
 /** One node's part. */
@@ -120,6 +72,9 @@ export class MultiMaster {
   readonly #quarantined = new Set<Origin>();
   #ticks = 0;
   #isStopped = false;
+  /** Who was asked for what is lacking since the last tick. */
+  readonly #pulled = new Set<string>();
+  #isClockAhead = false;
   /** The removals that are to be forgotten, and what this node must have before. */
   #round: { readonly floor: VersionVector; readonly barrier: VersionVector } | undefined;
   #stable: VersionVector;
@@ -129,7 +84,7 @@ export class MultiMaster {
   readonly #answers = new Map<string, { isPull: boolean }>();
   #events: MultiMasterEvent[] = [];
   #readyNumber = 0;
-  readonly #underway: { readonly number: number; readonly cursor: VersionVector }[] = [];
+  readonly #underway: Underway[] = [];
 
   constructor(
     config: MultiMasterConfig,
@@ -138,11 +93,14 @@ export class MultiMaster {
     this.#config = config;
     this.#log = start.log;
     this.#members = start.members;
-    this.#store = new VersionStore(start.seed.documents);
+    const isGone = ({ collection, versions }: StoredDocument) =>
+      isRemoved(versions, config.conflictOf(collection));
+    this.#store = new VersionStore(isGone, start.seed.documents);
     this.#clock = new HybridClock(start.seed.lastStamp);
     this.#cursor = new Map(start.seed.cursor);
     this.#durable = start.seed.cursor;
     this.#stable = start.seed.stable;
+    this.#checkMembership();
   }
 
   /** What was taken in of each origin. */
@@ -153,6 +111,20 @@ export class MultiMaster {
   /** Whether it waits for a member's state and takes nothing in. */
   get isStopped(): boolean {
     return this.#isStopped;
+  }
+
+  /**
+   * Whether it may write. A new incarnation may lack removals that the others have forgotten, and
+   * must not write beside them: it waits until all members have answered it, and it has all that
+   * they had forgotten by then.
+   */
+  get isReady(): boolean {
+    if (this.#isStopped) return false;
+    if (seen(this.#durable, this.#config.origin) > 0 || this.#members.version === 1) return true;
+    return this.#others().every((node) => {
+      const { forgotten } = this.#peer(node);
+      return forgotten !== undefined && includes(this.#durable, forgotten);
+    });
   }
 
   /** Every member's disk holds these: nobody will ask for them again. */
@@ -201,13 +173,15 @@ export class MultiMaster {
 
   /**
    * Writes documents, all of them or none. Each version follows all that this node has of its
-   * document. Answered once the next Ready is persisted.
+   * document. Answered once the next Ready is persisted. The bodies belong to it from then on.
    *
    * @param wallMs this node's clock, ms since 1970.
    */
   write(documents: readonly WrittenDocument[], wallMs: number): Operation {
-    assert(!this.#isStopped, "a node that waits for a member's state writes nothing");
+    assert(this.isReady, "a node writes when it is ready");
     assert(documents.length > 0, "an operation writes something");
+    const names = documents.map(({ collection, key }) => JSON.stringify([collection, key]));
+    assert(new Set(names).size === names.length, "an operation writes a document once");
     const { origin } = this.#config;
     const dot = { origin, sequence: seen(this.#cursor, origin) + 1 };
     const stamp = this.#clock.next(wallMs);
@@ -217,6 +191,7 @@ export class MultiMaster {
       const content = contentAfter(versions, conflict, { dot, stamp, body });
       return { collection, key, content };
     });
+    this.#watchOwnClock(stamp.wallMs - wallMs);
     const operation = { ...dot, stamp, context: new Map(this.#cursor), changes };
     this.#take(operation);
     return operation;
@@ -243,6 +218,7 @@ export class MultiMaster {
   tick(): void {
     if (this.#isStopped) return;
     this.#ticks += 1;
+    this.#pulled.clear();
     if (this.#ticks % this.#config.pullTicks !== 0) return;
     const others = this.#others();
     // All learn what this node has; one, in turn, is asked for what it lacks, or all would send it.
@@ -257,12 +233,10 @@ export class MultiMaster {
   setMembers(members: Members): void {
     if (members.version <= this.#members.version) return;
     this.#members = members;
-    for (const [node, { origin }] of this.#peers) {
-      if (members.origins.get(node) !== origin) this.#peers.delete(node);
-    }
+    // What they said before may come of operations that do not count any more.
+    this.#peers.clear();
     this.#round = undefined;
-    const isMember = members.origins.get(this.#config.node) === this.#config.origin;
-    if (!isMember || this.#hasMoreThanCounts()) this.#stop();
+    this.#checkMembership();
   }
 
   /** What is to be done; undefined if nothing is. */
@@ -276,7 +250,7 @@ export class MultiMaster {
     this.#events = [];
     this.#readyNumber += 1;
     const cursor = new Map(this.#cursor);
-    this.#underway.push({ number: this.#readyNumber, cursor });
+    this.#underway.push({ number: this.#readyNumber, cursor, operations });
     const messagesAfterPersist: MultiMasterMessage[] = this.#isStopped
       ? []
       : this.#push(operations);
@@ -320,30 +294,33 @@ export class MultiMaster {
     for (const operation of operations) {
       const { origin, sequence } = operation;
       const expected = seen(this.#cursor, origin) + 1;
-      if (sequence < expected) continue;
-      if (!this.#isWelcome(operation, { from, wallMs })) break;
+      if (sequence < expected || this.#isBeyondEnd(operation, from)) continue;
+      if (!this.#isWelcome(operation, wallMs)) break;
       if (sequence > expected || !this.#hasSeen(operation.context)) {
-        isPull = true;
+        // Once between two ticks: it may be that the sender has no more to give.
+        isPull = !this.#pulled.has(from);
         break;
       }
       this.#clock.observe(operation.stamp);
       this.#take(operation);
     }
+    if (isPull) this.#pulled.add(from);
     const answer = this.#answers.get(from);
     this.#answers.set(from, { isPull: isPull || answer?.isPull === true });
   }
 
-  #isWelcome(operation: Operation, by: { from: string; wallMs: number }): boolean {
-    const { origin, sequence, stamp } = operation;
+  #isBeyondEnd({ origin, sequence }: Operation, from: string): boolean {
+    if (sequence <= endOf(this.#members, origin)) return false;
+    this.#refuse(from, `operation ${sequence} of ${origin} is behind its end`);
+    return true;
+  }
+
+  #isWelcome({ origin, sequence, stamp }: Operation, wallMs: number): boolean {
     if (origin === this.#config.origin) {
-      this.#events.push({ type: "OWN_ORIGIN_AHEAD", sequence });
+      this.#onOwnAhead(sequence);
       return false;
     }
-    if (!this.#isOpen(origin) && sequence > seen(this.#members.closed, origin)) {
-      this.#refuse(by.from, `operation ${sequence} of ${origin} is behind its end`);
-      return false;
-    }
-    const aheadMs = stamp.wallMs - by.wallMs;
+    const aheadMs = stamp.wallMs - wallMs;
     if (aheadMs > this.#config.driftMaxMs) {
       if (!this.#quarantined.has(origin))
         this.#events.push({ type: "CLOCK_SKEW", origin, aheadMs });
@@ -354,33 +331,58 @@ export class MultiMaster {
     return true;
   }
 
-  /** Of an incarnation that is over, nothing behind its end is waited for. */
+  /** A part of its log is lost: the next number would be given out twice. */
+  #onOwnAhead(sequence: OriginSequence): void {
+    this.#events.push({ type: "OWN_ORIGIN_AHEAD", sequence });
+    this.#stop();
+  }
+
+  /** Others will make this node's operations wait: who repairs its clock should know. */
+  #watchOwnClock(aheadMs: number): void {
+    const isAhead = aheadMs > this.#config.driftMaxMs;
+    if (isAhead && !this.#isClockAhead) this.#events.push({ type: "OWN_CLOCK_SKEW", aheadMs });
+    this.#isClockAhead = isAhead;
+  }
+
+  /** Of an incarnation that is over, nothing behind its end is waited for, once that is known. */
   #hasSeen(context: VersionVector): boolean {
+    const { closed } = this.#members;
     for (const [origin, sequence] of context) {
-      const end = this.#isOpen(origin) ? undefined : this.#members.closed.get(origin);
+      const end = isOpen(this.#members, origin) ? undefined : closed.get(origin);
       if (seen(this.#cursor, origin) < Math.min(sequence, end ?? sequence)) return false;
     }
     return true;
   }
 
-  #isOpen(origin: Origin): boolean {
-    for (const member of this.#members.origins.values()) if (member === origin) return true;
-    return false;
-  }
-
-  /** Sends what the other side lacks, once all that was sent has arrived, or when it asks. */
-  #onCursor({ from, cursor, isPull }: CursorMessage): void {
+  /**
+   * Sends what the other side lacks: when it asks, of all origins, and what is on its way already
+   * only if it has got nothing since it asked before; else own operations, once all that was sent
+   * has arrived.
+   */
+  #onCursor({ from, cursor, isPull, stable, membersVersion }: CursorMessage): void {
+    const own = seen(cursor, this.#config.origin);
+    if (own > seen(this.#cursor, this.#config.origin)) {
+      this.#onOwnAhead(own);
+      return;
+    }
+    // Until it knows the members as they are, what it has may come of who is none any more.
+    if (membersVersion < this.#members.version) return;
     const peer = this.#peer(from);
     peer.cursor = join(peer.cursor, cursor);
-    if (isPull) peer.sent = peer.cursor;
-    if (includes(peer.cursor, peer.sent)) this.#sendMissing(from, peer);
+    peer.forgotten ??= stable;
+    if (isPull) {
+      const isStuck = peer.asked !== undefined && includes(peer.asked, cursor);
+      if (isStuck || peer.asked === undefined) peer.sent = cursor;
+      peer.asked = cursor;
+    }
+    if (includes(peer.cursor, peer.sent)) this.#sendMissing(from, peer, isPull);
   }
 
-  #sendMissing(to: string, { origin: incarnation, cursor }: Peer): void {
+  #sendMissing(to: string, { origin: incarnation, cursor }: Peer, isAll: boolean): void {
     const missing: Operation[] = [];
     for (const [origin, last] of this.#durable) {
       const from = seen(cursor, origin) + 1;
-      if (from > last) continue;
+      if (from > last || (!isAll && origin !== this.#config.origin)) continue;
       if (from <= seen(this.#stable, origin)) {
         if (incarnation !== undefined) this.#reseed(to, incarnation);
         return;
@@ -401,7 +403,8 @@ export class MultiMaster {
   }
 
   #cursorMessage(to: string, isPull: boolean): CursorMessage {
-    return { ...this.#envelope(to), type: "CURSOR", cursor: this.#durable, isPull };
+    const known = { stable: this.#stable, membersVersion: this.#members.version };
+    return { ...this.#envelope(to), type: "CURSOR", cursor: this.#durable, isPull, ...known };
   }
 
   #envelope(to: string) {
@@ -415,8 +418,7 @@ export class MultiMaster {
   #peer(node: string): Peer {
     let peer = this.#peers.get(node);
     if (peer === undefined) {
-      const origin = this.#members.origins.get(node);
-      peer = { origin, cursor: NOTHING_SEEN, sent: NOTHING_SEEN };
+      peer = newPeer(this.#members.origins.get(node));
       this.#peers.set(node, peer);
     }
     return peer;
@@ -430,20 +432,20 @@ export class MultiMaster {
       this.#store.forget(this.#stable);
       this.#round = undefined;
     }
-    if (this.#round !== undefined || !this.#areEndsKnown()) return;
+    if (this.#round !== undefined || !areEndsKnown(this.#members)) return;
     const floor = meet(this.#durable, ...cursors);
-    this.#round = { floor, barrier: join(this.#members.closed, ...cursors) };
+    this.#round = { floor, barrier: join(...cursors) };
   }
 
-  /** What is still under way of an incarnation that is over is known when its end is agreed. */
-  #areEndsKnown(): boolean {
-    const { closed } = this.#members;
-    return [...this.#cursor.keys()].every((origin) => this.#isOpen(origin) || closed.has(origin));
-  }
-
-  #hasMoreThanCounts(): boolean {
-    const ends = [...this.#members.closed];
-    return ends.some(([origin, end]) => !this.#isOpen(origin) && seen(this.#cursor, origin) > end);
+  #checkMembership(): void {
+    const { closed, origins } = this.#members;
+    const isMember = origins.get(this.#config.node) === this.#config.origin;
+    const hasMore = [...closed].some(([origin, end]) => {
+      return (
+        end !== undefined && !isOpen(this.#members, origin) && seen(this.#cursor, origin) > end
+      );
+    });
+    if (!isMember || hasMore) this.#stop();
   }
 
   #stop(): void {
@@ -454,23 +456,35 @@ export class MultiMaster {
     this.#events.push({ type: "RESEED_NEEDED", unsent: this.#unsent() });
   }
 
+  /** Own operations that no member is known to have, on disk or on their way there. */
   #unsent(): readonly Operation[] {
     const { origin } = this.#config;
     const held = [...this.#peers.values()].map(({ cursor }) => seen(cursor, origin));
-    const from = Math.max(seen(this.#stable, origin), ...held) + 1;
-    const count = seen(this.#durable, origin) - from + 1;
-    return count > 0 ? this.#log.read(origin, from, count) : [];
+    const unsent: Operation[] = [];
+    let from = Math.max(seen(this.#stable, origin), ...held) + 1;
+    for (const last = seen(this.#durable, origin); from <= last; ) {
+      const read = this.#log.read(origin, from, last - from + 1);
+      assert(read.length > 0, "a log gives at least one operation");
+      unsent.push(...read);
+      from += read.length;
+    }
+    const later = [...this.#underway.flatMap(({ operations }) => operations), ...this.#operations];
+    return [...unsent, ...later.filter((operation) => operation.origin === origin)];
   }
 
   /** Who judges by older members than this node's does not know yet that it is one. */
-  #onReseed({ incarnation, membersVersion }: ReseedMessage): void {
+  #onReseed({ incarnation, membersVersion, stable }: ReseedMessage): void {
     const isMeant = incarnation === this.#config.origin;
-    if (isMeant && membersVersion >= this.#members.version) this.#stop();
+    if (!isMeant || membersVersion < this.#members.version) return;
+    // A member that has what the others keep no more was asked for something old by mistake.
+    const isMember = this.#members.origins.get(this.#config.node) === incarnation;
+    const hasAll = membersVersion === this.#members.version && includes(this.#cursor, stable);
+    if (!isMember || !hasAll) this.#stop();
   }
 
   #reseed(to: string, incarnation: Origin): void {
-    const membersVersion = this.#members.version;
-    this.#messages.push({ ...this.#envelope(to), type: "RESEED", incarnation, membersVersion });
+    const known = { stable: this.#stable, membersVersion: this.#members.version };
+    this.#messages.push({ ...this.#envelope(to), type: "RESEED", incarnation, ...known });
   }
 
   #refuse(from: string, reason: string): void {

@@ -13,6 +13,11 @@ export type MultiMasterEvent =
   | { readonly type: "CLOCK_SKEW"; readonly origin: Origin; readonly aheadMs: number }
   /** Operations of that origin are taken in again. */
   | { readonly type: "CLOCK_SKEW_ENDED"; readonly origin: Origin }
+  /**
+   * This node's stamps are ahead of its clock, because that was ahead once. Others make its
+   * operations wait until time has come; a new incarnation with another member's state need not.
+   */
+  | { readonly type: "OWN_CLOCK_SKEW"; readonly aheadMs: number }
   /** Others hold operations of this origin that this node has not: a part of its log is lost. */
   | { readonly type: "OWN_ORIGIN_AHEAD"; readonly sequence: number }
   /**

@@ -18,10 +18,16 @@ export interface StoredDocument {
 /** Versions by collection and key. */
 export class VersionStore {
   readonly #documents = new Map<string, StoredDocument>();
-  /** Names of documents that are removed, with nothing beside. */
+  /** Names of documents that are not there, and are kept to tell others. */
   readonly #removed = new Set<string>();
+  readonly #isGone: (document: StoredDocument) => boolean;
 
-  constructor(documents: Iterable<StoredDocument> = []) {
+  /** @param isGone whether a document's versions amount to none. */
+  constructor(
+    isGone: (document: StoredDocument) => boolean,
+    documents: Iterable<StoredDocument> = [],
+  ) {
+    this.#isGone = isGone;
     for (const document of documents) this.#put(document);
   }
 
@@ -49,11 +55,11 @@ export class VersionStore {
     return this.#removed.size;
   }
 
-  /** Forgets the removed documents whose removal `floor` covers. */
+  /** Forgets the documents that are not there, if `floor` covers all their versions. */
   forget(floor: VersionVector): void {
     for (const name of this.#removed) {
-      const [removal] = this.#documents.get(name)?.versions ?? [];
-      if (removal === undefined || !covers(floor, removal.dot)) continue;
+      const versions = this.#documents.get(name)?.versions ?? [];
+      if (!versions.every(({ dot }) => covers(floor, dot))) continue;
       this.#removed.delete(name);
       this.#documents.delete(name);
     }
@@ -74,8 +80,7 @@ export class VersionStore {
   #put(document: StoredDocument): void {
     const name = nameOf(document.collection, document.key);
     this.#documents.set(name, document);
-    const [only, ...others] = document.versions;
-    if (only?.content.kind === "removed" && others.length === 0) this.#removed.add(name);
+    if (this.#isGone(document)) this.#removed.add(name);
     else this.#removed.delete(name);
   }
 }
@@ -90,6 +95,6 @@ function versionText({ dot, stamp, content }: DocumentVersion): unknown {
 
 /** bigints and bytes have no form of their own in JSON. */
 function plain(_name: string, value: unknown): unknown {
-  if (typeof value === "bigint") return `${value}n`;
-  return value instanceof Uint8Array ? [...value] : value;
+  if (typeof value === "bigint") return { bigint: String(value) };
+  return value instanceof Uint8Array ? { bytes: [...value] } : value;
 }

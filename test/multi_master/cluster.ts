@@ -3,15 +3,16 @@
  * what was synced. Nothing happens unless a test makes it happen.
  */
 
+import {
+  areEndsKnown,
+  type Members,
+  type Seed,
+  type WrittenDocument,
+} from "../../src/multi_master/config.ts";
 import type { ConflictConfig } from "../../src/multi_master/conflict_resolver.ts";
 import { NO_STAMP } from "../../src/multi_master/hybrid_clock.ts";
 import type { MultiMasterMessage } from "../../src/multi_master/message.ts";
-import {
-  type Members,
-  MultiMaster,
-  type Seed,
-  type WrittenDocument,
-} from "../../src/multi_master/multi_master.ts";
+import { MultiMaster } from "../../src/multi_master/multi_master.ts";
 import type { MultiMasterEvent, MultiMasterReady } from "../../src/multi_master/ready.ts";
 import { type Operation, type Origin, originOf } from "../../src/multi_master/types.ts";
 import { VersionStore } from "../../src/multi_master/version_store.ts";
@@ -81,7 +82,7 @@ class Disk {
 
   /** What a node that starts from this disk begins with. */
   recover(): Seed {
-    const store = new VersionStore(this.seed.documents);
+    const store = new VersionStore(() => false, this.seed.documents);
     const cursor = new Map(this.seed.cursor);
     let { lastStamp } = this.seed;
     for (const [origin, stream] of this.streams) {
@@ -108,6 +109,8 @@ export class TestNode {
   skewMs = 0;
   origin: Origin;
   master: MultiMaster;
+  /** Version of the members that it knows. */
+  membersVersion = 1;
   /** Taken, and not on disk yet. */
   readonly underway: MultiMasterReady[] = [];
 
@@ -120,6 +123,7 @@ export class TestNode {
   start(cluster: TestCluster): MultiMaster {
     this.underway.length = 0;
     const { conflict, resolvers, members } = cluster;
+    this.membersVersion = members.version;
     this.master = new MultiMaster(
       {
         node: this.id,
@@ -153,7 +157,7 @@ export class TestCluster {
     this.conflict = conflict;
     const ids = Array.from({ length: count }, (_, i) => `n${i + 1}`);
     const origins = new Map(ids.map((id) => [id, originOf(id, "1")]));
-    this.members = { version: 1, origins, closed: NOTHING_SEEN };
+    this.members = { version: 1, origins, closed: new Map() };
     this.nodes = ids.map((id) => new TestNode(id, this));
   }
 
@@ -242,30 +246,57 @@ export class TestCluster {
     }
   }
 
-  /** All learn of a change of members. */
-  setMembers(change: Omit<Members, "version">): void {
-    this.members = { version: this.members.version + 1, ...change };
-    for (const { master } of this.nodes) master.setMembers(this.members);
+  /** A node learns who the members are. When all have, what they wait for is agreed. */
+  learn(node: TestNode): void {
+    if (node.membersVersion < this.members.version) {
+      node.membersVersion = this.members.version;
+      node.master.setMembers(this.members);
+    }
+    const others = this.nodes.filter(({ id, origin }) => this.members.origins.get(id) === origin);
+    if (areEndsKnown(this.members)) return;
+    if (others.some(({ membersVersion }) => membersVersion < this.members.version)) return;
+    // What is taken in counts when it is on disk.
+    for (const other of others) this.work(other);
+    const over = [...this.members.closed.keys()];
+    const closed = new Map(over.map((origin) => [origin, this.endOf(origin, others)]));
+    this.members = { ...this.members, version: this.members.version + 1, closed };
+  }
+
+  /** All learn, until nothing is to be agreed any more. */
+  learnAll(): void {
+    for (let i = 0; i < 3; i += 1) for (const node of this.nodes) this.learn(node);
+  }
+
+  /** Takes a node out of the members, or gives it another origin; the others learn later. */
+  replaceOrigin(node: TestNode, origin: Origin | undefined): void {
+    const origins = new Map(this.members.origins);
+    const closed = new Map(this.members.closed).set(node.origin, undefined);
+    if (origin === undefined) origins.delete(node.id);
+    else origins.set(node.id, origin);
+    this.members = { version: this.members.version + 1, origins, closed };
   }
 
   /**
-   * A node takes a new incarnation. Those that are over end with what is left of them on any disk;
-   * operations that no disk has any more are lost.
+   * A node takes a new incarnation. Operations that no disk has any more are lost.
    *
    * @param isAnew whether it begins with the state of `giver`, or goes on with its own disk.
    */
   renew(node: TestNode, giver: TestNode, isAnew: boolean): void {
-    for (const other of this.nodes) if (other !== node) this.work(other);
-    if (isAnew) node.disk.replace(structuredClone(giver.master.seed()), giver.disk);
-    const origins = new Map(this.members.origins);
-    const over = [...this.members.closed.keys(), node.origin];
-    node.origin = originOf(node.id, String(this.members.version + 1));
-    origins.set(node.id, node.origin);
-    const closed = new Map(over.map((origin) => [origin, this.endOf(origin)]));
-    this.members = { version: this.members.version + 1, origins, closed };
-    this.written = this.written.filter(({ origin, sequence }) => this.endOf(origin) >= sequence);
+    if (isAnew) {
+      this.work(giver);
+      node.disk.replace(structuredClone(giver.master.seed()), giver.disk);
+    }
+    const next = originOf(node.id, String(this.members.version + 1));
+    this.replaceOrigin(node, next);
+    node.origin = next;
     this.restart(node);
-    for (const { master } of this.nodes) master.setMembers(this.members);
+  }
+
+  /** Forgets what no disk has; others may have built upon it. */
+  dropLost(): void {
+    const kept = this.written.filter(({ origin, sequence }) => this.endOf(origin) >= sequence);
+    if (kept.length < this.written.length) this.hasLost = true;
+    this.written = kept;
   }
 
   /** The last operation of an origin that any of the nodes has on disk. */

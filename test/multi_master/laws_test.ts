@@ -127,6 +127,13 @@ describe("conflict resolver", () => {
     expect(bodyAfter({ strategy: "field-merge" }, writes)).toEqual({ a: 2, b: 2 });
   });
 
+  test("a collection whose rule has changed shows what was written before", () => {
+    const before = versionsOf({ strategy: "last-write-wins" }, [{ node: "n1", body: { a: 1 } }]);
+    expect(resolve(before, { strategy: "field-merge" }).body).toEqual({ a: 1 });
+    const after = versionsOf({ strategy: "field-merge" }, [{ node: "n1", body: { a: 1 } }]);
+    expect(resolve(after, { strategy: "last-write-wins" }).body).toEqual({ a: 1 });
+  });
+
   test("counter: one that was removed begins anew, and what another added meanwhile counts", () => {
     const writes = [
       { node: "n1", body: { c: 5 } },
@@ -166,6 +173,8 @@ describe("conflict resolver", () => {
       calls += 1;
       return { calls };
     };
+    const nothing = () => undefined as unknown as Fields;
+    const later = () => Promise.resolve({}) as unknown as Fields;
     const spoiling = (siblings: readonly { body: Fields }[]) => {
       for (const { body } of siblings) (body as { x: number }).x = 9;
       return siblings[0]!.body;
@@ -174,6 +183,8 @@ describe("conflict resolver", () => {
       [undefined, 'No resolver "mine" is known'],
       [failing, 'Resolver "mine" failed: TypeError: no'],
       [changing, 'Resolver "mine" gives two answers to one question'],
+      [nothing, 'Resolver "mine" gives no document'],
+      [later, 'Resolver "mine" gives no document'],
     ] as const) {
       const known = new Map(resolver === undefined ? [] : [["mine", resolver]]);
       expect(resolve(versions, config, known)).toMatchObject({ body: { x: 2 }, failure });

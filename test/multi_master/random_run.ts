@@ -5,7 +5,11 @@
  * up to by rules that are written here once more, more simply.
  */
 
-import type { ConflictConfig, ConflictStrategy } from "../../src/multi_master/conflict_resolver.ts";
+import {
+  type ConflictConfig,
+  type ConflictStrategy,
+  isRemoved,
+} from "../../src/multi_master/conflict_resolver.ts";
 import type { Dot, Operation } from "../../src/multi_master/types.ts";
 import { VersionStore } from "../../src/multi_master/version_store.ts";
 import { covers, type VersionVector } from "../../src/multi_master/version_vector.ts";
@@ -92,12 +96,13 @@ class RandomRun {
     else if (dice < 970) this.#cuts.clear();
     else if (dice < 980) this.#trim(node);
     else if (dice < 985) node.skewMs = this.#random.below(1000) - 500;
-    else if (dice < 994) this.#calm();
-    else this.#renew(node);
+    else if (dice < 991) this.#calm();
+    else if (dice < 995) this.#renew(node);
+    else this.#cluster.learn(node);
   }
 
   #write(node: TestNode): void {
-    if (node.master.isStopped) return;
+    if (!node.master.isReady) return;
     const keys = KEYS.filter(() => this.#random.chance(0.4));
     const documents = keys.map((key) => this.#change(node, key));
     if (documents.length === 0) return;
@@ -181,10 +186,12 @@ class RandomRun {
     this.#cuts.clear();
     for (const node of this.#cluster.nodes) node.skewMs = 0;
     for (let i = 0; i < HEAL_TICKS; i += 1) {
+      this.#cluster.learnAll();
       this.#cluster.pass(1);
       const stopped = this.#cluster.nodes.find(({ master }) => master.isStopped);
       if (stopped !== undefined) this.#renew(stopped);
     }
+    this.#cluster.dropLost();
   }
 
   #check(): void {
@@ -192,6 +199,8 @@ class RandomRun {
     const texts = new Set(nodes.map(({ master }) => master.text()));
     if (texts.size !== 1)
       throw new Error(`${texts.size} different states on ${nodes.length} nodes`);
+    const kept = nodes.find(({ master }) => master.tombstones > 0);
+    if (kept !== undefined) throw new Error(`${kept.id} keeps removed documents`);
     const counted = this.#cluster.written;
     for (const { id, master } of nodes) {
       const missing = counted.find((operation) => !covers(master.cursor, operation));
@@ -206,7 +215,8 @@ class RandomRun {
 
   /** All operations taken in by one store, in another order and with nothing forgotten. */
   #checkVersions(counted: readonly Operation[]): void {
-    const store = new VersionStore();
+    const { conflict } = this.#cluster;
+    const store = new VersionStore(({ versions }) => isRemoved(versions, conflict));
     const left = [...counted];
     while (left.length > 0) store.apply(left.splice(this.#random.below(left.length), 1)[0]!);
     if (store.text() !== this.#cluster.node(1).master.text()) {

@@ -151,7 +151,7 @@ test("X7: operations of a clock that is an hour ahead wait, with an alarm, and n
 
   cluster.nowMs += 3_600_000;
   cluster.node(2).skewMs = 0;
-  cluster.pass(3);
+  cluster.pass(6);
   expect(new Set(texts(cluster)).size).toBe(1);
   expect(cluster.bodies("other")).toEqual(Array(3).fill({ by: "n2" }));
   expect(eventTypes(cluster.node(1))).toEqual(["CLOCK_SKEW", "CLOCK_SKEW_ENDED"]);
@@ -174,11 +174,8 @@ describe("X8: a node that was away while removals were forgotten", () => {
     cluster.put(3, "d", { by: "n3, in ignorance of the removal" });
     cluster.network = [];
     const [first, second, third] = cluster.nodes as [TestNode, TestNode, TestNode];
-    const origins = new Map(cluster.members.origins);
-    origins.delete("n3");
-    const closed = new Map([[third.origin, cluster.endOf(third.origin, [first, second])]]);
-    cluster.members = { version: 2, origins, closed };
-    for (const { master } of [first, second]) master.setMembers(cluster.members);
+    cluster.replaceOrigin(third, undefined);
+    for (const node of [first, second, first, second]) cluster.learn(node);
     cluster.pass(10, touches("n3"));
     expect([first, second].map(({ master }) => master.tombstones)).toEqual([0, 0]);
     expect(cluster.body(3, "d")).toEqual({ by: "n3, in ignorance of the removal" });
@@ -197,6 +194,9 @@ describe("X8: a node that was away while removals were forgotten", () => {
     expect(told).toMatchObject({ unsent: [{ origin: "n3/1", sequence: 2 }] });
 
     cluster.renew(third, cluster.node(1), true);
+    expect(third.master.isReady).toBe(false);
+    cluster.learnAll();
+    cluster.pass(3);
     cluster.put(3, "again", { by: "n3" });
     cluster.pass(5);
 
@@ -274,11 +274,76 @@ test("multi-master: a node that lost a part of its log hears of it and takes no 
   cluster.pass(2);
 
   expect(eventTypes(first)).toContain("OWN_ORIGIN_AHEAD");
+  expect(first.master.isReady).toBe(false);
   cluster.renew(first, cluster.node(2), false);
+  cluster.learnAll();
+  cluster.pass(4);
   cluster.put(1, "e", { by: "again" });
   cluster.pass(4);
   expect(new Set(texts(cluster)).size).toBe(1);
   expect(cluster.bodies("d")).toEqual(Array(2).fill({ by: "first" }));
-  // The write came before the node had its lost operation back, so both stood beside each other.
   expect(cluster.bodies("e")).toEqual(Array(2).fill({ by: "again" }));
+});
+
+// A node that lost the end of its log has lost a removal with it, which others have forgotten: what
+// it writes beside that would stand alone on some nodes and beside the removal on others.
+test("multi-master: a new incarnation writes when it has what the others have forgotten", () => {
+  const cluster = new TestCluster(3, { strategy: "last-write-wins", removal: "remove-wins" });
+  cluster.put(2, "d", { by: "n2" });
+  cluster.pass(2);
+  const third = cluster.node(3);
+  // n1 forgets the removal; n2 does not hear enough to do so.
+  const isSilent = ({ to }: MultiMasterMessage) => to === "n2";
+  cluster.put(2, "d", undefined);
+  cluster.pass(6, isSilent);
+  expect([1, 2].map((number) => cluster.node(number).master.tombstones)).toEqual([0, 1]);
+  third.disk.tear(1);
+  cluster.renew(third, cluster.node(1), false);
+  expect(third.master.isReady).toBe(false);
+  cluster.learnAll();
+  cluster.pass(6);
+  // It cannot be given the removal any more, and begins with a state that has it.
+  if (third.master.isStopped) {
+    cluster.renew(third, cluster.node(1), true);
+    cluster.learnAll();
+    cluster.pass(6);
+  }
+  cluster.put(3, "d", { by: "n3" });
+  cluster.pass(6);
+  expect(cluster.bodies("d")).toEqual(Array(3).fill({ by: "n3" }));
+  expect(new Set(texts(cluster)).size).toBe(1);
+});
+
+test("multi-master: removals of one document by several nodes are forgotten, too", () => {
+  const cluster = new TestCluster(3);
+  cluster.put(1, "d", { by: "n1" });
+  cluster.pass(1);
+  cluster.put(1, "d", undefined);
+  cluster.put(2, "d", undefined);
+  cluster.pass(8);
+  expect(cluster.nodes.map(({ master }) => master.tombstones)).toEqual([0, 0, 0]);
+  expect(cluster.node(1).master.read("docs", "d").isConflict).toBe(false);
+});
+
+test("multi-master: a node that must begin again names what only it has, on disk or on its way", () => {
+  const cluster = new TestCluster(2);
+  cluster.put(1, "a", { by: "n1" });
+  cluster.network = [];
+  const { master } = cluster.node(1);
+  const write = (key: string) =>
+    master.write([{ collection: "docs", key, body: {} }], cluster.nowMs);
+  write("b");
+  cluster.take(cluster.node(1));
+  write("c");
+  cluster.replaceOrigin(cluster.node(1), undefined);
+  cluster.learn(cluster.node(1));
+  const ready = master.takeReady();
+  const told = ready?.events.find(({ type }) => type === "RESEED_NEEDED");
+  const numbers = [1, 2, 3].map((sequence) => expect.objectContaining({ sequence }));
+  expect(told).toEqual({ type: "RESEED_NEEDED", unsent: numbers });
+  // What was answered, or will be, is still made durable.
+  expect(ready?.operations).toHaveLength(1);
+  // A restart does not let it go on.
+  cluster.restart(cluster.node(1));
+  expect(cluster.node(1).master.isStopped).toBe(true);
 });

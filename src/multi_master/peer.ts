@@ -1,0 +1,27 @@
+/**
+ * Another member, as a node knows it.
+ *
+ * @module
+ */
+
+import type { Origin } from "./types.ts";
+import { NOTHING_SEEN, type VersionVector } from "./version_vector.ts";
+
+/** What is known of another member, in its present incarnation. */
+export interface Peer {
+  readonly origin: Origin | undefined;
+  /** What its disk holds. */
+  cursor: VersionVector;
+  /** What it has when all that was sent to it has arrived. */
+  sent: VersionVector;
+  /** What it had when it asked last. */
+  asked: VersionVector | undefined;
+  /** Whether it has answered in this incarnation of this node, and what it had forgotten then. */
+  forgotten: VersionVector | undefined;
+}
+
+/** A member that has said nothing yet. */
+export function newPeer(origin: Origin | undefined): Peer {
+  const nothing = { cursor: NOTHING_SEEN, sent: NOTHING_SEEN };
+  return { origin, ...nothing, asked: undefined, forgotten: undefined };
+}
