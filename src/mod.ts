@@ -56,11 +56,8 @@ export type {
   WriteOptions,
 } from "./client/database.ts";
 export { connect, RemoteDatabase } from "./client/remote_database.ts";
-export type {
-  Transaction,
-  TransactionCollection,
-  TransactionOptions,
-} from "./client/transaction.ts";
+export type { Transaction, TransactionOptions } from "./client/transaction.ts";
+export type { TransactionCollection } from "./client/transaction_collection.ts";
 export type {
   ChangeRecord,
   ITransactionalResource,

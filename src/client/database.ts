@@ -228,6 +228,20 @@ export interface Database {
     options?: TransactionOptions,
   ): Promise<R>;
   /**
+   * Begins a transaction that is ended by a call of its own; resolves with its id. Until then what
+   * is done with this database's collections belongs to it. Prefer {@link transaction}, which runs
+   * again when something that was read has changed.
+   */
+  beginGlobalTransaction(options?: TransactionOptions): Promise<string>;
+  /**
+   * Makes all of it take effect, or nothing: rejects with TransactionConflictError,
+   * TransactionTimeoutError, NotFoundError, and with AmbiguousTransactionError when several are
+   * open and none is named.
+   */
+  commitGlobalTransaction(id?: string): Promise<void>;
+  /** Forgets what was written. Rejects with NotFoundError, AmbiguousTransactionError. */
+  rollbackGlobalTransaction(id?: string): Promise<void>;
+  /**
    * Changes that take effect from now on, or behind `since`, in order and without gaps; it goes on
    * after a failover. Rejects with CompactedError when what it asks for is not kept any more.
    */

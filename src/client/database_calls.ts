@@ -9,9 +9,11 @@ import { listCollections } from "./catalog_client.ts";
 import { type Change as DocumentChange, type WatchOptions, watchChanges } from "./change_stream.ts";
 import type { Client } from "./client.ts";
 import type { Collection, CollectionOptions, Item } from "./database.ts";
+import { GlobalTransactions } from "./global_transactions.ts";
 import type { LocalReads } from "./local_reads.ts";
 import { changeCatalog } from "./query_client.ts";
 import { RemoteCollection } from "./remote_collection.ts";
+import { RoutedCollection } from "./routed_collection.ts";
 import { runTransaction, type Transaction, type TransactionOptions } from "./transaction.ts";
 
 /** Calls on a database whose client may still be on its way. */
@@ -20,6 +22,12 @@ export class DatabaseCalls {
 
   /** Reads without a request, once the database is open. */
   local: () => LocalReads | undefined = () => undefined;
+
+  /** Begun and ended by calls of their own. */
+  readonly transactions = new GlobalTransactions({
+    client: () => this.#client(),
+    newId: () => uuidv7(),
+  });
 
   constructor(client: () => Client | Promise<Client>) {
     this.#client = client;
@@ -34,7 +42,8 @@ export class DatabaseCalls {
       newId: () => uuidv7(),
       local: () => this.local(),
     };
-    return new RemoteCollection<T>(name, backend, options);
+    const plain = new RemoteCollection<T>(name, backend, options);
+    return new RoutedCollection<T>(plain, this.transactions, options);
   }
 
   async createCollection(name: string): Promise<boolean> {

@@ -52,6 +52,18 @@ export class RemoteDatabase implements Database {
     return this.#calls.transaction(run, options);
   }
 
+  beginGlobalTransaction(options?: TransactionOptions): Promise<string> {
+    return this.#calls.transactions.begin(options);
+  }
+
+  commitGlobalTransaction(id?: string): Promise<void> {
+    return this.#calls.transactions.commit(id);
+  }
+
+  async rollbackGlobalTransaction(id?: string): Promise<void> {
+    this.#calls.transactions.rollback(id);
+  }
+
   watch(options?: WatchOptions): AsyncIterable<DocumentChange> {
     return this.#calls.watch(options);
   }

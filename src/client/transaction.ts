@@ -10,29 +10,25 @@
 import { encodeText } from "../base/bytes.ts";
 import {
   ClosedError,
-  DuplicateKeyError,
   NotFoundError,
   TransactionConflictError,
   ValidationError,
 } from "../base/errors.ts";
 import { sleep } from "../platform/clock.ts";
-import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
-import {
-  type DocumentOperation,
-  encodeCollectionName,
-  writeTransactionCommand,
-} from "../protocol/command.ts";
-import { type DocumentId, encodeKey } from "../protocol/document_key.ts";
-import { compileFilter, type Filter } from "../query/matcher.ts";
+import { encodeCbor } from "../protocol/cbor.ts";
+import { type DocumentOperation, writeTransactionCommand } from "../protocol/command.ts";
 import { latinText } from "../query/order_key.ts";
-import { compareBy, compileProjection } from "../query/sort.ts";
-import { CompiledUpdate, isOperatorUpdate, type UpdateOperators } from "../query/update.ts";
-import { type Fields, fieldOf, isFields, type Value } from "../query/value.ts";
 import type { Client } from "./client.ts";
-import type { Change, CollectionOptions, FindOptions, Item } from "./database.ts";
-import { queryAll, wireFilter } from "./query_client.ts";
+import type { CollectionOptions, Item } from "./database.ts";
+import {
+  CollectionView,
+  type TransactionCollection,
+  type TransactionState,
+  type Write,
+} from "./transaction_collection.ts";
 
-const DEFAULT_TIMEOUT_MS = 30_000;
+/** Time of a transaction that names none, in milliseconds. */
+export const TRANSACTION_TIMEOUT_MS = 30_000;
 /** First wait before a transaction that met a conflict is tried again; it doubles. */
 const BACKOFF_MS = 2;
 const BACKOFF_MAX_MS = 200;
@@ -58,30 +54,6 @@ export interface Transaction {
   rollbackTo(name: string): void;
 }
 
-/** A collection as a transaction sees it: with its own writes. */
-export interface TransactionCollection<T extends Item> {
-  readonly name: string;
-  insert(document: T): Promise<T>;
-  /** Inserts or replaces by id. */
-  save(document: T): Promise<T>;
-  /** Merges fields, or applies update operators; undefined when there is no such document. */
-  update(id: DocumentId, change: Change<T>): Promise<T | undefined>;
-  remove(id: DocumentId): Promise<T | undefined>;
-  findById(id: DocumentId): Promise<T | undefined>;
-  find(filter?: Filter, options?: FindOptions): Promise<T[]>;
-  findOne(filter?: Filter, options?: FindOptions): Promise<T | undefined>;
-  count(filter?: Filter): Promise<number>;
-}
-
-/** What is to be written to one document. */
-interface Write {
-  /** NOTHING: it was inserted and removed again, so it must not exist, and is not written. */
-  readonly kind: "INSERT" | "PUT" | "REMOVE" | "NOTHING";
-  readonly key: Uint8Array;
-  /** Empty for REMOVE and NOTHING. */
-  readonly document: Uint8Array;
-}
-
 type Writes = Map<string, Map<string, Write>>;
 
 /** What transactions need of their database. */
@@ -98,7 +70,7 @@ export async function runTransaction<R>(
 ): Promise<R> {
   const client = await parts.client();
   const { clock, random } = client.platform;
-  const deadlineMs = clock.nowMs() + (options.timeoutMs ?? DEFAULT_TIMEOUT_MS);
+  const deadlineMs = clock.nowMs() + (options.timeoutMs ?? TRANSACTION_TIMEOUT_MS);
   for (let waitMs = BACKOFF_MS; ; waitMs = Math.min(2 * waitMs, BACKOFF_MAX_MS)) {
     const attempt = new RunningTransaction(client, parts, options);
     try {
@@ -120,7 +92,7 @@ export async function runTransaction<R>(
 }
 
 /** One attempt. */
-class RunningTransaction implements Transaction {
+export class RunningTransaction implements Transaction, TransactionState {
   readonly id: string;
   readonly client: Client;
   readonly newId: () => string;
@@ -239,162 +211,4 @@ function changed(collection: string): TransactionConflictError {
   return new TransactionConflictError(
     `Cannot go on with the transaction: what it read in "${collection}" was changed meanwhile`,
   );
-}
-
-class CollectionView<T extends Item> implements TransactionCollection<T> {
-  readonly name: string;
-  readonly #transaction: RunningTransaction;
-  readonly #idField: string;
-
-  constructor(transaction: RunningTransaction, name: string, options: CollectionOptions = {}) {
-    this.#transaction = transaction;
-    encodeCollectionName(name);
-    this.name = name;
-    this.#idField = options.idField ?? "id";
-  }
-
-  async insert(document: T): Promise<T> {
-    const { key, encoded } = this.#encoded(document);
-    const known = this.#transaction.writesTo(this.name).get(latinText(key));
-    if (known?.kind === "INSERT" || known?.kind === "PUT") {
-      throw new DuplicateKeyError(
-        `Cannot insert into "${this.name}": a document has that id already`,
-      );
-    }
-    // What the transaction itself removed may be there again.
-    const kind = known?.kind === "REMOVE" ? "PUT" : "INSERT";
-    this.#transaction.write(this.name, { kind, key, document: encoded });
-    return decodeUntrustedCbor(encoded) as T;
-  }
-
-  async save(document: T): Promise<T> {
-    const { key, encoded } = this.#encoded(document);
-    this.#put(key, encoded);
-    return decodeUntrustedCbor(encoded) as T;
-  }
-
-  async update(id: DocumentId, change: Change<T>): Promise<T | undefined> {
-    const current = await this.findById(id);
-    if (current === undefined) return undefined;
-    const fields = change as UpdateOperators;
-    const before = current as Fields;
-    const after = isOperatorUpdate(fields)
-      ? new CompiledUpdate(fields).apply(before, {
-          nowMs: Math.floor(this.#transaction.client.platform.clock.wallMs()),
-          isInsert: false,
-        })
-      : merged(before, fields as Fields);
-    if (fieldOf(after, this.#idField) !== id) {
-      throw new ValidationError(`Cannot change the id of a document in "${this.name}"`);
-    }
-    const encoded = encodeCbor(after).slice();
-    this.#put(encodeKey(id), encoded);
-    return decodeUntrustedCbor(encoded) as T;
-  }
-
-  async remove(id: DocumentId): Promise<T | undefined> {
-    const current = await this.findById(id);
-    if (current === undefined) return undefined;
-    const key = encodeKey(id);
-    const own = this.#transaction.writesTo(this.name).get(latinText(key));
-    const kind = own?.kind === "INSERT" ? "NOTHING" : "REMOVE";
-    this.#transaction.write(this.name, { kind, key, document: new Uint8Array(0) });
-    return current;
-  }
-
-  async findById(id: DocumentId): Promise<T | undefined> {
-    this.#transaction.check();
-    const key = encodeKey(id);
-    const own = this.#transaction.writesTo(this.name).get(latinText(key));
-    if (own !== undefined) {
-      const isGone = own.kind === "REMOVE" || own.kind === "NOTHING";
-      return isGone ? undefined : (decodeUntrustedCbor(own.document) as T);
-    }
-    const query = { filter: { [this.#idField]: id } };
-    const { documents } = await queryAll<T>(this.#transaction.client, this.#target(), query);
-    const [found] = documents;
-    this.#transaction.noteRead(this.name, key, found?.version ?? 0);
-    return found?.document;
-  }
-
-  async find(filter: Filter = {}, options: FindOptions = {}): Promise<T[]> {
-    this.#transaction.check();
-    const { client } = this.#transaction;
-    const { sort, skip, limit, projection, hint } = options;
-    const writes = this.#transaction.writesTo(this.name);
-    const isOwn = writes.size > 0;
-    const query = isOwn ? { filter, hint } : { filter, sort, skip, limit, projection, hint };
-    const { documents, sequence } = await queryAll<T>(client, this.#target(), query);
-    this.#transaction.noteSearch(this.name, sequence);
-    const found = documents.map(({ document }) => document);
-    return isOwn ? this.#withOwn(found, writes, { filter, options }) : found;
-  }
-
-  async findOne(filter?: Filter, options?: FindOptions): Promise<T | undefined> {
-    return (await this.find(filter, { ...options, limit: 1 }))[0];
-  }
-
-  async count(filter?: Filter): Promise<number> {
-    return (await this.find(filter, { projection: { [this.#idField]: 1 } })).length;
-  }
-
-  /** What was found, as the transaction's own writes leave it. */
-  #withOwn(
-    found: readonly T[],
-    writes: ReadonlyMap<string, Write>,
-    query: { readonly filter: Filter; readonly options: FindOptions },
-  ): T[] {
-    const { sort = {}, skip = 0, limit = 0, projection = {} } = query.options;
-    const matches = compileFilter(wireFilter(query.filter));
-    const others = (found as readonly Fields[]).filter((document) => {
-      const key = encodeKey(fieldOf(document, this.#idField) as DocumentId);
-      return !writes.has(latinText(key));
-    });
-    const own = [...writes.values()]
-      .filter(({ kind }) => kind === "INSERT" || kind === "PUT")
-      .map(({ document }) => decodeUntrustedCbor(document) as Fields)
-      .filter(matches);
-    const all = [...others, ...own].sort(compareBy(sort));
-    const part = all.slice(skip, limit === 0 ? undefined : skip + limit);
-    if (Object.keys(projection).length === 0) return part as unknown as T[];
-    return part.map(compileProjection(projection, this.#idField)) as unknown as T[];
-  }
-
-  #put(key: Uint8Array, document: Uint8Array): void {
-    // A document that is new by this transaction stays one that must not exist yet.
-    const own = this.#transaction.writesTo(this.name).get(latinText(key));
-    const isNew = own?.kind === "INSERT" || own?.kind === "NOTHING";
-    const kind = isNew ? "INSERT" : "PUT";
-    this.#transaction.write(this.name, { kind, key, document });
-  }
-
-  #encoded(document: T): { readonly key: Uint8Array; readonly encoded: Uint8Array } {
-    if (!isFields(document)) {
-      throw new ValidationError(`Cannot write into "${this.name}": a document is an object`);
-    }
-    const id = fieldOf(document, this.#idField) ?? this.#transaction.newId();
-    const encoded = encodeCbor({ ...(document as Fields), [this.#idField]: id }).slice();
-    return { key: encodeKey(id as DocumentId), encoded };
-  }
-
-  #target(): {
-    readonly collection: string;
-    readonly idField: string;
-    readonly level: "linearizable";
-    readonly timeoutMs: undefined;
-  } {
-    const [collection, idField] = [this.name, this.#idField];
-    return { collection, idField, level: "linearizable", timeoutMs: undefined };
-  }
-}
-
-/** Objects are merged, everything else is replaced; `undefined` changes nothing. */
-function merged(base: Fields, change: Fields): Fields {
-  const result: { [name: string]: Value } = { ...base };
-  for (const [name, value] of Object.entries(change)) {
-    const before = fieldOf(base, name);
-    if (value === undefined) continue;
-    result[name] = isFields(before) && isFields(value) ? merged(before, value) : value;
-  }
-  return result;
 }

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { TransactionConflictError } from "../../src/base/errors.ts";
 import type { Change as DocumentChange } from "../../src/client/change_stream.ts";
 import type { Collection, Database } from "../../src/client/database.ts";
-import type { TransactionCollection } from "../../src/client/transaction.ts";
+import type { TransactionCollection } from "../../src/client/transaction_collection.ts";
 import { WALDatabase } from "../../src/node/wal_database.ts";
 import { freshFolder, rejection, type Seat, TestCluster, waitFor } from "./test_cluster.ts";
 
@@ -399,6 +399,82 @@ for (const [name, open] of HOMES) {
         if (change.type === "drop") break;
       }
       expect(again.map(({ sequence }) => sequence)).toEqual(numbers.slice(4));
+    });
+
+    test("global transactions: what is done between begin and commit is one transaction", async () => {
+      const { database } = home;
+      const one = fresh<Account>();
+      const two = fresh<Account>();
+      await one.insertMany([
+        { id: "a", balance: 5 },
+        { id: "b", balance: 7 },
+      ]);
+      const state = async () => [
+        (await one.find({}, { sort: { id: 1 } })).map(({ id, balance }) => `${id} ${balance}`),
+        await two.count(),
+      ];
+      const before = await state();
+      await database.beginGlobalTransaction();
+      await one.update("a", { $inc: { balance: 1 } });
+      await one.updateMany({ balance: { $gt: 6 } }, { $set: { balance: 0 } });
+      await two.insertMany([
+        { id: "x", balance: 1 },
+        { id: "y", balance: 2 },
+      ]);
+      expect(await two.delete("y")).toBe(true);
+      // Its own writes show, in every way of reading.
+      expect(await state()).toEqual([["a 6", "b 0"], 1]);
+      expect((await one.findRange("balance", { gte: 6 })).map(({ id }) => id)).toEqual(["a"]);
+      expect((await one.lowest("balance"))?.id).toBe("b");
+      await database.rollbackGlobalTransaction();
+      expect(await state()).toEqual(before);
+
+      const id = await database.beginGlobalTransaction();
+      await one.remove({ balance: 7 });
+      await two.save({ id: "x", balance: 1 });
+      expect(await one.count()).toBe(1);
+      const others = await database.transaction((tx) => tx.collection<Account>(one.name).count());
+      expect(others).toBe(2);
+      await database.commitGlobalTransaction(id);
+      expect(await state()).toEqual([["a 5"], 1]);
+      await one.put({ id: "c", balance: 3 });
+      expect(await one.count()).toBe(2);
+    });
+
+    test("global transactions: what cannot be done is refused, and nothing takes effect", async () => {
+      const { database } = home;
+      const one = fresh<Account>();
+      await one.insert({ id: "a", balance: 5 });
+      const code = async (promise: Promise<unknown>) => (await rejection(promise)).code;
+      expect(await code(database.commitGlobalTransaction())).toBe("NOT_FOUND");
+      expect((await rejection(database.rollbackGlobalTransaction())).message).toBe(
+        "No active transaction to abort",
+      );
+
+      const first = await database.beginGlobalTransaction();
+      expect(await code(one.put({ id: "b", balance: 1 }))).toBe("VALIDATION");
+      expect(await code(one.update("a", { balance: 1 }, { ifVersion: 1 }))).toBe("VALIDATION");
+      expect(await code(one.clear())).toBe("VALIDATION");
+      expect(await code(one.find(() => true))).toBe("VALIDATION");
+      const second = await database.beginGlobalTransaction();
+      expect(await code(one.insert({ id: "b", balance: 1 }))).toBe("AMBIGUOUS_TRANSACTION");
+      expect(await code(database.commitGlobalTransaction())).toBe("AMBIGUOUS_TRANSACTION");
+      await database.rollbackGlobalTransaction(second);
+
+      // What it has read is changed by somebody else before it commits.
+      expect((await one.findById("a"))?.balance).toBe(5);
+      await database.transaction((tx) =>
+        tx.collection<Account>(one.name).update("a", { $inc: { balance: 1 } }),
+      );
+      await one.insert({ id: "b", balance: 1 });
+      expect(await code(database.commitGlobalTransaction(first))).toBe("CONFLICT");
+      expect(await one.count()).toBe(1);
+
+      // Nothing that follows a transaction whose time is over may slip out of it.
+      await database.beginGlobalTransaction({ timeoutMs: 0 });
+      expect(await code(one.insert({ id: "b", balance: 1 }))).toBe("TRANSACTION_TIMEOUT");
+      expect(await code(database.commitGlobalTransaction())).toBe("TRANSACTION_TIMEOUT");
+      expect(await one.count()).toBe(1);
     });
 
     test("transactions: all or nothing, own writes visible, nothing visible to others before", async () => {

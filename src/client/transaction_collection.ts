@@ -1,0 +1,312 @@
+/**
+ * A collection as a transaction sees it: with its own writes.
+ *
+ * @module
+ */
+
+import { DuplicateKeyError, ValidationError } from "../base/errors.ts";
+import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
+import { encodeCollectionName } from "../protocol/command.ts";
+import { type DocumentId, encodeKey } from "../protocol/document_key.ts";
+import { compileFilter, type Filter } from "../query/matcher.ts";
+import { latinText } from "../query/order_key.ts";
+import { compareBy, compileProjection } from "../query/sort.ts";
+import { CompiledUpdate, isOperatorUpdate, type UpdateOperators } from "../query/update.ts";
+import { type Fields, fieldOf, isFields, type Value } from "../query/value.ts";
+import type { Client } from "./client.ts";
+import type {
+  Change,
+  CollectionOptions,
+  FindOptions,
+  Item,
+  RangeBounds,
+  UpdateResult,
+} from "./database.ts";
+import { queryAll, wireFilter } from "./query_client.ts";
+
+/** A collection as a transaction sees it: with its own writes. */
+export interface TransactionCollection<T extends Item> {
+  readonly name: string;
+  insert(document: T): Promise<T>;
+  insertMany(documents: readonly T[]): Promise<T[]>;
+  /** Inserts or replaces by id. */
+  save(document: T): Promise<T>;
+  putMany(documents: readonly T[]): Promise<void>;
+  /** Merges fields, or applies update operators; undefined when there is no such document. */
+  update(id: DocumentId, change: Change<T>): Promise<T | undefined>;
+  /** Changes all documents that match, and gives them back as they are then. */
+  update(filter: Filter, change: Change<T>): Promise<T[]>;
+  /** Changes the first document that matches. */
+  updateOne(filter: Filter, change: Change<T>): Promise<UpdateResult>;
+  updateMany(filter: Filter, change: Change<T>): Promise<UpdateResult>;
+  remove(id: DocumentId): Promise<T | undefined>;
+  /** Removes all documents that match, and gives them back. */
+  remove(filter: Filter): Promise<T[]>;
+  /** Removes; whether there was one. */
+  delete(id: DocumentId): Promise<boolean>;
+  deleteMany(filter: Filter): Promise<number>;
+  findById(id: DocumentId): Promise<T | undefined>;
+  find(filter?: Filter, options?: FindOptions): Promise<T[]>;
+  findOne(filter?: Filter, options?: FindOptions): Promise<T | undefined>;
+  findBy(path: string, value: unknown, options?: FindOptions): Promise<T[]>;
+  findRange(path: string, bounds: RangeBounds, options?: FindOptions): Promise<T[]>;
+  count(filter?: Filter): Promise<number>;
+}
+
+/** What is to be written to one document. */
+export interface Write {
+  /** NOTHING: it was inserted and removed again, so it must not exist, and is not written. */
+  readonly kind: "INSERT" | "PUT" | "REMOVE" | "NOTHING";
+  readonly key: Uint8Array;
+  /** Empty for REMOVE and NOTHING. */
+  readonly document: Uint8Array;
+}
+
+/** The transaction that a collection belongs to. */
+export interface TransactionState {
+  readonly client: Client;
+  newId(): string;
+  /** Throws ClosedError when the transaction is over. */
+  check(): void;
+  /** What the transaction writes to a collection. */
+  writesTo(collection: string): ReadonlyMap<string, Write>;
+  write(collection: string, write: Write): void;
+  /** Notes what was read. Throws TransactionConflictError when it was something else before. */
+  noteRead(collection: string, key: Uint8Array, version: number): void;
+  noteSearch(collection: string, sequence: number): void;
+}
+
+function isFilter(target: DocumentId | Filter): target is Filter {
+  return isFields(target);
+}
+
+/** The documents of a collection, with what a transaction has written to it. */
+export class CollectionView<T extends Item> implements TransactionCollection<T> {
+  readonly name: string;
+  readonly #transaction: TransactionState;
+  readonly #idField: string;
+
+  constructor(transaction: TransactionState, name: string, options: CollectionOptions = {}) {
+    this.#transaction = transaction;
+    encodeCollectionName(name);
+    this.name = name;
+    this.#idField = options.idField ?? "id";
+  }
+
+  async insert(document: T): Promise<T> {
+    const { key, encoded } = this.#encoded(document);
+    const known = this.#transaction.writesTo(this.name).get(latinText(key));
+    if (known?.kind === "INSERT" || known?.kind === "PUT") {
+      throw new DuplicateKeyError(
+        `Cannot insert into "${this.name}": a document has that id already`,
+      );
+    }
+    // What the transaction itself removed may be there again.
+    const kind = known?.kind === "REMOVE" ? "PUT" : "INSERT";
+    this.#transaction.write(this.name, { kind, key, document: encoded });
+    return decodeUntrustedCbor(encoded) as T;
+  }
+
+  async save(document: T): Promise<T> {
+    const { key, encoded } = this.#encoded(document);
+    this.#put(key, encoded);
+    return decodeUntrustedCbor(encoded) as T;
+  }
+
+  async insertMany(documents: readonly T[]): Promise<T[]> {
+    const inserted: T[] = [];
+    for (const document of documents) inserted.push(await this.insert(document));
+    return inserted;
+  }
+
+  async putMany(documents: readonly T[]): Promise<void> {
+    for (const document of documents) await this.save(document);
+  }
+
+  update(id: DocumentId, change: Change<T>): Promise<T | undefined>;
+  update(filter: Filter, change: Change<T>): Promise<T[]>;
+  async update(target: DocumentId | Filter, change: Change<T>): Promise<T | undefined | T[]> {
+    if (!isFilter(target)) return this.#updateOne(target, change);
+    const changed: T[] = [];
+    for (const id of await this.#idsOf(target)) {
+      const after = await this.#updateOne(id, change);
+      if (after !== undefined) changed.push(after);
+    }
+    return changed;
+  }
+
+  async updateOne(filter: Filter, change: Change<T>): Promise<UpdateResult> {
+    const [id] = await this.#idsOf(filter, 1);
+    if (id === undefined) return { matched: 0, modified: 0 };
+    await this.#updateOne(id, change);
+    return { matched: 1, modified: 1 };
+  }
+
+  async updateMany(filter: Filter, change: Change<T>): Promise<UpdateResult> {
+    const { length } = await this.update(filter, change);
+    return { matched: length, modified: length };
+  }
+
+  async #updateOne(id: DocumentId, change: Change<T>): Promise<T | undefined> {
+    const current = await this.findById(id);
+    if (current === undefined) return undefined;
+    const fields = change as UpdateOperators;
+    const before = current as Fields;
+    const after = isOperatorUpdate(fields)
+      ? new CompiledUpdate(fields).apply(before, {
+          nowMs: Math.floor(this.#transaction.client.platform.clock.wallMs()),
+          isInsert: false,
+        })
+      : merged(before, fields as Fields);
+    if (fieldOf(after, this.#idField) !== id) {
+      throw new ValidationError(`Cannot change the id of a document in "${this.name}"`);
+    }
+    const encoded = encodeCbor(after).slice();
+    this.#put(encodeKey(id), encoded);
+    return decodeUntrustedCbor(encoded) as T;
+  }
+
+  remove(id: DocumentId): Promise<T | undefined>;
+  remove(filter: Filter): Promise<T[]>;
+  async remove(target: DocumentId | Filter): Promise<T | undefined | T[]> {
+    if (!isFilter(target)) return this.#removeOne(target);
+    const removed: T[] = [];
+    for (const id of await this.#idsOf(target)) {
+      const before = await this.#removeOne(id);
+      if (before !== undefined) removed.push(before);
+    }
+    return removed;
+  }
+
+  async delete(id: DocumentId): Promise<boolean> {
+    return (await this.#removeOne(id)) !== undefined;
+  }
+
+  async deleteMany(filter: Filter): Promise<number> {
+    return (await this.remove(filter)).length;
+  }
+
+  async #idsOf(filter: Filter, limit = 0): Promise<readonly DocumentId[]> {
+    const found = await this.find(filter, { projection: { [this.#idField]: 1 }, limit });
+    return found.map((document) => fieldOf(document as Fields, this.#idField) as DocumentId);
+  }
+
+  async #removeOne(id: DocumentId): Promise<T | undefined> {
+    const current = await this.findById(id);
+    if (current === undefined) return undefined;
+    const key = encodeKey(id);
+    const own = this.#transaction.writesTo(this.name).get(latinText(key));
+    const kind = own?.kind === "INSERT" ? "NOTHING" : "REMOVE";
+    this.#transaction.write(this.name, { kind, key, document: new Uint8Array(0) });
+    return current;
+  }
+
+  async findById(id: DocumentId): Promise<T | undefined> {
+    this.#transaction.check();
+    const key = encodeKey(id);
+    const own = this.#transaction.writesTo(this.name).get(latinText(key));
+    if (own !== undefined) {
+      const isGone = own.kind === "REMOVE" || own.kind === "NOTHING";
+      return isGone ? undefined : (decodeUntrustedCbor(own.document) as T);
+    }
+    const query = { filter: { [this.#idField]: id } };
+    const { documents } = await queryAll<T>(this.#transaction.client, this.#target(), query);
+    const [found] = documents;
+    this.#transaction.noteRead(this.name, key, found?.version ?? 0);
+    return found?.document;
+  }
+
+  async find(filter: Filter = {}, options: FindOptions = {}): Promise<T[]> {
+    this.#transaction.check();
+    const { client } = this.#transaction;
+    const { sort, skip, limit, projection, hint } = options;
+    const writes = this.#transaction.writesTo(this.name);
+    const isOwn = writes.size > 0;
+    const query = isOwn ? { filter, hint } : { filter, sort, skip, limit, projection, hint };
+    const { documents, sequence } = await queryAll<T>(client, this.#target(), query);
+    this.#transaction.noteSearch(this.name, sequence);
+    const found = documents.map(({ document }) => document);
+    return isOwn ? this.#withOwn(found, writes, { filter, options }) : found;
+  }
+
+  async findOne(filter?: Filter, options?: FindOptions): Promise<T | undefined> {
+    return (await this.find(filter, { ...options, limit: 1 }))[0];
+  }
+
+  findBy(path: string, value: unknown, options?: FindOptions): Promise<T[]> {
+    return this.find({ [path]: { $eq: value } }, options);
+  }
+
+  findRange(path: string, bounds: RangeBounds, options?: FindOptions): Promise<T[]> {
+    const given = Object.entries(bounds).filter(([, bound]) => bound !== undefined);
+    const conditions = given.map(([name, bound]) => [`$${name}`, bound]);
+    return this.find(
+      { [path]: Object.fromEntries(conditions) },
+      { sort: { [path]: 1 }, ...options },
+    );
+  }
+
+  async count(filter?: Filter): Promise<number> {
+    return (await this.find(filter, { projection: { [this.#idField]: 1 } })).length;
+  }
+
+  /** What was found, as the transaction's own writes leave it. */
+  #withOwn(
+    found: readonly T[],
+    writes: ReadonlyMap<string, Write>,
+    query: { readonly filter: Filter; readonly options: FindOptions },
+  ): T[] {
+    const { sort = {}, skip = 0, limit = 0, projection = {} } = query.options;
+    const matches = compileFilter(wireFilter(query.filter));
+    const others = (found as readonly Fields[]).filter((document) => {
+      const key = encodeKey(fieldOf(document, this.#idField) as DocumentId);
+      return !writes.has(latinText(key));
+    });
+    const own = [...writes.values()]
+      .filter(({ kind }) => kind === "INSERT" || kind === "PUT")
+      .map(({ document }) => decodeUntrustedCbor(document) as Fields)
+      .filter(matches);
+    const all = [...others, ...own].sort(compareBy(sort));
+    const part = all.slice(skip, limit === 0 ? undefined : skip + limit);
+    if (Object.keys(projection).length === 0) return part as unknown as T[];
+    return part.map(compileProjection(projection, this.#idField)) as unknown as T[];
+  }
+
+  #put(key: Uint8Array, document: Uint8Array): void {
+    // A document that is new by this transaction stays one that must not exist yet.
+    const own = this.#transaction.writesTo(this.name).get(latinText(key));
+    const isNew = own?.kind === "INSERT" || own?.kind === "NOTHING";
+    const kind = isNew ? "INSERT" : "PUT";
+    this.#transaction.write(this.name, { kind, key, document });
+  }
+
+  #encoded(document: T): { readonly key: Uint8Array; readonly encoded: Uint8Array } {
+    if (!isFields(document)) {
+      throw new ValidationError(`Cannot write into "${this.name}": a document is an object`);
+    }
+    const id = fieldOf(document, this.#idField) ?? this.#transaction.newId();
+    const encoded = encodeCbor({ ...(document as Fields), [this.#idField]: id }).slice();
+    return { key: encodeKey(id as DocumentId), encoded };
+  }
+
+  #target(): {
+    readonly collection: string;
+    readonly idField: string;
+    readonly level: "linearizable";
+    readonly timeoutMs: undefined;
+  } {
+    const [collection, idField] = [this.name, this.#idField];
+    return { collection, idField, level: "linearizable", timeoutMs: undefined };
+  }
+}
+
+/** Objects are merged, everything else is replaced; `undefined` changes nothing. */
+function merged(base: Fields, change: Fields): Fields {
+  const result: { [name: string]: Value } = { ...base };
+  for (const [name, value] of Object.entries(change)) {
+    const before = fieldOf(base, name);
+    if (value === undefined) continue;
+    result[name] = isFields(before) && isFields(value) ? merged(before, value) : value;
+  }
+  return result;
+}
