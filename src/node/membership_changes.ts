@@ -40,6 +40,8 @@ export interface ChangeParts {
   readonly members: Members;
   readonly handover: Handover;
   transferTo(id: string): TransferView | undefined;
+  /** Where others reach this node; empty when it listens to nobody. */
+  ownAddress(): string;
 }
 
 /** A stretch of the log that a learner is being brought over. */
@@ -126,6 +128,7 @@ export class MembershipChanges {
   tick(nowMs: number): void {
     const { driver, members } = this.#parts;
     this.#expire(nowMs);
+    this.#tellAddress();
     const learners = members.configuration.members.filter(({ role }) => role === "learner");
     for (const id of this.#rounds.keys()) {
       if (!learners.some((learner) => learner.id === id)) this.#rounds.delete(id);
@@ -137,6 +140,17 @@ export class MembershipChanges {
       const isBound = this.#parts.bindings.incarnationOf(learner.id) !== "";
       if (isBound && members.isUp(learner.id)) this.#promote(learner);
     }
+  }
+
+  /** A database that was embedded has no address; as a node it has, and others are to know it. */
+  #tellAddress(): void {
+    const { driver, members, id, ownAddress } = this.#parts;
+    const { configuration } = members;
+    const own = configuration.member(id);
+    const address = ownAddress();
+    if (own === undefined || address === "" || !own.address.endsWith(":0")) return;
+    // Refused while another change is under way: the next call tries again.
+    driver.proposeMembers(this.#bound(configuration.with({ ...own, address })));
   }
 
   /** More was applied: changes that wait may be committed. */

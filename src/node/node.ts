@@ -314,6 +314,7 @@ export class Node {
       members: this.#members,
       handover: this.#handover,
       transferTo: (peer) => this.#exchange.sender.view(peer),
+      ownAddress: () => (this.config.isEmbedded ? "" : this.#listenAddress()),
     });
   }
 
@@ -389,7 +390,6 @@ export class Node {
     );
   }
 
-  /** Undefined for an embedded database. */
   #buildNetwork(): NetworkManager | undefined {
     if (this.config.isEmbedded) return undefined;
     const { host, port } = this.config.listen ?? this.#ownEndpoint();

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { ClosedError } from "../base/errors.ts";
+import { ClosedError, ConfigError } from "../base/errors.ts";
 import type { Change as DocumentChange, WatchOptions } from "../client/change_stream.ts";
 import { Client } from "../client/client.ts";
 import type { Collection, CollectionOptions, Database, Item } from "../client/database.ts";
@@ -124,6 +124,14 @@ export class WALDatabase implements Database {
     });
     const node = await Node.open(platform, config);
     this.#node = node;
+    const { members } = node.status();
+    if (members.length > 1) {
+      await node.stop();
+      throw new ConfigError(
+        `Cannot open "${config.dataDirectory}": it belongs to a node of a cluster of ${members.length}`,
+        { remedy: "Start it with `cstore node --data`, or open it as a ReplicatedWALDatabase" },
+      );
+    }
     // Ready means that the log found on disk is in the state, however long that takes.
     await new Promise<void>((resolve) => node.driver.readBarrier({ run: resolve }));
     this.#client = Client.local(nodeId, (onReplies) => node.openLocal(onReplies), { platform });
