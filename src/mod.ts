@@ -74,6 +74,7 @@ export {
   type ReplicationConfig,
 } from "./node/replicated_wal_database.ts";
 export type { NodeStatus } from "./node/status.ts";
+export { WALCollection, type WALCollectionConfig } from "./node/wal_collection.ts";
 export { WALDatabase, type WALDatabaseConfig } from "./node/wal_database.ts";
 export {
   type TransactionRecovery,

@@ -1,13 +1,13 @@
 // A child process writes until it is killed; what it was told is written is there afterwards.
 import { spawn } from "node:child_process";
-import { WALDatabase } from "cstore";
+import { WALCollection } from "cstore";
 
-const config = { name: "survivor", root: "./data" };
+const config = { name: "log", root: "./data" };
 
 if (process.argv[2] === "write") {
-  const log = new WALDatabase(config).collection<{ id: number }>("log");
+  const log = new WALCollection<{ id: number }>(config);
   for (let id = 0; ; id += 1) {
-    await log.put({ id });
+    await log.insert({ id });
     process.stdout.write(`${id}\n`);
   }
 }
@@ -21,7 +21,13 @@ child.stdout.on("data", (chunk: Buffer) => {
 });
 await new Promise((resolve) => child.on("exit", resolve));
 
-const db = new WALDatabase(config);
-const kept = await db.collection("log").count();
+const log = new WALCollection<{ id: number }>(config);
+const kept = await log.count();
 console.log(kept > told ? "nothing is lost" : `lost ${told + 1 - kept}`);
-await db.close();
+
+// A transaction that is rolled back leaves it as it was.
+await log.beginTransaction();
+await log.deleteMany({});
+await log.rollbackTransaction();
+console.log((await log.count()) === kept ? "and nothing was removed" : "removed");
+await log.close();

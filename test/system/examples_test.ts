@@ -20,7 +20,7 @@ const EXPECTED: Readonly<Record<string, readonly RegExp[]>> = {
   "embedded.ts": [/visits: 2/, /refused: VERSION_CONFLICT/],
   "failover.ts": [/the leader is gone/, /all 200 changes, in order/, /200 documents/],
   "indexes.ts": [/Persuasion, Emma/, /index: "tags"/, /unique index title already/, /old: Faust/],
-  "survive_kill.ts": [/nothing is lost/],
+  "survive_kill.ts": [/nothing is lost/, /and nothing was removed/],
   "transaction.ts": [/rolled back: ada has too little/, /balance: 50/, /2 transfers/],
   "two_stores.ts": [/refused: .*failed to prepare/, /A1 belongs to ada/, /grace pays nothing/],
 };
