@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { WireQuery } from "./query_client.ts";
+
 /** A document, decoded and private, and its version. */
 export interface LocalDocument {
   /** 0: there is none. */
@@ -16,11 +18,11 @@ export interface LocalReads {
   /** `key`: as `encodeKey` gives it. */
   read(collection: string, key: Uint8Array): LocalDocument;
   /**
-   * Answers a query as it would go over the wire; undefined when it takes longer than a moment.
-   * Throws QueryError, ValidationError.
+   * Answers a query; undefined when it takes longer than a moment. Throws QueryError,
+   * ValidationError.
    */
   find(
     collection: string,
-    fields: Readonly<Record<string, unknown>>,
+    query: WireQuery & { readonly idField: string },
   ): readonly LocalDocument[] | undefined;
 }

@@ -261,8 +261,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     const query = { ...wireOptions(options), filter: condition };
     const local = this.#backend.local?.();
     if (local !== undefined) {
-      const fields = { ...query, filter: wireFilter(condition), idField: this.#idField };
-      const here = local.find(this.name, fields);
+      const here = local.find(this.name, { ...query, idField: this.#idField });
       if (here !== undefined) return here.map(({ document }) => document as T);
     }
     const client = await this.#backend.client();

@@ -6,10 +6,12 @@
  */
 
 import type { LocalReads } from "../client/local_reads.ts";
+import { wireFilter } from "../client/query_client.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import { QueryRun } from "../database/query_run.ts";
+import { lookUp } from "../database/value_lookup.ts";
 import { decodeCbor } from "../protocol/cbor.ts";
-import type { Fields } from "../query/value.ts";
+import { type Fields, isFields } from "../query/value.ts";
 import type { RaftDriver } from "../replication/raft_driver.ts";
 import { readSpec } from "./query_service.ts";
 
@@ -27,9 +29,15 @@ export function localReadsOf(parts: {
       const document = decodeCbor(store.document(location));
       return { version: store.version(location), document };
     },
-    find(collection, fields) {
-      const spec = readSpec(fields as Fields);
-      return new QueryRun(machine.collectionOrEmpty(collection), spec, "now").now();
+    find(collection, query) {
+      const { filter, sort, skip, projection, hint, idField = "id", limit = 0 } = query;
+      const store = machine.collectionOrEmpty(collection);
+      const isWhole = (sort ?? skip ?? projection ?? hint) === undefined;
+      const isPlain = isWhole && isFields(filter) && Number.isSafeInteger(limit) && limit >= 0;
+      const found = isPlain && lookUp(store, { filter: filter as Fields, idField, limit });
+      if (found) return found;
+      const spec = readSpec({ ...query, filter: wireFilter(filter) } as Fields);
+      return new QueryRun(store, spec, "now").now();
     },
   };
   return () => (driver.isLeader ? reads : undefined);

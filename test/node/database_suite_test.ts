@@ -401,6 +401,34 @@ for (const [name, open] of HOMES) {
       expect(again.map(({ sequence }) => sequence)).toEqual(numbers.slice(4));
     });
 
+    // An embedded database answers these without a plan: the answer must be that of a scan.
+    test("find: documents with one value at an indexed path are the same as without the index", async () => {
+      const plain = fresh<{ id: string; g?: unknown }>();
+      const indexed = fresh<{ id: string; g?: unknown }>();
+      const values = [1, 1n, 2, "1", "", "a", "ab", "a\u0000", true, false, null, -0, 0.5];
+      const documents = values.flatMap((g, i) => [0, 1].map((copy) => ({ id: `${i}-${copy}`, g })));
+      const lists = [{ id: "list", g: [1, "a", 1] }, { id: "nested", g: { a: 1 } }, { id: "none" }];
+      await indexed.createIndex("g", { keys: { g: -1 } });
+      for (const batch of [documents, lists]) {
+        await plain.insertMany(batch);
+        await indexed.insertMany(batch);
+        for (const value of [...values, 0, 3, "b", "A"]) {
+          for (const limit of [undefined, 1, 3]) {
+            const ids = async (collection: typeof plain) =>
+              (await collection.find({ g: value }, limit === undefined ? {} : { limit }))
+                .map(({ id }) => id)
+                .sort();
+            const [found, expected] = [await ids(indexed), await ids(plain)];
+            expect(found.length).toBe(expected.length);
+            if (limit === undefined) expect(found).toEqual(expected);
+          }
+        }
+      }
+      for (const limit of [-1, 1.5, Number.NaN]) {
+        expect((await rejection(indexed.find({ g: 1 }, { limit }))).code).toBe("VALIDATION");
+      }
+    });
+
     test("global transactions: what is done between begin and commit is one transaction", async () => {
       const { database } = home;
       const one = fresh<Account>();

@@ -1,0 +1,59 @@
+/**
+ * The most frequent query of all, documents with one value at one indexed path, answered without a
+ * plan.
+ *
+ * @module
+ */
+
+import { decodeCbor } from "../protocol/cbor.ts";
+import type { Fields } from "../query/value.ts";
+import type { CollectionIndex } from "./collection_index.ts";
+import type { CollectionStore } from "./collection_store.ts";
+import type { FoundNow } from "./query_run.ts";
+
+/** Documents that are read without giving others a turn. */
+const DOCUMENTS_MAX = 256;
+
+/** A query for one value. */
+export interface ValueQuery {
+  readonly filter: Fields;
+  readonly idField: string;
+  /** 0: all. */
+  readonly limit: number;
+}
+
+/** The documents, decoded and private; undefined when a plan is needed. */
+export function lookUp(
+  store: CollectionStore,
+  { filter, idField, limit }: ValueQuery,
+): FoundNow[] | undefined {
+  const names = Object.keys(filter);
+  const path = names[0];
+  if (path === undefined || names.length > 1 || path === idField || path.startsWith("$")) return;
+  const value = filter[path];
+  if (typeof value !== "string" && typeof value !== "number" && typeof value !== "boolean") return;
+  const index = indexOf(store, path);
+  if (index === undefined) return undefined;
+  const key = index.keyOf(value, index.definition.paths[0]?.order ?? 1);
+  const found: FoundNow[] = [];
+  let isTooMuch = false;
+  // A value's key text begins no other's: what begins with it has that value, and needs no test.
+  index.tree.forRange(key, `${key}\uffff\uffff`, true, (entry, location) => {
+    isTooMuch = found.length === DOCUMENTS_MAX;
+    if (isTooMuch || !entry.startsWith(key)) return { break: true };
+    const document = decodeCbor(store.document(location)) as Fields;
+    found.push({ version: store.version(location), document });
+    return found.length === limit ? { break: true } : undefined;
+  });
+  return isTooMuch ? undefined : found;
+}
+
+/** An index of that path alone, in which every document has one entry, with its value as it is. */
+function indexOf(store: CollectionStore, path: string): CollectionIndex | undefined {
+  for (const index of store.indexes.all()) {
+    const { paths, ignoresCase } = index.definition;
+    const isOnly = paths.length === 1 && paths[0]?.path === path;
+    if (isOnly && index.isReady && !index.isMultiple && !ignoresCase) return index;
+  }
+  return undefined;
+}
