@@ -6,7 +6,6 @@
 
 import type { ReadLevel } from "../protocol/client_message.ts";
 import type { DocumentId } from "../protocol/document_key.ts";
-import type { Filter } from "../query/matcher.ts";
 import type { ProjectionSpec, SortSpec } from "../query/sort.ts";
 import type { UpdateOperators } from "../query/update.ts";
 import type { Change as DocumentChange, WatchOptions } from "./change_stream.ts";
@@ -31,8 +30,24 @@ export interface WriteOptions {
   readonly ifVersion?: number;
 }
 
+/** What a field may be compared with: a value, an item of its array, a pattern, or operators. */
+export type FieldQuery<V> =
+  | V
+  | null
+  | (V extends string ? RegExp : never)
+  | (V extends readonly (infer E)[] ? E | (E extends string ? RegExp : never) : never)
+  | (V extends object ? FieldsOf<V> : never)
+  | { readonly [operator: `$${string}`]: unknown };
+
+type FieldsOf<V> = { readonly [K in keyof V]?: V[K] };
+
+/** A query on documents of a type: their fields, dotted paths, and operators such as `$or`. */
+export type Query<T> = { readonly [K in keyof T]?: FieldQuery<T[K]> } & {
+  readonly [path: `${string}.${string}` | `$${string}`]: unknown;
+};
+
 /** A condition on documents: a query, or a function, which is called in this process only. */
-export type Condition<T> = Filter | ((document: T) => boolean);
+export type Condition<T> = Query<T> | ((document: T) => boolean);
 
 /** How documents are found. */
 export interface FindOptions {
@@ -127,23 +142,23 @@ export interface Collection<T extends Item> {
    */
   update(id: DocumentId, change: Change<T>, options?: WriteOptions): Promise<T | undefined>;
   /** Changes all documents that match, and gives them back as they are then. */
-  update(filter: Filter, change: Change<T>): Promise<T[]>;
+  update(filter: Query<T>, change: Change<T>): Promise<T[]>;
   /** The same as {@link update}. */
   updateWithId(id: DocumentId, change: Change<T>): Promise<T | undefined>;
   /** Changes the first document that matches; `upsert` makes one if none does. */
   updateOne(
-    filter: Filter,
+    filter: Query<T>,
     change: Change<T>,
     options?: { readonly upsert?: boolean },
   ): Promise<UpdateResult>;
   /** Changes all documents that match, in batches: each batch whole, not all of them at once. */
-  updateMany(filter: Filter, change: Change<T>): Promise<UpdateResult>;
+  updateMany(filter: Query<T>, change: Change<T>): Promise<UpdateResult>;
   /** Removes and gives back the document; undefined when there was none. */
   remove(id: DocumentId, options?: WriteOptions): Promise<T | undefined>;
   /** Removes all documents that match, in batches, and gives them back. */
-  remove(filter: Filter): Promise<T[]>;
+  remove(filter: Query<T>): Promise<T[]>;
   /** Removes all documents that match, in batches. Resolves with their number. */
-  deleteMany(filter: Filter): Promise<number>;
+  deleteMany(filter: Query<T>): Promise<number>;
   /** Removes all documents; the indexes stay. */
   clear(): Promise<void>;
   /** The same as {@link remove}. */
@@ -179,7 +194,7 @@ export interface Collection<T extends Item> {
   /** The document with the greatest value at a path. */
   greatest(path: string): Promise<T | undefined>;
   /** How a query would be answered: by which index, if any. */
-  explain(filter: Filter, options?: FindOptions): Promise<Explanation>;
+  explain(filter: Query<T>, options?: FindOptions): Promise<Explanation>;
   /**
    * Makes an index; resolves when it serves. Rejects with DuplicateKeyError when it is unique and
    * the documents are not.

@@ -17,7 +17,7 @@ import type { Filter } from "../query/matcher.ts";
 import type { ProjectionSpec, SortSpec } from "../query/sort.ts";
 import { isFields } from "../query/value.ts";
 import type { Client } from "./client.ts";
-import type { FindOptions, Versioned } from "./database.ts";
+import type { FindOptions, Query, Versioned } from "./database.ts";
 
 /** Times that a query is asked again whose cursor was lost. */
 const ATTEMPTS = 3;
@@ -71,6 +71,11 @@ export function wireFilter(filter: unknown, path = ""): unknown {
     return [name, wireFilter(value, path === "" ? name : `${path}.${name}`)];
   });
   return Object.fromEntries(parts);
+}
+
+/** A query for what stands at a path. */
+export function queryAt<T>(path: string, condition: unknown): Query<T> {
+  return { [path]: condition } as unknown as Query<T>;
 }
 
 /** The part of the options that goes over the wire. */

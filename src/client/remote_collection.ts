@@ -16,7 +16,7 @@ import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
 import { type ReadLevel, readLevelNumber } from "../protocol/client_message.ts";
 import { type DocumentOperation, encodeCollectionName } from "../protocol/command.ts";
 import { type DocumentId, encodeKey } from "../protocol/document_key.ts";
-import { conditionsOf, type Filter } from "../query/matcher.ts";
+import { conditionsOf } from "../query/matcher.ts";
 import { parsePath, spreadAt } from "../query/path.ts";
 import { CompiledUpdate, isOperatorUpdate } from "../query/update.ts";
 import { equalValues, type Fields, isFields, type Value } from "../query/value.ts";
@@ -32,6 +32,7 @@ import type {
   IndexInfo,
   IndexOptions,
   Item,
+  Query,
   RangeBounds,
   UpdateResult,
   Versioned,
@@ -45,6 +46,7 @@ import {
   fieldPaths,
   type QueryTarget,
   queryAll,
+  queryAt,
   queryCount,
   queryPages,
   queryPlan,
@@ -121,9 +123,9 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
   }
 
   update(id: DocumentId, change: Change<T>, options?: WriteOptions): Promise<T | undefined>;
-  update(filter: Filter, change: Change<T>): Promise<T[]>;
+  update(filter: Query<T>, change: Change<T>): Promise<T[]>;
   async update(
-    target: DocumentId | Filter,
+    target: DocumentId | Query<T>,
     change: Change<T>,
     options: WriteOptions = {},
   ): Promise<T | T[] | undefined> {
@@ -140,7 +142,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
   }
 
   async updateOne(
-    filter: Filter,
+    filter: Query<T>,
     change: Change<T>,
     options: { readonly upsert?: boolean } = {},
   ): Promise<UpdateResult> {
@@ -169,15 +171,15 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     );
   }
 
-  async updateMany(filter: Filter, change: Change<T>): Promise<UpdateResult> {
+  async updateMany(filter: Query<T>, change: Change<T>): Promise<UpdateResult> {
     const { length: matched } = await this.#updateAll(filter, change, false);
     return { matched, modified: matched };
   }
 
   remove(id: DocumentId, options?: WriteOptions): Promise<T | undefined>;
-  remove(filter: Filter): Promise<T[]>;
+  remove(filter: Query<T>): Promise<T[]>;
   async remove(
-    target: DocumentId | Filter,
+    target: DocumentId | Query<T>,
     options: WriteOptions = {},
   ): Promise<T | T[] | undefined> {
     if (typeof target === "object") {
@@ -199,7 +201,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     return this.remove(id);
   }
 
-  async deleteMany(filter: Filter): Promise<number> {
+  async deleteMany(filter: Query<T>): Promise<number> {
     return (await this.#removeAll(filter, false)).length;
   }
 
@@ -274,13 +276,13 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
   }
 
   findBy(path: string, value: unknown, options?: FindOptions): Promise<T[]> {
-    return this.find({ [path]: { $eq: value } }, options);
+    return this.find(queryAt<T>(path, { $eq: value }), options);
   }
 
   findRange(path: string, bounds: RangeBounds, options: FindOptions = {}): Promise<T[]> {
     const given = Object.entries(bounds).filter(([, bound]) => bound !== undefined);
     const condition = Object.fromEntries(given.map(([name, bound]) => [`$${name}`, bound]));
-    return this.find({ [path]: condition }, { sort: { [path]: 1 }, ...options });
+    return this.find(queryAt<T>(path, condition), { sort: { [path]: 1 }, ...options });
   }
 
   async *iterate(
@@ -334,14 +336,14 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
   }
 
   lowest(path: string): Promise<T | undefined> {
-    return this.findOne({ [path]: { $exists: true } }, { sort: { [path]: 1 } });
+    return this.findOne(queryAt<T>(path, { $exists: true }), { sort: { [path]: 1 } });
   }
 
   greatest(path: string): Promise<T | undefined> {
-    return this.findOne({ [path]: { $exists: true } }, { sort: { [path]: -1 } });
+    return this.findOne(queryAt<T>(path, { $exists: true }), { sort: { [path]: -1 } });
   }
 
-  async explain(filter: Filter, options: FindOptions = {}): Promise<Explanation> {
+  async explain(filter: Query<T>, options: FindOptions = {}): Promise<Explanation> {
     const client = await this.#backend.client();
     const query = { ...wireOptions(options), filter };
     return (await queryPlan(client, this.#target(options.read), query)) as Explanation;
@@ -366,7 +368,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
   }
 
   /** Ids of documents that match. */
-  async #ids(filter: Filter, limit = 0): Promise<DocumentId[]> {
+  async #ids(filter: Query<T>, limit = 0): Promise<DocumentId[]> {
     const client = await this.#backend.client();
     const projection = { [this.#idField]: 1 } as const;
     const query = { filter, limit, projection };
@@ -375,7 +377,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
   }
 
   /** The operation that changes a document, if it still matches. */
-  #changeOf(id: DocumentId, change: Change<T>, filter?: Filter): DocumentOperation {
+  #changeOf(id: DocumentId, change: Change<T>, filter?: Query<T>): DocumentOperation {
     if (!isFields(change)) throw new ValidationError("Cannot update: the change is no object");
     const fields = change as Readonly<Record<string, unknown>>;
     const key = encodeKey(id);
@@ -393,7 +395,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
   }
 
   /** Makes the document that an update asks for; undefined when there is one meanwhile. */
-  async #upsert(filter: Filter, change: Change<T>): Promise<DocumentId | undefined> {
+  async #upsert(filter: Query<T>, change: Change<T>): Promise<DocumentId | undefined> {
     const equal = conditionsOf(filter).filter(({ operator }) => operator === "$eq");
     const given = Object.fromEntries(equal.map(({ path, operand }) => [path, operand]));
     const { [this.#idField]: id = this.#backend.newId(), ...paths } = given as {
@@ -416,7 +418,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
   }
 
   async #updateAll(
-    filter: Filter,
+    filter: Query<T>,
     change: Change<T>,
     returnDocument: boolean,
   ): Promise<DecodedResult[]> {
@@ -426,7 +428,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     return this.#writeAll(operations);
   }
 
-  async #removeAll(filter: Filter, returnDocument: boolean): Promise<DecodedResult[]> {
+  async #removeAll(filter: Query<T>, returnDocument: boolean): Promise<DecodedResult[]> {
     const document = encodeCbor({ filter: wireFilter(filter) }).slice();
     const operations = (await this.#ids(filter)).map((id): DocumentOperation => {
       return { kind: "REMOVE", key: encodeKey(id), document, returnDocument };

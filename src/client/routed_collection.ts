@@ -7,7 +7,6 @@
 import { ValidationError } from "../base/errors.ts";
 import type { ReadLevel } from "../protocol/client_message.ts";
 import type { DocumentId } from "../protocol/document_key.ts";
-import type { Filter } from "../query/matcher.ts";
 import type {
   Change,
   Collection,
@@ -18,6 +17,7 @@ import type {
   IndexInfo,
   IndexOptions,
   Item,
+  Query,
   RangeBounds,
   UpdateResult,
   Versioned,
@@ -69,9 +69,9 @@ export class RoutedCollection<T extends Item> implements Collection<T> {
   }
 
   update(id: DocumentId, change: Change<T>, options?: WriteOptions): Promise<T | undefined>;
-  update(filter: Filter, change: Change<T>): Promise<T[]>;
+  update(filter: Query<T>, change: Change<T>): Promise<T[]>;
   async update(
-    target: DocumentId | Filter,
+    target: DocumentId | Query<T>,
     change: Change<T>,
     options?: WriteOptions,
   ): Promise<T | undefined | T[]> {
@@ -87,7 +87,7 @@ export class RoutedCollection<T extends Item> implements Collection<T> {
   }
 
   async updateOne(
-    filter: Filter,
+    filter: Query<T>,
     change: Change<T>,
     options?: { readonly upsert?: boolean },
   ): Promise<UpdateResult> {
@@ -100,20 +100,23 @@ export class RoutedCollection<T extends Item> implements Collection<T> {
     );
   }
 
-  async updateMany(filter: Filter, change: Change<T>): Promise<UpdateResult> {
+  async updateMany(filter: Query<T>, change: Change<T>): Promise<UpdateResult> {
     return (this.#view() ?? this.#plain).updateMany(filter, change);
   }
 
   remove(id: DocumentId, options?: WriteOptions): Promise<T | undefined>;
-  remove(filter: Filter): Promise<T[]>;
-  async remove(target: DocumentId | Filter, options?: WriteOptions): Promise<T | undefined | T[]> {
+  remove(filter: Query<T>): Promise<T[]>;
+  async remove(
+    target: DocumentId | Query<T>,
+    options?: WriteOptions,
+  ): Promise<T | undefined | T[]> {
     const view = this.#view();
     if (view === undefined) return this.#plain.remove(target as DocumentId, options);
     refuseVersion(options);
     return view.remove(target as DocumentId);
   }
 
-  async deleteMany(filter: Filter): Promise<number> {
+  async deleteMany(filter: Query<T>): Promise<number> {
     return (this.#view() ?? this.#plain).deleteMany(filter);
   }
 
@@ -188,7 +191,7 @@ export class RoutedCollection<T extends Item> implements Collection<T> {
     return view.findOne({}, { sort: { [path]: -1 } });
   }
 
-  explain(filter: Filter, options?: FindOptions): Promise<Explanation> {
+  explain(filter: Query<T>, options?: FindOptions): Promise<Explanation> {
     return this.#plain.explain(filter, options);
   }
 
@@ -224,7 +227,7 @@ export class RoutedCollection<T extends Item> implements Collection<T> {
   }
 }
 
-function filterOf<T>(condition: Condition<T> | undefined): Filter | undefined {
+function filterOf<T>(condition: Condition<T> | undefined): Query<T> | undefined {
   if (typeof condition !== "function") return condition;
   throw new ValidationError("Cannot use a function as a condition within a transaction", {
     remedy: "Write the condition as a query",

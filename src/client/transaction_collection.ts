@@ -8,7 +8,7 @@ import { DuplicateKeyError, ValidationError } from "../base/errors.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
 import { encodeCollectionName } from "../protocol/command.ts";
 import { type DocumentId, encodeKey } from "../protocol/document_key.ts";
-import { compileFilter, type Filter } from "../query/matcher.ts";
+import { compileFilter } from "../query/matcher.ts";
 import { latinText } from "../query/order_key.ts";
 import { compareBy, compileProjection } from "../query/sort.ts";
 import { CompiledUpdate, isOperatorUpdate, type UpdateOperators } from "../query/update.ts";
@@ -19,10 +19,11 @@ import type {
   CollectionOptions,
   FindOptions,
   Item,
+  Query,
   RangeBounds,
   UpdateResult,
 } from "./database.ts";
-import { queryAll, wireFilter } from "./query_client.ts";
+import { queryAll, queryAt, wireFilter } from "./query_client.ts";
 
 /** A collection as a transaction sees it: with its own writes. */
 export interface TransactionCollection<T extends Item> {
@@ -35,22 +36,22 @@ export interface TransactionCollection<T extends Item> {
   /** Merges fields, or applies update operators; undefined when there is no such document. */
   update(id: DocumentId, change: Change<T>): Promise<T | undefined>;
   /** Changes all documents that match, and gives them back as they are then. */
-  update(filter: Filter, change: Change<T>): Promise<T[]>;
+  update(filter: Query<T>, change: Change<T>): Promise<T[]>;
   /** Changes the first document that matches. */
-  updateOne(filter: Filter, change: Change<T>): Promise<UpdateResult>;
-  updateMany(filter: Filter, change: Change<T>): Promise<UpdateResult>;
+  updateOne(filter: Query<T>, change: Change<T>): Promise<UpdateResult>;
+  updateMany(filter: Query<T>, change: Change<T>): Promise<UpdateResult>;
   remove(id: DocumentId): Promise<T | undefined>;
   /** Removes all documents that match, and gives them back. */
-  remove(filter: Filter): Promise<T[]>;
+  remove(filter: Query<T>): Promise<T[]>;
   /** Removes; whether there was one. */
   delete(id: DocumentId): Promise<boolean>;
-  deleteMany(filter: Filter): Promise<number>;
+  deleteMany(filter: Query<T>): Promise<number>;
   findById(id: DocumentId): Promise<T | undefined>;
-  find(filter?: Filter, options?: FindOptions): Promise<T[]>;
-  findOne(filter?: Filter, options?: FindOptions): Promise<T | undefined>;
+  find(filter?: Query<T>, options?: FindOptions): Promise<T[]>;
+  findOne(filter?: Query<T>, options?: FindOptions): Promise<T | undefined>;
   findBy(path: string, value: unknown, options?: FindOptions): Promise<T[]>;
   findRange(path: string, bounds: RangeBounds, options?: FindOptions): Promise<T[]>;
-  count(filter?: Filter): Promise<number>;
+  count(filter?: Query<T>): Promise<number>;
 }
 
 /** What is to be written to one document. */
@@ -76,7 +77,7 @@ export interface TransactionState {
   noteSearch(collection: string, sequence: number): void;
 }
 
-function isFilter(target: DocumentId | Filter): target is Filter {
+function isFilter<T>(target: DocumentId | Query<T>): target is Query<T> {
   return isFields(target);
 }
 
@@ -124,8 +125,8 @@ export class CollectionView<T extends Item> implements TransactionCollection<T> 
   }
 
   update(id: DocumentId, change: Change<T>): Promise<T | undefined>;
-  update(filter: Filter, change: Change<T>): Promise<T[]>;
-  async update(target: DocumentId | Filter, change: Change<T>): Promise<T | undefined | T[]> {
+  update(filter: Query<T>, change: Change<T>): Promise<T[]>;
+  async update(target: DocumentId | Query<T>, change: Change<T>): Promise<T | undefined | T[]> {
     if (!isFilter(target)) return this.#updateOne(target, change);
     const changed: T[] = [];
     for (const id of await this.#idsOf(target)) {
@@ -135,14 +136,14 @@ export class CollectionView<T extends Item> implements TransactionCollection<T> 
     return changed;
   }
 
-  async updateOne(filter: Filter, change: Change<T>): Promise<UpdateResult> {
+  async updateOne(filter: Query<T>, change: Change<T>): Promise<UpdateResult> {
     const [id] = await this.#idsOf(filter, 1);
     if (id === undefined) return { matched: 0, modified: 0 };
     await this.#updateOne(id, change);
     return { matched: 1, modified: 1 };
   }
 
-  async updateMany(filter: Filter, change: Change<T>): Promise<UpdateResult> {
+  async updateMany(filter: Query<T>, change: Change<T>): Promise<UpdateResult> {
     const { length } = await this.update(filter, change);
     return { matched: length, modified: length };
   }
@@ -167,8 +168,8 @@ export class CollectionView<T extends Item> implements TransactionCollection<T> 
   }
 
   remove(id: DocumentId): Promise<T | undefined>;
-  remove(filter: Filter): Promise<T[]>;
-  async remove(target: DocumentId | Filter): Promise<T | undefined | T[]> {
+  remove(filter: Query<T>): Promise<T[]>;
+  async remove(target: DocumentId | Query<T>): Promise<T | undefined | T[]> {
     if (!isFilter(target)) return this.#removeOne(target);
     const removed: T[] = [];
     for (const id of await this.#idsOf(target)) {
@@ -182,11 +183,11 @@ export class CollectionView<T extends Item> implements TransactionCollection<T> 
     return (await this.#removeOne(id)) !== undefined;
   }
 
-  async deleteMany(filter: Filter): Promise<number> {
+  async deleteMany(filter: Query<T>): Promise<number> {
     return (await this.remove(filter)).length;
   }
 
-  async #idsOf(filter: Filter, limit = 0): Promise<readonly DocumentId[]> {
+  async #idsOf(filter: Query<T>, limit = 0): Promise<readonly DocumentId[]> {
     const found = await this.find(filter, { projection: { [this.#idField]: 1 }, limit });
     return found.map((document) => fieldOf(document as Fields, this.#idField) as DocumentId);
   }
@@ -216,7 +217,7 @@ export class CollectionView<T extends Item> implements TransactionCollection<T> 
     return found?.document;
   }
 
-  async find(filter: Filter = {}, options: FindOptions = {}): Promise<T[]> {
+  async find(filter: Query<T> = {}, options: FindOptions = {}): Promise<T[]> {
     this.#transaction.check();
     const { client } = this.#transaction;
     const { sort, skip, limit, projection, hint } = options;
@@ -229,24 +230,22 @@ export class CollectionView<T extends Item> implements TransactionCollection<T> 
     return isOwn ? this.#withOwn(found, writes, { filter, options }) : found;
   }
 
-  async findOne(filter?: Filter, options?: FindOptions): Promise<T | undefined> {
+  async findOne(filter?: Query<T>, options?: FindOptions): Promise<T | undefined> {
     return (await this.find(filter, { ...options, limit: 1 }))[0];
   }
 
   findBy(path: string, value: unknown, options?: FindOptions): Promise<T[]> {
-    return this.find({ [path]: { $eq: value } }, options);
+    return this.find(queryAt<T>(path, { $eq: value }), options);
   }
 
   findRange(path: string, bounds: RangeBounds, options?: FindOptions): Promise<T[]> {
     const given = Object.entries(bounds).filter(([, bound]) => bound !== undefined);
     const conditions = given.map(([name, bound]) => [`$${name}`, bound]);
-    return this.find(
-      { [path]: Object.fromEntries(conditions) },
-      { sort: { [path]: 1 }, ...options },
-    );
+    const query = queryAt<T>(path, Object.fromEntries(conditions));
+    return this.find(query, { sort: { [path]: 1 }, ...options });
   }
 
-  async count(filter?: Filter): Promise<number> {
+  async count(filter?: Query<T>): Promise<number> {
     return (await this.find(filter, { projection: { [this.#idField]: 1 } })).length;
   }
 
@@ -254,7 +253,7 @@ export class CollectionView<T extends Item> implements TransactionCollection<T> 
   #withOwn(
     found: readonly T[],
     writes: ReadonlyMap<string, Write>,
-    query: { readonly filter: Filter; readonly options: FindOptions },
+    query: { readonly filter: Query<T>; readonly options: FindOptions },
   ): T[] {
     const { sort = {}, skip = 0, limit = 0, projection = {} } = query.options;
     const matches = compileFilter(wireFilter(query.filter));

@@ -14,6 +14,7 @@ import type {
   IndexInfo,
   IndexOptions,
   Item,
+  Query,
   RangeBounds,
   UpdateResult,
   Versioned,
@@ -24,7 +25,6 @@ import type { TransactionCollection } from "../client/transaction_collection.ts"
 import type { Platform } from "../platform/platform.ts";
 import type { ReadLevel } from "../protocol/client_message.ts";
 import type { DocumentId } from "../protocol/document_key.ts";
-import type { Filter } from "../query/matcher.ts";
 import { WALDatabase } from "./wal_database.ts";
 
 /** Where a collection lives. */
@@ -114,9 +114,9 @@ export class WALCollection<T extends Item = Record<string, unknown>> implements 
   }
 
   update(id: DocumentId, change: Change<T>, options?: WriteOptions): Promise<T | undefined>;
-  update(filter: Filter, change: Change<T>): Promise<T[]>;
+  update(filter: Query<T>, change: Change<T>): Promise<T[]>;
   update(
-    target: DocumentId | Filter,
+    target: DocumentId | Query<T>,
     change: Change<T>,
     options?: WriteOptions,
   ): Promise<T | undefined | T[]> {
@@ -129,25 +129,25 @@ export class WALCollection<T extends Item = Record<string, unknown>> implements 
   }
 
   updateOne(
-    filter: Filter,
+    filter: Query<T>,
     change: Change<T>,
     options?: { readonly upsert?: boolean },
   ): Promise<UpdateResult> {
     return this.#documents.updateOne(filter, change, options);
   }
 
-  updateMany(filter: Filter, change: Change<T>): Promise<UpdateResult> {
+  updateMany(filter: Query<T>, change: Change<T>): Promise<UpdateResult> {
     return this.#documents.updateMany(filter, change);
   }
 
   remove(id: DocumentId, options?: WriteOptions): Promise<T | undefined>;
-  remove(filter: Filter): Promise<T[]>;
-  remove(target: DocumentId | Filter, options?: WriteOptions): Promise<T | undefined | T[]> {
+  remove(filter: Query<T>): Promise<T[]>;
+  remove(target: DocumentId | Query<T>, options?: WriteOptions): Promise<T | undefined | T[]> {
     // Each of the overloads takes what the caller gave.
     return this.#documents.remove(target as DocumentId, options);
   }
 
-  deleteMany(filter: Filter): Promise<number> {
+  deleteMany(filter: Query<T>): Promise<number> {
     return this.#documents.deleteMany(filter);
   }
 
@@ -210,7 +210,7 @@ export class WALCollection<T extends Item = Record<string, unknown>> implements 
     return this.#documents.greatest(path);
   }
 
-  explain(filter: Filter, options?: FindOptions): Promise<Explanation> {
+  explain(filter: Query<T>, options?: FindOptions): Promise<Explanation> {
     return this.#documents.explain(filter, options);
   }
 

@@ -7,7 +7,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { TransactionConflictError } from "../../src/base/errors.ts";
 import type { Change as DocumentChange } from "../../src/client/change_stream.ts";
-import type { Collection, Database } from "../../src/client/database.ts";
+import type { Collection, Database, Query } from "../../src/client/database.ts";
 import type { TransactionCollection } from "../../src/client/transaction_collection.ts";
 import { WALDatabase } from "../../src/node/wal_database.ts";
 import { freshFolder, rejection, type Seat, TestCluster, waitFor } from "./test_cluster.ts";
@@ -105,8 +105,27 @@ for (const [name, open] of HOMES) {
     test("find: an empty collection, and one that nobody wrote to", async () => {
       const collection = fresh();
       expect(await collection.find()).toEqual([]);
-      expect(await collection.count({ a: 1 })).toBe(0);
+      expect(await collection.count({ age: 1 })).toBe(0);
       expect(await collection.listIndexes()).toEqual([]);
+    });
+
+    test("find: a query's fields and their types are those of the documents", async () => {
+      const collection = await people(3);
+      const nested = fresh<{ id: string; tags: string[]; home: { city: string; zip: number } }>();
+      await nested.insert({ id: "a", tags: ["x", "y"], home: { city: "Rome", zip: 1 } });
+      for (const query of [
+        { tags: "x" },
+        { tags: /^y/ },
+        { home: { city: "Rome" } },
+        { "home.city": "Rome", $or: [{ id: "a" }, { id: "b" }] },
+        { id: { $in: ["a"] } },
+      ] satisfies Query<{ id: string; tags: string[]; home: { city: string; zip: number } }>[]) {
+        expect(await nested.count(query)).toBe(1);
+      }
+      // @ts-expect-error no document has such a field
+      expect(await collection.count({ agee: 1 })).toBe(0);
+      // @ts-expect-error an age is a number
+      expect(await collection.count({ age: "1" })).toBe(0);
     });
 
     test("find: what cannot be understood is refused, and undefined is not everything", async () => {
@@ -119,7 +138,9 @@ for (const [name, open] of HOMES) {
       ]) {
         expect((await rejection(collection.find(filter as never))).code).toBe("QUERY");
       }
-      expect((await rejection(collection.deleteMany({ id: undefined }))).code).toBe("QUERY");
+      expect((await rejection(collection.deleteMany({ id: undefined } as never))).code).toBe(
+        "QUERY",
+      );
       expect((await rejection(collection.find({}, { sort: { a: 2 as 1 } }))).code).toBe("QUERY");
       expect((await rejection(collection.find({}, { limit: -1 }))).code).toBe("VALIDATION");
       expect((await rejection(collection.find({}, { hint: "no" }))).code).toBe("QUERY");
