@@ -328,7 +328,7 @@ export class Node {
         durableIndex: () => this.#driver.view.durableIndex,
         neededIndex: () => this.#neededIndex(),
         isWhole: () => !this.#exchange.isRestoring,
-        failed: (cause) => this.#care.snapshotFailed(cause),
+        ...this.#care.snapshots(),
       },
       this.config.snapshotLogBytes,
     );

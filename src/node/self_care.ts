@@ -64,8 +64,14 @@ export class SelfCare {
     else this.alarms.raise("DISK_STALL", `a sync takes more than ${diskStallMs} ms`);
   }
 
-  snapshotFailed(cause: unknown): void {
-    if (!this.#isStopped) this.alarms.raise("SNAPSHOT_FAILED", reasonOf(cause));
+  /** Hears how snapshots ended. */
+  snapshots(): { failed(cause: unknown): void; succeeded(): void } {
+    return {
+      failed: (cause) => {
+        if (!this.#isStopped) this.alarms.raise("SNAPSHOT_FAILED", reasonOf(cause));
+      },
+      succeeded: () => this.alarms.clear("SNAPSHOT_FAILED"),
+    };
   }
 
   /** Notes where the other members are, for a start with a damaged log. */
@@ -90,12 +96,9 @@ export class SelfCare {
     this.#parts
       .snapshotter()
       .cutBehind(index)
-      .then(
-        (isCut) => {
-          if (isCut) this.alarms.clear("CORRUPT");
-        },
-        (cause: unknown) => this.snapshotFailed(cause),
-      );
+      .then((isCut) => {
+        if (isCut) this.alarms.clear("CORRUPT");
+      }, this.snapshots().failed);
   }
 }
 

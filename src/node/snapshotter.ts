@@ -24,6 +24,8 @@ export interface SnapshotParts {
   isWhole(): boolean;
   /** A snapshot could not be written. The log is whole, so the node goes on. */
   failed(cause: unknown): void;
+  /** None has failed since. */
+  succeeded(): void;
 }
 
 /** Decides when, and does it, one at a time. */
@@ -51,7 +53,10 @@ export class Snapshotter {
     if (writtenBytes - this.#bytesAtLast < this.#dueBytes) return;
     if (this.#isRunning || this.#isStopped) return;
     this.#bytesAtLast = writtenBytes;
-    this.#running = this.take().catch((cause: unknown) => this.#parts.failed(cause));
+    this.#running = this.take().then(
+      () => this.#parts.succeeded(),
+      (cause: unknown) => this.#parts.failed(cause),
+    );
   }
 
   /** Writes a snapshot of the present state now, unless one is being written. */

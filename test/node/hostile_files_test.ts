@@ -238,12 +238,19 @@ describe("row 35: disks that fail", () => {
     const collection = database.collection("kept");
     for (let i = 0; i < 20; i += 1) await collection.put({ id: i, text: "x".repeat(10_000) });
     expect(only().fatal).toBeUndefined();
+    const alarms = () =>
+      only()
+        .node?.status()
+        .alarms.map(({ kind }) => kind);
+    await waitFor("an alarm", () => alarms()?.length === 1);
+    expect(alarms()).toEqual(["SNAPSHOT_FAILED"]);
     only().platform.faults = {};
     for (let i = 20; i < 60; i += 1) await collection.put({ id: i, text: "x".repeat(10_000) });
     await waitFor("a snapshot", () => {
       const folder = `${only().dataDirectory}/snapshots`;
       return existsSync(folder) && readdirSync(folder).some((name) => name.endsWith(".snapshot"));
     });
+    await waitFor("the alarm's end", () => alarms()?.length === 0);
     expect(await collection.count()).toBe(60);
     await database.close();
     await cluster.stopNode(only());
