@@ -15,8 +15,8 @@ import {
   DEFAULT_DATA,
   durationOption,
   flagOption,
+  newAddressOption,
   type RawOptions,
-  requiredOption,
   textOption,
 } from "./options.ts";
 import { print, printJson, UsageError } from "./output.ts";
@@ -63,7 +63,7 @@ export async function runRestore(words: readonly string[], options: RawOptions):
   if (file === undefined) throw new UsageError("Name the file", "cstore restore monday.cstore");
   if (!existsSync(file)) throw new UsageError(`There is no file "${file}"`);
   const id = textOption(options, "id") ?? "n1";
-  const address = requiredOption(options, "address", "10.0.0.1:7001");
+  const address = newAddressOption(options);
   const dataDirectory = textOption(options, "data") ?? DEFAULT_DATA;
   const report = await restoreBackup(systemPlatform(), file, { id, address, dataDirectory });
   if (flagOption(options, "json")) return printJson({ id, address, dataDirectory, ...report });

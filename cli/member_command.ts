@@ -15,8 +15,8 @@ import { viewCluster, withDatabase } from "./cluster_view.ts";
 import {
   DEFAULT_DATA,
   durationOption,
+  newAddressOption,
   type RawOptions,
-  requiredOption,
   textOption,
 } from "./options.ts";
 import { print, printJson, table, UsageError } from "./output.ts";
@@ -24,7 +24,7 @@ import { print, printJson, table, UsageError } from "./output.ts";
 /** Makes a folder the first node of a new cluster. */
 export async function clusterInit(options: RawOptions): Promise<void> {
   const id = textOption(options, "id") ?? "n1";
-  const address = requiredOption(options, "address", "10.0.0.1:7001");
+  const address = newAddressOption(options);
   const dataDirectory = textOption(options, "data") ?? DEFAULT_DATA;
   const node = { id, address, dataDirectory };
   const { clusterId } = await initializeCluster(systemPlatform(), node);

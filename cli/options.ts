@@ -52,6 +52,17 @@ export function requiredOption(options: RawOptions, name: string, example: strin
   return value;
 }
 
+/** The address of the node that is begun: CSTORE_ADDRESS names nodes to talk to. */
+export function newAddressOption(options: RawOptions): string {
+  if (originOf(options, "address") !== variableOf("address")) {
+    return requiredOption(options, "address", "10.0.0.1:7001");
+  }
+  throw new UsageError(
+    "Option --address is missing",
+    "CSTORE_ADDRESS names nodes to talk to, not the one that is begun",
+  );
+}
+
 /** A whole number within a range. */
 export function numberOption(
   options: RawOptions,

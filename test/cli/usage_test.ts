@@ -103,6 +103,16 @@ test.each([
   expect(existsSync("x")).toBe(false);
 });
 
+// A shell that is set up to talk to a cluster must not give its address to a new one.
+test.each([
+  ["cluster", "init"],
+  ["restore", "file"],
+])("%s takes no CSTORE_ADDRESS", async (...words) => {
+  const { code, stderr } = await run([...words, "--data", "x"], { CSTORE_ADDRESS: "127.0.0.1:1" });
+  expect([code, existsSync("x")]).toEqual([2, false]);
+  expect(stderr).toContain("CSTORE_ADDRESS names nodes to talk to");
+});
+
 test("with --json a wrong command line is an object on stdout, too", async () => {
   const { code, stdout } = await run(["cluster", "remove", "--json"]);
   const remedy = "For example: cstore cluster remove n4";
