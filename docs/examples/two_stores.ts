@@ -10,6 +10,8 @@ import {
 class Seats implements ITransactionalStorageAdapter {
   readonly name = "seats";
   readonly taken = new Map<unknown, unknown>();
+  /** Seats that a transaction was promised: nobody else is, until it has ended. */
+  readonly #promised = new Map<unknown, string>();
   readonly #prepared = new Map<string, ChangeRecord[]>();
 
   isTransactional(): boolean {
@@ -19,13 +21,18 @@ class Seats implements ITransactionalStorageAdapter {
     this.#prepared.set(id, [...(this.#prepared.get(id) ?? []), change]);
   }
   async prepareCommit(id: string): Promise<boolean> {
-    return (this.#prepared.get(id) ?? []).every(({ key }) => !this.taken.has(key));
+    const keys = (this.#prepared.get(id) ?? []).map(({ key }) => key);
+    const isFree = (key: unknown) => !this.taken.has(key) && (this.#promised.get(key) ?? id) === id;
+    if (!keys.every(isFree)) return false;
+    for (const key of keys) this.#promised.set(key, id);
+    return true;
   }
   async finalizeCommit(id: string): Promise<void> {
     for (const { key, newValue } of this.#prepared.get(id) ?? []) this.taken.set(key, newValue);
-    this.#prepared.delete(id);
+    await this.rollback(id); // Nothing is promised any more.
   }
   async rollback(id: string): Promise<void> {
+    for (const [key, by] of this.#promised) if (by === id) this.#promised.delete(key);
     this.#prepared.delete(id);
   }
 }
@@ -48,8 +55,10 @@ async function book(seat: string, guest: string): Promise<void> {
   await manager.commitTransaction(id);
 }
 
-await book("A1", "ada");
-await book("A1", "grace").catch((error: Error) => console.log("refused:", error.message));
+const bookings = await Promise.allSettled([book("A1", "ada"), book("A1", "grace")]);
+for (const { reason } of bookings.filter((booking) => booking.status === "rejected")) {
+  console.log("refused:", reason.message);
+}
 console.log("A1 belongs to", seats.taken.get("A1"));
 console.log("ada pays", await invoices.get("invoices", "ada"));
 console.log("grace pays", (await invoices.get("invoices", "grace")) ?? "nothing");

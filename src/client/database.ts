@@ -22,6 +22,8 @@ export interface CollectionOptions {
   readonly read?: ReadLevel;
   /** Longest wait of a request, in milliseconds. */
   readonly timeoutMs?: number;
+  /** Calls never belong to a global transaction that is open. */
+  readonly isOutsideTransactions?: boolean;
 }
 
 /** Conditions of a write. */

@@ -5,6 +5,7 @@
  */
 
 import { uuidv7 } from "uuidv7";
+import { ValidationError } from "../base/errors.ts";
 import { listCollections } from "./catalog_client.ts";
 import { type Change as DocumentChange, type WatchOptions, watchChanges } from "./change_stream.ts";
 import type { Client } from "./client.ts";
@@ -43,17 +44,26 @@ export class DatabaseCalls {
       local: () => this.local(),
     };
     const plain = new RemoteCollection<T>(name, backend, options);
+    if (options?.isOutsideTransactions === true) return plain;
     return new RoutedCollection<T>(plain, this.transactions, options);
   }
 
   async createCollection(name: string): Promise<boolean> {
+    this.#refuseWithin("createCollection");
     const request = { action: "createCollection", collection: name };
     return changeCatalog(await this.#client(), request);
   }
 
   async dropCollection(name: string): Promise<boolean> {
+    this.#refuseWithin("dropCollection");
     const request = { action: "dropCollection", collection: name };
     return changeCatalog(await this.#client(), request);
+  }
+
+  /** The catalog changes at once, and would not come back with a rollback. */
+  #refuseWithin(what: string): void {
+    if (this.transactions.size === 0) return;
+    throw new ValidationError(`Cannot call ${what} within a transaction`);
   }
 
   async listCollections(): Promise<string[]> {

@@ -24,6 +24,7 @@ import type {
   WriteOptions,
 } from "./database.ts";
 import type { GlobalTransactions } from "./global_transactions.ts";
+import { queryAt } from "./query_client.ts";
 import type { TransactionCollection } from "./transaction_collection.ts";
 
 /** One handle. Without an open transaction every call goes straight on. */
@@ -180,15 +181,14 @@ export class RoutedCollection<T extends Item> implements Collection<T> {
 
   async lowest(path: string): Promise<T | undefined> {
     const view = this.#view();
-    return view === undefined
-      ? this.#plain.lowest(path)
-      : view.findOne({}, { sort: { [path]: 1 } });
+    if (view === undefined) return this.#plain.lowest(path);
+    return view.findOne(queryAt<T>(path, { $exists: true }), { sort: { [path]: 1 } });
   }
 
   async greatest(path: string): Promise<T | undefined> {
     const view = this.#view();
     if (view === undefined) return this.#plain.greatest(path);
-    return view.findOne({}, { sort: { [path]: -1 } });
+    return view.findOne(queryAt<T>(path, { $exists: true }), { sort: { [path]: -1 } });
   }
 
   explain(filter: Query<T>, options?: FindOptions): Promise<Explanation> {

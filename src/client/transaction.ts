@@ -106,6 +106,8 @@ export class RunningTransaction implements Transaction, TransactionState {
   /** Times that anything was read. */
   #looks = 0;
   #isEnded = false;
+  /** What is written now would not be in the command that is on its way. */
+  #isCommitting = false;
 
   constructor(client: Client, parts: TransactionParts, options: TransactionOptions) {
     this.id = parts.newId();
@@ -144,6 +146,11 @@ export class RunningTransaction implements Transaction, TransactionState {
 
   write(collection: string, write: Write): void {
     this.check();
+    if (this.#isCommitting) {
+      throw new ClosedError("Cannot write: the transaction is being committed", {
+        remedy: "Await every call before the transaction ends",
+      });
+    }
     if (this.#isReadOnly) {
       throw new ValidationError("Cannot write: the transaction is for reading only");
     }
@@ -176,6 +183,7 @@ export class RunningTransaction implements Transaction, TransactionState {
 
   async commit(): Promise<void> {
     this.check();
+    this.#isCommitting = true;
     const reads = [...this.#versions.values()].map(({ condition }) => condition);
     const searches = [...this.#searches].map(([name, sequence]) => [name, null, sequence]);
     const absent = [...this.#writes].flatMap(([name, list]) => {

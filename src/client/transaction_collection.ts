@@ -256,6 +256,9 @@ export class CollectionView<T extends Item> implements TransactionCollection<T> 
     query: { readonly filter: Query<T>; readonly options: FindOptions },
   ): T[] {
     const { sort = {}, skip = 0, limit = 0, projection = {} } = query.options;
+    if (![skip, limit].every((count) => Number.isSafeInteger(count) && count >= 0)) {
+      throw new ValidationError("Cannot query: skip and limit are whole numbers, and not negative");
+    }
     const matches = compileFilter(wireFilter(query.filter));
     const others = (found as readonly Fields[]).filter((document) => {
       const key = encodeKey(fieldOf(document, this.#idField) as DocumentId);

@@ -29,13 +29,16 @@ export interface ITransactionalResource {
   finalizeCommit(transactionId: string): Promise<void>;
   /** Undoes the part, prepared or not, and forgets the transaction. Repeated until it resolves. */
   rollback(transactionId: string): Promise<void>;
-  /** Transactions that are prepared and neither finalized nor rolled back. */
+  /** Transactions that are prepared and neither finalized nor rolled back, for reports. */
   listPrepared?(): Promise<readonly string[]>;
 }
 
 /** A store that takes part in transactions of a `WALTransactionManager`. */
 export interface ITransactionalStorageAdapter extends ITransactionalResource {
-  /** Names the store in the coordinator's log: the same after every restart. */
+  /**
+   * Names the store in the coordinator's log: the same after every restart. Managers that share a
+   * log must mean the same store by it, or one finalizes what another has prepared.
+   */
   readonly name: string;
   isTransactional(): boolean;
   /** Notes a change; nobody sees it before `finalizeCommit`. It need not survive a crash yet. */

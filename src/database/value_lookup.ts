@@ -6,7 +6,7 @@
  */
 
 import { decodeCbor } from "../protocol/cbor.ts";
-import type { Fields } from "../query/value.ts";
+import type { Fields, Value } from "../query/value.ts";
 import type { CollectionIndex } from "./collection_index.ts";
 import type { CollectionStore } from "./collection_store.ts";
 import type { FoundNow } from "./query_run.ts";
@@ -31,7 +31,7 @@ export function lookUp(
   const path = names[0];
   if (path === undefined || names.length > 1 || path === idField || path.startsWith("$")) return;
   const value = filter[path];
-  if (typeof value !== "string" && typeof value !== "number" && typeof value !== "boolean") return;
+  if (!isPlain(value)) return undefined;
   const index = indexOf(store, path);
   if (index === undefined) return undefined;
   const key = index.keyOf(value, index.definition.paths[0]?.order ?? 1);
@@ -46,6 +46,12 @@ export function lookUp(
     return found.length === limit ? { break: true } : undefined;
   });
   return isTooMuch ? undefined : found;
+}
+
+/** What is refused of a query is refused by its plan. */
+function isPlain(value: Value): value is string | number | boolean {
+  if (typeof value === "string") return value.isWellFormed();
+  return typeof value === "boolean" || (typeof value === "number" && Number.isFinite(value));
 }
 
 /** An index of that path alone, in which every document has one entry, with its value as it is. */

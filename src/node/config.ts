@@ -106,6 +106,14 @@ const RANGES: Readonly<Record<string, readonly [number, number]>> = {
 /** Voters of one cluster. */
 export const VOTERS_MAX = 9;
 
+/** Refuses a database's name that leads elsewhere than into its root. Throws ConfigError. */
+export function checkFolderName(name: string): void {
+  if (/^[^/\\\0]+$/.test(name) && name !== "." && name !== "..") return;
+  throw new ConfigError(`Cannot use the name ${JSON.stringify(name)}: it names a folder`, {
+    remedy: 'Use a name without "/", "\\" and NUL, and not "." or ".."',
+  });
+}
+
 /** Checks options and fills in defaults. Throws {@link ConfigError}. */
 export function parseNodeConfig(input: NodeOptions): NodeConfig {
   for (const name of Object.keys(input)) {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { UnknownOutcomeError } from "../base/errors.ts";
+import { ClosedError, UnknownOutcomeError } from "../base/errors.ts";
 import type { ITransactionalStorageAdapter } from "../database/itransactional_storage_adapter.ts";
 import {
   advanceCoordination,
@@ -14,7 +14,7 @@ import {
   type CoordinationStep,
   type Decision,
 } from "../database/two_phase_commit.ts";
-import { type Clock, sleep } from "../platform/clock.ts";
+import type { Clock } from "../platform/clock.ts";
 import type { RecordedChange, TransactionLog } from "./transaction_log.ts";
 
 const RETRY_MS = 10;
@@ -45,6 +45,8 @@ interface Running {
 export class CoordinationRunner {
   readonly #parts: CoordinationParts;
   readonly #running = new Map<string, Running>();
+  /** Ends the waits between two attempts. */
+  readonly #pauses = new Set<() => void>();
 
   constructor(parts: CoordinationParts) {
     this.#parts = parts;
@@ -139,25 +141,52 @@ export class CoordinationRunner {
       this.hear(id, { type: "VOTED", participant, isYes });
       return;
     }
-    const { clock } = this.#parts;
-    for (
-      let waitMs = RETRY_MS;
-      !this.#parts.isClosed();
-      waitMs = Math.min(2 * waitMs, RETRY_MAX_MS)
-    ) {
-      const adapter = this.#parts.adapter(participant);
-      const isCommit = type === "FINALIZE";
-      const settling = isCommit ? adapter?.finalizeCommit(id) : adapter?.rollback(id);
-      const isSettled = await (settling ?? Promise.reject()).then(
-        () => true,
-        () => false,
-      );
-      if (isSettled) {
+    let waitMs = RETRY_MS;
+    while (!this.#parts.isClosed()) {
+      if (await this.#settle(id, type, participant)) {
         this.hear(id, { type: "SETTLED", participant });
         return;
       }
-      await sleep(clock, waitMs);
+      await this.#pause(waitMs);
+      waitMs = Math.min(2 * waitMs, RETRY_MAX_MS);
     }
+  }
+
+  /** Whether a participant has carried the decision out; what it throws is a no. */
+  async #settle(id: string, type: "FINALIZE" | "ROLL_BACK", name: string): Promise<boolean> {
+    const adapter = this.#parts.adapter(name);
+    if (adapter === undefined) return false;
+    try {
+      if (type === "FINALIZE") await adapter.finalizeCommit(id);
+      else await adapter.rollback(id);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Ends early when the manager is closed. */
+  #pause(delayMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const end = () => {
+        cancel();
+        this.#pauses.delete(end);
+        resolve();
+      };
+      const cancel = this.#parts.clock.setTimer(delayMs, end);
+      this.#pauses.add(end);
+    });
+  }
+
+  /** What is under way is left to a recovery. */
+  close(): void {
+    for (const end of this.#pauses) end();
+    const closed = new ClosedError("The manager is closed");
+    for (const [id, { failed, done }] of this.#running) {
+      failed(inDoubt(id, closed));
+      done();
+    }
+    this.#running.clear();
   }
 
   /** An exception is a no. */

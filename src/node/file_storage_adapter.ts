@@ -37,10 +37,13 @@ export class TransactionalAdapterFile implements ITransactionalStorageAdapter {
   /** One change of the folder at a time. */
   #last: Promise<unknown> = Promise.resolve();
 
-  /** @param directory a folder of its own. */
-  constructor(directory: string, options: { name?: string; platform?: Platform } = {}) {
+  /**
+   * @param directory a folder of its own.
+   * @param options `name` names the store in the coordinator's log.
+   */
+  constructor(directory: string, options: { name: string; platform?: Platform }) {
     this.#directory = directory;
-    this.name = options.name ?? "AdapterFile";
+    this.name = options.name;
     this.#platform = options.platform ?? systemPlatform();
   }
 
@@ -76,15 +79,14 @@ export class TransactionalAdapterFile implements ITransactionalStorageAdapter {
   async finalizeCommit(transactionId: string): Promise<void> {
     await this.open();
     await this.#alone(async () => {
-      const isPrepared = this.#staged.preparedIds().includes(transactionId);
-      if (!isPrepared) return;
-      // In memory last: until the file is durable nobody is shown the change.
+      if (!this.#staged.preparedIds().includes(transactionId)) return;
       const after = new StagedChanges();
       after.put(this.#staged.all());
       after.put(this.#staged.changesOf(transactionId));
       await this.#write(STATE, after.all());
-      this.#staged.finalize(transactionId);
+      // Its documents stay locked until this is gone: after a crash it would be put in place again.
       await this.#remove(`${PREPARED}${transactionId}`);
+      this.#staged.finalize(transactionId);
     });
   }
 

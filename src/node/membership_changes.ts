@@ -149,6 +149,8 @@ export class MembershipChanges {
     const own = configuration.member(id);
     const address = ownAddress();
     if (own === undefined || address === "" || !own.address.endsWith(":0")) return;
+    // An address to listen on that is none to dial.
+    if (address.startsWith("0.0.0.0:") || address.startsWith("[::]:")) return;
     // Refused while another change is under way: the next call tries again.
     driver.proposeMembers(this.#bound(configuration.with({ ...own, address })));
   }

@@ -15,7 +15,8 @@ export class TransactionalAdapterMemory implements ITransactionalStorageAdapter 
   readonly name: string;
   readonly #staged = new StagedChanges();
 
-  constructor(name = "AdapterMemory") {
+  /** @param name names the store in the coordinator's log. */
+  constructor(name: string) {
     this.name = name;
   }
 

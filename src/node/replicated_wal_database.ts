@@ -14,7 +14,7 @@ import type { Transaction, TransactionOptions } from "../client/transaction.ts";
 import { sleep } from "../platform/clock.ts";
 import { type Platform, systemPlatform } from "../platform/platform.ts";
 import { parseEndpoint } from "../transport/network_manager.ts";
-import { type NodeConfig, parseNodeConfig } from "./config.ts";
+import { checkFolderName, type NodeConfig, parseNodeConfig } from "./config.ts";
 import { Node } from "./node.ts";
 import type { NodeStatus } from "./status.ts";
 
@@ -201,6 +201,7 @@ function nodeConfigOf(config: ReplicatedDatabaseConfig): NodeConfig {
     const { host: name, port: number } = parseEndpoint(node.address, node.port);
     return { id: node.id, address: `${name.includes(":") ? `[${name}]` : name}:${number}` };
   });
+  checkFolderName(name);
   return parseNodeConfig({
     id: nodeId,
     listen: `${host.includes(":") ? `[${host}]` : host}:${port}`,

@@ -56,6 +56,8 @@ export class WALTransactionLog implements TransactionLog {
   readonly #unfinished = new Map<string, Unfinished>();
   /** Decisions on their way to the disk. */
   readonly #deciding = new Map<string, Promise<Decision>>();
+  /** Records that are on their way to the disk, and not noted yet. */
+  #beginning = 0;
   #finished = 0;
 
   private constructor(wal: IWALManager, isOwn: boolean, now: () => number) {
@@ -81,11 +83,16 @@ export class WALTransactionLog implements TransactionLog {
     const { id, participants, coordinator, deadlineMs } = record;
     const data = { key: id, participants: [...participants], coordinator, deadlineMs };
     const begin = this.#entry(id, "BEGIN", { operation: "BEGIN", data });
+    this.#beginning += 1;
     const entries = [begin, ...changes.map((change) => this.#dataEntry(id, change))];
-    if (this.#wal.writeBatch === undefined) {
-      for (const entry of entries) await this.#wal.writeEntry(entry);
-    } else await this.#wal.writeBatch(entries);
-    this.#note(begin);
+    try {
+      if (this.#wal.writeBatch === undefined) {
+        for (const entry of entries) await this.#wal.writeEntry(entry);
+      } else await this.#wal.writeBatch(entries);
+      this.#note(begin);
+    } finally {
+      this.#beginning -= 1;
+    }
   }
 
   async prepared(id: string, participant: string): Promise<void> {
@@ -117,7 +124,9 @@ export class WALTransactionLog implements TransactionLog {
     await this.#wal.writeEntry(entry);
     this.#note(entry);
     this.#finished += 1;
-    if (this.#finished % CUT_AFTER === 0) await this.cut();
+    if (this.#finished < CUT_AFTER || this.#beginning > 0) return;
+    this.#finished = 0;
+    await this.cut();
   }
 
   unfinished(): Promise<readonly TransactionRecord[]> {

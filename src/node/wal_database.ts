@@ -11,7 +11,7 @@ import type { Collection, CollectionOptions, Database, Item } from "../client/da
 import { DatabaseCalls } from "../client/database_calls.ts";
 import type { Transaction, TransactionOptions } from "../client/transaction.ts";
 import { type Platform, systemPlatform } from "../platform/platform.ts";
-import { parseNodeConfig } from "./config.ts";
+import { checkFolderName, parseNodeConfig } from "./config.ts";
 import { localReadsOf } from "./local_reads.ts";
 import { Node } from "./node.ts";
 
@@ -115,6 +115,7 @@ export class WALDatabase implements Database {
 
   async #start(): Promise<Client> {
     const { name, root = "./data", nodeId = "n1" } = this.#config;
+    checkFolderName(name);
     const platform = this.#platform;
     const config = parseNodeConfig({
       id: nodeId,

@@ -13,6 +13,7 @@ import {
   TransactionTimeoutError,
   ValidationError,
 } from "../base/errors.ts";
+import { partLogger } from "../base/log.ts";
 import type { Database } from "../client/database.ts";
 import type {
   ChangeRecord,
@@ -37,9 +38,12 @@ import {
   WALTransactionLog,
 } from "./transaction_log.ts";
 
+const LOGGER = partLogger("node");
 const DEFAULT_TIMEOUT_MS = 30_000;
 const DEFAULT_RECOVERY_INTERVAL_MS = 1_000;
 const DEFAULT_COLLECTION = "cstore.transactions";
+/** What a timer can wait for, in milliseconds. */
+const TIMEOUT_MS_MAX = 2_147_483_647;
 /** Transactions of one manager that are open or not settled. */
 const TRANSACTIONS_MAX = 10_000;
 /** How long a recovery waits for the participants of one transaction, in milliseconds. */
@@ -73,6 +77,8 @@ export interface TransactionRecovery {
   readonly rolledBack: readonly string[];
   /** Not settled: a participant of that name is not registered, or does not answer yet. */
   readonly inDoubt: readonly string[];
+  /** Prepared in a store, and not in this manager's log: not touched. */
+  readonly unknown: readonly string[];
 }
 
 /** One transaction that its owner has not ended. */
@@ -97,6 +103,8 @@ export class WALTransactionManager {
   /** Rolled back because their time was over, and their owners do not know yet; the oldest go. */
   readonly #timedOut = new Set<string>();
   readonly #listeners = new Set<(change: ChangeRecord) => void>();
+  /** Ends waits. */
+  readonly #waits = new Set<() => void>();
   #opening: Promise<TransactionLog> | undefined;
   #wal: IWALManager | undefined;
   #cancelRecovery: () => void = () => undefined;
@@ -165,6 +173,9 @@ export class WALTransactionManager {
     }
     const { clock } = this.#platform;
     const timeoutMs = options.timeoutMs ?? this.#options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    if (!(timeoutMs >= 0 && timeoutMs <= TIMEOUT_MS_MAX)) {
+      throw new ValidationError(`Cannot begin: timeoutMs is 0 to ${TIMEOUT_MS_MAX}`);
+    }
     const id = randomId(this.#platform.random);
     const transaction: OpenTransaction = {
       participants: new Set(),
@@ -184,6 +195,11 @@ export class WALTransactionManager {
     if (adapter === undefined) throw new NotFoundError(`No adapter "${adapterName}" is registered`);
     transaction.participants.add(adapterName);
     await adapter.writeInTransaction(id, change);
+    if (this.#open.get(id) !== transaction) {
+      // Its time ended meanwhile, or its owner ended it: what was noted just now goes, too.
+      await this.#rollBack(id, [adapterName]);
+      throw timedOut(id);
+    }
     transaction.changes.push({ ...change, participant: adapterName });
   }
 
@@ -215,7 +231,7 @@ export class WALTransactionManager {
     } catch (error) {
       this.#beginning.delete(id);
       // Nobody is prepared, so nobody commits it: what the stores hold is rolled back.
-      await Promise.allSettled(names.map((name) => this.#adapters.get(name)?.rollback(id)));
+      await this.#rollBack(id, names);
       throw error;
     }
     const ended = this.#runner.run(beginCoordination(id, names), changes);
@@ -261,6 +277,7 @@ export class WALTransactionManager {
       committed: [] as string[],
       rolledBack: [] as string[],
       inDoubt: [] as string[],
+      unknown: [] as string[],
     };
     const wallMs = this.#platform.clock.wallMs();
     const mine = ({ id }: TransactionRecord) => this.#runner.has(id) || this.#beginning.has(id);
@@ -277,12 +294,9 @@ export class WALTransactionManager {
       else if (decision === "COMMIT") result.committed.push(record.id);
       else result.rolledBack.push(record.id);
     }
-    const onRecord = new Set(records.map(({ id }) => id));
-    for (const [id, adapter] of prepared) {
-      if (onRecord.has(id) || this.#runner.has(id) || this.#beginning.has(id)) continue;
-      await adapter.rollback(id);
-      result.rolledBack.push(id);
-    }
+    const known = new Set([...records.map(({ id }) => id), ...this.getActiveTransactionIds()]);
+    // Every one was on record before it was prepared: who is not is another log's, or has ended.
+    result.unknown.push(...prepared.filter((id) => !known.has(id) && !this.#beginning.has(id)));
     return result;
   }
 
@@ -301,13 +315,16 @@ export class WALTransactionManager {
     await this.#wal?.flush();
   }
 
-  /** Ends what is open, waits for nothing that hangs, and closes the manager's own log. */
+  /** Rolls back what is open, leaves what is being committed to a recovery, closes its own log. */
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#cancelRecovery();
-    for (const { cancelTimer } of this.#open.values()) cancelTimer();
+    const open = [...this.#open];
     this.#open.clear();
+    await Promise.all(open.map(([id, transaction]) => this.#undo(id, transaction)));
+    this.#runner.close();
+    for (const end of this.#waits) end();
     const log = await this.#opening?.catch(() => undefined);
     await log?.close();
   }
@@ -328,7 +345,9 @@ export class WALTransactionManager {
   async #openLog(): Promise<TransactionLog> {
     const { walPath, wal, database, collection = DEFAULT_COLLECTION } = this.#options;
     if (database !== undefined) {
-      return new CollectionTransactionLog(database.collection<TransactionDocument>(collection));
+      const options = { isOutsideTransactions: true };
+      const records = database.collection<TransactionDocument>(collection, options);
+      return new CollectionTransactionLog(records);
     }
     this.#wal = wal ?? (await FileWALManager.create(walPath ?? "", this.#platform));
     const now = () => Math.floor(this.#platform.clock.wallMs());
@@ -346,12 +365,15 @@ export class WALTransactionManager {
     });
   }
 
-  async #prepared(): Promise<readonly [string, ITransactionalStorageAdapter][]> {
+  /** A store that does not tell has no part in the report. */
+  async #prepared(): Promise<readonly string[]> {
+    const ids: string[] = [];
     const lists = [...this.#adapters.values()].map(async (adapter) => {
-      const ids = (await adapter.listPrepared?.()) ?? [];
-      return ids.map((id): [string, ITransactionalStorageAdapter] => [id, adapter]);
+      ids.push(...((await adapter.listPrepared?.()) ?? []));
     });
-    return (await Promise.all(lists)).flat();
+    const all = Promise.allSettled(lists).then(() => undefined);
+    await this.#within(SETTLE_WAIT_MS, all);
+    return ids;
   }
 
   /** Undefined: a participant is not there, or did not answer. */
@@ -365,26 +387,42 @@ export class WALTransactionManager {
 
   #tell(changes: readonly RecordedChange[]): void {
     for (const { participant: _, ...change } of changes) {
-      for (const listener of this.#listeners) listener(change);
+      for (const listener of this.#listeners) this.#hearChange(listener, change);
     }
   }
 
-  /** Whether a promise resolves in time. */
+  /** What a listener throws must not stand in the way of a decision. */
+  #hearChange(listener: (change: ChangeRecord) => void, change: ChangeRecord): void {
+    try {
+      listener(change);
+    } catch (error) {
+      LOGGER.error("a change listener failed: {error}", { error });
+    }
+  }
+
+  /** Whether a promise resolves in time, and before the manager is closed. */
   #within(timeoutMs: number, promise: Promise<void>): Promise<boolean> {
     return new Promise((resolve) => {
-      const late = () => resolve(false);
-      const cancel = this.#platform.clock.setTimer(Math.max(0, timeoutMs), late);
-      void promise.then(() => {
+      const end = (isDone: boolean) => {
         cancel();
-        resolve(true);
-      });
+        this.#waits.delete(late);
+        resolve(isDone);
+      };
+      const late = () => end(false);
+      const cancel = this.#platform.clock.setTimer(Math.max(0, timeoutMs), late);
+      this.#waits.add(late);
+      void promise.then(() => end(true));
     });
   }
 
   async #undo(id: string, { participants, cancelTimer }: OpenTransaction): Promise<void> {
     cancelTimer();
-    const names = [...participants];
-    await Promise.allSettled(names.map((name) => this.#adapters.get(name)?.rollback(id)));
+    await this.#rollBack(id, [...participants]);
+  }
+
+  /** Nobody is prepared: what a store does not undo now is gone with its process. */
+  async #rollBack(id: string, names: readonly string[]): Promise<void> {
+    await Promise.allSettled(names.map(async (name) => this.#adapters.get(name)?.rollback(id)));
   }
 
   #onTimeout(id: string, transaction: OpenTransaction): void {

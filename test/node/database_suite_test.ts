@@ -519,6 +519,23 @@ for (const [name, open] of HOMES) {
       expect(await code(database.commitGlobalTransaction(first))).toBe("CONFLICT");
       expect(await one.count()).toBe(1);
 
+      // The catalog would not come back with a rollback; what has not the path is not its lowest.
+      await database.beginGlobalTransaction();
+      expect(await code(database.dropCollection(one.name))).toBe("VALIDATION");
+      expect(await code(database.createCollection("new"))).toBe("VALIDATION");
+      await one.insert({ id: "c" } as Account);
+      expect((await one.lowest("balance"))?.id).toBe("a");
+      await database.rollbackGlobalTransaction();
+
+      // A call that nobody waited for must not report what is not in the commit.
+      await database.beginGlobalTransaction();
+      await one.save({ id: "d", balance: 1 });
+      const late = rejection(one.update("a", { balance: 99 }));
+      await database.commitGlobalTransaction();
+      expect((await late).code).toBe("CLOSED");
+      expect((await one.findById("a"))?.balance).toBe(6);
+      await one.delete("d");
+
       // Nothing that follows a transaction whose time is over may slip out of it.
       await database.beginGlobalTransaction({ timeoutMs: 0 });
       expect(await code(one.insert({ id: "b", balance: 1 }))).toBe("TRANSACTION_TIMEOUT");

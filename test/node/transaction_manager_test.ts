@@ -5,8 +5,10 @@ import {
   type ChangeRecord,
   type ITransactionalStorageAdapter,
   MemoryWALManager,
+  StorageError,
   TransactionalAdapterFile,
   TransactionalAdapterMemory,
+  WALCollection,
   WALDatabase,
   WALTransactionManager,
 } from "../../src/mod.ts";
@@ -381,6 +383,97 @@ describe("WALTransactionManager", () => {
     expect(ledger.committed.size).toBe(0);
   });
 
+  // A rejection that nobody hears would end the process.
+  test("2PC: stores and listeners that throw at once stand in nobody's way", async () => {
+    const manager = memoryManager();
+    const memory = new TransactionalAdapterMemory("memory");
+    let failures = 2;
+    const rude: ITransactionalStorageAdapter = {
+      name: "rude",
+      isTransactional: () => true,
+      writeInTransaction: async () => undefined,
+      prepareCommit: async () => true,
+      finalizeCommit: () => {
+        failures -= 1;
+        if (failures >= 0) throw new TypeError("at once");
+        return Promise.resolve();
+      },
+      rollback: () => {
+        throw new TypeError("at once");
+      },
+      listPrepared: () => {
+        throw new TypeError("at once");
+      },
+    };
+    manager.registerStorageAdapter(rude);
+    manager.registerStorageAdapter(memory);
+    const heard: unknown[] = [];
+    manager.addChangeListener(() => {
+      throw new TypeError("at once");
+    });
+    manager.addChangeListener(({ key }) => heard.push(key));
+    await manager.commitTransaction(await twoWrites(manager, ["rude", "memory"]));
+    expect([failures, memory.get("accounts", "a"), heard]).toEqual([-1, { n: 1 }, ["a", "a"]]);
+    await manager.rollbackTransaction(await twoWrites(manager, ["rude", "memory"]));
+    expect(await manager.performRecovery()).toMatchObject({ inDoubt: [], unknown: [] });
+  });
+
+  test("2PC: close rolls back what is open, and waits for no store", async () => {
+    const manager = new WALTransactionManager({ wal: new MemoryWALManager() });
+    const memory = new TransactionalAdapterMemory("memory");
+    const ledger = new Ledger();
+    const NEVER = new Promise<void>(() => undefined);
+    manager.registerStorageAdapter(memory);
+    manager.registerStorageAdapter(
+      new LedgerAdapter(ledger, (place) => (place === "prepared" ? NEVER : Promise.resolve())),
+    );
+    await twoWrites(manager, ["memory"]);
+    const committing = rejection(
+      manager.commitTransaction(await twoWrites(manager, ["memory", "ledger"])),
+    );
+    await waitFor("a store that is asked", () => ledger.prepared.size === 1);
+    await manager.close();
+    expect((await committing).code).toBe("UNKNOWN_OUTCOME");
+    expect(manager.activeTransactionCount).toBe(0);
+  });
+
+  test("2PC: a time that no timer can wait for, and a place that leads elsewhere, are refused", async () => {
+    const manager = memoryManager();
+    for (const timeoutMs of [-1, Number.NaN, 2 ** 31]) {
+      expect((await rejection(manager.beginTransaction({ timeoutMs }))).code).toBe("VALIDATION");
+    }
+    for (const name of ["../evil", "..", "a/b"]) {
+      expect((await rejection(new WALCollection({ name }).initialize())).code).toBe("CONFIG");
+    }
+  });
+
+  // The prepared file cannot be removed once: until it is, nobody may change its documents.
+  test("2PC: what is finalized again after a crash is not put over something newer", async () => {
+    const folder = freshFolder();
+    const system = systemPlatform();
+    let isFailing = false;
+    const remove = (path: string): void => {
+      if (isFailing && path.endsWith("prepared-t1")) throw new StorageError("EIO");
+      system.files.remove(path);
+    };
+    const platform: Platform = { ...system, files: { ...system.files, remove } };
+    const files = new TransactionalAdapterFile(folder.path, { name: "files", platform });
+    open.push(files);
+    const write = async (id: string, value: number) => {
+      await files.writeInTransaction(id, change("a", value));
+      return files.prepareCommit(id);
+    };
+    expect(await write("t1", 1)).toBe(true);
+    isFailing = true;
+    expect((await rejection(files.finalizeCommit("t1"))).code).toBe("STORAGE");
+    expect(await write("t2", 2)).toBe(false);
+    isFailing = false;
+    await files.finalizeCommit("t1");
+    expect(await write("t3", 3)).toBe(true);
+    await files.finalizeCommit("t3");
+    expect([await files.get("accounts", "a"), await files.listPrepared()]).toEqual([3, []]);
+  });
+
   test("2PC: damage in a store's file is an error, not an empty store", async () => {
     const folder = freshFolder();
     const manager = managed(new WALTransactionManager({ wal: new MemoryWALManager() }));
@@ -392,7 +485,7 @@ describe("WALTransactionManager", () => {
     const bytes = new Uint8Array(await Bun.file(path).arrayBuffer());
     bytes[12]! ^= 1;
     await Bun.write(path, bytes);
-    const second = new TransactionalAdapterFile(folder.path);
+    const second = new TransactionalAdapterFile(folder.path, { name: "files" });
     open.push(second);
     expect((await rejection(second.open())).code).toBe("CORRUPTION");
   });
@@ -428,6 +521,24 @@ describe("on a database", () => {
     await manager.performRecovery();
     // Its coordinator might still live until the transaction's time is over: but it had decided.
     expect(ledger.committed.get("a")).toBe(1);
+  });
+
+  test("2PC: the records take no part in a global transaction of the same database", async () => {
+    const folder = freshFolder();
+    const database = new WALDatabase({ name: "shared", root: folder.path });
+    open.push(database);
+    const manager = new WALTransactionManager({ database, recoveryIntervalMs: 5 });
+    open.unshift(manager);
+    const memory = new TransactionalAdapterMemory("memory");
+    manager.registerStorageAdapter(memory);
+    await database.beginGlobalTransaction();
+    await database.collection<{ id: string }>("own").insert({ id: "a" });
+    const id = await manager.beginTransaction();
+    await manager.write(id, "memory", change("a", 1));
+    await manager.commitTransaction(id);
+    await manager.performRecovery();
+    await database.commitGlobalTransaction();
+    expect([memory.get("accounts", "a"), await database.collection("own").count()]).toEqual([1, 1]);
   });
 
   // T39: what the coordinator has decided is an entry of the cluster's log.
