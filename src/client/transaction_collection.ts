@@ -95,17 +95,8 @@ export class CollectionView<T extends Item> implements TransactionCollection<T> 
   }
 
   async insert(document: T): Promise<T> {
-    const { key, encoded } = this.#encoded(document);
-    const known = this.#transaction.writesTo(this.name).get(latinText(key));
-    if (known?.kind === "INSERT" || known?.kind === "PUT") {
-      throw new DuplicateKeyError(
-        `Cannot insert into "${this.name}": a document has that id already`,
-      );
-    }
-    // What the transaction itself removed may be there again.
-    const kind = known?.kind === "REMOVE" ? "PUT" : "INSERT";
-    this.#transaction.write(this.name, { kind, key, document: encoded });
-    return decodeUntrustedCbor(encoded) as T;
+    const [inserted] = await this.insertMany([document]);
+    return inserted as T;
   }
 
   async save(document: T): Promise<T> {
@@ -114,10 +105,25 @@ export class CollectionView<T extends Item> implements TransactionCollection<T> 
     return decodeUntrustedCbor(encoded) as T;
   }
 
+  /** All or none: what is refused leaves nothing behind. */
   async insertMany(documents: readonly T[]): Promise<T[]> {
-    const inserted: T[] = [];
-    for (const document of documents) inserted.push(await this.insert(document));
-    return inserted;
+    const own = this.#transaction.writesTo(this.name);
+    const writes = new Map<string, Write>();
+    for (const document of documents) {
+      const { key, encoded } = this.#encoded(document);
+      const name = latinText(key);
+      const known = writes.get(name) ?? own.get(name);
+      if (known?.kind === "INSERT" || known?.kind === "PUT") {
+        throw new DuplicateKeyError(
+          `Cannot insert into "${this.name}": a document has that id already`,
+        );
+      }
+      // What the transaction itself removed may be there again.
+      const kind = known?.kind === "REMOVE" ? "PUT" : "INSERT";
+      writes.set(name, { kind, key, document: encoded });
+    }
+    for (const write of writes.values()) this.#transaction.write(this.name, write);
+    return [...writes.values()].map((write) => decodeUntrustedCbor(write.document) as T);
   }
 
   async putMany(documents: readonly T[]): Promise<void> {
@@ -127,20 +133,14 @@ export class CollectionView<T extends Item> implements TransactionCollection<T> 
   update(id: DocumentId, change: Change<T>): Promise<T | undefined>;
   update(filter: Query<T>, change: Change<T>): Promise<T[]>;
   async update(target: DocumentId | Query<T>, change: Change<T>): Promise<T | undefined | T[]> {
-    if (!isFilter(target)) return this.#updateOne(target, change);
-    const changed: T[] = [];
-    for (const id of await this.#idsOf(target)) {
-      const after = await this.#updateOne(id, change);
-      if (after !== undefined) changed.push(after);
-    }
-    return changed;
+    if (isFilter(target)) return this.#change(await this.find(target), change);
+    const current = await this.findById(target);
+    return current === undefined ? undefined : this.#change([current], change)[0];
   }
 
   async updateOne(filter: Query<T>, change: Change<T>): Promise<UpdateResult> {
-    const [id] = await this.#idsOf(filter, 1);
-    if (id === undefined) return { matched: 0, modified: 0 };
-    await this.#updateOne(id, change);
-    return { matched: 1, modified: 1 };
+    const { length } = this.#change(await this.find(filter, { limit: 1 }), change);
+    return { matched: length, modified: length };
   }
 
   async updateMany(filter: Query<T>, change: Change<T>): Promise<UpdateResult> {
@@ -148,35 +148,31 @@ export class CollectionView<T extends Item> implements TransactionCollection<T> 
     return { matched: length, modified: length };
   }
 
-  async #updateOne(id: DocumentId, change: Change<T>): Promise<T | undefined> {
-    const current = await this.findById(id);
-    if (current === undefined) return undefined;
+  /** Changes all or none: what is refused leaves nothing behind. */
+  #change(documents: readonly T[], change: Change<T>): T[] {
     const fields = change as UpdateOperators;
-    const before = current as Fields;
-    const after = isOperatorUpdate(fields)
-      ? new CompiledUpdate(fields).apply(before, {
-          nowMs: Math.floor(this.#transaction.client.platform.clock.wallMs()),
-          isInsert: false,
-        })
-      : merged(before, fields as Fields);
-    if (fieldOf(after, this.#idField) !== id) {
-      throw new ValidationError(`Cannot change the id of a document in "${this.name}"`);
-    }
-    const encoded = encodeCbor(after).slice();
-    this.#put(encodeKey(id), encoded);
-    return decodeUntrustedCbor(encoded) as T;
+    const update = isOperatorUpdate(fields) ? new CompiledUpdate(fields) : undefined;
+    const nowMs = Math.floor(this.#transaction.client.platform.clock.wallMs());
+    const changed = (documents as readonly Fields[]).map((before) => {
+      const id = fieldOf(before, this.#idField);
+      const after =
+        update?.apply(before, { nowMs, isInsert: false }) ?? merged(before, fields as Fields);
+      if (fieldOf(after, this.#idField) !== id) {
+        throw new ValidationError(`Cannot change the id of a document in "${this.name}"`);
+      }
+      return { key: encodeKey(id as DocumentId), encoded: encodeCbor(after).slice() };
+    });
+    for (const { key, encoded } of changed) this.#put(key, encoded);
+    return changed.map(({ encoded }) => decodeUntrustedCbor(encoded) as T);
   }
 
   remove(id: DocumentId): Promise<T | undefined>;
   remove(filter: Query<T>): Promise<T[]>;
   async remove(target: DocumentId | Query<T>): Promise<T | undefined | T[]> {
     if (!isFilter(target)) return this.#removeOne(target);
-    const removed: T[] = [];
-    for (const id of await this.#idsOf(target)) {
-      const before = await this.#removeOne(id);
-      if (before !== undefined) removed.push(before);
-    }
-    return removed;
+    const found = await this.find(target);
+    for (const document of found) this.#drop(fieldOf(document as Fields, this.#idField));
+    return found;
   }
 
   async delete(id: DocumentId): Promise<boolean> {
@@ -187,19 +183,17 @@ export class CollectionView<T extends Item> implements TransactionCollection<T> 
     return (await this.remove(filter)).length;
   }
 
-  async #idsOf(filter: Query<T>, limit = 0): Promise<readonly DocumentId[]> {
-    const found = await this.find(filter, { projection: { [this.#idField]: 1 }, limit });
-    return found.map((document) => fieldOf(document as Fields, this.#idField) as DocumentId);
-  }
-
   async #removeOne(id: DocumentId): Promise<T | undefined> {
     const current = await this.findById(id);
-    if (current === undefined) return undefined;
-    const key = encodeKey(id);
+    if (current !== undefined) this.#drop(id);
+    return current;
+  }
+
+  #drop(id: Value): void {
+    const key = encodeKey(id as DocumentId);
     const own = this.#transaction.writesTo(this.name).get(latinText(key));
     const kind = own?.kind === "INSERT" ? "NOTHING" : "REMOVE";
     this.#transaction.write(this.name, { kind, key, document: new Uint8Array(0) });
-    return current;
   }
 
   async findById(id: DocumentId): Promise<T | undefined> {

@@ -519,6 +519,19 @@ for (const [name, open] of HOMES) {
       expect(await code(database.commitGlobalTransaction(first))).toBe("CONFLICT");
       expect(await one.count()).toBe(1);
 
+      // What is refused half-way leaves nothing behind for the commit.
+      await database.beginGlobalTransaction();
+      const twice = [
+        { id: "x", balance: 1 },
+        { id: "x", balance: 2 },
+      ];
+      expect(await code(one.insertMany(twice))).toBe("DUPLICATE_KEY");
+      await one.insert({ id: "y", balance: "none" } as never);
+      expect(await code(one.updateMany({}, { $inc: { balance: 1 } }))).toBe("VALIDATION");
+      await one.delete("y");
+      await database.commitGlobalTransaction();
+      expect(await one.find()).toEqual([{ id: "a", balance: 6 }]);
+
       // The catalog would not come back with a rollback; what has not the path is not its lowest.
       await database.beginGlobalTransaction();
       expect(await code(database.dropCollection(one.name))).toBe("VALIDATION");
