@@ -26,6 +26,7 @@ import {
 } from "../database/two_phase_commit.ts";
 import { type Platform, systemPlatform } from "../platform/platform.ts";
 import { randomId } from "../platform/random.ts";
+import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
 import { FileWALManager } from "../storage/file_wal_manager.ts";
 import type { IWALManager, WALEntry } from "../storage/iwal_manager.ts";
 import { CoordinationRunner } from "./coordination_runner.ts";
@@ -188,19 +189,24 @@ export class WALTransactionManager {
     return id;
   }
 
-  /** Hands a change to a store. Rejects with NotFoundError, TransactionTimeoutError. */
+  /**
+   * Hands a copy of a change to a store. Rejects with NotFoundError, TransactionTimeoutError, and
+   * with ValidationError for values that cstore does not store.
+   */
   async write(id: string, adapterName: string, change: ChangeRecord): Promise<void> {
     const transaction = this.#known(id, "write");
     const adapter = this.#adapters.get(adapterName);
     if (adapter === undefined) throw new NotFoundError(`No adapter "${adapterName}" is registered`);
+    // What the caller does with it later is no part of the transaction.
+    const copy = decodeUntrustedCbor(encodeCbor(change).slice()) as ChangeRecord;
     transaction.participants.add(adapterName);
-    await adapter.writeInTransaction(id, change);
+    await adapter.writeInTransaction(id, copy);
     if (this.#open.get(id) !== transaction) {
       // Its time ended meanwhile, or its owner ended it: what was noted just now goes, too.
       await this.#rollBack(id, [adapterName]);
       throw timedOut(id);
     }
-    transaction.changes.push({ ...change, participant: adapterName });
+    transaction.changes.push({ ...copy, participant: adapterName });
   }
 
   /**

@@ -253,7 +253,10 @@ describe("WALTransactionManager", () => {
     manager.registerStorageAdapter(right);
     const heard: unknown[] = [];
     manager.addChangeListener(({ key }) => heard.push(key));
-    const id = await twoWrites(manager, ["left", "right"]);
+    const id = await manager.beginTransaction();
+    const value = { n: 1 };
+    for (const name of ["left", "right"]) await manager.write(id, name, change("a", value));
+    value.n = 2;
     expect([left.get("accounts", "a"), heard]).toEqual([undefined, []]);
     await manager.commitTransaction(id);
 
