@@ -14,7 +14,6 @@ import {
 } from "../protocol/client_message.ts";
 import { beginCommand, endCommand } from "../protocol/command.ts";
 import type { Filter } from "../query/matcher.ts";
-import type { ProjectionSpec, SortSpec } from "../query/sort.ts";
 import { isFields } from "../query/value.ts";
 import type { Client } from "./client.ts";
 import type { FindOptions, Query, Versioned } from "./database.ts";
@@ -31,13 +30,8 @@ export interface QueryTarget {
 }
 
 /** A query as it goes over the wire. */
-export interface WireQuery {
+export interface WireQuery extends Omit<FindOptions, "read"> {
   readonly filter: Filter;
-  readonly sort?: SortSpec | undefined;
-  readonly skip?: number | undefined;
-  readonly limit?: number | undefined;
-  readonly projection?: ProjectionSpec | undefined;
-  readonly hint?: string | undefined;
   /** Documents of one answer. */
   readonly pageSize?: number | undefined;
 }

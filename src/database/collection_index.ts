@@ -172,11 +172,23 @@ export class CollectionIndex {
     return orderKey(isFolded ? value.toLowerCase() : value, order === -1);
   }
 
+  /**
+   * Visits the entries of a key in order, until told to break. A key's text begins no other's: what
+   * begins with it has that value.
+   */
+  forKey(
+    key: string,
+    visit: (entry: string, location: Location) => { break?: boolean } | undefined,
+  ): void {
+    this.#tree.forRange(key, `${key}\uffff\uffff`, true, (entry, location) => {
+      return entry.startsWith(key) ? visit(entry, location) : { break: true };
+    });
+  }
+
   /** Whether a document other than that one has the key. */
   isTaken(key: string, documentKey: string): boolean {
     let isTaken = false;
-    this.#tree.forRange(key, `${key}\uffff\uffff`, true, (entry) => {
-      if (!entry.startsWith(key)) return { break: true };
+    this.forKey(key, (entry) => {
       const isOwn = entry.length === key.length + documentKey.length && entry.endsWith(documentKey);
       if (isOwn) return undefined;
       isTaken = true;

@@ -37,10 +37,9 @@ export function lookUp(
   const key = index.keyOf(value, index.definition.paths[0]?.order ?? 1);
   const found: FoundNow[] = [];
   let isTooMuch = false;
-  // A value's key text begins no other's: what begins with it has that value, and needs no test.
-  index.tree.forRange(key, `${key}\uffff\uffff`, true, (entry, location) => {
+  index.forKey(key, (_entry, location) => {
     isTooMuch = found.length === DOCUMENTS_MAX;
-    if (isTooMuch || !entry.startsWith(key)) return { break: true };
+    if (isTooMuch) return { break: true };
     const document = decodeCbor(store.document(location)) as Fields;
     found.push({ version: store.version(location), document });
     return found.length === limit ? { break: true } : undefined;

@@ -106,9 +106,14 @@ const RANGES: Readonly<Record<string, readonly [number, number]>> = {
 /** Voters of one cluster. */
 export const VOTERS_MAX = 9;
 
-/** Refuses a database's name that leads elsewhere than into its root. Throws ConfigError. */
-export function checkFolderName(name: string): void {
-  if (/^[^/\\\0]+$/.test(name) && name !== "." && name !== "..") return;
+/** The folder of a database's node. Throws ConfigError for a name that leads elsewhere. */
+export function databaseFolder(place: {
+  readonly root?: string | undefined;
+  readonly name: string;
+  readonly nodeId: string;
+}): string {
+  const { root = "./data", name, nodeId } = place;
+  if (/^[^/\\\0]+$/.test(name) && name !== "." && name !== "..") return `${root}/${name}/${nodeId}`;
   throw new ConfigError(`Cannot use the name ${JSON.stringify(name)}: it names a folder`, {
     remedy: 'Use a name without "/", "\\" and NUL, and not "." or ".."',
   });

@@ -10,7 +10,6 @@
  * @module
  */
 
-import { viewOf } from "../base/bytes.ts";
 import { CorruptionError } from "../base/errors.ts";
 import type {
   ChangeRecord,
@@ -18,13 +17,16 @@ import type {
 } from "../database/itransactional_storage_adapter.ts";
 import { type Platform, systemPlatform } from "../platform/platform.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
-import { checksum64 } from "../protocol/checksum.ts";
-import { syncNames } from "../storage/data_directory.ts";
+import {
+  bodyBehindChecksum,
+  syncNames,
+  withChecksum,
+  writeFileDurably,
+} from "../storage/data_directory.ts";
 import { type StagedChange, StagedChanges } from "./staged_changes.ts";
 
 const STATE = "state";
 const PREPARED = "prepared-";
-const CHECKSUM_SIZE = 8;
 
 /** Documents by collection and key, in a folder. Opens itself on first use. */
 export class TransactionalAdapterFile implements ITransactionalStorageAdapter {
@@ -135,23 +137,9 @@ export class TransactionalAdapterFile implements ITransactionalStorageAdapter {
     return `${this.#directory}/${name}`;
   }
 
-  async #write(name: string, changes: readonly StagedChange[]): Promise<void> {
-    const { files } = this.#platform;
-    const body = encodeCbor(changes);
-    const bytes = new Uint8Array(CHECKSUM_SIZE + body.byteLength);
-    bytes.set(body, CHECKSUM_SIZE);
-    viewOf(bytes).setBigUint64(0, checksum64(bytes.subarray(CHECKSUM_SIZE)), true);
-    const temporary = this.#path(`${name}.tmp`);
-    if (files.exists(temporary)) files.remove(temporary);
-    const file = files.open(temporary, "write");
-    try {
-      file.write(0, bytes);
-      await file.sync();
-    } finally {
-      file.close();
-    }
-    files.rename(temporary, this.#path(name));
-    await files.syncDirectory(this.#directory);
+  #write(name: string, changes: readonly StagedChange[]): Promise<void> {
+    const bytes = withChecksum(encodeCbor(changes));
+    return writeFileDurably(this.#platform.files, { directory: this.#directory, name, bytes });
   }
 
   async #remove(name: string): Promise<void> {
@@ -166,10 +154,8 @@ export class TransactionalAdapterFile implements ITransactionalStorageAdapter {
     const file = this.#platform.files.open(path, "read");
     try {
       const bytes = new Uint8Array(file.size());
-      const size = file.read(0, bytes);
-      const body = bytes.subarray(CHECKSUM_SIZE);
-      const isWhole = size === bytes.byteLength && size > CHECKSUM_SIZE;
-      if (!isWhole || viewOf(bytes).getBigUint64(0, true) !== checksum64(body)) {
+      const body = bodyBehindChecksum(bytes.subarray(0, file.read(0, bytes)));
+      if (body === undefined) {
         throw new CorruptionError(`Cannot read "${path}": its checksum does not match`, {
           file: path,
           byte: 0,

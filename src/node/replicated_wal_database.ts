@@ -14,7 +14,7 @@ import type { Transaction, TransactionOptions } from "../client/transaction.ts";
 import { sleep } from "../platform/clock.ts";
 import { type Platform, systemPlatform } from "../platform/platform.ts";
 import { parseEndpoint } from "../transport/network_manager.ts";
-import { checkFolderName, type NodeConfig, parseNodeConfig } from "./config.ts";
+import { databaseFolder, type NodeConfig, parseNodeConfig } from "./config.ts";
 import { Node } from "./node.ts";
 import type { NodeStatus } from "./status.ts";
 
@@ -190,7 +190,7 @@ export class ReplicatedWALDatabase implements Database {
 }
 
 function nodeConfigOf(config: ReplicatedDatabaseConfig): NodeConfig {
-  const { name, root = "./data", cluster } = config;
+  const { name, root, cluster } = config;
   const { nodeId, host = "127.0.0.1", port, nodes, replication } = cluster;
   if (!["MASTER_SLAVE", "LEADER_FOLLOWER", "MASTER", "SLAVE"].includes(replication.mode)) {
     throw new ConfigError(
@@ -201,11 +201,10 @@ function nodeConfigOf(config: ReplicatedDatabaseConfig): NodeConfig {
     const { host: name, port: number } = parseEndpoint(node.address, node.port);
     return { id: node.id, address: `${name.includes(":") ? `[${name}]` : name}:${number}` };
   });
-  checkFolderName(name);
   return parseNodeConfig({
     id: nodeId,
     listen: `${host.includes(":") ? `[${host}]` : host}:${port}`,
-    dataDirectory: `${root}/${name}/${nodeId}`,
+    dataDirectory: databaseFolder({ root, name, nodeId }),
     members,
     syncMode: replication.syncMode,
     ...optional("requestTimeoutMs", replication.asyncTimeout),

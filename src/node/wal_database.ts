@@ -11,7 +11,7 @@ import type { Collection, CollectionOptions, Database, Item } from "../client/da
 import { DatabaseCalls } from "../client/database_calls.ts";
 import type { Transaction, TransactionOptions } from "../client/transaction.ts";
 import { type Platform, systemPlatform } from "../platform/platform.ts";
-import { checkFolderName, parseNodeConfig } from "./config.ts";
+import { databaseFolder, parseNodeConfig } from "./config.ts";
 import { localReadsOf } from "./local_reads.ts";
 import { Node } from "./node.ts";
 
@@ -114,13 +114,12 @@ export class WALDatabase implements Database {
   }
 
   async #start(): Promise<Client> {
-    const { name, root = "./data", nodeId = "n1" } = this.#config;
-    checkFolderName(name);
+    const { name, root, nodeId = "n1" } = this.#config;
     const platform = this.#platform;
     const config = parseNodeConfig({
       id: nodeId,
       isEmbedded: true,
-      dataDirectory: `${root}/${name}/${nodeId}`,
+      dataDirectory: databaseFolder({ root, name, nodeId }),
       members: [{ id: nodeId, address: "127.0.0.1:0" }],
     });
     const node = await Node.open(platform, config);

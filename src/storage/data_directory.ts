@@ -97,8 +97,8 @@ export function readIdentity(files: FileSystem, path: string): LogIdentity | und
 export function readIdentityFile(files: FileSystem, name: string): LogIdentity | undefined {
   const bytes = readSmallFile(files, name);
   if (bytes === undefined) return undefined;
-  const body = bytes.subarray(8);
-  if (bytes.byteLength < 8 || viewOf(bytes).getBigUint64(0, true) !== checksum64(body)) {
+  const body = bodyBehindChecksum(bytes);
+  if (body === undefined) {
     throw new CorruptionError("Cannot read the folder's identity: its checksum does not match", {
       file: name,
       byte: 0,
@@ -125,11 +125,23 @@ export async function writeIdentityFile(
 ): Promise<void> {
   const { clusterId, nodeId, incarnation, isJoined = false } = file.identity;
   const fields = { clusterId, nodeId, incarnation, isJoined };
-  const body = encodeCbor({ format: DISK_FORMAT_VERSION, ...fields });
+  const bytes = withChecksum(encodeCbor({ format: DISK_FORMAT_VERSION, ...fields }));
+  await writeFileDurably(files, { directory: path, name: file.name, bytes });
+}
+
+/** A file's content: xxh64 of the body (8 bytes, little-endian), then the body. */
+export function withChecksum(body: Uint8Array): Uint8Array {
   const bytes = new Uint8Array(8 + body.byteLength);
   bytes.set(body, 8);
   viewOf(bytes).setBigUint64(0, checksum64(body), true);
-  await writeFileDurably(files, { directory: path, name: file.name, bytes });
+  return bytes;
+}
+
+/** The body of such a content, a view; undefined when its checksum does not match. */
+export function bodyBehindChecksum(bytes: Uint8Array): Uint8Array | undefined {
+  const body = bytes.subarray(8);
+  const isWhole = bytes.byteLength >= 8 && viewOf(bytes).getBigUint64(0, true) === checksum64(body);
+  return isWhole ? body : undefined;
 }
 
 /** The bytes of a small file, of a larger one only the first; undefined when there is none. */
@@ -142,7 +154,7 @@ export function readSmallFile(files: FileSystem, path: string): Uint8Array | und
   return bytes.subarray(0, size);
 }
 
-/** Writes a small file aside, syncs it, renames it into place and syncs the folder. */
+/** Writes a file aside, syncs it, renames it into place and syncs the folder. */
 export async function writeFileDurably(
   files: FileSystem,
   target: { readonly directory: string; readonly name: string; readonly bytes: Uint8Array },
@@ -150,9 +162,12 @@ export async function writeFileDurably(
   const path = `${target.directory}/${target.name}`;
   files.remove(`${path}.tmp`);
   const file = files.open(`${path}.tmp`, "write");
-  file.write(0, target.bytes);
-  await file.sync();
-  file.close();
+  try {
+    file.write(0, target.bytes);
+    await file.sync();
+  } finally {
+    file.close();
+  }
   files.rename(`${path}.tmp`, path);
   await files.syncDirectory(target.directory);
 }
