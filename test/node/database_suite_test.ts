@@ -445,6 +445,11 @@ for (const [name, open] of HOMES) {
           }
         }
       }
+      // An index that knows texts in lower case finds more than is asked for.
+      const folded = fresh<{ id: string; g: string }>();
+      await folded.createIndex("g", { keys: "g", ignoreCase: true });
+      await folded.insertMany(["A", "a", "B"].map((g) => ({ id: g, g })));
+      expect((await folded.find({ g: "A" })).map(({ id }) => id)).toEqual(["A"]);
       for (const limit of [-1, 1.5, Number.NaN]) {
         expect((await rejection(indexed.find({ g: 1 }, { limit }))).code).toBe("VALIDATION");
       }

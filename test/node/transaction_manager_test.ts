@@ -252,7 +252,9 @@ describe("WALTransactionManager", () => {
     manager.registerStorageAdapter(left);
     manager.registerStorageAdapter(right);
     const heard: unknown[] = [];
+    const told: unknown[] = [];
     manager.addChangeListener(({ key }) => heard.push(key));
+    manager.addChangeListener(({ newValue }) => told.push(newValue));
     const id = await manager.beginTransaction();
     const value = { n: 1 };
     for (const name of ["left", "right"]) await manager.write(id, name, change("a", value));
@@ -262,6 +264,7 @@ describe("WALTransactionManager", () => {
 
     expect([left.get("accounts", "a"), right.get("accounts", "a")]).toEqual([{ n: 1 }, { n: 1 }]);
     expect(heard).toEqual(["a", "a"]);
+    expect(told).toEqual([{ n: 1 }, { n: 1 }]);
     const entries = await manager.getWALEntries();
     expect(entries.map(({ type, operation }) => `${type} ${operation}`)).toEqual([
       "BEGIN BEGIN",
