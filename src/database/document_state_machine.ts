@@ -197,7 +197,7 @@ export class DocumentStateMachine implements StateMachine {
         results.written(place.ordinal, sequence);
         return;
       case "MEMBERSHIP":
-        this.memberTable.set(readMembers(body()));
+        this.memberTable.set(readMembers(body()), nowMs);
         results.written(place.ordinal, sequence);
         return;
       case "BIND":

@@ -1,6 +1,6 @@
 /**
  * Members of the cluster as the state machine knows them: who they are, which data folder each id
- * belongs to, and which folders have left for good.
+ * belongs to, which folders have left for good, and where those who left were.
  *
  * @module
  */
@@ -10,6 +10,17 @@ import type { Member } from "../raft/configuration.ts";
 
 /** Folders that left and are still known by name; the oldest are forgotten. */
 const RETIRED_MAX = 1000;
+/** Nodes that left and are still known by address; the first to leave are forgotten. */
+const DEPARTED_MAX = 16;
+
+/** A node that was removed: it may not know, nor anybody who is a member still. */
+export interface Departed {
+  readonly id: string;
+  /** HOST:PORT */
+  readonly address: string;
+  /** When it was removed: milliseconds since 1970, by the leader's clock. */
+  readonly timeMs: number;
+}
 
 /** What a snapshot keeps of the table. */
 export interface MemberTableState {
@@ -17,6 +28,8 @@ export interface MemberTableState {
   readonly bindings: readonly Binding[];
   /** Incarnations, oldest first. */
   readonly retired: readonly string[];
+  /** In order of their leaving. */
+  readonly departed: readonly Departed[];
 }
 
 /** Members, bindings and retired folders. */
@@ -24,6 +37,7 @@ export class MemberTable {
   #members: readonly Member[] = [];
   #bindings = new Map<string, string>();
   #retired = new Set<string>();
+  #departed: readonly Departed[] = [];
 
   get members(): readonly Member[] {
     return this.#members;
@@ -34,14 +48,25 @@ export class MemberTable {
     return this.#bindings;
   }
 
+  get departed(): readonly Departed[] {
+    return this.#departed;
+  }
+
   /** Whether that folder was removed, or replaced under its id: it never comes back. */
   isRetired(incarnation: string): boolean {
     return this.#retired.has(incarnation);
   }
 
-  /** Replaces the members; what they say of their folders replaces the bindings. */
-  set(members: readonly Member[]): void {
+  /**
+   * Replaces the members; what they say of their folders replaces the bindings. `timeMs`: see
+   * {@link Departed}.
+   */
+  set(members: readonly Member[], timeMs: number): void {
     const before = this.#bindings;
+    const gone = this.#members.map(({ id, address }) => ({ id, address, timeMs }));
+    this.#departed = [...this.#departed, ...gone]
+      .filter(({ id }) => !members.some((member) => member.id === id))
+      .slice(-DEPARTED_MAX);
     this.#members = members;
     this.#bindings = new Map();
     for (const { id, incarnation } of members) {
@@ -72,6 +97,7 @@ export class MemberTable {
       members: this.#members,
       bindings: [...this.#bindings].map(([id, incarnation]) => ({ id, incarnation })),
       retired: [...this.#retired],
+      departed: this.#departed,
     };
   }
 
@@ -79,5 +105,6 @@ export class MemberTable {
     this.#members = state.members;
     this.#bindings = new Map(state.bindings.map(({ id, incarnation }) => [id, incarnation]));
     this.#retired = new Set(state.retired);
+    this.#departed = state.departed;
   }
 }

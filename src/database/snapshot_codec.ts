@@ -3,7 +3,7 @@
  *
  * | type       | number | body                                                                  |
  * | ---------- | -----: | --------------------------------------------------------------------- |
- * | STATE      |      1 | CBOR map {index, term, nextSequence, timeMs, droppedAt, members, bindings, retired} |
+ * | STATE      |      1 | CBOR map {index, term, nextSequence, timeMs, droppedAt, members, bindings, retired, departed} |
  * | SESSIONS   |      2 | a piece of the session table (`session_table.ts`); pieces are joined  |
  * | COLLECTION |      3 | name in UTF-8; the documents that follow belong to it                 |
  * | CATALOG    |      5 | of the collection before it: CBOR map {changedAt, indexes}            |
@@ -111,9 +111,13 @@ function* collectionBlocks(part: {
 export function readClusterState(block: Uint8Array): RestoredCluster {
   if (block[0] !== STATE) throw unknownBlock(block);
   const state = decodeUntrustedCbor(block.subarray(1)) as StatePosition &
-    MemberTableState & { readonly droppedAt: number };
-  const { members, bindings, retired, droppedAt, ...position } = state;
-  return { position, members: { members, bindings, retired }, droppedAt };
+    Omit<MemberTableState, "departed"> & {
+      /** Snapshots of earlier versions have none. */
+      readonly departed?: MemberTableState["departed"];
+      readonly droppedAt: number;
+    };
+  const { members, bindings, retired, departed = [], droppedAt, ...position } = state;
+  return { position, members: { members, bindings, retired, departed }, droppedAt };
 }
 
 function unknownBlock(block: Uint8Array): CorruptionError {

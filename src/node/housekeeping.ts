@@ -62,6 +62,7 @@ export class Housekeeping {
     this.#cancel = this.#parts.clock.setTimer(INTERVAL_MS, () => this.start());
     this.#parts.cutLog();
     if (this.#parts.driver.isLeader) this.#lead();
+    else this.#parts.members.reachDeparted([], 0);
     if (!this.#isBuilding && this.#parts.machine.isBuilding) this.#build();
   }
 
@@ -87,13 +88,14 @@ export class Housekeeping {
   }
 
   #lead(): void {
-    const { clock, driver, bindings, members, changes } = this.#parts;
+    const { clock, driver, machine, bindings, members, changes } = this.#parts;
     const nowMs = clock.nowMs();
     const { term, hasCommittedOwnTerm, commitIndex } = driver.view;
     members.observe(nowMs);
     if (!hasCommittedOwnTerm) return;
     changes.tick(nowMs);
     const wallMs = clock.wallMs();
+    members.reachDeparted(machine.memberTable.departed, wallMs);
     const isCaughtUp = driver.appliedIndex >= commitIndex;
     const binding = bindings.next({ term, timeMs: wallMs, isCaughtUp });
     if (binding !== undefined) driver.proposeBatch(binding);

@@ -4,12 +4,16 @@
  * @module
  */
 
+import type { Departed } from "../database/member_table.ts";
 import type { Clock } from "../platform/clock.ts";
 import { MEMBERS_MAX } from "../protocol/cluster_command.ts";
 import { type Configuration, type Member, NO_MEMBERS } from "../raft/configuration.ts";
 import type { RaftDriver } from "../replication/raft_driver.ts";
 import { type NetworkManager, parseEndpoint } from "../transport/network_manager.ts";
 import { healthOf, type MemberStatus } from "./status.ts";
+
+/** A node that was removed so long ago is looked for no more: 72 hours. */
+const DEPARTED_MS = 72 * 3_600_000;
 
 /** What the members are seen through. */
 export interface MembersParts {
@@ -29,6 +33,8 @@ export class Members {
   readonly #caughtUpMs = new Map<string, number>();
   /** Linked to without being members, as far as this node knows; with their addresses. */
   readonly #strangers = new Map<string, string>();
+  /** Strangers that were removed, and are dialled until their time is over. */
+  readonly #departed = new Set<string>();
   #configuration: Configuration = NO_MEMBERS;
 
   constructor(parts: MembersParts) {
@@ -68,6 +74,30 @@ export class Members {
     if (this.#strangers.size >= MEMBERS_MAX) return;
     this.#strangers.set(id, address);
     network.addPeer(id, parseEndpoint(address));
+  }
+
+  /**
+   * Dials nodes that were removed, and no others of those any more. One that was cut off meanwhile
+   * may know nobody who is still a member: it sees who dials, asks there, and is told that it was
+   * removed. Nobody can know that it was not started again after that, so only time ends it.
+   */
+  reachDeparted(departed: readonly Departed[], wallMs: number): void {
+    const { network } = this.#parts;
+    const sought = departed.filter(({ id, address, timeMs }) => {
+      const isTaken = this.#configuration.members.some((member) => member.address === address);
+      return wallMs - timeMs < DEPARTED_MS && !isTaken && !this.#configuration.has(id);
+    });
+    for (const id of this.#departed) {
+      if (sought.some((node) => node.id === id)) continue;
+      this.#departed.delete(id);
+      if (this.#strangers.delete(id)) void network?.disconnect(id);
+    }
+    for (const { id, address } of sought) {
+      if (address === "" || network?.linkHealth(id) !== undefined) continue;
+      this.#departed.add(id);
+      this.#strangers.set(id, address);
+      network?.addPeer(id, parseEndpoint(address));
+    }
   }
 
   get configuration(): Configuration {

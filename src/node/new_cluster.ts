@@ -43,6 +43,7 @@ export async function writeNewCluster(
     members: [{ id: nodeId, address, role: "voter", incarnation }],
     bindings: [{ id: nodeId, incarnation }],
     retired: [],
+    departed: [],
   });
   const wal = await FileWALManager.open(platform, {
     directory: `${folder}/wal`,

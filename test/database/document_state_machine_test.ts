@@ -12,6 +12,7 @@ import {
   MERGED_SIZE_MAX,
   RESULT_SIZE_MAX,
 } from "../../src/base/limits.ts";
+import { MemberTable } from "../../src/database/member_table.ts";
 import { BATCH_HEADER_SIZE } from "../../src/protocol/batch_codec.ts";
 import { encodeCbor } from "../../src/protocol/cbor.ts";
 import { membershipBatch, writeBindings } from "../../src/protocol/cluster_command.ts";
@@ -479,6 +480,26 @@ describe("consensus", () => {
     for (let i = 0; i <= 1002; i += 1) m.apply(setMembers("n1=x", `n2=f${i}`));
     const { retired } = m.state.memberTable.state();
     expect([retired.length, retired[0], retired.at(-1)]).toEqual([1000, "f2", "f1001"]);
+  });
+
+  test("members: where those were who left is remembered until they come back, the last 16", () => {
+    const m = new Machine();
+    const table = m.state.memberTable;
+    const left = (): string[] => table.departed.map(({ id }) => id);
+    m.apply(setMembers("n1", "n2", "n3=z"));
+    m.apply(setMembers("n1", "n3=y"));
+    m.apply(setMembers("n1"));
+    expect(left()).toEqual(["n2", "n3"]);
+    const [first] = table.departed;
+    expect([first?.address, first?.timeMs]).toEqual(["n2:7000", m.state.position.timeMs]);
+    m.apply(setMembers("n1", "n2=other"));
+    expect(left()).toEqual(["n3"]);
+    for (let i = 0; i < 20; i += 1) m.apply(setMembers("n1", `m${i}`));
+    expect([left().length, left()[0], left().at(-1)]).toEqual([16, "m3", "m18"]);
+    const state = table.state();
+    const restored = new MemberTable();
+    restored.restore(state);
+    expect(restored.state()).toEqual(state);
   });
 
   test("order: an entry that does not follow is a bug, not a gap", () => {

@@ -131,7 +131,7 @@ test("the order in which documents and collections came does not show", () => {
   const other = new DocumentStateMachine(zlibCompressor, 2);
   other.beginRestore({
     position,
-    members: { members: [], bindings: [], retired: [] },
+    members: { members: [], bindings: [], retired: [], departed: [] },
     droppedAt: 0,
   });
   for (const name of ["y", "x"]) {
@@ -156,7 +156,7 @@ function stateOf(
   const position = { index: 9, term: 1, nextSequence: 99, timeMs: 5 };
   state.beginRestore({
     position,
-    members: { members: [], bindings: [], retired: [] },
+    members: { members: [], bindings: [], retired: [], departed: [] },
     droppedAt: 0,
   });
   const store = state.restoreCollection("c");
@@ -234,11 +234,13 @@ test("sessions, members, bindings, position and collections each show, by name",
     [{ members: [voter, { ...voter, id: "n2" }] }, "members"],
     [{ bindings: [{ id: "n1", incarnation: "aa" }] }, "bindings"],
     [{ retired: ["bb"] }, "bindings"],
+    [{ departed: [{ id: "n9", address: "h:1", timeMs: 1 }] }, "bindings"],
   ];
   const seen = new Set([before.digest]);
+  const nobody = { members: [], bindings: [], retired: [], departed: [] };
   for (const [table, part] of tables) {
     const machine = base();
-    machine.state.memberTable.restore({ members: [], bindings: [], retired: [], ...table });
+    machine.state.memberTable.restore({ ...nobody, ...table });
     const after = digestOf(machine.state);
     expect(stateDifference(before, after)).toEqual({ part } as never);
     seen.add(after.digest);
@@ -252,8 +254,11 @@ test("sessions, members, bindings, position and collections each show, by name",
   for (const [moment, part] of moments) {
     const state = stateOf([]);
     const moved = stateOf([]);
-    const members = { members: [], bindings: [], retired: [] };
-    moved.beginRestore({ position: { ...state.position, ...moment }, members, droppedAt: 0 });
+    moved.beginRestore({
+      position: { ...state.position, ...moment },
+      members: nobody,
+      droppedAt: 0,
+    });
     moved.restoreCollection("c");
     const after = digestOf(moved);
     expect(stateDifference(digestOf(state), after)).toEqual({ part } as never);

@@ -453,3 +453,38 @@ test(
   },
   TIMEOUT_MS,
 );
+
+// Found by seed 336873478.
+test(
+  "departure: a node that was cut off while it and all whom it knew were removed is told, and stops",
+  async () => {
+    const simulation = new Simulation({ seed: 27, nodes: 3, leaseReads: false });
+    const [cutOff, ...others] = simulation.hosts;
+    await simulation.boot();
+    simulation.addClients(2, LIGHT);
+    const successors: Host[] = [];
+    for (let i = 0; i < 3; i += 1) {
+      const joined = simulation.operator.grow()!;
+      if (i > 0) simulation.isolate(cutOff!);
+      const isVoter = (): boolean => memberOf(simulation, joined)?.role === "voter";
+      await simulation.until("one joined", isVoter);
+      if (i > 0) successors.push(joined);
+      else others.push(joined);
+    }
+    // Who came last is not known to the one that is cut off; everybody else goes.
+    for (const host of [cutOff!, ...others]) {
+      simulation.operator.shrink(host);
+      await simulation.until("one left", () => memberOf(simulation, host) === undefined);
+    }
+    expect(simulation.configuration!.ids).toEqual(successors.map(({ id }) => id));
+    const { configuration } = cutOff!.node!.driver.view;
+    expect(successors.some(({ id }) => configuration.has(id))).toBe(false);
+    expect(cutOff!.refusal).toBe(undefined);
+
+    simulation.network.heal();
+    await simulation.until("it stops", () => cutOff!.refusal !== undefined);
+    expect(cutOff!.refusal).toBeInstanceOf(RemovedError);
+    await finish(simulation);
+  },
+  TIMEOUT_MS,
+);
