@@ -79,6 +79,8 @@ export class SelfCare {
     const { platform, config } = this.#parts;
     const others = configuration.members.filter(({ id }) => id !== config.id);
     const addresses = others.map(({ address }) => address);
+    // A node that joins knows nobody yet, or what it knew was taken back.
+    if (addresses.length === 0) return;
     // One after the other: they share the name under which the file is written aside.
     this.#noting = this.#noting
       .then(() => notePeers(platform, config.dataDirectory, addresses))

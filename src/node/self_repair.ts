@@ -39,6 +39,8 @@ export async function openOrRepair(
   config: NodeConfig,
   joined: JoinedCluster | undefined,
 ): Promise<OpenedStorage> {
+  // Until its log names the members, a node that joins knows those whom it asked.
+  if (joined !== undefined) await notePeers(platform, config.dataDirectory, config.join);
   const unfinished = readIdentityFile(platform.files, `${config.dataDirectory}/${REPAIRING}`);
   if (unfinished !== undefined) return await beginAnew(platform, config, unfinished);
   try {
@@ -112,7 +114,7 @@ async function setAside({ files }: Platform, directory: string): Promise<void> {
   }
 }
 
-/** Where other members may be found: the static list, and what the log said last. */
+/** Where other members may be found: the static list, and whom it joined or the log named last. */
 function knownPeers({ files }: Platform, config: NodeConfig): string[] {
   const listed = config.members.filter(({ id }) => id !== config.id).map(({ address }) => address);
   const bytes = readSmallFile(files, `${config.dataDirectory}/${PEERS}`);

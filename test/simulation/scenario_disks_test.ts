@@ -216,6 +216,40 @@ describe("S22", () => {
   );
 });
 
+// Found by seed 6667: its list of members was still empty.
+test(
+  "repair: a node that joined and finds its first snapshot damaged is repaired by those it asked",
+  async () => {
+    const simulation = new Simulation({ seed: 223, nodes: 3 });
+    await simulation.boot();
+    simulation.addClients(2, LOAD);
+    await simulation.advance(600);
+    for (const host of simulation.hosts) simulation.inject("snapshot", host);
+    await simulation.advance(600);
+    const joined = simulation.operator.grow()!;
+    const hasFiles = (): boolean => joined.disk.files.exists(`/data/${joined.id}/snapshots`);
+    const received = (): string[] => {
+      return filesOf(joined, "snapshots").filter((path) => path.endsWith(".snapshot"));
+    };
+    await simulation.until("it runs", () => joined.node !== undefined);
+    expect(joined.node!.driver.view.configuration.ids).toEqual([]);
+    const peers = joined.disk.readFile(`/data/${joined.id}/peers`);
+    await simulation.until("it has a snapshot", () => hasFiles() && received().length > 0);
+    simulation.kill(joined);
+    // As it is when the node dies before what the snapshot says of the members is noted.
+    joined.disk.writeFile(`/data/${joined.id}/peers`, peers);
+    for (const path of received()) {
+      damage(joined, path, (bytes, size) => {
+        bytes[Math.floor(size / 2)]! ^= 1;
+      });
+    }
+    simulation.start(joined);
+    await finish(simulation);
+    expect(joined.refusal).toBeUndefined();
+  },
+  TIMEOUT_MS,
+);
+
 describe("S23", () => {
   test(
     "S23: a sync that fails once ends the process, and nothing of its batch counts",
