@@ -24,7 +24,7 @@ const PRINTED_MAX = 50;
 const METHODS = [
   ...["find", "findOne", "findById", "count", "insert", "insertMany", "save", "update"],
   ...["updateOne", "updateMany", "remove", "deleteMany", "distinct", "explain", "createIndex"],
-  ...["dropIndex", "listIndexes", "iterate", "clear"],
+  ...["dropIndex", "listIndexes", "iterate", "clear", "first", "last"],
 ];
 const HELP = `db.users.find({age: {$gt: 30}})    any method of a collection
 db.users.update("u1", {$inc: {age: 1}})

@@ -30,6 +30,7 @@ export {
   StorageError,
   TransactionConflictError,
   TransactionTimeoutError,
+  UncheckedError,
   UnknownOutcomeError,
   UnreachableError,
   ValidationError,
@@ -41,8 +42,10 @@ export { Client } from "./client/client.ts";
 export type { ClientOptions } from "./client/client_options.ts";
 export type {
   Change,
+  ChangeOptions,
   Collection,
   CollectionOptions,
+  CollectionSettingsOptions,
   Condition,
   Database,
   Explanation,
@@ -51,15 +54,22 @@ export type {
   IndexInfo,
   IndexOptions,
   Item,
+  NewDocument,
   Query,
   RangeBounds,
   UpdateResult,
   Versioned,
   WriteOptions,
 } from "./client/database.ts";
-export { connect, RemoteDatabase } from "./client/remote_database.ts";
+export { type ConnectOptions, connect, RemoteDatabase } from "./client/remote_database.ts";
 export type { Transaction, TransactionOptions } from "./client/transaction.ts";
 export type { TransactionCollection } from "./client/transaction_collection.ts";
+export type {
+  Validator,
+  ValidatorIssue,
+  ValidatorResult,
+  Validators,
+} from "./client/validator.ts";
 export type {
   ChangeRecord,
   ITransactionalResource,
@@ -83,6 +93,7 @@ export {
   WALTransactionManager,
   type WALTransactionManagerOptions,
 } from "./node/wal_transaction_manager.ts";
+export type { CollectionSettings } from "./protocol/collection_settings.ts";
 export { type ReplicationMessage, ReplicationProtocol } from "./protocol/replication_message.ts";
 export type {
   AppendAnswer,

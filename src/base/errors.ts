@@ -226,6 +226,19 @@ export class ValidationError extends CStoreError {
   readonly retry = "never";
 }
 
+/** A collection takes only what its validator has passed, and this was not shown to it. */
+export class UncheckedError extends CStoreError {
+  readonly code = "UNCHECKED";
+  readonly retry = "never";
+
+  constructor(message: string, details: ErrorDetails = {}) {
+    super(message, {
+      remedy: "Write with a program that registers the validator, through insert, save or update",
+      ...details,
+    });
+  }
+}
+
 /** A query or update that cannot be understood, or that asks for more than the bounds allow. */
 export class QueryError extends CStoreError {
   readonly code = "QUERY";
@@ -327,6 +340,7 @@ export const ERROR_CODES = [
   "CURSOR_LOST",
   "TRANSACTION_TIMEOUT",
   "AMBIGUOUS_TRANSACTION",
+  "UNCHECKED",
 ] as const;
 
 /** The stable word of an error. */
@@ -370,6 +384,7 @@ const MAKERS: Partial<Record<ErrorCode, ErrorMaker>> = {
   CURSOR_LOST: (f) => new CursorLostError(f.message),
   CLOSED: (f) => new ClosedError(f.message),
   TRANSACTION_TIMEOUT: (f) => new TransactionTimeoutError(f.message),
+  UNCHECKED: (f) => new UncheckedError(f.message),
   AMBIGUOUS_TRANSACTION: (f) => new AmbiguousTransactionError(f.message),
   MEMBERSHIP: (f) => new MembershipError(f.message),
   REMOVED: (f) => new RemovedError(f.message),

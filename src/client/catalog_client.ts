@@ -6,6 +6,7 @@
 
 import { DuplicateKeyError, QueryError } from "../base/errors.ts";
 import { sleep } from "../platform/clock.ts";
+import type { CollectionSettings } from "../protocol/collection_settings.ts";
 import { encodeCollectionName } from "../protocol/command.ts";
 import type { Client } from "./client.ts";
 import type { IndexInfo, IndexOptions } from "./database.ts";
@@ -33,6 +34,8 @@ export interface CollectionInfo {
   /** Bytes of memory for its documents. */
   readonly bytes: number;
   readonly indexes?: readonly WireIndex[];
+  /** Only of one that was made with some. */
+  readonly settings?: CollectionSettings;
 }
 
 /** All collections, without their indexes; or one, with them. */

@@ -5,6 +5,7 @@
  */
 
 import type { ReadLevel } from "../protocol/client_message.ts";
+import type { CollectionSettings } from "../protocol/collection_settings.ts";
 import type { DocumentId } from "../protocol/document_key.ts";
 import type { ProjectionSpec, SortSpec } from "../query/sort.ts";
 import type { UpdateOperators } from "../query/update.ts";
@@ -26,11 +27,28 @@ export interface CollectionOptions {
   readonly isOutsideTransactions?: boolean;
 }
 
+/** A document whose id may be left out, to be made by the collection's rule. */
+export type NewDocument<T> =
+  | T
+  | (T extends { readonly id: infer Id } ? Omit<T, "id"> & { readonly id?: Id } : never);
+
+/** How a change of fields is made. */
+export interface ChangeOptions {
+  /**
+   * False: the fields take the place of what was there. Otherwise objects are merged, and only what
+   * is no object is replaced.
+   */
+  readonly merge?: boolean;
+}
+
 /** Conditions of a write. */
-export interface WriteOptions {
+export interface WriteOptions extends ChangeOptions {
   /** Write only if the document has this version now; 0: only if it does not exist. */
   readonly ifVersion?: number;
 }
+
+/** What is settled of a collection when it is made. */
+export type CollectionSettingsOptions = Partial<CollectionSettings>;
 
 /** What a field may be compared with: a value, an item of its array, a pattern, or operators. */
 export type FieldQuery<V> =
@@ -124,27 +142,27 @@ export interface Versioned<T> {
 export interface Collection<T extends Item> {
   readonly name: string;
   /** Inserts and gives back a private copy, with its id. Rejects with DuplicateKeyError. */
-  insert(document: T): Promise<T>;
+  insert(document: NewDocument<T>): Promise<T>;
   /** The same as {@link insert}. */
-  create(document: T): Promise<T>;
+  create(document: NewDocument<T>): Promise<T>;
   /** Inserts all or none: one batch. */
-  insertMany(documents: readonly T[]): Promise<T[]>;
+  insertMany(documents: readonly NewDocument<T>[]): Promise<T[]>;
   /**
    * Inserts or replaces by id. Resolves with the new version. Rejects with VersionConflictError.
    */
-  put(document: T, options?: WriteOptions): Promise<number>;
+  put(document: NewDocument<T>, options?: WriteOptions): Promise<number>;
   /** Inserts or replaces all by id, or none: one batch. */
-  putMany(documents: readonly T[]): Promise<void>;
+  putMany(documents: readonly NewDocument<T>[]): Promise<void>;
   /** Inserts or replaces by id and gives back a private copy. */
-  save(document: T): Promise<T>;
+  save(document: NewDocument<T>): Promise<T>;
   /**
    * Changes a document by its id: merges fields into it (arrays are replaced, not merged), or
    * applies update operators. Undefined when there is none. Rejects with QueryError,
-   * ValidationError, DuplicateKeyError.
+   * ValidationError, DuplicateKeyError, VersionConflictError.
    */
   update(id: DocumentId, change: Change<T>, options?: WriteOptions): Promise<T | undefined>;
   /** Changes all documents that match, and gives them back as they are then. */
-  update(filter: Query<T>, change: Change<T>): Promise<T[]>;
+  update(filter: Query<T>, change: Change<T>, options?: ChangeOptions): Promise<T[]>;
   /** The same as {@link update}. */
   updateWithId(id: DocumentId, change: Change<T>): Promise<T | undefined>;
   /** Changes the first document that matches; `upsert` makes one if none does. */
@@ -191,6 +209,13 @@ export interface Collection<T extends Item> {
   count(condition?: Condition<T>, options?: { readonly read?: ReadLevel }): Promise<number>;
   /** Different values at a path. */
   distinct(path: string, condition?: Condition<T>): Promise<unknown[]>;
+  /**
+   * The document with the lowest id: the one inserted first, where ids are made by the collection.
+   * An index on the id finds it at once; without one all documents are looked at.
+   */
+  first(): Promise<T | undefined>;
+  /** The document with the greatest id: see {@link first}. */
+  last(): Promise<T | undefined>;
   /** The document with the lowest value at a path. */
   lowest(path: string): Promise<T | undefined>;
   /** The document with the greatest value at a path. */
@@ -228,8 +253,11 @@ export interface Database {
     name: string,
     options?: CollectionOptions,
   ): Collection<T>;
-  /** Makes an empty collection; false when there is one of that name. */
-  createCollection(name: string): Promise<boolean>;
+  /**
+   * Makes an empty collection; false when there is one of that name. Settings hold as long as the
+   * collection is there. Rejects with ValidationError when it is there with others.
+   */
+  createCollection(name: string, settings?: CollectionSettingsOptions): Promise<boolean>;
   /** Removes a collection with its documents and indexes; false when there is none. */
   dropCollection(name: string): Promise<boolean>;
   /** Names of all collections. */

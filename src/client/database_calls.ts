@@ -9,29 +9,37 @@ import { ValidationError } from "../base/errors.ts";
 import { listCollections } from "./catalog_client.ts";
 import { type Change as DocumentChange, type WatchOptions, watchChanges } from "./change_stream.ts";
 import type { Client } from "./client.ts";
-import type { Collection, CollectionOptions, Item } from "./database.ts";
+import { CollectionRules } from "./collection_rules.ts";
+import type { Collection, CollectionOptions, CollectionSettingsOptions, Item } from "./database.ts";
 import { GlobalTransactions } from "./global_transactions.ts";
 import type { LocalReads } from "./local_reads.ts";
 import { changeCatalog } from "./query_client.ts";
 import { RemoteCollection } from "./remote_collection.ts";
 import { RoutedCollection } from "./routed_collection.ts";
-import { runTransaction, type Transaction, type TransactionOptions } from "./transaction.ts";
+import {
+  runTransaction,
+  type Transaction,
+  type TransactionOptions,
+  type TransactionParts,
+} from "./transaction.ts";
+import type { Validators } from "./validator.ts";
 
 /** Calls on a database whose client may still be on its way. */
 export class DatabaseCalls {
   readonly #client: () => Client | Promise<Client>;
+  readonly #parts: TransactionParts;
 
   /** Reads without a request, once the database is open. */
   local: () => LocalReads | undefined = () => undefined;
 
   /** Begun and ended by calls of their own. */
-  readonly transactions = new GlobalTransactions({
-    client: () => this.#client(),
-    newId: () => uuidv7(),
-  });
+  readonly transactions: GlobalTransactions;
 
-  constructor(client: () => Client | Promise<Client>) {
+  constructor(client: () => Client | Promise<Client>, validators: Validators = {}) {
     this.#client = client;
+    const source = { client, newId: () => uuidv7() };
+    this.#parts = { ...source, rules: new CollectionRules({ ...source, validators }) };
+    this.transactions = new GlobalTransactions(this.#parts);
   }
 
   collection<T extends Item = Record<string, unknown>>(
@@ -39,23 +47,26 @@ export class DatabaseCalls {
     options?: CollectionOptions,
   ): Collection<T> {
     const backend = {
-      client: () => this.#client(),
-      newId: () => uuidv7(),
+      ...this.#parts,
       local: () => this.local(),
+      transaction: <R>(run: (transaction: Transaction) => Promise<R>) => this.transaction(run),
     };
     const plain = new RemoteCollection<T>(name, backend, options);
     if (options?.isOutsideTransactions === true) return plain;
     return new RoutedCollection<T>(plain, this.transactions, options);
   }
 
-  async createCollection(name: string): Promise<boolean> {
+  async createCollection(name: string, settings?: CollectionSettingsOptions): Promise<boolean> {
     this.#refuseWithin("createCollection");
-    const request = { action: "createCollection", collection: name };
+    this.#parts.rules.forget(name);
+    const given = settings && { settings };
+    const request = { action: "createCollection", collection: name, ...given };
     return changeCatalog(await this.#client(), request);
   }
 
   async dropCollection(name: string): Promise<boolean> {
     this.#refuseWithin("dropCollection");
+    this.#parts.rules.forget(name);
     const request = { action: "dropCollection", collection: name };
     return changeCatalog(await this.#client(), request);
   }
@@ -78,7 +89,6 @@ export class DatabaseCalls {
     run: (transaction: Transaction) => Promise<R>,
     options?: TransactionOptions,
   ): Promise<R> {
-    const parts = { client: () => this.#client(), newId: () => uuidv7() };
-    return runTransaction(parts, run, options);
+    return runTransaction(this.#parts, run, options);
   }
 }

@@ -9,6 +9,7 @@ import {
   AmbiguousTransactionError,
   NotFoundError,
   TransactionTimeoutError,
+  UncheckedError,
 } from "../base/errors.ts";
 import {
   RunningTransaction,
@@ -50,6 +51,10 @@ export class GlobalTransactions {
     try {
       checkTime(running, deadlineMs);
       await running.commit();
+    } catch (error) {
+      // The next one knows of the validator.
+      if (error instanceof UncheckedError) await running.learnRules();
+      throw error;
     } finally {
       running.end();
     }

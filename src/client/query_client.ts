@@ -214,6 +214,22 @@ export async function changeCatalog(
   client: Client,
   request: Readonly<Record<string, unknown>>,
 ): Promise<boolean> {
+  return (await askCatalog(client, request)).changed;
+}
+
+/** Numbers that are ids of no document and that nobody else gets. */
+export async function nextIds(
+  client: Client,
+  collection: string,
+  count: number,
+): Promise<readonly number[]> {
+  return (await askCatalog(client, { action: "nextIds", collection, count })).ids ?? [];
+}
+
+async function askCatalog(
+  client: Client,
+  request: Readonly<Record<string, unknown>>,
+): Promise<{ readonly changed: boolean; readonly ids?: readonly number[] }> {
   const body = encodeCbor(request).slice();
   const payload = await client.execute({
     kind: "COMMAND",
@@ -224,7 +240,7 @@ export async function changeCatalog(
       endCommand(writer, start);
     },
   });
-  return (decodeUntrustedCbor(payload) as { readonly changed: boolean }).changed;
+  return decodeUntrustedCbor(payload) as { readonly changed: boolean };
 }
 
 function queryFields(target: QueryTarget, query: WireQuery): Readonly<Record<string, unknown>> {

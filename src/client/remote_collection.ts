@@ -16,14 +16,18 @@ import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
 import { type ReadLevel, readLevelNumber } from "../protocol/client_message.ts";
 import { type DocumentOperation, encodeCollectionName } from "../protocol/command.ts";
 import { type DocumentId, encodeKey } from "../protocol/document_key.ts";
-import { conditionsOf } from "../query/matcher.ts";
 import { parsePath, spreadAt } from "../query/path.ts";
-import { CompiledUpdate, isOperatorUpdate } from "../query/update.ts";
-import { equalValues, type Fields, isFields, type Value } from "../query/value.ts";
+import { isOperatorUpdate } from "../query/update.ts";
+import { equalValues, type Fields, type Value } from "../query/value.ts";
 import { createIndex, listIndexes } from "./catalog_client.ts";
+import { begunDocument } from "./changed_document.ts";
+import { CheckedUpdates } from "./checked_updates.ts";
 import type { Client } from "./client.ts";
+import type { CollectionRules } from "./collection_rules.ts";
+import { CollectionWriter, copyOf } from "./collection_writer.ts";
 import type {
   Change,
+  ChangeOptions,
   Collection,
   CollectionOptions,
   Condition,
@@ -32,13 +36,14 @@ import type {
   IndexInfo,
   IndexOptions,
   Item,
+  NewDocument,
   Query,
   RangeBounds,
   UpdateResult,
   Versioned,
   WriteOptions,
 } from "./database.ts";
-import { batchesOf, type DecodedResult, resultsOf } from "./decoded_results.ts";
+import { type DecodedResult, resultsOf } from "./decoded_results.ts";
 import type { LocalReads } from "./local_reads.ts";
 import {
   changeCatalog,
@@ -53,6 +58,7 @@ import {
   wireFilter,
   wireOptions,
 } from "./query_client.ts";
+import type { Transaction } from "./transaction.ts";
 
 /** Documents of one answer when a function of the caller chooses among them. */
 const LOCAL_PAGE = 1000;
@@ -64,6 +70,8 @@ export interface CollectionBackend {
   client(): Client | Promise<Client>;
   /** An id for a document without one. */
   newId(): string;
+  readonly rules: CollectionRules;
+  transaction<R>(run: (transaction: Transaction) => Promise<R>): Promise<R>;
   /** Reads without a request, where the only node is in this process. */
   local?(): LocalReads | undefined;
 }
@@ -73,9 +81,11 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
   readonly name: string;
   readonly #backend: CollectionBackend;
   readonly #nameBytes: Uint8Array;
+  readonly #writer: CollectionWriter;
   readonly #idField: string;
   readonly #read: ReadLevel;
   readonly #timeoutMs: number | undefined;
+  readonly #checked: CheckedUpdates<T>;
 
   constructor(name: string, backend: CollectionBackend, options: CollectionOptions = {}) {
     this.name = name;
@@ -87,65 +97,84 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     }
     this.#read = options.read ?? "linearizable";
     this.#timeoutMs = options.timeoutMs;
+    this.#writer = new CollectionWriter(name, backend, {
+      idField: this.#idField,
+      timeoutMs: options.timeoutMs,
+    });
+    this.#checked = new CheckedUpdates<T>({
+      name,
+      idField: this.#idField,
+      newId: () => backend.newId(),
+      nowMs: async () => Math.floor((await backend.client()).platform.clock.wallMs()),
+      findVersioned: (id) => this.findVersioned(id, { read: "linearizable" }),
+      put: async (document, ifVersion) =>
+        copyOf(await this.#writer.put("PUT", [document], ifVersion)),
+      ids: (filter) => this.#ids(filter),
+      transaction: (run) => backend.transaction(run),
+    });
   }
 
-  async insert(document: T): Promise<T> {
-    const operation = this.#operation("INSERT", document);
-    await this.#write([operation]);
-    return copyOf(operation);
+  async insert(document: NewDocument<T>): Promise<T> {
+    return copyOf(await this.#writer.put("INSERT", [document]));
   }
 
-  create(document: T): Promise<T> {
+  create(document: NewDocument<T>): Promise<T> {
     return this.insert(document);
   }
 
-  async insertMany(documents: readonly T[]): Promise<T[]> {
+  async insertMany(documents: readonly NewDocument<T>[]): Promise<T[]> {
     if (documents.length === 0) return [];
-    const prepared = documents.map((document) => this.#operation("INSERT", document));
-    await this.#write(prepared);
-    return prepared.map((operation) => copyOf<T>(operation));
+    const { operations } = await this.#writer.put("INSERT", documents);
+    return operations.map(({ document }) => decodeUntrustedCbor(document) as T);
   }
 
-  async put(document: T, options: WriteOptions = {}): Promise<number> {
-    const operation = this.#operation("PUT", document);
-    return (await this.#write([{ ...operation, ifVersion: options.ifVersion }])).version;
+  async put(document: NewDocument<T>, { ifVersion }: WriteOptions = {}): Promise<number> {
+    return (await this.#writer.put("PUT", [document], ifVersion)).version;
   }
 
-  async putMany(documents: readonly T[]): Promise<void> {
-    if (documents.length === 0) return;
-    await this.#write(documents.map((document) => this.#operation("PUT", document)));
+  async putMany(documents: readonly NewDocument<T>[]): Promise<void> {
+    if (documents.length > 0) await this.#writer.put("PUT", documents);
   }
 
-  async save(document: T): Promise<T> {
-    const operation = this.#operation("PUT", document);
-    await this.#write([operation]);
-    return copyOf(operation);
+  async save(document: NewDocument<T>): Promise<T> {
+    return copyOf(await this.#writer.put("PUT", [document]));
   }
 
   update(id: DocumentId, change: Change<T>, options?: WriteOptions): Promise<T | undefined>;
-  update(filter: Query<T>, change: Change<T>): Promise<T[]>;
+  update(filter: Query<T>, change: Change<T>, options?: ChangeOptions): Promise<T[]>;
   async update(
     target: DocumentId | Query<T>,
     change: Change<T>,
     options: WriteOptions = {},
   ): Promise<T | T[] | undefined> {
-    if (typeof target === "object") {
-      return (await this.#updateAll(target, change, true)).map(({ document }) => document as T);
-    }
-    const { ifVersion } = options;
-    const operation = { ...this.#changeOf(target, change), ifVersion, returnDocument: true };
-    return this.#document(await this.#write([operation]))?.document;
+    if (typeof target === "object") return this.#updateAll(target, change, options);
+    const { ifVersion, merge } = options;
+    return this.#either(
+      async () => {
+        const changing = this.#writer.changeOf(target, change, { merge });
+        const operation = { ...changing, ifVersion, returnDocument: true };
+        return this.#document(await this.#writer.write([operation]))?.document;
+      },
+      (checked) => checked.update(target, change, options),
+    );
   }
 
   updateWithId(id: DocumentId, change: Change<T>): Promise<T | undefined> {
     return this.update(id, change);
   }
 
-  async updateOne(
+  updateOne(
     filter: Query<T>,
     change: Change<T>,
-    options: { readonly upsert?: boolean } = {},
+    { upsert = false }: { readonly upsert?: boolean } = {},
   ): Promise<UpdateResult> {
+    return this.#either(
+      () => this.#updateOne(filter, change, upsert),
+      (checked) => checked.updateOne(filter, change, upsert),
+    );
+  }
+
+  async #updateOne(filter: Query<T>, change: Change<T>, isUpsert: boolean): Promise<UpdateResult> {
     // Between the search and the change another may come first: then it is searched for anew.
     for (let attempt = 0; attempt < UPDATE_ATTEMPTS; attempt += 1) {
       // Others may want the first one, too: who missed it looks further and takes any.
@@ -153,7 +182,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
       const { random } = (await this.#backend.client()).platform;
       const found = candidates[candidates.length > 1 ? random.below(candidates.length) : 0];
       if (found === undefined) {
-        if (options.upsert !== true) return { matched: 0, modified: 0 };
+        if (!isUpsert) return { matched: 0, modified: 0 };
         const upsertedId = await this.#upsert(filter, change);
         if (upsertedId !== undefined) return { matched: 0, modified: 0, upsertedId };
         if (attempt > 2) {
@@ -163,7 +192,9 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
         }
         continue;
       }
-      const { results, version } = await this.#write([this.#changeOf(found, change, filter)]);
+      const { results, version } = await this.#writer.write([
+        this.#writer.changeOf(found, change, { filter }),
+      ]);
       if (version > 0 || results?.[0]?.found === true) return { matched: 1, modified: 1 };
     }
     throw new TransactionConflictError(
@@ -172,8 +203,16 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
   }
 
   async updateMany(filter: Query<T>, change: Change<T>): Promise<UpdateResult> {
-    const { length: matched } = await this.#updateAll(filter, change, false);
-    return { matched, modified: matched };
+    return this.#either(
+      async () => {
+        const { length: matched } = await this.#changeAll(filter, change);
+        return { matched, modified: matched };
+      },
+      async (checked) => {
+        const { length: matched } = await checked.updateAll(filter, change, {});
+        return { matched, modified: matched };
+      },
+    );
   }
 
   remove(id: DocumentId, options?: WriteOptions): Promise<T | undefined>;
@@ -194,7 +233,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
       ifVersion,
       returnDocument: true,
     } as const;
-    return this.#document(await this.#write([operation]))?.document;
+    return this.#document(await this.#writer.write([operation]))?.document;
   }
 
   removeWithId(id: DocumentId): Promise<T | undefined> {
@@ -217,7 +256,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
       document: EMPTY_BYTES,
       ifVersion,
     } as const;
-    const { results } = await this.#write([operation]);
+    const { results } = await this.#writer.write([operation]);
     return results === undefined || results[0]?.found === true;
   }
 
@@ -335,6 +374,14 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     return found;
   }
 
+  first(): Promise<T | undefined> {
+    return this.lowest(this.#idField);
+  }
+
+  last(): Promise<T | undefined> {
+    return this.greatest(this.#idField);
+  }
+
   lowest(path: string): Promise<T | undefined> {
     return this.findOne(queryAt<T>(path, { $exists: true }), { sort: { [path]: 1 } });
   }
@@ -376,40 +423,17 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     return documents.map(({ document }) => document[this.#idField] as DocumentId);
   }
 
-  /** The operation that changes a document, if it still matches. */
-  #changeOf(id: DocumentId, change: Change<T>, filter?: Query<T>): DocumentOperation {
-    if (!isFields(change)) throw new ValidationError("Cannot update: the change is no object");
-    const fields = change as Readonly<Record<string, unknown>>;
-    const key = encodeKey(id);
-    const isOperators = isOperatorUpdate(fields);
-    const changed = isOperators ? undefined : fields[this.#idField];
-    if (changed !== undefined && changed !== id) {
-      throw new ValidationError(`Cannot change the id of a document in "${this.name}"`);
-    }
-    if (!isOperators && filter === undefined) {
-      return { kind: "MERGE", key, document: encodeCbor(change).slice() };
-    }
-    const update = isOperators ? fields : { $set: fieldPaths(fields) };
-    const order = { update, idField: this.#idField, ...(filter && { filter: wireFilter(filter) }) };
-    return { kind: "UPDATE", key, document: encodeCbor(order).slice() };
-  }
-
   /** Makes the document that an update asks for; undefined when there is one meanwhile. */
   async #upsert(filter: Query<T>, change: Change<T>): Promise<DocumentId | undefined> {
-    const equal = conditionsOf(filter).filter(({ operator }) => operator === "$eq");
-    const given = Object.fromEntries(equal.map(({ path, operand }) => [path, operand]));
-    const { [this.#idField]: id = this.#backend.newId(), ...paths } = given as {
-      [id: string]: DocumentId;
-    };
-    const begun = new CompiledUpdate({ $set: paths }).apply({}, { nowMs: 0, isInsert: true });
+    const insert = begunDocument(filter, this.#idField, () => this.#backend.newId());
+    const id = insert[this.#idField] as DocumentId;
     const fields = change as Readonly<Record<string, unknown>>;
     const update = isOperatorUpdate(fields) ? fields : { $set: fieldPaths(fields) };
-    const insert = { [this.#idField]: id, ...begun };
     const order = { update, idField: this.#idField, insert };
     const document = encodeCbor(order).slice();
     const operation = { kind: "UPDATE", key: encodeKey(id), document, ifVersion: 0 } as const;
     try {
-      await this.#write([operation]);
+      await this.#writer.write([operation]);
       return id;
     } catch (error) {
       if (error instanceof VersionConflictError) return undefined;
@@ -417,15 +441,28 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     }
   }
 
-  async #updateAll(
+  #updateAll(filter: Query<T>, change: Change<T>, options: ChangeOptions): Promise<T[]> {
+    return this.#either(
+      async () => {
+        const changed = await this.#changeAll(filter, change, options);
+        return changed.map(({ document }) => document as T);
+      },
+      (checked) => checked.updateAll(filter, change, options),
+    );
+  }
+
+  /** Without options the documents do not come back. */
+  async #changeAll(
     filter: Query<T>,
     change: Change<T>,
-    returnDocument: boolean,
+    options?: ChangeOptions,
   ): Promise<DecodedResult[]> {
+    const how = { filter, merge: options?.merge };
+    const returnDocument = options !== undefined;
     const operations = (await this.#ids(filter)).map((id) => {
-      return { ...this.#changeOf(id, change, filter), returnDocument };
+      return { ...this.#writer.changeOf(id, change, how), returnDocument };
     });
-    return this.#writeAll(operations);
+    return this.#writer.writeAll(operations);
   }
 
   async #removeAll(filter: Query<T>, returnDocument: boolean): Promise<DecodedResult[]> {
@@ -433,55 +470,14 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     const operations = (await this.#ids(filter)).map((id): DocumentOperation => {
       return { kind: "REMOVE", key: encodeKey(id), document, returnDocument };
     });
-    return this.#writeAll(operations);
+    return this.#writer.writeAll(operations);
   }
 
-  /** Executes operations in batches; gives the results of those that met a document. */
-  async #writeAll(operations: readonly DocumentOperation[]): Promise<DecodedResult[]> {
-    const done: DecodedResult[] = [];
-    const left = [...batchesOf(operations)].reverse();
-    for (let batch = left.pop(); batch !== undefined; batch = left.pop()) {
-      try {
-        const { results, version } = await this.#write(batch);
-        const one = { found: version > 0, version, document: undefined };
-        for (const result of results ?? [one]) if (result.found) done.push(result);
-      } catch (error) {
-        // Nothing of it was done: with fewer documents the bounds of a request may do.
-        const isTooLarge = error instanceof ValidationError && batch.length > 1;
-        if (!isTooLarge) throw error;
-        const half = batch.length >> 1;
-        left.push(batch.slice(half), batch.slice(0, half));
-      }
-    }
-    return done;
-  }
-
-  /** The operation that writes a document, under an id of its own if it has none. */
-  #operation(kind: "INSERT" | "PUT", document: T): DocumentOperation {
-    if (!isFields(document)) {
-      throw new ValidationError(`Cannot write into "${this.name}": a document is an object`);
-    }
-    const given = (document as Readonly<Record<string, unknown>>)[this.#idField];
-    const id = given ?? this.#backend.newId();
-    const whole = { ...document, [this.#idField]: id };
-    return { kind, key: encodeKey(id as DocumentId), document: encodeCbor(whole).slice() };
-  }
-
-  async #write(
-    operations: readonly DocumentOperation[],
-  ): Promise<{ version: number; results: DecodedResult[] | undefined }> {
-    for (const { ifVersion } of operations) {
-      if (ifVersion === undefined || (Number.isSafeInteger(ifVersion) && ifVersion >= 0)) continue;
-      throw new ValidationError(`Cannot use ifVersion ${ifVersion}: it is a whole number`);
-    }
-    const client = await this.#backend.client();
-    return new Promise((resolve, reject) => {
-      client.submitWrite(
-        { collection: this.#nameBytes, operations, timeoutMs: this.#timeoutMs },
-        (answer) => resolve({ version: answer.version, results: resultsOf(answer) }),
-        reject,
-      );
-    });
+  #either<R>(
+    plain: () => Promise<R>,
+    checked: (updates: CheckedUpdates<T>) => Promise<R>,
+  ): Promise<R> {
+    return this.#backend.rules.either(this.name, plain, () => checked(this.#checked));
   }
 
   #document(answer: { readonly results: DecodedResult[] | undefined }): Versioned<T> | undefined {
@@ -492,9 +488,4 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     }
     return { document: result.document as T, version: result.version };
   }
-}
-
-/** The document as it was stored, sharing nothing with what the caller gave. */
-function copyOf<T>(operation: DocumentOperation): T {
-  return decodeUntrustedCbor(operation.document) as T;
 }

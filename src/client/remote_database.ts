@@ -10,18 +10,25 @@ import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
 import type { Change as DocumentChange, WatchOptions } from "./change_stream.ts";
 import { Client } from "./client.ts";
 import type { ClientOptions } from "./client_options.ts";
-import type { Collection, CollectionOptions, Database, Item } from "./database.ts";
+import type {
+  Collection,
+  CollectionOptions,
+  CollectionSettingsOptions,
+  Database,
+  Item,
+} from "./database.ts";
 import { DatabaseCalls } from "./database_calls.ts";
 import type { Transaction, TransactionOptions } from "./transaction.ts";
+import type { Validators } from "./validator.ts";
 
 /** A cluster reached over the network. */
 export class RemoteDatabase implements Database {
   readonly client: Client;
   readonly #calls: DatabaseCalls;
 
-  constructor(client: Client) {
+  constructor(client: Client, validators?: Validators) {
     this.client = client;
-    this.#calls = new DatabaseCalls(() => client);
+    this.#calls = new DatabaseCalls(() => client, validators);
   }
 
   async open(): Promise<void> {}
@@ -33,8 +40,8 @@ export class RemoteDatabase implements Database {
     return this.#calls.collection<T>(name, options);
   }
 
-  createCollection(name: string): Promise<boolean> {
-    return this.#calls.createCollection(name);
+  createCollection(name: string, settings?: CollectionSettingsOptions): Promise<boolean> {
+    return this.#calls.createCollection(name, settings);
   }
 
   dropCollection(name: string): Promise<boolean> {
@@ -133,11 +140,18 @@ export function parseAddresses(url: string): string[] {
   return trimmed;
 }
 
+/** Options of {@link connect}. */
+export interface ConnectOptions extends ClientOptions {
+  /** By the names under which collections ask for them. */
+  readonly validators?: Validators;
+}
+
 /**
  * Connects to a cluster: `cstore://host:port,host:port`. One node that answers is enough; the
  * others
  * are found through it. Rejects with UnreachableError, HandshakeError.
  */
-export async function connect(url: string, options: ClientOptions = {}): Promise<RemoteDatabase> {
-  return new RemoteDatabase(await Client.connect(parseAddresses(url), options));
+export async function connect(url: string, options: ConnectOptions = {}): Promise<RemoteDatabase> {
+  const client = await Client.connect(parseAddresses(url), options);
+  return new RemoteDatabase(client, options.validators);
 }

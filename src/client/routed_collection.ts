@@ -9,6 +9,7 @@ import type { ReadLevel } from "../protocol/client_message.ts";
 import type { DocumentId } from "../protocol/document_key.ts";
 import type {
   Change,
+  ChangeOptions,
   Collection,
   CollectionOptions,
   Condition,
@@ -17,6 +18,7 @@ import type {
   IndexInfo,
   IndexOptions,
   Item,
+  NewDocument,
   Query,
   RangeBounds,
   UpdateResult,
@@ -33,6 +35,7 @@ export class RoutedCollection<T extends Item> implements Collection<T> {
   readonly #plain: Collection<T>;
   readonly #transactions: GlobalTransactions;
   readonly #options: CollectionOptions | undefined;
+  readonly #idField: string;
 
   constructor(
     plain: Collection<T>,
@@ -43,34 +46,35 @@ export class RoutedCollection<T extends Item> implements Collection<T> {
     this.#plain = plain;
     this.#transactions = transactions;
     this.#options = options;
+    this.#idField = options?.idField ?? "id";
   }
 
-  async insert(document: T): Promise<T> {
+  async insert(document: NewDocument<T>): Promise<T> {
     return (this.#view() ?? this.#plain).insert(document);
   }
 
-  async create(document: T): Promise<T> {
+  async create(document: NewDocument<T>): Promise<T> {
     return this.insert(document);
   }
 
-  async insertMany(documents: readonly T[]): Promise<T[]> {
+  async insertMany(documents: readonly NewDocument<T>[]): Promise<T[]> {
     return (this.#view() ?? this.#plain).insertMany(documents);
   }
 
-  async put(document: T, options?: WriteOptions): Promise<number> {
+  async put(document: NewDocument<T>, options?: WriteOptions): Promise<number> {
     return this.#outside("put", "save").put(document, options);
   }
 
-  async putMany(documents: readonly T[]): Promise<void> {
+  async putMany(documents: readonly NewDocument<T>[]): Promise<void> {
     return (this.#view() ?? this.#plain).putMany(documents);
   }
 
-  async save(document: T): Promise<T> {
+  async save(document: NewDocument<T>): Promise<T> {
     return (this.#view() ?? this.#plain).save(document);
   }
 
   update(id: DocumentId, change: Change<T>, options?: WriteOptions): Promise<T | undefined>;
-  update(filter: Query<T>, change: Change<T>): Promise<T[]>;
+  update(filter: Query<T>, change: Change<T>, options?: ChangeOptions): Promise<T[]>;
   async update(
     target: DocumentId | Query<T>,
     change: Change<T>,
@@ -80,7 +84,7 @@ export class RoutedCollection<T extends Item> implements Collection<T> {
     // Each of the overloads takes what the caller gave.
     if (view === undefined) return this.#plain.update(target as DocumentId, change, options);
     refuseVersion(options);
-    return view.update(target as DocumentId, change);
+    return view.update(target as DocumentId, change, options);
   }
 
   async updateWithId(id: DocumentId, change: Change<T>): Promise<T | undefined> {
@@ -177,6 +181,14 @@ export class RoutedCollection<T extends Item> implements Collection<T> {
 
   async distinct(path: string, condition?: Condition<T>): Promise<unknown[]> {
     return this.#outside("distinct", "find").distinct(path, condition);
+  }
+
+  async first(): Promise<T | undefined> {
+    return this.#view() === undefined ? this.#plain.first() : this.lowest(this.#idField);
+  }
+
+  async last(): Promise<T | undefined> {
+    return this.#view() === undefined ? this.#plain.last() : this.greatest(this.#idField);
   }
 
   async lowest(path: string): Promise<T | undefined> {

@@ -12,6 +12,7 @@ import {
   ClosedError,
   NotFoundError,
   TransactionConflictError,
+  UncheckedError,
   ValidationError,
 } from "../base/errors.ts";
 import { sleep } from "../platform/clock.ts";
@@ -19,6 +20,7 @@ import { encodeCbor } from "../protocol/cbor.ts";
 import { type DocumentOperation, writeTransactionCommand } from "../protocol/command.ts";
 import { latinText } from "../query/order_key.ts";
 import type { Client } from "./client.ts";
+import type { CollectionRules } from "./collection_rules.ts";
 import type { CollectionOptions, Item } from "./database.ts";
 import {
   CollectionView,
@@ -60,6 +62,7 @@ type Writes = Map<string, Map<string, Write>>;
 export interface TransactionParts {
   client(): Client | Promise<Client>;
   newId(): string;
+  readonly rules: CollectionRules;
 }
 
 /** Runs a function until it commits, fails, or has no more time. */
@@ -83,7 +86,10 @@ export async function runTransaction<R>(
       return result;
     } catch (error) {
       const isLate = clock.nowMs() + waitMs >= deadlineMs;
-      if (!(error instanceof TransactionConflictError) || isLate) throw error;
+      const isOvertaken = error instanceof TransactionConflictError;
+      // A validator that was not known of is from now on: what it passes is written.
+      const isNews = error instanceof UncheckedError && (await attempt.learnRules());
+      if (!(isOvertaken || isNews) || isLate) throw error;
     } finally {
       attempt.end();
     }
@@ -95,7 +101,7 @@ export async function runTransaction<R>(
 export class RunningTransaction implements Transaction, TransactionState {
   readonly id: string;
   readonly client: Client;
-  readonly newId: () => string;
+  readonly rules: CollectionRules;
   readonly #isReadOnly: boolean;
   #writes: Writes = new Map();
   readonly #savepoints = new Map<string, Writes>();
@@ -112,7 +118,7 @@ export class RunningTransaction implements Transaction, TransactionState {
   constructor(client: Client, parts: TransactionParts, options: TransactionOptions) {
     this.id = parts.newId();
     this.client = client;
-    this.newId = () => parts.newId();
+    this.rules = parts.rules;
     this.#isReadOnly = options.readOnly === true;
   }
 
@@ -179,6 +185,13 @@ export class RunningTransaction implements Transaction, TransactionState {
     if (this.#looks < 2) return;
     this.#writes = new Map();
     await this.commit();
+  }
+
+  /** Asks for the settings of the collections that are written to; whether any was news. */
+  async learnRules(): Promise<boolean> {
+    let isNews = false;
+    for (const name of this.#writes.keys()) isNews = (await this.rules.refresh(name)) || isNews;
+    return isNews;
   }
 
   async commit(): Promise<void> {

@@ -5,20 +5,24 @@
  */
 
 import { DuplicateKeyError, ValidationError } from "../base/errors.ts";
-import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
+import { decodeUntrustedCbor } from "../protocol/cbor.ts";
 import { encodeCollectionName } from "../protocol/command.ts";
 import { type DocumentId, encodeKey } from "../protocol/document_key.ts";
 import { compileFilter } from "../query/matcher.ts";
 import { latinText } from "../query/order_key.ts";
 import { compareBy, compileProjection } from "../query/sort.ts";
-import { CompiledUpdate, isOperatorUpdate, type UpdateOperators } from "../query/update.ts";
+import type { UpdateOperators } from "../query/update.ts";
 import { type Fields, fieldOf, isFields, type Value } from "../query/value.ts";
+import { changedDocument } from "./changed_document.ts";
 import type { Client } from "./client.ts";
+import type { CollectionRules, PreparedDocument, RuledCollection } from "./collection_rules.ts";
 import type {
   Change,
+  ChangeOptions,
   CollectionOptions,
   FindOptions,
   Item,
+  NewDocument,
   Query,
   RangeBounds,
   UpdateResult,
@@ -28,15 +32,15 @@ import { queryAll, queryAt, wireFilter } from "./query_client.ts";
 /** A collection as a transaction sees it: with its own writes. */
 export interface TransactionCollection<T extends Item> {
   readonly name: string;
-  insert(document: T): Promise<T>;
-  insertMany(documents: readonly T[]): Promise<T[]>;
+  insert(document: NewDocument<T>): Promise<T>;
+  insertMany(documents: readonly NewDocument<T>[]): Promise<T[]>;
   /** Inserts or replaces by id. */
-  save(document: T): Promise<T>;
-  putMany(documents: readonly T[]): Promise<void>;
+  save(document: NewDocument<T>): Promise<T>;
+  putMany(documents: readonly NewDocument<T>[]): Promise<void>;
   /** Merges fields, or applies update operators; undefined when there is no such document. */
-  update(id: DocumentId, change: Change<T>): Promise<T | undefined>;
+  update(id: DocumentId, change: Change<T>, options?: ChangeOptions): Promise<T | undefined>;
   /** Changes all documents that match, and gives them back as they are then. */
-  update(filter: Query<T>, change: Change<T>): Promise<T[]>;
+  update(filter: Query<T>, change: Change<T>, options?: ChangeOptions): Promise<T[]>;
   /** Changes the first document that matches. */
   updateOne(filter: Query<T>, change: Change<T>): Promise<UpdateResult>;
   updateMany(filter: Query<T>, change: Change<T>): Promise<UpdateResult>;
@@ -61,12 +65,13 @@ export interface Write {
   readonly key: Uint8Array;
   /** Empty for REMOVE and NOTHING. */
   readonly document: Uint8Array;
+  readonly isChecked?: boolean;
 }
 
 /** The transaction that a collection belongs to. */
 export interface TransactionState {
   readonly client: Client;
-  newId(): string;
+  readonly rules: CollectionRules;
   /** Throws ClosedError when the transaction is over. */
   check(): void;
   /** What the transaction writes to a collection. */
@@ -94,24 +99,23 @@ export class CollectionView<T extends Item> implements TransactionCollection<T> 
     this.#idField = options.idField ?? "id";
   }
 
-  async insert(document: T): Promise<T> {
+  async insert(document: NewDocument<T>): Promise<T> {
     const [inserted] = await this.insertMany([document]);
     return inserted as T;
   }
 
-  async save(document: T): Promise<T> {
-    const { key, encoded } = this.#encoded(document);
-    this.#put(key, encoded);
-    return decodeUntrustedCbor(encoded) as T;
+  async save(document: NewDocument<T>): Promise<T> {
+    const [saved] = await this.#putAll([document]);
+    return saved as T;
   }
 
   /** All or none: what is refused leaves nothing behind. */
-  async insertMany(documents: readonly T[]): Promise<T[]> {
+  async insertMany(documents: readonly NewDocument<T>[]): Promise<T[]> {
+    const prepared = await this.#transaction.rules.prepare(this.#ruled(), documents);
     const own = this.#transaction.writesTo(this.name);
     const writes = new Map<string, Write>();
-    for (const document of documents) {
-      const { key, encoded } = this.#encoded(document);
-      const name = latinText(key);
+    for (const insert of prepared) {
+      const name = latinText(insert.key);
       const known = writes.get(name) ?? own.get(name);
       if (known?.kind === "INSERT" || known?.kind === "PUT") {
         throw new DuplicateKeyError(
@@ -120,26 +124,37 @@ export class CollectionView<T extends Item> implements TransactionCollection<T> 
       }
       // What the transaction itself removed may be there again.
       const kind = known?.kind === "REMOVE" ? "PUT" : "INSERT";
-      writes.set(name, { kind, key, document: encoded });
+      writes.set(name, { kind, ...insert });
     }
     for (const write of writes.values()) this.#transaction.write(this.name, write);
     return [...writes.values()].map((write) => decodeUntrustedCbor(write.document) as T);
   }
 
-  async putMany(documents: readonly T[]): Promise<void> {
-    for (const document of documents) await this.save(document);
+  async putMany(documents: readonly NewDocument<T>[]): Promise<void> {
+    await this.#putAll(documents);
   }
 
-  update(id: DocumentId, change: Change<T>): Promise<T | undefined>;
-  update(filter: Query<T>, change: Change<T>): Promise<T[]>;
-  async update(target: DocumentId | Query<T>, change: Change<T>): Promise<T | undefined | T[]> {
-    if (isFilter(target)) return this.#change(await this.find(target), change);
+  /** All or none: what is refused leaves nothing behind. */
+  async #putAll(documents: readonly object[]): Promise<T[]> {
+    const prepared = await this.#transaction.rules.prepare(this.#ruled(), documents);
+    for (const write of prepared) this.#put(write);
+    return prepared.map(({ document }) => decodeUntrustedCbor(document) as T);
+  }
+
+  update(id: DocumentId, change: Change<T>, options?: ChangeOptions): Promise<T | undefined>;
+  update(filter: Query<T>, change: Change<T>, options?: ChangeOptions): Promise<T[]>;
+  async update(
+    target: DocumentId | Query<T>,
+    change: Change<T>,
+    options?: ChangeOptions,
+  ): Promise<T | undefined | T[]> {
+    if (isFilter(target)) return this.#change(await this.find(target), change, options);
     const current = await this.findById(target);
-    return current === undefined ? undefined : this.#change([current], change)[0];
+    return current && (await this.#change([current], change, options))[0];
   }
 
   async updateOne(filter: Query<T>, change: Change<T>): Promise<UpdateResult> {
-    const { length } = this.#change(await this.find(filter, { limit: 1 }), change);
+    const { length } = await this.#change(await this.find(filter, { limit: 1 }), change);
     return { matched: length, modified: length };
   }
 
@@ -148,22 +163,18 @@ export class CollectionView<T extends Item> implements TransactionCollection<T> 
     return { matched: length, modified: length };
   }
 
-  /** Changes all or none: what is refused leaves nothing behind. */
-  #change(documents: readonly T[], change: Change<T>): T[] {
-    const fields = change as UpdateOperators;
-    const update = isOperatorUpdate(fields) ? new CompiledUpdate(fields) : undefined;
+  async #change(
+    documents: readonly T[],
+    change: Change<T>,
+    options: ChangeOptions = {},
+  ): Promise<T[]> {
     const nowMs = Math.floor(this.#transaction.client.platform.clock.wallMs());
+    const replaces = options.merge === false;
+    const how = { idField: this.#idField, nowMs, isInsert: false, replaces };
     const changed = (documents as readonly Fields[]).map((before) => {
-      const id = fieldOf(before, this.#idField);
-      const after =
-        update?.apply(before, { nowMs, isInsert: false }) ?? merged(before, fields as Fields);
-      if (fieldOf(after, this.#idField) !== id) {
-        throw new ValidationError(`Cannot change the id of a document in "${this.name}"`);
-      }
-      return { key: encodeKey(id as DocumentId), encoded: encodeCbor(after).slice() };
+      return changedDocument(before, change as UpdateOperators, how);
     });
-    for (const { key, encoded } of changed) this.#put(key, encoded);
-    return changed.map(({ encoded }) => decodeUntrustedCbor(encoded) as T);
+    return this.#putAll(changed);
   }
 
   remove(id: DocumentId): Promise<T | undefined>;
@@ -268,21 +279,15 @@ export class CollectionView<T extends Item> implements TransactionCollection<T> 
     return part.map(compileProjection(projection, this.#idField)) as unknown as T[];
   }
 
-  #put(key: Uint8Array, document: Uint8Array): void {
+  #put(prepared: PreparedDocument): void {
     // A document that is new by this transaction stays one that must not exist yet.
-    const own = this.#transaction.writesTo(this.name).get(latinText(key));
+    const own = this.#transaction.writesTo(this.name).get(latinText(prepared.key));
     const isNew = own?.kind === "INSERT" || own?.kind === "NOTHING";
-    const kind = isNew ? "INSERT" : "PUT";
-    this.#transaction.write(this.name, { kind, key, document });
+    this.#transaction.write(this.name, { kind: isNew ? "INSERT" : "PUT", ...prepared });
   }
 
-  #encoded(document: T): { readonly key: Uint8Array; readonly encoded: Uint8Array } {
-    if (!isFields(document)) {
-      throw new ValidationError(`Cannot write into "${this.name}": a document is an object`);
-    }
-    const id = fieldOf(document, this.#idField) ?? this.#transaction.newId();
-    const encoded = encodeCbor({ ...(document as Fields), [this.#idField]: id }).slice();
-    return { key: encodeKey(id as DocumentId), encoded };
+  #ruled(): RuledCollection {
+    return { name: this.name, idField: this.#idField };
   }
 
   #target(): {
@@ -294,15 +299,4 @@ export class CollectionView<T extends Item> implements TransactionCollection<T> 
     const [collection, idField] = [this.name, this.#idField];
     return { collection, idField, level: "linearizable", timeoutMs: undefined };
   }
-}
-
-/** Objects are merged, everything else is replaced; `undefined` changes nothing. */
-function merged(base: Fields, change: Fields): Fields {
-  const result: { [name: string]: Value } = { ...base };
-  for (const [name, value] of Object.entries(change)) {
-    const before = fieldOf(base, name);
-    if (value === undefined) continue;
-    result[name] = isFields(before) && isFields(value) ? merged(before, value) : value;
-  }
-  return result;
 }

@@ -4,19 +4,26 @@
  *
  * | action           | fields                                                   |
  * | ---------------- | -------------------------------------------------------- |
- * | createCollection | collection                                               |
+ * | createCollection | collection, settings (`collection_settings.ts`)          |
  * | dropCollection   | collection                                               |
  * | createIndex      | collection, index (a definition: `collection_index.ts`)  |
  * | dropIndex        | collection, index (its name)                             |
+ * | nextIds          | collection, count                                        |
  *
- * The answer is a map with `changed`. That of INDEX_READY, which only a leader proposes, has the
- * fields collection and index.
+ * The answer is a map with `changed`, and for nextIds with `ids`: numbers that nobody else gets. The
+ * body of INDEX_READY, which only a leader proposes, has the fields collection and index.
  *
  * @module
  */
 
 import { CStoreError, NotFoundError, QueryError, ValidationError } from "../base/errors.ts";
-import { COLLECTION_NAME_SIZE_MAX, COLLECTIONS_MAX, INDEXES_MAX } from "../base/limits.ts";
+import {
+  COLLECTION_NAME_SIZE_MAX,
+  COLLECTIONS_MAX,
+  INDEXES_MAX,
+  OPERATIONS_PER_REQUEST_MAX,
+} from "../base/limits.ts";
+import { readSettings } from "../protocol/collection_settings.ts";
 import { encodeCollectionName } from "../protocol/command.ts";
 import { equalValues, type Fields, isFields, type Value } from "../query/value.ts";
 import { type IndexDefinition, readIndexDefinition } from "./collection_index.ts";
@@ -31,14 +38,22 @@ export interface CatalogState {
   dropped(): void;
 }
 
-/** Executes a CATALOG command. Gives whether it changed anything, or why it is refused. */
+/** What a CATALOG command is answered with. */
+export interface CatalogAnswer {
+  readonly changed: boolean;
+  readonly ids?: readonly number[];
+}
+
+/** Executes a CATALOG command. Gives its answer, or why it is refused. */
 export function executeCatalog(
   state: CatalogState,
   request: unknown,
   sequence: number,
-): boolean | CStoreError {
+): CatalogAnswer | CStoreError {
   try {
-    return change(state, fieldsOf(request), sequence);
+    const fields = fieldsOf(request);
+    if (fields["action"] === "nextIds") return { changed: false, ids: nextIds(state, fields) };
+    return { changed: change(state, fields, sequence) };
   } catch (error) {
     if (error instanceof CStoreError) return error;
     throw error;
@@ -61,9 +76,7 @@ function change(state: CatalogState, request: Fields, sequence: number): boolean
   const store = state.collections.get(name);
   switch (request["action"]) {
     case "createCollection":
-      if (store !== undefined) return false;
-      create(state, name);
-      return true;
+      return createCollection(state, name, request["settings"]);
     case "dropCollection":
       if (store === undefined) return false;
       store.indexes.clear();
@@ -84,6 +97,31 @@ function change(state: CatalogState, request: Fields, sequence: number): boolean
         `Cannot change the catalog: action "${textOf(request["action"])}" is unknown`,
       );
   }
+}
+
+function createCollection(state: CatalogState, name: string, given: Value): boolean {
+  const settings = readSettings(given);
+  const known = state.collections.get(name)?.settings;
+  if (known === undefined) {
+    create(state, name).settings = settings;
+    return true;
+  }
+  const isSame = given === undefined || equalValues(known as never, settings as never);
+  if (isSame) return false;
+  throw new ValidationError(`Cannot make "${name}": it is there already, with other settings`);
+}
+
+function nextIds(state: CatalogState, request: Fields): readonly number[] {
+  const name = nameOf(request["collection"]);
+  const count = request["count"];
+  const store = state.collections.get(name);
+  const isCount = typeof count === "number" && Number.isSafeInteger(count);
+  if (!isCount || count < 1 || count > OPERATIONS_PER_REQUEST_MAX) {
+    throw new ValidationError(`Cannot give out ids: 1 to ${OPERATIONS_PER_REQUEST_MAX} at a time`);
+  }
+  const ids = store?.settings.ids === "autoIncrement" ? store.takeIds(count) : undefined;
+  if (ids !== undefined) return ids;
+  throw new ValidationError(`Cannot give out ids of "${name}": it makes none, or has no more`);
 }
 
 /** A text, or an empty one: what is no text must not be asked to make one of itself. */

@@ -6,6 +6,8 @@
 
 import { assert } from "../base/assert.ts";
 import type { CStoreError } from "../base/errors.ts";
+import { type CollectionSettings, PLAIN_SETTINGS } from "../protocol/collection_settings.ts";
+import { encodeKey } from "../protocol/document_key.ts";
 import type { IndexDefinition } from "./collection_index.ts";
 import { CollectionIndexes } from "./collection_indexes.ts";
 import { DocumentSlabs, type FrozenSlabs, type SlabRecord } from "./document_slab.ts";
@@ -35,6 +37,9 @@ export interface PutPlace {
   readonly before: number;
 }
 
+/** Ids in use that are passed one by one; behind them the steps double. */
+const IDS_PASSED = 1000;
+
 /** One collection. */
 export class CollectionStore {
   readonly name: string;
@@ -44,6 +49,9 @@ export class CollectionStore {
   readonly indexes = new CollectionIndexes();
   /** Sequence number of the last change; transactions compare it. */
   changedAt = 0;
+  settings: CollectionSettings = PLAIN_SETTINGS;
+  /** The number to try first when an id is to be given out. */
+  nextId = 0;
   readonly #moved = (from: number, to: number, record: SlabRecord): void => {
     const { key, document } = record;
     const hash = this.#index.hash(key, { start: 0, end: key.byteLength });
@@ -78,6 +86,26 @@ export class CollectionStore {
   locate(key: Uint8Array): number {
     const range = { start: 0, end: key.byteLength };
     return this.find(this.hash(key, range), key, range);
+  }
+
+  /** Gives out numbers that are ids of no document, each once. Undefined when there are no more. */
+  takeIds(count: number): number[] | undefined {
+    const ids: number[] = [];
+    let step = 1;
+    for (let passed = 0; ids.length < count; ) {
+      const id = this.nextId;
+      if (id > Number.MAX_SAFE_INTEGER - step) return undefined;
+      this.nextId += step;
+      if (this.locate(encodeKey(id)) === -1) {
+        ids.push(id);
+        step = 1;
+        passed = 0;
+      } else {
+        passed += 1;
+        if (passed > IDS_PASSED) step *= 2;
+      }
+    }
+    return ids;
   }
 
   /** Touches what `find` will read for the first `count` hashes; changes nothing. */

@@ -162,6 +162,7 @@ export class DocumentStateMachine implements StateMachine {
   #applyPlainPut(at: number, sequence: number): number {
     const store = this.#lastStore;
     if (store === undefined || store.indexes.count > 0) return -1;
+    if (store.settings.validator !== "") return -1;
     const put = this.#plainPuts.take(at, store, this.#lastName);
     if (put === undefined) return -1;
     const sessions = this.#sessions;
@@ -252,9 +253,9 @@ export class DocumentStateMachine implements StateMachine {
     this.#executor.begin();
     const body = commands.subarray(at + COMMAND_HEADER_SIZE, at + command.size);
     const answer = executeCatalog(this.#catalogState(sequence), decodeCbor(body), sequence);
-    if (typeof answer !== "boolean") return refusal(answer);
-    if (!answer) this.#executor.idle.push(sequence);
-    return { kind: "payload", payload: encodeCbor({ changed: answer }).slice() };
+    if (answer instanceof Error) return refusal(answer);
+    if (!answer.changed) this.#executor.idle.push(sequence);
+    return { kind: "payload", payload: encodeCbor(answer).slice() };
   }
 
   #catalogState(sequence: number): CatalogState {

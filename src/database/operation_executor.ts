@@ -1,8 +1,9 @@
 /**
  * Executes operations on documents, so that a request takes effect whole or not at all.
  *
- * The document of an UPDATE is a map: `update` (operators), and perhaps `filter` (the document must
- * match, or there is none), `insert` (what an absent document begins as), `idField` (it must stay).
+ * The document of an UPDATE is a map: `update` (operators) or `assign` (fields that replace those
+ * there), and perhaps `filter` (the document must match, or there is none), `insert` (what
+ * an absent document begins as), `idField` (it must stay).
  * That of a REMOVE is empty or a map with `filter`.
  *
  * @module
@@ -26,7 +27,7 @@ import { compileFilter } from "../query/matcher.ts";
 import { CompiledUpdate, type UpdateOperators } from "../query/update.ts";
 import { equalValues, type Fields, fieldOf, isFields } from "../query/value.ts";
 import type { CollectionStore, DocumentSource, PutPlace, Undo } from "./collection_store.ts";
-import { duplicateKey, resultTooLarge, versionConflict } from "./refusals.ts";
+import { duplicateKey, resultTooLarge, unchecked, versionConflict } from "./refusals.ts";
 import { mergeDocuments } from "./update.ts";
 
 /** Where an operation stands: its bytes, its number, and the state's time. */
@@ -107,6 +108,7 @@ export class OperationExecutor {
     const hash = store.hash(bytes, key);
     const before = store.find(hash, bytes, key);
     const { ifVersion } = cursor;
+    if (store.settings.validator !== "" && !mayPass(cursor)) return unchecked(store);
     if (ifVersion !== undefined && ifVersion !== store.version(before)) {
       return versionConflict(ifVersion, store.version(before));
     }
@@ -265,12 +267,16 @@ function updatedDocument(
   current: Fields | undefined,
   place: { readonly key: Uint8Array; readonly nowMs: number },
 ): Uint8Array | undefined {
-  const { update, insert, idField } = order;
-  if (!isFields(update)) throw new QueryError("Cannot read the update: it is not an object");
+  const { update, assign, insert, idField } = order;
+  if (!isFields(update ?? assign)) {
+    throw new QueryError("Cannot read the update: it is not an object");
+  }
   if (current === undefined && !isFields(insert)) return undefined;
   const base = current ?? (insert as Fields);
-  const compiled = new CompiledUpdate(update as UpdateOperators);
-  const after = compiled.apply(base, { nowMs: place.nowMs, isInsert: current === undefined });
+  const context = { nowMs: place.nowMs, isInsert: current === undefined };
+  const after = isFields(update)
+    ? new CompiledUpdate(update as UpdateOperators).apply(base, context)
+    : { ...base, ...(assign as Fields) };
   const name = typeof idField === "string" ? idField : "id";
   const begun = current === undefined ? fieldOf(base, name) : undefined;
   if (current === undefined && !equalBytes(encodeKey(begun as DocumentId), place.key)) {
@@ -280,6 +286,11 @@ function updatedDocument(
     throw new ValidationError(`Cannot update: the id in "${name}" does not change`);
   }
   return encodeCbor(after).slice();
+}
+
+/** Whether an operation may be one of a collection with a validator, which runs elsewhere. */
+function mayPass({ kind, isChecked }: OperationCursor): boolean {
+  return kind === "REMOVE" || (isChecked && (kind === "INSERT" || kind === "PUT"));
 }
 
 function attempt<T>(run: () => T): T | CStoreError {

@@ -15,12 +15,14 @@ import {
   OverloadedError,
   SessionExpiredError,
   TransactionConflictError,
+  UncheckedError,
   ValidationError,
   VersionConflictError,
 } from "../base/errors.ts";
 import { RESULT_SIZE_MAX } from "../base/limits.ts";
 import type { DocumentId } from "../protocol/document_key.ts";
 import type { ApplyResults } from "../raft/state_machine.ts";
+import type { CollectionStore } from "./collection_store.ts";
 import type { Admission, SessionRequest, StoredResult } from "./session_table.ts";
 
 /** An insert met a document. */
@@ -28,6 +30,14 @@ export function duplicateKey(store: { readonly name: string }, id: DocumentId): 
   const shown = JSON.stringify(id).slice(0, 200);
   return new DuplicateKeyError(
     `Cannot insert into "${store.name}": a document has the id ${shown} already`,
+  );
+}
+
+/** The collection has a validator, and the operation does not say that it passed. */
+export function unchecked(store: CollectionStore): CStoreError {
+  const { name, settings } = store;
+  return new UncheckedError(
+    `Cannot write into "${name}": it takes only what the validator "${settings.validator}" has passed`,
   );
 }
 

@@ -6,7 +6,7 @@
  * | STATE      |      1 | CBOR map {index, term, nextSequence, timeMs, droppedAt, members, bindings, retired, departed} |
  * | SESSIONS   |      2 | a piece of the session table (`session_table.ts`); pieces are joined  |
  * | COLLECTION |      3 | name in UTF-8; the documents that follow belong to it                 |
- * | CATALOG    |      5 | of the collection before it: CBOR map {changedAt, indexes}            |
+ * | CATALOG    |      5 | of the collection before it: CBOR map {changedAt, indexes}, and {settings, nextId} if it was made with settings |
  * | DOCUMENTS  |      4 | for each: version (8), keySize (2), documentSize (4), key, document   |
  *
  * @module
@@ -17,6 +17,11 @@ import { ByteReader, ByteWriter, encodeText } from "../base/bytes.ts";
 import { CorruptionError } from "../base/errors.ts";
 import { SNAPSHOT_BLOCK_SIZE } from "../base/limits.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
+import {
+  type CollectionSettings,
+  PLAIN_SETTINGS,
+  readSettings,
+} from "../protocol/collection_settings.ts";
 import type { IndexDefinition } from "./collection_index.ts";
 import type { CollectionStore } from "./collection_store.ts";
 import type { FrozenSlabs } from "./document_slab.ts";
@@ -78,6 +83,9 @@ export interface CollectionCatalog {
   /** Sequence number of the last change. */
   readonly changedAt: number;
   readonly indexes: readonly { readonly definition: IndexDefinition; readonly isReady: boolean }[];
+  /** Left out where they are as usual. */
+  readonly settings?: CollectionSettings;
+  readonly nextId?: number;
 }
 
 /** The catalog of a collection as it is now. */
@@ -85,7 +93,10 @@ export function catalogOf(store: CollectionStore): CollectionCatalog {
   const indexes = [...store.indexes.all()].map(({ definition, isReady }) => {
     return { definition, isReady };
   });
-  return { changedAt: store.changedAt, indexes };
+  const { changedAt, settings, nextId } = store;
+  return settings === PLAIN_SETTINGS
+    ? { changedAt, indexes }
+    : { changedAt, indexes, settings, nextId };
 }
 
 function* collectionBlocks(part: {
@@ -173,8 +184,11 @@ export class StateRestorer {
   #catalog(body: Uint8Array): void {
     const store = this.#store;
     assert(store !== undefined, "a catalog follows its collection");
-    const { changedAt, indexes } = decodeUntrustedCbor(body) as CollectionCatalog;
+    const catalog = decodeUntrustedCbor(body) as CollectionCatalog;
+    const { changedAt, indexes, settings, nextId = 0 } = catalog;
     this.#changedAt = changedAt;
+    store.settings = readSettings(settings);
+    store.nextId = nextId;
     for (const { definition, isReady } of indexes) store.indexes.restore(definition, isReady);
   }
 

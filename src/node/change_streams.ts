@@ -164,7 +164,7 @@ function changeOf(operation: LoggedOperation, current: Uint8Array | undefined): 
       };
     default: {
       const given = decodeCbor(document) as Fields;
-      const change = kind === "MERGE" ? given : given["update"];
+      const change = kind === "MERGE" ? given : (given["update"] ?? given["assign"]);
       const now = current === undefined ? {} : { document: decodeCbor(current) };
       return { ...about, type: "update", change, ...now };
     }

@@ -8,9 +8,16 @@
 import { ClosedError, ConfigError, DeadlineError } from "../base/errors.ts";
 import type { Change as DocumentChange, WatchOptions } from "../client/change_stream.ts";
 import { Client } from "../client/client.ts";
-import type { Collection, CollectionOptions, Database, Item } from "../client/database.ts";
+import type {
+  Collection,
+  CollectionOptions,
+  CollectionSettingsOptions,
+  Database,
+  Item,
+} from "../client/database.ts";
 import { DatabaseCalls } from "../client/database_calls.ts";
 import type { Transaction, TransactionOptions } from "../client/transaction.ts";
+import type { Validators } from "../client/validator.ts";
 import { sleep } from "../platform/clock.ts";
 import { type Platform, systemPlatform } from "../platform/platform.ts";
 import { parseEndpoint } from "../transport/network_manager.ts";
@@ -50,6 +57,8 @@ export interface ReplicatedDatabaseConfig {
   /** `./data` unless set. */
   readonly root?: string;
   readonly cluster: ClusterConfig;
+  /** By the names under which collections ask for them. */
+  readonly validators?: Validators;
   readonly platform?: Platform;
 }
 
@@ -61,12 +70,13 @@ export class ReplicatedWALDatabase implements Database {
   #client: Client | undefined;
   #node: Node | undefined;
   #isClosed = false;
-  readonly #calls = new DatabaseCalls(() => this.#client ?? this.#ready());
+  readonly #calls: DatabaseCalls;
 
   /** Throws ConfigError. */
   constructor(config: ReplicatedDatabaseConfig) {
     this.#platform = config.platform ?? systemPlatform();
     this.#nodeConfig = nodeConfigOf(config);
+    this.#calls = new DatabaseCalls(() => this.#client ?? this.#ready(), config.validators);
   }
 
   /** Starts the node; it serves as soon as the cluster has a leader. */
@@ -81,8 +91,8 @@ export class ReplicatedWALDatabase implements Database {
     return this.#calls.collection<T>(name, options);
   }
 
-  createCollection(name: string): Promise<boolean> {
-    return this.#calls.createCollection(name);
+  createCollection(name: string, settings?: CollectionSettingsOptions): Promise<boolean> {
+    return this.#calls.createCollection(name, settings);
   }
 
   dropCollection(name: string): Promise<boolean> {

@@ -6,6 +6,7 @@
 
 import type {
   Change,
+  ChangeOptions,
   Collection,
   CollectionOptions,
   Condition,
@@ -14,6 +15,7 @@ import type {
   IndexInfo,
   IndexOptions,
   Item,
+  NewDocument,
   Query,
   RangeBounds,
   UpdateResult,
@@ -22,8 +24,10 @@ import type {
 } from "../client/database.ts";
 import type { TransactionOptions } from "../client/transaction.ts";
 import type { TransactionCollection } from "../client/transaction_collection.ts";
+import type { Validator } from "../client/validator.ts";
 import type { Platform } from "../platform/platform.ts";
 import type { ReadLevel } from "../protocol/client_message.ts";
+import type { CollectionSettings } from "../protocol/collection_settings.ts";
 import type { DocumentId } from "../protocol/document_key.ts";
 import { WALDatabase } from "./wal_database.ts";
 
@@ -34,6 +38,10 @@ export interface WALCollectionConfig extends CollectionOptions {
   readonly root?: string;
   /** Name of the database, a folder below `root`; the collection's name unless set. */
   readonly dbName?: string;
+  /** Where ids of documents without one come from; uuidv7 unless set. Settled the first time. */
+  readonly ids?: CollectionSettings["ids"];
+  /** What every document must pass. Settled the first time. */
+  readonly validator?: Validator;
   readonly platform?: Platform;
 }
 
@@ -44,10 +52,17 @@ export class WALCollection<T extends Item = Record<string, unknown>> implements 
   readonly #documents: Collection<T>;
   readonly #options: CollectionOptions;
 
-  constructor({ name, root, dbName, platform, ...options }: WALCollectionConfig) {
+  constructor(config: WALCollectionConfig) {
+    const { name, root, dbName, platform, ids, validator, ...options } = config;
     const place = { ...(root !== undefined && { root }), ...(platform && { platform }) };
+    const settings = { ...(ids && { ids }), ...(validator && { validator: name }) };
     this.name = name;
-    this.#database = new WALDatabase({ name: dbName ?? name, ...place });
+    this.#database = new WALDatabase({
+      name: dbName ?? name,
+      ...place,
+      ...((ids ?? validator) && { collections: { [name]: settings } }),
+      ...(validator && { validators: { [name]: validator } }),
+    });
     this.#documents = this.#database.collection<T>(name, options);
     this.#options = options;
   }
@@ -89,32 +104,32 @@ export class WALCollection<T extends Item = Record<string, unknown>> implements 
     }, options);
   }
 
-  insert(document: T): Promise<T> {
+  insert(document: NewDocument<T>): Promise<T> {
     return this.#documents.insert(document);
   }
 
-  create(document: T): Promise<T> {
+  create(document: NewDocument<T>): Promise<T> {
     return this.#documents.create(document);
   }
 
-  insertMany(documents: readonly T[]): Promise<T[]> {
+  insertMany(documents: readonly NewDocument<T>[]): Promise<T[]> {
     return this.#documents.insertMany(documents);
   }
 
-  put(document: T, options?: WriteOptions): Promise<number> {
+  put(document: NewDocument<T>, options?: WriteOptions): Promise<number> {
     return this.#documents.put(document, options);
   }
 
-  putMany(documents: readonly T[]): Promise<void> {
+  putMany(documents: readonly NewDocument<T>[]): Promise<void> {
     return this.#documents.putMany(documents);
   }
 
-  save(document: T): Promise<T> {
+  save(document: NewDocument<T>): Promise<T> {
     return this.#documents.save(document);
   }
 
   update(id: DocumentId, change: Change<T>, options?: WriteOptions): Promise<T | undefined>;
-  update(filter: Query<T>, change: Change<T>): Promise<T[]>;
+  update(filter: Query<T>, change: Change<T>, options?: ChangeOptions): Promise<T[]>;
   update(
     target: DocumentId | Query<T>,
     change: Change<T>,
@@ -200,6 +215,14 @@ export class WALCollection<T extends Item = Record<string, unknown>> implements 
 
   distinct(path: string, condition?: Condition<T>): Promise<unknown[]> {
     return this.#documents.distinct(path, condition);
+  }
+
+  first(): Promise<T | undefined> {
+    return this.#documents.first();
+  }
+
+  last(): Promise<T | undefined> {
+    return this.#documents.last();
   }
 
   lowest(path: string): Promise<T | undefined> {

@@ -7,9 +7,17 @@
 import { ClosedError, ConfigError } from "../base/errors.ts";
 import type { Change as DocumentChange, WatchOptions } from "../client/change_stream.ts";
 import { Client } from "../client/client.ts";
-import type { Collection, CollectionOptions, Database, Item } from "../client/database.ts";
+import type {
+  Collection,
+  CollectionOptions,
+  CollectionSettingsOptions,
+  Database,
+  Item,
+} from "../client/database.ts";
 import { DatabaseCalls } from "../client/database_calls.ts";
+import { changeCatalog } from "../client/query_client.ts";
 import type { Transaction, TransactionOptions } from "../client/transaction.ts";
+import type { Validators } from "../client/validator.ts";
 import { type Platform, systemPlatform } from "../platform/platform.ts";
 import { databaseFolder, parseNodeConfig } from "./config.ts";
 import { localReadsOf } from "./local_reads.ts";
@@ -23,6 +31,10 @@ export interface WALDatabaseConfig {
   readonly root?: string;
   /** Node id, the folder below the name; `n1` unless set. */
   readonly nodeId?: string;
+  /** By the names under which collections ask for them. */
+  readonly validators?: Validators;
+  /** Collections that are made, with their settings, when the database is opened. */
+  readonly collections?: Readonly<Record<string, CollectionSettingsOptions>>;
   readonly platform?: Platform;
 }
 
@@ -34,10 +46,11 @@ export class WALDatabase implements Database {
   #node: Node | undefined;
   #isClosed = false;
   readonly #platform: Platform;
-  readonly #calls = new DatabaseCalls(() => this.#client ?? this.#ready());
+  readonly #calls: DatabaseCalls;
 
   constructor(config: WALDatabaseConfig) {
     this.#config = config;
+    this.#calls = new DatabaseCalls(() => this.#client ?? this.#ready(), config.validators);
     this.#platform = config.platform ?? systemPlatform();
   }
 
@@ -56,8 +69,8 @@ export class WALDatabase implements Database {
     return this.#calls.collection<T>(name, options);
   }
 
-  createCollection(name: string): Promise<boolean> {
-    return this.#calls.createCollection(name);
+  createCollection(name: string, settings?: CollectionSettingsOptions): Promise<boolean> {
+    return this.#calls.createCollection(name, settings);
   }
 
   dropCollection(name: string): Promise<boolean> {
@@ -134,7 +147,11 @@ export class WALDatabase implements Database {
     }
     // Ready means that the log found on disk is in the state, however long that takes.
     await new Promise<void>((resolve) => node.driver.readBarrier({ run: resolve }));
-    this.#client = Client.local(nodeId, (onReplies) => node.openLocal(onReplies), { platform });
+    const client = Client.local(nodeId, (onReplies) => node.openLocal(onReplies), { platform });
+    for (const [collection, settings] of Object.entries(this.#config.collections ?? {})) {
+      await changeCatalog(client, { action: "createCollection", collection, settings });
+    }
+    this.#client = client;
     this.#calls.local = localReadsOf(node);
     return this.#client;
   }

@@ -19,7 +19,7 @@
  * | offset | size | field        | meaning                                                    |
  * | -----: | ---: | ------------ | ---------------------------------------------------------- |
  * |      0 |    1 | kind         | one of `OPERATION_KINDS`                                   |
- * |      1 |    1 | flags        | 1 = `ifVersion` follows, 2 = give the document back        |
+ * |      1 |    1 | flags        | 1 = `ifVersion` follows, 2 = give the document back, 4 = the collection's validator has passed the document |
  * |      2 |    2 | keySize      | bytes of the key                                           |
  * |      4 |    4 | documentSize | bytes of the document (CBOR map); may be 0 for REMOVE      |
  * |      8 |    8 | ifVersion    | only with flag 1; 0 = the document must not exist          |
@@ -81,6 +81,8 @@ export type OperationKind = (typeof OPERATION_KINDS)[number];
 export const FLAG_IF_VERSION = 1;
 /** Operation flag: the result carries the document as it is afterwards, or as it was if removed. */
 export const FLAG_RETURN_DOCUMENT = 2;
+/** Operation flag: the collection's validator has passed the document. */
+export const FLAG_CHECKED = 4;
 
 /** Who asks, and which of its requests this is. */
 export interface RequestIdentity {
@@ -104,6 +106,8 @@ export interface DocumentOperation {
   readonly document: Uint8Array;
   readonly ifVersion?: number | undefined;
   readonly returnDocument?: boolean;
+  /** Whether the collection's validator has passed the document. */
+  readonly isChecked?: boolean;
 }
 
 /** A command's header. */
@@ -160,8 +164,9 @@ function writeOperations(writer: ByteWriter, request: CollectionOperations): voi
   for (const operation of operations) {
     const hasVersion = operation.ifVersion !== undefined;
     const back = operation.returnDocument === true ? FLAG_RETURN_DOCUMENT : 0;
+    const checked = operation.isChecked === true ? FLAG_CHECKED : 0;
     writer.u8(OPERATION_KINDS.indexOf(operation.kind));
-    writer.u8((hasVersion ? FLAG_IF_VERSION : 0) | back);
+    writer.u8((hasVersion ? FLAG_IF_VERSION : 0) | back | checked);
     writer.u16(operation.key.byteLength).u32(operation.document.byteLength);
     if (operation.ifVersion !== undefined) writer.u64(operation.ifVersion);
     writer.raw(operation.key).raw(operation.document);
@@ -230,6 +235,7 @@ export class OperationCursor {
   kind: OperationKind = "NONE";
   ifVersion: number | undefined;
   returnsDocument = false;
+  isChecked = false;
   keyStart = 0;
   keyEnd = 0;
   documentStart = 0;
@@ -263,6 +269,7 @@ export class OperationCursor {
     const flags = view.getUint8(at + 1);
     this.kind = OPERATION_KINDS[view.getUint8(at)] ?? "NONE";
     this.returnsDocument = (flags & FLAG_RETURN_DOCUMENT) !== 0;
+    this.isChecked = (flags & FLAG_CHECKED) !== 0;
     const hasVersion = (flags & FLAG_IF_VERSION) !== 0;
     this.ifVersion = hasVersion ? readU64(view, at + OPERATION_HEADER_SIZE) : undefined;
     this.keyStart = at + OPERATION_HEADER_SIZE + (hasVersion ? 8 : 0);
@@ -377,7 +384,7 @@ function checkOperations(
     const keyStart = at + OPERATION_HEADER_SIZE + (flags & FLAG_IF_VERSION ? 8 : 0);
     const documentStart = keyStart + view.getUint16(at + 2, true);
     const documentSize = view.getUint32(at + 4, true);
-    if (kind === undefined || kind === "NONE" || flags > 3) return "an operation is unknown";
+    if (kind === undefined || kind === "NONE" || flags > 7) return "an operation is unknown";
     if (documentStart > end || documentSize > end - documentStart) return "an operation is cut off";
     if (flags & FLAG_IF_VERSION && Number.isNaN(readU64(view, at + OPERATION_HEADER_SIZE))) {
       return "ifVersion exceeds 2^53 - 1";

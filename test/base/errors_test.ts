@@ -39,6 +39,7 @@ const SAMPLES: readonly CStoreError[] = [
   new errors.CursorLostError("m"),
   new errors.TransactionTimeoutError("m"),
   new errors.AmbiguousTransactionError("m"),
+  new errors.UncheckedError("m"),
 ];
 
 /** Errors of this process's own files, address or start: none of them is an answer to a request. */
@@ -51,7 +52,8 @@ describe("codes", () => {
       "NONE NOT_LEADER NO_QUORUM UNKNOWN_OUTCOME DEADLINE OVERLOADED VERSION_CONFLICT " +
       "DUPLICATE_KEY NOT_FOUND SESSION_EXPIRED DUPLICATE_REQUEST PROTOCOL HANDSHAKE CORRUPTION " +
       "STORAGE VALIDATION LOCKED CONFIG CLOSED UNREACHABLE MEMBERSHIP REMOVED " +
-      "QUERY CONFLICT COMPACTED CURSOR_LOST TRANSACTION_TIMEOUT AMBIGUOUS_TRANSACTION";
+      "QUERY CONFLICT COMPACTED CURSOR_LOST TRANSACTION_TIMEOUT AMBIGUOUS_TRANSACTION " +
+      "UNCHECKED";
     expect(ERROR_CODES.join(" ")).toBe(fixed);
     for (const [number, code] of ERROR_CODES.entries()) expect(errorNumber(code)).toBe(number);
   });
@@ -81,7 +83,7 @@ describe("codes", () => {
     expect(back.message).toBe(error.message);
   });
 
-  test.each([0, -1, 28, 65_535, 1.5, Number.NaN])(
+  test.each([0, -1, 29, 65_535, 1.5, Number.NaN])(
     "travel: the number %p is a ProtocolError",
     (n) => {
       expect(errorFromNumber(n, { message: "m" })).toBeInstanceOf(errors.ProtocolError);

@@ -116,7 +116,7 @@ export class Machine {
 
   /** Applies all commands as one batch. */
   apply(...commands: readonly Command[]): Result[] {
-    const entry = this.#entry(commands);
+    const entry = this.entry(...commands);
     this.entries.push(entry);
     return applyEntry(this.state, entry);
   }
@@ -132,7 +132,8 @@ export class Machine {
     return (result as { written: number }).written;
   }
 
-  #entry(commands: readonly Command[]): Entry {
+  /** The next entry of the log, with these commands. */
+  entry(...commands: readonly Command[]): Entry {
     const writer = new ByteWriter();
     writer.reserve(BATCH_HEADER_SIZE);
     const count = commands.reduce((sum, command) => sum + command.count, 0);

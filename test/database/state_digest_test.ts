@@ -6,6 +6,7 @@
 
 import { expect, test } from "bun:test";
 import { encodeText } from "../../src/base/bytes.ts";
+import type { CStoreError } from "../../src/base/errors.ts";
 import { DocumentStateMachine } from "../../src/database/document_state_machine.ts";
 import { freezeState, StateRestorer } from "../../src/database/snapshot_codec.ts";
 import {
@@ -19,6 +20,7 @@ import {
   stateDifference,
 } from "../../src/database/state_digest.ts";
 import { zlibCompressor } from "../../src/platform/compression.ts";
+import { encodeCbor } from "../../src/protocol/cbor.ts";
 import { writeBindings } from "../../src/protocol/cluster_command.ts";
 import { encodeKey } from "../../src/protocol/document_key.ts";
 import { fuzzRandom, rounds, seeded } from "../protocol/fuzz_seed.ts";
@@ -57,6 +59,19 @@ function restored(machine: Machine, seed: number): DocumentStateMachine {
   return copy;
 }
 
+function applyCatalog(machine: Machine, request: object): void {
+  const command = consensus("CATALOG", (writer) => void writer.raw(encodeCbor(request)));
+  let refusal: CStoreError | undefined;
+  machine.state.apply(machine.entry(command), {
+    written: () => undefined,
+    result: () => undefined,
+    refused: (_ordinal, error) => {
+      refusal = error;
+    },
+  });
+  expect(refusal).toBeUndefined();
+}
+
 /** The range that changed between two collections, which must be the only one. */
 function onlyRange(a: StateDigest, b: StateDigest): { name: string; range: number } {
   const difference = stateDifference(a, b);
@@ -70,6 +85,28 @@ const PUTS: readonly Operation[] = [
   ["PUT", "b", { n: 2 }],
   ["PUT", "c", { n: 3 }],
 ];
+
+test("settings of a collection and its next number are part of the state, and of snapshots", () => {
+  const make = (settings: unknown): Machine => {
+    const machine = new Machine();
+    applyCatalog(machine, { action: "createCollection", collection: "c", settings });
+    return machine;
+  };
+  const numbered = make({ ids: "autoIncrement" });
+  const seen = new Set([
+    digestOf(numbered.state).digest,
+    digestOf(make(undefined).state).digest,
+    digestOf(make({ validator: "v" }).state).digest,
+  ]);
+  expect(seen.size).toBe(3);
+  applyCatalog(numbered, { action: "nextIds", collection: "c", count: 2 });
+  const copy = restored(numbered, 7);
+  expect(digestOf(copy)).toEqual(digestOf(numbered.state));
+  const store = copy.collectionOrEmpty("c");
+  expect([store.settings.ids, store.nextId]).toEqual(["autoIncrement", 2]);
+  const validated = restored(make({ validator: "v" }), 7).collectionOrEmpty("c");
+  expect(validated.settings).toEqual({ ids: "uuidv7", validator: "v" });
+});
 
 test("an empty state has a digest, and an empty collection is part of it", () => {
   const machine = new Machine();

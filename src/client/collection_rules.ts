@@ -1,0 +1,163 @@
+/**
+ * What a database's handles know of its collections' settings, and what follows from them: ids, and
+ * what validators make of documents. Settings are asked for when something depends on them, and
+ * kept: they do not change as long as the collection is there.
+ *
+ * @module
+ */
+
+import { UncheckedError, ValidationError } from "../base/errors.ts";
+import { encodeCbor } from "../protocol/cbor.ts";
+import { type CollectionSettings, PLAIN_SETTINGS } from "../protocol/collection_settings.ts";
+import { type DocumentId, encodeKey } from "../protocol/document_key.ts";
+import { type Fields, fieldOf, isFields } from "../query/value.ts";
+import { listCollections } from "./catalog_client.ts";
+import type { Client } from "./client.ts";
+import { IdDispenser } from "./id_dispenser.ts";
+import { passed, type Validators } from "./validator.ts";
+
+/** A collection, and the field with its documents' ids. */
+export interface RuledCollection {
+  readonly name: string;
+  readonly idField: string;
+}
+
+/** A document as it is written. */
+export interface PreparedDocument {
+  readonly key: Uint8Array;
+  readonly document: Uint8Array;
+  readonly isChecked: boolean;
+}
+
+/** Where the rules get what they need. */
+export interface RulesParts {
+  client(): Client | Promise<Client>;
+  newId(): string;
+  readonly validators: Validators;
+}
+
+/** The rules of one database. */
+export class CollectionRules {
+  readonly #parts: RulesParts;
+  readonly #known = new Map<string, CollectionSettings>();
+  readonly #ids: IdDispenser;
+
+  constructor(parts: RulesParts) {
+    this.#parts = parts;
+    this.#ids = new IdDispenser(() => parts.client());
+  }
+
+  /** The collection is another one, or may be. */
+  forget(name: string): void {
+    this.#known.delete(name);
+  }
+
+  /** Settings as the cluster knows them. A collection that is not there yet has the usual ones. */
+  async learn(name: string): Promise<CollectionSettings> {
+    const [found] = await listCollections(await this.#parts.client(), name);
+    this.#known.delete(name);
+    if (found === undefined) return PLAIN_SETTINGS;
+    const settings = found.settings ?? PLAIN_SETTINGS;
+    this.#known.set(name, settings);
+    return settings;
+  }
+
+  /** Learns anew; whether a validator showed that was not known of. */
+  async refresh(name: string): Promise<boolean> {
+    const before = this.#known.get(name)?.validator ?? "";
+    return (await this.learn(name)).validator !== before;
+  }
+
+  /**
+   * Runs `plain`; or `checked`, if the collection has a validator. That may show only when `plain`
+   * is refused: then nothing of it was done.
+   */
+  async either<R>(name: string, plain: () => Promise<R>, checked: () => Promise<R>): Promise<R> {
+    if (this.#hasValidator(name)) return checked();
+    try {
+      return await plain();
+    } catch (error) {
+      if (!(error instanceof UncheckedError) || !(await this.refresh(name))) throw error;
+      return checked();
+    }
+  }
+
+  #hasValidator(name: string): boolean {
+    return (this.#known.get(name)?.validator ?? "") !== "";
+  }
+
+  /**
+   * Documents with their ids, as the collection's validator gave them back; at once where nothing
+   * is to be asked for. Where nothing is known of a collection it is taken for one without
+   * validator. Throws, or rejects with, ValidationError, UncheckedError.
+   */
+  prepare(
+    collection: RuledCollection,
+    documents: readonly object[],
+  ): readonly PreparedDocument[] | Promise<readonly PreparedDocument[]> {
+    const { name, idField } = collection;
+    for (const document of documents) {
+      if (isFields(document)) continue;
+      throw new ValidationError(`Cannot write into "${name}": a document is an object`);
+    }
+    const given = documents as readonly Fields[];
+    const known = this.#known.get(name);
+    const lacksIds = given.some((document) => isNothing(fieldOf(document, idField)));
+    const isPlain = known === undefined ? !lacksIds : known.validator === "";
+    const makesIds = lacksIds && known?.ids === "autoIncrement";
+    if (isPlain && !makesIds) {
+      return given.map((document) => {
+        const id = fieldOf(document, idField) ?? this.#parts.newId();
+        return encoded({ ...document, [idField]: id }, id as DocumentId, false);
+      });
+    }
+    return this.#prepareLater(collection, given);
+  }
+
+  async #prepareLater(
+    { name, idField }: RuledCollection,
+    documents: readonly Fields[],
+  ): Promise<readonly PreparedDocument[]> {
+    const settings = this.#known.get(name) ?? (await this.learn(name));
+    const lacking = documents.filter((document) => isNothing(fieldOf(document, idField))).length;
+    const isNumbered = settings.ids === "autoIncrement" && lacking > 0;
+    const numbers = isNumbered ? [...(await this.#ids.take(name, lacking))].reverse() : [];
+    const whole = documents.map((document): Fields => {
+      const id = fieldOf(document, idField) ?? numbers.pop() ?? this.#parts.newId();
+      return { ...document, [idField]: id };
+    });
+    const checked = await this.#check(name, settings, whole);
+    return checked.map((document, at) => {
+      const id = fieldOf(document, idField) ?? fieldOf(whole[at] as Fields, idField);
+      const isChecked = settings.validator !== "";
+      return encoded({ ...document, [idField]: id }, id as DocumentId, isChecked);
+    });
+  }
+
+  async #check(
+    name: string,
+    settings: CollectionSettings,
+    documents: readonly Fields[],
+  ): Promise<readonly Fields[]> {
+    if (settings.validator === "") return documents;
+    const { validators } = this.#parts;
+    const validator = Object.hasOwn(validators, settings.validator)
+      ? validators[settings.validator]
+      : undefined;
+    if (validator === undefined) {
+      throw new UncheckedError(
+        `Cannot write into "${name}": its validator "${settings.validator}" is not registered here`,
+        { remedy: "Give it with the option `validators` when the database is opened" },
+      );
+    }
+    return Promise.all(documents.map((document) => passed(validator, name, document)));
+  }
+}
+
+function isNothing(value: unknown): boolean {
+  return value === undefined || value === null;
+}
+
+function encoded(document: Fields, id: DocumentId, isChecked: boolean): PreparedDocument {
+  return { key: encodeKey(id), document: encodeCbor(document).slice(), isChecked };
+}

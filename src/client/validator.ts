@@ -1,0 +1,58 @@
+/**
+ * Validators of documents: any object of Standard Schema, version 1 (https://standardschema.dev),
+ * as Zod, Valibot, ArkType and others make them.
+ *
+ * @module
+ */
+
+import { ValidationError } from "../base/errors.ts";
+import { type Fields, isFields } from "../query/value.ts";
+
+/** Problems that an error tells, at most. */
+const PROBLEMS_TOLD = 5;
+
+/** What a validator found wrong. */
+export interface ValidatorIssue {
+  readonly message: string;
+  readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined;
+}
+
+/** What a validator made of a value: the value, with defaults filled in, or what is wrong. */
+export type ValidatorResult =
+  | { readonly value: unknown; readonly issues?: undefined }
+  | { readonly issues: readonly ValidatorIssue[] };
+
+/** A schema by the rules of Standard Schema. */
+export interface Validator {
+  readonly "~standard": {
+    readonly version: 1;
+    readonly vendor: string;
+    readonly validate: (value: unknown) => ValidatorResult | Promise<ValidatorResult>;
+  };
+}
+
+/** Validators by the names under which collections ask for them. */
+export type Validators = Readonly<Record<string, Validator>>;
+
+/** What the validator makes of a document. Rejects with ValidationError. */
+export async function passed(
+  validator: Validator,
+  collection: string,
+  document: Fields,
+): Promise<Fields> {
+  const result = await validator["~standard"].validate(document);
+  if (result.issues === undefined) {
+    if (isFields(result.value)) return result.value;
+    throw new ValidationError(`Cannot write into "${collection}": its validator gave no object`);
+  }
+  const told = result.issues.slice(0, PROBLEMS_TOLD).map(textOf).join("; ");
+  const more = result.issues.length - PROBLEMS_TOLD;
+  throw new ValidationError(
+    `Cannot write into "${collection}": ${told}${more > 0 ? `; and ${more} more` : ""}`,
+  );
+}
+
+function textOf({ message, path = [] }: ValidatorIssue): string {
+  const names = path.map((part) => String(typeof part === "object" ? part.key : part));
+  return names.length === 0 ? message : `${names.join(".")}: ${message}`;
+}
