@@ -169,10 +169,13 @@ describe("restart", () => {
     await waitFor("all logs to be cut", () =>
       cluster.nodes.every((node) => node.status().firstIndex > 2),
     );
-    for (const seat of cluster.seats) {
-      const names = readdirSync(`${seat.dataDirectory}/snapshots`);
-      expect(names.filter((name) => name.endsWith(".snapshot"))).toHaveLength(2);
-    }
+    // While a new one is taken there are three for a moment.
+    await waitFor("two snapshots on each node", () =>
+      cluster.seats.every((seat) => {
+        const names = readdirSync(`${seat.dataDirectory}/snapshots`);
+        return names.filter((name) => name.endsWith(".snapshot")).length === 2;
+      }),
+    );
     await database.close();
     for (const seat of cluster.seats) await cluster.kill(seat);
     for (const seat of cluster.seats) await cluster.startNode(seat);
