@@ -1,7 +1,8 @@
 /**
  * An index over the documents of one collection: an ordered tree of entries, each the key text of
  * the indexed values followed by the document's key, pointing to where the document lies. Where an
- * indexed path leads to an array there is an entry for each of its items.
+ * indexed path leads to an array there is an entry for each of its items. A table beside it finds
+ * the documents of a value that few have.
  *
  * An index is part of the state, but only its definition is logged and in snapshots; its entries
  * are made again from the documents.
@@ -16,6 +17,7 @@ import { orderKey, typeKey } from "../query/order_key.ts";
 import { parsePath, spreadAt } from "../query/path.ts";
 import type { Fields, Value } from "../query/value.ts";
 import type { Location } from "./document_slab.ts";
+import { VALUE_ENTRIES_MAX, ValueTable } from "./value_table.ts";
 
 // The package is CommonJS: one runtime gives the class, another the module around it.
 const loaded = sortedBtree as typeof sortedBtree & { readonly default?: typeof sortedBtree };
@@ -114,6 +116,7 @@ export class CollectionIndex {
     undefined,
     compareTexts,
   ) as unknown as IndexTree;
+  readonly #table: ValueTable;
   /** Entries that share their key with an entry of another document. */
   #duplicates = 0;
   /** Whether all documents are in it: before, nobody searches it. */
@@ -123,8 +126,10 @@ export class CollectionIndex {
   /** Whether a document ever had an array there: its entries sort otherwise than it. */
   isMultiple = false;
 
-  constructor(definition: IndexDefinition) {
+  /** `seed` hides the places of values; it is not part of the state. */
+  constructor(definition: IndexDefinition, seed: number) {
     this.definition = definition;
+    this.#table = new ValueTable(seed);
     this.#paths = definition.paths.map(({ path }) => parsePath(path));
   }
 
@@ -185,8 +190,27 @@ export class CollectionIndex {
     });
   }
 
+  /**
+   * Calls `visit` for documents among which are all that have the key, in no order, until it returns
+   * true. False when they are too many for that: then `forKey` finds them.
+   */
+  visitFew(key: string, visit: (location: Location) => boolean): boolean {
+    return this.#table.visit(this.#table.hash(key), visit);
+  }
+
+  /** Whether so few have the key that `visitFew` may find them once they are noted. */
+  hasFew(key: string): boolean {
+    return this.#table.count(this.#table.hash(key)) <= VALUE_ENTRIES_MAX;
+  }
+
+  /** All documents with the key, as `forKey` found them: perhaps `visitFew` can do it from now on. */
+  noteAll(key: string, locations: readonly Location[]): void {
+    if (locations.length > 0) this.#table.learn(this.#table.hash(key), locations);
+  }
+
   /** Whether a document other than that one has the key. */
   isTaken(key: string, documentKey: string): boolean {
+    if (this.#table.count(this.#table.hash(key)) === 0) return false;
     let isTaken = false;
     this.forKey(key, (entry) => {
       const isOwn = entry.length === key.length + documentKey.length && entry.endsWith(documentKey);
@@ -197,23 +221,30 @@ export class CollectionIndex {
     return isTaken;
   }
 
-  add(keys: readonly string[], documentKey: string, location: Location): void {
+  /** `place`: where the document lies, and where it lay if it was in the index already. */
+  add(
+    keys: readonly string[],
+    documentKey: string,
+    place: { readonly before?: Location; readonly after: Location },
+  ): void {
+    const { before, after: location } = place;
     for (const key of keys) {
-      const entry = key + documentKey;
-      if (this.#tree.has(entry)) {
-        this.#tree.set(entry, location);
+      const hash = this.#table.hash(key);
+      if (!this.#tree.set(key + documentKey, location)) {
+        this.#table.move(hash, before, location);
         continue;
       }
       if (this.definition.isUnique && this.isTaken(key, documentKey)) this.#duplicates += 1;
-      this.#tree.set(entry, location);
+      this.#table.add(hash, location);
     }
   }
 
-  remove(keys: readonly string[], documentKey: string): void {
+  /** `location`: where the document lay. */
+  remove(keys: readonly string[], documentKey: string, location: Location): void {
     for (const key of keys) {
-      const isGone = this.#tree.delete(key + documentKey);
-      if (!isGone || !this.definition.isUnique) continue;
-      if (this.isTaken(key, documentKey)) this.#duplicates -= 1;
+      if (!this.#tree.delete(key + documentKey)) continue;
+      this.#table.remove(this.#table.hash(key), location);
+      if (this.definition.isUnique && this.isTaken(key, documentKey)) this.#duplicates -= 1;
     }
   }
 

@@ -32,6 +32,12 @@ interface Build {
 export class CollectionIndexes {
   readonly #indexes = new Map<string, CollectionIndex>();
   readonly #builds = new Map<string, Build>();
+  readonly #seed: number;
+
+  /** `seed` hides the places of values; it is not part of the state. */
+  constructor(seed: number) {
+    this.#seed = seed;
+  }
 
   get count(): number {
     return this.#indexes.size;
@@ -52,7 +58,7 @@ export class CollectionIndexes {
 
   /** Adds an index whose documents are all still to come: one of a snapshot. */
   restore(definition: IndexDefinition, isReady: boolean): void {
-    const index = new CollectionIndex(definition);
+    const index = new CollectionIndex(definition, this.#seed);
     index.isReady = isReady;
     this.#indexes.set(definition.name, index);
     // What is not ready has all entries when the documents are back, and is settled by the leader.
@@ -65,7 +71,7 @@ export class CollectionIndexes {
     definition: IndexDefinition,
     source: { readonly records: Generator<SlabRecord>; end(): void },
   ): void {
-    const index = new CollectionIndex(definition);
+    const index = new CollectionIndex(definition, this.#seed);
     this.#indexes.set(definition.name, index);
     this.#builds.set(definition.name, { index, ...source });
   }
@@ -130,7 +136,7 @@ export class CollectionIndexes {
   put(
     key: Uint8Array,
     change: { readonly before: Uint8Array | undefined; readonly after: Uint8Array | undefined },
-    location: Location,
+    place: { readonly before: Location; readonly after: Location },
   ): void {
     const documentKey = latinText(key);
     const { before, after } = change;
@@ -144,8 +150,9 @@ export class CollectionIndexes {
       index.remove(
         gone.filter((one) => !kept.has(one)),
         documentKey,
+        place.before,
       );
-      index.add(keys, documentKey, location);
+      index.add(keys, documentKey, place);
     }
   }
 }
@@ -169,7 +176,7 @@ function isAtEnd(build: Build, documents: number): boolean {
     work += 1 + (document.byteLength >> 10);
     const documentKey = latinText(key);
     const keys = keysIn(build.index, decodeCbor(document) as Fields, documentKey);
-    build.index.add(keys, documentKey, location);
+    build.index.add(keys, documentKey, { after: location });
   }
   return false;
 }

@@ -46,7 +46,7 @@ export class CollectionStore {
   readonly #slabs = new DocumentSlabs();
   readonly #index: KeyIndex;
   /** Indexes by name, the state of each included. */
-  readonly indexes = new CollectionIndexes();
+  readonly indexes: CollectionIndexes;
   /** Sequence number of the last change; transactions compare it. */
   changedAt = 0;
   settings: CollectionSettings = PLAIN_SETTINGS;
@@ -56,12 +56,14 @@ export class CollectionStore {
     const { key, document } = record;
     const hash = this.#index.hash(key, { start: 0, end: key.byteLength });
     this.#index.move(hash, from, to);
-    if (this.indexes.count > 0) this.indexes.put(key, { before: document, after: document }, to);
+    if (this.indexes.count === 0) return;
+    this.indexes.put(key, { before: document, after: document }, { before: from, after: to });
   };
 
   constructor(name: string, seed: number) {
     this.name = name;
     this.#index = new KeyIndex(this.#slabs, seed);
+    this.indexes = new CollectionIndexes(seed);
   }
 
   /** Documents. */
@@ -144,7 +146,7 @@ export class CollectionStore {
     const key = this.#slabs.key(after === -1 ? before : after);
     const old = before === -1 ? undefined : this.#slabs.document(before);
     const now = after === -1 ? undefined : this.#slabs.document(after);
-    this.indexes.put(key, { before: old, after: now }, after);
+    this.indexes.put(key, { before: old, after: now }, { before, after });
   }
 
   /** Why a document may not be written: an index refuses it. */

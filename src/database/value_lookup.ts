@@ -9,6 +9,7 @@ import { decodeCbor } from "../protocol/cbor.ts";
 import type { Fields, Value } from "../query/value.ts";
 import type { CollectionIndex } from "./collection_index.ts";
 import type { CollectionStore } from "./collection_store.ts";
+import type { Location } from "./document_slab.ts";
 import type { FoundNow } from "./query_run.ts";
 
 /** Documents that are read without giving others a turn. */
@@ -36,14 +37,39 @@ export function lookUp(
   if (index === undefined) return undefined;
   const key = index.keyOf(value, index.definition.paths[0]?.order ?? 1);
   const found: FoundNow[] = [];
+  const isField = !path.includes(".");
+  const isDone = index.visitFew(key, (location) => {
+    const document = decodeCbor(store.document(location)) as Fields;
+    // Another value may have the same hash.
+    const isIt = (isField && document[path] === value) || index.keysOf(document).includes(key);
+    if (isIt) found.push({ version: store.version(location), document });
+    return found.length === limit && limit > 0;
+  });
+  return isDone ? found : searched(store, index, { key, limit });
+}
+
+/** The same by the tree. */
+function searched(
+  store: CollectionStore,
+  index: CollectionIndex,
+  { key, limit }: { readonly key: string; readonly limit: number },
+): FoundNow[] | undefined {
+  const found: FoundNow[] = [];
+  const locations: Location[] = [];
+  const areFew = index.hasFew(key);
   let isTooMuch = false;
   index.forKey(key, (_entry, location) => {
+    locations.push(location);
+    const isEnough = found.length === limit && limit > 0;
+    // Few are looked at to the end, so that the next search need not.
+    if (isEnough) return areFew ? undefined : { break: true };
     isTooMuch = found.length === DOCUMENTS_MAX;
     if (isTooMuch) return { break: true };
     const document = decodeCbor(store.document(location)) as Fields;
     found.push({ version: store.version(location), document });
-    return found.length === limit ? { break: true } : undefined;
+    return undefined;
   });
+  if (areFew) index.noteAll(key, locations);
   return isTooMuch ? undefined : found;
 }
 
