@@ -43,6 +43,14 @@ export class CollectionIndexes {
     return this.#indexes.size;
   }
 
+  /** Whether documents expire by one of them. */
+  get hasExpiry(): boolean {
+    for (const { definition, isReady } of this.#indexes.values()) {
+      if (definition.expiresAfterMs > 0 && isReady) return true;
+    }
+    return false;
+  }
+
   /** Whether an index is being made. */
   get isBuilding(): boolean {
     return this.#builds.size > 0;

@@ -6,11 +6,14 @@
 
 import { assert } from "../base/assert.ts";
 import type { CStoreError } from "../base/errors.ts";
+import { decodeCbor } from "../protocol/cbor.ts";
 import { type CollectionSettings, PLAIN_SETTINGS } from "../protocol/collection_settings.ts";
 import { encodeKey } from "../protocol/document_key.ts";
+import type { Fields } from "../query/value.ts";
 import type { IndexDefinition } from "./collection_index.ts";
 import { CollectionIndexes } from "./collection_indexes.ts";
 import { DocumentSlabs, type FrozenSlabs, type SlabRecord } from "./document_slab.ts";
+import { expiryAt } from "./expiry.ts";
 import { type ByteRange, KeyIndex } from "./key_index.ts";
 
 /** What a change replaced, so that it can be taken back. */
@@ -118,6 +121,17 @@ export class CollectionStore {
   /** Version of the document at a location; 0 for -1. */
   version(location: number): number {
     return location === -1 ? 0 : this.#slabs.version(location);
+  }
+
+  /** The same; 0 also for a document whose time is over at `nowMs`. */
+  versionAt(location: number, nowMs: number): number {
+    return this.isOver(location, nowMs) ? 0 : this.version(location);
+  }
+
+  /** Whether there is a document whose time is over. */
+  isOver(location: number, nowMs: number): boolean {
+    if (location === -1 || !this.indexes.hasExpiry) return false;
+    return expiryAt(this, nowMs)?.(decodeCbor(this.document(location)) as Fields) === true;
   }
 
   /** A view, valid until the next change. */

@@ -24,6 +24,7 @@ import type { Entry, LogIndex, Term } from "../raft/types.ts";
 import { type CatalogState, executeCatalog, settleIndex } from "./catalog.ts";
 import { ChangeFeed } from "./change_feed.ts";
 import { CollectionStore } from "./collection_store.ts";
+import { countAt } from "./expiry.ts";
 import { MemberTable, type MemberTableState } from "./member_table.ts";
 import { OperationExecutor } from "./operation_executor.ts";
 import { bodyChecksum, PlainPutRun } from "./plain_put.ts";
@@ -311,7 +312,7 @@ export class DocumentStateMachine implements StateMachine {
     const body = at + COMMAND_HEADER_SIZE;
     const end = at + command.size;
     const sectionsAt = body + 4 + view.getUint32(body, true);
-    const conflict = this.#conflict(decodeCbor(commands.subarray(body + 4, sectionsAt)));
+    const conflict = this.#conflict(decodeCbor(commands.subarray(body + 4, sectionsAt)), nowMs);
     if (conflict !== undefined) return refusal(conflict);
     const executor = this.#executor;
     executor.begin();
@@ -336,7 +337,7 @@ export class DocumentStateMachine implements StateMachine {
   }
 
   /** The first of a transaction's conditions that does not hold. */
-  #conflict(conditions: unknown): CStoreError | undefined {
+  #conflict(conditions: unknown, nowMs: number): CStoreError | undefined {
     if (!Array.isArray(conditions)) {
       return new ValidationError("Cannot execute the transaction: its conditions are no list");
     }
@@ -347,8 +348,9 @@ export class DocumentStateMachine implements StateMachine {
       }
       const store = this.#collections.get(name);
       if (key instanceof Uint8Array) {
-        const found = store?.locate(key) ?? -1;
-        if ((store?.version(found) ?? 0) !== version) return transactionConflict(name);
+        if ((store?.versionAt(store.locate(key), nowMs) ?? 0) !== version) {
+          return transactionConflict(name);
+        }
       } else if (Math.max(store?.changedAt ?? 0, this.#droppedAt) > version) {
         return transactionConflict(name);
       }
@@ -375,18 +377,26 @@ export class DocumentStateMachine implements StateMachine {
     this.#lastStore = store;
   }
 
-  /** A document as it is now: a view, valid until the next entry is applied. */
-  read(collection: Uint8Array, key: Uint8Array): OperationResult {
+  /**
+   * A document as it is now: a view, valid until the next entry is applied. `nowMs`: one whose time
+   * is over then is not there.
+   */
+  read(collection: Uint8Array, key: Uint8Array, nowMs: number): OperationResult {
     const store = this.#collections.get(TEXT_DECODER.decode(collection));
     if (store === undefined) return absent(0);
     const location = store.locate(key);
     if (location === -1) return absent(0);
+    if (store.isOver(location, nowMs)) return absent(0);
     return { found: true, version: store.version(location), document: store.document(location) };
   }
 
-  /** Documents of a collection; 0 for one that does not exist. */
-  count(collection: Uint8Array): number {
-    return this.#collections.get(TEXT_DECODER.decode(collection))?.count ?? 0;
+  /**
+   * Documents of a collection that are not over at a time; 0 for one that does not exist. Undefined
+   * when they must be counted one by one.
+   */
+  count(collection: Uint8Array, nowMs: number): number | undefined {
+    const store = this.#collections.get(TEXT_DECODER.decode(collection));
+    return store === undefined ? 0 : countAt(store, nowMs);
   }
 
   /** Takes over another machine's documents and sessions, at that position. */

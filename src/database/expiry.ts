@@ -1,12 +1,51 @@
 /**
- * Documents that are to be removed because the date in them is long enough ago.
+ * Documents whose time is over because the date in them is long enough ago: nobody finds them, and
+ * the leader removes them.
  *
  * @module
  */
 
+import { INDEX_ENTRIES_MAX } from "../base/limits.ts";
 import { encodeCbor } from "../protocol/cbor.ts";
 import type { DocumentOperation } from "../protocol/command.ts";
+import { parsePath, spreadAt } from "../query/path.ts";
+import type { Fields } from "../query/value.ts";
 import type { CollectionStore } from "./collection_store.ts";
+
+/** Documents whose time is over that are counted at once. */
+const OVERDUE_MAX = 5000;
+
+/** Which documents are over at a time, in ms since 1970; undefined where none ever is. */
+export function expiryAt(
+  store: CollectionStore,
+  nowMs: number,
+): ((document: Fields) => boolean) | undefined {
+  if (!store.indexes.hasExpiry) return undefined;
+  const rules = [...store.indexes.all()].flatMap(({ definition, isReady }) => {
+    const { expiresAfterMs, paths } = definition;
+    if (expiresAfterMs === 0 || !isReady) return [];
+    return [{ path: parsePath(paths[0]?.path ?? ""), beforeMs: nowMs - expiresAfterMs }];
+  });
+  return (document) =>
+    rules.some(({ path, beforeMs }) => {
+      const { values } = spreadAt(document, path, INDEX_ENTRIES_MAX);
+      return values.some((value) => value instanceof Date && value.getTime() < beforeMs);
+    });
+}
+
+/** Documents that are not over at a time; undefined when too many are, and not removed yet. */
+export function countAt(store: CollectionStore, nowMs: number): number | undefined {
+  if (!store.indexes.hasExpiry) return store.count;
+  const overdue = new Set<number>();
+  for (const index of store.indexes.all()) {
+    const { expiresAfterMs } = index.definition;
+    if (expiresAfterMs === 0 || !index.isReady) continue;
+    const found = index.before(nowMs - expiresAfterMs, OVERDUE_MAX);
+    if (found.length === OVERDUE_MAX) return undefined;
+    for (const location of found) overdue.add(location);
+  }
+  return store.count - overdue.size;
+}
 
 /** Removals in one collection; each is for a document whose time is over when it is executed. */
 export interface DueRemovals {

@@ -108,23 +108,26 @@ export class OperationExecutor {
     const hash = store.hash(bytes, key);
     const before = store.find(hash, bytes, key);
     const { ifVersion } = cursor;
+    // What is over is as good as gone; only a removal still meets it.
+    const isOver = cursor.kind !== "REMOVE" && store.isOver(before, place.nowMs);
+    const version = isOver ? 0 : store.version(before);
     if (store.settings.validator !== "" && !mayPass(cursor)) return unchecked(store);
-    if (ifVersion !== undefined && ifVersion !== store.version(before)) {
-      return versionConflict(ifVersion, store.version(before));
+    if (ifVersion !== undefined && ifVersion !== version) {
+      return versionConflict(ifVersion, version);
     }
     switch (cursor.kind) {
       case "INSERT":
-        if (before !== -1) {
+        if (version !== 0) {
           return duplicateKey(store, decodeKey(bytes.subarray(cursor.keyStart, cursor.keyEnd)));
         }
         return this.#putGiven(store, { hash, before }, place);
       case "PUT":
         return this.#putGiven(store, { hash, before }, place);
       case "MERGE":
-        if (before === -1) return absent(sequence);
+        if (version === 0) return absent(sequence);
         return this.#merge(store, { hash, before }, place);
       case "UPDATE":
-        return this.#update(store, { hash, before }, place);
+        return this.#update(store, { hash, before }, { ...place, isThere: version !== 0 });
       case "REMOVE":
         return this.#remove(store, { hash, before }, place);
       case "NONE":
@@ -192,13 +195,12 @@ export class OperationExecutor {
   #update(
     store: CollectionStore,
     place: PutPlace,
-    write: OperationPlace,
+    write: OperationPlace & { readonly isThere: boolean },
   ): OperationResult | CStoreError {
     const { documentStart, documentEnd } = this.cursor;
     const order = decodeCbor(write.bytes.subarray(documentStart, documentEnd)) as Fields;
     const made = attempt(() => {
-      const { before } = place;
-      const current = before === -1 ? undefined : this.#read(store, before);
+      const current = write.isThere ? this.#read(store, place.before) : undefined;
       const { keyStart, keyEnd } = this.cursor;
       const key = write.bytes.subarray(keyStart, keyEnd);
       const { filter } = order;

@@ -22,6 +22,7 @@ import { compareValues, type Fields, type Value } from "../query/value.ts";
 import type { IndexTree } from "./collection_index.ts";
 import type { CollectionStore } from "./collection_store.ts";
 import type { FrozenSlabs, Location } from "./document_slab.ts";
+import { expiryAt } from "./expiry.ts";
 import { type KeyRange, planQuery, type QueryPlan } from "./query_plan.ts";
 
 /** Work of one slice, a few milliseconds: a document counts once, and again for each KiB. */
@@ -40,6 +41,8 @@ export interface QuerySpec {
   readonly idField?: string;
   /** Name of the index to use. */
   readonly hint?: string;
+  /** In ms since 1970: documents whose time is over then do not show. */
+  readonly nowMs?: number;
 }
 
 /** A document that was found. */
@@ -96,7 +99,10 @@ export class QueryRun {
   constructor(store: CollectionStore, spec: QuerySpec, sequence: number | "now") {
     this.#store = store;
     this.#spec = spec;
-    this.#matches = compileFilter(spec.filter, this.#cost);
+    const matches = compileFilter(spec.filter, this.#cost);
+    const isOver = spec.nowMs === undefined ? undefined : expiryAt(store, spec.nowMs);
+    this.#matches =
+      isOver === undefined ? matches : (document) => matches(document) && !isOver(document);
     this.#parts = sortParts(spec.sort ?? {});
     const { idField = "id", hint = "", filter, projection } = spec;
     const isWhole = projection === undefined || Object.keys(projection).length === 0;

@@ -34,7 +34,7 @@ export function lookUp(
   const value = filter[path];
   if (!isPlain(value)) return undefined;
   const index = indexOf(store, path);
-  if (index === undefined) return undefined;
+  if (index === undefined || store.indexes.hasExpiry) return undefined;
   const key = index.keyOf(value, index.definition.paths[0]?.order ?? 1);
   const found: FoundNow[] = [];
   const isField = !path.includes(".");

@@ -10,6 +10,7 @@ import { wireFilter } from "../client/query_client.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import { QueryRun } from "../database/query_run.ts";
 import { lookUp } from "../database/value_lookup.ts";
+import type { Clock } from "../platform/clock.ts";
 import { decodeCbor } from "../protocol/cbor.ts";
 import { type Fields, isFields } from "../query/value.ts";
 import type { RaftDriver } from "../replication/raft_driver.ts";
@@ -19,13 +20,16 @@ import { readSpec } from "./query_service.ts";
 export function localReadsOf(parts: {
   readonly machine: DocumentStateMachine;
   readonly driver: RaftDriver;
+  readonly clock: Clock;
 }): () => LocalReads | undefined {
-  const { machine, driver } = parts;
+  const { machine, driver, clock } = parts;
   const reads: LocalReads = {
     read(collection, key) {
       const store = machine.collectionOrEmpty(collection);
       const location = store.locate(key);
-      if (location === -1) return { version: 0, document: undefined };
+      if (location === -1 || store.isOver(location, clock.wallMs())) {
+        return { version: 0, document: undefined };
+      }
       const document = decodeCbor(store.document(location));
       return { version: store.version(location), document };
     },
@@ -37,7 +41,7 @@ export function localReadsOf(parts: {
       const found = isPlain && lookUp(store, { filter: filter as Fields, idField, limit });
       if (found) return found;
       const spec = readSpec({ ...query, filter: wireFilter(filter) } as Fields);
-      return new QueryRun(store, spec, "now").now();
+      return new QueryRun(store, { ...spec, nowMs: clock.wallMs() }, "now").now();
     },
   };
   return () => (driver.isLeader ? reads : undefined);

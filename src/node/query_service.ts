@@ -125,7 +125,7 @@ export class QueryService {
     const name = request["collection"];
     if (typeof name !== "string") throw new ValidationError("Cannot query: no collection is named");
     const store: CollectionStore = this.#machine.collectionOrEmpty(name);
-    return new QueryRun(store, spec, appliedSequence);
+    return new QueryRun(store, { ...spec, nowMs: this.#clock.wallMs() }, appliedSequence);
   }
 
   #count(request: Fields, reply: QueryReply): void {

@@ -214,9 +214,26 @@ export class RequestHandler {
     const { machine } = this.#backend;
     const payload = this.#payload;
     payload.rewind(0);
-    if (request.kind === "COUNT") payload.u64(machine.count(read.collection));
-    else writeOperationResult(payload, machine.read(read.collection, read.key));
+    const nowMs = this.#backend.clock.wallMs();
+    if (request.kind === "COUNT") {
+      const count = machine.count(read.collection, nowMs);
+      if (count === undefined) return this.#countOneByOne(request, read, target);
+      payload.u64(count);
+    } else writeOperationResult(payload, machine.read(read.collection, read.key, nowMs));
     target.result(request.requestId, payload.written());
+  }
+
+  #countOneByOne(request: RequestView, read: ReadTarget, target: ReplyTarget): void {
+    const { requestId } = request;
+    const collection = new TextDecoder().decode(read.collection);
+    this.#queries.answer(
+      { action: "count", collection },
+      {
+        deadlineMs: this.#deadline(request),
+        result: (payload) => target.result(requestId, payload),
+        failed: (error) => target.failed(requestId, error),
+      },
+    );
   }
 
   #cluster(body: Uint8Array, request: RequestView, target: ReplyTarget): void {

@@ -152,7 +152,8 @@ export class WALDatabase implements Database {
       await changeCatalog(client, { action: "createCollection", collection, settings });
     }
     this.#client = client;
-    this.#calls.local = localReadsOf(node);
+    const { machine, driver } = node;
+    this.#calls.local = localReadsOf({ machine, driver, clock: platform.clock });
     return this.#client;
   }
 }

@@ -96,8 +96,8 @@ describe("operations", () => {
       m.apply(request([["INSERT", "a", { i }]], { collection }));
     }
     for (const [i, name] of names.entries()) expect(m.read("a", name).document).toEqual({ i });
-    expect(m.state.count(encodeText("c"))).toBe(1);
-    expect(m.state.count(encodeText("none"))).toBe(0);
+    expect(m.state.count(encodeText("c"), 0)).toBe(1);
+    expect(m.state.count(encodeText("none"), 0)).toBe(0);
     expect(m.state.documentCount).toBe(names.length);
   });
 });

@@ -148,7 +148,11 @@ export class Machine {
 
   /** A document as it is now. */
   read(id: DocumentId, collection = "c"): Outcome {
-    const { found, version, document } = this.state.read(encodeText(collection), encodeKey(id));
+    const { found, version, document } = this.state.read(
+      encodeText(collection),
+      encodeKey(id),
+      this.timeMs,
+    );
     if (document === undefined) return { found, version };
     return { found, version, document: decodeCbor(document) };
   }

@@ -174,7 +174,7 @@ test("the order in which documents and collections came does not show", () => {
   for (const name of ["y", "x"]) {
     const store = other.restoreCollection(name);
     for (const id of ["c", "a", "b"]) {
-      const { document, version } = machine.state.read(encodeText(name), encodeKey(id));
+      const { document, version } = machine.state.read(encodeText(name), encodeKey(id), 0);
       const key = encodeKey(id);
       const bytes = new Uint8Array([...key, ...document!]);
       const hash = store.hash(bytes, { start: 0, end: key.byteLength });

@@ -47,6 +47,11 @@ async function cluster(): Promise<Home> {
   return { database: await nodes.connect(), close: () => nodes.stop() };
 }
 
+function ending(): { readonly signal: AbortSignal; abort(): void } {
+  const controller = new AbortController();
+  return { signal: controller.signal, abort: () => controller.abort() };
+}
+
 const HOMES: readonly (readonly [string, () => Promise<Home>])[] = [
   ["WALDatabase", embedded],
   ["a cluster of three", cluster],
@@ -313,15 +318,68 @@ for (const [name, open] of HOMES) {
       ]);
       const wrong = collection.createIndex("two", { keys: ["at", "id"], expireAfterMs: 1000 });
       expect((await rejection(wrong)).code).toBe("QUERY");
-      for (const order of [1, -1] as const) {
+      let removed = 0;
+      const { signal, abort } = ending();
+      const watching = (async () => {
+        const changes = home.database.watch({ collection: collection.name, signal });
+        for await (const { type } of changes) if (type === "remove") removed += 1;
+      })();
+      for (const [at, order] of ([1, -1] as const).entries()) {
         await collection.createIndex(`at${order}`, { keys: { at: order }, expireAfterMs: 60_000 });
-        await waitFor("the removal", async () => (await collection.count()) === 3);
+        await waitFor("the removal", async () => removed === 700 + at);
+        expect(await collection.count()).toBe(3);
         await collection.dropIndex(`at${order}`);
         await collection.save({ id: 2000, at: new Date(5) });
         expect(await collection.count()).toBe(4);
       }
+      abort();
+      await watching;
       const ids = (await collection.find({}, { sort: { id: 1 } })).map(({ id }) => id);
       expect(ids).toEqual([1000, 1001, 1002, 2000]);
+    });
+
+    test("expired documents are gone at once, before they are removed", async () => {
+      const collection = fresh<{ id: number; at?: Date; n?: number }>();
+      await collection.createIndex("at", { keys: "at", expireAfterMs: 1000 });
+      await collection.createIndex("n", { keys: "n" });
+      const past = new Date(Date.now() - 60_000);
+      const live = { id: 5000, at: new Date(Date.now() + 60_000), n: 1 };
+      await collection.insert(live);
+      // More than are removed at a time; the leader looks once a second.
+      const over = Array.from({ length: 6000 }, (_, id) => ({ id: id % 5000, at: past, n: 1 }));
+      await collection.insertMany(over.slice(0, 5000));
+      expect(await collection.count()).toBe(1);
+      await collection.putMany(over.slice(5000));
+      expect(await collection.count()).toBe(1);
+      await collection.putMany(over.slice(0, 10));
+      expect(await collection.findById(1)).toBeUndefined();
+      expect(await collection.findVersioned(1)).toBeUndefined();
+      expect(await collection.find({ n: 1 })).toEqual([live]);
+      expect(await collection.find({ n: 1 }, { limit: 5, sort: { at: 1 } })).toEqual([live]);
+      expect(await collection.find({ id: { $in: [1, 2] } })).toEqual([]);
+      expect(await collection.count({ at: { $lt: new Date() } })).toBe(0);
+      const found: unknown[] = [];
+      for await (const document of collection.iterate()) found.push(document);
+      expect(found).toEqual([live]);
+
+      await collection.putMany(over.slice(0, 10));
+      expect(await collection.update(1, { n: 2 })).toBeUndefined();
+      expect(await collection.update(2, { $set: { n: 2 } })).toBeUndefined();
+      expect(await collection.insert({ id: 3, n: 3 })).toEqual({ id: 3, n: 3 });
+      const version = await collection.put({ id: 4, n: 4 }, { ifVersion: 0 });
+      expect(version).toBeGreaterThan(0);
+      const upserted = await collection.updateOne({ id: 5 }, { n: 5 }, { upsert: true });
+      expect(upserted.upsertedId).toBe(5);
+      expect(await collection.findById(5)).toEqual({ id: 5, n: 5 });
+      await collection.putMany(over.slice(6, 8));
+      await home.database.transaction(async (tx) => {
+        const view = tx.collection<{ id: number; at?: Date; n?: number }>(collection.name);
+        expect(await view.findById(6)).toBeUndefined();
+        await view.insert({ id: 6, n: 6 });
+      });
+      expect((await collection.find({}, { sort: { id: 1 } })).map(({ id }) => id)).toEqual([
+        3, 4, 5, 6, 5000,
+      ]);
     });
 
     test("unique indexes: refused over equal values, then kept by every way to write", async () => {
