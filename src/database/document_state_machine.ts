@@ -399,6 +399,12 @@ export class DocumentStateMachine implements StateMachine {
     return store === undefined ? 0 : countAt(store, nowMs);
   }
 
+  /** Whether a collection is there that refuses no document for what it holds. */
+  takesAnything(collection: Uint8Array): boolean {
+    const store = this.#collections.get(TEXT_DECODER.decode(collection));
+    return store !== undefined && store.indexes.count === 0 && store.settings.validator === "";
+  }
+
   /** Takes over another machine's documents and sessions, at that position. */
   adopt(other: DocumentStateMachine, position: StatePosition): void {
     this.feed.restart(position.nextSequence);

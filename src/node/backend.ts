@@ -72,6 +72,10 @@ export class Backend implements RequestBackend {
     return driver.propose(request);
   }
 
+  term(): number {
+    return this.#parts.driver.view.term;
+  }
+
   readBarrier(run: () => void): void {
     this.#parts.driver.readBarrier({ run });
   }

@@ -19,17 +19,12 @@ import {
   readRequest,
   writeOperationResult,
 } from "../protocol/client_message.ts";
-import {
-  COMMAND_KINDS,
-  checkClientCommand,
-  FLAG_IF_VERSION,
-  FLAG_RETURN_DOCUMENT,
-  OPERATION_KINDS,
-} from "../protocol/command.ts";
+import { COMMAND_KINDS, checkClientCommand } from "../protocol/command.ts";
 import { type Fields, isFields } from "../query/value.ts";
 import type { ProposedRequest, ReplyTarget } from "../replication/open_batch.ts";
 import type { ReplicatedLog } from "../storage/iwal_manager.ts";
 import type { ReplyCollector } from "./client_channel.ts";
+import { EarlyAnswers } from "./early_answers.ts";
 import { QueryService } from "./query_service.ts";
 
 const NO_DEADLINE_MS = 600_000;
@@ -44,6 +39,8 @@ export interface RequestBackend {
   readonly log: ReplicatedLog;
   readonly random: Random;
   readonly syncMode: "SYNC" | "ASYNC";
+  /** The term in which this node leads, or follows. */
+  term(): number;
   /** Longest deadline that a client may ask for, in milliseconds. */
   readonly requestTimeoutMs: number;
   /** Takes a command in, or says why not. */
@@ -68,6 +65,7 @@ interface WaitingRead {
 export class RequestHandler {
   readonly #backend: RequestBackend;
   readonly #queries: QueryService;
+  readonly #early: EarlyAnswers;
   readonly #payload = new ByteWriter(256);
   readonly #waitingReads = new Set<WaitingRead>();
   #isWatching = false;
@@ -77,6 +75,7 @@ export class RequestHandler {
   constructor(backend: RequestBackend) {
     this.#backend = backend;
     this.#queries = new QueryService(backend);
+    this.#early = new EarlyAnswers(backend);
   }
 
   /** Handles the body of a REQUESTS frame; it is valid during the call. Throws ProtocolError. */
@@ -130,11 +129,13 @@ export class RequestHandler {
       return;
     }
     const count = view.getUint16(start + 6, true);
-    const early = this.#backend.syncMode === "ASYNC" && isIndependent(view, start);
+    const early = this.#early.may(body, view, start);
+    const isCatalog = COMMAND_KINDS[view.getUint8(start + 4)] === "CATALOG";
+    const hearer = isCatalog ? this.#early.watched(target) : target;
     const deadlineMs = this.#deadline(request);
-    const command = { bytes: body, start, end, count, target, requestId, deadlineMs, early };
-    const error = this.#backend.propose(command);
-    if (error !== undefined) target.failed(requestId, error);
+    const place = { bytes: body, start, end, count };
+    const error = this.#backend.propose({ ...place, target: hearer, requestId, deadlineMs, early });
+    if (error !== undefined) hearer.failed(requestId, error);
   }
 
   #read(body: Uint8Array, request: RequestView, target: ReplyTarget): void {
@@ -275,16 +276,6 @@ function readMap(body: Uint8Array, sizeMax: number): Fields {
 
 function readTooLate(): CStoreError {
   return new DeadlineError("Cannot read in time: no quorum confirmed the leader");
-}
-
-/** Whether the command's result does not depend on the state: only such may be answered early. */
-function isIndependent(view: DataView, start: number): boolean {
-  if (COMMAND_KINDS[view.getUint8(start + 4)] !== "DOCUMENTS") return false;
-  if (view.getUint16(start + 6, true) !== 1) return false;
-  const at = start + 33 + view.getUint8(start + 32);
-  const flags = view.getUint8(at + 1);
-  const isConditional = (flags & (FLAG_IF_VERSION | FLAG_RETURN_DOCUMENT)) !== 0;
-  return OPERATION_KINDS[view.getUint8(at)] === "PUT" && !isConditional;
 }
 
 /** The error for a member that is not there. */

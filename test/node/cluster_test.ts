@@ -471,6 +471,35 @@ describe("ASYNC", () => {
     const conflict = collection.put({ id: "b" }, { ifVersion: version + 1 });
     expect((await rejection(conflict)).code).toBe("VERSION_CONFLICT");
   });
+
+  test("what an index or a validator may refuse waits for the commit, also in ASYNC", async () => {
+    await start({ syncMode: "ASYNC" });
+    const database = await cluster.connect();
+    const unique = database.collection<{ id: string; v: number }>("unique");
+    await unique.put({ id: "a", v: 1 });
+    const making = unique.createIndex("v", { keys: "v", unique: true });
+    // Some stand in the log behind the index, which is not in the state yet.
+    const ids = Array.from({ length: 30 }, (_, i) => `b${i}`);
+    const writes = await Promise.allSettled(ids.map((id) => unique.put({ id, v: 1 })));
+    const made = await making.then(
+      () => true,
+      () => false,
+    );
+    const kept = new Set((await unique.find()).map(({ id }) => id));
+    for (const [i, { status }] of writes.entries()) {
+      expect([ids[i], status === "fulfilled"]).toEqual([ids[i], kept.has(ids[i]!)]);
+    }
+    expect(made).toBe(kept.size === 1);
+    await unique.deleteMany({ id: { $ne: "a" } });
+    if (!made) await unique.createIndex("v", { keys: "v", unique: true });
+    expect((await rejection(unique.put({ id: "c", v: 1 }))).code).toBe("DUPLICATE_KEY");
+    await database.createCollection("checked", { validator: "none" });
+    const bytes = database.collection("checked").put({ id: "c" });
+    expect((await rejection(bytes)).code).toBe("UNCHECKED");
+    await database.dropCollection("unique");
+    await unique.put({ id: "c", v: 1 });
+    expect(await unique.put({ id: "d", v: 1 })).toBeGreaterThan(0);
+  });
 });
 
 describe("close", () => {

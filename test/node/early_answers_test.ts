@@ -1,0 +1,88 @@
+import { expect, test } from "bun:test";
+import { ByteWriter, encodeText, viewOf } from "../../src/base/bytes.ts";
+import { DeadlineError, ValidationError } from "../../src/base/errors.ts";
+import { EarlyAnswers, type EarlyParts } from "../../src/node/early_answers.ts";
+import { encodeCbor } from "../../src/protocol/cbor.ts";
+import {
+  type DocumentOperation,
+  NO_SESSION,
+  writeDocumentsCommand,
+} from "../../src/protocol/command.ts";
+import { encodeKey } from "../../src/protocol/document_key.ts";
+import type { ReplyTarget } from "../../src/replication/open_batch.ts";
+
+const NOBODY: ReplyTarget = {
+  written: () => undefined,
+  result: () => undefined,
+  failed: () => undefined,
+};
+
+class Subject {
+  term = 3;
+  applied = 3;
+  takes = true;
+  readonly answers: EarlyAnswers;
+
+  constructor(syncMode: "SYNC" | "ASYNC" = "ASYNC") {
+    const machine = {
+      position: { index: 1, nextSequence: 1, timeMs: 0, term: 3 },
+      takesAnything: (name: Uint8Array) => new TextDecoder().decode(name) === "c" && this.takes,
+    };
+    Object.defineProperty(machine.position, "term", { get: () => this.applied });
+    const parts = { machine, syncMode, term: () => this.term } as unknown as EarlyParts;
+    this.answers = new EarlyAnswers(parts);
+  }
+
+  may(change: Partial<DocumentOperation> = {}, collection = "c"): boolean {
+    const operation = { kind: "PUT", key: encodeKey("a"), document: encodeCbor({}), ...change };
+    const writer = new ByteWriter(256);
+    const operations = [operation as DocumentOperation];
+    writeDocumentsCommand(writer, NO_SESSION, { collection: encodeText(collection), operations });
+    const bytes = writer.copy();
+    return this.answers.may(bytes, viewOf(bytes), 0);
+  }
+}
+
+test("early: plain puts of ASYNC into collections that take anything, and nothing else", () => {
+  const subject = new Subject();
+  expect(subject.may()).toBe(true);
+  expect(subject.may({ kind: "INSERT" })).toBe(false);
+  expect(subject.may({ kind: "REMOVE", document: new Uint8Array(0) })).toBe(false);
+  expect(subject.may({ ifVersion: 0 })).toBe(false);
+  expect(subject.may({ returnDocument: true })).toBe(false);
+  expect(subject.may({}, "unknown")).toBe(false);
+  subject.takes = false;
+  expect(subject.may()).toBe(false);
+  expect(new Subject("SYNC").may()).toBe(false);
+});
+
+test("early: not before an entry of the own term is applied", () => {
+  const subject = new Subject();
+  subject.applied = 2;
+  expect(subject.may()).toBe(false);
+  subject.applied = 3;
+  expect(subject.may()).toBe(true);
+});
+
+test("early: not while a change of the catalog is under way, or may still be in the log", () => {
+  const subject = new Subject();
+  const [first, second] = [subject.answers.watched(NOBODY), subject.answers.watched(NOBODY)];
+  expect(subject.may()).toBe(false);
+  first.result(1, new Uint8Array(0));
+  expect(subject.may()).toBe(false);
+  second.failed(2, new ValidationError("refused"));
+  expect(subject.may()).toBe(true);
+  const unknown = subject.answers.watched(NOBODY);
+  unknown.failed(3, new DeadlineError("late"));
+  expect(subject.may()).toBe(false);
+  subject.term = 4;
+  expect(subject.may()).toBe(false);
+  subject.applied = 4;
+  expect(subject.may()).toBe(true);
+  const next = subject.answers.watched(NOBODY);
+  // Of a term that is over.
+  unknown.result(3, new Uint8Array(0));
+  expect(subject.may()).toBe(false);
+  next.result(4, new Uint8Array(0));
+  expect(subject.may()).toBe(true);
+});
