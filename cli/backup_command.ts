@@ -7,7 +7,13 @@
 import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { backupBlocks } from "../src/client/query_client.ts";
-import { type BackupReport, readBackup, restoreBackup, writeBackup } from "../src/node/backup.ts";
+import {
+  type BackupReport,
+  type Recovery,
+  readBackup,
+  restoreBackup,
+  writeBackup,
+} from "../src/node/backup.ts";
 import { systemPlatform } from "../src/platform/platform.ts";
 import { addressesOf } from "./cluster_command.ts";
 import { withDatabase } from "./cluster_view.ts";
@@ -16,6 +22,7 @@ import {
   durationOption,
   flagOption,
   newAddressOption,
+  numberOption,
   type RawOptions,
   textOption,
 } from "./options.ts";
@@ -57,6 +64,24 @@ function tellReport(
   );
 }
 
+/** How far an archive is to be followed; undefined without one. */
+function recoveryOf(options: RawOptions): Recovery | undefined {
+  const archive = textOption(options, "archive");
+  const until = textOption(options, "until");
+  const isEntryGiven = textOption(options, "untilEntry") !== undefined;
+  if (archive === undefined) {
+    if (until === undefined && !isEntryGiven) return undefined;
+    throw new UsageError("--until and --until-entry need --archive");
+  }
+  const timeMs = until === undefined ? undefined : Date.parse(until);
+  if (Number.isNaN(timeMs)) {
+    throw new UsageError(`"${until}" is no time`, "Write it like 2026-11-22T10:15:00Z");
+  }
+  const max = Number.MAX_SAFE_INTEGER;
+  const index = numberOption(options, "untilEntry", { min: 1, max, fallback: 1 });
+  return { archive, ...(timeMs !== undefined && { timeMs }), ...(isEntryGiven && { index }) };
+}
+
 /** Makes a new cluster from a backup. */
 export async function runRestore(words: readonly string[], options: RawOptions): Promise<void> {
   const [file] = words;
@@ -65,10 +90,16 @@ export async function runRestore(words: readonly string[], options: RawOptions):
   const id = textOption(options, "id") ?? "n1";
   const address = newAddressOption(options);
   const dataDirectory = textOption(options, "data") ?? DEFAULT_DATA;
-  const report = await restoreBackup(systemPlatform(), file, { id, address, dataDirectory });
-  if (flagOption(options, "json")) return printJson({ id, address, dataDirectory, ...report });
-  const { documents, clusterId } = report;
-  print(`${documents} documents restored: cluster ${clusterId} begins in ${dataDirectory}`);
+  const recovery = recoveryOf(options);
+  const first = { id, address, dataDirectory, ...(recovery && { recovery }) };
+  const { timeMs, ...report } = await restoreBackup(systemPlatform(), file, first);
+  const time = new Date(timeMs).toISOString();
+  if (flagOption(options, "json"))
+    return printJson({ id, address, dataDirectory, ...report, time });
+  const { documents, clusterId, index } = report;
+  print(
+    `${documents} documents restored, as of entry ${index} of ${time}: cluster ${clusterId} begins in ${dataDirectory}`,
+  );
   print(`Start it:       cstore node --data ${dataDirectory}`);
   print(`Let others in:  cstore node --join ${address} --listen HOST:PORT --data DIR`);
 }

@@ -5,7 +5,6 @@
  */
 
 import { createReadStream, createWriteStream, existsSync } from "node:fs";
-import { uuidv7 } from "uuidv7";
 import { CStoreError } from "../src/base/errors.ts";
 import type { Collection, IndexInfo, RemoteDatabase } from "../src/mod.ts";
 import { addressesOf } from "./cluster_command.ts";
@@ -147,7 +146,7 @@ class Importer {
       throw new UsageError(error.message, this.#resumeHint(line));
     }
     if (this.#batch.length === 0) this.#firstLine = line;
-    this.#batch.push({ id: uuidv7(), ...value });
+    this.#batch.push(value);
     this.#bytes += text.length;
     if (this.#batch.length >= IMPORT_BATCH || this.#bytes >= IMPORT_BYTES) await this.flush();
   }

@@ -112,16 +112,37 @@ const BACKUP: CommandSpec = {
   run: async (words, options) => (await import("./backup_command.ts")).runBackup(words, options),
 };
 
+const ARCHIVE: CommandSpec = {
+  usage: "archive <dir>",
+  about:
+    "Copy the log behind a backup to a folder as it grows, until Ctrl-C; goes on where it ended",
+  options: [
+    ADDRESS,
+    TIMEOUT,
+    ["--after <backup>", "Begin behind this backup: needed the first time"],
+    ["--once", "End when everything that is committed now is there"],
+    JSON_FLAG,
+  ],
+  examples: ["cstore archive /mnt/log --after monday.cstore", "cstore archive /mnt/log --once"],
+  run: async (words, options) => (await import("./archive_command.ts")).runArchive(words, options),
+};
+
 const RESTORE: CommandSpec = {
   usage: "restore <file>",
   about: "Make an empty folder the first node of a new cluster that begins with a backup",
   options: [
+    ["--archive <dir>", "Go on with the log that `cstore archive` has copied there"],
+    ["--until <time>", "With --archive: leave out what came later, like 2026-11-22T10:15:00Z"],
+    ["--until-entry <n>", "With --archive: leave out what stands behind this entry"],
     ["--id <name>", "The node's id (default n1)"],
     ["--address <address>", "HOST:PORT under which the others will reach it"],
     ["--data <dir>", "Its folder (default ./cstore-data)"],
     JSON_FLAG,
   ],
-  examples: ["cstore restore monday.cstore --address 10.0.0.1:7001 --data /var/lib/cstore"],
+  examples: [
+    "cstore restore monday.cstore --address 10.0.0.1:7001 --data /var/lib/cstore",
+    "cstore restore monday.cstore --archive /mnt/log --until 2026-11-22T10:15:00Z",
+  ],
   run: async (words, options) => (await import("./backup_command.ts")).runRestore(words, options),
 };
 
@@ -142,5 +163,5 @@ const SHELL: CommandSpec = {
 /** In the order of the overview. */
 export const DATA_COMMANDS: readonly CommandSpec[] = [
   ...[DOC, INDEX, WATCH, IMPORT, EXPORT],
-  ...[SHELL, BACKUP, RESTORE],
+  ...[SHELL, BACKUP, ARCHIVE, RESTORE],
 ];

@@ -5,7 +5,7 @@
  */
 
 import { ByteReader, EMPTY_BYTES } from "../base/bytes.ts";
-import { CursorLostError, QueryError, UnreachableError } from "../base/errors.ts";
+import { CursorLostError, ProtocolError, QueryError, UnreachableError } from "../base/errors.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
 import {
   type ReadLevel,
@@ -160,6 +160,19 @@ export async function* backupBlocks(client: Client): AsyncGenerator<Uint8Array, 
     yield reader.take(reader.u32()).slice();
     request = { action: "backupNext", cursor };
   }
+}
+
+/** Batches of the log behind an entry, as they stand there; none when there are no more. */
+export async function logBatches(
+  client: Client,
+  after: { readonly index: number; readonly term: number },
+): Promise<readonly Uint8Array[]> {
+  const target = { collection: "", idField: "id", level: "linearizable", timeoutMs: undefined };
+  const request = { action: "log", after: after.index, term: after.term };
+  const batches = decodeUntrustedCbor(await ask(client, target as QueryTarget, request));
+  const isList = Array.isArray(batches) && batches.every((batch) => batch instanceof Uint8Array);
+  if (isList) return batches;
+  throw new ProtocolError("Cannot read the log: the answer is no list of batches");
 }
 
 /** How many documents match, and up to which operation. */

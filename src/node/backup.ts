@@ -14,7 +14,14 @@ import { parentOf, readIdentity } from "../storage/data_directory.ts";
 import { readSnapshot, readSnapshotCluster, SnapshotStore } from "../storage/snapshot_store.ts";
 import { checkAddress, checkId } from "./config.ts";
 import type { FirstNode } from "./initialize.ts";
+import { type ArchiveStart, LogArchive, type RecoveryTarget } from "./log_archive.ts";
 import { writeNewCluster } from "./new_cluster.ts";
+
+/** What a state is brought to, with the entries of an archive. */
+export interface Recovery extends RecoveryTarget {
+  /** Folder of the archive. */
+  readonly archive: string;
+}
 
 /** What a backup file holds. */
 export interface BackupReport {
@@ -74,8 +81,8 @@ export async function readBackup(platform: Platform, path: string): Promise<Back
 export async function restoreBackup(
   platform: Platform,
   path: string,
-  first: FirstNode,
-): Promise<BackupReport> {
+  { recovery, ...first }: FirstNode & { readonly recovery?: Recovery },
+): Promise<BackupReport & { readonly timeMs: number }> {
   const { id: nodeId, address, dataDirectory: folder } = first;
   checkId(nodeId);
   checkAddress(address);
@@ -83,7 +90,8 @@ export async function restoreBackup(
   if (known !== undefined || platform.files.list(folder).length > 0) {
     throw new ConfigError(`Cannot restore into "${folder}": it is not empty`);
   }
-  const { machine } = await loadBackup(platform, path);
+  const { machine, clusterId: origin } = await loadBackup(platform, path);
+  if (recovery !== undefined) await recover(platform, { machine, origin, recovery });
   const clusterId = randomId(platform.random);
   const { term } = machine.position;
   const made = `${folder.replace(/\/+$/, "")}.restoring`;
@@ -97,7 +105,37 @@ export async function restoreBackup(
   platform.files.rename(made, folder);
   await platform.files.syncDirectory(parentOf(folder));
   const { documentCount: documents, appliedIndex: index } = machine;
-  return { clusterId, index, collections: [...machine.collections()].length, documents };
+  const { timeMs } = machine.position;
+  return { clusterId, index, collections: [...machine.collections()].length, documents, timeMs };
+}
+
+async function recover(
+  platform: Platform,
+  parts: {
+    readonly machine: DocumentStateMachine;
+    readonly origin: string;
+    readonly recovery: Recovery;
+  },
+): Promise<void> {
+  const { machine, origin, recovery } = parts;
+  const archive = await LogArchive.open(platform, recovery.archive);
+  try {
+    if (archive.clusterId !== origin) {
+      throw new ConfigError(
+        `Cannot restore: the backup is of cluster ${origin}, the archive of ${archive.clusterId}`,
+      );
+    }
+    archive.recover(machine, recovery);
+  } finally {
+    await archive.close();
+  }
+}
+
+/** The place in the log that a backup shows, for an archive that begins there. */
+export async function archiveStart(platform: Platform, path: string): Promise<ArchiveStart> {
+  const { machine, clusterId } = await loadBackup(platform, path);
+  const { index, term, nextSequence } = machine.position;
+  return { clusterId, base: { index, term, nextSequence } };
 }
 
 async function loadBackup(

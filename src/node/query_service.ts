@@ -24,6 +24,7 @@ import { encodeCbor } from "../protocol/cbor.ts";
 import { writeOperationResult } from "../protocol/client_message.ts";
 import { type Fields, isFields } from "../query/value.ts";
 import { type ChangeStreamParts, ChangeStreams } from "./change_streams.ts";
+import { answerLog } from "./log_reader.ts";
 import { asAnswer, bounded, type QueryReply } from "./query_reply.ts";
 
 /** Documents of one answer, unless the query asks for fewer. */
@@ -71,7 +72,8 @@ export class QueryService {
 
   /** Answers a request of the kind QUERY; `request` is the map that it holds. */
   answer(request: Fields, reply: QueryReply): void {
-    const limited = bounded(reply);
+    // A batch of the log fits a frame, if not the bound for other answers.
+    const limited = request["action"] === "log" ? reply : bounded(reply);
     try {
       this.#answer(request, limited);
     } catch (error) {
@@ -101,6 +103,8 @@ export class QueryService {
         return this.#backupPage(numberOf(request["cursor"]), reply);
       case "watch":
         return this.#streams.answer(request, reply);
+      case "log":
+        return answerLog(this.#parts, request, reply);
       case "catalog":
         return reply.result(encodeCbor(this.#catalog(request["collection"])));
       default:
