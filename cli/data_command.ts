@@ -1,10 +1,10 @@
 /**
- * `cstore index`, `watch`, `import` and `export`.
+ * `cstore index`, `watch` and `import`.
  *
  * @module
  */
 
-import { createReadStream, createWriteStream, existsSync } from "node:fs";
+import { createReadStream, existsSync } from "node:fs";
 import { CStoreError } from "../src/base/errors.ts";
 import type { Collection, IndexInfo, RemoteDatabase } from "../src/mod.ts";
 import { addressesOf } from "./cluster_command.ts";
@@ -15,7 +15,6 @@ import {
   flagOption,
   numberOption,
   type RawOptions,
-  readLevelOption,
   textOption,
 } from "./options.ts";
 import { print, printJson, table, tell, UsageError } from "./output.ts";
@@ -29,7 +28,11 @@ const PROGRESS_MS = 2000;
 
 type Item = Record<string, unknown>;
 
-function use(options: RawOptions, run: (database: RemoteDatabase) => Promise<void>): Promise<void> {
+/** Runs with the database that the options name. */
+export function use(
+  options: RawOptions,
+  run: (database: RemoteDatabase) => Promise<void>,
+): Promise<void> {
   return withDatabase(addressesOf(options), durationOption(options, "timeout", 10_000), run);
 }
 
@@ -171,40 +174,4 @@ class Importer {
   #resumeHint(line: number): string {
     return `Lines before ${line} are imported: go on with --from-line ${line}`;
   }
-}
-
-/** Writes a collection to a file. */
-export async function runExport(words: readonly string[], options: RawOptions): Promise<void> {
-  const [name, file = "-"] = words;
-  if (name === undefined) throw new UsageError("Name the collection");
-  if (file !== "-" && existsSync(file) && !flagOption(options, "force")) {
-    throw new UsageError(`The file "${file}" exists`, "Give --force to replace it");
-  }
-  const text = textOption(options, "query");
-  const filter = text === undefined ? {} : readObject(text, "query", `'{"age":30}'`);
-  const read = readLevelOption(options);
-  await use(options, async (database) => {
-    const output = file === "-" ? process.stdout : createWriteStream(file);
-    const failed = new Promise<never>((_, reject) => {
-      output.once("error", ({ message: reason }) => {
-        reject(new UsageError(`Cannot write "${file}": ${reason}`));
-      });
-    });
-    let count = 0;
-    let toldMs = Date.now();
-    const write = async (): Promise<void> => {
-      for await (const document of database.collection<Item>(name).iterate(filter, { read })) {
-        count += 1;
-        if (!output.write(`${toTaggedJson(document)}\n`)) {
-          await new Promise((resolve) => output.once("drain", resolve));
-        }
-        if (Date.now() - toldMs < PROGRESS_MS) continue;
-        toldMs = Date.now();
-        tell(`${count} documents exported`);
-      }
-      if (file !== "-") await new Promise<void>((resolve) => output.end(() => resolve()));
-    };
-    await Promise.race([write(), failed]);
-    tell(`${count} documents exported from "${name}"`);
-  });
 }

@@ -94,6 +94,7 @@ const EXPORT: CommandSpec = {
     TIMEOUT,
     ["--query <query>", "Only documents that match"],
     ["--force", "Replace the file if it exists"],
+    ["--resume", "In order of ids, behind the last line of the file if it exists"],
     READ,
     ERRORS,
   ],
@@ -101,7 +102,7 @@ const EXPORT: CommandSpec = {
     "cstore export users users.ndjson",
     `cstore export users --query '{"age":{"$gt":60}}'`,
   ],
-  run: async (words, options) => (await import("./data_command.ts")).runExport(words, options),
+  run: async (words, options) => (await import("./export_command.ts")).runExport(words, options),
 };
 
 const BACKUP: CommandSpec = {

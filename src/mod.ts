@@ -75,6 +75,7 @@ export type {
   ITransactionalResource,
   ITransactionalStorageAdapter,
 } from "./database/itransactional_storage_adapter.ts";
+export type { BackupReport } from "./node/backup.ts";
 export { type NodeConfig, type NodeOptions, parseNodeConfig } from "./node/config.ts";
 export { TransactionalAdapterFile } from "./node/file_storage_adapter.ts";
 export { TransactionalAdapterMemory } from "./node/memory_storage_adapter.ts";

@@ -12,7 +12,7 @@ import type { Platform } from "../platform/platform.ts";
 import { randomId } from "../platform/random.ts";
 import { parentOf, readIdentity } from "../storage/data_directory.ts";
 import { readSnapshot, readSnapshotCluster, SnapshotStore } from "../storage/snapshot_store.ts";
-import { checkAddress, checkId } from "./config.ts";
+import { checkAddress, checkId, EMBEDDED_ADDRESS } from "./config.ts";
 import type { FirstNode } from "./initialize.ts";
 import { type ArchiveStart, LogArchive, type RecoveryTarget } from "./log_archive.ts";
 import { writeNewCluster } from "./new_cluster.ts";
@@ -85,7 +85,7 @@ export async function restoreBackup(
 ): Promise<BackupReport & { readonly timeMs: number }> {
   const { id: nodeId, address, dataDirectory: folder } = first;
   checkId(nodeId);
-  checkAddress(address);
+  if (address !== EMBEDDED_ADDRESS) checkAddress(address);
   const known = readIdentity(platform.files, folder);
   if (known !== undefined || platform.files.list(folder).length > 0) {
     throw new ConfigError(`Cannot restore into "${folder}": it is not empty`);

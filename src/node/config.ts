@@ -211,6 +211,8 @@ export function codecOf(config: NodeConfig): BatchCodec {
   return hasCodec("zstd") ? "zstd" : "deflate-raw";
 }
 
+/** Of an embedded database, which listens to nobody. */
+export const EMBEDDED_ADDRESS = "127.0.0.1:0";
 /** In a HELLO: the node's leaders serve reads on leases. */
 export const FEATURE_LEASE_READS = "lease-reads";
 

@@ -16,11 +16,13 @@ import type {
   Item,
 } from "../client/database.ts";
 import { DatabaseCalls } from "../client/database_calls.ts";
+import { backupBlocks } from "../client/query_client.ts";
 import type { Transaction, TransactionOptions } from "../client/transaction.ts";
 import type { Validators } from "../client/validator.ts";
 import { sleep } from "../platform/clock.ts";
 import { type Platform, systemPlatform } from "../platform/platform.ts";
 import { parseEndpoint } from "../transport/network_manager.ts";
+import { type BackupReport, writeBackup } from "./backup.ts";
 import { databaseFolder, type NodeConfig, parseNodeConfig } from "./config.ts";
 import { Node } from "./node.ts";
 import type { NodeStatus } from "./status.ts";
@@ -154,6 +156,16 @@ export class ReplicatedWALDatabase implements Database {
   async transferLeadership(to: string): Promise<void> {
     await this.#ready();
     await this.#running().promote(to);
+  }
+
+  /**
+   * Writes the cluster's whole state, as it is at one entry of the log, to a file of this process;
+   * reads it back, and then gives it its name. Rejects with ConfigError if there is such a file.
+   */
+  async backup(file: string): Promise<BackupReport> {
+    const client = await this.#ready();
+    const { clusterId = "" } = this.#node ?? {};
+    return writeBackup(this.#platform, { clusterId, blocks: backupBlocks(client) }, file);
   }
 
   /** Hands leadership over if this node leads, and stops it. */

@@ -15,11 +15,13 @@ import type {
   Item,
 } from "../client/database.ts";
 import { DatabaseCalls } from "../client/database_calls.ts";
-import { changeCatalog } from "../client/query_client.ts";
+import { backupBlocks, changeCatalog } from "../client/query_client.ts";
 import type { Transaction, TransactionOptions } from "../client/transaction.ts";
 import type { Validators } from "../client/validator.ts";
 import { type Platform, systemPlatform } from "../platform/platform.ts";
-import { databaseFolder, parseNodeConfig } from "./config.ts";
+import { readIdentity } from "../storage/data_directory.ts";
+import { type BackupReport, restoreBackup, writeBackup } from "./backup.ts";
+import { databaseFolder, EMBEDDED_ADDRESS, parseNodeConfig } from "./config.ts";
 import { localReadsOf } from "./local_reads.ts";
 import { Node } from "./node.ts";
 
@@ -104,6 +106,26 @@ export class WALDatabase implements Database {
     return this.#calls.watch(options);
   }
 
+  /**
+   * Writes the whole state, as it is at one entry of the log, to a file, while the database goes
+   * on; reads it back, and then gives it its name. Rejects with ConfigError if there is such a file.
+   */
+  async backup(file: string): Promise<BackupReport> {
+    const client = await this.#ready();
+    const { clusterId = "" } = this.#node ?? {};
+    return writeBackup(this.#platform, { clusterId, blocks: backupBlocks(client) }, file);
+  }
+
+  /**
+   * Makes a database that begins with a backup: `config` names one that is not there. Rejects with
+   * ConfigError, CorruptionError, StorageError.
+   */
+  static async restore(config: WALDatabaseConfig, file: string): Promise<BackupReport> {
+    const { platform = systemPlatform(), name, root, nodeId = "n1" } = config;
+    const dataDirectory = databaseFolder({ root, name, nodeId });
+    return restoreBackup(platform, file, { id: nodeId, address: EMBEDDED_ADDRESS, dataDirectory });
+  }
+
   /** Closes the files. Every write that was answered is on the disk. */
   async close(): Promise<void> {
     if (this.#isClosed) return;
@@ -129,11 +151,14 @@ export class WALDatabase implements Database {
   async #start(): Promise<Client> {
     const { name, root, nodeId = "n1" } = this.#config;
     const platform = this.#platform;
+    const dataDirectory = databaseFolder({ root, name, nodeId });
+    // A folder that is there knows its members, and may have been restored from a backup.
+    const isNew = readIdentity(platform.files, dataDirectory) === undefined;
     const config = parseNodeConfig({
       id: nodeId,
       isEmbedded: true,
-      dataDirectory: databaseFolder({ root, name, nodeId }),
-      members: [{ id: nodeId, address: "127.0.0.1:0" }],
+      dataDirectory,
+      members: isNew ? [{ id: nodeId, address: EMBEDDED_ADDRESS }] : [],
     });
     const node = await Node.open(platform, config);
     this.#node = node;

@@ -39,6 +39,42 @@ async function fails(words: readonly string[]): Promise<{ code: number | null; s
   return { code, stderr };
 }
 
+test("export: one that was interrupted goes on behind the last whole line", async () => {
+  const file = `${folder.path}/resumed.ndjson`;
+  const ids = [-5, 0, 7, 1000, "", "a", "b", "z", "zz"];
+  const input = `${folder.path}/ids.ndjson`;
+  writeFileSync(
+    input,
+    ids.map((id) => `${JSON.stringify({ id, pad: "é".repeat(50) })}\n`).join(""),
+  );
+  await lines(["import", "ids", input]);
+  const written = (): unknown[] => {
+    const text = readFileSync(file, "utf8");
+    expect(text.endsWith("\n")).toBe(true);
+    return text
+      .trim()
+      .split("\n")
+      .map((line) => (JSON.parse(line) as { id: unknown }).id);
+  };
+  await lines(["export", "ids", file, "--resume"]);
+  expect(written()).toEqual(ids);
+  const whole = readFileSync(file);
+  // Cut anywhere, also within a character.
+  for (const at of [0, 1, 60, 119, 120, 121, 300, 500, whole.byteLength - 1, whole.byteLength]) {
+    writeFileSync(file, whole.subarray(0, at));
+    await lines(["export", "ids", file, "--resume"]);
+    expect(readFileSync(file).equals(whole)).toBe(true);
+  }
+  const large = Buffer.from(`${JSON.stringify({ id: 3, pad: "x".repeat(200_000) })}\n`);
+  writeFileSync(file, Buffer.concat([large, Buffer.from('{"id":"zzz')]));
+  await lines(["export", "ids", file, "--resume", "--query", '{"id":{"$ne":"b"}}']);
+  expect(written()).toEqual([3, 7, 1000, "", "a", "z", "zz"]);
+  expect(await fails(["export", "ids", file])).toMatchObject({ code: 2 });
+  expect(await fails(["export", "ids", "--resume"])).toMatchObject({ code: 2 });
+  writeFileSync(file, "no json\n");
+  expect(await fails(["export", "ids", file, "--resume"])).toMatchObject({ code: 2 });
+});
+
 test("documents: import, find, indexes, many at once, export, watch", async () => {
   const file = `${folder.path}/users.ndjson`;
   const documents = Array.from({ length: 1200 }, (_, i) => {

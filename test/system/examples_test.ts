@@ -16,6 +16,7 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const EXAMPLES = join(ROOT, "docs/examples");
 
 const EXPECTED: Readonly<Record<string, readonly RegExp[]>> = {
+  "backup.ts": [/backed up at entry/, /is gone: 0/, /found again: 100\n/, /goes on: 101\n/],
   "cluster.ts": [/leader is known: true/, /5000 documents seen through node-3/, /node-2 healthy/],
   "embedded.ts": [/visits: 2/, /refused: VERSION_CONFLICT/],
   "failover.ts": [/the leader is gone/, /all 200 changes, in order/, /200 documents/],
