@@ -108,7 +108,7 @@ export class WALDatabase implements Database {
 
   /**
    * Writes the whole state, as it is at one entry of the log, to a file, while the database goes
-   * on; reads it back, and then gives it its name. Rejects with ConfigError if there is such a file.
+   * on; reads it back, and then gives it its name. Rejects with ConfigError if the file is there.
    */
   async backup(file: string): Promise<BackupReport> {
     const client = await this.#ready();
