@@ -175,15 +175,14 @@ export async function logBatches(
   throw new ProtocolError("Cannot read the log: the answer is no list of batches");
 }
 
-/** How many documents match, and up to which operation. */
+/** How many documents match. */
 export async function queryCount(
   client: Client,
   target: QueryTarget,
   query: WireQuery,
-): Promise<{ readonly count: number; readonly sequence: number }> {
+): Promise<number> {
   const answer = await ask(client, target, { ...queryFields(target, query), action: "count" });
-  const reader = new ByteReader(answer);
-  return { count: reader.u64(), sequence: reader.u64() };
+  return new ByteReader(answer).u64();
 }
 
 /** How many documents a collection has. */

@@ -358,7 +358,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     const client = await this.#backend.client();
     const target = this.#target(options.read);
     if (Object.keys(condition).length > 0) {
-      return (await queryCount(client, target, { filter: condition })).count;
+      return queryCount(client, target, { filter: condition });
     }
     return countAll(client, target, this.#nameBytes);
   }
