@@ -22,6 +22,7 @@ const EXPECTED: Readonly<Record<string, readonly RegExp[]>> = {
   "failover.ts": [/the leader is gone/, /all 200 changes, in order/, /200 documents/],
   "indexes.ts": [/Persuasion, Emma/, /index: "tags"/, /unique index title already/, /old: Faust/],
   "survive_kill.ts": [/nothing is lost/, /and nothing was removed/],
+  "three_processes.ts": [/killed node-/, /counted to 300/, /another node leads/],
   "transaction.ts": [/rolled back: ada has too little/, /balance: 50/, /2 transfers/],
   "two_stores.ts": [/refused: .*failed to prepare/, /A1 belongs to ada/, /grace pays nothing/],
 };
