@@ -365,7 +365,7 @@ describe("row 9: unknown versions, kinds and flags", () => {
     ["command kind 11, the cluster's own", 4, 11],
     ["command kind 12", 4, 12],
     ["operation kind 6", 34, 6],
-    ["operation flags", 35, 4],
+    ["operation flags", 35, 8],
   ] as const)("row 9: %s is VALIDATION, and the connection goes on", async (_name, at, value) => {
     const connection = await shake();
     const command = documentsCommand("c", [putOf("x", encodeCbor({ id: "x" }).slice())]);

@@ -195,8 +195,8 @@ const FIRST_PLANTS: readonly Plant[] = [
     name: "partial-request",
     about: "ifVersion is not checked",
     file: "database/operation_executor.ts",
-    find: "if (ifVersion !== undefined && ifVersion !== store.version(before)) {",
-    replace: "if (ifVersion !== undefined && ifVersion > store.version(before)) {",
+    find: "if (ifVersion !== undefined && ifVersion !== version) {",
+    replace: "if (ifVersion !== undefined && ifVersion > version) {",
   },
   {
     name: "wiped-node-admitted",

@@ -245,8 +245,8 @@ export const LATER_PLANTS: readonly Plant[] = [
     name: "transaction-reads-unchecked",
     about: "what a transaction read by id may have changed",
     file: "database/document_state_machine.ts",
-    find: "if ((store?.version(found) ?? 0) !== version) return transactionConflict(name);",
-    replace: "void found;",
+    find: "if ((store?.versionAt(store.locate(key), nowMs) ?? 0) !== version) {",
+    replace: "if (version < 0) {",
     scenario: "transactions under faults: seed 1 ",
   },
   {
