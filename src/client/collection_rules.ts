@@ -62,8 +62,9 @@ export class CollectionRules {
     return settings;
   }
 
-  /** Learns anew; whether a validator showed that was not known of. */
-  async refresh(name: string): Promise<boolean> {
+  /** Whether a write was refused for a validator that is known only now: nothing of it was done. */
+  async isNews(name: string, error: unknown): Promise<boolean> {
+    if (!(error instanceof UncheckedError)) return false;
     const before = this.#known.get(name)?.validator ?? "";
     return (await this.learn(name)).validator !== before;
   }
@@ -77,7 +78,7 @@ export class CollectionRules {
     try {
       return await plain();
     } catch (error) {
-      if (!(error instanceof UncheckedError) || !(await this.refresh(name))) throw error;
+      if (!(await this.isNews(name, error))) throw error;
       return checked();
     }
   }

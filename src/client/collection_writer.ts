@@ -93,19 +93,22 @@ export class CollectionWriter {
   }
 
   /** Writes documents by the rules of the collection: one batch. */
-  put(
+  async put(
     kind: "INSERT" | "PUT",
     documents: readonly object[],
     ifVersion?: number,
   ): Promise<WrittenDocuments> {
+    const { rules } = this.#backend;
     const collection = { name: this.#name, idField: this.#idField };
-    const run = async (): Promise<WrittenDocuments> => {
-      const preparing = this.#backend.rules.prepare(collection, documents);
-      const prepared = preparing instanceof Promise ? await preparing : preparing;
-      const operations = prepared.map((document) => ({ kind, ...document, ifVersion }));
+    const preparing = rules.prepare(collection, documents);
+    const prepared = preparing instanceof Promise ? await preparing : preparing;
+    const operations = prepared.map((document) => ({ kind, ...document, ifVersion }));
+    try {
       return { version: (await this.write(operations)).version, operations };
-    };
-    return this.#backend.rules.either(this.#name, run, run);
+    } catch (error) {
+      if (!(await rules.isNews(this.#name, error))) throw error;
+      return this.put(kind, documents, ifVersion);
+    }
   }
 
   /** One request. */

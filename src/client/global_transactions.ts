@@ -9,7 +9,6 @@ import {
   AmbiguousTransactionError,
   NotFoundError,
   TransactionTimeoutError,
-  UncheckedError,
 } from "../base/errors.ts";
 import {
   RunningTransaction,
@@ -53,7 +52,7 @@ export class GlobalTransactions {
       await running.commit();
     } catch (error) {
       // The next one knows of the validator.
-      if (error instanceof UncheckedError) await running.learnRules();
+      await running.isNews(error);
       throw error;
     } finally {
       running.end();

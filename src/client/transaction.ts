@@ -12,7 +12,6 @@ import {
   ClosedError,
   NotFoundError,
   TransactionConflictError,
-  UncheckedError,
   ValidationError,
 } from "../base/errors.ts";
 import { sleep } from "../platform/clock.ts";
@@ -88,7 +87,7 @@ export async function runTransaction<R>(
       const isLate = clock.nowMs() + waitMs >= deadlineMs;
       const isOvertaken = error instanceof TransactionConflictError;
       // A validator that was not known of is from now on: what it passes is written.
-      const isNews = error instanceof UncheckedError && (await attempt.learnRules());
+      const isNews = await attempt.isNews(error);
       if (!(isOvertaken || isNews) || isLate) throw error;
     } finally {
       attempt.end();
@@ -187,10 +186,12 @@ export class RunningTransaction implements Transaction, TransactionState {
     await this.commit();
   }
 
-  /** Asks for the settings of the collections that are written to; whether any was news. */
-  async learnRules(): Promise<boolean> {
+  /** Whether the commit was refused for a validator that is known only now. */
+  async isNews(error: unknown): Promise<boolean> {
     let isNews = false;
-    for (const name of this.#writes.keys()) isNews = (await this.rules.refresh(name)) || isNews;
+    for (const name of this.#writes.keys()) {
+      isNews = (await this.rules.isNews(name, error)) || isNews;
+    }
     return isNews;
   }
 
