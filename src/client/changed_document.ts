@@ -5,7 +5,6 @@
  */
 
 import { ValidationError } from "../base/errors.ts";
-import type { DocumentId } from "../protocol/document_key.ts";
 import { conditionsOf, type Filter } from "../query/matcher.ts";
 import { CompiledUpdate, isOperatorUpdate, type UpdateOperators } from "../query/update.ts";
 import { equalValues, type Fields, fieldOf, isFields, type Value } from "../query/value.ts";
@@ -39,13 +38,11 @@ export function changedDocument(
   throw new ValidationError(`Cannot change the id of a document, which is in "${idField}"`);
 }
 
-/** What an upsert's document begins as: the id and the values that the filter asks for. */
-export function begunDocument(filter: object, idField: string, newId: () => string): Fields {
+/** What an upsert's document begins as: the values that the filter asks for, its id among them. */
+export function begunDocument(filter: object): Fields {
   const equal = conditionsOf(filter as Filter).filter(({ operator }) => operator === "$eq");
   const given = Object.fromEntries(equal.map(({ path, operand }) => [path, operand]));
-  const { [idField]: id = newId(), ...paths } = given as { readonly [id: string]: DocumentId };
-  const begun = new CompiledUpdate({ $set: paths }).apply({}, { nowMs: 0, isInsert: true });
-  return { [idField]: id, ...begun };
+  return new CompiledUpdate({ $set: given }).apply({}, { nowMs: 0, isInsert: true });
 }
 
 /** Each field that the change has is as it says; `undefined` changes nothing. */

@@ -31,7 +31,6 @@ const ATTEMPTS = 20;
 export interface CheckedParts<T extends Item> {
   readonly name: string;
   readonly idField: string;
-  newId(): string;
   /** Milliseconds since 1970. */
   nowMs(): Promise<number>;
   findVersioned(id: DocumentId): Promise<Versioned<T> | undefined>;
@@ -95,8 +94,8 @@ export class CheckedUpdates<T extends Item> {
     return this.#run(async (view) => {
       const result = await view.updateOne(filter, change);
       if (result.matched > 0 || !isUpsert) return result;
-      const { idField, newId, nowMs } = this.#parts;
-      const begun = begunDocument(filter, idField, newId);
+      const { idField, nowMs } = this.#parts;
+      const begun = begunDocument(filter);
       const how = { idField, nowMs: await nowMs(), isInsert: true, replaces: false };
       const document = await view.insert(
         changedDocument(begun, change as UpdateOperators, how) as T,

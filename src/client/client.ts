@@ -45,6 +45,7 @@ import {
 } from "./node_channel.ts";
 import {
   type Answer,
+  bytesAgain,
   type PendingRequest,
   PendingRequests,
   REQUEST_SIZE_MAX,
@@ -315,7 +316,7 @@ export class Client {
     }
     request.unanswered += 1;
     request.sentOn = channel;
-    channel.send(request.frame.writer.buffer().subarray(request.start, request.end));
+    channel.send(bytesAgain(request, this.#pending.lowest));
   }
 
   /** The sweep tries again. */

@@ -20,6 +20,8 @@ import { passed, type Validators } from "./validator.ts";
 export interface RuledCollection {
   readonly name: string;
   readonly idField: string;
+  /** The documents are there already: a validator must not give them other ids. */
+  readonly keepsIds?: boolean;
 }
 
 /** A document as it is written. */
@@ -62,11 +64,20 @@ export class CollectionRules {
     return settings;
   }
 
-  /** Whether a write was refused for a validator that is known only now: nothing of it was done. */
+  /**
+   * Whether a write of documents that no validator had seen was refused because there is one, which
+   * is known now: nothing of it was done, and it can be done again.
+   */
   async isNews(name: string, error: unknown): Promise<boolean> {
     if (!(error instanceof UncheckedError)) return false;
-    const before = this.#known.get(name)?.validator ?? "";
-    return (await this.learn(name)).validator !== before;
+    return this.#hasValidator(name) || (await this.learn(name)).validator !== "";
+  }
+
+  /** An id for a document without one. */
+  async newId(name: string): Promise<DocumentId> {
+    const { ids } = this.#known.get(name) ?? (await this.learn(name));
+    const [number] = ids === "autoIncrement" ? await this.#ids.take(name, 1) : [];
+    return number ?? this.#parts.newId();
   }
 
   /**
@@ -116,7 +127,7 @@ export class CollectionRules {
   }
 
   async #prepareLater(
-    { name, idField }: RuledCollection,
+    { name, idField, keepsIds }: RuledCollection,
     documents: readonly Fields[],
   ): Promise<readonly PreparedDocument[]> {
     const settings = this.#known.get(name) ?? (await this.learn(name));
@@ -129,7 +140,11 @@ export class CollectionRules {
     });
     const checked = await this.#check(name, settings, whole);
     return checked.map((document, at) => {
-      const id = fieldOf(document, idField) ?? fieldOf(whole[at] as Fields, idField);
+      const before = fieldOf(whole[at] as Fields, idField);
+      const id = fieldOf(document, idField) ?? before;
+      if (keepsIds === true && id !== before) {
+        throw new ValidationError(`Cannot update in "${name}": its validator changes the id`);
+      }
       const isChecked = settings.validator !== "";
       return encoded({ ...document, [idField]: id }, id as DocumentId, isChecked);
     });

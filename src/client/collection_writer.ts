@@ -96,18 +96,20 @@ export class CollectionWriter {
   async put(
     kind: "INSERT" | "PUT",
     documents: readonly object[],
-    ifVersion?: number,
+    options: { readonly ifVersion?: number | undefined; readonly keepsIds?: boolean } = {},
   ): Promise<WrittenDocuments> {
     const { rules } = this.#backend;
-    const collection = { name: this.#name, idField: this.#idField };
+    const { ifVersion, keepsIds = false } = options;
+    const collection = { name: this.#name, idField: this.#idField, keepsIds };
     const preparing = rules.prepare(collection, documents);
     const prepared = preparing instanceof Promise ? await preparing : preparing;
     const operations = prepared.map((document) => ({ kind, ...document, ifVersion }));
     try {
       return { version: (await this.write(operations)).version, operations };
     } catch (error) {
-      if (!(await rules.isNews(this.#name, error))) throw error;
-      return this.put(kind, documents, ifVersion);
+      const isSeen = operations[0]?.isChecked === true;
+      if (isSeen || !(await rules.isNews(this.#name, error))) throw error;
+      return this.put(kind, documents, options);
     }
   }
 

@@ -9,7 +9,8 @@ import { assert } from "../base/assert.ts";
 import type { ByteWriter } from "../base/bytes.ts";
 import { type CStoreError, DeadlineError } from "../base/errors.ts";
 import { BATCH_BODY_SIZE_MAX, SESSION_WINDOW_MAX } from "../base/limits.ts";
-import type { RequestKind } from "../protocol/client_message.ts";
+import { REQUEST_HEADER_SIZE, type RequestKind } from "../protocol/client_message.ts";
+import { acknowledgeIn } from "../protocol/command.ts";
 
 /** Largest request, with its header: a larger one fits no batch, and perhaps no frame. */
 export const REQUEST_SIZE_MAX = BATCH_BODY_SIZE_MAX + 1024;
@@ -122,6 +123,16 @@ export class PendingRequests {
       if (request?.number === number) yield request;
     }
   }
+}
+
+/**
+ * A request's bytes, to be sent again. What was acknowledged meanwhile goes with it: results that
+ * the node keeps may be all that stands in its way. The bytes sent before may still be on their way.
+ */
+export function bytesAgain(request: PendingRequest, lowest: number): Uint8Array {
+  const bytes = request.frame.writer.buffer().slice(request.start, request.end);
+  if (request.kind === "COMMAND") acknowledgeIn(bytes, REQUEST_HEADER_SIZE, lowest);
+  return bytes;
 }
 
 /** What a request whose deadline has passed is told: nothing happened only if it was never sent. */

@@ -68,8 +68,6 @@ const UPDATE_ATTEMPTS = 20;
 export interface CollectionBackend {
   /** Waits until the database is open. */
   client(): Client | Promise<Client>;
-  /** An id for a document without one. */
-  newId(): string;
   readonly rules: CollectionRules;
   transaction<R>(run: (transaction: Transaction) => Promise<R>): Promise<R>;
   /** Reads without a request, where the only node is in this process. */
@@ -104,11 +102,11 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     this.#checked = new CheckedUpdates<T>({
       name,
       idField: this.#idField,
-      newId: () => backend.newId(),
       nowMs: async () => Math.floor((await backend.client()).platform.clock.wallMs()),
       findVersioned: (id) => this.findVersioned(id, { read: "linearizable" }),
-      put: async (document, ifVersion) =>
-        copyOf(await this.#writer.put("PUT", [document], ifVersion)),
+      put: async (document, ifVersion) => {
+        return copyOf(await this.#writer.put("PUT", [document], { ifVersion, keepsIds: true }));
+      },
       ids: (filter) => this.#ids(filter),
       transaction: (run) => backend.transaction(run),
     });
@@ -129,7 +127,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
   }
 
   async put(document: NewDocument<T>, { ifVersion }: WriteOptions = {}): Promise<number> {
-    return (await this.#writer.put("PUT", [document], ifVersion)).version;
+    return (await this.#writer.put("PUT", [document], { ifVersion })).version;
   }
 
   async putMany(documents: readonly NewDocument<T>[]): Promise<void> {
@@ -425,8 +423,10 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
 
   /** Makes the document that an update asks for; undefined when there is one meanwhile. */
   async #upsert(filter: Query<T>, change: Change<T>): Promise<DocumentId | undefined> {
-    const insert = begunDocument(filter, this.#idField, () => this.#backend.newId());
-    const id = insert[this.#idField] as DocumentId;
+    const begun = begunDocument(filter);
+    const given = begun[this.#idField] as DocumentId | undefined;
+    const id = given ?? (await this.#backend.rules.newId(this.name));
+    const insert = { [this.#idField]: id, ...begun };
     const fields = change as Readonly<Record<string, unknown>>;
     const update = isOperatorUpdate(fields) ? fields : { $set: fieldPaths(fields) };
     const order = { update, idField: this.#idField, insert };

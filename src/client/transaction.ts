@@ -186,11 +186,14 @@ export class RunningTransaction implements Transaction, TransactionState {
     await this.commit();
   }
 
-  /** Whether the commit was refused for a validator that is known only now. */
+  /** Whether the commit was refused for a validator that is known now and saw not all of it. */
   async isNews(error: unknown): Promise<boolean> {
     let isNews = false;
-    for (const name of this.#writes.keys()) {
-      isNews = (await this.rules.isNews(name, error)) || isNews;
+    for (const [name, writes] of this.#writes) {
+      const isSeen = [...writes.values()].every(({ kind, isChecked }) => {
+        return isChecked === true || kind === "REMOVE" || kind === "NOTHING";
+      });
+      if (!isSeen) isNews = (await this.rules.isNews(name, error)) || isNews;
     }
     return isNews;
   }

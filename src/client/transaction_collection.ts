@@ -135,8 +135,9 @@ export class CollectionView<T extends Item> implements TransactionCollection<T> 
   }
 
   /** All or none: what is refused leaves nothing behind. */
-  async #putAll(documents: readonly object[]): Promise<T[]> {
-    const prepared = await this.#transaction.rules.prepare(this.#ruled(), documents);
+  async #putAll(documents: readonly object[], keepsIds = false): Promise<T[]> {
+    const collection = { ...this.#ruled(), keepsIds };
+    const prepared = await this.#transaction.rules.prepare(collection, documents);
     for (const write of prepared) this.#put(write);
     return prepared.map(({ document }) => decodeUntrustedCbor(document) as T);
   }
@@ -174,7 +175,7 @@ export class CollectionView<T extends Item> implements TransactionCollection<T> 
     const changed = (documents as readonly Fields[]).map((before) => {
       return changedDocument(before, change as UpdateOperators, how);
     });
-    return this.#putAll(changed);
+    return this.#putAll(changed, true);
   }
 
   remove(id: DocumentId): Promise<T | undefined>;

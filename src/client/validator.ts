@@ -6,6 +6,7 @@
  */
 
 import { ValidationError } from "../base/errors.ts";
+import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
 import { type Fields, isFields } from "../query/value.ts";
 
 /** Problems that an error tells, at most. */
@@ -40,7 +41,12 @@ export async function passed(
   collection: string,
   document: Fields,
 ): Promise<Fields> {
-  const result = await validator["~standard"].validate(document);
+  // It may change what it is given, which is the caller's.
+  const copy = decodeUntrustedCbor(encodeCbor(document));
+  const result: unknown = await validator["~standard"].validate(copy);
+  if (!isResult(result)) {
+    throw new ValidationError(`Cannot write into "${collection}": its validator gave no result`);
+  }
   if (result.issues === undefined) {
     if (isFields(result.value)) return result.value;
     throw new ValidationError(`Cannot write into "${collection}": its validator gave no object`);
@@ -49,6 +55,15 @@ export async function passed(
   const more = result.issues.length - PROBLEMS_TOLD;
   throw new ValidationError(
     `Cannot write into "${collection}": ${told}${more > 0 ? `; and ${more} more` : ""}`,
+  );
+}
+
+function isResult(result: unknown): result is ValidatorResult {
+  if (typeof result !== "object" || result === null) return false;
+  const { issues }: { issues?: unknown } = result;
+  const isIssue = (issue: unknown): boolean => typeof issue === "object" && issue !== null;
+  return (
+    issues === undefined || (Array.isArray(issues) && issues.length > 0 && issues.every(isIssue))
   );
 }
 

@@ -40,8 +40,9 @@ export interface PutPlace {
   readonly before: number;
 }
 
-/** Ids in use that are passed one by one; behind them the steps double. */
+/** Ids in use that are passed one by one; behind them the steps double, up to a bound. */
 const IDS_PASSED = 1000;
+const ID_STEP_MAX = 2 ** 20;
 
 /** One collection. */
 export class CollectionStore {
@@ -96,20 +97,21 @@ export class CollectionStore {
   /** Gives out numbers that are ids of no document, each once. Undefined when there are no more. */
   takeIds(count: number): number[] | undefined {
     const ids: number[] = [];
+    let id = this.nextId;
     let step = 1;
     for (let passed = 0; ids.length < count; ) {
-      const id = this.nextId;
-      if (id > Number.MAX_SAFE_INTEGER - step) return undefined;
-      this.nextId += step;
+      if (id >= Number.MAX_SAFE_INTEGER) return undefined;
       if (this.locate(encodeKey(id)) === -1) {
         ids.push(id);
-        step = 1;
         passed = 0;
+        step = 1;
       } else {
         passed += 1;
-        if (passed > IDS_PASSED) step *= 2;
+        if (passed > IDS_PASSED) step = Math.min(2 * step, ID_STEP_MAX);
       }
+      id += step;
     }
+    this.nextId = id;
     return ids;
   }
 

@@ -18,7 +18,12 @@ import {
 import { decodeCbor, encodeCbor } from "../protocol/cbor.ts";
 import type { OperationResult } from "../protocol/client_message.ts";
 import { readBindings, readMembers, readSessionIds } from "../protocol/cluster_command.ts";
-import { COMMAND_HEADER_SIZE, type CommandHeader, readCommandHeader } from "../protocol/command.ts";
+import {
+  COMMAND_HEADER_SIZE,
+  type CommandHeader,
+  isPlainPut,
+  readCommandHeader,
+} from "../protocol/command.ts";
 import type { ApplyResults, StateMachine } from "../raft/state_machine.ts";
 import type { Entry, LogIndex, Term } from "../raft/types.ts";
 import { type CatalogState, executeCatalog, settleIndex } from "./catalog.ts";
@@ -83,6 +88,11 @@ export class DocumentStateMachine implements StateMachine {
 
   get position(): StatePosition {
     return this.#position;
+  }
+
+  /** The time by which documents expire: that of a clock, but never before what was applied. */
+  timeAt(wallMs: number): number {
+    return Math.max(wallMs, this.#position.timeMs);
   }
 
   /** Sequence number of the last applied operation. */
@@ -473,7 +483,7 @@ interface CommandPlace {
 export function sessionRequest(view: DataView, at: number, command: CommandHeader): SessionRequest {
   const { sessionId, requestNumber, acknowledgedBelow, size } = command;
   const checksum = bodyChecksum(view, at + COMMAND_HEADER_SIZE, at + size);
-  return { sessionId, requestNumber, acknowledgedBelow, checksum };
+  return { sessionId, requestNumber, acknowledgedBelow, checksum, isSmall: isPlainPut(view, at) };
 }
 
 function isWritten(outcome: CStoreError | OperationResult | undefined): outcome is OperationResult {

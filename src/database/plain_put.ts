@@ -30,6 +30,7 @@ export class PlainPut implements SessionRequest {
   requestNumber = 0;
   acknowledgedBelow = 0;
   checksum = 0;
+  readonly isSmall = true;
   /** Where the command ends. */
   end = 0;
   readonly key = { start: 0, end: 0 };

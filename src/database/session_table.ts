@@ -12,7 +12,7 @@
 
 import { assert } from "../base/assert.ts";
 import { ByteReader, ByteWriter } from "../base/bytes.ts";
-import { SESSION_RESULT_BYTES_MAX, SESSION_WINDOW_MAX } from "../base/limits.ts";
+import { SESSION_RESULT_BYTES_MAX, SESSION_WINDOW_MAX, SESSIONS_MAX } from "../base/limits.ts";
 
 const FIRST_CAPACITY = 16;
 const WRITTEN = 1;
@@ -105,6 +105,8 @@ export interface SessionRequest {
   readonly acknowledgedBelow: number;
   /** Of the command's body: a repeat with other bytes is refused. */
   readonly checksum: number;
+  /** Its result takes no room: the bound for results is not its concern. */
+  readonly isSmall?: boolean;
 }
 
 /** All sessions of a cluster. */
@@ -133,11 +135,22 @@ export class SessionTable {
     if (requestNumber < below) return { verdict: "acknowledged" };
     if (requestNumber >= below + SESSION_WINDOW_MAX) return { verdict: "window full" };
     if (!session.has(requestNumber)) {
-      return session.payloadBytes > SESSION_RESULT_BYTES_MAX ? { verdict: "window full" } : NEW;
+      const isFull = session.payloadBytes > SESSION_RESULT_BYTES_MAX && request.isSmall !== true;
+      return isFull ? { verdict: "window full" } : NEW;
     }
     const slot = session.slot(requestNumber);
     if (session.checksums[slot] !== request.checksum) return { verdict: "other bytes" };
     return { verdict: "repeat", result: storedResult(session, slot, requestNumber) };
+  }
+
+  /**
+   * Whether a small request will be executed whenever it is applied within a while: its session was
+   * active since that time, and is not among too many.
+   */
+  isSafe(request: SessionRequest, sinceMs: number): boolean {
+    const session = this.#sessions.get(request.sessionId);
+    if (session === undefined || session.lastActiveMs < sinceMs) return false;
+    return this.#sessions.size <= SESSIONS_MAX / 2 && this.admit(request).verdict === "new";
   }
 
   /** Moves the window on, in apply, before the request is executed. */

@@ -49,6 +49,7 @@ export class Backend implements RequestBackend {
   readonly random: Random;
   readonly syncMode: "SYNC" | "ASYNC";
   readonly requestTimeoutMs: number;
+  readonly sessionTimeoutMs: number;
   readonly #parts: BackendParts;
 
   constructor(parts: BackendParts) {
@@ -59,6 +60,7 @@ export class Backend implements RequestBackend {
     this.random = parts.random;
     this.syncMode = parts.config.syncMode;
     this.requestTimeoutMs = parts.config.requestTimeoutMs;
+    this.sessionTimeoutMs = parts.config.sessionTimeoutMs;
   }
 
   propose(request: ProposedRequest): CStoreError | undefined {
@@ -74,6 +76,10 @@ export class Backend implements RequestBackend {
 
   term(): number {
     return this.#parts.driver.view.term;
+  }
+
+  ownIndex(): number {
+    return this.#parts.driver.ownIndex;
   }
 
   readBarrier(run: () => void): void {

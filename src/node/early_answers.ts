@@ -5,22 +5,21 @@
  * @module
  */
 
-import type { DocumentStateMachine } from "../database/document_state_machine.ts";
-import {
-  COMMAND_HEADER_SIZE,
-  COMMAND_KINDS,
-  FLAG_IF_VERSION,
-  FLAG_RETURN_DOCUMENT,
-  OPERATION_KINDS,
-} from "../protocol/command.ts";
+import { type DocumentStateMachine, sessionRequest } from "../database/document_state_machine.ts";
+import type { Clock } from "../platform/clock.ts";
+import { COMMAND_HEADER_SIZE, isPlainPut, readCommandHeader } from "../protocol/command.ts";
 import type { ReplyTarget } from "../replication/open_batch.ts";
 
 /** What the decision is made from. */
 export interface EarlyParts {
   readonly machine: DocumentStateMachine;
   readonly syncMode: "SYNC" | "ASYNC";
+  readonly clock: Clock;
+  readonly sessionTimeoutMs: number;
   /** The term in which this node leads. */
   term(): number;
+  /** The last entry that this node proposed by itself: it may end sessions. */
+  ownIndex(): number;
 }
 
 /** Decides for one node. */
@@ -42,7 +41,19 @@ export class EarlyAnswers {
     if (syncMode !== "ASYNC" || !isPlainPut(view, start)) return false;
     const nameAt = start + COMMAND_HEADER_SIZE;
     const name = commands.subarray(nameAt + 1, nameAt + 1 + view.getUint8(nameAt));
-    return this.#isSettled() && this.#parts.machine.takesAnything(name);
+    const isTaken = this.#isSettled() && this.#parts.machine.takesAnything(name);
+    return isTaken && this.#isAdmitted(view, start);
+  }
+
+  /** Whether its session will take the command: it is known, and will be for long. */
+  #isAdmitted(view: DataView, start: number): boolean {
+    const { machine, clock, sessionTimeoutMs } = this.#parts;
+    const request = sessionRequest(view, start, readCommandHeader(view, start));
+    if (request.sessionId === 0) return true;
+    const sinceMs = machine.timeAt(clock.wallMs()) - sessionTimeoutMs / 2;
+    return (
+      machine.appliedIndex >= this.#parts.ownIndex() && machine.sessions.isSafe(request, sinceMs)
+    );
   }
 
   /** Whether no index or validator can come that the state does not have yet. */
@@ -73,14 +84,4 @@ export class EarlyAnswers {
       },
     };
   }
-}
-
-/** One document, whatever was there. */
-function isPlainPut(view: DataView, start: number): boolean {
-  if (COMMAND_KINDS[view.getUint8(start + 4)] !== "DOCUMENTS") return false;
-  if (view.getUint16(start + 6, true) !== 1) return false;
-  const at = start + COMMAND_HEADER_SIZE + 1 + view.getUint8(start + COMMAND_HEADER_SIZE);
-  const flags = view.getUint8(at + 1);
-  const isConditional = (flags & (FLAG_IF_VERSION | FLAG_RETURN_DOCUMENT)) !== 0;
-  return OPERATION_KINDS[view.getUint8(at)] === "PUT" && !isConditional;
 }

@@ -106,7 +106,7 @@ export class Housekeeping {
   /** A portion at a time; what was proposed is applied before the next is looked for. */
   #expireDocuments(nowMs: number, wallMs: number): void {
     const { machine, driver } = this.#parts;
-    const due = dueRemovals(machine.collections(), wallMs, EXPIRED_PER_BATCH);
+    const due = dueRemovals(machine.collections(), machine.timeAt(wallMs), EXPIRED_PER_BATCH);
     if (due === undefined) this.#nextExpiryMs = nowMs + EXPIRY_MS;
     else driver.proposeBatch(documentsBatch(due, wallMs));
   }

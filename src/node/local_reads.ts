@@ -27,7 +27,7 @@ export function localReadsOf(parts: {
     read(collection, key) {
       const store = machine.collectionOrEmpty(collection);
       const location = store.locate(key);
-      if (location === -1 || store.isOver(location, clock.wallMs())) {
+      if (location === -1 || store.isOver(location, machine.timeAt(clock.wallMs()))) {
         return { version: 0, document: undefined };
       }
       const document = decodeCbor(store.document(location));
@@ -41,7 +41,8 @@ export function localReadsOf(parts: {
       const found = isPlain && lookUp(store, { filter: filter as Fields, idField, limit });
       if (found) return found;
       const spec = readSpec({ ...query, filter: wireFilter(filter) } as Fields);
-      return new QueryRun(store, { ...spec, nowMs: clock.wallMs() }, "now").now();
+      const nowMs = machine.timeAt(clock.wallMs());
+      return new QueryRun(store, { ...spec, nowMs }, "now").now();
     },
   };
   return () => (driver.isLeader ? reads : undefined);

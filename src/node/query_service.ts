@@ -129,7 +129,8 @@ export class QueryService {
     const name = request["collection"];
     if (typeof name !== "string") throw new ValidationError("Cannot query: no collection is named");
     const store: CollectionStore = this.#machine.collectionOrEmpty(name);
-    return new QueryRun(store, { ...spec, nowMs: this.#clock.wallMs() }, appliedSequence);
+    const nowMs = this.#machine.timeAt(this.#clock.wallMs());
+    return new QueryRun(store, { ...spec, nowMs }, appliedSequence);
   }
 
   #count(request: Fields, reply: QueryReply): void {

@@ -39,8 +39,11 @@ export interface RequestBackend {
   readonly log: ReplicatedLog;
   readonly random: Random;
   readonly syncMode: "SYNC" | "ASYNC";
+  readonly sessionTimeoutMs: number;
   /** The term in which this node leads, or follows. */
   term(): number;
+  /** The last entry that this node proposed by itself. */
+  ownIndex(): number;
   /** Longest deadline that a client may ask for, in milliseconds. */
   readonly requestTimeoutMs: number;
   /** Takes a command in, or says why not. */
@@ -215,7 +218,7 @@ export class RequestHandler {
     const { machine } = this.#backend;
     const payload = this.#payload;
     payload.rewind(0);
-    const nowMs = this.#backend.clock.wallMs();
+    const nowMs = machine.timeAt(this.#backend.clock.wallMs());
     if (request.kind === "COUNT") {
       const count = machine.count(read.collection, nowMs);
       if (count === undefined) return this.#countOneByOne(request, read, target);

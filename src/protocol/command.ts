@@ -35,7 +35,7 @@
  */
 
 import { assert, unreachable } from "../base/assert.ts";
-import { type ByteWriter, encodeText, readU64, writeU64 } from "../base/bytes.ts";
+import { type ByteWriter, encodeText, readU64, viewOf, writeU64 } from "../base/bytes.ts";
 import { ValidationError } from "../base/errors.ts";
 import {
   BATCH_BODY_SIZE_MAX,
@@ -135,6 +135,12 @@ export function beginCommand(
   return start;
 }
 
+/** Sets what a command in those bytes acknowledges, if it belongs to a session. */
+export function acknowledgeIn(bytes: Uint8Array, start: number, below: number): void {
+  const view = viewOf(bytes);
+  if (readU64(view, start + 8) !== 0) writeU64(view, start + 24, below);
+}
+
 /** Completes the command that began at `start`. */
 export function endCommand(writer: ByteWriter, start: number): void {
   writer.patchU32(start, writer.size - start);
@@ -228,6 +234,15 @@ export function readCommandHeader(view: DataView, at: number): CommandHeader {
     requestNumber: readU64(view, at + 16),
     acknowledgedBelow: readU64(view, at + 24),
   };
+}
+
+/** Whether a checked command writes one document, whatever was there, and gives none back. */
+export function isPlainPut(view: DataView, start: number): boolean {
+  if (COMMAND_KINDS[view.getUint8(start + 4)] !== "DOCUMENTS") return false;
+  if (view.getUint16(start + 6, true) !== 1) return false;
+  const at = start + COMMAND_HEADER_SIZE + 1 + view.getUint8(start + COMMAND_HEADER_SIZE);
+  const isConditional = (view.getUint8(at + 1) & (FLAG_IF_VERSION | FLAG_RETURN_DOCUMENT)) !== 0;
+  return OPERATION_KINDS[view.getUint8(at)] === "PUT" && !isConditional;
 }
 
 /** Walks over the operations of a DOCUMENTS command without allocating. */

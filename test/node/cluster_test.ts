@@ -472,6 +472,22 @@ describe("ASYNC", () => {
     expect((await rejection(conflict)).code).toBe("VERSION_CONFLICT");
   });
 
+  test.each(["SYNC", "ASYNC"] as const)("beside large results all go on: %s", async (syncMode) => {
+    await start({ syncMode });
+    const database = await cluster.connect();
+    const large = database.collection<{ id: string; text: string; n?: number }>("large");
+    const small = database.collection<{ id: string }>("small");
+    await small.put({ id: "first" });
+    const text = "x".repeat(900_000);
+    for (let i = 0; i < 8; i += 1) await large.put({ id: `l${i}`, text });
+    const updates = Array.from({ length: 8 }, (_, i) => large.update(`l${i}`, { n: i }));
+    const puts = Array.from({ length: 40 }, (_, i) => small.put({ id: `k${i}` }));
+    // The results that a session keeps are full before the last update; nothing else comes after.
+    await Promise.all([...puts, ...updates]);
+    expect(await small.count()).toBe(41);
+    expect(await large.count({ n: { $gte: 0 } })).toBe(8);
+  });
+
   test("what an index or a validator may refuse waits for the commit, also in ASYNC", async () => {
     await start({ syncMode: "ASYNC" });
     const database = await cluster.connect();

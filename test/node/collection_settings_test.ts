@@ -35,6 +35,33 @@ const VALIDATORS: Validators = {
     visits: z.number().max(10).optional(),
   }),
   stripping: z.object({ email: z.string() }),
+  renaming: z.object({ id: z.string().transform((id) => `u-${id}`), n: z.number() }),
+  odd: {
+    "~standard": {
+      version: 1,
+      vendor: "cstore",
+      validate: (value) => {
+        const { answer } = value as { answer: string };
+        const answers: Readonly<Record<string, unknown>> = {
+          "no issues": { value, issues: null },
+          "empty issues": { issues: [] },
+          "odd issues": { issues: [undefined] },
+          "a text": "yes",
+        };
+        return answers[answer] as never;
+      },
+    },
+  },
+  mutating: {
+    "~standard": {
+      version: 1,
+      vendor: "cstore",
+      validate: (value) => {
+        (value as { inner: { list: number[] } }).inner.list.push(2);
+        return { value };
+      },
+    },
+  },
   patient: {
     "~standard": {
       version: 1,
@@ -248,6 +275,45 @@ for (const [name, open] of HOMES) {
       expect(await plain.delete("a")).toBe(true);
     });
 
+    test("validator: many first writes at once are all shown to it", async () => {
+      const first = await home.handle();
+      await first.createCollection("rush", { validator: "user" });
+      const users = (await home.handle()).collection<User>("rush");
+      const writes: Promise<unknown>[] = [];
+      for (let i = 0; i < 120; i += 1) {
+        writes.push(users.put({ id: `k${i}`, email: "A@example.org" }));
+        if (i % 3 === 0) await new Promise((resolve) => setTimeout(resolve, 0));
+      }
+      await Promise.all(writes);
+      expect(await users.count({ email: "a@example.org" })).toBe(120);
+    });
+
+    test("validator: it makes ids of new documents only, and odd answers are refused", async () => {
+      const db = await home.handle();
+      for (const name of ["renaming", "odd", "mutating"]) {
+        await db.createCollection(name, { validator: name });
+      }
+      const renamed = db.collection<{ id: string; n: number }>("renaming");
+      expect(await renamed.insert({ id: "1", n: 1 })).toEqual({ id: "u-1", n: 1 });
+      const writes = [
+        () => renamed.update("u-1", { n: 2 }),
+        () => renamed.updateMany({}, { n: 2 }),
+        () => renamed.updateOne({ n: 1 }, { $set: { n: 2 } }),
+      ];
+      for (const write of writes) {
+        expect((await rejection(write())).message).toContain("changes the id");
+      }
+      expect(await renamed.find()).toEqual([{ id: "u-1", n: 1 }]);
+      const odd = db.collection<{ answer: unknown }>("odd");
+      for (const answer of ["nothing", "no issues", "empty issues", "odd issues", "a text"]) {
+        expect(await rejection(odd.insert({ answer }))).toBeInstanceOf(ValidationError);
+      }
+      const given = { inner: { list: [1] } };
+      const made = await db.collection<typeof given>("mutating").insert(given);
+      expect(made.inner.list).toEqual([1, 2]);
+      expect(given).toEqual({ inner: { list: [1] } });
+    });
+
     test("validator: within transactions, also for one that did not know of it", async () => {
       const first = await home.handle();
       await first.createCollection("tx", { validator: "user" });
@@ -319,6 +385,24 @@ for (const [name, open] of HOMES) {
       });
       expect((await rejection(failed)).message).toBe("no");
       expect(await insert()).toBe(3);
+    });
+
+    test("autoIncrement: upserts, and a dense beginning that is given", async () => {
+      const db = await home.handle();
+      await db.createCollection("dense", { ids: "autoIncrement" });
+      const dense = db.collection<{ id?: string | number; name: string }>("dense");
+      const given = Array.from({ length: 3000 }, (_, id) => ({ id, name: "given" }));
+      await dense.insertMany(given);
+      const { id } = await dense.insert({ name: "next" });
+      expect(id).toBeGreaterThanOrEqual(3000);
+      expect((await dense.insert({ name: "next" })).id).toBe(Number(id) + 1);
+      const made = await dense.updateOne({ name: "x" }, { $set: { name: "x" } }, { upsert: true });
+      expect(made.upsertedId).toBe(Number(id) + 2);
+      await db.createCollection("both", { ids: "autoIncrement", validator: "user" });
+      const both = db.collection<User>("both");
+      const upsert = { upsert: true };
+      const result = await both.updateOne({ email: "a@example.org" }, { visits: 1 }, upsert);
+      expect(typeof result.upsertedId).toBe("number");
     });
 
     test("autoIncrement: a collection that was made anew begins again", async () => {

@@ -1,11 +1,13 @@
 import { expect, test } from "bun:test";
 import { ByteWriter, encodeText, viewOf } from "../../src/base/bytes.ts";
 import { DeadlineError, ValidationError } from "../../src/base/errors.ts";
+import { SessionTable } from "../../src/database/session_table.ts";
 import { EarlyAnswers, type EarlyParts } from "../../src/node/early_answers.ts";
 import { encodeCbor } from "../../src/protocol/cbor.ts";
 import {
   type DocumentOperation,
   NO_SESSION,
+  type RequestIdentity,
   writeDocumentsCommand,
 } from "../../src/protocol/command.ts";
 import { encodeKey } from "../../src/protocol/document_key.ts";
@@ -21,23 +23,45 @@ class Subject {
   term = 3;
   applied = 3;
   takes = true;
+  ownIndex = 0;
+  wallMs = 10_000;
+  readonly sessions = new SessionTable();
   readonly answers: EarlyAnswers;
 
   constructor(syncMode: "SYNC" | "ASYNC" = "ASYNC") {
+    this.sessions.open(7, 10_000);
     const machine = {
       position: { index: 1, nextSequence: 1, timeMs: 0, term: 3 },
+      appliedIndex: 1,
+      sessions: this.sessions,
+      timeAt: (wallMs: number) => wallMs,
       takesAnything: (name: Uint8Array) => new TextDecoder().decode(name) === "c" && this.takes,
     };
     Object.defineProperty(machine.position, "term", { get: () => this.applied });
-    const parts = { machine, syncMode, term: () => this.term } as unknown as EarlyParts;
-    this.answers = new EarlyAnswers(parts);
+    this.answers = new EarlyAnswers({
+      machine: machine as unknown as EarlyParts["machine"],
+      syncMode,
+      clock: { wallMs: () => this.wallMs } as unknown as EarlyParts["clock"],
+      sessionTimeoutMs: 1000,
+      term: () => this.term,
+      ownIndex: () => this.ownIndex,
+    });
   }
 
-  may(change: Partial<DocumentOperation> = {}, collection = "c"): boolean {
+  /** A request of session 7, if it has a number. */
+  asked(requestNumber: number): boolean {
+    return this.may({}, "c", { sessionId: 7, requestNumber, acknowledgedBelow: 1 });
+  }
+
+  may(
+    change: Partial<DocumentOperation> = {},
+    collection = "c",
+    identity: RequestIdentity = NO_SESSION,
+  ): boolean {
     const operation = { kind: "PUT", key: encodeKey("a"), document: encodeCbor({}), ...change };
     const writer = new ByteWriter(256);
     const operations = [operation as DocumentOperation];
-    writeDocumentsCommand(writer, NO_SESSION, { collection: encodeText(collection), operations });
+    writeDocumentsCommand(writer, identity, { collection: encodeText(collection), operations });
     const bytes = writer.copy();
     return this.answers.may(bytes, viewOf(bytes), 0);
   }
@@ -85,4 +109,27 @@ test("early: not while a change of the catalog is under way, or may still be in 
   expect(subject.may()).toBe(false);
   next.result(4, new Uint8Array(0));
   expect(subject.may()).toBe(true);
+});
+
+test("early: only what the session will take, whenever that is", () => {
+  const subject = new Subject();
+  expect(subject.asked(1)).toBe(true);
+  expect(subject.asked(0)).toBe(false);
+  expect(subject.asked(4096)).toBe(true);
+  expect(subject.asked(4097)).toBe(false);
+  const large = { sessionId: 7, requestNumber: 2, acknowledgedBelow: 1, checksum: 1 };
+  subject.sessions.store(large, { kind: "payload", payload: new Uint8Array(5 * 1024 * 1024) });
+  // Results that wait to be acknowledged take room; that of a put takes none.
+  expect(subject.sessions.admit({ ...large, requestNumber: 3 }).verdict).toBe("window full");
+  expect(subject.asked(3)).toBe(true);
+  expect(subject.asked(2)).toBe(false);
+  subject.ownIndex = 2;
+  expect(subject.asked(1)).toBe(false);
+  subject.ownIndex = 1;
+  subject.wallMs = 10_600;
+  expect(subject.asked(1)).toBe(false);
+  subject.wallMs = 10_400;
+  expect(subject.asked(1)).toBe(true);
+  subject.sessions.close(7);
+  expect(subject.asked(1)).toBe(false);
 });
