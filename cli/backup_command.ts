@@ -66,20 +66,35 @@ function tellReport(
 
 /** How far an archive is to be followed; undefined without one. */
 function recoveryOf(options: RawOptions): Recovery | undefined {
+  // An empty text is a variable that was not set: it must not mean "all there is".
+  for (const name of ["archive", "until", "untilEntry"]) {
+    if (options[name] === "") throw new UsageError(`--${name} is empty`);
+  }
   const archive = textOption(options, "archive");
   const until = textOption(options, "until");
-  const isEntryGiven = textOption(options, "untilEntry") !== undefined;
+  const entry = textOption(options, "untilEntry");
   if (archive === undefined) {
-    if (until === undefined && !isEntryGiven) return undefined;
+    if (until === undefined && entry === undefined) return undefined;
     throw new UsageError("--until and --until-entry need --archive");
   }
-  const timeMs = until === undefined ? undefined : Date.parse(until);
-  if (Number.isNaN(timeMs)) {
-    throw new UsageError(`"${until}" is no time`, "Write it like 2026-11-22T10:15:00Z");
+  if (until !== undefined && entry !== undefined) {
+    throw new UsageError("Give --until or --until-entry, not both");
   }
+  if (until !== undefined) return { archive, timeMs: timeOf(until) };
+  if (entry === undefined) return { archive };
   const max = Number.MAX_SAFE_INTEGER;
-  const index = numberOption(options, "untilEntry", { min: 1, max, fallback: 1 });
-  return { archive, ...(timeMs !== undefined && { timeMs }), ...(isEntryGiven && { index }) };
+  return { archive, index: numberOption(options, "untilEntry", { min: 1, max, fallback: 1 }) };
+}
+
+/** Milliseconds since 1970 of a time that says in which zone it is. */
+function timeOf(text: string): number {
+  const isTime = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/.test(text);
+  const timeMs = isTime ? Date.parse(text) : Number.NaN;
+  if (!Number.isNaN(timeMs)) return timeMs;
+  throw new UsageError(
+    `"${text}" is no time with its zone`,
+    "Write it like 2026-11-22T10:15:00Z or 2026-11-22T11:15:00+01:00",
+  );
 }
 
 /** Makes a new cluster from a backup. */

@@ -142,7 +142,7 @@ const RESTORE: CommandSpec = {
   ],
   examples: [
     "cstore restore monday.cstore --address 10.0.0.1:7001 --data /var/lib/cstore",
-    "cstore restore monday.cstore --archive /mnt/log --until 2026-11-22T10:15:00Z",
+    "cstore restore monday.cstore --archive /mnt/log --until 2026-11-22T10:15:00Z --address 10.0.0.1:7001",
   ],
   run: async (words, options) => (await import("./backup_command.ts")).runRestore(words, options),
 };

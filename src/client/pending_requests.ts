@@ -126,8 +126,8 @@ export class PendingRequests {
 }
 
 /**
- * A request's bytes, to be sent again. What was acknowledged meanwhile goes with it: results that
- * the node keeps may be all that stands in its way. The bytes sent before may still be on their way.
+ * A request's bytes, to be sent again: a copy, those sent before may be on their way still. What
+ * was acknowledged meanwhile goes with it: kept results may be all that stands in its way.
  */
 export function bytesAgain(request: PendingRequest, lowest: number): Uint8Array {
   const bytes = request.frame.writer.buffer().slice(request.start, request.end);

@@ -42,11 +42,16 @@ export async function writeBackup(
   path: string,
 ): Promise<BackupReport> {
   const { files } = platform;
+  if (/^$|\/$/.test(path)) throw new ConfigError(`Cannot write the backup: "${path}" is no file`);
+  if (!files.exists(parentOf(path))) {
+    throw new ConfigError(`Cannot write the backup: there is no folder for "${path}"`);
+  }
   if (files.exists(path)) throw new ConfigError(`Cannot write the backup: "${path}" exists`);
   const first = await source.blocks.next();
   if (first.done === true) throw new ConfigError("Cannot write the backup: the state is empty");
   const { position } = readClusterState(first.value);
-  const folder = `${path}.partial`;
+  // Two that write the same file do not write over each other.
+  const folder = `${path}.partial-${randomId(platform.random)}`;
   const store = new SnapshotStore(platform, folder, source.clusterId);
   async function* all(): AsyncGenerator<Uint8Array> {
     yield (first as IteratorYieldResult<Uint8Array>).value;
@@ -55,9 +60,14 @@ export async function writeBackup(
       next = await source.blocks.next();
     }
   }
-  await store.write(position, all());
-  files.rename(store.pathOf(position.index), path);
-  files.remove(folder);
+  try {
+    await store.write(position, all());
+    if (files.exists(path)) throw new ConfigError(`Cannot write the backup: "${path}" exists`);
+    files.rename(store.pathOf(position.index), path);
+  } finally {
+    for (const name of files.list(folder)) files.remove(`${folder}/${name}`);
+    if (files.exists(folder)) files.remove(folder);
+  }
   await files.syncDirectory(parentOf(path));
   return await readBackup(platform, path);
 }
@@ -143,6 +153,7 @@ async function loadBackup(
   path: string,
 ): Promise<{ readonly machine: DocumentStateMachine; readonly clusterId: string }> {
   const { files, clock } = platform;
+  if (!files.exists(path)) throw new ConfigError(`Cannot read the backup: there is no "${path}"`);
   const clusterId = readSnapshotCluster(files, path);
   const machine = new DocumentStateMachine(zlibCompressor, 0);
   const restorer = new StateRestorer(machine);

@@ -25,7 +25,7 @@ export interface ArchiveStart {
   readonly base: LogBase;
 }
 
-/** How far a state is to be brought; without either as far as the archive goes. */
+/** How far a state is to be brought: one of the two, or without either as far as there is. */
 export interface RecoveryTarget {
   /** The last entry. */
   readonly index?: number;
@@ -118,6 +118,12 @@ export class LogArchive {
     const { index, term, nextSequence } = machine.position;
     this.#checkHolds({ index, term, nextSequence });
     const { index: until = Number.POSITIVE_INFINITY, timeMs = Number.POSITIVE_INFINITY } = target;
+    if (index > until || machine.position.timeMs > timeMs) {
+      throw new ConfigError(
+        `Cannot recover a state before the backup's: that is of entry ${index}, of ${dateOf(machine.position.timeMs)}`,
+        { remedy: "Take an earlier backup, and the archive behind it" },
+      );
+    }
     let isLater = false;
     for (const entry of this.#entriesBehind(index)) {
       const header = decodeBatchHeader(entry.bytes);

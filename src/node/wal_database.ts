@@ -152,21 +152,24 @@ export class WALDatabase implements Database {
     const { name, root, nodeId = "n1" } = this.#config;
     const platform = this.#platform;
     const dataDirectory = databaseFolder({ root, name, nodeId });
-    // A folder that is there knows its members, and may have been restored from a backup.
-    const isNew = readIdentity(platform.files, dataDirectory) === undefined;
+    // A folder that was restored from a backup has a cluster id of its own. One that joined others
+    // and has no log yet must not begin by itself.
+    const known = readIdentity(platform.files, dataDirectory);
     const config = parseNodeConfig({
       id: nodeId,
       isEmbedded: true,
       dataDirectory,
-      members: isNew ? [{ id: nodeId, address: EMBEDDED_ADDRESS }] : [],
+      members: known?.isJoined === true ? [] : [{ id: nodeId, address: EMBEDDED_ADDRESS }],
+      ...(known && { clusterId: known.clusterId }),
     });
     const node = await Node.open(platform, config);
     this.#node = node;
     const { members } = node.status();
-    if (members.length > 1) {
+    if (members.length !== 1) {
       await node.stop();
+      const many = members.length === 0 ? "" : ` of ${members.length}`;
       throw new ConfigError(
-        `Cannot open "${config.dataDirectory}": it belongs to a node of a cluster of ${members.length}`,
+        `Cannot open "${config.dataDirectory}": it belongs to a node of a cluster${many}`,
         { remedy: "Start it with `cstore node --data`, or open it as a ReplicatedWALDatabase" },
       );
     }

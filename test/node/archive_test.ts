@@ -111,6 +111,12 @@ test("a state of any moment, through a failover and a restart of the archive", a
     expect(await restored({ archive: dir, index })).toEqual([pair, pair]);
     expect(await restored({ archive: dir, timeMs })).toEqual([pair, pair]);
   }
+  for (const goal of [{ index: 1 }, { timeMs: start.base.index }]) {
+    const recovery = { archive: dir, ...goal };
+    const place = { id: "r1", address: "127.0.0.1:1", dataDirectory: `${folder.path}/none` };
+    const error = await rejection(restoreBackup(platform, file, { ...place, recovery }));
+    expect(error.message).toContain("before the backup");
+  }
   const newest = { id: "both", n: 6 };
   expect(await restored({ archive: dir })).toEqual([newest, newest]);
   const target = { id: "r1", address: "127.0.0.1:1", dataDirectory: `${folder.path}/none` };

@@ -5,14 +5,28 @@
  */
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { readdirSync, rmSync } from "node:fs";
 import { freePorts } from "../../bench/local_cluster.ts";
 import { ReplicatedWALDatabase } from "../../src/node/replicated_wal_database.ts";
 import { WALDatabase } from "../../src/node/wal_database.ts";
 import { systemClock } from "../../src/platform/clock.ts";
+import { systemPlatform } from "../../src/platform/platform.ts";
+import { openDataDirectory } from "../../src/storage/data_directory.ts";
 import { MortalPlatform } from "./mortal_platform.ts";
 import { freshFolder, rejection } from "./test_cluster.ts";
 
 let folder: ReturnType<typeof freshFolder>;
+
+async function using(
+  database: WALDatabase,
+  run: (database: WALDatabase) => Promise<unknown>,
+): Promise<void> {
+  try {
+    await run(database);
+  } finally {
+    await database.close();
+  }
+}
 
 beforeEach(() => {
   folder = freshFolder();
@@ -53,6 +67,49 @@ describe("WALDatabase", () => {
     await other.open();
     await other.close();
     await first.close();
+  });
+
+  test("a first start that crashed before it wrote anything is gone on with", async () => {
+    const config = { name: "app", root: folder.path };
+    const home = `${folder.path}/app/n1`;
+    await using(new WALDatabase(config), (database) => database.open());
+    for (const name of readdirSync(home)) {
+      if (name !== "identity") rmSync(`${home}/${name}`, { recursive: true });
+    }
+    await using(new WALDatabase(config), (database) => database.collection("c").put({ id: 1 }));
+    await using(new WALDatabase(config), async (database) => {
+      expect(await database.collection("c").count()).toBe(1);
+    });
+  });
+
+  test("a folder that has joined a cluster, and has no log yet, is refused", async () => {
+    const home = `${folder.path}/app/n1`;
+    const expected = { clusterId: "a".repeat(16), nodeId: "n1", incarnation: "b".repeat(16) };
+    (await openDataDirectory(systemPlatform(), home, expected)).release();
+    const database = new WALDatabase({ name: "app", root: folder.path });
+    expect((await rejection(database.open())).code).toBe("CONFIG");
+    await database.close();
+  });
+
+  test("backup and restore: paths that are none, a file that is there or is missing", async () => {
+    const database = new WALDatabase({ name: "app", root: folder.path });
+    await database.collection("c").put({ id: 1 });
+    const file = `${folder.path}/backup`;
+    for (const path of ["", `${folder.path}/`, `${folder.path}/no/such`, `${folder.path}/app`]) {
+      expect((await rejection(database.backup(path))).code).toBe("CONFIG");
+    }
+    const both = await Promise.allSettled([database.backup(file), database.backup(file)]);
+    expect(both.filter(({ status }) => status === "fulfilled").length).toBe(1);
+    expect((await rejection(database.backup(file))).code).toBe("CONFIG");
+    expect(readdirSync(folder.path).sort()).toEqual(["app", "backup"]);
+    const config = { name: "again", root: folder.path };
+    expect((await rejection(WALDatabase.restore(config, `${file}2`))).code).toBe("CONFIG");
+    await WALDatabase.restore(config, file);
+    expect((await rejection(WALDatabase.restore(config, file))).code).toBe("CONFIG");
+    await database.close();
+    await using(new WALDatabase(config), async (again) => {
+      expect(await again.collection("c").findById(1)).toEqual({ id: 1 });
+    });
   });
 
   test("closed before it was used: nothing is made", async () => {
