@@ -94,7 +94,7 @@ const EXPORT: CommandSpec = {
     TIMEOUT,
     ["--query <query>", "Only documents that match"],
     ["--force", "Replace the file if it exists"],
-    ["--resume", "In order of ids, behind the last line of the file if it exists"],
+    ["--resume", "In order of ids; goes on with a file that --resume has begun"],
     READ,
     ERRORS,
   ],

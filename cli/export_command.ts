@@ -21,8 +21,11 @@ import { tell, UsageError } from "./output.ts";
 import { readObject, toTaggedJson } from "./tagged_json.ts";
 
 const PROGRESS_MS = 2000;
-/** Bytes of a file's end that are looked at first for its last line; doubled until it is whole. */
-const TAIL_SIZE = 64 * 1024;
+const CHUNK_SIZE = 1024 * 1024;
+/** Longest line: a document has at most 1 MiB, and escapes may be six times that. */
+const LINE_SIZE_MAX = 16 * 1024 * 1024;
+
+type DocumentId = string | number;
 
 type Item = Record<string, unknown>;
 
@@ -41,6 +44,8 @@ export async function runExport(words: readonly string[], options: RawOptions): 
   if (name === undefined) throw new UsageError("Name the collection");
   const isResumed = flagOption(options, "resume");
   if (isResumed && file === "-") throw new UsageError("--resume needs a file");
+  if (isResumed && flagOption(options, "force"))
+    throw new UsageError("--resume or --force, not both");
   if (file !== "-" && existsSync(file) && !flagOption(options, "force") && !isResumed) {
     throw new UsageError(`The file "${file}" exists`, "Give --force to replace it");
   }
@@ -81,7 +86,7 @@ async function resume(database: RemoteDatabase, what: Export): Promise<number> {
 }
 
 /** Numbers come before texts, and a range holds one kind only. */
-function rangesBehind(last: unknown): readonly Item[] {
+function rangesBehind(last: DocumentId | undefined): readonly Item[] {
   if (typeof last === "string") return [{ $gt: last }];
   const numbers = typeof last === "number" ? { $gt: last } : { $gte: -Number.MAX_VALUE };
   return [numbers, { $gte: "" }];
@@ -126,25 +131,81 @@ class LineWriter {
   }
 }
 
-/** Cuts off a line that is not whole; gives the id in the last one, undefined without any. */
-export function cutToLastLine(file: string): unknown {
+/**
+ * Cuts off a line that is not whole, once all before it are found to be what `--resume` writes: a
+ * line a document, in order of ids. Gives the last id; undefined when there is none.
+ */
+function cutToLastLine(file: string): DocumentId | undefined {
   if (!existsSync(file)) return undefined;
-  const handle = openSync(file, "r+");
+  const handle = openFile(file);
   try {
-    const { size } = fstatSync(handle);
-    for (let tailSize = TAIL_SIZE; ; tailSize *= 2) {
-      const start = Math.max(0, size - tailSize);
-      const tail = Buffer.alloc(size - start);
-      readSync(handle, tail, 0, tail.byteLength, start);
-      const end = tail.lastIndexOf(10);
-      const before = end > 0 ? tail.lastIndexOf(10, end - 1) : -1;
-      if (before === -1 && start > 0) continue;
-      ftruncateSync(handle, start + end + 1);
-      if (end === -1) return undefined;
-      const line = tail.subarray(before + 1, end).toString();
-      return readObject(line, `last line of "${file}"`, "")["id"];
+    if (!fstatSync(handle).isFile()) throw new UsageError(`"${file}" is no file`);
+    let last: DocumentId | undefined;
+    let whole = 0;
+    let rest: Buffer = Buffer.alloc(0);
+    const chunk = Buffer.alloc(CHUNK_SIZE);
+    for (let size = 1; size > 0; ) {
+      size = readSync(handle, chunk, 0, chunk.byteLength, null);
+      rest = Buffer.concat([rest, chunk.subarray(0, size)]);
+      if (rest.byteLength > LINE_SIZE_MAX) throw notResumable(file, "a line is too long");
+      let from = 0;
+      for (let end = rest.indexOf(10); end !== -1; end = rest.indexOf(10, from)) {
+        last = nextId(file, rest.subarray(from, end).toString(), last);
+        whole += end + 1 - from;
+        from = end + 1;
+      }
+      rest = rest.subarray(from);
     }
+    const begun = rest.toString();
+    // One object alone, without an end of line, is somebody's.
+    if (begun !== "" && (!begun.startsWith("{") || (whole === 0 && isWhole(begun)))) {
+      throw notResumable(file, "what it ends with is no document");
+    }
+    ftruncateSync(handle, whole);
+    return last;
   } finally {
     closeSync(handle);
   }
+}
+
+function openFile(file: string): number {
+  try {
+    return openSync(file, "r+");
+  } catch (error) {
+    throw new UsageError(`Cannot open "${file}": ${error instanceof Error ? error.message : ""}`);
+  }
+}
+
+/** The id in a line, which must come behind that of the line before. */
+function nextId(file: string, line: string, last: DocumentId | undefined): DocumentId {
+  let id: unknown;
+  try {
+    ({ id } = readObject(line, "line", ""));
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+  }
+  if (typeof id !== "string" && typeof id !== "number") {
+    throw notResumable(file, "a line is no document with an id");
+  }
+  const isOther = last !== undefined && typeof last !== typeof id;
+  const isBehind = last === undefined || (isOther ? typeof last === "number" : id > last);
+  if (!isBehind) throw notResumable(file, "its documents are not in the order of their ids");
+  return id;
+}
+
+/** Whether a text is a whole object. */
+function isWhole(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function notResumable(file: string, why: string): UsageError {
+  return new UsageError(
+    `Cannot go on with "${file}": ${why}`,
+    "--resume goes on with what --resume has written; --force replaces a file",
+  );
 }

@@ -65,8 +65,7 @@ export async function writeBackup(
     if (files.exists(path)) throw new ConfigError(`Cannot write the backup: "${path}" exists`);
     files.rename(store.pathOf(position.index), path);
   } finally {
-    for (const name of files.list(folder)) files.remove(`${folder}/${name}`);
-    if (files.exists(folder)) files.remove(folder);
+    files.remove(folder);
   }
   await files.syncDirectory(parentOf(path));
   return await readBackup(platform, path);

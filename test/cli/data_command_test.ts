@@ -71,8 +71,22 @@ test("export: one that was interrupted goes on behind the last whole line", asyn
   expect(written()).toEqual([3, 7, 1000, "", "a", "z", "zz"]);
   expect(await fails(["export", "ids", file])).toMatchObject({ code: 2 });
   expect(await fails(["export", "ids", "--resume"])).toMatchObject({ code: 2 });
-  writeFileSync(file, "no json\n");
-  expect(await fails(["export", "ids", file, "--resume"])).toMatchObject({ code: 2 });
+  const others = [
+    "no json\n",
+    '{"id":1}',
+    '{"n":1}\n',
+    '{"id":null}\n',
+    "text",
+    '{"id":2}\n{"id":1}\n',
+  ];
+  for (const text of [...others, '{"id":"a"}\n{"id":1}\n', '{"id":1}\nprecious']) {
+    writeFileSync(file, text);
+    expect(await fails(["export", "ids", file, "--resume"])).toMatchObject({ code: 2 });
+    expect(readFileSync(file, "utf8")).toBe(text);
+  }
+  for (const path of [folder.path, "/dev/null"]) {
+    expect(await fails(["export", "ids", path, "--resume"])).toMatchObject({ code: 2 });
+  }
 });
 
 test("documents: import, find, indexes, many at once, export, watch", async () => {
