@@ -14,7 +14,7 @@ import { parentOf, readIdentity } from "../storage/data_directory.ts";
 import { readSnapshot, readSnapshotCluster, SnapshotStore } from "../storage/snapshot_store.ts";
 import { checkAddress, checkId, EMBEDDED_ADDRESS } from "./config.ts";
 import type { FirstNode } from "./initialize.ts";
-import { type ArchiveStart, LogArchive, type RecoveryTarget } from "./log_archive.ts";
+import { type ArchiveStart, type RecoveryTarget, recoverFrom } from "./log_archive.ts";
 import { writeNewCluster } from "./new_cluster.ts";
 
 /** What a state is brought to, with the entries of an archive. */
@@ -100,7 +100,10 @@ export async function restoreBackup(
     throw new ConfigError(`Cannot restore into "${folder}": it is not empty`);
   }
   const { machine, clusterId: origin } = await loadBackup(platform, path);
-  if (recovery !== undefined) await recover(platform, { machine, origin, recovery });
+  if (recovery !== undefined) {
+    const archive = { ...recovery, folder: recovery.archive, clusterId: origin };
+    recoverFrom(platform, archive, machine);
+  }
   const clusterId = randomId(platform.random);
   const { term } = machine.position;
   const made = `${folder.replace(/\/+$/, "")}.restoring`;
@@ -116,28 +119,6 @@ export async function restoreBackup(
   const { documentCount: documents, appliedIndex: index } = machine;
   const { timeMs } = machine.position;
   return { clusterId, index, collections: [...machine.collections()].length, documents, timeMs };
-}
-
-async function recover(
-  platform: Platform,
-  parts: {
-    readonly machine: DocumentStateMachine;
-    readonly origin: string;
-    readonly recovery: Recovery;
-  },
-): Promise<void> {
-  const { machine, origin, recovery } = parts;
-  const archive = await LogArchive.open(platform, recovery.archive);
-  try {
-    if (archive.clusterId !== origin) {
-      throw new ConfigError(
-        `Cannot restore: the backup is of cluster ${origin}, the archive of ${archive.clusterId}`,
-      );
-    }
-    archive.recover(machine, recovery);
-  } finally {
-    await archive.close();
-  }
 }
 
 /** The place in the log that a backup shows, for an archive that begins there. */

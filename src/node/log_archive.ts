@@ -8,16 +8,17 @@
 import { ConfigError, CorruptionError } from "../base/errors.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import type { Platform } from "../platform/platform.ts";
-import { decodeBatchHeader, verifyBatch } from "../protocol/batch_codec.ts";
+import { verifyBatch } from "../protocol/batch_codec.ts";
 import { NO_RESULTS } from "../raft/state_machine.ts";
 import type { Entry, EntryId, LogBase } from "../raft/types.ts";
 import { type DataDirectory, openDataDirectory, readIdentity } from "../storage/data_directory.ts";
 import { FileWALManager } from "../storage/file_wal_manager.ts";
+import { inspectSegments } from "../storage/wal_open.ts";
 import { checkEntries } from "./entry_check.ts";
 
+const NO_BOUND = Number.POSITIVE_INFINITY;
 /** In place of a node's id, in the identity of the folder. */
 const ARCHIVE = "archive";
-const READ_SIZE = 1024 * 1024;
 
 /** The backup that an archive begins behind. */
 export interface ArchiveStart {
@@ -110,52 +111,11 @@ export class LogArchive {
     await this.#log.flush();
   }
 
-  /**
-   * Applies entries to the state of a backup, up to the target. Gives the moment of the last one
-   * that it has then, in ms since 1970. Throws ConfigError when the archive does not reach so far.
-   */
-  recover(machine: DocumentStateMachine, target: RecoveryTarget): number {
-    const { index, term, nextSequence } = machine.position;
-    this.#checkHolds({ index, term, nextSequence });
-    const { index: until = Number.POSITIVE_INFINITY, timeMs = Number.POSITIVE_INFINITY } = target;
-    if (index > until || machine.position.timeMs > timeMs) {
-      throw new ConfigError(
-        `Cannot recover a state before the backup's: that is of entry ${index}, of ${dateOf(machine.position.timeMs)}`,
-        { remedy: "Take an earlier backup, and the archive behind it" },
-      );
-    }
-    let isLater = false;
-    for (const entry of this.#entriesBehind(index)) {
-      const header = decodeBatchHeader(entry.bytes);
-      isLater = Math.max(machine.position.timeMs, header.timeMs) > timeMs;
-      if (isLater || entry.index > until) break;
-      machine.apply(entry, NO_RESULTS);
-    }
-    const isShort =
-      (target.index !== undefined && machine.appliedIndex < target.index) ||
-      (target.timeMs !== undefined && !isLater);
-    if (isShort) {
-      throw new ConfigError(
-        `Cannot recover so far: the archive ends at entry ${this.end.index}, of ${dateOf(machine.position.timeMs)}`,
-        { remedy: "Leave out --until and --until-entry to recover all there is" },
-      );
-    }
-    return machine.position.timeMs;
-  }
-
   async close(): Promise<void> {
     try {
       await this.#log.close();
     } finally {
       this.#directory.release();
-    }
-  }
-
-  *#entriesBehind(index: number): Generator<Entry> {
-    for (let from = index + 1; from <= this.#log.lastIndex(); ) {
-      const entries = this.#log.readFromDisk(from, READ_SIZE);
-      yield* entries;
-      from += entries.length;
     }
   }
 
@@ -183,6 +143,89 @@ async function begin(
   }
   log.restartBehind(start.base);
   await log.flush();
+}
+
+/**
+ * Applies the entries of an archive to the state of a backup, up to the target. Only reads: the
+ * archive may be growing meanwhile. Throws ConfigError when it does not reach so far or does not
+ * belong to the backup, CorruptionError when it is damaged.
+ */
+export function recoverFrom(
+  platform: Platform,
+  archive: { readonly folder: string; readonly clusterId: string } & RecoveryTarget,
+  machine: DocumentStateMachine,
+): void {
+  const { files } = platform;
+  const { folder, clusterId } = archive;
+  const identity = readIdentity(files, folder);
+  if (identity?.nodeId !== ARCHIVE) {
+    throw new ConfigError(`Cannot recover from "${folder}": there is no archive`);
+  }
+  if (identity.clusterId !== clusterId) {
+    throw new ConfigError(
+      `Cannot recover: the backup is of cluster ${clusterId}, the archive of ${identity.clusterId}`,
+    );
+  }
+  const recovery = new ArchiveRecovery(machine, archive);
+  inspectSegments(files, { directory: `${folder}/wal`, identity }, (record) => {
+    if (record.header.kind === "BATCH") recovery.take(record.body);
+  });
+  recovery.end();
+}
+
+/** The entries of an archive, one after the other, into a state. */
+class ArchiveRecovery {
+  readonly #machine: DocumentStateMachine;
+  readonly #target: RecoveryTarget;
+  readonly #begun: number;
+  #last = { index: 0, timeMs: 0 };
+  /** An entry was seen that the target leaves out. */
+  #isPast = false;
+
+  constructor(machine: DocumentStateMachine, target: RecoveryTarget) {
+    const { index, timeMs } = machine.position;
+    this.#machine = machine;
+    this.#target = target;
+    this.#begun = index;
+    const { index: until = NO_BOUND, timeMs: untilMs = NO_BOUND } = target;
+    if (index <= until && timeMs <= untilMs) return;
+    throw new ConfigError(
+      `Cannot recover a state before the backup's: that is of entry ${index}, of ${dateOf(timeMs)}`,
+      { remedy: "Take an earlier backup, and the archive behind it" },
+    );
+  }
+
+  take(bytes: Uint8Array): void {
+    const machine = this.#machine;
+    const { index, term, firstSequence, count, timeMs } = verifyBatch(bytes);
+    this.#last = { index, timeMs: Math.max(this.#last.timeMs, timeMs) };
+    if (index <= machine.appliedIndex || this.#isPast) return;
+    const { nextSequence } = machine.position;
+    if (index !== machine.appliedIndex + 1 || firstSequence !== nextSequence) throw this.#foreign();
+    const { index: until = NO_BOUND, timeMs: untilMs = NO_BOUND } = this.#target;
+    this.#isPast = index > until || Math.max(machine.position.timeMs, timeMs) > untilMs;
+    if (!this.#isPast) machine.apply({ index, term, firstSequence, count, bytes }, NO_RESULTS);
+  }
+
+  /** Throws ConfigError when the archive ends before the target. */
+  end(): void {
+    const { index, timeMs } = this.#target;
+    if (this.#last.index > 0 && this.#last.index < this.#begun) throw this.#foreign();
+    const isShort = (index ?? 0) > this.#machine.appliedIndex;
+    if (!isShort && (timeMs === undefined || this.#isPast)) return;
+    const time = dateOf(Math.max(this.#last.timeMs, this.#machine.position.timeMs));
+    throw new ConfigError(
+      `Cannot recover so far: the archive ends at entry ${Math.max(this.#begun, this.#last.index)}, of ${time}`,
+      { remedy: "Leave out --until and --until-entry to recover all there is" },
+    );
+  }
+
+  #foreign(): ConfigError {
+    return new ConfigError(
+      `Cannot recover: the archive does not hold the entries behind entry ${this.#machine.appliedIndex}`,
+      { remedy: "Take the backup that it was begun behind, or a later one that it holds" },
+    );
+  }
 }
 
 function dateOf(timeMs: number): string {
