@@ -93,9 +93,9 @@ export class FrozenDigest {
   constructor(machine: DocumentStateMachine) {
     this.position = machine.position;
     this.#sessions = machine.sessions.encode();
-    const { members, bindings, retired, departed } = machine.memberTable.state();
+    const { members, bindings, retired } = machine.memberTable.state();
     this.#members = digestOfValue(canonicalRows(members));
-    this.#bindings = digestOfValue([canonicalRows(bindings), retired, departed]);
+    this.#bindings = digestOfValue([canonicalRows(bindings), retired]);
     const stores = [...machine.collections()].sort((a, b) => (a.name < b.name ? -1 : 1));
     const sequence = machine.position.nextSequence - 1;
     this.#droppedAt = machine.droppedAt;

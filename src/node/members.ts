@@ -35,6 +35,8 @@ export class Members {
   readonly #strangers = new Map<string, string>();
   /** Strangers that were removed, and are dialled until their time is over. */
   readonly #departed = new Set<string>();
+  /** Removed nodes at whose address somebody else answers. */
+  readonly #supplanted = new Set<string>();
   #configuration: Configuration = NO_MEMBERS;
 
   constructor(parts: MembersParts) {
@@ -85,7 +87,8 @@ export class Members {
     const { network } = this.#parts;
     const sought = departed.filter(({ id, address, timeMs }) => {
       const isTaken = this.#configuration.members.some((member) => member.address === address);
-      return wallMs - timeMs < DEPARTED_MS && !isTaken && !this.#configuration.has(id);
+      const isSought = !isTaken && !this.#supplanted.has(id) && !this.#configuration.has(id);
+      return isSought && wallMs - timeMs < DEPARTED_MS;
     });
     for (const id of this.#departed) {
       if (sought.some((node) => node.id === id)) continue;
@@ -98,6 +101,12 @@ export class Members {
       this.#strangers.set(id, address);
       network?.addPeer(id, parseEndpoint(address));
     }
+  }
+
+  /** Somebody else answers at a node's address; whether it is one that was removed. */
+  supplanted(id: string): boolean {
+    if (this.#departed.has(id)) this.#supplanted.add(id);
+    return this.#departed.has(id);
   }
 
   get configuration(): Configuration {

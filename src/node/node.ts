@@ -295,7 +295,7 @@ export class Node {
       bindings: this.#bindings,
       driver: () => this.#driver,
       ownAddress: () => this.#members.addressOf(id) || this.#listenAddress(),
-      reach: (peer, address) => this.#members.reach(peer, address),
+      members: () => this.#members,
       lost: (peer) => this.#exchange.sender.lost(peer),
       fatal: (error) => this.#fatal(error),
     });

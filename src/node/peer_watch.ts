@@ -22,6 +22,7 @@ import type { RaftDriver } from "../replication/raft_driver.ts";
 import type { LogIdentity } from "../storage/segment.ts";
 import { type Bindings, FEATURE_EMPTY_LOG } from "./bindings.ts";
 import { FEATURE_LEASE_READS } from "./config.ts";
+import type { Members } from "./members.ts";
 
 /** A node that begins waits so long for the others of its list before it campaigns. */
 const BEGIN_WAIT_MS = 1000;
@@ -35,8 +36,8 @@ export interface PeerWatchParts {
   driver(): RaftDriver;
   /** Where other nodes reach this one. */
   ownAddress(): string;
-  /** A node that may be no member as far as this one knows: it is answered all the same. */
-  reach(nodeId: string, address: string): void;
+  /** Whom a node dials that may be no member as far as this one knows. */
+  members(): Pick<Members, "reach" | "supplanted">;
   /** The connection to a peer broke. */
   lost(nodeId: string): void;
   /** This node does not belong to the cluster. */
@@ -119,7 +120,7 @@ export class PeerWatch {
     if (hello.role === "peer") {
       // On a new connection nothing is under way: not the piece of a snapshot that the old one had.
       this.#parts.lost(hello.nodeId);
-      this.#parts.reach(hello.nodeId, hello.address);
+      this.#parts.members().reach(hello.nodeId, hello.address);
     }
     this.#refusedBy.delete(hello.nodeId);
     const driver = this.#parts.driver();
@@ -144,7 +145,7 @@ export class PeerWatch {
     if (error instanceof UnreachableError && error.isRefused) driver.peerGone(nodeId);
     // The list that this node begins with is of the past: it must not begin a second cluster.
     if (error instanceof MembershipError && this.#unheard !== undefined) fatal(error);
-    if (!(error instanceof HandshakeError)) return;
+    if (!(error instanceof HandshakeError) || this.#parts.members().supplanted(nodeId)) return;
     const { message: reason } = error;
     this.#logger.warn("node {nodeId} refuses this one: {reason}", { nodeId, reason });
     if (!isOwnFolder || bindings.isOwnBound) return;

@@ -271,7 +271,6 @@ test("sessions, members, bindings, position and collections each show, by name",
     [{ members: [voter, { ...voter, id: "n2" }] }, "members"],
     [{ bindings: [{ id: "n1", incarnation: "aa" }] }, "bindings"],
     [{ retired: ["bb"] }, "bindings"],
-    [{ departed: [{ id: "n9", address: "h:1", timeMs: 1 }] }, "bindings"],
   ];
   const seen = new Set([before.digest]);
   const nobody = { members: [], bindings: [], retired: [], departed: [] };

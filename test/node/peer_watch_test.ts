@@ -27,7 +27,7 @@ function watch(voters: readonly string[], isOwnBound = false) {
     bindings: { isOwnBound } as unknown as Bindings,
     driver: () => driver as unknown as RaftDriver,
     ownAddress: () => "",
-    reach: () => undefined,
+    members: () => ({ reach: () => undefined, supplanted: () => false }),
     lost: () => undefined,
     fatal: (error) => fatal.push(error.code),
   });
