@@ -108,13 +108,15 @@ export class CollectionRules {
     documents: readonly object[],
   ): readonly PreparedDocument[] | Promise<readonly PreparedDocument[]> {
     const { name, idField } = collection;
+    let lacksIds = false;
     for (const document of documents) {
-      if (isFields(document)) continue;
-      throw new ValidationError(`Cannot write into "${name}": a document is an object`);
+      if (!isFields(document)) {
+        throw new ValidationError(`Cannot write into "${name}": a document is an object`);
+      }
+      lacksIds ||= isNothing(fieldOf(document, idField));
     }
     const given = documents as readonly Fields[];
     const known = this.#known.get(name);
-    const lacksIds = given.some((document) => isNothing(fieldOf(document, idField)));
     const isPlain = known === undefined ? !lacksIds : known.validator === "";
     const makesIds = lacksIds && known?.ids === "autoIncrement";
     if (isPlain && !makesIds) {

@@ -103,7 +103,9 @@ export class CollectionWriter {
     const collection = { name: this.#name, idField: this.#idField, keepsIds };
     const preparing = rules.prepare(collection, documents);
     const prepared = preparing instanceof Promise ? await preparing : preparing;
-    const operations = prepared.map((document) => ({ kind, ...document, ifVersion }));
+    const operations = prepared.map(({ key, document, isChecked }) => {
+      return { kind, key, document, ifVersion, isChecked };
+    });
     try {
       return { version: (await this.write(operations)).version, operations };
     } catch (error) {
