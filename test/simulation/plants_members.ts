@@ -229,8 +229,8 @@ export const LATER_PLANTS: readonly Plant[] = [
     name: "transfer-never-ends",
     about: "a sender of snapshots does not notice that the connection broke",
     file: "node/peer_watch.ts",
-    find: "      this.#parts.lost(hello.nodeId);\n      this.#parts.reach",
-    replace: "      this.#parts.reach",
+    find: "      this.#parts.lost(hello.nodeId);\n      this.#parts.members",
+    replace: "      this.#parts.members",
     scenario: "S20: a receiver that dies",
   },
   {
