@@ -50,7 +50,7 @@ export async function runArchive(words: readonly string[], options: RawOptions):
     await archive.close();
   }
   const { index } = archive.end;
-  if (flagOption(options, "json")) printJson({ folder, from: first, entry: index });
+  if (flagOption(options, "json")) printJson({ folder, before: first, entry: index });
   else print(`${folder} holds the log up to entry ${index}: ${index - first} entries were added`);
 }
 
@@ -60,6 +60,8 @@ class Follower {
   readonly #archive: LogArchive;
   readonly #signal: AbortSignal;
   #toldMs = 0;
+  /** What is waited for, as it was told. */
+  #told = "";
 
   constructor(database: RemoteDatabase, archive: LogArchive, signal: AbortSignal) {
     this.#database = database;
@@ -84,7 +86,8 @@ class Follower {
     } catch (error) {
       const isPassing = error instanceof CStoreError && error.retry !== "never";
       if (!isPassing || isOnce) throw error;
-      tell(`waiting: ${error.message}`);
+      if (error.message !== this.#told) tell(`waiting: ${error.message}`);
+      this.#told = error.message;
       return [];
     }
   }

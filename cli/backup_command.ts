@@ -67,8 +67,9 @@ function tellReport(
 /** How far an archive is to be followed; undefined without one. */
 function recoveryOf(options: RawOptions): Recovery | undefined {
   // An empty text is a variable that was not set: it must not mean "all there is".
-  for (const name of ["archive", "until", "untilEntry"]) {
-    if (options[name] === "") throw new UsageError(`--${name} is empty`);
+  const given = { archive: "--archive", until: "--until", untilEntry: "--until-entry" };
+  for (const [name, shown] of Object.entries(given)) {
+    if (options[name] === "") throw new UsageError(`${shown} is empty`);
   }
   const archive = textOption(options, "archive");
   const until = textOption(options, "until");

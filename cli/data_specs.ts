@@ -12,7 +12,7 @@ const ERRORS = ["--json", "Errors as JSON on stdout, too"] as const;
 const DOC: CommandSpec = {
   usage: "doc <action> <collection> [...rest]",
   about:
-    "Work with documents: insert|put DOC, get|remove ID, update ID CHANGE, find|count|explain [QUERY], update-many QUERY CHANGE, remove-many QUERY",
+    "Work with documents: insert|put DOC, get|remove ID (number:5 for a number), update ID CHANGE, find|count|explain [QUERY], update-many QUERY CHANGE, remove-many QUERY",
   options: [
     ADDRESS,
     TIMEOUT,
@@ -94,7 +94,8 @@ const EXPORT: CommandSpec = {
     TIMEOUT,
     ["--query <query>", "Only documents that match"],
     ["--force", "Replace the file if it exists"],
-    ["--resume", "In order of ids; goes on with a file that --resume has begun"],
+    ["--resume", "In order of ids, behind the last line of a file that was begun so"],
+    ["--id-field <name>", "With --resume: the field with the ids (default id)"],
     READ,
     ERRORS,
   ],
@@ -120,7 +121,10 @@ const ARCHIVE: CommandSpec = {
   options: [
     ADDRESS,
     TIMEOUT,
-    ["--after <backup>", "Begin behind this backup: needed the first time"],
+    [
+      "--after <backup>",
+      "The first time: begin behind this backup; later it must be in the archive",
+    ],
     ["--once", "End when everything that is committed now is there"],
     JSON_FLAG,
   ],
@@ -136,7 +140,7 @@ const RESTORE: CommandSpec = {
     ["--until <time>", "With --archive: leave out what came later, like 2026-11-22T10:15:00Z"],
     ["--until-entry <n>", "With --archive: leave out what stands behind this entry"],
     ["--id <name>", "The node's id (default n1)"],
-    ["--address <address>", "HOST:PORT under which the others will reach it"],
+    ["--address <address>", "HOST:PORT under which the others will reach it (needed)"],
     ["--data <dir>", "Its folder (default ./cstore-data)"],
     JSON_FLAG,
   ],

@@ -36,6 +36,8 @@ interface Export {
   readonly file: string;
   readonly filter: Query<Item>;
   readonly read: ReturnType<typeof readLevelOption>;
+  /** Field with the ids. */
+  readonly idField: string;
 }
 
 /** Writes a collection to a file. */
@@ -51,7 +53,8 @@ export async function runExport(words: readonly string[], options: RawOptions): 
   }
   const text = textOption(options, "query");
   const filter = text === undefined ? {} : readObject(text, "query", `'{"age":30}'`);
-  const what = { name, file, filter, read: readLevelOption(options) };
+  const idField = textOption(options, "idField") ?? "id";
+  const what = { name, file, filter, read: readLevelOption(options), idField };
   await use(options, async (database) => {
     const count = isResumed ? await resume(database, what) : await writeAll(database, what);
     tell(`${count} documents exported from "${name}"`);
@@ -72,14 +75,18 @@ async function writeAll(database: RemoteDatabase, what: Export): Promise<number>
 
 /** In order of ids, behind the last whole line that is there. */
 async function resume(database: RemoteDatabase, what: Export): Promise<number> {
-  const last = cutToLastLine(what.file);
+  const { filter, read, idField } = what;
+  const collection = database.collection<Item>(what.name, { idField });
+  const lacking = { $and: [{ [idField]: { $exists: false } }, filter] } as Query<Item>;
+  if ((await collection.count(lacking)) > 0) {
+    throw new UsageError(`The ids of "${what.name}" are not in "${idField}"`, "Give --id-field");
+  }
+  const last = cutToLastLine(what.file, idField);
   const writer = new LineWriter(createWriteStream(what.file, { flags: "a" }), what.file);
-  const { filter, read } = what;
   return writer.until(async () => {
     for (const range of rangesBehind(last)) {
-      const part = { $and: [{ id: range }, filter] } as Query<Item>;
-      const options = { read, sort: { id: 1 } } as const;
-      await writer.take(database.collection<Item>(what.name).iterate(part, options));
+      const part = { $and: [{ [idField]: range }, filter] } as Query<Item>;
+      await writer.take(collection.iterate(part, { read, sort: { [idField]: 1 } }));
     }
     await writer.end();
   });
@@ -135,7 +142,7 @@ class LineWriter {
  * Cuts off a line that is not whole, once all before it are found to be what `--resume` writes: a
  * line a document, in order of ids. Gives the last id; undefined when there is none.
  */
-function cutToLastLine(file: string): DocumentId | undefined {
+function cutToLastLine(file: string, idField: string): DocumentId | undefined {
   if (!existsSync(file)) return undefined;
   const handle = openFile(file);
   try {
@@ -150,7 +157,8 @@ function cutToLastLine(file: string): DocumentId | undefined {
       if (rest.byteLength > LINE_SIZE_MAX) throw notResumable(file, "a line is too long");
       let from = 0;
       for (let end = rest.indexOf(10); end !== -1; end = rest.indexOf(10, from)) {
-        last = nextId(file, rest.subarray(from, end).toString(), last);
+        const line = rest.subarray(from, end).toString();
+        last = nextId(file, { line, idField }, last);
         whole += end + 1 - from;
         from = end + 1;
       }
@@ -177,10 +185,14 @@ function openFile(file: string): number {
 }
 
 /** The id in a line, which must come behind that of the line before. */
-function nextId(file: string, line: string, last: DocumentId | undefined): DocumentId {
+function nextId(
+  file: string,
+  { line, idField }: { readonly line: string; readonly idField: string },
+  last: DocumentId | undefined,
+): DocumentId {
   let id: unknown;
   try {
-    ({ id } = readObject(line, "line", ""));
+    id = readObject(line, "line", "")[idField];
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
   }
@@ -206,6 +218,6 @@ function isWhole(text: string): boolean {
 function notResumable(file: string, why: string): UsageError {
   return new UsageError(
     `Cannot go on with "${file}": ${why}`,
-    "--resume goes on with what --resume has written; --force replaces a file",
+    "--resume takes files with a document a line, in order of ids; --force replaces a file",
   );
 }

@@ -6,6 +6,8 @@
  */
 
 import { TransactionConflictError, VersionConflictError } from "../base/errors.ts";
+import { sleep } from "../platform/clock.ts";
+import type { Platform } from "../platform/platform.ts";
 import type { DocumentId } from "../protocol/document_key.ts";
 import type { UpdateOperators } from "../query/update.ts";
 import { type Fields, fieldOf } from "../query/value.ts";
@@ -25,14 +27,17 @@ import type { TransactionCollection } from "./transaction_collection.ts";
 
 /** Documents that one transaction changes. */
 const DOCUMENTS_AT_ONCE = 500;
-const ATTEMPTS = 20;
+/** First wait before a change that was overtaken is tried again; it doubles. */
+const BACKOFF_MS = 1;
+const BACKOFF_MAX_MS = 50;
 
 /** The collection, as far as it is needed here. */
 export interface CheckedParts<T extends Item> {
   readonly name: string;
   readonly idField: string;
-  /** Milliseconds since 1970. */
-  nowMs(): Promise<number>;
+  /** Longest time for all attempts, in milliseconds. */
+  readonly timeoutMs: number;
+  platform(): Promise<Platform>;
   findVersioned(id: DocumentId): Promise<Versioned<T> | undefined>;
   /** Writes a document that was shown to the validator. Rejects with VersionConflictError. */
   put(document: T, ifVersion: number): Promise<T>;
@@ -49,9 +54,11 @@ export class CheckedUpdates<T extends Item> {
   }
 
   async update(id: DocumentId, change: Change<T>, options: WriteOptions): Promise<T | undefined> {
-    const { name, idField, findVersioned, put, nowMs } = this.#parts;
+    const { name, idField, findVersioned, put, platform, timeoutMs } = this.#parts;
     const replaces = options.merge === false;
-    for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
+    const { clock, random } = await platform();
+    const deadlineMs = clock.nowMs() + timeoutMs;
+    for (let waitMs = BACKOFF_MS; ; waitMs = Math.min(2 * waitMs, BACKOFF_MAX_MS)) {
       const found = await findVersioned(id);
       const { ifVersion = found?.version ?? 0 } = options;
       if (ifVersion !== (found?.version ?? 0)) {
@@ -61,7 +68,7 @@ export class CheckedUpdates<T extends Item> {
         );
       }
       if (found === undefined) return undefined;
-      const how = { idField, nowMs: await nowMs(), isInsert: false, replaces };
+      const how = { idField, nowMs: Math.floor(clock.wallMs()), isInsert: false, replaces };
       const after = changedDocument(found.document as Fields, change as UpdateOperators, how);
       try {
         return await put(after as T, ifVersion);
@@ -69,10 +76,13 @@ export class CheckedUpdates<T extends Item> {
         const isOvertaken = error instanceof VersionConflictError;
         if (!isOvertaken || options.ifVersion !== undefined) throw error;
       }
+      if (clock.nowMs() + waitMs >= deadlineMs) {
+        throw new TransactionConflictError(
+          `Cannot update in "${name}": others change the same document all the time`,
+        );
+      }
+      await sleep(clock, waitMs * (0.5 + random.below(1000) / 1000));
     }
-    throw new TransactionConflictError(
-      `Cannot update in "${name}": others change the same document all the time`,
-    );
   }
 
   /** Changes all that match, in portions; gives them back as they are then. */
@@ -94,9 +104,10 @@ export class CheckedUpdates<T extends Item> {
     return this.#run(async (view) => {
       const result = await view.updateOne(filter, change);
       if (result.matched > 0 || !isUpsert) return result;
-      const { idField, nowMs } = this.#parts;
+      const { idField, platform } = this.#parts;
+      const nowMs = Math.floor((await platform()).clock.wallMs());
       const begun = begunDocument(filter);
-      const how = { idField, nowMs: await nowMs(), isInsert: true, replaces: false };
+      const how = { idField, nowMs, isInsert: true, replaces: false };
       const document = await view.insert(
         changedDocument(begun, change as UpdateOperators, how) as T,
       );

@@ -14,7 +14,7 @@ import { type Fields, fieldOf, isFields } from "../query/value.ts";
 import { listCollections } from "./catalog_client.ts";
 import type { Client } from "./client.ts";
 import { IdDispenser } from "./id_dispenser.ts";
-import { passed, type Validators } from "./validator.ts";
+import { type Validators, validated } from "./validator.ts";
 
 /** A collection, and the field with its documents' ids. */
 export interface RuledCollection {
@@ -68,7 +68,7 @@ export class CollectionRules {
    * Whether a write of documents that no validator had seen was refused because there is one, which
    * is known now: nothing of it was done, and it can be done again.
    */
-  async isNews(name: string, error: unknown): Promise<boolean> {
+  async learnsValidator(name: string, error: unknown): Promise<boolean> {
     if (!(error instanceof UncheckedError)) return false;
     return this.#hasValidator(name) || (await this.learn(name)).validator !== "";
   }
@@ -89,7 +89,7 @@ export class CollectionRules {
     try {
       return await plain();
     } catch (error) {
-      if (!(await this.isNews(name, error))) throw error;
+      if (!(await this.learnsValidator(name, error))) throw error;
       return checked();
     }
   }
@@ -117,9 +117,9 @@ export class CollectionRules {
     }
     const given = documents as readonly Fields[];
     const known = this.#known.get(name);
-    const isPlain = known === undefined ? !lacksIds : known.validator === "";
-    const makesIds = lacksIds && known?.ids === "autoIncrement";
-    if (isPlain && !makesIds) {
+    const { validator, ids } = known ?? { validator: "", ids: undefined };
+    const mayMakeIds = !lacksIds || ids === "uuidv7";
+    if (validator === "" && mayMakeIds) {
       return given.map((document) => {
         const id = fieldOf(document, idField) ?? this.#parts.newId();
         return encoded({ ...document, [idField]: id }, id as DocumentId, false);
@@ -165,10 +165,10 @@ export class CollectionRules {
     if (validator === undefined) {
       throw new UncheckedError(
         `Cannot write into "${name}": its validator "${settings.validator}" is not registered here`,
-        { remedy: "Give it with the option `validators` when the database is opened" },
+        { remedy: "Write with a program that gives it in the option `validators`" },
       );
     }
-    return Promise.all(documents.map((document) => passed(validator, name, document)));
+    return Promise.all(documents.map((document) => validated(validator, name, document)));
   }
 }
 

@@ -110,7 +110,7 @@ export class CollectionWriter {
       return { version: (await this.write(operations)).version, operations };
     } catch (error) {
       const isSeen = operations[0]?.isChecked === true;
-      if (isSeen || !(await rules.isNews(this.#name, error))) throw error;
+      if (isSeen || !(await rules.learnsValidator(this.#name, error))) throw error;
       return this.put(kind, documents, options);
     }
   }

@@ -158,7 +158,8 @@ export interface Collection<T extends Item> {
   /**
    * Changes a document by its id: merges fields into it (arrays are replaced, not merged), or
    * applies update operators. Undefined when there is none. Rejects with QueryError,
-   * ValidationError, DuplicateKeyError, VersionConflictError.
+   * ValidationError, DuplicateKeyError, VersionConflictError; where a validator is, also with
+   * UncheckedError, TransactionConflictError.
    */
   update(id: DocumentId, change: Change<T>, options?: WriteOptions): Promise<T | undefined>;
   /** Changes all documents that match, and gives them back as they are then. */
@@ -210,7 +211,7 @@ export interface Collection<T extends Item> {
   /** Different values at a path. */
   distinct(path: string, condition?: Condition<T>): Promise<unknown[]>;
   /**
-   * The document with the lowest id: the one inserted first, where ids are made by the collection.
+   * The document with the lowest id: about the first inserted, where the collection makes ids.
    * An index on the id finds it at once; without one all documents are looked at.
    */
   first(): Promise<T | undefined>;
@@ -255,7 +256,8 @@ export interface Database {
   ): Collection<T>;
   /**
    * Makes an empty collection; false when there is one of that name. Settings hold as long as the
-   * collection is there. Rejects with ValidationError when it is there with others.
+   * collection is there. Rejects with ValidationError when it is there with others than those
+   * given.
    */
   createCollection(name: string, settings?: CollectionSettingsOptions): Promise<boolean>;
   /** Removes a collection with its documents and indexes; false when there is none. */

@@ -52,7 +52,7 @@ export class GlobalTransactions {
       await running.commit();
     } catch (error) {
       // The next one knows of the validator.
-      await running.isNews(error);
+      await running.learnsValidator(error);
       throw error;
     } finally {
       running.end();

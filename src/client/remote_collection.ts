@@ -58,7 +58,7 @@ import {
   wireFilter,
   wireOptions,
 } from "./query_client.ts";
-import type { Transaction } from "./transaction.ts";
+import { TRANSACTION_TIMEOUT_MS, type Transaction } from "./transaction.ts";
 
 /** Documents of one answer when a function of the caller chooses among them. */
 const LOCAL_PAGE = 1000;
@@ -102,7 +102,8 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     this.#checked = new CheckedUpdates<T>({
       name,
       idField: this.#idField,
-      nowMs: async () => Math.floor((await backend.client()).platform.clock.wallMs()),
+      timeoutMs: options.timeoutMs ?? TRANSACTION_TIMEOUT_MS,
+      platform: async () => (await backend.client()).platform,
       findVersioned: (id) => this.findVersioned(id, { read: "linearizable" }),
       put: async (document, ifVersion) => {
         return copyOf(await this.#writer.put("PUT", [document], { ifVersion, keepsIds: true }));
@@ -203,7 +204,9 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
   async updateMany(filter: Query<T>, change: Change<T>): Promise<UpdateResult> {
     return this.#either(
       async () => {
-        const { length: matched } = await this.#changeAll(filter, change);
+        const { length: matched } = await this.#changeAll(filter, change, {
+          returnDocument: false,
+        });
         return { matched, modified: matched };
       },
       async (checked) => {
@@ -444,23 +447,21 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
   #updateAll(filter: Query<T>, change: Change<T>, options: ChangeOptions): Promise<T[]> {
     return this.#either(
       async () => {
-        const changed = await this.#changeAll(filter, change, options);
+        const how = { ...options, returnDocument: true };
+        const changed = await this.#changeAll(filter, change, how);
         return changed.map(({ document }) => document as T);
       },
       (checked) => checked.updateAll(filter, change, options),
     );
   }
 
-  /** Without options the documents do not come back. */
   async #changeAll(
     filter: Query<T>,
     change: Change<T>,
-    options?: ChangeOptions,
+    { merge, returnDocument }: ChangeOptions & { readonly returnDocument: boolean },
   ): Promise<DecodedResult[]> {
-    const how = { filter, merge: options?.merge };
-    const returnDocument = options !== undefined;
     const operations = (await this.#ids(filter)).map((id) => {
-      return { ...this.#writer.changeOf(id, change, how), returnDocument };
+      return { ...this.#writer.changeOf(id, change, { filter, merge }), returnDocument };
     });
     return this.#writer.writeAll(operations);
   }

@@ -184,11 +184,11 @@ export class RoutedCollection<T extends Item> implements Collection<T> {
   }
 
   async first(): Promise<T | undefined> {
-    return this.#view() === undefined ? this.#plain.first() : this.lowest(this.#idField);
+    return this.lowest(this.#idField);
   }
 
   async last(): Promise<T | undefined> {
-    return this.#view() === undefined ? this.#plain.last() : this.greatest(this.#idField);
+    return this.greatest(this.#idField);
   }
 
   async lowest(path: string): Promise<T | undefined> {

@@ -87,7 +87,7 @@ export async function runTransaction<R>(
       const isLate = clock.nowMs() + waitMs >= deadlineMs;
       const isOvertaken = error instanceof TransactionConflictError;
       // A validator that was not known of is from now on: what it passes is written.
-      const isNews = await attempt.isNews(error);
+      const isNews = await attempt.learnsValidator(error);
       if (!(isOvertaken || isNews) || isLate) throw error;
     } finally {
       attempt.end();
@@ -187,13 +187,13 @@ export class RunningTransaction implements Transaction, TransactionState {
   }
 
   /** Whether the commit was refused for a validator that is known now and saw not all of it. */
-  async isNews(error: unknown): Promise<boolean> {
+  async learnsValidator(error: unknown): Promise<boolean> {
     let isNews = false;
     for (const [name, writes] of this.#writes) {
       const isSeen = [...writes.values()].every(({ kind, isChecked }) => {
         return isChecked === true || kind === "REMOVE" || kind === "NOTHING";
       });
-      if (!isSeen) isNews = (await this.rules.isNews(name, error)) || isNews;
+      if (!isSeen) isNews = (await this.rules.learnsValidator(name, error)) || isNews;
     }
     return isNews;
   }

@@ -36,7 +36,7 @@ export interface Validator {
 export type Validators = Readonly<Record<string, Validator>>;
 
 /** What the validator makes of a document. Rejects with ValidationError. */
-export async function passed(
+export async function validated(
   validator: Validator,
   collection: string,
   document: Fields,

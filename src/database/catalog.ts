@@ -108,7 +108,9 @@ function createCollection(state: CatalogState, name: string, given: Value): bool
   }
   const isSame = given === undefined || equalValues(known as never, settings as never);
   if (isSame) return false;
-  throw new ValidationError(`Cannot make "${name}": it is there already, with other settings`);
+  throw new ValidationError(`Cannot make "${name}": it is there already, with other settings`, {
+    remedy: "Settings hold until the collection is dropped: copy its documents into a new one",
+  });
 }
 
 function nextIds(state: CatalogState, request: Fields): readonly number[] {

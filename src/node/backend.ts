@@ -78,8 +78,8 @@ export class Backend implements RequestBackend {
     return this.#parts.driver.view.term;
   }
 
-  ownIndex(): number {
-    return this.#parts.driver.ownIndex;
+  lastOwnProposal(): number {
+    return this.#parts.driver.lastOwnProposal;
   }
 
   readBarrier(run: () => void): void {

@@ -19,7 +19,7 @@ export interface EarlyParts {
   /** The term in which this node leads. */
   term(): number;
   /** The last entry that this node proposed by itself: it may end sessions. */
-  ownIndex(): number;
+  lastOwnProposal(): number;
 }
 
 /** Decides for one node. */
@@ -36,7 +36,7 @@ export class EarlyAnswers {
    * Whether the command may be answered early. `commands`: the bytes that it stands in, which were
    * checked.
    */
-  may(commands: Uint8Array, view: DataView, start: number): boolean {
+  mayAnswer(commands: Uint8Array, view: DataView, start: number): boolean {
     const { syncMode } = this.#parts;
     if (syncMode !== "ASYNC" || !isPlainPut(view, start)) return false;
     const nameAt = start + COMMAND_HEADER_SIZE;
@@ -52,7 +52,8 @@ export class EarlyAnswers {
     if (request.sessionId === 0) return true;
     const sinceMs = machine.timeAt(clock.wallMs()) - sessionTimeoutMs / 2;
     return (
-      machine.appliedIndex >= this.#parts.ownIndex() && machine.sessions.isSafe(request, sinceMs)
+      machine.appliedIndex >= this.#parts.lastOwnProposal() &&
+      machine.sessions.isSafe(request, sinceMs)
     );
   }
 

@@ -215,7 +215,7 @@ class ArchiveRecovery {
     if (!isShort && (timeMs === undefined || this.#isPast)) return;
     const time = dateOf(Math.max(this.#last.timeMs, this.#machine.position.timeMs));
     throw new ConfigError(
-      `Cannot recover so far: the archive ends at entry ${Math.max(this.#begun, this.#last.index)}, of ${time}`,
+      `Cannot recover so far: the last entry of the archive is entry ${Math.max(this.#begun, this.#last.index)}, of ${time}`,
       { remedy: "Leave out --until and --until-entry to recover all there is" },
     );
   }

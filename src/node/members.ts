@@ -53,6 +53,7 @@ export class Members {
       void network?.disconnect(id);
     }
     this.#configuration = configuration;
+    for (const id of configuration.ids) this.#supplanted.delete(id);
     for (const [id, address] of this.#strangers) {
       const member = configuration.member(id);
       if (member === undefined) continue;
@@ -104,7 +105,7 @@ export class Members {
   }
 
   /** Somebody else answers at a node's address; whether it is one that was removed. */
-  supplanted(id: string): boolean {
+  noteSupplanted(id: string): boolean {
     if (this.#departed.has(id)) this.#supplanted.add(id);
     return this.#departed.has(id);
   }

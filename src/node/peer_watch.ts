@@ -37,7 +37,7 @@ export interface PeerWatchParts {
   /** Where other nodes reach this one. */
   ownAddress(): string;
   /** Whom a node dials that may be no member as far as this one knows. */
-  members(): Pick<Members, "reach" | "supplanted">;
+  members(): Pick<Members, "reach" | "noteSupplanted">;
   /** The connection to a peer broke. */
   lost(nodeId: string): void;
   /** This node does not belong to the cluster. */
@@ -145,7 +145,7 @@ export class PeerWatch {
     if (error instanceof UnreachableError && error.isRefused) driver.peerGone(nodeId);
     // The list that this node begins with is of the past: it must not begin a second cluster.
     if (error instanceof MembershipError && this.#unheard !== undefined) fatal(error);
-    if (!(error instanceof HandshakeError) || this.#parts.members().supplanted(nodeId)) return;
+    if (!(error instanceof HandshakeError) || this.#parts.members().noteSupplanted(nodeId)) return;
     const { message: reason } = error;
     this.#logger.warn("node {nodeId} refuses this one: {reason}", { nodeId, reason });
     if (!isOwnFolder || bindings.isOwnBound) return;

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { assert } from "../base/assert.ts";
 import { ClosedError, ConfigError, DeadlineError } from "../base/errors.ts";
 import type { Change as DocumentChange, WatchOptions } from "../client/change_stream.ts";
 import { Client } from "../client/client.ts";
@@ -164,7 +165,8 @@ export class ReplicatedWALDatabase implements Database {
    */
   async backup(file: string): Promise<BackupReport> {
     const client = await this.#ready();
-    const { clusterId = "" } = this.#node ?? {};
+    assert(this.#node !== undefined, "an open database has its node");
+    const { clusterId } = this.#node;
     return writeBackup(this.#platform, { clusterId, blocks: backupBlocks(client) }, file);
   }
 

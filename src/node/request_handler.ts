@@ -43,7 +43,7 @@ export interface RequestBackend {
   /** The term in which this node leads, or follows. */
   term(): number;
   /** The last entry that this node proposed by itself. */
-  ownIndex(): number;
+  lastOwnProposal(): number;
   /** Longest deadline that a client may ask for, in milliseconds. */
   readonly requestTimeoutMs: number;
   /** Takes a command in, or says why not. */
@@ -132,7 +132,7 @@ export class RequestHandler {
       return;
     }
     const count = view.getUint16(start + 6, true);
-    const early = this.#early.may(body, view, start);
+    const early = this.#early.mayAnswer(body, view, start);
     const isCatalog = COMMAND_KINDS[view.getUint8(start + 4)] === "CATALOG";
     const hearer = isCatalog ? this.#early.watched(target) : target;
     const deadlineMs = this.#deadline(request);

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { assert } from "../base/assert.ts";
 import { ClosedError, ConfigError } from "../base/errors.ts";
 import type { Change as DocumentChange, WatchOptions } from "../client/change_stream.ts";
 import { Client } from "../client/client.ts";
@@ -112,7 +113,8 @@ export class WALDatabase implements Database {
    */
   async backup(file: string): Promise<BackupReport> {
     const client = await this.#ready();
-    const { clusterId = "" } = this.#node ?? {};
+    assert(this.#node !== undefined, "an open database has its node");
+    const { clusterId } = this.#node;
     return writeBackup(this.#platform, { clusterId, blocks: backupBlocks(client) }, file);
   }
 
@@ -123,7 +125,9 @@ export class WALDatabase implements Database {
   static async restore(config: WALDatabaseConfig, file: string): Promise<BackupReport> {
     const { platform = systemPlatform(), name, root, nodeId = "n1" } = config;
     const dataDirectory = databaseFolder({ root, name, nodeId });
-    return restoreBackup(platform, file, { id: nodeId, address: EMBEDDED_ADDRESS, dataDirectory });
+    const first = { id: nodeId, address: EMBEDDED_ADDRESS, dataDirectory };
+    const { timeMs: _, ...report } = await restoreBackup(platform, file, first);
+    return report;
   }
 
   /** Closes the files. Every write that was answered is on the disk. */

@@ -101,7 +101,7 @@ export class RaftDriver {
   }
 
   /** The last entry that {@link proposeBatch} appended. */
-  ownIndex: LogIndex = 0;
+  lastOwnProposal: LogIndex = 0;
 
   get view(): RaftView {
     return this.#raft.view;
@@ -171,7 +171,7 @@ export class RaftDriver {
   /** Appends a batch of consensus' own, with nobody waiting. Returns whether this node led. */
   proposeBatch(batch: PreparedBatch): boolean {
     const { accepted } = this.#raft.propose(sourceOf(batch));
-    if (accepted) this.ownIndex = this.#raft.view.lastIndex;
+    if (accepted) this.lastOwnProposal = this.#raft.view.lastIndex;
     this.#queueTurn();
     return accepted;
   }

@@ -23,7 +23,7 @@ class Subject {
   term = 3;
   applied = 3;
   takes = true;
-  ownIndex = 0;
+  lastOwnProposal = 0;
   wallMs = 10_000;
   readonly sessions = new SessionTable();
   readonly answers: EarlyAnswers;
@@ -44,7 +44,7 @@ class Subject {
       clock: { wallMs: () => this.wallMs } as unknown as EarlyParts["clock"],
       sessionTimeoutMs: 1000,
       term: () => this.term,
-      ownIndex: () => this.ownIndex,
+      lastOwnProposal: () => this.lastOwnProposal,
     });
   }
 
@@ -63,7 +63,7 @@ class Subject {
     const operations = [operation as DocumentOperation];
     writeDocumentsCommand(writer, identity, { collection: encodeText(collection), operations });
     const bytes = writer.copy();
-    return this.answers.may(bytes, viewOf(bytes), 0);
+    return this.answers.mayAnswer(bytes, viewOf(bytes), 0);
   }
 }
 
@@ -123,9 +123,9 @@ test("early: only what the session will take, whenever that is", () => {
   expect(subject.sessions.admit({ ...large, requestNumber: 3 }).verdict).toBe("window full");
   expect(subject.asked(3)).toBe(true);
   expect(subject.asked(2)).toBe(false);
-  subject.ownIndex = 2;
+  subject.lastOwnProposal = 2;
   expect(subject.asked(1)).toBe(false);
-  subject.ownIndex = 1;
+  subject.lastOwnProposal = 1;
   subject.wallMs = 10_600;
   expect(subject.asked(1)).toBe(false);
   subject.wallMs = 10_400;

@@ -27,7 +27,7 @@ function watch(voters: readonly string[], isOwnBound = false) {
     bindings: { isOwnBound } as unknown as Bindings,
     driver: () => driver as unknown as RaftDriver,
     ownAddress: () => "",
-    members: () => ({ reach: () => undefined, supplanted: () => false }),
+    members: () => ({ reach: () => undefined, noteSupplanted: () => false }),
     lost: () => undefined,
     fatal: (error) => fatal.push(error.code),
   });
