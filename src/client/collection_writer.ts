@@ -6,7 +6,7 @@
 
 import { EMPTY_BYTES } from "../base/bytes.ts";
 import { ValidationError } from "../base/errors.ts";
-import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
+import { decodeCbor, encodeCbor } from "../protocol/cbor.ts";
 import { type DocumentOperation, encodeCollectionName } from "../protocol/command.ts";
 import { type DocumentId, encodeKey } from "../protocol/document_key.ts";
 import { isOperatorUpdate } from "../query/update.ts";
@@ -134,7 +134,10 @@ export class CollectionWriter {
   }
 }
 
-/** The document as it was stored, sharing nothing with what the caller gave. */
+/**
+ * The document as it was stored, sharing nothing with what the caller gave. The node has taken the
+ * bytes, so they passed the gate.
+ */
 export function copyOf<T>({ operations }: WrittenDocuments): T {
-  return decodeUntrustedCbor(operations[0]?.document ?? EMPTY_BYTES) as T;
+  return decodeCbor(operations[0]?.document ?? EMPTY_BYTES) as T;
 }

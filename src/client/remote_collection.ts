@@ -12,7 +12,7 @@ import {
   ValidationError,
   VersionConflictError,
 } from "../base/errors.ts";
-import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
+import { decodeCbor, encodeCbor } from "../protocol/cbor.ts";
 import { type ReadLevel, readLevelNumber } from "../protocol/client_message.ts";
 import { type DocumentOperation, encodeCollectionName } from "../protocol/command.ts";
 import { type DocumentId, encodeKey } from "../protocol/document_key.ts";
@@ -124,7 +124,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
   async insertMany(documents: readonly NewDocument<T>[]): Promise<T[]> {
     if (documents.length === 0) return [];
     const { operations } = await this.#writer.put("INSERT", documents);
-    return operations.map(({ document }) => decodeUntrustedCbor(document) as T);
+    return operations.map(({ document }) => decodeCbor(document) as T);
   }
 
   async put(document: NewDocument<T>, { ifVersion }: WriteOptions = {}): Promise<number> {
