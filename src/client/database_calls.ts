@@ -26,7 +26,6 @@ import type { Validators } from "./validator.ts";
 
 /** Calls on a database whose client may still be on its way. */
 export class DatabaseCalls {
-  readonly #client: () => Client | Promise<Client>;
   readonly #parts: TransactionParts;
 
   /** Reads without a request, once the database is open. */
@@ -36,7 +35,6 @@ export class DatabaseCalls {
   readonly transactions: GlobalTransactions;
 
   constructor(client: () => Client | Promise<Client>, validators: Validators = {}) {
-    this.#client = client;
     const source = { client, newId: () => uuidv7() };
     this.#parts = { ...source, rules: new CollectionRules({ ...source, validators }) };
     this.transactions = new GlobalTransactions(this.#parts);
@@ -49,7 +47,10 @@ export class DatabaseCalls {
     const backend = {
       ...this.#parts,
       local: () => this.local(),
-      transaction: <R>(run: (transaction: Transaction) => Promise<R>) => this.transaction(run),
+      transaction: <R>(
+        run: (transaction: Transaction) => Promise<R>,
+        how: TransactionOptions,
+      ): Promise<R> => this.transaction(run, how),
     };
     const plain = new RemoteCollection<T>(name, backend, options);
     if (options?.isOutsideTransactions === true) return plain;
@@ -61,14 +62,14 @@ export class DatabaseCalls {
     this.#parts.rules.forget(name);
     const given = settings && { settings };
     const request = { action: "createCollection", collection: name, ...given };
-    return changeCatalog(await this.#client(), request);
+    return changeCatalog(await this.#parts.client(), request);
   }
 
   async dropCollection(name: string): Promise<boolean> {
     this.#refuseWithin("dropCollection");
     this.#parts.rules.forget(name);
     const request = { action: "dropCollection", collection: name };
-    return changeCatalog(await this.#client(), request);
+    return changeCatalog(await this.#parts.client(), request);
   }
 
   /** The catalog changes at once, and would not come back with a rollback. */
@@ -78,11 +79,11 @@ export class DatabaseCalls {
   }
 
   async listCollections(): Promise<string[]> {
-    return (await listCollections(await this.#client())).map(({ name }) => name);
+    return (await listCollections(await this.#parts.client())).map(({ name }) => name);
   }
 
   async *watch(options: WatchOptions = {}): AsyncGenerator<DocumentChange, void, undefined> {
-    yield* watchChanges(await this.#client(), options);
+    yield* watchChanges(await this.#parts.client(), options);
   }
 
   transaction<R>(

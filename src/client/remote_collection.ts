@@ -58,7 +58,11 @@ import {
   wireFilter,
   wireOptions,
 } from "./query_client.ts";
-import { TRANSACTION_TIMEOUT_MS, type Transaction } from "./transaction.ts";
+import {
+  TRANSACTION_TIMEOUT_MS,
+  type Transaction,
+  type TransactionOptions,
+} from "./transaction.ts";
 
 /** Documents of one answer when a function of the caller chooses among them. */
 const LOCAL_PAGE = 1000;
@@ -69,7 +73,10 @@ export interface CollectionBackend {
   /** Waits until the database is open. */
   client(): Client | Promise<Client>;
   readonly rules: CollectionRules;
-  transaction<R>(run: (transaction: Transaction) => Promise<R>): Promise<R>;
+  transaction<R>(
+    run: (transaction: Transaction) => Promise<R>,
+    options: TransactionOptions,
+  ): Promise<R>;
   /** Reads without a request, where the only node is in this process. */
   local?(): LocalReads | undefined;
 }
@@ -109,7 +116,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
         return copyOf(await this.#writer.put("PUT", [document], { ifVersion, keepsIds: true }));
       },
       ids: (filter) => this.#ids(filter),
-      transaction: (run) => backend.transaction(run),
+      transaction: (run, how) => backend.transaction(run, how),
     });
   }
 

@@ -26,7 +26,6 @@ const BTree = loaded.default ?? sortedBtree;
 /** An ordered tree of entries: what is used of the package's. */
 export interface IndexTree {
   readonly size: number;
-  has(entry: string): boolean;
   set(entry: string, location: Location): boolean;
   delete(entry: string): boolean;
   /** A copy that shares its nodes until one of the two changes them. */

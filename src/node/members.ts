@@ -99,8 +99,7 @@ export class Members {
     for (const { id, address } of sought) {
       if (address === "" || network?.linkHealth(id) !== undefined) continue;
       this.#departed.add(id);
-      this.#strangers.set(id, address);
-      network?.addPeer(id, parseEndpoint(address));
+      this.reach(id, address);
     }
   }
 
