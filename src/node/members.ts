@@ -10,6 +10,7 @@ import { MEMBERS_MAX } from "../protocol/cluster_command.ts";
 import { type Configuration, type Member, NO_MEMBERS } from "../raft/configuration.ts";
 import type { RaftDriver } from "../replication/raft_driver.ts";
 import { type NetworkManager, parseEndpoint } from "../transport/network_manager.ts";
+import { EMBEDDED_ADDRESS } from "./config.ts";
 import { healthOf, type MemberStatus } from "./status.ts";
 
 /** A node that was removed so long ago is looked for no more: 72 hours. */
@@ -59,10 +60,12 @@ export class Members {
       if (member === undefined) continue;
       this.#strangers.delete(id);
       // A link that is up stays: what waits in it would be lost with it.
-      if (member.address !== address) void network?.disconnect(id);
+      const known = dialable(member.address);
+      if (known !== "" && known !== address) void network?.disconnect(id);
     }
     for (const { id, address } of configuration.members) {
-      if (id !== ownId && address !== "") network?.addPeer(id, parseEndpoint(address));
+      const known = dialable(address);
+      if (id !== ownId && known !== "") network?.addPeer(id, parseEndpoint(known));
     }
   }
 
@@ -115,11 +118,13 @@ export class Members {
 
   /** Where the members listen, as far as that is known. */
   get addresses(): readonly string[] {
-    return this.#configuration.members.map(({ address }) => address).filter((text) => text !== "");
+    const { members } = this.#configuration;
+    return members.map(({ address }) => dialable(address)).filter((text) => text !== "");
   }
 
+  /** Empty when it is not known. */
   addressOf(id: string): string {
-    return this.#configuration.member(id)?.address ?? "";
+    return dialable(this.#configuration.member(id)?.address ?? "");
   }
 
   /** Whether a node was heard within the last while. */
@@ -168,4 +173,9 @@ export class Members {
       rttMs: link === undefined || !link.isUp ? null : link.rttMs,
     };
   }
+}
+
+/** A database that was embedded has no address, until the log names the one it has as a node. */
+function dialable(address: string): string {
+  return address === EMBEDDED_ADDRESS ? "" : address;
 }
