@@ -14,6 +14,13 @@ const TEXT_ENCODER = new TextEncoder();
 const TWO_32 = 2 ** 32;
 /** Up to this size a loop is cheaper than a call into the runtime. */
 const LOOP_SIZE_MAX = 24;
+/**
+ * An array of so few bytes is read and written by index, and copied where others are viewed: the
+ * first view of it would move its bytes to another kind of memory, which costs ten times as much.
+ */
+const SMALL_SIZE_MAX = 512;
+/** Where the bits of eight bytes become a number. */
+const WORD = new DataView(new ArrayBuffer(8));
 
 /** Bytes of nothing. */
 export const EMPTY_BYTES: Uint8Array = new Uint8Array(0);
@@ -30,6 +37,11 @@ export function encodeText(text: string): Uint8Array {
 export function plainBytes(bytes: Uint8Array): Uint8Array {
   if (bytes.constructor === Uint8Array) return bytes;
   return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** The bytes of a range, to be looked at now: a view, or a copy where that is cheaper. */
+export function rangeOf(bytes: Uint8Array, start: number, end = bytes.byteLength): Uint8Array {
+  return end - start <= SMALL_SIZE_MAX ? bytes.slice(start, end) : bytes.subarray(start, end);
 }
 
 /** A view for integers over exactly these bytes. */
@@ -54,6 +66,32 @@ export function writeU64(view: DataView, offset: number, value: number): void {
   view.setUint32(offset + 4, Math.floor(value / TWO_32), true);
 }
 
+/** Reads an unsigned 32-bit integer without a view; the caller has checked that it is there. */
+export function u32At(bytes: Uint8Array, at: number): number {
+  const low = bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16);
+  return low + bytes[at + 3]! * 0x100_0000;
+}
+
+/** Writes an unsigned 32-bit integer without a view. */
+export function putU32(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value;
+  bytes[at + 1] = value >>> 8;
+  bytes[at + 2] = value >>> 16;
+  bytes[at + 3] = value >>> 24;
+}
+
+/** Reads 64 bits without a view. */
+export function big64At(bytes: Uint8Array, at: number): bigint {
+  for (let i = 0; i < 8; i += 1) WORD.setUint8(i, bytes[at + i]!);
+  return WORD.getBigUint64(0, true);
+}
+
+/** Writes 64 bits without a view. */
+export function putBig64(bytes: Uint8Array, at: number, value: bigint): void {
+  WORD.setBigUint64(0, value, true);
+  for (let i = 0; i < 8; i += 1) bytes[at + i] = WORD.getUint8(i);
+}
+
 /** Whether two byte ranges hold the same bytes. */
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   if (a.byteLength !== b.byteLength) return false;
@@ -73,12 +111,10 @@ export function toHex(bytes: Uint8Array): string {
  */
 export class ByteReader {
   readonly bytes: Uint8Array;
-  readonly #view: DataView;
   #offset: number;
 
   constructor(bytes: Uint8Array, offset = 0) {
     this.bytes = bytes;
-    this.#view = viewOf(bytes);
     this.#offset = offset;
   }
 
@@ -91,31 +127,35 @@ export class ByteReader {
   }
 
   u8(): number {
-    return this.#view.getUint8(this.#take(1));
+    return this.bytes[this.#take(1)]!;
   }
 
   u16(): number {
-    return this.#view.getUint16(this.#take(2), true);
+    const at = this.#take(2);
+    return this.bytes[at]! | (this.bytes[at + 1]! << 8);
   }
 
   u32(): number {
-    return this.#view.getUint32(this.#take(4), true);
+    return u32At(this.bytes, this.#take(4));
   }
 
   /** A 64-bit integer; above 2^53 - 1 a ProtocolError. */
   u64(): number {
-    const value = readU64(this.#view, this.#take(8));
-    if (Number.isNaN(value)) throw new ProtocolError("Cannot read an integer above 2^53 - 1");
-    return value;
+    const at = this.#take(8);
+    const high = u32At(this.bytes, at + 4);
+    if (high >= 0x20_0000) throw new ProtocolError("Cannot read an integer above 2^53 - 1");
+    return high * TWO_32 + u32At(this.bytes, at);
   }
 
   /** 64 bits that are no number to count with, such as a checksum. */
   big64(): bigint {
-    return this.#view.getBigUint64(this.#take(8), true);
+    return big64At(this.bytes, this.#take(8));
   }
 
   f64(): number {
-    return this.#view.getFloat64(this.#take(8), true);
+    const at = this.#take(8);
+    for (let i = 0; i < 8; i += 1) WORD.setUint8(i, this.bytes[at + i]!);
+    return WORD.getFloat64(0, true);
   }
 
   /** A view of the next bytes; not a copy. */
@@ -124,9 +164,17 @@ export class ByteReader {
     return this.bytes.subarray(start, start + size);
   }
 
+  /** A copy of the next bytes. */
+  copy(size: number): Uint8Array {
+    const start = this.#take(size);
+    return plainBytes(this.bytes).slice(start, start + size);
+  }
+
   /** A text with its length in 16 bits before it. */
   text(): string {
-    const raw = this.take(this.u16());
+    const size = this.u16();
+    const start = this.#take(size);
+    const raw = rangeOf(this.bytes, start, start + size);
     try {
       return TEXT_DECODER.decode(raw);
     } catch (cause) {
@@ -154,12 +202,10 @@ export class ByteReader {
 /** Writes front to back into a buffer that grows. */
 export class ByteWriter {
   #bytes: Uint8Array;
-  #view: DataView;
   #size = 0;
 
   constructor(capacity = 256) {
     this.#bytes = new Uint8Array(capacity);
-    this.#view = viewOf(this.#bytes);
   }
 
   get size(): number {
@@ -168,37 +214,41 @@ export class ByteWriter {
 
   u8(value: number): this {
     const at = this.reserve(1);
-    this.#view.setUint8(at, value);
+    this.#bytes[at] = value;
     return this;
   }
 
   u16(value: number): this {
     const at = this.reserve(2);
-    this.#view.setUint16(at, value, true);
+    this.#bytes[at] = value;
+    this.#bytes[at + 1] = value >>> 8;
     return this;
   }
 
   u32(value: number): this {
     const at = this.reserve(4);
-    this.#view.setUint32(at, value, true);
+    putU32(this.#bytes, at, value);
     return this;
   }
 
   u64(value: number): this {
+    assert(Number.isSafeInteger(value) && value >= 0, () => `${value} is an unsigned safe integer`);
     const at = this.reserve(8);
-    writeU64(this.#view, at, value);
+    putU32(this.#bytes, at, value % TWO_32);
+    putU32(this.#bytes, at + 4, Math.floor(value / TWO_32));
     return this;
   }
 
   big64(value: bigint): this {
     const at = this.reserve(8);
-    this.#view.setBigUint64(at, value, true);
+    putBig64(this.#bytes, at, value);
     return this;
   }
 
   f64(value: number): this {
     const at = this.reserve(8);
-    this.#view.setFloat64(at, value, true);
+    WORD.setFloat64(0, value, true);
+    for (let i = 0; i < 8; i += 1) this.#bytes[at + i] = WORD.getUint8(i);
     return this;
   }
 
@@ -217,15 +267,10 @@ export class ByteWriter {
     return this.u16(raw.byteLength).raw(raw);
   }
 
-  /** A view for integers over the bytes under the writer, valid until the next write. */
-  view(): DataView {
-    return this.#view;
-  }
-
   /** Overwrites 32 bits written before. */
   patchU32(offset: number, value: number): void {
     assert(offset + 4 <= this.#size, "only what was written is patched");
-    this.#view.setUint32(offset, value, true);
+    putU32(this.#bytes, offset, value);
   }
 
   /** Makes room for `size` bytes and gives their offset. Their content is not defined. */
@@ -242,9 +287,10 @@ export class ByteWriter {
     return this.#bytes;
   }
 
-  /** A view of what was written, valid until the next write. */
+  /** What was written, to be used until the next write. */
   written(): Uint8Array {
-    return this.#bytes.subarray(0, this.#size);
+    const isFull = this.#size === this.#bytes.byteLength;
+    return isFull ? this.#bytes : rangeOf(this.#bytes, 0, this.#size);
   }
 
   /** A copy of what was written. */
@@ -262,6 +308,5 @@ export class ByteWriter {
     const grown = new Uint8Array(Math.max(needed, this.#bytes.byteLength * 2));
     grown.set(this.#bytes.subarray(0, this.#size));
     this.#bytes = grown;
-    this.#view = viewOf(grown);
   }
 }

@@ -394,5 +394,19 @@ const MAKERS: Partial<Record<ErrorCode, ErrorMaker>> = {
 export function errorFromNumber(number: number, fields: RemoteErrorFields): CStoreError {
   const code = ERROR_CODES[number];
   const maker = code === undefined ? undefined : MAKERS[code];
-  return maker === undefined ? new ProtocolError(fields.message) : maker(fields);
+  return withoutStack((): CStoreError => maker?.(fields) ?? new ProtocolError(fields.message));
+}
+
+/**
+ * An error whose stack would name nobody that could do anything about it: of a reply, or of a
+ * refusal that is sent away. Without one it costs a tenth, and such errors come in masses.
+ */
+export function withoutStack<T extends CStoreError>(make: () => T): T {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 0;
+  try {
+    return make();
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
+  }
 }

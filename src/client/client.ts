@@ -14,18 +14,19 @@ import {
   type CStoreError,
   HandshakeError,
   NotLeaderError,
+  OverloadedError,
   SessionExpiredError,
   TransactionConflictError,
   UnreachableError,
   ValidationError,
 } from "../base/errors.ts";
 import { CLIENT_QUEUE_MAX } from "../base/limits.ts";
-import type { CancelTimer } from "../platform/clock.ts";
 import { type Platform, systemPlatform } from "../platform/platform.ts";
 import { beginRequest, endRequest, readReplies } from "../protocol/client_message.ts";
 import { type DocumentOperation, writeDocumentsCommand } from "../protocol/command.ts";
 import type { LeaderNews } from "../protocol/leader_message.ts";
 import { parseEndpoint } from "../transport/network_manager.ts";
+import { Backoff } from "./backoff.ts";
 import { ChannelList } from "./channel_list.ts";
 import {
   type ClientOptions,
@@ -35,6 +36,7 @@ import {
   type Queued,
   queueFull,
 } from "./client_options.ts";
+import { EarliestTimer } from "./earliest_timer.ts";
 import { chooseChannel, nobodyReached } from "./leader_routing.ts";
 import {
   type ChannelHandlers,
@@ -52,11 +54,10 @@ import {
   tooLate,
 } from "./pending_requests.ts";
 
-const SWEEP_MS = 20;
+/** Between two looks at what is due, in milliseconds. */
+const LOOK_MS = 5;
 /** Silence after which writes that were answered early are asked for again. */
 const CONFIRM_MS = 100;
-/** Wait after a refusal that is safe to repeat, and without news of a leader. */
-const RETRY_MS = 10;
 const DEFAULT_TIMEOUT_MS = 10_000;
 
 /** A connection to a cluster, or to a node in this process. */
@@ -75,11 +76,11 @@ export class Client {
   #leader = { term: 0, nodeId: "", address: "" };
   #lastError: CStoreError | undefined;
   #isClosed = false;
-  #cancelSweep: CancelTimer | undefined;
+  readonly #looks: EarliestTimer;
+  readonly #backoff: Backoff;
   readonly #onLost: NonNullable<ClientOptions["onLost"]>;
   #replyTerm = 0;
   #heardMs = 0;
-  #retryAtMs = Number.POSITIVE_INFINITY;
   #anyIndex = 0;
 
   private constructor(options: ClientOptions) {
@@ -87,7 +88,8 @@ export class Client {
     this.#timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
     this.#clusterId = options.clusterId ?? "";
     this.#onLost = options.onLost ?? (() => undefined);
-    this.#sweep();
+    this.#backoff = new Backoff(this.platform.random);
+    this.#looks = new EarliestTimer(this.platform.clock, () => this.#look());
   }
 
   /** Connects to the nodes at `addresses`; resolves when one of them answers. */
@@ -161,6 +163,7 @@ export class Client {
         return;
       }
       this.#queue.push({ request, deadlineMs, resolve, reject });
+      this.#looks.by(deadlineMs);
       if (needsSession) this.#openSession();
       return;
     }
@@ -189,7 +192,7 @@ export class Client {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#cancelSweep?.();
+    this.#looks.stop();
     const closed = (): CStoreError =>
       new ClosedError("Cannot answer: the client was closed meanwhile");
     for (const request of [...this.#pending.all()]) this.#reject(request, closed());
@@ -228,12 +231,8 @@ export class Client {
     });
   }
 
-  #unreachable(): CStoreError {
-    return nobodyReached(this.#channels.all, {
-      timeoutMs: this.#timeoutMs,
-      cause: this.#lastError,
-    });
-  }
+  readonly #unreachable = (): CStoreError =>
+    nobodyReached(this.#channels.all, { timeoutMs: this.#timeoutMs, cause: this.#lastError });
 
   #openSession(): void {
     if (this.#isOpeningSession || !this.#pending.hasRoom) return;
@@ -299,19 +298,21 @@ export class Client {
       target: request.target,
       unanswered: channel === undefined ? 0 : 1,
       sentOn: channel,
+      notBeforeMs: 0,
       early: undefined,
       resolve: queued.resolve,
       reject: queued.reject,
     };
     this.#pending.add(pending);
-    if (channel === undefined) this.#retryLater();
+    this.#looks.by(deadlineMs);
+    if (channel === undefined) this.#postpone(pending);
   }
 
-  /** Sends to the leader if it is known and connected; else the sweep tries again. */
+  /** Sends to the leader if it is known and connected. */
   #route(request: PendingRequest): void {
     const channel = this.#channelFor(request.target);
     if (channel === undefined) {
-      this.#retryLater();
+      this.#postpone(request);
       return;
     }
     request.unanswered += 1;
@@ -319,9 +320,15 @@ export class Client {
     channel.send(bytesAgain(request, this.#pending.lowest));
   }
 
-  /** The sweep tries again. */
-  #retryLater(): void {
-    this.#retryAtMs = Math.min(this.#retryAtMs, this.platform.clock.nowMs() + RETRY_MS);
+  /** It is sent again after a while, or when there is news. */
+  #postpone(request: PendingRequest, error?: CStoreError): void {
+    const nowMs = this.platform.clock.nowMs();
+    const leader = error instanceof NotLeaderError ? this.#channelFor("leader") : undefined;
+    const isNear = leader?.nodeId === this.#leader.nodeId && leader !== request.sentOn;
+    const waitMs = error instanceof OverloadedError ? error.retryAfterMs : 0;
+    request.sentOn = undefined;
+    request.notBeforeMs = Math.max(this.#backoff.endMs(nowMs, isNear), nowMs + waitMs);
+    this.#looks.by(request.notBeforeMs);
   }
 
   #channelFor(target: PendingRequest["target"]): NodeChannel | undefined {
@@ -361,14 +368,14 @@ export class Client {
    * committed.
    */
   #resolve(request: PendingRequest, answer: Answer): void {
-    if (request.early !== undefined) {
-      if (answer.committed) this.#pending.remove(request);
-      else request.early = { term: this.#replyTerm, version: answer.version };
-      return;
-    }
+    const isAnswered = request.early !== undefined;
+    this.#backoff.reset();
     if (answer.committed) this.#pending.remove(request);
-    else request.early = { term: this.#replyTerm, version: answer.version };
-    request.resolve(answer);
+    else {
+      request.early = { term: this.#replyTerm, version: answer.version };
+      this.#looks.by(this.#heardMs + CONFIRM_MS);
+    }
+    if (!isAnswered) request.resolve(answer);
   }
 
   #reject(request: PendingRequest, error: CStoreError): void {
@@ -400,23 +407,20 @@ export class Client {
     const mayRepeat = isSafe || (error.retry === "unknown-outcome" && request.isRepeatable);
     const isLeaderAsked = isAboutCluster(request.kind);
     if (!mayRepeat || request.kind === "STATUS" || isLeaderAsked) {
-      if (isLeaderAsked && error instanceof NotLeaderError && error.leaderId !== "") {
-        request.sentOn = undefined;
-        this.#retrySoon(0);
-        return;
-      }
-      this.#reject(request, error);
+      const isSentOn = isLeaderAsked && error instanceof NotLeaderError && error.leaderId !== "";
+      if (isSentOn) this.#postpone(request, error);
+      else this.#reject(request, error);
       return;
     }
     this.#lastError = error;
-    request.sentOn = undefined;
-    this.#retrySoon(error instanceof NotLeaderError && error.leaderId !== "" ? 0 : RETRY_MS);
+    this.#postpone(request, error);
   }
 
   #onNotLeader(error: NotLeaderError): void {
     const { leaderId: nodeId, leaderAddress: address } = error;
     if (nodeId !== "") {
-      this.#onLeader({ term: this.#leader.term, nodeId, address, members: [] });
+      this.#channels.learn({ term: this.#leader.term, nodeId, address, members: [] });
+      this.#leader = { ...this.#leader, nodeId, address };
     } else {
       this.#anyIndex += 1;
       this.#leader = { ...this.#leader, nodeId: "" };
@@ -430,6 +434,7 @@ export class Client {
     this.#channels.learn(news);
     if (nodeId === "" && term === this.#leader.term) return;
     const isNews = nodeId !== this.#leader.nodeId;
+    if (isNews || term > this.#leader.term) this.#backoff.reset();
     this.#leader = { term, nodeId, address };
     if (nodeId !== "" && isNews) this.#resend();
   }
@@ -442,27 +447,15 @@ export class Client {
       if (!request.isRepeatable)
         this.#reject(request, new UnreachableError("Cannot answer: the connection ended"));
     }
-    this.#retrySoon(0);
+    this.#looks.by(this.platform.clock.nowMs());
   }
 
-  #retrySoon(delayMs: number): void {
-    const atMs = this.platform.clock.nowMs() + delayMs;
-    if (atMs >= this.#retryAtMs) return;
-    this.#retryAtMs = atMs;
-    this.platform.clock.setTimer(delayMs, () => this.#retryDue());
-  }
-
-  #retryDue(): void {
-    if (this.#isClosed || this.platform.clock.nowMs() < this.#retryAtMs) return;
-    this.#retryAtMs = Number.POSITIVE_INFINITY;
-    this.#resend();
-  }
-
-  /** Sends what is on no connection, and what waits at a node that no longer leads. */
-  #resend(): void {
+  /** Sends what is lost and was to wait until `dueMs`, and what is at a node that leads no more. */
+  #resend(dueMs = Number.POSITIVE_INFINITY): void {
     const { nodeId } = this.#leader;
     for (const request of this.#pending.all()) {
       const isLost = request.sentOn === undefined;
+      if (isLost && request.notBeforeMs > dueMs) continue;
       const at = request.sentOn as NodeChannel | undefined;
       const isElsewhere = request.target === "leader" && nodeId !== "" && at?.nodeId !== nodeId;
       if (!isLost && !(isElsewhere && request.isRepeatable)) continue;
@@ -470,30 +463,33 @@ export class Client {
     }
   }
 
-  #sweep(): void {
-    if (this.#isClosed) return;
+  #look(): void {
     const nowMs = this.platform.clock.nowMs();
-    for (const request of this.#pending.all()) {
-      if (request.deadlineMs > nowMs) continue;
-      this.#reject(
-        request,
-        tooLate(request, this.#lastError, () => this.#unreachable()),
-      );
-    }
-    const late = this.#queue.filter((queued) => queued.deadlineMs <= nowMs);
-    if (late.length > 0) {
-      this.#queue = this.#queue.filter((queued) => queued.deadlineMs > nowMs);
-      const isBusy = this.connected.length > 0;
-      const error = this.#lastError ?? (isBusy ? queueFull() : this.#unreachable());
-      for (const queued of late) queued.reject(error);
-    }
-    if (nowMs >= this.#retryAtMs) this.#retryDue();
-    if (nowMs - this.#heardMs > CONFIRM_MS) {
+    this.#rejectLate(nowMs);
+    if (nowMs - this.#heardMs >= CONFIRM_MS) {
       this.#heardMs = nowMs;
       // Any reply says what is committed; without traffic none comes by itself.
       for (const request of this.#pending.unconfirmed(this.#replyTerm)) this.#route(request);
     }
+    this.#resend(nowMs);
     if (this.#queue.length > 0) this.#drainQueue();
-    this.#cancelSweep = this.platform.clock.setTimer(SWEEP_MS, () => this.#sweep());
+    let nextMs = this.#pending.dueMs;
+    for (const { deadlineMs } of this.#queue) nextMs = Math.min(nextMs, deadlineMs);
+    if (this.#pending.oldest()?.early !== undefined)
+      nextMs = Math.min(nextMs, this.#heardMs + CONFIRM_MS);
+    this.#looks.by(Math.max(nextMs, nowMs + LOOK_MS));
+  }
+
+  #rejectLate(nowMs: number): void {
+    for (const request of this.#pending.all()) {
+      if (request.deadlineMs > nowMs) continue;
+      this.#reject(request, tooLate(request, this.#lastError, this.#unreachable));
+    }
+    const late = this.#queue.filter((queued) => queued.deadlineMs <= nowMs);
+    if (late.length === 0) return;
+    this.#queue = this.#queue.filter((queued) => queued.deadlineMs > nowMs);
+    const isBusy = this.connected.length > 0;
+    const error = this.#lastError ?? (isBusy ? queueFull() : this.#unreachable());
+    for (const queued of late) queued.reject(error);
   }
 }

@@ -5,7 +5,7 @@
  */
 
 import type { ByteWriter } from "../base/bytes.ts";
-import { type CStoreError, OverloadedError } from "../base/errors.ts";
+import { type CStoreError, OverloadedError, withoutStack } from "../base/errors.ts";
 import { CLIENT_QUEUE_MAX } from "../base/limits.ts";
 import type { Platform } from "../platform/platform.ts";
 import type { RequestKind } from "../protocol/client_message.ts";
@@ -58,13 +58,8 @@ export function isAboutCluster(kind: RequestKind): boolean {
   return kind === "PROMOTE" || kind === "CLUSTER";
 }
 
-/** The refusal of a request that a client has no room for. It costs little: it comes in masses. */
-export function queueFull(): OverloadedError {
-  const { stackTraceLimit } = Error;
-  Error.stackTraceLimit = 0;
-  try {
-    return new OverloadedError(`Cannot send: ${CLIENT_QUEUE_MAX} requests wait already`, 100);
-  } finally {
-    Error.stackTraceLimit = stackTraceLimit;
-  }
+/** The refusal of a request that a client has no room for. */
+export function queueFull(): CStoreError {
+  const message = `Cannot send: ${CLIENT_QUEUE_MAX} requests wait already`;
+  return withoutStack(() => new OverloadedError(message, 100));
 }

@@ -30,6 +30,7 @@ import { PeerConnection } from "../transport/peer_connection.ts";
 const CONNECT_TIMEOUT_MS = 1000;
 const RETRY_MS = [10, 25, 50, 100, 200, 400];
 const BODY_GOAL = 1024 * 1024;
+const FRAME_SIZE_MIN = 512;
 
 /** What the client hears of a channel. */
 export interface ChannelHandlers {
@@ -52,7 +53,7 @@ class OutgoingFrames {
   readonly #headerSize: number;
   readonly #deliver: (bytes: Uint8Array) => void;
   #frame: OutgoingFrame | undefined;
-  #lastSize = 1024;
+  #lastSize = FRAME_SIZE_MIN;
 
   constructor(headerSize: number, deliver: (bytes: Uint8Array) => void) {
     this.#headerSize = headerSize;
@@ -77,7 +78,7 @@ class OutgoingFrames {
     const writer = this.#frame?.writer;
     this.#frame = undefined;
     if (writer === undefined) return;
-    this.#lastSize = Math.max(1024, Math.min(BODY_GOAL, Math.ceil(writer.size * 1.25)));
+    this.#lastSize = Math.max(FRAME_SIZE_MIN, Math.min(BODY_GOAL, Math.ceil(writer.size * 1.25)));
     this.#deliver(writer.written());
   }
 }
@@ -173,8 +174,7 @@ export class TcpChannel implements NodeChannel {
   #deliver(frame: Uint8Array): void {
     if (!this.#isUp) return;
     sealFrame(frame, "REQUESTS", 0);
-    this.#connection?.send(frame);
-    this.#connection?.flush();
+    this.#connection?.sendNow([frame]);
   }
 
   #dial(): void {

@@ -41,8 +41,10 @@ export interface PendingRequest {
   readonly target: "leader" | "any";
   /** Times that it was sent without getting an answer: while above 0 its outcome is in doubt. */
   unanswered: number;
-  /** The connection it was sent on last. */
+  /** The connection it was sent on last; undefined while it is to be sent again. */
   sentOn: unknown;
+  /** Not sent again before, without news; on the monotonic clock. */
+  notBeforeMs: number;
   /** Answered before it was committed (ASYNC): by which term, as which version. */
   early: { readonly term: number; readonly version: number } | undefined;
   resolve(answer: Answer): void;
@@ -93,6 +95,15 @@ export class PendingRequests {
   /** The one with the lowest number. */
   oldest(): PendingRequest | undefined {
     return this.#ring[this.#lowest % SESSION_WINDOW_MAX];
+  }
+
+  /** When the next deadline passes, or the next wait ends. */
+  get dueMs(): number {
+    let dueMs = Number.POSITIVE_INFINITY;
+    for (const { deadlineMs, notBeforeMs, sentOn } of this.all()) {
+      dueMs = Math.min(dueMs, deadlineMs, sentOn === undefined ? notBeforeMs : deadlineMs);
+    }
+    return dueMs;
   }
 
   /** Takes an answered request out. */

@@ -18,6 +18,7 @@ import {
   UncheckedError,
   ValidationError,
   VersionConflictError,
+  withoutStack,
 } from "../base/errors.ts";
 import { RESULT_SIZE_MAX } from "../base/limits.ts";
 import type { DocumentId } from "../protocol/document_key.ts";
@@ -58,7 +59,8 @@ export function resultTooLarge(): CStoreError {
 /** `ifVersion` named another version. */
 export function versionConflict(expected: number, actual: number): CStoreError {
   const found = actual === 0 ? "there is no document" : `the document has version ${actual}`;
-  return new VersionConflictError(`Cannot write: ifVersion is ${expected}, but ${found}`, actual);
+  const message = `Cannot write: ifVersion is ${expected}, but ${found}`;
+  return withoutStack(() => new VersionConflictError(message, actual));
 }
 
 /** Why a request that is not new is not executed. */

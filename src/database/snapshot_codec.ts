@@ -107,7 +107,7 @@ function* collectionBlocks(part: {
   const { store, catalog, slabs } = part;
   yield new ByteWriter(128).u8(COLLECTION).raw(encodeText(store.name)).copy();
   yield new ByteWriter(catalog.byteLength + 1).u8(CATALOG).raw(catalog).copy();
-  const writer = new ByteWriter(BLOCK_GOAL * 2);
+  const writer = new ByteWriter(4096);
   writer.u8(DOCUMENTS);
   for (const { key, document, version } of store.frozenRecords(slabs)) {
     writer.u64(version).u16(key.byteLength).u32(document.byteLength).raw(key).raw(document);

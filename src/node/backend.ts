@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type CStoreError, NoQuorumError, OverloadedError } from "../base/errors.ts";
+import { type CStoreError, NoQuorumError, OverloadedError, withoutStack } from "../base/errors.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Random } from "../platform/random.ts";
@@ -117,19 +117,18 @@ export class Backend implements RequestBackend {
 
   #notLeader(): CStoreError {
     const { driver, members, network, config } = this.#parts;
-    const error = driver.notLeader();
+    const { leader = "" } = driver.view;
     const { configuration } = members;
     const isUp = (id: string): boolean => id === config.id || network?.isConnected(id) === true;
     if (
-      error.leaderId === "" &&
+      (leader === "" || leader === config.id) &&
       configuration.voters.length > 0 &&
       !isQuorum(configuration, isUp)
     ) {
       const { voters } = configuration;
-      return new NoQuorumError(
-        `Cannot serve: ${voters.filter(isUp).length} of ${voters.length} voters are reachable`,
-      );
+      const message = `Cannot serve: ${voters.filter(isUp).length} of ${voters.length} voters are reachable`;
+      return withoutStack(() => new NoQuorumError(message));
     }
-    return driver.notLeader(members.addressOf(error.leaderId));
+    return driver.notLeader(members.addressOf(leader));
   }
 }

@@ -7,7 +7,7 @@
 
 import { ConfigError, ProtocolError } from "../base/errors.ts";
 import { zlibCompressor } from "../platform/compression.ts";
-import { batchCommands, decodeBatchHeader } from "../protocol/batch_codec.ts";
+import { batchCommands, decodeBatchHeader, isCompressed } from "../protocol/batch_codec.ts";
 import { bindingsIn, expiredIn, membersIn } from "../protocol/cluster_command.ts";
 import { Configuration, type Member } from "../raft/configuration.ts";
 import type { Entry } from "../raft/types.ts";
@@ -17,9 +17,8 @@ import { checkId } from "./config.ts";
 /** Throws ProtocolError for a batch that does not unpack, or members that cannot be. */
 export function checkEntries(entries: readonly Entry[]): void {
   for (const { bytes, count } of entries) {
-    const header = decodeBatchHeader(bytes);
-    if (header.codec !== "none") {
-      batchCommands(bytes, header, zlibCompressor);
+    if (isCompressed(bytes)) {
+      batchCommands(bytes, decodeBatchHeader(bytes), zlibCompressor);
       continue;
     }
     const members = membersIn(bytes, count);

@@ -180,8 +180,8 @@ export class QueryService {
         const next = cursor.documents.next();
         if (next.done === true) {
           this.#close(number);
-          writer.view().setUint32(0, 0, true);
-          writer.view().setUint32(4, 0, true);
+          writer.patchU32(0, 0);
+          writer.patchU32(4, 0);
           reply.result(writer.written());
           return;
         }

@@ -27,7 +27,7 @@
  */
 
 import { assert } from "../base/assert.ts";
-import { plainBytes, readU64, viewOf, writeU64 } from "../base/bytes.ts";
+import { ByteReader, ByteWriter, plainBytes, rangeOf, u32At } from "../base/bytes.ts";
 import { ProtocolError } from "../base/errors.ts";
 import { BATCH_BODY_SIZE_MAX, COMPRESSION_SIZE_MIN } from "../base/limits.ts";
 import { checksum32, checksum64 } from "./checksum.ts";
@@ -101,7 +101,7 @@ export function prepareBatch(
   fields: { readonly count: number; readonly timeMs: number },
   compression: { readonly codec: BatchCodec; readonly compressor: Compressor },
 ): PreparedBatch {
-  const raw = bytes.subarray(BATCH_HEADER_SIZE);
+  const raw = rangeOf(bytes, BATCH_HEADER_SIZE);
   assert(raw.byteLength <= BATCH_BODY_SIZE_MAX, () => `a batch body of ${raw.byteLength} bytes`);
   assert(fields.count >= 1, "a batch holds at least one operation");
   const wanted = raw.byteLength >= COMPRESSION_SIZE_MIN ? compression.codec : "none";
@@ -123,21 +123,26 @@ export function prepareBatch(
 
 /** Writes the header, once. The bytes are final after it. */
 export function sealBatch(batch: PreparedBatch, place: BatchPlace): Uint8Array {
-  const view = viewOf(batch.bytes);
-  view.setUint16(4, BATCH_MAGIC, true);
-  view.setUint8(6, BATCH_FORMAT);
-  view.setUint8(7, BATCH_CODECS.indexOf(batch.codec));
-  view.setUint32(8, batch.rawSize, true);
-  view.setUint32(12, batch.bytes.byteLength - BATCH_HEADER_SIZE, true);
-  writeU64(view, 16, place.term);
-  writeU64(view, 24, place.index);
-  writeU64(view, 32, place.firstSequence);
-  view.setUint32(40, batch.count, true);
-  view.setUint32(44, 0, true);
-  writeU64(view, 48, batch.timeMs);
-  view.setBigUint64(56, batch.bodyChecksum, true);
-  view.setUint32(0, checksum32(batch.bytes.subarray(4, BATCH_HEADER_SIZE)), true);
-  return batch.bytes;
+  const { bytes } = batch;
+  const header = new ByteWriter(BATCH_HEADER_SIZE).u32(0).u16(BATCH_MAGIC).u8(BATCH_FORMAT);
+  header.u8(BATCH_CODECS.indexOf(batch.codec));
+  header.u32(batch.rawSize).u32(bytes.byteLength - BATCH_HEADER_SIZE);
+  header.u64(place.term).u64(place.index).u64(place.firstSequence);
+  header.u32(batch.count).u32(0).u64(batch.timeMs).big64(batch.bodyChecksum);
+  header.patchU32(0, checksum32(rangeOf(header.written(), 4)));
+  bytes.set(header.written());
+  return bytes;
+}
+
+/** Bytes of the untrusted batch at `at`, as its header has them; nothing is verified. */
+export function batchSizeAt(bytes: Uint8Array, at: number): number {
+  const hasHeader = bytes.byteLength - at >= BATCH_HEADER_SIZE;
+  return BATCH_HEADER_SIZE + (hasHeader ? u32At(bytes, at + 12) : 0);
+}
+
+/** Whether the body of a verified batch is compressed. */
+export function isCompressed(bytes: Uint8Array): boolean {
+  return bytes[7] !== BATCH_CODECS.indexOf("none");
 }
 
 /** Reads an untrusted header. Throws ProtocolError. */
@@ -147,27 +152,33 @@ export function decodeBatchHeader(bytes: Uint8Array): BatchHeader {
       `Cannot read batch: ${bytes.byteLength} bytes are less than its header`,
     );
   }
-  const view = viewOf(bytes);
-  if (view.getUint32(0, true) !== checksum32(bytes.subarray(4, BATCH_HEADER_SIZE))) {
+  const reader = new ByteReader(bytes);
+  if (reader.u32() !== checksum32(rangeOf(bytes, 4, BATCH_HEADER_SIZE))) {
     throw new ProtocolError("Cannot read batch: its header checksum does not match");
   }
-  const codec = BATCH_CODECS[view.getUint8(7)];
-  if (view.getUint16(4, true) !== BATCH_MAGIC || view.getUint8(6) !== BATCH_FORMAT) {
-    throw new ProtocolError(`Cannot read batch: format ${view.getUint8(6)} is unknown`);
+  const magic = reader.u16();
+  const format = reader.u8();
+  if (magic !== BATCH_MAGIC || format !== BATCH_FORMAT) {
+    throw new ProtocolError(`Cannot read batch: format ${format} is unknown`);
   }
-  if (codec === undefined || view.getUint32(44, true) !== 0) {
-    throw new ProtocolError(`Cannot read batch: codec ${view.getUint8(7)} is unknown`);
+  const codec = BATCH_CODECS[reader.u8()];
+  const [rawSize, storedSize] = [reader.u32(), reader.u32()];
+  const [term, index, firstSequence] = [reader.u64(), reader.u64(), reader.u64()];
+  const count = reader.u32();
+  if (codec === undefined || reader.u32() !== 0) {
+    throw new ProtocolError(`Cannot read batch: codec ${bytes[7]} is unknown`);
   }
+  const [timeMs, bodyChecksum] = [reader.u64(), reader.big64()];
   const header: BatchHeader = {
     codec,
-    rawSize: view.getUint32(8, true),
-    storedSize: view.getUint32(12, true),
-    term: readU64(view, 16),
-    index: readU64(view, 24),
-    firstSequence: readU64(view, 32),
-    count: view.getUint32(40, true),
-    timeMs: readU64(view, 48),
-    bodyChecksum: view.getBigUint64(56, true),
+    rawSize,
+    storedSize,
+    term,
+    index,
+    firstSequence,
+    count,
+    timeMs,
+    bodyChecksum,
   };
   const numbers = header.term + header.index + header.firstSequence + header.timeMs;
   const isSized =
@@ -183,7 +194,7 @@ export function decodeBatchHeader(bytes: Uint8Array): BatchHeader {
 /** Reads and verifies a whole batch. Throws ProtocolError. */
 export function verifyBatch(bytes: Uint8Array): BatchHeader {
   const header = decodeBatchHeader(bytes);
-  const body = bytes.subarray(BATCH_HEADER_SIZE);
+  const body = rangeOf(bytes, BATCH_HEADER_SIZE);
   if (body.byteLength !== header.storedSize) {
     throw new ProtocolError(
       `Cannot read batch: ${body.byteLength} bytes of body, ${header.storedSize} were declared`,

@@ -123,15 +123,9 @@ export function beginCommand(
   kind: CommandKind,
   identity: RequestIdentity & { readonly count: number },
 ): number {
-  const start = writer.reserve(COMMAND_HEADER_SIZE);
-  const view = writer.view();
-  view.setUint32(start, 0, true);
-  view.setUint8(start + 4, COMMAND_KINDS.indexOf(kind));
-  view.setUint8(start + 5, 0);
-  view.setUint16(start + 6, identity.count, true);
-  writeU64(view, start + 8, identity.sessionId);
-  writeU64(view, start + 16, identity.requestNumber);
-  writeU64(view, start + 24, identity.acknowledgedBelow);
+  const start = writer.size;
+  writer.u32(0).u8(COMMAND_KINDS.indexOf(kind)).u8(0).u16(identity.count);
+  writer.u64(identity.sessionId).u64(identity.requestNumber).u64(identity.acknowledgedBelow);
   return start;
 }
 

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { plainBytes } from "../base/bytes.ts";
+import { plainBytes, rangeOf } from "../base/bytes.ts";
 import { ProtocolError } from "../base/errors.ts";
 import { FRAME_BODY_SIZE_MAX, HANDSHAKE_BODY_SIZE_MAX } from "../base/limits.ts";
 import {
@@ -20,6 +20,7 @@ import {
 export class FrameDecoder {
   #bodySizeMax = HANDSHAKE_BODY_SIZE_MAX;
   readonly #headerBytes = new Uint8Array(FRAME_HEADER_SIZE);
+  readonly #checkedBytes = this.#headerBytes.subarray(4);
   #headerFilled = 0;
   #header: FrameHeader | undefined;
   #body: Uint8Array | undefined;
@@ -44,39 +45,33 @@ export class FrameDecoder {
         at = this.#fillBody(chunk, at, onFrame);
         continue;
       }
-      if (this.#headerFilled > 0 || chunk.byteLength - at < FRAME_HEADER_SIZE) {
-        at = this.#fillHeader(chunk, at);
-        if (this.#header === undefined || (this.#header as FrameHeader).bodySize > 0) continue;
-        at = this.#fillBody(chunk, at, onFrame);
-        continue;
-      }
-      const header = decodeFrameHeader(chunk.subarray(at), this.#bodySizeMax);
-      const end = at + FRAME_HEADER_SIZE + header.bodySize;
+      at = this.#fillHeader(chunk, at);
+      const header = this.#header as FrameHeader | undefined;
+      if (header === undefined) return;
+      const end = at + header.bodySize;
       if (end > chunk.byteLength) {
-        this.#begin(header);
-        at += FRAME_HEADER_SIZE;
+        this.#body = new Uint8Array(header.bodySize);
+        this.#bodyFilled = 0;
         continue;
       }
-      emit(header, chunk.subarray(at + FRAME_HEADER_SIZE, end), onFrame);
+      this.#header = undefined;
+      emit(header, rangeOf(chunk, at, end), onFrame);
       at = end;
     }
   }
 
-  #begin(header: FrameHeader): void {
-    this.#header = header;
-    this.#body = new Uint8Array(header.bodySize);
-    this.#bodyFilled = 0;
-    this.#headerFilled = 0;
-  }
-
-  #fillHeader(chunk: Uint8Array, at: number): number {
-    const size = Math.min(FRAME_HEADER_SIZE - this.#headerFilled, chunk.byteLength - at);
-    this.#headerBytes.set(chunk.subarray(at, at + size), this.#headerFilled);
-    this.#headerFilled += size;
-    if (this.#headerFilled === FRAME_HEADER_SIZE) {
-      this.#begin(decodeFrameHeader(this.#headerBytes, this.#bodySizeMax));
+  #fillHeader(chunk: Uint8Array, from: number): number {
+    let at = from;
+    while (this.#headerFilled < FRAME_HEADER_SIZE && at < chunk.byteLength) {
+      this.#headerBytes[this.#headerFilled] = chunk[at]!;
+      this.#headerFilled += 1;
+      at += 1;
     }
-    return at + size;
+    if (this.#headerFilled === FRAME_HEADER_SIZE) {
+      this.#headerFilled = 0;
+      this.#header = decodeFrameHeader(this.#headerBytes, this.#bodySizeMax, this.#checkedBytes);
+    }
+    return at;
   }
 
   #fillBody(chunk: Uint8Array, at: number, onFrame: (frame: Frame) => void): number {
@@ -84,7 +79,7 @@ export class FrameDecoder {
     const body = this.#body;
     if (header === undefined || body === undefined) return at;
     const size = Math.min(header.bodySize - this.#bodyFilled, chunk.byteLength - at);
-    body.set(chunk.subarray(at, at + size), this.#bodyFilled);
+    body.set(rangeOf(chunk, at, at + size), this.#bodyFilled);
     this.#bodyFilled += size;
     if (this.#bodyFilled === header.bodySize) {
       this.#header = undefined;

@@ -19,7 +19,7 @@
  */
 
 import { assert } from "../base/assert.ts";
-import { viewOf } from "../base/bytes.ts";
+import { ByteReader, putBig64, putU32, rangeOf } from "../base/bytes.ts";
 import { ProtocolError } from "../base/errors.ts";
 import { FRAME_BODY_SIZE_MAX } from "../base/limits.ts";
 import { PROTOCOL_VERSION } from "../base/version.ts";
@@ -65,34 +65,37 @@ export interface Frame {
   readonly body: Uint8Array;
 }
 
-/** Reads a header from untrusted bytes. Throws {@link ProtocolError}; never asserts on input. */
-export function decodeFrameHeader(source: Uint8Array, bodySizeMax: number): FrameHeader {
+/**
+ * Reads a header from untrusted bytes; `checked` are those that its checksum covers. Throws
+ * {@link ProtocolError}; never asserts on input.
+ */
+export function decodeFrameHeader(
+  source: Uint8Array,
+  bodySizeMax: number,
+  checked = source.subarray(4, FRAME_HEADER_SIZE),
+): FrameHeader {
   assert(source.byteLength >= FRAME_HEADER_SIZE, "the caller waited for a whole header");
-  const view = viewOf(source);
-  if (view.getUint16(4, true) !== FRAME_MAGIC) throw wrongProtocol(source);
-  if (view.getUint32(0, true) !== checksum32(source.subarray(4, FRAME_HEADER_SIZE))) {
+  const header = new ByteReader(source);
+  const checksum = header.u32();
+  if (header.u16() !== FRAME_MAGIC) throw wrongProtocol(source);
+  if (checksum !== checksum32(checked)) {
     throw new ProtocolError("Cannot read frame header: its checksum does not match");
   }
-  const version = view.getUint8(6);
+  const version = header.u8();
   if (version !== PROTOCOL_VERSION) {
     throw new ProtocolError(
       `Cannot read frame header: protocol version ${version} is unknown, this node speaks ${PROTOCOL_VERSION}`,
     );
   }
-  const kind = FRAME_KINDS[view.getUint8(7)];
+  const kind = FRAME_KINDS[header.u8()];
   if (kind === undefined || kind === "NONE") {
-    throw new ProtocolError(`Cannot read frame header: kind ${view.getUint8(7)} is unknown`);
+    throw new ProtocolError(`Cannot read frame header: kind ${source[7]} is unknown`);
   }
-  const bodySize = view.getUint32(8, true);
+  const bodySize = header.u32();
   if (bodySize > bodySizeMax) {
     throw new ProtocolError(`Cannot read frame: ${bodySize} bytes exceed ${bodySizeMax} bytes`);
   }
-  return {
-    kind,
-    bodySize,
-    requestId: view.getUint32(12, true),
-    bodyChecksum: view.getBigUint64(16, true),
-  };
+  return { kind, bodySize, requestId: header.u32(), bodyChecksum: header.big64() };
 }
 
 /** People connect browsers and TLS clients to the wrong port: say what arrived. */
@@ -121,14 +124,14 @@ export function frameBodyMatches(header: FrameHeader, body: Uint8Array): boolean
 export function sealFrame(frame: Uint8Array, kind: FrameKind, requestId: number): void {
   const bodySize = frame.byteLength - FRAME_HEADER_SIZE;
   assert(bodySize >= 0 && bodySize <= FRAME_BODY_SIZE_MAX, () => `a frame of ${bodySize} bytes`);
-  const view = viewOf(frame);
-  view.setUint16(4, FRAME_MAGIC, true);
-  view.setUint8(6, PROTOCOL_VERSION);
-  view.setUint8(7, KIND_NUMBERS.get(kind) ?? 0);
-  view.setUint32(8, bodySize, true);
-  view.setUint32(12, requestId, true);
-  view.setBigUint64(16, checksum64(frame.subarray(FRAME_HEADER_SIZE)), true);
-  view.setUint32(0, checksum32(frame.subarray(4, FRAME_HEADER_SIZE)), true);
+  frame[4] = FRAME_MAGIC & 0xff;
+  frame[5] = FRAME_MAGIC >>> 8;
+  frame[6] = PROTOCOL_VERSION;
+  frame[7] = KIND_NUMBERS.get(kind) ?? 0;
+  putU32(frame, 8, bodySize);
+  putU32(frame, 12, requestId);
+  putBig64(frame, 16, checksum64(rangeOf(frame, FRAME_HEADER_SIZE)));
+  putU32(frame, 0, checksum32(rangeOf(frame, 4, FRAME_HEADER_SIZE)));
 }
 
 /** A whole frame around a body that exists already. */

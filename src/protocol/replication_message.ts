@@ -26,7 +26,7 @@ import { ProtocolError, ValidationError } from "../base/errors.ts";
 import { FRAME_BODY_SIZE_MAX } from "../base/limits.ts";
 import type { AppendEntries, RaftMessage } from "../raft/message.ts";
 import type { Entry } from "../raft/types.ts";
-import { BATCH_HEADER_SIZE, decodeBatchHeader, verifyBatch } from "./batch_codec.ts";
+import { batchSizeAt, verifyBatch } from "./batch_codec.ts";
 import { decodeUntrustedCbor, encodeCbor } from "./cbor.ts";
 import { FRAME_HEADER_SIZE, sealFrame } from "./frame_header.ts";
 
@@ -87,7 +87,7 @@ export function isConsensusType(type: string): type is RaftMessage["type"] {
 
 /** A whole frame. */
 function encodeRaft(message: RaftMessage): Uint8Array {
-  const writer = new ByteWriter(frameCapacity(message));
+  const writer = new ByteWriter(frameSize(message));
   writer.reserve(FRAME_HEADER_SIZE);
   writer.u8(RAFT_MESSAGE_TYPES.indexOf(message.type)).u8(flagsOf(message)).u64(message.term);
   writeFields(writer, message);
@@ -96,8 +96,21 @@ function encodeRaft(message: RaftMessage): Uint8Array {
   return frame;
 }
 
-function frameCapacity(message: RaftMessage): number {
-  let size = FRAME_HEADER_SIZE + 64;
+/** Bytes of a message's fields behind its term, without entries. */
+const FIELD_SIZES: Readonly<Record<RaftMessage["type"], number>> = {
+  VOTE_REQUEST: 16,
+  VOTE_RESPONSE: 0,
+  APPEND_ENTRIES: 28,
+  APPEND_ENTRIES_RESPONSE: 24,
+  HEARTBEAT: 24,
+  HEARTBEAT_RESPONSE: 8,
+  READ_INDEX: 8,
+  READ_INDEX_RESPONSE: 16,
+  TIMEOUT_NOW: 16,
+};
+
+function frameSize(message: RaftMessage): number {
+  let size = FRAME_HEADER_SIZE + 10 + FIELD_SIZES[message.type];
   if (message.type === "APPEND_ENTRIES") {
     for (const entry of message.entries) size += entry.bytes.byteLength;
   }
@@ -158,7 +171,8 @@ function decodeRaft(body: Uint8Array, route: MessageRoute): RaftMessage {
   if (type === undefined || type === "GENERIC" || flags > 3) {
     throw new ProtocolError(`Cannot read replication message: type ${body[0]} is unknown`);
   }
-  const message = readFields(reader, type, { ...route, term: reader.u64(), flags });
+  const { from, to } = route;
+  const message = readFields(reader, type, { from, to, term: reader.u64(), flags });
   reader.end();
   return message;
 }
@@ -168,7 +182,8 @@ function readFields(
   type: RaftMessage["type"],
   head: MessageRoute & { readonly term: number; readonly flags: number },
 ): RaftMessage {
-  const { flags, ...envelope } = head;
+  const { from, to, term, flags } = head;
+  const envelope = { from, to, term };
   const one = (flags & FLAG_ONE) !== 0;
   const two = (flags & FLAG_TWO) !== 0;
   switch (type) {
@@ -227,10 +242,8 @@ function readAppend(
 }
 
 function readEntry(reader: ByteReader): Entry {
-  const rest = reader.bytes.subarray(reader.offset);
-  const { storedSize } = decodeBatchHeader(rest);
   // A copy: a view would keep the whole network chunk in memory.
-  const bytes = new Uint8Array(reader.take(BATCH_HEADER_SIZE + storedSize));
+  const bytes = reader.copy(batchSizeAt(reader.bytes, reader.offset));
   const { term, index, firstSequence, count } = verifyBatch(bytes);
   return { term, index, firstSequence, count, bytes };
 }

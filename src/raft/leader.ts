@@ -48,7 +48,7 @@ function ownProgress(state: RaftState): Progress {
 /** What the leader knows of a voter. */
 export function progressOf(state: RaftState, id: NodeId): Progress {
   const progress = state.progress.get(id);
-  assert(progress !== undefined, () => `the leader tracks "${id}"`);
+  assert(progress !== undefined, "the leader tracks its peers");
   return progress;
 }
 

@@ -202,9 +202,10 @@ export class RaftLog {
 
   /** That Ready and all before it are on disk. */
   persisted(number: number): void {
-    const done = this.#pending.filter((pending) => pending.number <= number);
-    this.#pending.splice(0, done.length);
-    for (const { lastIndex } of done) this.#durableIndex = Math.max(this.#durableIndex, lastIndex);
+    while (this.#pending.length > 0 && this.#pending[0]!.number <= number) {
+      this.#durableIndex = Math.max(this.#durableIndex, this.#pending[0]!.lastIndex);
+      this.#pending.shift();
+    }
     assert(this.#durableIndex < this.#tailFirst, "only written entries are durable");
   }
 

@@ -432,9 +432,22 @@ export class Raft {
     state.snapshotPeers = [];
     state.events = [];
     const mustSync = hardState !== undefined || entries.length > 0 || restored !== undefined;
-    const writes = { restored, hardState, truncateFrom, entries, mustSync };
-    const effects = { messages, ...writes, messagesAfterPersist, commitIndex };
-    return { number, ...effects, reads, catchUps, snapshotPeers, events };
+    // Made for every message: one object, made at once.
+    return {
+      number,
+      messages,
+      restored,
+      hardState,
+      truncateFrom,
+      entries,
+      mustSync,
+      messagesAfterPersist,
+      commitIndex,
+      reads,
+      catchUps,
+      snapshotPeers,
+      events,
+    };
   }
 
   #changedHardState(): HardState | undefined {
@@ -452,8 +465,10 @@ export class Raft {
     this.#persistedNumber = number;
     this.#state.log.persisted(number);
     ownEntriesPersisted(this.#state);
-    const votes = this.#ownVotes.filter((vote) => vote.number <= number);
-    this.#ownVotes.splice(0, votes.length);
-    for (const { term } of votes) ownVotePersisted(this.#state, term);
+    while (this.#ownVotes.length > 0 && this.#ownVotes[0]!.number <= number) {
+      const { term } = this.#ownVotes[0]!;
+      this.#ownVotes.shift();
+      ownVotePersisted(this.#state, term);
+    }
   }
 }

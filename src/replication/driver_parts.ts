@@ -4,7 +4,7 @@
  * @module
  */
 
-import { NotLeaderError } from "../base/errors.ts";
+import { NotLeaderError, withoutStack } from "../base/errors.ts";
 import type { RateLimit } from "../base/rate_limit.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Random } from "../platform/random.ts";
@@ -81,5 +81,6 @@ export function notLeader(
   const id = leader.id === nodeId ? "" : leader.id;
   const who = id === "" ? "no leader is known" : `"${id}" leads`;
   const { address } = leader;
-  return new NotLeaderError(`Cannot serve on node "${nodeId}": ${who}`, { id, address });
+  const message = `Cannot serve on node "${nodeId}": ${who}`;
+  return withoutStack(() => new NotLeaderError(message, { id, address }));
 }

@@ -10,14 +10,14 @@ import { BATCH_BODY_SIZE_GOAL } from "../base/limits.ts";
 import { OpenBatch, type ProposedRequest } from "./open_batch.ts";
 import { deadlinePassed } from "./proposal_table.ts";
 
-const FIRST_BATCH_SIZE = 4096;
+const SMALLEST_BATCH_SIZE = 512;
 
 /** In order of arrival. */
 export class RequestQueue {
-  #open = new OpenBatch(FIRST_BATCH_SIZE);
+  #open = new OpenBatch(SMALLEST_BATCH_SIZE);
   #closed: OpenBatch[] = [];
   #bytes = 0;
-  #lastBatchSize = FIRST_BATCH_SIZE;
+  #lastBatchSize = SMALLEST_BATCH_SIZE;
 
   /** Bytes of the requests that wait. */
   get bytes(): number {
@@ -45,7 +45,7 @@ export class RequestQueue {
       if (this.#open.isEmpty) return undefined;
       batch = this.#open;
       // The next one will be about as large: a buffer that fits is not copied as it grows.
-      this.#lastBatchSize = Math.max(FIRST_BATCH_SIZE, Math.ceil(batch.bodySize * 1.25));
+      this.#lastBatchSize = Math.max(SMALLEST_BATCH_SIZE, Math.ceil(batch.bodySize * 1.25));
       this.#open = new OpenBatch(this.#lastBatchSize);
     }
     this.#bytes -= batch.bodySize;

@@ -58,7 +58,9 @@ export class Ticker {
 
   /** Before an input: counts the ticks that have passed, but for those that would do something. */
   catchUp(nowMs: number): void {
-    const count = Math.min(this.#elapsed(nowMs), this.#target.idleTicks());
+    const elapsed = this.#elapsed(nowMs);
+    if (elapsed <= 0) return;
+    const count = Math.min(elapsed, this.#target.idleTicks());
     if (count <= 0) return;
     this.#target.skip(count);
     this.#countedMs += count * this.#options.tickMs;

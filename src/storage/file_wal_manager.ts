@@ -437,6 +437,12 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
     }
   }
 
+  #wakeWaiters(through: number): void {
+    const done = this.#syncWaiters.filter((waiter) => waiter.record <= through);
+    this.#syncWaiters = this.#syncWaiters.filter((waiter) => waiter.record > through);
+    for (const waiter of done) waiter.resolve();
+  }
+
   #onSynced(through: number): void {
     if (!this.#groupCommit.isSyncing) this.#syncSinceMs = undefined;
     try {
@@ -446,9 +452,7 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
       this.#onFailed(cause);
       return;
     }
-    const done = this.#syncWaiters.filter((waiter) => waiter.record <= through);
-    this.#syncWaiters = this.#syncWaiters.filter((waiter) => waiter.record > through);
-    for (const waiter of done) waiter.resolve();
+    if (this.#syncWaiters.length > 0) this.#wakeWaiters(through);
     this.#handlers?.synced(through);
   }
 

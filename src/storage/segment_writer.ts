@@ -74,7 +74,7 @@ export class SegmentWriter {
   #isClosed = false;
   #rolledAtMs = Number.NEGATIVE_INFINITY;
   #cancelSpare: CancelTimer = () => undefined;
-  #staging = new Uint8Array(256 * 1024);
+  #staging: Uint8Array = new Uint8Array(4096);
 
   constructor(platform: Platform, options: SegmentWriterOptions, start: WriterStart) {
     this.#platform = platform;

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { readU64, viewOf, writeU64 } from "../base/bytes.ts";
+import { ByteWriter, readU64, viewOf } from "../base/bytes.ts";
 import { CorruptionError } from "../base/errors.ts";
 import type { FileSystem, OpenFile } from "../platform/file_system.ts";
 import { checksum64 } from "../protocol/checksum.ts";
@@ -216,11 +216,9 @@ export class MarkFile {
   }
 
   write(recordNumber: number): void {
-    const bytes = new Uint8Array(16);
-    const view = viewOf(bytes);
-    writeU64(view, 0, recordNumber);
-    view.setBigUint64(8, checksum64(bytes.subarray(0, 8), BigInt(this.#slot)), true);
-    this.#file.write(this.#slot * MARK_SLOT_SIZE, bytes);
+    const number = new ByteWriter(8).u64(recordNumber).written();
+    const mark = new ByteWriter(16).raw(number).big64(checksum64(number, BigInt(this.#slot)));
+    this.#file.write(this.#slot * MARK_SLOT_SIZE, mark.written());
     this.#slot = 1 - this.#slot;
   }
 

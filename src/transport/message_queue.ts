@@ -16,7 +16,8 @@ export type QueuePolicy = "latest" | "urgent" | "bulk";
 /** Frames waiting for one peer. */
 export class MessageQueue {
   readonly #bytesMax: number;
-  readonly #latest = new Map<string, Uint8Array>();
+  /** One frame of a kind. */
+  #latest: { readonly kind: string; frame: Uint8Array }[] = [];
   #urgent: Uint8Array[] = [];
   #bulk: Uint8Array[] = [];
   #bytes = 0;
@@ -28,7 +29,7 @@ export class MessageQueue {
 
   /** Frames that wait. */
   get size(): number {
-    return this.#latest.size + this.#urgent.length + this.#bulk.length;
+    return this.#latest.length + this.#urgent.length + this.#bulk.length;
   }
 
   get bytes(): number {
@@ -42,13 +43,16 @@ export class MessageQueue {
 
   /** Returns whether the frame was taken. */
   enqueue(kind: string, policy: QueuePolicy, frame: Uint8Array): boolean {
-    const replaced = policy === "latest" ? (this.#latest.get(kind)?.byteLength ?? 0) : 0;
-    if (this.#bytes - replaced + frame.byteLength > this.#bytesMax) {
+    const isLatest = policy === "latest";
+    const older = isLatest ? this.#latest.find((latest) => latest.kind === kind) : undefined;
+    const growth = frame.byteLength - (older?.frame.byteLength ?? 0);
+    if (this.#bytes + growth > this.#bytesMax) {
       this.#dropped += 1;
       return false;
     }
-    this.#bytes += frame.byteLength - replaced;
-    if (policy === "latest") this.#latest.set(kind, frame);
+    this.#bytes += growth;
+    if (older !== undefined) older.frame = frame;
+    else if (isLatest) this.#latest.push({ kind, frame });
     else if (policy === "urgent") this.#urgent.push(frame);
     else this.#bulk.push(frame);
     return true;
@@ -58,8 +62,9 @@ export class MessageQueue {
    * Takes urgent frames first, then bulk, until `bytesMax` is reached; at least one if any waits.
    */
   take(bytesMax: number): Uint8Array[] {
-    const taken: Uint8Array[] = [...this.#latest.values(), ...this.#urgent];
-    this.#latest.clear();
+    const taken = this.#latest.map(({ frame }) => frame);
+    this.#latest = [];
+    for (const frame of this.#urgent) taken.push(frame);
     this.#urgent = [];
     let size = 0;
     for (const frame of taken) size += frame.byteLength;
@@ -70,14 +75,14 @@ export class MessageQueue {
       size += frame.byteLength;
       count += 1;
     }
-    this.#bulk.splice(0, count);
+    if (count > 0) this.#bulk.splice(0, count);
     this.#bytes -= size;
     return taken;
   }
 
   /** Forgets everything: the connection is gone, and so is its order. */
   clear(): void {
-    this.#latest.clear();
+    this.#latest = [];
     this.#urgent = [];
     this.#bulk = [];
     this.#bytes = 0;

@@ -110,16 +110,26 @@ export class PeerConnection {
     queueMicrotask(() => this.flush());
   }
 
+  /** The same, and they leave now, behind what is queued. */
+  sendNow(frames: readonly Uint8Array[]): void {
+    if (this.#isClosed || this.#isEnding) return;
+    for (const frame of frames) this.#outgoing.push(frame);
+    this.flush();
+  }
+
   /** Writes what is queued, now. */
   flush(): void {
     this.#isFlushQueued = false;
     if (this.#isClosed || this.#outgoing.length === 0) return;
     const frames = this.#outgoing;
     this.#outgoing = [];
-    for (const bytes of joinSmall(frames)) {
-      this.#bytesOut += bytes.byteLength;
-      this.#socket.write(bytes);
-    }
+    if (frames.length === 1) this.#write(frames[0]!);
+    else for (const bytes of joinSmall(frames)) this.#write(bytes);
+  }
+
+  #write(bytes: Uint8Array): void {
+    this.#bytesOut += bytes.byteLength;
+    this.#socket.write(bytes);
   }
 
   /** Stops reading; the deadline of a frame that has begun stands still. */
@@ -164,14 +174,16 @@ export class PeerConnection {
     this.#socket.destroy();
   }
 
+  readonly #onFrame = (frame: Frame): void => {
+    this.#stopFrameTimer();
+    if (this.#cause === undefined && !this.#isClosed) this.#handlers?.frame(frame);
+  };
+
   #onData(chunk: Uint8Array): void {
     if (this.#isClosed || this.#cause !== undefined) return;
     this.#bytesIn += chunk.byteLength;
     try {
-      this.#decoder.push(chunk, (frame) => {
-        this.#stopFrameTimer();
-        if (this.#cause === undefined && !this.#isClosed) this.#handlers?.frame(frame);
-      });
+      this.#decoder.push(chunk, this.#onFrame);
     } catch (cause) {
       if (!(cause instanceof CStoreError)) throw cause;
       this.fail(cause);

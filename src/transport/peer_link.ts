@@ -30,7 +30,8 @@ import { PeerConnection } from "./peer_connection.ts";
 const CONNECT_TIMEOUT_MS = 1000;
 const BACKOFF_FIRST_MS = 20;
 const BACKOFF_MAX_MS = 1000;
-const PING_INTERVAL_MS = 100;
+/** Below the half second of silence after which a node's health is in doubt. */
+const PING_INTERVAL_MS = 250;
 /** Without any answer for so long the connection is taken for dead and dialled again. */
 const SILENCE_MAX_MS = 2000;
 /** Bytes handed to the socket at most, so that urgent frames wait behind little. */
@@ -219,8 +220,7 @@ export class PeerLink {
     const connection = this.#connection;
     if (connection === undefined || !this.#isUp) return;
     if (this.queue.size === 0 || connection.unsentBytes > SOCKET_BYTES_GOAL) return;
-    for (const frame of this.queue.take(SOCKET_BYTES_GOAL)) connection.send(frame);
-    connection.flush();
+    connection.sendNow(this.queue.take(SOCKET_BYTES_GOAL));
   }
 
   #onClosed(cause: CStoreError | undefined): void {

@@ -18,6 +18,7 @@ import { SESSION_WINDOW_MAX } from "../../src/base/limits.ts";
 import { ChannelList } from "../../src/client/channel_list.ts";
 import { connect, type RemoteDatabase } from "../../src/client/remote_database.ts";
 import { sleep, systemClock } from "../../src/platform/clock.ts";
+import { systemPlatform } from "../../src/platform/platform.ts";
 import { rejection, waitFor } from "../node/test_cluster.ts";
 import { FakeNode, type Received } from "./fake_node.ts";
 
@@ -93,6 +94,71 @@ describe("repeats", () => {
     expect(await database.collection("c").put({ id: 1 })).toBe(9);
     const numbers = documents(node).map(({ command }) => command?.requestNumber);
     expect(numbers).toEqual([2, 2, 2]);
+  });
+
+  test("OVERLOADED: not before the time that it names; what comes later is not held up", async () => {
+    const askedFirst: number[] = [];
+    node.onRequest = withSessions((received) => {
+      const isFirst = received.command?.requestNumber === 2;
+      if (isFirst) askedFirst.push(systemClock.nowMs());
+      if (isFirst && askedFirst.length === 1) received.fail(new OverloadedError("full", 150));
+      else received.written(9);
+    });
+    const database = await open();
+    const first = database.collection("c").put({ id: 1 });
+    await waitFor("the first to be refused", () => askedFirst.length === 1);
+    await database.collection("c").put({ id: 2 });
+    expect(askedFirst).toHaveLength(1);
+    await first;
+    expect(askedFirst).toHaveLength(2);
+    expect(askedFirst[1]! - askedFirst[0]!).toBeGreaterThanOrEqual(145);
+  });
+
+  test("a cluster that nobody leads is asked less and less often", async () => {
+    node.onRequest = withSessions((received) =>
+      received.fail(new NotLeaderError("", { id: "", address: "" })),
+    );
+    const database = await open({ timeoutMs: 1000 });
+    await rejection(database.collection("c").put({ id: 1 }));
+    // Every 10 ms would make 100.
+    expect(documents(node).length).toBeLessThan(30);
+    expect(documents(node).length).toBeGreaterThan(5);
+  });
+
+  test("a node that names a leader out of reach is not asked in a circle", async () => {
+    const gone = { id: "n9", address: "127.0.0.1:1" };
+    node.onRequest = withSessions((received) => received.fail(new NotLeaderError("", gone)));
+    const database = await open({ timeoutMs: 1000 });
+    await rejection(database.collection("c").put({ id: 1 }));
+    expect(documents(node).length).toBeLessThan(30);
+  });
+
+  test("nodes that name each other are not asked in a circle", async () => {
+    const name = (id: string, address: string) =>
+      withSessions((received: Received) => received.fail(new NotLeaderError("", { id, address })));
+    node.onRequest = name("n2", other.address);
+    other.onRequest = name("n1", node.address);
+    const database = await open({ timeoutMs: 1000 }, `${node.address},${other.address}`);
+    await rejection(database.collection("c").put({ id: 1 }));
+    const asked = documents(node).length + documents(other).length;
+    expect(asked).toBeLessThan(30);
+    expect(documents(node).length).toBeGreaterThan(2);
+    expect(documents(other).length).toBeGreaterThan(2);
+  });
+
+  test("a client with nothing under way sets no timers", async () => {
+    node.onRequest = withSessions((received) => received.written(9));
+    const { clock, ...rest } = systemPlatform();
+    let timers = 0;
+    const setTimer: typeof clock.setTimer = (...args) => {
+      timers += 1;
+      return clock.setTimer(...args);
+    };
+    const database = await open({ platform: { ...rest, clock: { ...clock, setTimer } } });
+    await database.collection("c").put({ id: 1 });
+    const before = timers;
+    await sleep(clock, 150);
+    expect(timers).toBe(before);
   });
 
   test("a final answer is final", async () => {

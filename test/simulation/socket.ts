@@ -34,6 +34,7 @@ export class SimulatedSocket implements Socket {
   /** Under way, in order; each is due no earlier than the one before it. */
   #underway: Parcel[] = [];
   #underwayBytes = 0;
+  readonly #arrival: { readonly process: SimulatedProcess; readonly run: () => void };
   /** When the next of them is to arrive; undefined while nothing moves. */
   #arrivalMs: number | undefined;
 
@@ -46,6 +47,7 @@ export class SimulatedSocket implements Socket {
     this.to = direction.to;
     this.link = network.link(direction.from.name, direction.to.name);
     this.remoteAddress = direction.to.name;
+    this.#arrival = { process: direction.to, run: () => this.#arrive() };
   }
 
   get unsentBytes(): number {
@@ -59,15 +61,14 @@ export class SimulatedSocket implements Socket {
 
   write(bytes: Uint8Array): boolean {
     if (this.#isClosed || !this.from.isAlive) return false;
-    // A copy: who goes on writing into what it gave away harms itself only.
-    const copy = bytes.slice();
+    // Not a copy: who goes on writing into what it gave away is found by checksums.
     const { splitShare } = this.#network.faults;
     const { random } = this.#network.world;
-    if (copy.byteLength > 1 && random.chance(splitShare)) {
-      const at = 1 + random.below(copy.byteLength - 1);
-      this.#send(copy.subarray(0, at));
-      this.#send(copy.subarray(at));
-    } else this.#send(copy);
+    if (bytes.byteLength > 1 && random.chance(splitShare)) {
+      const at = 1 + random.below(bytes.byteLength - 1);
+      this.#send(bytes.slice(0, at));
+      this.#send(bytes.slice(at));
+    } else this.#send(bytes);
     this.#isFull = this.unsentBytes > 0;
     return !this.#isFull;
   }
@@ -128,10 +129,7 @@ export class SimulatedSocket implements Socket {
     const { world } = this.#network;
     first.dueMs = Math.max(first.dueMs, world.nowMs + this.#network.delayOn(this.link));
     this.#arrivalMs = first.dueMs;
-    world.add(first.dueMs - world.nowMs, this.link.label, {
-      process: this.to,
-      run: () => this.#arrive(),
-    });
+    world.add(first.dueMs - world.nowMs, this.link.label, this.#arrival);
   }
 
   #send(bytes: Uint8Array | undefined): void {
@@ -173,10 +171,7 @@ export class SimulatedSocket implements Socket {
     const next = this.#underway[0];
     if (next === undefined) return;
     this.#arrivalMs = next.dueMs;
-    this.#network.world.add(next.dueMs - nowMs, this.link.label, {
-      process: this.to,
-      run: () => this.#arrive(),
-    });
+    this.#network.world.add(next.dueMs - nowMs, this.link.label, this.#arrival);
   }
 
   #drain(): void {

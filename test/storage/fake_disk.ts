@@ -567,14 +567,18 @@ export class SimulatedDisk {
   place(path: string): { readonly folder: Folder; readonly name: string } {
     const parts = split(path);
     const name = parts.pop() ?? "";
-    const folder = this.find(parts.join("/"));
+    const folder = this.#walk(parts);
     if (!(folder instanceof Folder)) throw failure("find", path, "ENOENT");
     return { folder, name };
   }
 
   find(path: string): Node | undefined {
+    return this.#walk(split(path));
+  }
+
+  #walk(parts: readonly string[]): Node | undefined {
     let node: Node | undefined = this.#root;
-    for (const part of split(path)) {
+    for (const part of parts) {
       node = node instanceof Folder ? node.names.get(part) : undefined;
     }
     return node;
@@ -613,7 +617,9 @@ const MIXTURES: readonly (readonly SectorFate[])[] = [
 ];
 
 function split(path: string): string[] {
-  return path.split("/").filter((part) => part !== "" && part !== ".");
+  const parts: string[] = [];
+  for (const part of path.split("/")) if (part !== "" && part !== ".") parts.push(part);
+  return parts;
 }
 
 function checkAlive(process: Process): void {
