@@ -99,9 +99,12 @@ export function readRecordHeader(
   salt: bigint,
 ): RecordHeader | undefined {
   if (at + RECORD_HEADER_SIZE > bytes.byteLength) return undefined;
+  // First of all, and without a view: recovery looks at every place behind a log's end.
+  if (bytes[at + 4] !== (RECORD_MAGIC & 0xff) || bytes[at + 5] !== RECORD_MAGIC >>> 8) {
+    return undefined;
+  }
   const header = bytes.subarray(at, at + RECORD_HEADER_SIZE);
   const view = viewOf(header);
-  if (view.getUint16(4, true) !== RECORD_MAGIC) return undefined;
   if (view.getUint32(0, true) !== checksum32(header.subarray(4), Number(salt & MASK_32))) {
     return undefined;
   }

@@ -128,7 +128,12 @@ export class SegmentWriter {
   }
 
   /** Makes everything written so far durable, also the names of new segments. */
-  async sync(): Promise<void> {
+  sync(): Promise<void> {
+    const isOneFile = this.#unsynced.length === 0 && !this.#isDirectoryDirty;
+    return isOneFile ? this.#current().file.sync() : this.#syncAll();
+  }
+
+  async #syncAll(): Promise<void> {
     const full = this.#unsynced;
     this.#unsynced = [];
     const isDirectoryDirty = this.#isDirectoryDirty;

@@ -463,7 +463,7 @@ export class Simulation {
     const expected = this.hosts.filter(({ refusal }) => refusal === undefined);
     const index = leader.node?.machine.appliedIndex ?? 0;
     if (index < leader.node!.driver.view.lastIndex) return false;
-    return expected.every(({ id, node }) => {
+    const haveAll = expected.every(({ id, node }) => {
       const role = configuration.member(id)?.role;
       if (role === undefined && node !== undefined) {
         // Removed before anybody told it a thing: it knows nobody whom it could ask.
@@ -473,6 +473,8 @@ export class Simulation {
       const isSettled = role === "voter" || role === "standby";
       return isSettled && node?.machine.appliedIndex === index;
     });
+    // A node is at a snapshot's place as soon as it begins to read that into its state.
+    return haveAll && expected.every(({ node }) => node?.status().isRestoring !== true);
   }
 
   /** Incarnation of a node's folder. One that is removed before it is bound is told nothing. */
