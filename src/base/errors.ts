@@ -398,14 +398,16 @@ export function errorFromNumber(number: number, fields: RemoteErrorFields): CSto
 }
 
 /**
- * An error whose stack would name nobody that could do anything about it: of a reply, or of a
- * refusal that is sent away. Without one it costs a tenth, and such errors come in masses.
+ * An error whose stack is its name and message: a refusal that is sent away, or one that came with
+ * a reply. No caller of theirs would be in it, it costs most of them, and they come in masses.
  */
 export function withoutStack<T extends CStoreError>(make: () => T): T {
   const { stackTraceLimit } = Error;
   Error.stackTraceLimit = 0;
   try {
-    return make();
+    const error = make();
+    const value = `${error.name}: ${error.message}`;
+    return Object.defineProperty(error, "stack", { value, writable: true, configurable: true });
   } finally {
     Error.stackTraceLimit = stackTraceLimit;
   }

@@ -26,7 +26,7 @@ import { beginRequest, endRequest, readReplies } from "../protocol/client_messag
 import { type DocumentOperation, writeDocumentsCommand } from "../protocol/command.ts";
 import type { LeaderNews } from "../protocol/leader_message.ts";
 import { parseEndpoint } from "../transport/network_manager.ts";
-import { Backoff } from "./backoff.ts";
+import { Backoff, NEAR } from "./backoff.ts";
 import { ChannelList } from "./channel_list.ts";
 import {
   type ClientOptions,
@@ -154,7 +154,8 @@ export class Client {
       reject(new ClosedError("Cannot send the request: the client is closed"));
       return;
     }
-    const leftMs = request.timeoutMs ?? this.#timeoutMs;
+    // No number is no time: the request ends at once.
+    const leftMs = (request.timeoutMs ?? this.#timeoutMs) || 0;
     const deadlineMs = this.platform.clock.nowMs() + leftMs;
     const needsSession = request.kind === "COMMAND" && this.#sessionId === 0;
     if (needsSession || this.#queue.length > 0 || !this.#pending.hasRoom) {
@@ -323,12 +324,19 @@ export class Client {
   /** It is sent again after a while, or when there is news. */
   #postpone(request: PendingRequest, error?: CStoreError): void {
     const nowMs = this.platform.clock.nowMs();
-    const leader = error instanceof NotLeaderError ? this.#channelFor("leader") : undefined;
-    const isNear = leader?.nodeId === this.#leader.nodeId && leader !== request.sentOn;
-    const waitMs = error instanceof OverloadedError ? error.retryAfterMs : 0;
+    const leader = error instanceof NotLeaderError ? this.#leaderChannel : undefined;
+    const isNear = leader !== undefined && leader !== request.sentOn;
+    // A named time beyond the deadline would be a refusal: what is left is for another try.
+    const leftMs = Math.max(0, request.deadlineMs - nowMs);
+    const namedMs = error instanceof OverloadedError ? Math.min(error.retryAfterMs, leftMs / 2) : 0;
     request.sentOn = undefined;
-    request.notBeforeMs = Math.max(this.#backoff.endMs(nowMs, isNear), nowMs + waitMs);
+    request.notBeforeMs = this.#backoff.endMs(nowMs, { isNear, namedMs });
     this.#looks.by(request.notBeforeMs);
+  }
+
+  /** The leader's, if it is known and connected. */
+  get #leaderChannel(): NodeChannel | undefined {
+    return this.connected.find(({ nodeId }) => nodeId === this.#leader.nodeId);
   }
 
   #channelFor(target: PendingRequest["target"]): NodeChannel | undefined {
@@ -346,14 +354,11 @@ export class Client {
       written: ({ firstRequestId, count, firstVersion, committed }) => {
         for (let i = 0; i < count; i += 1) {
           const request = this.#pending.get((firstRequestId + i) % 2 ** 32);
-          if (request !== undefined) {
-            this.#resolve(request, { version: firstVersion + i, payload: undefined, committed });
-          }
+          this.#resolve(request, { version: firstVersion + i, payload: undefined, committed });
         }
       },
       result: (requestId, payload) => {
-        const request = this.#pending.get(requestId);
-        if (request !== undefined) this.#resolve(request, { version: 0, payload, committed: true });
+        this.#resolve(this.#pending.get(requestId), { version: 0, payload, committed: true });
       },
       error: (requestId, error) => {
         const request = this.#pending.get(requestId);
@@ -367,9 +372,10 @@ export class Client {
    * A write answered early stays in the window, to be sent again to a next leader, until
    * committed.
    */
-  #resolve(request: PendingRequest, answer: Answer): void {
+  #resolve(request: PendingRequest | undefined, answer: Answer): void {
+    if (request === undefined) return;
     const isAnswered = request.early !== undefined;
-    this.#backoff.reset();
+    if (request.target === "leader") this.#backoff.reset();
     if (answer.committed) this.#pending.remove(request);
     else {
       request.early = { term: this.#replyTerm, version: answer.version };
@@ -420,7 +426,9 @@ export class Client {
     const { leaderId: nodeId, leaderAddress: address } = error;
     if (nodeId !== "") {
       this.#channels.learn({ term: this.#leader.term, nodeId, address, members: [] });
+      const isNews = nodeId !== this.#leader.nodeId;
       this.#leader = { ...this.#leader, nodeId, address };
+      if (isNews) this.#pending.hasten(this.#backoff.endMs(this.platform.clock.nowMs(), NEAR));
     } else {
       this.#anyIndex += 1;
       this.#leader = { ...this.#leader, nodeId: "" };
@@ -433,9 +441,9 @@ export class Client {
     if (this.#isClosed || term < this.#leader.term) return;
     this.#channels.learn(news);
     if (nodeId === "" && term === this.#leader.term) return;
-    const isNews = nodeId !== this.#leader.nodeId;
-    if (isNews || term > this.#leader.term) this.#backoff.reset();
+    const isNews = nodeId !== this.#leader.nodeId || term > this.#leader.term;
     this.#leader = { term, nodeId, address };
+    if (isNews) this.#backoff.reset();
     if (nodeId !== "" && isNews) this.#resend();
   }
 
@@ -452,14 +460,13 @@ export class Client {
 
   /** Sends what is lost and was to wait until `dueMs`, and what is at a node that leads no more. */
   #resend(dueMs = Number.POSITIVE_INFINITY): void {
-    const { nodeId } = this.#leader;
+    const leader = this.#leaderChannel;
     for (const request of this.#pending.all()) {
-      const isLost = request.sentOn === undefined;
-      if (isLost && request.notBeforeMs > dueMs) continue;
-      const at = request.sentOn as NodeChannel | undefined;
-      const isElsewhere = request.target === "leader" && nodeId !== "" && at?.nodeId !== nodeId;
-      if (!isLost && !(isElsewhere && request.isRepeatable)) continue;
-      this.#route(request);
+      const { sentOn, target, isRepeatable } = request;
+      const isElsewhere = target === "leader" && leader !== undefined && sentOn !== leader;
+      const isDue =
+        sentOn === undefined ? request.notBeforeMs <= dueMs : isElsewhere && isRepeatable;
+      if (isDue) this.#route(request);
     }
   }
 
@@ -473,10 +480,8 @@ export class Client {
     }
     this.#resend(nowMs);
     if (this.#queue.length > 0) this.#drainQueue();
-    let nextMs = this.#pending.dueMs;
+    let nextMs = this.#pending.dueMs(this.#heardMs + CONFIRM_MS);
     for (const { deadlineMs } of this.#queue) nextMs = Math.min(nextMs, deadlineMs);
-    if (this.#pending.oldest()?.early !== undefined)
-      nextMs = Math.min(nextMs, this.#heardMs + CONFIRM_MS);
     this.#looks.by(Math.max(nextMs, nowMs + LOOK_MS));
   }
 

@@ -7,6 +7,9 @@
 
 import type { CancelTimer, Clock } from "../platform/clock.ts";
 
+/** The longest that runtimes wait; a longer wait would end at once. */
+const WAIT_MAX_MS = 2 ** 31 - 1;
+
 /** Fires once for all moments up to the earliest. */
 export class EarliestTimer {
   readonly #clock: Clock;
@@ -21,10 +24,11 @@ export class EarliestTimer {
 
   /** Fires at `atMs` of the monotonic clock, or before. */
   by(atMs: number): void {
-    if (atMs >= this.#atMs) return;
+    if (!(atMs < this.#atMs)) return;
     this.#cancel();
     this.#atMs = atMs;
-    this.#cancel = this.#clock.setTimer(Math.max(0, atMs - this.#clock.nowMs()), () => {
+    const delayMs = Math.min(WAIT_MAX_MS, Math.max(0, atMs - this.#clock.nowMs()));
+    this.#cancel = this.#clock.setTimer(delayMs, () => {
       this.#atMs = Number.POSITIVE_INFINITY;
       this.#fire();
     });

@@ -97,13 +97,23 @@ export class PendingRequests {
     return this.#ring[this.#lowest % SESSION_WINDOW_MAX];
   }
 
-  /** When the next deadline passes, or the next wait ends. */
-  get dueMs(): number {
+  /**
+   * When the next deadline passes or the next wait ends; or `confirmMs`, if something was answered
+   * early.
+   */
+  dueMs(confirmMs: number): number {
     let dueMs = Number.POSITIVE_INFINITY;
-    for (const { deadlineMs, notBeforeMs, sentOn } of this.all()) {
-      dueMs = Math.min(dueMs, deadlineMs, sentOn === undefined ? notBeforeMs : deadlineMs);
+    for (const { deadlineMs, notBeforeMs, sentOn, early } of this.all()) {
+      dueMs = Math.min(dueMs, deadlineMs);
+      if (sentOn === undefined) dueMs = Math.min(dueMs, notBeforeMs);
+      if (early !== undefined) dueMs = Math.min(dueMs, confirmMs);
     }
     return dueMs;
+  }
+
+  /** What waits to be sent again waits until `atMs` at most. */
+  hasten(atMs: number): void {
+    for (const request of this.all()) request.notBeforeMs = Math.min(request.notBeforeMs, atMs);
   }
 
   /** Takes an answered request out. */

@@ -79,7 +79,8 @@ export function sessionRefusal(
         `Cannot execute ${name}: the number was used with other bytes`,
       );
     case "window full":
-      return new OverloadedError(`Cannot execute ${name}: too many requests are unanswered`, 50);
+      // The client's next request acknowledges what stands in the way.
+      return new OverloadedError(`Cannot execute ${name}: too many requests are unanswered`, 5);
     default:
       return unreachable(verdict);
   }

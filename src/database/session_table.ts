@@ -135,7 +135,9 @@ export class SessionTable {
     if (requestNumber < below) return { verdict: "acknowledged" };
     if (requestNumber >= below + SESSION_WINDOW_MAX) return { verdict: "window full" };
     if (!session.has(requestNumber)) {
-      const isFull = session.payloadBytes > SESSION_RESULT_BYTES_MAX && request.isSmall !== true;
+      // The oldest is let in always: until it is answered nothing behind it can be acknowledged.
+      const needsRoom = request.isSmall !== true && requestNumber > below;
+      const isFull = needsRoom && session.payloadBytes > SESSION_RESULT_BYTES_MAX;
       return isFull ? { verdict: "window full" } : NEW;
     }
     const slot = session.slot(requestNumber);

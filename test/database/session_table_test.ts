@@ -123,6 +123,17 @@ describe("window", () => {
     expect(run(table, ask(2))).toBe(`repeat payload ${payload.byteLength}`);
     expect(run(table, ask(3, 2))).toBe("new");
   });
+
+  // Refused, it would wait for ever: what is kept stands behind it, and cannot be acknowledged.
+  test("sessions: the oldest request is let in whatever is kept", () => {
+    const table = opened();
+    const payload = new Uint8Array(SESSION_RESULT_BYTES_MAX / 2 + 1);
+    expect(run(table, ask(2), { kind: "payload", payload })).toBe("new");
+    expect(run(table, ask(3), { kind: "payload", payload })).toBe("new");
+    expect(run(table, ask(4, 1))).toBe("window full");
+    expect(run(table, ask(1, 1))).toBe("new");
+    expect(run(table, ask(4, 4))).toBe("new");
+  });
 });
 
 describe("expiry", () => {

@@ -488,6 +488,17 @@ describe("ASYNC", () => {
     expect(await large.count({ n: { $gte: 0 } })).toBe(8);
   });
 
+  test("large results that came out of turn do not keep out the one before them", async () => {
+    await start({});
+    const database = await cluster.connect();
+    const large = database.collection<{ id: string; text: string; n?: number }>("large");
+    const text = "x".repeat(400_000);
+    for (let i = 0; i < 10; i += 1) await large.put({ id: `l${i}`, text });
+    const updates = Array.from({ length: 80 }, (_, i) => large.update(`l${i % 10}`, { n: i }));
+    await Promise.all(updates);
+    expect(await large.count({ n: { $gte: 0 } })).toBe(10);
+  });
+
   test("what an index or a validator may refuse waits for the commit, also in ASYNC", async () => {
     await start({ syncMode: "ASYNC" });
     const database = await cluster.connect();
