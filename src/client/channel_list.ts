@@ -44,9 +44,12 @@ export class ChannelList {
       this.#channels = this.#channels.filter(isKept);
     }
     if (nodeId === "") return;
-    const known = this.#channels.find((channel) => channel.nodeId === nodeId);
-    if (known === undefined) this.#dial(address);
-    else if (!known.isUp) known.wake();
+    if (this.up.some((channel) => channel.nodeId === nodeId)) return;
+    // It may have moved: the address that it was known at is not the only one to try.
+    for (const channel of this.#channels) {
+      if (channel.nodeId === nodeId || channel.address === address) channel.wake();
+    }
+    this.#dial(address);
   }
 
   /** Nobody leads, as far as is known: goes to all members. */

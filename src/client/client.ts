@@ -16,14 +16,12 @@ import {
   NotLeaderError,
   OverloadedError,
   SessionExpiredError,
-  TransactionConflictError,
   UnreachableError,
   ValidationError,
 } from "../base/errors.ts";
 import { CLIENT_QUEUE_MAX } from "../base/limits.ts";
 import { type Platform, systemPlatform } from "../platform/platform.ts";
 import { beginRequest, endRequest, readReplies } from "../protocol/client_message.ts";
-import { type DocumentOperation, writeDocumentsCommand } from "../protocol/command.ts";
 import type { LeaderNews } from "../protocol/leader_message.ts";
 import { parseEndpoint } from "../transport/network_manager.ts";
 import { Backoff, NEAR } from "./backoff.ts";
@@ -31,7 +29,11 @@ import { ChannelList } from "./channel_list.ts";
 import {
   type ClientOptions,
   type ClientRequest,
+  type DocumentsWrite,
+  documentsRequest,
   isAboutCluster,
+  isSentAgain,
+  LEFT_MAX_MS,
   OPEN_SESSION,
   type Queued,
   queueFull,
@@ -80,12 +82,14 @@ export class Client {
   readonly #backoff: Backoff;
   readonly #onLost: NonNullable<ClientOptions["onLost"]>;
   #replyTerm = 0;
+  /** What was committed by then, in that term. */
+  #committed = 0;
   #heardMs = 0;
   #anyIndex = 0;
 
   private constructor(options: ClientOptions) {
     this.platform = options.platform ?? systemPlatform();
-    this.#timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    this.#timeoutMs = (options.timeoutMs ?? DEFAULT_TIMEOUT_MS) || 0;
     this.#clusterId = options.clusterId ?? "";
     this.#onLost = options.onLost ?? (() => undefined);
     this.#backoff = new Backoff(this.platform.random);
@@ -154,7 +158,6 @@ export class Client {
       reject(new ClosedError("Cannot send the request: the client is closed"));
       return;
     }
-    // No number is no time: the request ends at once.
     const leftMs = (request.timeoutMs ?? this.#timeoutMs) || 0;
     const deadlineMs = this.platform.clock.nowMs() + leftMs;
     const needsSession = request.kind === "COMMAND" && this.#sessionId === 0;
@@ -173,21 +176,11 @@ export class Client {
 
   /** A DOCUMENTS command. */
   submitWrite(
-    write: {
-      readonly collection: Uint8Array;
-      readonly operations: readonly DocumentOperation[];
-      readonly timeoutMs?: number | undefined;
-    },
+    write: DocumentsWrite,
     resolve: (answer: Answer) => void,
     reject: (error: CStoreError) => void,
   ): void {
-    const request: ClientRequest = {
-      kind: "COMMAND",
-      target: "leader",
-      timeoutMs: write.timeoutMs,
-      write: (writer, identity) => writeDocumentsCommand(writer, identity, write),
-    };
-    this.submit(request, resolve, reject);
+    this.submit(documentsRequest(write), resolve, reject);
   }
 
   close(): void {
@@ -203,7 +196,7 @@ export class Client {
 
   #openChannel(address: string): NodeChannel {
     const handlers: ChannelHandlers = {
-      up: () => this.#resend(),
+      up: () => this.#onUp(channel),
       down: () => this.#onDown(channel),
       leader: (news) => this.#onLeader(news),
       replies: (body) => this.#onReplies(channel, body),
@@ -274,7 +267,7 @@ export class Client {
   #begin(queued: Queued, timeMs = queued.deadlineMs - this.platform.clock.nowMs()): void {
     const { request, deadlineMs } = queued;
     const number = this.#pending.next;
-    const leftMs = Math.max(1, Math.ceil(timeMs));
+    const leftMs = Math.min(LEFT_MAX_MS, Math.max(1, Math.ceil(timeMs)));
     const channel = this.#channelFor(request.target);
     // Written straight into the frame that leaves next; a request that cannot go yet has its own.
     const frame = channel?.frame() ?? { writer: new ByteWriter(256) };
@@ -385,14 +378,17 @@ export class Client {
   }
 
   #reject(request: PendingRequest, error: CStoreError): void {
-    this.#pending.remove(request);
-    if (request.early === undefined) request.reject(error);
-    else this.#onLost({ requestNumber: request.number, version: request.early.version });
+    const { early, number: requestNumber } = request;
+    if (!this.#pending.remove(request)) return;
+    if (early === undefined) request.reject(error);
+    else if (early.term === this.#replyTerm && early.version <= this.#committed) return;
+    else this.#onLost({ requestNumber, version: early.version });
   }
 
   /** What the same leader has committed needs no confirmation any more. */
   #onCommitted(term: number, committedSequence: number): void {
     this.#replyTerm = term;
+    this.#committed = committedSequence;
     this.#heardMs = this.platform.clock.nowMs();
     while (this.#pending.count > 0) {
       const request = this.#pending.oldest();
@@ -408,16 +404,7 @@ export class Client {
     // What is left of an earlier session says nothing about the present one.
     const isPresent = request.number >= this.#sessionFirst;
     if (error instanceof SessionExpiredError && isPresent) this.#sessionId = 0;
-    // A transaction must read anew: its bytes would be refused again.
-    const isSafe = error.retry === "safe" && !(error instanceof TransactionConflictError);
-    const mayRepeat = isSafe || (error.retry === "unknown-outcome" && request.isRepeatable);
-    const isLeaderAsked = isAboutCluster(request.kind);
-    if (!mayRepeat || request.kind === "STATUS" || isLeaderAsked) {
-      const isSentOn = isLeaderAsked && error instanceof NotLeaderError && error.leaderId !== "";
-      if (isSentOn) this.#postpone(request, error);
-      else this.#reject(request, error);
-      return;
-    }
+    if (!isSentAgain(request, error)) return this.#reject(request, error);
     this.#lastError = error;
     this.#postpone(request, error);
   }
@@ -444,11 +431,20 @@ export class Client {
     const isNews = nodeId !== this.#leader.nodeId || term > this.#leader.term;
     this.#leader = { term, nodeId, address };
     if (isNews) this.#backoff.reset();
-    if (nodeId !== "" && isNews) this.#resend();
+    if (!isNews || nodeId === "") return;
+    this.#resend();
+    for (const request of this.#pending.unconfirmed(term)) this.#route(request);
+  }
+
+  /** It may be who was missing. */
+  #onUp(channel: NodeChannel): void {
+    const isAwaited = channel.nodeId === this.#leader.nodeId || this.connected.length === 1;
+    this.#resend(isAwaited ? undefined : this.platform.clock.nowMs());
   }
 
   #onDown(channel: NodeChannel): void {
-    if (channel.nodeId === this.#leader.nodeId) this.#leader = { ...this.#leader, nodeId: "" };
+    const wasLeaders = channel.nodeId === this.#leader.nodeId;
+    if (wasLeaders && !this.#leaderChannel) this.#leader = { ...this.#leader, nodeId: "" };
     for (const request of [...this.#pending.all()]) {
       if (request.sentOn !== channel) continue;
       request.sentOn = undefined;
@@ -461,12 +457,15 @@ export class Client {
   /** Sends what is lost and was to wait until `dueMs`, and what is at a node that leads no more. */
   #resend(dueMs = Number.POSITIVE_INFINITY): void {
     const leader = this.#leaderChannel;
+    let isHeldBack = false;
     for (const request of this.#pending.all()) {
       const { sentOn, target, isRepeatable } = request;
       const isElsewhere = target === "leader" && leader !== undefined && sentOn !== leader;
-      const isDue =
-        sentOn === undefined ? request.notBeforeMs <= dueMs : isElsewhere && isRepeatable;
-      if (isDue) this.#route(request);
+      if (sentOn !== undefined && !(isElsewhere && isRepeatable)) continue;
+      // Commands of a session go in order: results of later ones would keep out those before them.
+      const isWaiting = sentOn === undefined && request.notBeforeMs > dueMs;
+      if (request.kind === "COMMAND") isHeldBack ||= isWaiting;
+      if (!isWaiting && !(isHeldBack && request.kind === "COMMAND")) this.#route(request);
     }
   }
 

@@ -19,8 +19,8 @@ export interface Route {
  */
 export function chooseChannel(routes: readonly Route[], leaderId: string, from: number): number {
   if (leaderId !== "") {
-    const leader = routes.findIndex((route) => route.nodeId === leaderId);
-    if (routes[leader]?.isUp === true) return leader;
+    const leader = routes.findIndex((route) => route.isUp && route.nodeId === leaderId);
+    if (leader !== -1) return leader;
   }
   for (let i = 0; i < routes.length; i += 1) {
     const at = (from + i) % routes.length;

@@ -29,6 +29,8 @@ import { PeerConnection } from "../transport/peer_connection.ts";
 
 const CONNECT_TIMEOUT_MS = 1000;
 const RETRY_MS = [10, 25, 50, 100, 200, 400];
+/** A connection that lasted so long was a good one. */
+const STEADY_MS = 1000;
 const BODY_GOAL = 1024 * 1024;
 const FRAME_SIZE_MIN = 512;
 
@@ -110,7 +112,9 @@ export class TcpChannel implements NodeChannel {
   #isUp = false;
   #isDialing = false;
   #isClosed = false;
+  /** Dials since the node last answered, or was connected for a while. */
   #attempt = 0;
+  #upSinceMs = 0;
   #cancelRetry: CancelTimer | undefined;
   readonly #frames = new OutgoingFrames(FRAME_HEADER_SIZE, (bytes) => this.#deliver(bytes));
   #pings = new Map<number, () => void>();
@@ -218,6 +222,7 @@ export class TcpChannel implements NodeChannel {
   #onFrame(connection: PeerConnection, frame: Frame): void {
     switch (frame.kind) {
       case "REPLIES":
+        this.#attempt = 0;
         this.#handlers.replies(frame.body);
         return;
       case "WELCOME":
@@ -251,12 +256,15 @@ export class TcpChannel implements NodeChannel {
     connection.handshakeDone();
     this.#nodeId = welcome.nodeId;
     this.#isUp = true;
-    this.#attempt = 0;
+    this.#upSinceMs = this.#platform.clock.nowMs();
     this.#handlers.up();
   }
 
   #onClosed(): void {
     const wasUp = this.#isUp;
+    const upMs = this.#platform.clock.nowMs() - this.#upSinceMs;
+    // One that hangs up again and again is not dialled without a pause.
+    if (wasUp && upMs > STEADY_MS) this.#attempt = 0;
     this.#isUp = false;
     this.#connection = undefined;
     this.#pings.clear();

@@ -116,8 +116,9 @@ export class PendingRequests {
     for (const request of this.all()) request.notBeforeMs = Math.min(request.notBeforeMs, atMs);
   }
 
-  /** Takes an answered request out. */
-  remove(request: PendingRequest): void {
+  /** Takes an answered request out. Returns whether it was still in. */
+  remove(request: PendingRequest): boolean {
+    if (this.#ring[request.number % SESSION_WINDOW_MAX] !== request) return false;
     this.#ring[request.number % SESSION_WINDOW_MAX] = undefined;
     this.#count -= 1;
     while (
@@ -126,15 +127,13 @@ export class PendingRequests {
     ) {
       this.#lowest += 1;
     }
+    return true;
   }
 
   /** Answered early, and only to be settled by asking again: the oldest, and all of other terms. */
   unconfirmed(term: number): PendingRequest[] {
-    const oldest = this.oldest();
-    if (oldest?.early === undefined) return [];
-    return [...this.all()].filter(
-      (request) => request === oldest || (request.early?.term ?? term) !== term,
-    );
+    const early = [...this.all()].filter((request) => request.early !== undefined);
+    return early.filter((request, at) => at === 0 || request.early?.term !== term);
   }
 
   /** In order of number. */

@@ -24,6 +24,8 @@ const RETRY_MS = 500;
 const ATTEMPTS = 60;
 /** File that holds the address which a node joined with. */
 const LISTEN = "listen";
+/** File that holds the incarnation which a node asks with. */
+const ASKING = "asking";
 
 /** What joining gave. */
 export interface JoinedCluster {
@@ -36,6 +38,8 @@ export interface JoinedCluster {
 export interface JoinQuestion {
   readonly seeds: readonly string[];
   readonly attempts: number;
+  /** Of the folder that is to be made: {@link askingIncarnation}. */
+  readonly incarnation: string;
   readonly request: {
     readonly id: string;
     /** Empty: the one that the members know. */
@@ -54,8 +58,7 @@ export async function askToJoin(
   platform: Platform,
   question: JoinQuestion,
 ): Promise<JoinedCluster> {
-  const { seeds, attempts } = question;
-  const incarnation = randomId(platform.random);
+  const { seeds, attempts, incarnation } = question;
   const discovery = new NodeDiscovery(seeds);
   const request = { action: "join", ...question.request, incarnation };
   let lastError: CStoreError | undefined;
@@ -109,8 +112,38 @@ export async function settleConfig(
   const address = config.advertise ?? writeEndpoint(listen);
   const { id, isStandby: standby, join: seeds } = config;
   const request = { id, address, standby };
-  const joined = await askToJoin(platform, { seeds, attempts: ATTEMPTS, request });
-  return { config: { ...config, listen }, joined };
+  const directory = config.dataDirectory;
+  const incarnation = await askingIncarnation(platform, directory, "");
+  try {
+    const question = { seeds, attempts: ATTEMPTS, request, incarnation };
+    const joined = await askToJoin(platform, question);
+    return { config: { ...config, listen }, joined };
+  } catch (error) {
+    if (error instanceof MembershipError) await forgetAsking(files, directory);
+    throw error;
+  }
+}
+
+/**
+ * The incarnation that a folder asks to be let in with: the same after a restart, so that an
+ * earlier question which arrives late asks for nothing else. Another one than `present`, its own.
+ */
+export async function askingIncarnation(
+  { files, random }: Platform,
+  directory: string,
+  present: string,
+): Promise<string> {
+  const noted = new TextDecoder().decode(readSmallFile(files, `${directory}/${ASKING}`));
+  if (/^[0-9a-f]{16}$/.test(noted) && noted !== present) return noted;
+  const incarnation = randomId(random);
+  await writeFileDurably(files, { directory, name: ASKING, bytes: encodeText(incarnation) });
+  return incarnation;
+}
+
+/** That incarnation was refused, or is the folder's own now. */
+export async function forgetAsking(files: FileSystem, directory: string): Promise<void> {
+  files.remove(`${directory}/${ASKING}`);
+  await files.syncDirectory(directory);
 }
 
 /** Where an earlier start listened when it joined. */

@@ -10,7 +10,7 @@
  * @module
  */
 
-import { CorruptionError, CStoreError } from "../base/errors.ts";
+import { CorruptionError, CStoreError, MembershipError } from "../base/errors.ts";
 import { partLogger } from "../base/log.ts";
 import type { Platform } from "../platform/platform.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
@@ -23,7 +23,7 @@ import {
 } from "../storage/data_directory.ts";
 import type { LogIdentity } from "../storage/segment.ts";
 import type { NodeConfig } from "./config.ts";
-import { askToJoin, type JoinedCluster } from "./join.ts";
+import { askingIncarnation, askToJoin, forgetAsking, type JoinedCluster } from "./join.ts";
 import { type OpenedStorage, openStorage } from "./open_storage.ts";
 
 const REPAIRING = "repairing";
@@ -64,17 +64,18 @@ async function repair(
   logger.error("the folder is damaged, the other members are asked to replace it: {reason}", {
     reason: damage.message,
   });
-  let agreed: JoinedCluster;
+  const incarnation = await askingIncarnation(platform, dataDirectory, identity.incarnation);
   try {
     const own = config.members.find(({ id }) => id === config.id)?.address ?? "";
     const request = { id: config.id, address: own, repairs: identity.incarnation };
-    agreed = await askToJoin(platform, { seeds: peers, attempts: ATTEMPTS, request });
+    await askToJoin(platform, { seeds: peers, attempts: ATTEMPTS, request, incarnation });
   } catch (cause) {
     if (!(cause instanceof CStoreError)) throw cause;
+    if (cause instanceof MembershipError) await forgetAsking(platform.files, dataDirectory);
     logger.error("the others did not agree: {reason}", { reason: cause.message });
     throw damage;
   }
-  const renewed = { ...identity, incarnation: agreed.incarnation, isJoined: true };
+  const renewed = { ...identity, incarnation, isJoined: true };
   await writeIdentityFile(platform.files, dataDirectory, { name: REPAIRING, identity: renewed });
   return await beginAnew(platform, config, renewed);
 }
@@ -95,7 +96,7 @@ async function beginAnew(
   const { clusterId, incarnation } = identity;
   const opened = await openStorage(platform, config, { clusterId, incarnation });
   files.remove(`${dataDirectory}/${REPAIRING}`);
-  await files.syncDirectory(dataDirectory);
+  await forgetAsking(files, dataDirectory);
   return opened;
 }
 
@@ -116,7 +117,8 @@ async function setAside({ files }: Platform, directory: string): Promise<void> {
 
 /** Where other members may be found: the static list, and whom it joined or the log named last. */
 function knownPeers({ files }: Platform, config: NodeConfig): string[] {
-  const listed = config.members.filter(({ id }) => id !== config.id).map(({ address }) => address);
+  const others = config.members.filter(({ id }) => id !== config.id);
+  const listed = [...config.join, ...others.map(({ address }) => address)];
   const bytes = readSmallFile(files, `${config.dataDirectory}/${PEERS}`);
   if (bytes === undefined) return listed;
   try {

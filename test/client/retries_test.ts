@@ -173,6 +173,116 @@ describe("how soon", () => {
   });
 });
 
+describe("several ways", () => {
+  test("a leader that has moved is found at its new address", async () => {
+    n2.onRequest = (received) => received.written(1);
+    n1.onRequest = refuse({ id: "n2", address: n2.address });
+    const gone = await FakeNode.start("n2");
+    const client = await open([n1, gone]);
+    await gone.stop();
+    expect(await submit(client, countOf("leader"))).toMatchObject({ version: 1 });
+  });
+
+  test("of two ways to the leader the one that is up counts", async () => {
+    const second = await FakeNode.start("n1");
+    second.onRequest = (received) => received.written(1);
+    const client = await open([n1, second, n2]);
+    n2.announce(2, { id: "n1", address: second.address });
+    await waitFor("the news", () => client.leader.nodeId === "n1");
+    await n1.stop();
+    await waitFor("the end of one", () => client.connected.length === 2);
+    const waiting = Array.from({ length: 20 }, () => submit(client, countOf("leader")));
+    for (const answer of await Promise.all(waiting)) expect(answer).toMatchObject({ version: 1 });
+    expect(counts(n2)).toBe(0);
+    await second.stop();
+    n1 = await FakeNode.start("n1");
+  });
+
+  test("a node that hangs up at every request is not asked without a pause", async () => {
+    n1.onRequest = (received) => received.hangUp();
+    const client = await open([n1]);
+    await submit(client, countOf("leader", 1000));
+    expect(n1.accepted).toBeLessThan(20);
+  });
+
+  test("another node that comes and goes ends no waits", async () => {
+    n1.onRequest = (received) => received.fail(new OverloadedError("full", 2000));
+    const client = await open([n1, n2]);
+    const waiting = submit(client, countOf("leader", 4000));
+    await waitFor("the refusal", () => counts(n1) === 1);
+    for (let i = 0; i < 10; i += 1) {
+      n2.hangUp();
+      await sleep(systemClock, 20);
+    }
+    expect(counts(n1) + counts(n2)).toBe(1);
+    client.close();
+    await waiting;
+  });
+
+  test("a client that is closed while it tells of the end tells each request once", async () => {
+    n1.onRequest = () => undefined;
+    const client = await open([n1]);
+    const ended: number[] = [];
+    for (const number of [1, 2, 3]) {
+      const end = (): void => {
+        ended.push(number);
+        client.close();
+      };
+      client.submit({ ...countOf("leader"), isRepeatable: false }, end, end);
+    }
+    await waitFor("all to arrive", () => counts(n1) === 3);
+    n1.hangUp();
+    await waitFor("the end", () => ended.length > 0);
+    expect(ended.sort()).toEqual([1, 2, 3]);
+    expect(client.inFlight).toBe(0);
+  });
+});
+
+describe("ASYNC: what is committed is not called lost", () => {
+  const collection = encodeCollectionName("c");
+  const write = (client: Client): Promise<Answer> =>
+    new Promise((resolve, reject) =>
+      client.submitWrite({ collection, operations: [], timeoutMs: 600 }, resolve, reject),
+    );
+
+  function serveEarly(): void {
+    let writes = 0;
+    n1.onRequest = (received) => {
+      if (received.command?.kind === "OPEN_SESSION") return received.written(70);
+      if (received.request.kind === "COUNT") return;
+      writes += 1;
+      if (writes > 1) n1.state.committedSequence = 9;
+      received.written(9, writes > 1);
+    };
+    n1.state = { term: 1, committedSequence: 8 };
+  }
+
+  test("behind a request that outlasts it, in a term that told of the commit", async () => {
+    serveEarly();
+    const lost: unknown[] = [];
+    const client = await open([n1], { onLost: (found) => lost.push(found) });
+    void submit(client, countOf("leader", 60_000));
+    await write(client);
+    n1.state = { term: 1, committedSequence: 9 };
+    // Any reply tells; this one of a write that is answered at once.
+    await write(client);
+    await waitFor("the deadline", () => client.inFlight === 1);
+    expect(lost).toEqual([]);
+  });
+
+  test("the same node leads again: it is asked at once", async () => {
+    serveEarly();
+    const lost: unknown[] = [];
+    const client = await open([n1], { onLost: (found) => lost.push(found) });
+    n1.announce(1, { id: "n1", address: n1.address });
+    await write(client);
+    n1.state = { term: 2, committedSequence: 8 };
+    n1.announce(2, { id: "n1", address: n1.address });
+    await waitFor("the confirmation", () => client.inFlight === 0);
+    expect(lost).toEqual([]);
+  });
+});
+
 describe("timers", () => {
   const timers: { delayMs: number; fire: () => void }[] = [];
   const clock: Clock = {

@@ -433,7 +433,12 @@ export class Simulation {
 
   #startDamaged(): void {
     for (const host of this.hosts) {
-      if (host.refusal instanceof CorruptionError) host.refusal = undefined;
+      const isDamaged = host.refusal instanceof CorruptionError;
+      const isAsking = host.process?.isAlive === true && host.node === undefined;
+      // An operator names the others: all that it knew may have left.
+      if (isDamaged || isAsking) host.isFirst = false;
+      if (isDamaged) host.refusal = undefined;
+      if (isAsking) this.kill(host);
       this.start(host);
     }
   }
@@ -656,6 +661,9 @@ export class Simulation {
 
   /** Whether the voters that were never damaged stay a majority with so many others less. */
   canSpare(count: number): boolean {
+    // Whoever counts only by an entry that may still be lost is nobody to count on.
+    const views = this.hosts.flatMap(({ node }) => (node === undefined ? [] : [node.driver.view]));
+    if (views.some((view) => view.configurationIndex > view.commitIndex)) return false;
     const voters = (this.configuration?.voters.length ?? 0) - this.operator.leavingCount;
     return 2 * (this.#damaged.size + count) < voters;
   }
