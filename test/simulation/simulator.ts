@@ -14,6 +14,7 @@ import { Node } from "../../src/node/node.ts";
 import type { Platform } from "../../src/platform/platform.ts";
 import { SeededRandom } from "../../src/platform/random.ts";
 import type { Configuration } from "../../src/raft/configuration.ts";
+import type { RaftView } from "../../src/raft/raft.ts";
 import { readIdentity } from "../../src/storage/data_directory.ts";
 import { type FateDecision, SimulatedDisk } from "../storage/fake_disk.ts";
 import { ClusterChecker, Violation } from "./checkers/cluster.ts";
@@ -135,11 +136,15 @@ export class Simulation {
 
   /** What the leader, or else whoever knows most, says of the members. */
   get configuration(): Configuration | undefined {
+    return this.#bestView?.configuration;
+  }
+
+  get #bestView(): RaftView | undefined {
     const all = this.hosts.flatMap(({ node }) => (node === undefined ? [] : [node.driver.view]));
     // One that is about to join knows nobody yet.
     const views = all.filter((view) => view.configuration.members.length > 0);
     views.sort((a, b) => b.term - a.term || b.configurationIndex - a.configurationIndex);
-    return this.leader?.node?.driver.view.configuration ?? views[0]?.configuration;
+    return this.leader?.node?.driver.view ?? views[0];
   }
 
   /** The running leader of the highest term, if any. */
@@ -654,16 +659,16 @@ export class Simulation {
    * and none twice.
    */
   mayDamage(host: Host): boolean {
-    if (this.#damaged.has(host) || !this.canSpare(1)) return false;
+    // Whoever votes only by an entry that may still be lost is nobody to count on.
+    const view = this.#bestView;
+    const isSettled = view !== undefined && view.configurationIndex <= view.commitIndex;
+    if (!isSettled || this.#damaged.has(host) || !this.canSpare(1)) return false;
     this.#damaged.add(host);
     return true;
   }
 
   /** Whether the voters that were never damaged stay a majority with so many others less. */
   canSpare(count: number): boolean {
-    // Whoever counts only by an entry that may still be lost is nobody to count on.
-    const views = this.hosts.flatMap(({ node }) => (node === undefined ? [] : [node.driver.view]));
-    if (views.some((view) => view.configurationIndex > view.commitIndex)) return false;
     const voters = (this.configuration?.voters.length ?? 0) - this.operator.leavingCount;
     return 2 * (this.#damaged.size + count) < voters;
   }
