@@ -80,16 +80,21 @@ export function putU32(bytes: Uint8Array, at: number, value: number): void {
   bytes[at + 3] = value >>> 24;
 }
 
-/** Reads 64 bits without a view. */
-export function big64At(bytes: Uint8Array, at: number): bigint {
+/** Eight bytes of an array as {@link WORD}. */
+function loadWord(bytes: Uint8Array, at: number): DataView {
   for (let i = 0; i < 8; i += 1) WORD.setUint8(i, bytes[at + i]!);
-  return WORD.getBigUint64(0, true);
+  return WORD;
+}
+
+/** {@link WORD} as eight bytes of an array. */
+function storeWord(bytes: Uint8Array, at: number): void {
+  for (let i = 0; i < 8; i += 1) bytes[at + i] = WORD.getUint8(i);
 }
 
 /** Writes 64 bits without a view. */
 export function putBig64(bytes: Uint8Array, at: number, value: bigint): void {
   WORD.setBigUint64(0, value, true);
-  for (let i = 0; i < 8; i += 1) bytes[at + i] = WORD.getUint8(i);
+  storeWord(bytes, at);
 }
 
 /** Whether two byte ranges hold the same bytes. */
@@ -149,13 +154,11 @@ export class ByteReader {
 
   /** 64 bits that are no number to count with, such as a checksum. */
   big64(): bigint {
-    return big64At(this.bytes, this.#take(8));
+    return loadWord(this.bytes, this.#take(8)).getBigUint64(0, true);
   }
 
   f64(): number {
-    const at = this.#take(8);
-    for (let i = 0; i < 8; i += 1) WORD.setUint8(i, this.bytes[at + i]!);
-    return WORD.getFloat64(0, true);
+    return loadWord(this.bytes, this.#take(8)).getFloat64(0, true);
   }
 
   /** A view of the next bytes; not a copy. */
@@ -248,7 +251,7 @@ export class ByteWriter {
   f64(value: number): this {
     const at = this.reserve(8);
     WORD.setFloat64(0, value, true);
-    for (let i = 0; i < 8; i += 1) this.#bytes[at + i] = WORD.getUint8(i);
+    storeWord(this.#bytes, at);
     return this;
   }
 
