@@ -11,11 +11,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
+import { machine, median } from "../cli/measure/report.ts";
 import { LOG_CACHE_BYTES } from "../src/base/limits.ts";
 import { WALDatabase } from "../src/mod.ts";
 import { sleep, systemClock } from "../src/platform/clock.ts";
-import { encodeCbor } from "../src/protocol/cbor.ts";
-import { machine, median } from "./report.ts";
+import { encodeCbor } from "../src/protocol/encoding/cbor.ts";
 
 const LOAD_BATCH = 1000;
 const IN_FLIGHT = 512;

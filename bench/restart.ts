@@ -8,13 +8,13 @@
 
 import process from "node:process";
 import { parseArgs } from "node:util";
+import { LocalCluster } from "../cli/local/local_cluster.ts";
+import { machine, median } from "../cli/measure/report.ts";
+import { probeDisk } from "../cli/measure/throughput.ts";
 import type { CStoreError } from "../src/base/errors.ts";
 import { connect, Node, parseNodeConfig } from "../src/mod.ts";
 import { sleep, systemClock } from "../src/platform/clock.ts";
 import { systemPlatform } from "../src/platform/platform.ts";
-import { LocalCluster } from "./local_cluster.ts";
-import { machine, median } from "./report.ts";
-import { probeDisk } from "./throughput.ts";
 
 /** Documents of one request while loading, and such requests under way. */
 const LOAD_BATCH = 500;

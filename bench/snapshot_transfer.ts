@@ -9,10 +9,10 @@
 import { spawn } from "node:child_process";
 import process from "node:process";
 import { parseArgs } from "node:util";
+import { LocalCluster, ownCommand } from "../cli/local/local_cluster.ts";
+import { latencyMs, machine, newHistogram } from "../cli/measure/report.ts";
 import { connect, type NodeStatus, type RemoteDatabase } from "../src/mod.ts";
 import { sleep, systemClock } from "../src/platform/clock.ts";
-import { LocalCluster, ownCommand } from "./local_cluster.ts";
-import { latencyMs, machine, newHistogram } from "./report.ts";
 
 const LOAD_BATCH = 500;
 const LOAD_IN_FLIGHT = 8;

@@ -12,7 +12,8 @@ const STATUS: CommandSpec = {
   about: "Show leader, quorum and every member; exit code 5 without a led quorum",
   options: [ADDRESS, JSON_FLAG, ["--watch", "Repeat every second"], TIMEOUT],
   examples: ["cstore cluster status", "cstore cluster status --address 127.0.0.1:7001 --json"],
-  run: async (_words, options) => (await import("./cluster_command.ts")).clusterStatus(options),
+  run: async (_words, options) =>
+    (await import("./commands/cluster_command.ts")).clusterStatus(options),
 };
 
 const MEMBERS: CommandSpec = {
@@ -20,7 +21,8 @@ const MEMBERS: CommandSpec = {
   about: "List the members and their roles",
   options: [ADDRESS, JSON_FLAG, TIMEOUT],
   examples: ["cstore cluster members", "cstore cluster members --json"],
-  run: async (_words, options) => (await import("./cluster_command.ts")).clusterMembers(options),
+  run: async (_words, options) =>
+    (await import("./commands/cluster_command.ts")).clusterMembers(options),
 };
 
 const PROMOTE: CommandSpec = {
@@ -29,7 +31,7 @@ const PROMOTE: CommandSpec = {
   options: [ADDRESS, JSON_FLAG, TIMEOUT],
   examples: ["cstore cluster promote n2"],
   run: async (words, options) =>
-    (await import("./cluster_command.ts")).clusterPromote(words[0], options),
+    (await import("./commands/cluster_command.ts")).clusterPromote(words[0], options),
 };
 
 const INIT: CommandSpec = {
@@ -42,7 +44,8 @@ const INIT: CommandSpec = {
     JSON_FLAG,
   ],
   examples: ["cstore cluster init --id n1 --address 10.0.0.1:7001 --data /var/lib/cstore"],
-  run: async (_words, options) => (await import("./member_command.ts")).clusterInit(options),
+  run: async (_words, options) =>
+    (await import("./commands/member_command.ts")).clusterInit(options),
 };
 
 const ADD: CommandSpec = change({
@@ -81,7 +84,8 @@ const VERIFY: CommandSpec = {
   about: "Compare the members' states at one entry; code 1 if they differ, 3 if one is missing",
   options: [["--deep", "Find the first document that differs"], ADDRESS, JSON_FLAG, TIMEOUT],
   examples: ["cstore cluster verify", "cstore cluster verify --deep --json"],
-  run: async (_words, options) => (await import("./verify_command.ts")).clusterVerify(options),
+  run: async (_words, options) =>
+    (await import("./commands/verify_command.ts")).clusterVerify(options),
 };
 
 const UNSAFE_RECOVER: CommandSpec = {
@@ -93,7 +97,7 @@ const UNSAFE_RECOVER: CommandSpec = {
     "cstore cluster unsafe-recover ./n2 ./n3 --yes",
   ],
   run: async (words, options) =>
-    (await import("./unsafe_recover_command.ts")).clusterUnsafeRecover(words, options),
+    (await import("./commands/unsafe_recover_command.ts")).clusterUnsafeRecover(words, options),
 };
 
 /** A change of the members, asked of the leader. */
@@ -105,7 +109,7 @@ function change(
     ...spec,
     options: [...(spec.options ?? []), ADDRESS, JSON_FLAG, TIMEOUT],
     run: async (words: readonly string[], options: RawOptions) =>
-      (await import("./member_command.ts")).clusterChange([action, ...words], options),
+      (await import("./commands/member_command.ts")).clusterChange([action, ...words], options),
   };
 }
 

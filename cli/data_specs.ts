@@ -34,7 +34,7 @@ const DOC: CommandSpec = {
     `cstore doc update-many users '{"age":{"$lt":18}}' '{"$set":{"minor":true}}'`,
     "cstore doc remove users u1",
   ],
-  run: async (words, options) => (await import("./doc_command.ts")).runDoc(words, options),
+  run: async (words, options) => (await import("./commands/doc_command.ts")).runDoc(words, options),
 };
 
 const INDEX: CommandSpec = {
@@ -55,7 +55,8 @@ const INDEX: CommandSpec = {
     "cstore index list users",
     "cstore index drop users email",
   ],
-  run: async (words, options) => (await import("./data_command.ts")).runIndex(words, options),
+  run: async (words, options) =>
+    (await import("./commands/data_command.ts")).runIndex(words, options),
 };
 
 const WATCH: CommandSpec = {
@@ -69,7 +70,8 @@ const WATCH: CommandSpec = {
     ERRORS,
   ],
   examples: ["cstore watch", "cstore watch users --since 1042"],
-  run: async (words, options) => (await import("./data_command.ts")).runWatch(words, options),
+  run: async (words, options) =>
+    (await import("./commands/data_command.ts")).runWatch(words, options),
 };
 
 const IMPORT: CommandSpec = {
@@ -83,7 +85,8 @@ const IMPORT: CommandSpec = {
     ERRORS,
   ],
   examples: ["cstore import users users.ndjson", "cstore export users - | cstore import copy -"],
-  run: async (words, options) => (await import("./data_command.ts")).runImport(words, options),
+  run: async (words, options) =>
+    (await import("./commands/data_command.ts")).runImport(words, options),
 };
 
 const EXPORT: CommandSpec = {
@@ -103,7 +106,8 @@ const EXPORT: CommandSpec = {
     "cstore export users users.ndjson",
     `cstore export users --query '{"age":{"$gt":60}}'`,
   ],
-  run: async (words, options) => (await import("./export_command.ts")).runExport(words, options),
+  run: async (words, options) =>
+    (await import("./commands/export_command.ts")).runExport(words, options),
 };
 
 const BACKUP: CommandSpec = {
@@ -111,7 +115,8 @@ const BACKUP: CommandSpec = {
   about: "Write the whole state, as it is at one entry of the log, to a file and verify it",
   options: [ADDRESS, TIMEOUT, ["--verify", "Only verify the file that is there"], JSON_FLAG],
   examples: ["cstore backup monday.cstore", "cstore backup --verify monday.cstore"],
-  run: async (words, options) => (await import("./backup_command.ts")).runBackup(words, options),
+  run: async (words, options) =>
+    (await import("./commands/backup_command.ts")).runBackup(words, options),
 };
 
 const ARCHIVE: CommandSpec = {
@@ -129,7 +134,8 @@ const ARCHIVE: CommandSpec = {
     JSON_FLAG,
   ],
   examples: ["cstore archive /mnt/log --after monday.cstore", "cstore archive /mnt/log --once"],
-  run: async (words, options) => (await import("./archive_command.ts")).runArchive(words, options),
+  run: async (words, options) =>
+    (await import("./commands/archive_command.ts")).runArchive(words, options),
 };
 
 const RESTORE: CommandSpec = {
@@ -148,7 +154,8 @@ const RESTORE: CommandSpec = {
     "cstore restore monday.cstore --address 10.0.0.1:7001 --data /var/lib/cstore",
     "cstore restore monday.cstore --archive /mnt/log --until 2026-11-22T10:15:00Z --address 10.0.0.1:7001",
   ],
-  run: async (words, options) => (await import("./backup_command.ts")).runRestore(words, options),
+  run: async (words, options) =>
+    (await import("./commands/backup_command.ts")).runRestore(words, options),
 };
 
 const SHELL: CommandSpec = {
@@ -162,7 +169,8 @@ const SHELL: CommandSpec = {
     ERRORS,
   ],
   examples: ["cstore shell", `cstore shell --eval 'db.users.count()'`],
-  run: async (words, options) => (await import("./shell_command.ts")).runShell(words, options),
+  run: async (words, options) =>
+    (await import("./commands/shell_command.ts")).runShell(words, options),
 };
 
 /** In the order of the overview. */

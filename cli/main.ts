@@ -23,7 +23,7 @@ const DEV: CommandSpec = {
     ["--data <dir>", "Keep the data here (default: a fresh folder that is removed)"],
   ],
   examples: ["cstore dev", "cstore dev --nodes 5 --data ./data"],
-  run: async (_words, options) => (await import("./dev_command.ts")).runDev(options),
+  run: async (_words, options) => (await import("./commands/dev_command.ts")).runDev(options),
 };
 
 const WAL: CommandSpec = {
@@ -38,7 +38,7 @@ const WAL: CommandSpec = {
     "cstore wal inspect ./data/n1 --json",
     "cstore wal repair ./data/n1",
   ],
-  run: async (words, options) => (await import("./wal_command.ts")).runWal(words, options),
+  run: async (words, options) => (await import("./commands/wal_command.ts")).runWal(words, options),
 };
 
 const THROUGHPUT: CommandSpec = {
@@ -64,7 +64,8 @@ const THROUGHPUT: CommandSpec = {
     "cstore bench throughput --in-flight 512",
     "cstore bench throughput --rate 5000 --duration 30s --json",
   ],
-  run: async (_words, options) => (await import("./bench_command.ts")).benchThroughput(options),
+  run: async (_words, options) =>
+    (await import("./commands/bench_command.ts")).benchThroughput(options),
 };
 
 const FAILOVER: CommandSpec = {
@@ -79,7 +80,8 @@ const FAILOVER: CommandSpec = {
     JSON_FLAG,
   ],
   examples: ["cstore bench failover", "cstore bench failover --fault promote --rounds 20 --json"],
-  run: async (_words, options) => (await import("./bench_command.ts")).benchFailover(options),
+  run: async (_words, options) =>
+    (await import("./commands/bench_command.ts")).benchFailover(options),
 };
 
 const COMMANDS = [NODE, DEV, ...CLUSTER_COMMANDS, ...DATA_COMMANDS, WAL, THROUGHPUT, FAILOVER];

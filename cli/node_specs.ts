@@ -49,5 +49,5 @@ export const NODE: CommandSpec = {
     "cstore node --data /var/lib/cstore        # again, later: the folder knows the rest",
     "cstore node --id n1 --data ./n1 --cluster n1=127.0.0.1:7001,n2=127.0.0.1:7002,n3=127.0.0.1:7003",
   ],
-  run: async (_words, options) => (await import("./node_command.ts")).runNode(options),
+  run: async (_words, options) => (await import("./commands/node_command.ts")).runNode(options),
 };

@@ -17,7 +17,8 @@ import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { availableParallelism } from "node:os";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
-import { PLANTS, type Plant, plantNamed, sow } from "../test/simulation/plants.ts";
+import type { Plant } from "../test/simulation/plant.ts";
+import { PLANTS, plantNamed, sow } from "../test/simulation/plants.ts";
 import type { FaultKind, SimulationResult } from "../test/simulation/simulator.ts";
 import { sowSmallLimits } from "../test/simulation/small_limits.ts";
 

@@ -4,6 +4,27 @@
  * @module
  */
 
+export type { Change as DocumentChange, WatchOptions } from "./api/changes.ts";
+export type {
+  Change,
+  ChangeOptions,
+  Collection,
+  CollectionOptions,
+  CollectionSettingsOptions,
+  Explanation,
+  IndexInfo,
+  IndexOptions,
+  Item,
+  NewDocument,
+  RangeBounds,
+  UpdateResult,
+  Versioned,
+  WriteOptions,
+} from "./api/collection.ts";
+export type { Database } from "./api/database.ts";
+export type { Condition, FieldQuery, FindOptions, Query } from "./api/query.ts";
+export type { Transaction, TransactionCollection, TransactionOptions } from "./api/transaction.ts";
+export type { Validator, ValidatorIssue, ValidatorResult, Validators } from "./api/validator.ts";
 export {
   AmbiguousTransactionError,
   ClosedError,
@@ -37,65 +58,26 @@ export {
   VersionConflictError,
 } from "./base/errors.ts";
 export { VERSION } from "./base/version.ts";
-export type { Change as DocumentChange, WatchOptions } from "./client/change_stream.ts";
-export { Client } from "./client/client.ts";
-export type { ClientOptions } from "./client/client_options.ts";
-export type {
-  Change,
-  ChangeOptions,
-  Collection,
-  CollectionOptions,
-  CollectionSettingsOptions,
-  Condition,
-  Database,
-  Explanation,
-  FieldQuery,
-  FindOptions,
-  IndexInfo,
-  IndexOptions,
-  Item,
-  NewDocument,
-  Query,
-  RangeBounds,
-  UpdateResult,
-  Versioned,
-  WriteOptions,
-} from "./client/database.ts";
+export { Client } from "./client/connection/client.ts";
+export type { ClientOptions } from "./client/connection/client_options.ts";
 export { type ConnectOptions, connect, RemoteDatabase } from "./client/remote_database.ts";
-export type { Transaction, TransactionOptions } from "./client/transaction.ts";
-export type { TransactionCollection } from "./client/transaction_collection.ts";
-export type {
-  Validator,
-  ValidatorIssue,
-  ValidatorResult,
-  Validators,
-} from "./client/validator.ts";
-export type {
-  ChangeRecord,
-  ITransactionalResource,
-  ITransactionalStorageAdapter,
-} from "./database/itransactional_storage_adapter.ts";
-export type { BackupReport } from "./node/backup.ts";
-export { type NodeConfig, type NodeOptions, parseNodeConfig } from "./node/config.ts";
-export { TransactionalAdapterFile } from "./node/file_storage_adapter.ts";
-export { TransactionalAdapterMemory } from "./node/memory_storage_adapter.ts";
-export { Node } from "./node/node.ts";
+export { type NodeConfig, type NodeOptions, parseNodeConfig } from "./node/config/node_config.ts";
 export {
   type ClusterConfig,
   type ReplicatedDatabaseConfig,
   ReplicatedWALDatabase,
   type ReplicationConfig,
-} from "./node/replicated_wal_database.ts";
-export type { NodeStatus } from "./node/status.ts";
-export { WALCollection, type WALCollectionConfig } from "./node/wal_collection.ts";
-export { WALDatabase, type WALDatabaseConfig } from "./node/wal_database.ts";
+} from "./node/embedded/replicated_wal_database.ts";
+export { WALCollection, type WALCollectionConfig } from "./node/embedded/wal_collection.ts";
+export { WALDatabase, type WALDatabaseConfig } from "./node/embedded/wal_database.ts";
+export { Node } from "./node/node.ts";
+export type { BackupReport } from "./node/snapshots/backup.ts";
+export type { CollectionSettings } from "./protocol/encoding/collection_settings.ts";
 export {
-  type TransactionRecovery,
-  WALTransactionManager,
-  type WALTransactionManagerOptions,
-} from "./node/wal_transaction_manager.ts";
-export type { CollectionSettings } from "./protocol/collection_settings.ts";
-export { type ReplicationMessage, ReplicationProtocol } from "./protocol/replication_message.ts";
+  type ReplicationMessage,
+  ReplicationProtocol,
+} from "./protocol/wire/replication_message.ts";
+export type { NodeStatus } from "./protocol/wire/status.ts";
 export type {
   AppendAnswer,
   AppendQuestion,
@@ -103,28 +85,40 @@ export type {
   ConsensusRole,
   VoteAnswer,
   VoteQuestion,
-} from "./replication/consensus_manager.ts";
+} from "./replication/wal/consensus_manager.ts";
 export {
   type ConsensusOptions,
   RaftConsensusManager,
-} from "./replication/raft_consensus_manager.ts";
+} from "./replication/wal/raft_consensus_manager.ts";
 export {
   ReplicationWALManager,
   type ReplicationWALOptions,
-} from "./replication/replication_wal_manager.ts";
+} from "./replication/wal/replication_wal_manager.ts";
 export {
   type ReplicationEvents,
   type ReplicationStatus,
   WALReplicationManager,
-} from "./replication/wal_replication_manager.ts";
-export { FileWALManager } from "./storage/file_wal_manager.ts";
+} from "./replication/wal/wal_replication_manager.ts";
+export { FileWALManager } from "./storage/wal/file_wal_manager.ts";
 export type {
   IWALManager,
   RecoveryReport,
   WALCheckpoint,
   WALEntry,
-} from "./storage/iwal_manager.ts";
-export { MemoryWALManager } from "./storage/memory_wal_manager.ts";
+} from "./storage/wal/iwal_manager.ts";
+export { MemoryWALManager } from "./storage/wal/memory_wal_manager.ts";
+export { TransactionalAdapterFile } from "./transactions/file_storage_adapter.ts";
+export type {
+  ChangeRecord,
+  ITransactionalResource,
+  ITransactionalStorageAdapter,
+} from "./transactions/itransactional_storage_adapter.ts";
+export { TransactionalAdapterMemory } from "./transactions/memory_storage_adapter.ts";
+export {
+  type TransactionRecovery,
+  WALTransactionManager,
+  type WALTransactionManagerOptions,
+} from "./transactions/wal_transaction_manager.ts";
 export type { INetworkManager, NetworkMetrics } from "./transport/inetwork_manager.ts";
 export { MessageQueue } from "./transport/message_queue.ts";
 export { NetworkManager } from "./transport/network_manager.ts";

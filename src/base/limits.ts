@@ -137,3 +137,6 @@ assert(BATCH_BODY_SIZE_MAX > 2 * DOCUMENT_SIZE_MAX, "a batch holds any document"
 assert(BATCH_BODY_SIZE_GOAL < BATCH_BODY_SIZE_MAX, "the goal lies below the bound");
 assert(SEGMENT_SIZE_BYTES >= 4 * FRAME_BODY_SIZE_MAX, "a segment holds several frames");
 assert(SLAB_SIZE > 2 * (DOCUMENT_SIZE_MAX + KEY_SIZE_MAX), "a slab holds any document");
+
+/** Voters of one cluster. */
+export const VOTERS_MAX = 9;

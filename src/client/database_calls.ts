@@ -5,24 +5,26 @@
  */
 
 import { uuidv7 } from "uuidv7";
+import type { Change as DocumentChange, WatchOptions } from "../api/changes.ts";
+import type {
+  Collection,
+  CollectionOptions,
+  CollectionSettingsOptions,
+  Item,
+} from "../api/collection.ts";
+import type { Transaction, TransactionOptions } from "../api/transaction.ts";
+import type { Validators } from "../api/validator.ts";
 import { ValidationError } from "../base/errors.ts";
-import { listCollections } from "./catalog_client.ts";
-import { type Change as DocumentChange, type WatchOptions, watchChanges } from "./change_stream.ts";
-import type { Client } from "./client.ts";
-import { CollectionRules } from "./collection_rules.ts";
-import type { Collection, CollectionOptions, CollectionSettingsOptions, Item } from "./database.ts";
-import { GlobalTransactions } from "./global_transactions.ts";
-import type { LocalReads } from "./local_reads.ts";
-import { changeCatalog } from "./query_client.ts";
-import { RemoteCollection } from "./remote_collection.ts";
-import { RoutedCollection } from "./routed_collection.ts";
-import {
-  runTransaction,
-  type Transaction,
-  type TransactionOptions,
-  type TransactionParts,
-} from "./transaction.ts";
-import type { Validators } from "./validator.ts";
+import { listCollections } from "./collection/catalog_client.ts";
+import { watchChanges } from "./collection/change_stream.ts";
+import { CollectionRules } from "./collection/collection_rules.ts";
+import type { LocalReads } from "./collection/local_reads.ts";
+import { changeCatalog } from "./collection/query_client.ts";
+import { RemoteCollection } from "./collection/remote_collection.ts";
+import type { Client } from "./connection/client.ts";
+import { GlobalTransactions } from "./transaction/global_transactions.ts";
+import { RoutedCollection } from "./transaction/routed_collection.ts";
+import { runTransaction, type TransactionParts } from "./transaction/transaction.ts";
 
 /** Calls on a database whose client may still be on its way. */
 export class DatabaseCalls {

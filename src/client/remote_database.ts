@@ -4,22 +4,22 @@
  * @module
  */
 
-import type { ByteWriter } from "../base/bytes.ts";
-import { ConfigError } from "../base/errors.ts";
-import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
-import type { Change as DocumentChange, WatchOptions } from "./change_stream.ts";
-import { Client } from "./client.ts";
-import type { ClientOptions } from "./client_options.ts";
+import type { Change as DocumentChange, WatchOptions } from "../api/changes.ts";
 import type {
   Collection,
   CollectionOptions,
   CollectionSettingsOptions,
-  Database,
   Item,
-} from "./database.ts";
+} from "../api/collection.ts";
+import type { Database } from "../api/database.ts";
+import type { Transaction, TransactionOptions } from "../api/transaction.ts";
+import type { Validators } from "../api/validator.ts";
+import type { ByteWriter } from "../base/bytes.ts";
+import { ConfigError } from "../base/errors.ts";
+import { decodeUntrustedCbor, encodeCbor } from "../protocol/encoding/cbor.ts";
+import { Client } from "./connection/client.ts";
+import type { ClientOptions } from "./connection/client_options.ts";
 import { DatabaseCalls } from "./database_calls.ts";
-import type { Transaction, TransactionOptions } from "./transaction.ts";
-import type { Validators } from "./validator.ts";
 
 /** A cluster reached over the network. */
 export class RemoteDatabase implements Database {

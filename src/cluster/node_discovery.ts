@@ -5,9 +5,9 @@
  * @module
  */
 
-import { ConfigError, UnreachableError } from "../base/errors.ts";
+import { checkSeed, parseEndpoint, writeEndpoint } from "../base/address.ts";
+import { UnreachableError } from "../base/errors.ts";
 import { type Resolver, systemResolver } from "../platform/resolver.ts";
-import { parseEndpoint, writeEndpoint } from "../transport/network_manager.ts";
 
 /** Asks anew each time, so that changed names are seen. */
 export class NodeDiscovery {
@@ -51,12 +51,4 @@ export class NodeDiscovery {
     const addresses = await this.#resolver.addresses(host);
     return addresses.map((address) => writeEndpoint({ host: address, port }));
   }
-}
-
-function checkSeed(seed: string): void {
-  if (seed.startsWith("srv:")) {
-    if (/^srv:[A-Za-z0-9._-]+$/.test(seed)) return;
-    throw new ConfigError(`Cannot use the seed "${seed}": after srv: comes a DNS name`);
-  }
-  parseEndpoint(seed.replace(/^dns:/, ""));
 }

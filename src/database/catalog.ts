@@ -23,11 +23,11 @@ import {
   INDEXES_MAX,
   OPERATIONS_PER_REQUEST_MAX,
 } from "../base/limits.ts";
-import { readSettings } from "../protocol/collection_settings.ts";
-import { encodeCollectionName } from "../protocol/command.ts";
-import { equalValues, type Fields, isFields, type Value } from "../query/value.ts";
-import { type IndexDefinition, readIndexDefinition } from "./collection_index.ts";
-import type { CollectionStore } from "./collection_store.ts";
+import { equalValues, type Fields, isFields, type Value } from "../base/value.ts";
+import { readSettings } from "../protocol/encoding/collection_settings.ts";
+import { encodeCollectionName } from "../protocol/encoding/command.ts";
+import { type IndexDefinition, readIndexDefinition } from "./collection/collection_index.ts";
+import type { CollectionStore } from "./collection/collection_store.ts";
 
 /** The collections that a catalog command works on. */
 export interface CatalogState {

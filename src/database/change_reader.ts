@@ -5,15 +5,19 @@
  */
 
 import { viewOf } from "../base/bytes.ts";
-import { batchCommands, type Compressor, decodeBatchHeader } from "../protocol/batch_codec.ts";
-import { decodeCbor } from "../protocol/cbor.ts";
+import { type Fields, isFields } from "../base/value.ts";
+import {
+  batchCommands,
+  type Compressor,
+  decodeBatchHeader,
+} from "../protocol/encoding/batch_codec.ts";
+import { decodeCbor } from "../protocol/encoding/cbor.ts";
 import {
   COMMAND_HEADER_SIZE,
   OperationCursor,
   type OperationKind,
   readCommandHeader,
-} from "../protocol/command.ts";
-import { type Fields, isFields } from "../query/value.ts";
+} from "../protocol/encoding/command.ts";
 import type { Entry } from "../raft/types.ts";
 
 const TEXT_DECODER = new TextDecoder("utf-8", { ignoreBOM: true });

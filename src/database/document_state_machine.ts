@@ -14,21 +14,21 @@ import {
   batchCommands,
   type Compressor,
   decodeBatchHeader,
-} from "../protocol/batch_codec.ts";
-import { decodeCbor, encodeCbor } from "../protocol/cbor.ts";
-import type { OperationResult } from "../protocol/client_message.ts";
-import { readBindings, readMembers, readSessionIds } from "../protocol/cluster_command.ts";
+} from "../protocol/encoding/batch_codec.ts";
+import { decodeCbor, encodeCbor } from "../protocol/encoding/cbor.ts";
+import { readBindings, readMembers, readSessionIds } from "../protocol/encoding/cluster_command.ts";
 import {
   COMMAND_HEADER_SIZE,
   type CommandHeader,
   isPlainPut,
   readCommandHeader,
-} from "../protocol/command.ts";
+} from "../protocol/encoding/command.ts";
+import type { OperationResult } from "../protocol/encoding/operation_result.ts";
 import type { ApplyResults, StateMachine } from "../raft/state_machine.ts";
 import type { Entry, LogIndex, Term } from "../raft/types.ts";
 import { type CatalogState, executeCatalog, settleIndex } from "./catalog.ts";
 import { ChangeFeed } from "./change_feed.ts";
-import { CollectionStore } from "./collection_store.ts";
+import { CollectionStore } from "./collection/collection_store.ts";
 import { countAt } from "./expiry.ts";
 import { MemberTable, type MemberTableState } from "./member_table.ts";
 import { OperationExecutor } from "./operation_executor.ts";

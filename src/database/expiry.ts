@@ -5,33 +5,12 @@
  * @module
  */
 
-import { INDEX_ENTRIES_MAX } from "../base/limits.ts";
-import { encodeCbor } from "../protocol/cbor.ts";
-import type { DocumentOperation } from "../protocol/command.ts";
-import { parsePath, spreadAt } from "../query/path.ts";
-import type { Fields } from "../query/value.ts";
-import type { CollectionStore } from "./collection_store.ts";
+import { encodeCbor } from "../protocol/encoding/cbor.ts";
+import type { DocumentOperation } from "../protocol/encoding/command.ts";
+import type { CollectionStore } from "./collection/collection_store.ts";
 
 /** Documents whose time is over that are counted at once. */
 const OVERDUE_MAX = 5000;
-
-/** Which documents are over at a time, in ms since 1970; undefined where none ever is. */
-export function expiryAt(
-  store: CollectionStore,
-  nowMs: number,
-): ((document: Fields) => boolean) | undefined {
-  if (!store.indexes.hasExpiry) return undefined;
-  const rules = [...store.indexes.all()].flatMap(({ definition, isReady }) => {
-    const { expiresAfterMs, paths } = definition;
-    if (expiresAfterMs === 0 || !isReady) return [];
-    return [{ path: parsePath(paths[0]?.path ?? ""), beforeMs: nowMs - expiresAfterMs }];
-  });
-  return (document) =>
-    rules.some(({ path, beforeMs }) => {
-      const { values } = spreadAt(document, path, INDEX_ENTRIES_MAX);
-      return values.some((value) => value instanceof Date && value.getTime() < beforeMs);
-    });
-}
 
 /** Documents that are not over at a time; undefined when too many are, and not removed yet. */
 export function countAt(store: CollectionStore, nowMs: number): number | undefined {

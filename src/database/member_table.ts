@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Binding } from "../protocol/cluster_command.ts";
+import type { Binding } from "../protocol/encoding/cluster_command.ts";
 import type { Member } from "../raft/configuration.ts";
 
 /** Folders that left and are still known by name; the oldest are forgotten. */

@@ -19,16 +19,24 @@ import {
   REQUEST_STEPS_MAX,
   RESULT_SIZE_MAX,
 } from "../base/limits.ts";
-import { decodeCbor, encodeCbor } from "../protocol/cbor.ts";
-import { type OperationResult, writeOperationResult } from "../protocol/client_message.ts";
-import { OperationCursor } from "../protocol/command.ts";
-import { type DocumentId, decodeKey, encodeKey } from "../protocol/document_key.ts";
+import { equalValues, type Fields, fieldOf, isFields } from "../base/value.ts";
+import { decodeCbor, encodeCbor } from "../protocol/encoding/cbor.ts";
+import { OperationCursor } from "../protocol/encoding/command.ts";
+import { type DocumentId, decodeKey, encodeKey } from "../protocol/encoding/document_key.ts";
+import {
+  type OperationResult,
+  writeOperationResult,
+} from "../protocol/encoding/operation_result.ts";
 import { compileFilter } from "../query/matcher.ts";
 import { CompiledUpdate, type UpdateOperators } from "../query/update.ts";
-import { equalValues, type Fields, fieldOf, isFields } from "../query/value.ts";
-import type { CollectionStore, DocumentSource, PutPlace, Undo } from "./collection_store.ts";
+import type {
+  CollectionStore,
+  DocumentSource,
+  PutPlace,
+  Undo,
+} from "./collection/collection_store.ts";
+import { mergeDocuments } from "./collection/merge_documents.ts";
 import { duplicateKey, resultTooLarge, unchecked, versionConflict } from "./refusals.ts";
-import { mergeDocuments } from "./update.ts";
 
 /** Where an operation stands: its bytes, its number, and the state's time. */
 export interface OperationPlace {

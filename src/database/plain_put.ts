@@ -11,9 +11,9 @@ import {
   COMMAND_KINDS,
   OPERATION_HEADER_SIZE,
   OPERATION_KINDS,
-} from "../protocol/command.ts";
-import type { CollectionStore } from "./collection_store.ts";
-import { LOOK_AHEAD_MAX } from "./key_index.ts";
+} from "../protocol/encoding/command.ts";
+import type { CollectionStore } from "./collection/collection_store.ts";
+import { LOOK_AHEAD_MAX } from "./collection/key_index.ts";
 import type { SessionRequest } from "./session_table.ts";
 
 const DOCUMENTS = COMMAND_KINDS.indexOf("DOCUMENTS");

@@ -21,9 +21,9 @@ import {
   withoutStack,
 } from "../base/errors.ts";
 import { RESULT_SIZE_MAX } from "../base/limits.ts";
-import type { DocumentId } from "../protocol/document_key.ts";
+import type { DocumentId } from "../protocol/encoding/document_key.ts";
 import type { ApplyResults } from "../raft/state_machine.ts";
-import type { CollectionStore } from "./collection_store.ts";
+import type { CollectionStore } from "./collection/collection_store.ts";
 import type { Admission, SessionRequest, StoredResult } from "./session_table.ts";
 
 /** An insert met a document. */

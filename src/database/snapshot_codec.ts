@@ -16,15 +16,15 @@ import { assert } from "../base/assert.ts";
 import { ByteReader, ByteWriter, encodeText } from "../base/bytes.ts";
 import { CorruptionError } from "../base/errors.ts";
 import { SNAPSHOT_BLOCK_SIZE } from "../base/limits.ts";
-import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
+import { decodeUntrustedCbor, encodeCbor } from "../protocol/encoding/cbor.ts";
 import {
   type CollectionSettings,
   PLAIN_SETTINGS,
   readSettings,
-} from "../protocol/collection_settings.ts";
-import type { IndexDefinition } from "./collection_index.ts";
-import type { CollectionStore } from "./collection_store.ts";
-import type { FrozenSlabs } from "./document_slab.ts";
+} from "../protocol/encoding/collection_settings.ts";
+import type { IndexDefinition } from "./collection/collection_index.ts";
+import type { CollectionStore } from "./collection/collection_store.ts";
+import type { FrozenSlabs } from "./collection/document_slab.ts";
 import type {
   DocumentStateMachine,
   RestoredCluster,

@@ -17,10 +17,10 @@
 
 import { assert } from "../base/assert.ts";
 import { ByteWriter, viewOf } from "../base/bytes.ts";
-import { encodeCbor } from "../protocol/cbor.ts";
-import { checksum32, checksum64 } from "../protocol/checksum.ts";
-import type { CollectionStore } from "./collection_store.ts";
-import type { FrozenSlabs, SlabRecord } from "./document_slab.ts";
+import { encodeCbor } from "../protocol/encoding/cbor.ts";
+import { checksum32, checksum64 } from "../protocol/encoding/checksum.ts";
+import type { CollectionStore } from "./collection/collection_store.ts";
+import type { FrozenSlabs, SlabRecord } from "./collection/document_slab.ts";
 import type { DocumentStateMachine, StatePosition } from "./document_state_machine.ts";
 import { catalogOf } from "./snapshot_codec.ts";
 

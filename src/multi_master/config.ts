@@ -4,9 +4,10 @@
  * @module
  */
 
-import type { Fields } from "../query/value.ts";
+import type { Fields } from "../base/value.ts";
 import type { ConflictConfig, ConflictResolver } from "./conflict_resolver.ts";
-import type { Operation, Origin, OriginSequence, Stamp } from "./types.ts";
+import type { Origin, OriginSequence } from "./dot.ts";
+import type { Operation, Stamp } from "./operation.ts";
 import type { StoredDocument } from "./version_store.ts";
 import type { VersionVector } from "./version_vector.ts";
 

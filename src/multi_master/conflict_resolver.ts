@@ -6,10 +6,11 @@
  * @module
  */
 
-import { orderKey } from "../query/order_key.ts";
-import { compareValues, equalValues, type Fields, type Value } from "../query/value.ts";
+import { orderKey } from "../base/order_key.ts";
+import { compareValues, equalValues, type Fields, type Value } from "../base/value.ts";
 import { compareVersions, joinParts } from "./document_versions.ts";
-import { type Content, type DocumentVersion, nodeOf, type Part } from "./types.ts";
+import { nodeOf } from "./dot.ts";
+import type { Content, DocumentVersion, Part } from "./operation.ts";
 
 /**
  * How a collection settles conflicts.

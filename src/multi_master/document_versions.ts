@@ -7,9 +7,10 @@
  * @module
  */
 
-import { orderKey } from "../query/order_key.ts";
+import { orderKey } from "../base/order_key.ts";
+import { compareDots, type Dot } from "./dot.ts";
 import { compareStamps } from "./hybrid_clock.ts";
-import { compareDots, type DocumentVersion, type Dot, type Part } from "./types.ts";
+import type { DocumentVersion, Part } from "./operation.ts";
 import { covers } from "./version_vector.ts";
 
 /** The siblings with one more version; the same array if that one was seen already. */

@@ -7,7 +7,7 @@
  */
 
 import { assert } from "../base/assert.ts";
-import type { Stamp } from "./types.ts";
+import type { Stamp } from "./operation.ts";
 
 /** Stamps of one millisecond; the next one belongs to the next. */
 const COUNT_MAX = 0xffff;

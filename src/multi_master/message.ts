@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { Operation, Origin } from "./types.ts";
+import type { Origin } from "./dot.ts";
+import type { Operation } from "./operation.ts";
 import type { VersionVector } from "./version_vector.ts";
 
 interface Envelope {

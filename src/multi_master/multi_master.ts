@@ -26,6 +26,7 @@ import {
   type WrittenDocument,
 } from "./config.ts";
 import { contentAfter, isRemoved, type Resolution, resolve } from "./conflict_resolver.ts";
+import { compareDots, type Origin, type OriginSequence } from "./dot.ts";
 import { compareStamps, HybridClock } from "./hybrid_clock.ts";
 import type {
   CursorMessage,
@@ -33,16 +34,9 @@ import type {
   OperationsMessage,
   ReseedMessage,
 } from "./message.ts";
+import type { Change, DocumentVersion, Operation } from "./operation.ts";
 import { newPeer, type Peer } from "./peer.ts";
 import type { MultiMasterEvent, MultiMasterReady } from "./ready.ts";
-import {
-  type Change,
-  compareDots,
-  type DocumentVersion,
-  type Operation,
-  type Origin,
-  type OriginSequence,
-} from "./types.ts";
 import { type StoredDocument, VersionStore } from "./version_store.ts";
 import { includes, join, meet, seen, type VersionVector } from "./version_vector.ts";
 

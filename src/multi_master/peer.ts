@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Origin } from "./types.ts";
+import type { Origin } from "./dot.ts";
 import { NOTHING_SEEN, type VersionVector } from "./version_vector.ts";
 
 /** What is known of another member, in its present incarnation. */

@@ -4,8 +4,9 @@
  * @module
  */
 
+import type { Origin } from "./dot.ts";
 import type { MultiMasterMessage } from "./message.ts";
-import type { Operation, Origin } from "./types.ts";
+import type { Operation } from "./operation.ts";
 
 /** What happened, for alarms and metrics. */
 export type MultiMasterEvent =

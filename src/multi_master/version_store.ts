@@ -5,7 +5,7 @@
  */
 
 import { addVersion } from "./document_versions.ts";
-import type { DocumentVersion, Operation } from "./types.ts";
+import type { DocumentVersion, Operation } from "./operation.ts";
 import { covers, type VersionVector } from "./version_vector.ts";
 
 /** One document with its versions, as it travels in a seed. */

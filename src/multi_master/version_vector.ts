@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Dot, Origin, OriginSequence } from "./types.ts";
+import type { Dot, Origin, OriginSequence } from "./dot.ts";
 
 /** The last operation seen of each origin; one that is missing stands for 0. */
 export type VersionVector = ReadonlyMap<Origin, OriginSequence>;

@@ -6,23 +6,23 @@
  */
 
 import { type CStoreError, NoQuorumError, OverloadedError, withoutStack } from "../base/errors.ts";
+import type { Bindings } from "../cluster/bindings.ts";
+import type { Handover } from "../cluster/handover.ts";
+import type { Members } from "../cluster/members.ts";
+import type { MembershipChanges } from "../cluster/membership_changes.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Random } from "../platform/random.ts";
-import { digestBatch } from "../protocol/cluster_command.ts";
+import { digestBatch } from "../protocol/encoding/cluster_command.ts";
 import { isQuorum } from "../raft/quorum.ts";
-import type { ProposedRequest } from "../replication/open_batch.ts";
-import type { RaftDriver } from "../replication/raft_driver.ts";
-import type { ReplicatedLog } from "../storage/iwal_manager.ts";
+import type { ProposedRequest } from "../replication/raft/open_batch.ts";
+import type { RaftDriver } from "../replication/raft/raft_driver.ts";
+import type { RequestBackend } from "../server/request_handler.ts";
+import type { StateVerifier } from "../server/state_verifier.ts";
+import type { ReplicatedLog } from "../storage/wal/iwal_manager.ts";
 import type { NetworkManager } from "../transport/network_manager.ts";
-import type { Bindings } from "./bindings.ts";
-import type { NodeConfig } from "./config.ts";
-import type { Handover } from "./handover.ts";
-import type { Members } from "./members.ts";
-import type { MembershipChanges } from "./membership_changes.ts";
-import type { RequestBackend } from "./request_handler.ts";
-import type { SnapshotExchange } from "./snapshot_exchange.ts";
-import type { StateVerifier } from "./verifier.ts";
+import type { NodeConfig } from "./config/node_config.ts";
+import type { SnapshotExchange } from "./snapshots/snapshot_transfer.ts";
 
 /** What requests act on. */
 export interface BackendParts {

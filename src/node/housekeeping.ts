@@ -6,6 +6,9 @@
  */
 
 import { SESSIONS_MAX } from "../base/limits.ts";
+import type { Bindings } from "../cluster/bindings.ts";
+import type { Members } from "../cluster/members.ts";
+import type { MembershipChanges } from "../cluster/membership_changes.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import { dueRemovals } from "../database/expiry.ts";
 import type { CancelTimer, Clock } from "../platform/clock.ts";
@@ -14,11 +17,8 @@ import {
   documentsBatch,
   indexReadyBatch,
   writeSessionIds,
-} from "../protocol/cluster_command.ts";
-import type { RaftDriver } from "../replication/raft_driver.ts";
-import type { Bindings } from "./bindings.ts";
-import type { Members } from "./members.ts";
-import type { MembershipChanges } from "./membership_changes.ts";
+} from "../protocol/encoding/cluster_command.ts";
+import type { RaftDriver } from "../replication/raft/raft_driver.ts";
 
 const INTERVAL_MS = 100;
 /** Between two steps of making an index. */

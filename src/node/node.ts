@@ -4,43 +4,45 @@
  * @module
  */
 
+import type { Endpoint } from "../base/address.ts";
+import { parseEndpoint, writeEndpoint } from "../base/address.ts";
 import { ClosedError, CStoreError } from "../base/errors.ts";
 import { partLogger } from "../base/log.ts";
 import { RateLimit } from "../base/rate_limit.ts";
 import { VERSION } from "../base/version.ts";
+import { Bindings } from "../cluster/bindings.ts";
+import { Handover, type HandoverResult } from "../cluster/handover.ts";
+import { Members } from "../cluster/members.ts";
+import { MembershipChanges } from "../cluster/membership_changes.ts";
+import { PeerWatch } from "../cluster/peer_watch.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import { zlibCompressor } from "../platform/compression.ts";
 import type { Platform } from "../platform/platform.ts";
 import { cpuMs, processId, residentBytes, runtimeName } from "../platform/process.ts";
-import type { Endpoint } from "../platform/sockets.ts";
-import type { Hello } from "../protocol/handshake.ts";
+import type { Hello } from "../protocol/wire/handshake.ts";
+import type { NodeStatus } from "../protocol/wire/status.ts";
 import type { Configuration } from "../raft/configuration.ts";
 import type { RaftMessage } from "../raft/message.ts";
 import type { RaftEvent } from "../raft/ready.ts";
-import { RaftDriver } from "../replication/raft_driver.ts";
-import type { FileWALManager } from "../storage/file_wal_manager.ts";
-import { NetworkManager, parseEndpoint, writeEndpoint } from "../transport/network_manager.ts";
+import { checkEntries } from "../replication/raft/entry_validation.ts";
+import { RaftDriver } from "../replication/raft/raft_driver.ts";
+import { ClientServer } from "../server/gateway/native_gateway.ts";
+import { ReplyCollector } from "../server/gateway/reply_collector.ts";
+import { RequestGate } from "../server/request_gate.ts";
+import { StateVerifier } from "../server/state_verifier.ts";
+import type { FileWALManager } from "../storage/wal/file_wal_manager.ts";
+import { NetworkManager } from "../transport/network_manager.ts";
 import { Backend } from "./backend.ts";
-import { Bindings } from "./bindings.ts";
-import { ReplyCollector } from "./client_channel.ts";
-import { ClientServer } from "./client_server.ts";
-import { checkCodec, checkLeases, codecOf, type NodeConfig } from "./config.ts";
-import { checkEntries } from "./entry_check.ts";
-import { Handover, type HandoverResult } from "./handover.ts";
+import type { NodeConfig } from "./config/node_config.ts";
+import { settleConfig } from "./config/resolve_config.ts";
+import { checkCodec, checkLeases, codecOf } from "./features.ts";
 import { Housekeeping } from "./housekeeping.ts";
-import { settleConfig } from "./join.ts";
-import { readTail, saveLostTail } from "./lost_tail.ts";
-import { Members } from "./members.ts";
-import { MembershipChanges } from "./membership_changes.ts";
-import type { OpenedStorage } from "./open_storage.ts";
-import { PeerWatch } from "./peer_watch.ts";
-import { RequestHandler } from "./request_handler.ts";
-import { SelfCare } from "./self_care.ts";
-import { openOrRepair } from "./self_repair.ts";
-import { SnapshotExchange } from "./snapshot_exchange.ts";
-import { Snapshotter } from "./snapshotter.ts";
-import type { NodeStatus } from "./status.ts";
-import { StateVerifier } from "./verifier.ts";
+import { readTail, saveLostTail } from "./recovery/discarded_entries.ts";
+import { SelfCare } from "./recovery/disk_monitor.ts";
+import type { OpenedStorage } from "./recovery/open_storage.ts";
+import { openOrRepair } from "./recovery/self_repair.ts";
+import { SnapshotExchange } from "./snapshots/snapshot_transfer.ts";
+import { Snapshotter } from "./snapshots/snapshotter.ts";
 
 /** What the owner of a node hears. */
 export interface NodeHooks {
@@ -65,7 +67,7 @@ export class Node {
   readonly #housekeeping: Housekeeping;
   readonly #verifier: StateVerifier;
   readonly #care: SelfCare;
-  readonly #handler: RequestHandler;
+  readonly #gate: RequestGate;
   readonly #handover: Handover;
   readonly #snapshotter: Snapshotter;
   readonly #logger = partLogger("node");
@@ -144,7 +146,7 @@ export class Node {
       verifier: this.#verifier,
       status: () => ({ ...this.status() }),
     });
-    this.#handler = new RequestHandler(backend);
+    this.#gate = new RequestGate(backend);
     this.#clients = this.#buildClientServer();
     this.#snapshotter = this.#buildSnapshotter();
   }
@@ -195,7 +197,7 @@ export class Node {
       deliver: (bytes) => onReplies(bytes),
       state: () => this.#replyState(),
     });
-    return { submit: (body) => this.#handler.handle(body, replies) };
+    return { submit: (body) => this.#gate.handle(body, replies) };
   }
 
   /** Makes a node the leader; resolves when it has committed. Only on the leader. */
@@ -337,7 +339,7 @@ export class Node {
   #buildClientServer(): ClientServer {
     return new ClientServer({
       clock: this.#platform.clock,
-      handler: this.#handler,
+      gate: this.#gate,
       replyState: () => this.#replyState(),
       leader: () => {
         const { term, leader: nodeId = "" } = this.#driver.view;

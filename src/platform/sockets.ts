@@ -5,13 +5,8 @@
  */
 
 import * as net from "node:net";
+import type { Endpoint } from "../base/address.ts";
 import { UnreachableError } from "../base/errors.ts";
-
-/** Host and port. */
-export interface Endpoint {
-  readonly host: string;
-  readonly port: number;
-}
 
 /** What the owner of a socket hears. */
 export interface SocketHandlers {

@@ -14,9 +14,7 @@
 
 import { QueryError } from "../base/errors.ts";
 import { QUERY_DEPTH_MAX, QUERY_ITEMS_MAX, QUERY_NODES_MAX } from "../base/limits.ts";
-import { orderKey } from "./order_key.ts";
-import { parsePath, someAt } from "./path.ts";
-import { compilePattern, type MatchCost } from "./pattern.ts";
+import { orderKey } from "../base/order_key.ts";
 import {
   compareValues,
   equalValues,
@@ -25,7 +23,9 @@ import {
   TYPE_NAMES,
   typeRank,
   type Value,
-} from "./value.ts";
+} from "../base/value.ts";
+import { parsePath, someAt } from "./path.ts";
+import { compilePattern, type MatchCost } from "./pattern.ts";
 
 /** A query as a caller writes it; see docs/queries.md. */
 export type Filter = Readonly<Record<string, unknown>>;

@@ -7,7 +7,7 @@
 
 import { QueryError } from "../base/errors.ts";
 import { PATH_LENGTH_MAX, PATH_SEGMENTS_MAX, PATH_VISITS_MAX } from "../base/limits.ts";
-import { type Fields, fieldOf, isFields, type Value } from "./value.ts";
+import { type Fields, fieldOf, isFields, type Value } from "../base/value.ts";
 
 /** The segments of a path. Throws QueryError. */
 export function parsePath(path: string): readonly string[] {

@@ -6,8 +6,8 @@
 
 import { QueryError } from "../base/errors.ts";
 import { QUERY_PATHS_MAX } from "../base/limits.ts";
+import { compareValues, type Fields, fieldOf, isFields, type Value } from "../base/value.ts";
 import { parsePath, valueAt } from "./path.ts";
-import { compareValues, type Fields, fieldOf, isFields, type Value } from "./value.ts";
 
 /** Paths with 1 (ascending) or -1 (descending), the most important first. */
 export type SortSpec = Readonly<Record<string, 1 | -1>>;

@@ -8,9 +8,6 @@
 
 import { QueryError, ValidationError } from "../base/errors.ts";
 import { COMPARISONS_MAX } from "../base/limits.ts";
-import { compileFilter, type Filter } from "./matcher.ts";
-import { parsePath } from "./path.ts";
-import { compareBy, type SortSpec } from "./sort.ts";
 import {
   compareValues,
   equalValues,
@@ -18,7 +15,10 @@ import {
   isFields,
   typeRank,
   type Value,
-} from "./value.ts";
+} from "../base/value.ts";
+import { compileFilter, type Filter } from "./matcher.ts";
+import { parsePath } from "./path.ts";
+import { compareBy, type SortSpec } from "./sort.ts";
 
 /** Operators with the paths that they change; see docs/queries.md. */
 export type UpdateOperators = Readonly<Record<string, unknown>>;

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { campaign } from "./candidate.ts";
 import type { Configuration } from "./configuration.ts";
+import { campaign } from "./election.ts";
 import type { AppendEntries, Heartbeat, TimeoutNow } from "./message.ts";
 import type { RaftState } from "./raft_state.ts";
 import { type LogBase, NO_ENTRY, type NodeId, type Term } from "./types.ts";

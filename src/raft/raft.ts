@@ -9,9 +9,15 @@
  */
 
 import { assert, unreachable } from "../base/assert.ts";
-import { campaign, handleVoteResponse, ownVotePersisted } from "./candidate.ts";
 import { assertRaftConfig, type RaftConfig } from "./config.ts";
 import type { Configuration } from "./configuration.ts";
+import {
+  answerVote,
+  campaign,
+  handleVoteResponse,
+  isSticky,
+  ownVotePersisted,
+} from "./election.ts";
 import {
   type ArrivedSnapshot,
   handleAppendEntries,
@@ -51,7 +57,6 @@ import type {
   Role,
   Term,
 } from "./types.ts";
-import { answerVote, isSticky } from "./vote.ts";
 
 /** A message whose term is further ahead than this is no honest node's. */
 export const TERM_STEP_MAX = 1_000_000;

@@ -22,9 +22,9 @@ import { DISK_FORMAT_VERSION } from "../base/version.ts";
 import type { FileSystem } from "../platform/file_system.ts";
 import type { Platform } from "../platform/platform.ts";
 import { randomId } from "../platform/random.ts";
-import { decodeUntrustedCbor, encodeCbor } from "../protocol/cbor.ts";
-import { checksum64 } from "../protocol/checksum.ts";
-import type { LogIdentity } from "./segment.ts";
+import { decodeUntrustedCbor, encodeCbor } from "../protocol/encoding/cbor.ts";
+import { checksum64 } from "../protocol/encoding/checksum.ts";
+import type { LogIdentity } from "./identity.ts";
 
 /** Identities, marks and addresses are far smaller. */
 const SMALL_FILE_SIZE_MAX = 64 * 1024;

@@ -16,8 +16,8 @@ import { CorruptionError } from "../base/errors.ts";
 import { DISK_FORMAT_VERSION } from "../base/version.ts";
 import type { FileSystem, OpenFile } from "../platform/file_system.ts";
 import type { Platform } from "../platform/platform.ts";
-import { checksum32, checksum64 } from "../protocol/checksum.ts";
-import type { LogBase } from "./log_table.ts";
+import { checksum32, checksum64 } from "../protocol/encoding/checksum.ts";
+import type { LogBase } from "../raft/types.ts";
 
 const MAGIC = 0x50414e53;
 const HEADER_SIZE = 48;

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { ReplicationMessage } from "../protocol/replication_message.ts";
+import type { ReplicationMessage } from "../protocol/wire/replication_message.ts";
 
 /** What can be listened to, with what the listener gets. */
 export interface NetworkEvents {

@@ -4,8 +4,9 @@
  * @module
  */
 
+import type { Endpoint } from "../base/address.ts";
+import { parseEndpoint } from "../base/address.ts";
 import {
-  ConfigError,
   type CStoreError,
   HandshakeError,
   OverloadedError,
@@ -15,22 +16,27 @@ import { CONNECTIONS_MAX } from "../base/limits.ts";
 import { PROTOCOL_VERSION, VERSION } from "../base/version.ts";
 import { type Platform, systemPlatform } from "../platform/platform.ts";
 import { randomId } from "../platform/random.ts";
-import type { Endpoint, Listener, Socket } from "../platform/sockets.ts";
-import { encodeFrame, type Frame } from "../protocol/frame_header.ts";
-import { checkSameCluster, decodeHello, encodeHello, type Hello } from "../protocol/handshake.ts";
+import type { Listener, Socket } from "../platform/sockets.ts";
+import { encodeFrame, type Frame } from "../protocol/wire/frame_header.ts";
+import {
+  checkSameCluster,
+  decodeHello,
+  encodeHello,
+  type Hello,
+} from "../protocol/wire/handshake.ts";
 import {
   type ConsensusMessage,
   isConsensusType,
   type MessageRoute,
   type ReplicationMessage,
   ReplicationProtocol,
-} from "../protocol/replication_message.ts";
+} from "../protocol/wire/replication_message.ts";
 import {
   decodeSnapshotMessage,
   encodeSnapshotMessage,
   isSnapshotMessage,
   type SnapshotMessage,
-} from "../protocol/snapshot_message.ts";
+} from "../protocol/wire/snapshot_message.ts";
 import type { RaftMessage } from "../raft/message.ts";
 import type { INetworkManager, NetworkEvents, NetworkMetrics } from "./inetwork_manager.ts";
 import type { QueuePolicy } from "./message_queue.ts";
@@ -389,23 +395,4 @@ export class NetworkManager implements INetworkManager {
     const receipt = { timestamp: this.#platform.clock.wallMs(), messageId: this.#nextMessageId() };
     this.#emit("message", ReplicationProtocol.decode(frame.body, route, receipt));
   }
-}
-
-/** HOST:PORT, with brackets around an IPv6 host. */
-export function writeEndpoint({ host, port }: Endpoint): string {
-  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
-}
-
-/** Splits "host:port", "[::1]:port" or "host". A scheme in front is ignored. Throws ConfigError. */
-export function parseEndpoint(address: string, port?: number): Endpoint {
-  const bare = address.replace(/^[a-z]+:\/\//, "").replace(/\/$/, "");
-  const match = /^(\[[0-9a-fA-F:]+\]|[^:\s]+)(?::(\d+))?$/.exec(bare);
-  const portText = match?.[2];
-  const number = portText === undefined ? port : Number(portText);
-  if (match?.[1] === undefined || number === undefined || !(number >= 0 && number <= 65_535)) {
-    throw new ConfigError(`Cannot use the address "${address}": it is not HOST:PORT`, {
-      remedy: "Write it like 127.0.0.1:7001 or [::1]:7001",
-    });
-  }
-  return { host: match[1].replace(/^\[|\]$/g, ""), port: number };
 }

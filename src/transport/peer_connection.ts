@@ -9,9 +9,9 @@ import { CStoreError, ProtocolError } from "../base/errors.ts";
 import { FRAME_TIMEOUT_MS, HANDSHAKE_TIMEOUT_MS } from "../base/limits.ts";
 import type { CancelTimer, Clock } from "../platform/clock.ts";
 import type { Socket } from "../platform/sockets.ts";
-import { FrameDecoder } from "../protocol/frame_decoder.ts";
-import { encodeFrame, type Frame } from "../protocol/frame_header.ts";
-import { encodeConnectionError } from "../protocol/handshake.ts";
+import { FrameDecoder } from "../protocol/wire/frame_decoder.ts";
+import { encodeFrame, type Frame } from "../protocol/wire/frame_header.ts";
+import { encodeConnectionError } from "../protocol/wire/handshake.ts";
 
 /** Frames up to this size are joined before they are written. */
 const JOIN_SIZE_MAX = 64 * 1024;

@@ -7,6 +7,7 @@
  * @module
  */
 
+import type { Endpoint } from "../base/address.ts";
 import { EMPTY_BYTES } from "../base/bytes.ts";
 import {
   type CStoreError,
@@ -16,14 +17,13 @@ import {
 } from "../base/errors.ts";
 import type { CancelTimer } from "../platform/clock.ts";
 import type { Platform } from "../platform/platform.ts";
-import type { Endpoint } from "../platform/sockets.ts";
-import { encodeFrame, type Frame } from "../protocol/frame_header.ts";
+import { encodeFrame, type Frame } from "../protocol/wire/frame_header.ts";
 import {
   decodeConnectionError,
   decodeHello,
   encodeHello,
   type Hello,
-} from "../protocol/handshake.ts";
+} from "../protocol/wire/handshake.ts";
 import { MessageQueue, type QueuePolicy } from "./message_queue.ts";
 import { PeerConnection } from "./peer_connection.ts";
 

@@ -6,35 +6,10 @@
  */
 
 import { sleep, systemClock } from "../../src/platform/clock.ts";
-import type { SeededRandom } from "../../src/platform/random.ts";
-import type { ChaosCluster, ChaosNode } from "./chaos_cluster.ts";
-import { CLIENTS, type LinkFault, type LinkFaultKind, type LinkFaults } from "./link_faults.ts";
+import type { ChaosNode } from "./chaos_cluster.ts";
+import { CLIENTS, type LinkFault, type LinkFaultKind } from "./link_faults.ts";
 import { replaceMember } from "./membership.ts";
-
-/** What faults act on. */
-export interface FaultWorld {
-  readonly cluster: ChaosCluster;
-  readonly links: LinkFaults;
-  readonly random: SeededRandom;
-  /** Hands leadership over; whether it came about. */
-  promote(nodeId: string): Promise<boolean>;
-  /** Changes the members; the error's code, "" when it came about. */
-  change(request: { readonly action: string; readonly id: string }): Promise<string>;
-  /** Tells of a fault as it begins. */
-  tell(line: string): void;
-}
-
-/** What a fault is given. */
-export interface Scene extends FaultWorld {
-  /** What must not happen happened. */
-  fail(failure: string): void;
-  /** Waits up to so long; less when the run is over. */
-  wait(ms: number): Promise<void>;
-  /** A node that no other fault has, for as long as the fault lasts; none if too few are left. */
-  take(wanted?: ChaosNode): Promise<ChaosNode | undefined>;
-  /** Uniform in [low, high) milliseconds. */
-  between(lowMs: number, highMs: number): number;
-}
+import type { FaultWorld, Scene } from "./scene.ts";
 
 /** Injects the fault and heals it; tells nothing if it is not possible now. */
 type Inject = (scene: Scene) => Promise<void>;

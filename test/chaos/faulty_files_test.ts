@@ -7,10 +7,10 @@
 import { afterAll, beforeEach, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { StorageError } from "../../src/base/errors.ts";
-import { faultyFiles, setDiskFaults } from "../../src/platform/faulty_files.ts";
 import { systemFileSystem } from "../../src/platform/file_system.ts";
 import { freshFolder, rejection } from "../node/test_cluster.ts";
 import { readProject, resolveImport } from "../tidy/source_file.ts";
+import { faultyFiles, setDiskFaults } from "./faulty_files.ts";
 
 const folder = freshFolder();
 const switchFile = join(folder.path, "switch");

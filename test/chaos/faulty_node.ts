@@ -5,9 +5,9 @@
  * @module
  */
 
-import { faultyFiles } from "../../src/platform/faulty_files.ts";
 import { systemFileSystem } from "../../src/platform/file_system.ts";
 import { environment } from "../../src/platform/process.ts";
+import { faultyFiles } from "./faulty_files.ts";
 
 const switchFile = environment("CSTORE_DISK_SWITCH");
 if (switchFile === undefined) throw new Error("CSTORE_DISK_SWITCH names no switch file");

@@ -4,8 +4,8 @@
  * @module
  */
 
+import type { Collection } from "../../src/api/collection.ts";
 import { CStoreError, VersionConflictError } from "../../src/base/errors.ts";
-import type { Collection } from "../../src/client/database.ts";
 import { connect, type RemoteDatabase } from "../../src/client/remote_database.ts";
 import { sleep, systemClock } from "../../src/platform/clock.ts";
 import type { SeededRandom } from "../../src/platform/random.ts";

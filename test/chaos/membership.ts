@@ -7,7 +7,7 @@
 
 import { sleep, systemClock } from "../../src/platform/clock.ts";
 import type { ChaosNode } from "./chaos_cluster.ts";
-import type { Scene } from "./faults.ts";
+import type { Scene } from "./scene.ts";
 
 /** Longest time of one step while other faults go on. */
 const STEP_MAX_MS = 90_000;

@@ -7,8 +7,8 @@
 
 import * as net from "node:net";
 import { sleep, systemClock } from "../../src/platform/clock.ts";
-import { FrameDecoder } from "../../src/protocol/frame_decoder.ts";
-import { decodeHello } from "../../src/protocol/handshake.ts";
+import { FrameDecoder } from "../../src/protocol/wire/frame_decoder.ts";
+import { decodeHello } from "../../src/protocol/wire/handshake.ts";
 import { CLIENTS, type Direction, type LinkFault, type LinkFaults } from "./link_faults.ts";
 
 const HOST = "127.0.0.1";

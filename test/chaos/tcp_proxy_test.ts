@@ -6,8 +6,8 @@
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import * as net from "node:net";
-import { encodeFrame } from "../../src/protocol/frame_header.ts";
-import { encodeHello, type Hello } from "../../src/protocol/handshake.ts";
+import { encodeFrame } from "../../src/protocol/wire/frame_header.ts";
+import { encodeHello, type Hello } from "../../src/protocol/wire/handshake.ts";
 import { waitFor } from "../node/test_cluster.ts";
 import { LinkFaults } from "./link_faults.ts";
 import { TcpProxy } from "./tcp_proxy.ts";

@@ -6,7 +6,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
-import { complete } from "../../cli/shell_command.ts";
+import { complete } from "../../cli/commands/shell_command.ts";
 import { fromTaggedJson, toTaggedJson } from "../../cli/tagged_json.ts";
 import { freshFolder, TestCluster, waitFor } from "../node/test_cluster.ts";
 import { Running, run } from "../system/program.ts";

@@ -6,7 +6,7 @@
  */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { encodeKey } from "../../src/protocol/document_key.ts";
+import { encodeKey } from "../../src/protocol/encoding/document_key.ts";
 import { type Seat, TestCluster, waitFor } from "../node/test_cluster.ts";
 import { run } from "../system/program.ts";
 

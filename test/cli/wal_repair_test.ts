@@ -9,13 +9,13 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { WALDatabase } from "../../src/mod.ts";
-import { parseNodeConfig } from "../../src/node/config.ts";
-import { openStorage } from "../../src/node/open_storage.ts";
+import { parseNodeConfig } from "../../src/node/config/node_config.ts";
+import { openStorage } from "../../src/node/recovery/open_storage.ts";
 import { systemPlatform } from "../../src/platform/platform.ts";
-import { decodeBatchHeader, sealBatch } from "../../src/protocol/batch_codec.ts";
-import { noopBatch } from "../../src/protocol/cluster_command.ts";
+import { decodeBatchHeader, sealBatch } from "../../src/protocol/encoding/batch_codec.ts";
+import { noopBatch } from "../../src/protocol/encoding/cluster_command.ts";
 import { readIdentity } from "../../src/storage/data_directory.ts";
-import { inspectSegments } from "../../src/storage/wal_open.ts";
+import { inspectSegments } from "../../src/storage/wal/wal_open.ts";
 import { run } from "../system/program.ts";
 
 const ROOT = mkdtempSync(join(tmpdir(), "cstore-repair-"));

@@ -9,18 +9,20 @@ import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { viewOf } from "../../src/base/bytes.ts";
+import { readOperationResults } from "../../src/protocol/encoding/operation_result.ts";
+import { REQUEST_KINDS, readReplies, readRequest } from "../../src/protocol/wire/client_message.ts";
+import { FrameDecoder } from "../../src/protocol/wire/frame_decoder.ts";
+import { FRAME_KINDS, type Frame } from "../../src/protocol/wire/frame_header.ts";
+import { decodeConnectionError, decodeHello } from "../../src/protocol/wire/handshake.ts";
+import { decodeLeaderNews } from "../../src/protocol/wire/leader_message.ts";
 import {
-  REQUEST_KINDS,
-  readOperationResults,
-  readReplies,
-  readRequest,
-} from "../../src/protocol/client_message.ts";
-import { FrameDecoder } from "../../src/protocol/frame_decoder.ts";
-import { FRAME_KINDS, type Frame } from "../../src/protocol/frame_header.ts";
-import { decodeConnectionError, decodeHello } from "../../src/protocol/handshake.ts";
-import { decodeLeaderNews } from "../../src/protocol/leader_message.ts";
-import { RAFT_MESSAGE_TYPES, ReplicationProtocol } from "../../src/protocol/replication_message.ts";
-import { decodeSnapshotMessage, isSnapshotMessage } from "../../src/protocol/snapshot_message.ts";
+  RAFT_MESSAGE_TYPES,
+  ReplicationProtocol,
+} from "../../src/protocol/wire/replication_message.ts";
+import {
+  decodeSnapshotMessage,
+  isSnapshotMessage,
+} from "../../src/protocol/wire/snapshot_message.ts";
 
 interface Recorded {
   readonly name: string;

@@ -14,15 +14,15 @@ import { DocumentStateMachine } from "../../src/database/document_state_machine.
 import { StateRestorer } from "../../src/database/snapshot_codec.ts";
 import { FrozenDigest } from "../../src/database/state_digest.ts";
 import { connect, WALDatabase } from "../../src/mod.ts";
-import { readBackup, restoreBackup } from "../../src/node/backup.ts";
-import { parseNodeConfig } from "../../src/node/config.ts";
+import { parseNodeConfig } from "../../src/node/config/node_config.ts";
 import { Node } from "../../src/node/node.ts";
-import { openStorage } from "../../src/node/open_storage.ts";
+import { openStorage } from "../../src/node/recovery/open_storage.ts";
+import { readBackup, restoreBackup } from "../../src/node/snapshots/backup.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { zlibCompressor } from "../../src/platform/compression.ts";
 import { systemPlatform } from "../../src/platform/platform.ts";
 import { NO_RESULTS } from "../../src/raft/state_machine.ts";
-import { Applier } from "../../src/replication/applier.ts";
+import { Applier } from "../../src/replication/raft/applier.ts";
 import { SnapshotStore } from "../../src/storage/snapshot_store.ts";
 import { freshFolder } from "../node/test_cluster.ts";
 

@@ -8,7 +8,7 @@ import { expect, test } from "bun:test";
 import { DocumentStateMachine } from "../../src/database/document_state_machine.ts";
 import { zlibCompressor } from "../../src/platform/compression.ts";
 import type { SeededRandom } from "../../src/platform/random.ts";
-import type { RequestIdentity } from "../../src/protocol/command.ts";
+import type { RequestIdentity } from "../../src/protocol/encoding/command.ts";
 import { fuzzRandom, rounds, seeded } from "../protocol/fuzz_seed.ts";
 import {
   applyEntry,

@@ -13,10 +13,10 @@ import {
   RESULT_SIZE_MAX,
 } from "../../src/base/limits.ts";
 import { MemberTable } from "../../src/database/member_table.ts";
-import { BATCH_HEADER_SIZE } from "../../src/protocol/batch_codec.ts";
-import { encodeCbor } from "../../src/protocol/cbor.ts";
-import { membershipBatch, writeBindings } from "../../src/protocol/cluster_command.ts";
-import type { RequestIdentity } from "../../src/protocol/command.ts";
+import { BATCH_HEADER_SIZE } from "../../src/protocol/encoding/batch_codec.ts";
+import { encodeCbor } from "../../src/protocol/encoding/cbor.ts";
+import { membershipBatch, writeBindings } from "../../src/protocol/encoding/cluster_command.ts";
+import type { RequestIdentity } from "../../src/protocol/encoding/command.ts";
 import {
   applyEntry,
   type Command,

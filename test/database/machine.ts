@@ -8,10 +8,13 @@ import { ByteWriter, encodeText } from "../../src/base/bytes.ts";
 import type { CStoreError } from "../../src/base/errors.ts";
 import { DocumentStateMachine } from "../../src/database/document_state_machine.ts";
 import { zlibCompressor } from "../../src/platform/compression.ts";
-import { BATCH_HEADER_SIZE, prepareBatch, sealBatch } from "../../src/protocol/batch_codec.ts";
-import { decodeCbor, encodeCbor } from "../../src/protocol/cbor.ts";
-import { readOperationResults } from "../../src/protocol/client_message.ts";
-import { writeSessionIds } from "../../src/protocol/cluster_command.ts";
+import {
+  BATCH_HEADER_SIZE,
+  prepareBatch,
+  sealBatch,
+} from "../../src/protocol/encoding/batch_codec.ts";
+import { decodeCbor, encodeCbor } from "../../src/protocol/encoding/cbor.ts";
+import { writeSessionIds } from "../../src/protocol/encoding/cluster_command.ts";
 import {
   beginCommand,
   type DocumentOperation,
@@ -19,8 +22,9 @@ import {
   NO_SESSION,
   type RequestIdentity,
   writeDocumentsCommand,
-} from "../../src/protocol/command.ts";
-import { type DocumentId, encodeKey } from "../../src/protocol/document_key.ts";
+} from "../../src/protocol/encoding/command.ts";
+import { type DocumentId, encodeKey } from "../../src/protocol/encoding/document_key.ts";
+import { readOperationResults } from "../../src/protocol/encoding/operation_result.ts";
 import type { Entry } from "../../src/raft/types.ts";
 
 /** One operation in words: `["PUT", "id", { a: 1 }, { ifVersion: 3 }]`. */

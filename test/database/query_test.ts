@@ -7,14 +7,14 @@
 
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import type { IndexDefinition } from "../../src/database/collection_index.ts";
-import { CollectionStore, type Undo } from "../../src/database/collection_store.ts";
-import { QueryRun, type QuerySpec } from "../../src/database/query_run.ts";
-import { decodeCbor, encodeCbor } from "../../src/protocol/cbor.ts";
-import { type DocumentId, encodeKey } from "../../src/protocol/document_key.ts";
+import { compareValues, type Fields, type Value } from "../../src/base/value.ts";
+import type { IndexDefinition } from "../../src/database/collection/collection_index.ts";
+import { CollectionStore, type Undo } from "../../src/database/collection/collection_store.ts";
+import { QueryRun, type QuerySpec } from "../../src/database/collection/query_run.ts";
+import { decodeCbor, encodeCbor } from "../../src/protocol/encoding/cbor.ts";
+import { type DocumentId, encodeKey } from "../../src/protocol/encoding/document_key.ts";
 import { compileFilter, type Filter } from "../../src/query/matcher.ts";
 import { compareBy } from "../../src/query/sort.ts";
-import { compareValues, type Fields, type Value } from "../../src/query/value.ts";
 import { scalars } from "../query/values.ts";
 
 const IDS: readonly DocumentId[] = ["", "a", "a.b", "__proto__", "constructor", 0, 1, -1.5, "1"];

@@ -20,9 +20,9 @@ import {
   stateDifference,
 } from "../../src/database/state_digest.ts";
 import { zlibCompressor } from "../../src/platform/compression.ts";
-import { encodeCbor } from "../../src/protocol/cbor.ts";
-import { writeBindings } from "../../src/protocol/cluster_command.ts";
-import { encodeKey } from "../../src/protocol/document_key.ts";
+import { encodeCbor } from "../../src/protocol/encoding/cbor.ts";
+import { writeBindings } from "../../src/protocol/encoding/cluster_command.ts";
+import { encodeKey } from "../../src/protocol/encoding/document_key.ts";
 import { fuzzRandom, rounds, seeded } from "../protocol/fuzz_seed.ts";
 import { applyEntry, consensus, Machine, type Operation, request } from "./machine.ts";
 

@@ -3,6 +3,7 @@
  * what was synced. Nothing happens unless a test makes it happen.
  */
 
+import type { Fields } from "../../src/base/value.ts";
 import {
   areEndsKnown,
   type Members,
@@ -10,14 +11,14 @@ import {
   type WrittenDocument,
 } from "../../src/multi_master/config.ts";
 import type { ConflictConfig } from "../../src/multi_master/conflict_resolver.ts";
+import { type Origin, originOf } from "../../src/multi_master/dot.ts";
 import { NO_STAMP } from "../../src/multi_master/hybrid_clock.ts";
 import type { MultiMasterMessage } from "../../src/multi_master/message.ts";
 import { MultiMaster } from "../../src/multi_master/multi_master.ts";
+import type { Operation } from "../../src/multi_master/operation.ts";
 import type { MultiMasterEvent, MultiMasterReady } from "../../src/multi_master/ready.ts";
-import { type Operation, type Origin, originOf } from "../../src/multi_master/types.ts";
 import { VersionStore } from "../../src/multi_master/version_store.ts";
 import { covers, NOTHING_SEEN, seen } from "../../src/multi_master/version_vector.ts";
-import type { Fields } from "../../src/query/value.ts";
 
 export const START_MS = 1_700_000_000_000;
 export const DRIFT_MAX_MS = 500;

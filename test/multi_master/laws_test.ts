@@ -2,14 +2,16 @@
 
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import type { Fields } from "../../src/base/value.ts";
 import {
   type ConflictConfig,
   contentAfter,
   resolve,
 } from "../../src/multi_master/conflict_resolver.ts";
 import { addVersion } from "../../src/multi_master/document_versions.ts";
+import { originOf } from "../../src/multi_master/dot.ts";
 import { compareStamps, HybridClock } from "../../src/multi_master/hybrid_clock.ts";
-import { type DocumentVersion, originOf } from "../../src/multi_master/types.ts";
+import type { DocumentVersion } from "../../src/multi_master/operation.ts";
 import {
   compareVectors,
   includes,
@@ -18,7 +20,6 @@ import {
   NOTHING_SEEN,
   type VersionVector,
 } from "../../src/multi_master/version_vector.ts";
-import type { Fields } from "../../src/query/value.ts";
 
 const vectors = fc
   .array(fc.tuple(fc.constantFrom("a", "b", "c"), fc.integer({ min: 1, max: 4 })))

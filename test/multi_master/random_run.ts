@@ -5,16 +5,17 @@
  * up to by rules that are written here once more, more simply.
  */
 
+import type { Fields } from "../../src/base/value.ts";
 import {
   type ConflictConfig,
   type ConflictStrategy,
   isRemoved,
 } from "../../src/multi_master/conflict_resolver.ts";
-import type { Dot, Operation } from "../../src/multi_master/types.ts";
+import type { Dot } from "../../src/multi_master/dot.ts";
+import type { Operation } from "../../src/multi_master/operation.ts";
 import { VersionStore } from "../../src/multi_master/version_store.ts";
 import { covers, type VersionVector } from "../../src/multi_master/version_vector.ts";
 import { SeededRandom } from "../../src/platform/random.ts";
-import type { Fields } from "../../src/query/value.ts";
 import { TestCluster, type TestNode } from "./cluster.ts";
 
 const STRATEGIES: readonly ConflictStrategy[] = [

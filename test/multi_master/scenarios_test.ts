@@ -2,9 +2,9 @@
 // documents in other systems. Nothing is random here; `random_test.ts` is.
 
 import { describe, expect, test } from "bun:test";
+import type { Fields } from "../../src/base/value.ts";
+import { originOf } from "../../src/multi_master/dot.ts";
 import type { MultiMasterMessage } from "../../src/multi_master/message.ts";
-import { originOf } from "../../src/multi_master/types.ts";
-import type { Fields } from "../../src/query/value.ts";
 import { TestCluster, type TestNode, touches } from "./cluster.ts";
 
 const STRATEGIES = [

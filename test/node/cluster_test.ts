@@ -8,11 +8,11 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import * as net from "node:net";
-import { freePorts } from "../../bench/local_cluster.ts";
-import { parseNodeConfig } from "../../src/node/config.ts";
+import { freePorts } from "../../cli/local/local_cluster.ts";
+import { parseNodeConfig } from "../../src/node/config/node_config.ts";
 import { Node } from "../../src/node/node.ts";
 import { sleep, systemClock } from "../../src/platform/clock.ts";
-import { decodeBatchHeader } from "../../src/protocol/batch_codec.ts";
+import { decodeBatchHeader } from "../../src/protocol/encoding/batch_codec.ts";
 import { expectSame, startWriter } from "./load.ts";
 import { MortalPlatform } from "./mortal_platform.ts";
 import { rejection, type Seat, type Settings, TestCluster, waitFor } from "./test_cluster.ts";

@@ -18,7 +18,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { StorageError } from "../../src/base/errors.ts";
-import { parseNodeConfig } from "../../src/node/config.ts";
+import { parseNodeConfig } from "../../src/node/config/node_config.ts";
 import { Node } from "../../src/node/node.ts";
 import { MortalPlatform } from "./mortal_platform.ts";
 import { rejection, type Seat, TestCluster, waitFor } from "./test_cluster.ts";

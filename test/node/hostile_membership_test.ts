@@ -11,20 +11,20 @@ import { readdirSync, statSync } from "node:fs";
 import { ByteWriter } from "../../src/base/bytes.ts";
 import type { RemoteDatabase } from "../../src/client/remote_database.ts";
 import type { Node } from "../../src/node/node.ts";
-import { BATCH_HEADER_SIZE } from "../../src/protocol/batch_codec.ts";
-import { encodeCbor } from "../../src/protocol/cbor.ts";
-import { membershipBatch, writeBindings } from "../../src/protocol/cluster_command.ts";
+import { BATCH_HEADER_SIZE } from "../../src/protocol/encoding/batch_codec.ts";
+import { encodeCbor } from "../../src/protocol/encoding/cbor.ts";
+import { membershipBatch, writeBindings } from "../../src/protocol/encoding/cluster_command.ts";
 import {
   beginCommand,
   type CommandKind,
   endCommand,
   NO_SESSION,
-} from "../../src/protocol/command.ts";
-import { encodeHello } from "../../src/protocol/handshake.ts";
+} from "../../src/protocol/encoding/command.ts";
+import { encodeHello } from "../../src/protocol/wire/handshake.ts";
 import {
   encodeSnapshotMessage,
   type SnapshotMessage,
-} from "../../src/protocol/snapshot_message.ts";
+} from "../../src/protocol/wire/snapshot_message.ts";
 import type { Member } from "../../src/raft/configuration.ts";
 import { batchOf, forged, impersonate, settled } from "./impostor.ts";
 import { helloOf, RawConnection, requestBytes } from "./raw_connection.ts";

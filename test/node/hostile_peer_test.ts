@@ -11,9 +11,13 @@ import { zstdCompressSync } from "node:zlib";
 import { ByteWriter, encodeText } from "../../src/base/bytes.ts";
 import { BATCH_BODY_SIZE_MAX } from "../../src/base/limits.ts";
 import type { RemoteDatabase } from "../../src/client/remote_database.ts";
-import { encodeCbor } from "../../src/protocol/cbor.ts";
-import { encodeFrame } from "../../src/protocol/frame_header.ts";
-import { decodeConnectionError, encodeHello, type Hello } from "../../src/protocol/handshake.ts";
+import { encodeCbor } from "../../src/protocol/encoding/cbor.ts";
+import { encodeFrame } from "../../src/protocol/wire/frame_header.ts";
+import {
+  decodeConnectionError,
+  encodeHello,
+  type Hello,
+} from "../../src/protocol/wire/handshake.ts";
 import { batchOf, forged, impersonate, settled, welcomeOf } from "./impostor.ts";
 import { documentsCommand, helloOf, putOf, RawConnection } from "./raw_connection.ts";
 import { type Seat, TestCluster, waitFor } from "./test_cluster.ts";

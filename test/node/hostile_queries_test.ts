@@ -7,10 +7,10 @@
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import net from "node:net";
+import { parseEndpoint } from "../../src/base/address.ts";
 import type { RemoteDatabase } from "../../src/client/remote_database.ts";
-import { encodeCbor } from "../../src/protocol/cbor.ts";
-import { beginCommand, endCommand } from "../../src/protocol/command.ts";
-import { parseEndpoint } from "../../src/transport/network_manager.ts";
+import { encodeCbor } from "../../src/protocol/encoding/cbor.ts";
+import { beginCommand, endCommand } from "../../src/protocol/encoding/command.ts";
 import { rejection, TestCluster, waitFor } from "./test_cluster.ts";
 
 /** A map that cannot be made a text or a number. */

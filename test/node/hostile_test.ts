@@ -6,6 +6,7 @@
  */
 
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import type { Collection, Item } from "../../src/api/collection.ts";
 import { ByteWriter, encodeText } from "../../src/base/bytes.ts";
 import {
   DOCUMENT_DEPTH_MAX,
@@ -14,15 +15,14 @@ import {
   HANDSHAKE_BODY_SIZE_MAX,
   HANDSHAKE_TIMEOUT_MS,
 } from "../../src/base/limits.ts";
-import type { Collection, Item } from "../../src/client/database.ts";
 import type { RemoteDatabase } from "../../src/client/remote_database.ts";
-import { decodeCbor, encodeCbor } from "../../src/protocol/cbor.ts";
-import { checksum32, checksum64 } from "../../src/protocol/checksum.ts";
-import { readOperationResults } from "../../src/protocol/client_message.ts";
-import { encodeCollectionName } from "../../src/protocol/command.ts";
-import { encodeKey } from "../../src/protocol/document_key.ts";
-import { encodeFrame, FRAME_HEADER_SIZE } from "../../src/protocol/frame_header.ts";
-import { encodeHello } from "../../src/protocol/handshake.ts";
+import { decodeCbor, encodeCbor } from "../../src/protocol/encoding/cbor.ts";
+import { checksum32, checksum64 } from "../../src/protocol/encoding/checksum.ts";
+import { encodeCollectionName } from "../../src/protocol/encoding/command.ts";
+import { encodeKey } from "../../src/protocol/encoding/document_key.ts";
+import { readOperationResults } from "../../src/protocol/encoding/operation_result.ts";
+import { encodeFrame, FRAME_HEADER_SIZE } from "../../src/protocol/wire/frame_header.ts";
+import { encodeHello } from "../../src/protocol/wire/handshake.ts";
 import {
   documentsCommand,
   helloOf,

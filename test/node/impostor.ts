@@ -4,11 +4,15 @@
  * @module
  */
 
-import { BATCH_HEADER_SIZE, type BatchCodec, sealBatch } from "../../src/protocol/batch_codec.ts";
-import { checksum64 } from "../../src/protocol/checksum.ts";
-import { encodeFrame } from "../../src/protocol/frame_header.ts";
-import type { Hello } from "../../src/protocol/handshake.ts";
-import { ReplicationProtocol } from "../../src/protocol/replication_message.ts";
+import {
+  BATCH_HEADER_SIZE,
+  type BatchCodec,
+  sealBatch,
+} from "../../src/protocol/encoding/batch_codec.ts";
+import { checksum64 } from "../../src/protocol/encoding/checksum.ts";
+import { encodeFrame } from "../../src/protocol/wire/frame_header.ts";
+import type { Hello } from "../../src/protocol/wire/handshake.ts";
+import { ReplicationProtocol } from "../../src/protocol/wire/replication_message.ts";
 import type { RaftMessage } from "../../src/raft/message.ts";
 import type { Entry } from "../../src/raft/types.ts";
 import { RawConnection } from "./raw_connection.ts";

@@ -6,6 +6,7 @@
  * @module
  */
 
+import type { Endpoint } from "../../src/base/address.ts";
 import { type CancelTimer, type Clock, systemClock } from "../../src/platform/clock.ts";
 import {
   type FileSystem,
@@ -15,7 +16,6 @@ import {
 import type { Platform } from "../../src/platform/platform.ts";
 import { type Random, systemRandom } from "../../src/platform/random.ts";
 import {
-  type Endpoint,
   type Listener,
   type Network,
   type Socket,

@@ -9,12 +9,6 @@ import { ByteWriter } from "../../src/base/bytes.ts";
 import type { CStoreError } from "../../src/base/errors.ts";
 import { PROTOCOL_VERSION, VERSION } from "../../src/base/version.ts";
 import {
-  beginRequest,
-  endRequest,
-  type RequestKind,
-  readReplies,
-} from "../../src/protocol/client_message.ts";
-import {
   beginCommand,
   type DocumentOperation,
   encodeCollectionName,
@@ -22,16 +16,22 @@ import {
   NO_SESSION,
   type RequestIdentity,
   writeDocumentsCommand,
-} from "../../src/protocol/command.ts";
-import { encodeKey } from "../../src/protocol/document_key.ts";
-import { FrameDecoder } from "../../src/protocol/frame_decoder.ts";
-import { encodeFrame, type FrameKind } from "../../src/protocol/frame_header.ts";
+} from "../../src/protocol/encoding/command.ts";
+import { encodeKey } from "../../src/protocol/encoding/document_key.ts";
+import {
+  beginRequest,
+  endRequest,
+  type RequestKind,
+  readReplies,
+} from "../../src/protocol/wire/client_message.ts";
+import { FrameDecoder } from "../../src/protocol/wire/frame_decoder.ts";
+import { encodeFrame, type FrameKind } from "../../src/protocol/wire/frame_header.ts";
 import {
   decodeConnectionError,
   decodeHello,
   encodeHello,
   type Hello,
-} from "../../src/protocol/handshake.ts";
+} from "../../src/protocol/wire/handshake.ts";
 import { waitFor } from "./test_cluster.ts";
 
 /** A frame that came back. */

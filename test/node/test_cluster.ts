@@ -8,14 +8,14 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { freePorts } from "../../bench/local_cluster.ts";
+import { freePorts } from "../../cli/local/local_cluster.ts";
 import type { CStoreError } from "../../src/base/errors.ts";
-import type { ClientOptions } from "../../src/client/client_options.ts";
+import type { ClientOptions } from "../../src/client/connection/client_options.ts";
 import { connect, type RemoteDatabase } from "../../src/client/remote_database.ts";
-import { type NodeOptions, parseNodeConfig } from "../../src/node/config.ts";
+import { type NodeOptions, parseNodeConfig } from "../../src/node/config/node_config.ts";
 import { Node } from "../../src/node/node.ts";
 import { sleep, systemClock } from "../../src/platform/clock.ts";
-import type { NodeAddress } from "../../src/protocol/cluster_command.ts";
+import type { NodeAddress } from "../../src/protocol/encoding/cluster_command.ts";
 import { MortalPlatform } from "./mortal_platform.ts";
 
 const WAIT_MS = 30_000;

@@ -6,19 +6,17 @@
 
 import { ByteWriter, encodeText } from "../../src/base/bytes.ts";
 import { HandshakeError, NotLeaderError } from "../../src/base/errors.ts";
-import { BATCH_HEADER_SIZE, prepareBatch, sealBatch } from "../../src/protocol/batch_codec.ts";
-import { encodeCbor } from "../../src/protocol/cbor.ts";
 import {
-  beginReplies,
-  beginRequest,
-  endRequest,
-  type RequestKind,
-  writeError,
-  writeOperationResult,
-  writeResult,
-  writeWritten,
-} from "../../src/protocol/client_message.ts";
-import { clusterIdOf, firstBatch, membershipBatch } from "../../src/protocol/cluster_command.ts";
+  BATCH_HEADER_SIZE,
+  prepareBatch,
+  sealBatch,
+} from "../../src/protocol/encoding/batch_codec.ts";
+import { encodeCbor } from "../../src/protocol/encoding/cbor.ts";
+import {
+  clusterIdOf,
+  firstBatch,
+  membershipBatch,
+} from "../../src/protocol/encoding/cluster_command.ts";
 import {
   beginCommand,
   type DocumentOperation,
@@ -26,16 +24,26 @@ import {
   NO_SESSION,
   type RequestIdentity,
   writeDocumentsCommand,
-} from "../../src/protocol/command.ts";
-import { encodeKey } from "../../src/protocol/document_key.ts";
-import { encodeFrame } from "../../src/protocol/frame_header.ts";
-import { encodeConnectionError, encodeHello } from "../../src/protocol/handshake.ts";
-import { encodeLeaderNews } from "../../src/protocol/leader_message.ts";
-import { ReplicationProtocol } from "../../src/protocol/replication_message.ts";
+} from "../../src/protocol/encoding/command.ts";
+import { encodeKey } from "../../src/protocol/encoding/document_key.ts";
+import { writeOperationResult } from "../../src/protocol/encoding/operation_result.ts";
+import {
+  beginReplies,
+  beginRequest,
+  endRequest,
+  type RequestKind,
+  writeError,
+  writeResult,
+  writeWritten,
+} from "../../src/protocol/wire/client_message.ts";
+import { encodeFrame } from "../../src/protocol/wire/frame_header.ts";
+import { encodeConnectionError, encodeHello } from "../../src/protocol/wire/handshake.ts";
+import { encodeLeaderNews } from "../../src/protocol/wire/leader_message.ts";
+import { ReplicationProtocol } from "../../src/protocol/wire/replication_message.ts";
 import {
   encodeSnapshotMessage,
   type SnapshotMessage,
-} from "../../src/protocol/snapshot_message.ts";
+} from "../../src/protocol/wire/snapshot_message.ts";
 import type { RaftMessage } from "../../src/raft/message.ts";
 
 const IDENTITY = { sessionId: 9, requestNumber: 3, acknowledgedBelow: 2 };

@@ -10,13 +10,17 @@ import { join } from "node:path";
 import { ERROR_CODES, errorFromNumber, errorNumber } from "../../src/base/errors.ts";
 import * as limits from "../../src/base/limits.ts";
 import { PROTOCOL_VERSION } from "../../src/base/version.ts";
-import { BATCH_CODECS, BATCH_HEADER_SIZE } from "../../src/protocol/batch_codec.ts";
-import { checkCbor } from "../../src/protocol/cbor_gate.ts";
-import { READ_LEVELS, REQUEST_KINDS } from "../../src/protocol/client_message.ts";
-import { MEMBER_ROLES } from "../../src/protocol/cluster_command.ts";
-import { COMMAND_KINDS, OPERATION_KINDS } from "../../src/protocol/command.ts";
-import { FRAME_HEADER_SIZE, FRAME_KINDS, FRAME_MAGIC } from "../../src/protocol/frame_header.ts";
-import { RAFT_MESSAGE_TYPES } from "../../src/protocol/replication_message.ts";
+import { BATCH_CODECS, BATCH_HEADER_SIZE } from "../../src/protocol/encoding/batch_codec.ts";
+import { checkCbor } from "../../src/protocol/encoding/cbor_gate.ts";
+import { MEMBER_ROLES } from "../../src/protocol/encoding/cluster_command.ts";
+import { COMMAND_KINDS, OPERATION_KINDS } from "../../src/protocol/encoding/command.ts";
+import { READ_LEVELS, REQUEST_KINDS } from "../../src/protocol/wire/client_message.ts";
+import {
+  FRAME_HEADER_SIZE,
+  FRAME_KINDS,
+  FRAME_MAGIC,
+} from "../../src/protocol/wire/frame_header.ts";
+import { RAFT_MESSAGE_TYPES } from "../../src/protocol/wire/replication_message.ts";
 import { VECTORS } from "./vectors.ts";
 
 const TEXT = readFileSync(join(import.meta.dir, "../../docs/protocol.md"), "utf8");

@@ -3,8 +3,8 @@ import fc from "fast-check";
 import { Query } from "mingo";
 import sift from "sift";
 import { QueryError } from "../../src/base/errors.ts";
+import type { Fields, Value } from "../../src/base/value.ts";
 import { compileFilter, conditionsOf, type Filter } from "../../src/query/matcher.ts";
-import type { Fields, Value } from "../../src/query/value.ts";
 
 function matches(filter: Filter, document: Fields): boolean {
   return compileFilter(filter)(document);

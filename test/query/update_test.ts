@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { CStoreError } from "../../src/base/errors.ts";
+import type { Fields } from "../../src/base/value.ts";
 import { compareBy, compileProjection } from "../../src/query/sort.ts";
 import { CompiledUpdate, isOperatorUpdate, type UpdateOperators } from "../../src/query/update.ts";
-import type { Fields } from "../../src/query/value.ts";
 
 const NOW_MS = 1_700_000_000_000;
 

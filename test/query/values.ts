@@ -1,6 +1,6 @@
 /** Values and documents at random, small enough that conditions often meet. */
 import fc from "fast-check";
-import type { Fields, Value } from "../../src/query/value.ts";
+import type { Fields, Value } from "../../src/base/value.ts";
 
 const NAMES = ["a", "b", "c", "constructor", ""] as const;
 

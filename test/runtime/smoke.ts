@@ -7,7 +7,7 @@
  */
 
 import process from "node:process";
-import { LocalCluster } from "../../bench/local_cluster.ts";
+import { LocalCluster } from "../../cli/local/local_cluster.ts";
 import { connect } from "../../src/mod.ts";
 import { runtimeName } from "../../src/platform/process.ts";
 

@@ -5,8 +5,11 @@
  * @module
  */
 
-import type { LogBase } from "../../src/storage/log_table.ts";
-import type { Host, Simulation } from "./simulator.ts";
+import type { LogBase } from "../../src/storage/wal/log_table.ts";
+import type { Host, HostCluster } from "./host.ts";
+import type { SimulatedNetwork } from "./network.ts";
+import type { Operator } from "./operator.ts";
+import type { SimulatedClient } from "./workload.ts";
 
 /** Kinds that a run may draw. */
 export const FAULT_KINDS = [
@@ -52,9 +55,19 @@ export const OPT_IN_KINDS = ["syncLie"] as const;
 /** One of {@link FAULT_KINDS} or {@link OPT_IN_KINDS}. */
 export type FaultKind = (typeof FAULT_KINDS)[number] | (typeof OPT_IN_KINDS)[number];
 
+/** The cluster that faults happen to. */
+export interface FaultTarget extends HostCluster {
+  readonly network: SimulatedNetwork;
+  readonly operator: Operator;
+  readonly clients: readonly SimulatedClient[];
+  kill(host: Host): void;
+  cutPower(host: Host): void;
+  isolate(host: Host): void;
+}
+
 /** What a fault has to work with. */
 export interface FaultScene {
-  readonly simulation: Simulation;
+  readonly simulation: FaultTarget;
   /** Whom it hits, if it hits one. */
   readonly victim: Host;
   /** Ids of all nodes but the victim. */

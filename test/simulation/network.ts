@@ -6,46 +6,12 @@
  * @module
  */
 
+import type { Endpoint } from "../../src/base/address.ts";
 import { UnreachableError } from "../../src/base/errors.ts";
-import type { Endpoint, Listener, Network, Socket } from "../../src/platform/sockets.ts";
+import type { Listener, Network, Socket } from "../../src/platform/sockets.ts";
+import { Link, type LinkFaults } from "./link.ts";
 import { SimulatedSocket } from "./socket.ts";
-import { type Label, labelOf, type SimulatedProcess, type World } from "./world.ts";
-
-/** How links behave; may be changed at any time. */
-export interface LinkFaults {
-  /** Delay of each chunk between the two, in milliseconds; short ones are more frequent. */
-  delayMs: readonly [number, number];
-  /** Share of chunks that are split in two. */
-  splitShare: number;
-  /** Share of chunks that are late by up to {@link tailMs}. */
-  tailShare: number;
-  tailMs: number;
-}
-
-/** One direction between two processes. */
-export class Link {
-  /** Label of the events by which something arrives. */
-  readonly label: Label;
-  readonly from: string;
-  readonly to: string;
-  isCut = false;
-  /** Added to each delay. */
-  slowMs = 0;
-  /** Share of chunks that TCP has to send again. */
-  lossShare = 0;
-
-  constructor(from: string, to: string) {
-    this.from = from;
-    this.to = to;
-    this.label = labelOf(`${to}:from ${from}`);
-  }
-
-  heal(): void {
-    this.isCut = false;
-    this.slowMs = 0;
-    this.lossShare = 0;
-  }
-}
+import type { SimulatedProcess, World } from "./world.ts";
 
 /** TCP waits this long before it sends a lost segment again, twice as long the next time. */
 const RETRANSMIT_MS = 200;

@@ -6,13 +6,13 @@
  */
 
 import { CStoreError } from "../../src/base/errors.ts";
-import { Client } from "../../src/client/client.ts";
+import { Client } from "../../src/client/connection/client.ts";
 import { RemoteDatabase } from "../../src/client/remote_database.ts";
-import { type StateDigest, stateDifference } from "../../src/node/verifier.ts";
+import { type StateDigest, stateDifference } from "../../src/database/state_digest.ts";
 import { sleep } from "../../src/platform/clock.ts";
 import type { Platform } from "../../src/platform/platform.ts";
 import { SimulatedDisk } from "../storage/fake_disk.ts";
-import type { Host, Simulation } from "./simulator.ts";
+import type { Host, HostCluster } from "./host.ts";
 
 interface Request {
   readonly action: string;
@@ -30,13 +30,13 @@ const MEMBERS_MAX = 6;
 
 /** Changes of the members, one task each; several may be under way. */
 export class Operator {
-  readonly #simulation: Simulation;
+  readonly #simulation: HostCluster;
   readonly #platform: Platform;
   #underway = 0;
   /** Voters that are being removed. */
   readonly #leaving = new Set<Host>();
 
-  constructor(simulation: Simulation) {
+  constructor(simulation: HostCluster) {
     this.#simulation = simulation;
     const disk = new SimulatedDisk({ random: simulation.world.random });
     this.#platform = simulation.platformOf(simulation.newClientProcess(), disk);

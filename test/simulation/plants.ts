@@ -8,32 +8,15 @@
  */
 
 import { readFileSync } from "node:fs";
+import type { Plant } from "./plant.ts";
 import { MULTI_MASTER_PLANTS } from "./plants_masters.ts";
 import { LATER_PLANTS } from "./plants_members.ts";
-import type { FaultKind } from "./simulator.ts";
-
-/** A wrong rule in place of a right one. */
-export interface Plant {
-  readonly name: string;
-  /** What is wrong with it, in a few words. */
-  readonly about: string;
-  /** File below src. */
-  readonly file: string;
-  readonly find: string;
-  readonly replace: string;
-  /** Kinds of faults that show it soonest; all when not given. */
-  readonly faults?: readonly FaultKind[];
-  /** Whether the seeds run with limits that short runs reach. */
-  readonly hasSmallLimits?: boolean;
-  /** Beginning of the name of a test that fails with it: hundreds of seeds did not show it. */
-  readonly scenario?: string;
-}
 
 const FIRST_PLANTS: readonly Plant[] = [
   {
     name: "vote-not-persisted",
     about: "a vote is not in the record of the hard state (T3, S3)",
-    file: "storage/log_rebuild.ts",
+    file: "storage/wal/log_rebuild.ts",
     find: '.u64(hardState.term).text(hardState.vote ?? "")',
     replace: '.u64(hardState.term).text("")',
     scenario: "S3:",
@@ -49,7 +32,7 @@ const FIRST_PLANTS: readonly Plant[] = [
   {
     name: "ack-before-sync",
     about: "promises leave before their Ready is on the disk (T4, T14)",
-    file: "replication/ready_runner.ts",
+    file: "replication/raft/ready_runner.ts",
     find: "while (this.#persisting.length > 0 && this.#persisting[0]!.record <= throughRecord) {",
     replace: "void throughRecord; while (this.#persisting.length > 0) {",
   },
@@ -64,7 +47,7 @@ const FIRST_PLANTS: readonly Plant[] = [
   {
     name: "stale-read",
     about: "a linearizable read is served without asking a quorum (T38)",
-    file: "node/request_handler.ts",
+    file: "server/request_handler.ts",
     find: 'if (level !== "linearizable") {\n      const error = this.#backend.refuseRead(level);',
     replace:
       'if (true) {\n      const error = level === "leader" ? this.#backend.refuseRead(level) : undefined;',
@@ -148,7 +131,7 @@ const FIRST_PLANTS: readonly Plant[] = [
   {
     name: "sync-covers-later-writes",
     about: "a sync counts for what was written after it was issued",
-    file: "storage/group_commit.ts",
+    file: "storage/wal/group_commit.ts",
     find: "this.#target.synced(through);",
     replace: "this.#target.synced(this.#target.lastRecord());",
     scenario: "S21:",
@@ -156,7 +139,7 @@ const FIRST_PLANTS: readonly Plant[] = [
   {
     name: "segment-folder-not-synced",
     about: "a new segment's name is not made durable",
-    file: "storage/segment_writer.ts",
+    file: "storage/wal/segment_writer.ts",
     find: "if (isDirectoryDirty)",
     replace: "if (isDirectoryDirty && this.#isClosed)",
   },
@@ -178,7 +161,7 @@ const FIRST_PLANTS: readonly Plant[] = [
   {
     name: "head-records-missing",
     about: "new segments do not repeat term and vote",
-    file: "storage/log_rebuild.ts",
+    file: "storage/wal/log_rebuild.ts",
     find: "if (hardState.term > 0) records.push",
     replace: "if (hardState.term < 0) records.push",
   },
@@ -201,7 +184,7 @@ const FIRST_PLANTS: readonly Plant[] = [
   {
     name: "wiped-node-admitted",
     about: "a folder that was wiped may vote under the old id",
-    file: "node/bindings.ts",
+    file: "cluster/bindings.ts",
     find: 'return incarnation === "" || incarnation === hello.incarnation;',
     replace: "return incarnation !== undefined;",
     scenario: "identity:",

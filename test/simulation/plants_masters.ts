@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Plant } from "./plants.ts";
+import type { Plant } from "./plant.ts";
 
 /** Each is caught by a scenario or by the random runs of `test/multi_master`. */
 export const MULTI_MASTER_PLANTS: readonly Plant[] = [

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Plant } from "./plants.ts";
+import type { Plant } from "./plant.ts";
 
 /** What was built after the first list. */
 export const LATER_PLANTS: readonly Plant[] = [
@@ -67,7 +67,7 @@ export const LATER_PLANTS: readonly Plant[] = [
   {
     name: "removed-folder-admitted",
     about: "a folder that was removed is let in again",
-    file: "node/bindings.ts",
+    file: "cluster/bindings.ts",
     find: "if (this.#table.isRetired(hello.incarnation)) {",
     replace: "if (hello.incarnation === undefined) {",
     faults: ["shrink", "kill", "isolate"],
@@ -91,7 +91,7 @@ export const LATER_PLANTS: readonly Plant[] = [
   {
     name: "recovered-keeps-vote",
     about: "a folder that was lost begins anew as a voter",
-    file: "node/membership_changes.ts",
+    file: "cluster/membership_changes.ts",
     find: '{ ...asLearner(member), incarnation: "" }',
     replace: '{ ...member, incarnation: "" }',
     faults: ["recoverWiped", "isolate", "kill", "divergentTail"],
@@ -99,7 +99,7 @@ export const LATER_PLANTS: readonly Plant[] = [
   {
     name: "repaired-keeps-vote",
     about: "a damaged folder that begins anew keeps its vote",
-    file: "node/membership_changes.ts",
+    file: "cluster/membership_changes.ts",
     find: "{ ...asLearner(known), incarnation }",
     replace: "{ ...known, incarnation }",
     faults: ["rot", "misdirectedWrite", "isolate", "kill"],
@@ -107,7 +107,7 @@ export const LATER_PLANTS: readonly Plant[] = [
   {
     name: "damage-cut-off",
     about: "what is behind a damaged record is cut off instead of being repaired",
-    file: "storage/wal_recovery.ts",
+    file: "storage/wal/recovery_verdict.ts",
     find: "  if (next.number <= watermark) {\n    const last",
     replace: "  if (next.number < 0) {\n    const last",
     faults: ["rot", "misdirectedWrite"],
@@ -123,7 +123,7 @@ export const LATER_PLANTS: readonly Plant[] = [
   {
     name: "snapshot-not-synced",
     about: "a received snapshot is not on the disk when the log restarts behind it",
-    file: "storage/snapshot_exchange.ts",
+    file: "storage/snapshot_files.ts",
     find: "    await this.#file.sync();\n",
     replace: "",
     scenario: "a node with 0 entries of 40",
@@ -131,7 +131,7 @@ export const LATER_PLANTS: readonly Plant[] = [
   {
     name: "install-mark-ignored",
     about: "a node that died between snapshot and log restart does not finish that",
-    file: "node/open_storage.ts",
+    file: "node/recovery/open_storage.ts",
     find: "if (isThere && base.index > log.base.index",
     replace: "if (!isThere && base.index > log.base.index",
     scenario: "a node with 0 entries of 40",
@@ -139,7 +139,7 @@ export const LATER_PLANTS: readonly Plant[] = [
   {
     name: "half-restored-read",
     about: "a node leads and reads while a snapshot is still being read into its state",
-    file: "replication/raft_driver.ts",
+    file: "replication/raft/raft_driver.ts",
     find: '      this.hold("restoring");\n      this.#applier.pause();\n',
     replace: '      this.hold("restoring");\n',
     faults: ["lagSnapshot", "grow"],
@@ -163,7 +163,7 @@ export const LATER_PLANTS: readonly Plant[] = [
   {
     name: "log-cut-before-flush",
     about: "files go before the new head of the log is durable",
-    file: "storage/file_wal_manager.ts",
+    file: "storage/wal/file_wal_manager.ts",
     find: "    await this.flush();\n    // Compactions may overlap",
     replace: "    // Compactions may overlap",
     scenario: "a power cut",
@@ -171,7 +171,7 @@ export const LATER_PLANTS: readonly Plant[] = [
   {
     name: "stalled-disk-leads",
     about: "a leader whose disk hangs goes on leading (S24)",
-    file: "replication/raft_driver.ts",
+    file: "replication/raft/raft_driver.ts",
     find: "if (this.#stalledSinceMs === undefined || this.#raft.role !== ",
     replace: "if (this.#raft.term > 0 || this.#raft.role !== ",
     scenario: "S24:",
@@ -187,7 +187,7 @@ export const LATER_PLANTS: readonly Plant[] = [
   {
     name: "lease-from-answer",
     about: "the lease counts from the answers instead of from the heartbeats",
-    file: "replication/lease.ts",
+    file: "replication/raft/lease.ts",
     find: "return nowMs < confirmed.sentMs + this.#durationMs;",
     replace:
       'if (!("isSeen" in confirmed)) Object.assign(confirmed, { isSeen: true, sentMs: nowMs }); return nowMs < confirmed.sentMs + this.#durationMs;',
@@ -196,7 +196,7 @@ export const LATER_PLANTS: readonly Plant[] = [
   {
     name: "lease-without-bound",
     about: "the lease lasts several election timeouts",
-    file: "replication/lease.ts",
+    file: "replication/raft/lease.ts",
     find: "this.#durationMs = electionTimeoutMs / DRIFT_BOUND;",
     replace: "this.#durationMs = electionTimeoutMs * 4 * DRIFT_BOUND;",
     scenario: "leases: they count",
@@ -212,7 +212,7 @@ export const LATER_PLANTS: readonly Plant[] = [
   {
     name: "late-folder-counts",
     about: "what a folder acknowledged goes on counting when the log names another one",
-    file: "node/bindings.ts",
+    file: "cluster/bindings.ts",
     find: 'return this.#isKnown(hello) && (named === "" || named === hello.incarnation);',
     replace: "return named !== undefined;",
     scenario: "repair: what the old",
@@ -228,7 +228,7 @@ export const LATER_PLANTS: readonly Plant[] = [
   {
     name: "transfer-never-ends",
     about: "a sender of snapshots does not notice that the connection broke",
-    file: "node/peer_watch.ts",
+    file: "cluster/peer_watch.ts",
     find: "      this.#parts.lost(hello.nodeId);\n      this.#parts.members",
     replace: "      this.#parts.members",
     scenario: "S20: a receiver that dies",
@@ -236,7 +236,7 @@ export const LATER_PLANTS: readonly Plant[] = [
   {
     name: "repair-asks-once",
     about: "the second request of a node that joined and is damaged is refused",
-    file: "node/membership_changes.ts",
+    file: "cluster/membership_changes.ts",
     find: 'request["address"] === "" && known ? known.address : undefined',
     replace: 'request["address"] === 0 && known ? known.address : undefined',
     scenario: "repair:",
@@ -260,7 +260,7 @@ export const LATER_PLANTS: readonly Plant[] = [
   {
     name: "moved-record-hidden",
     about: "a moment does not see what compaction has moved since",
-    file: "database/document_slab.ts",
+    file: "database/collection/document_slab.ts",
     find: " || -gone > frozen.moment;",
     replace: ";",
     scenario: "collection: behaves like a Map",

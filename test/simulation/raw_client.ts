@@ -7,17 +7,17 @@
 
 import { ByteWriter } from "../../src/base/bytes.ts";
 import type { CStoreError } from "../../src/base/errors.ts";
-import { encodeCbor } from "../../src/protocol/cbor.ts";
-import { beginRequest, endRequest, readReplies } from "../../src/protocol/client_message.ts";
+import { encodeCbor } from "../../src/protocol/encoding/cbor.ts";
 import {
   beginCommand,
   endCommand,
   NO_SESSION,
   type RequestIdentity,
   writeDocumentsCommand,
-} from "../../src/protocol/command.ts";
-import { encodeKey } from "../../src/protocol/document_key.ts";
-import type { Host } from "./simulator.ts";
+} from "../../src/protocol/encoding/command.ts";
+import { encodeKey } from "../../src/protocol/encoding/document_key.ts";
+import { beginRequest, endRequest, readReplies } from "../../src/protocol/wire/client_message.ts";
+import type { Host } from "./host.ts";
 
 /** Hand-made requests to one node, and what came back. */
 export class RawClient {

@@ -3,10 +3,11 @@
 
 import { describe, expect, test } from "bun:test";
 import type { CStoreError } from "../../src/base/errors.ts";
-import { recoverAsNewCluster } from "../../src/node/unsafe_recover.ts";
+import { recoverAsNewCluster } from "../../src/node/recovery/unsafe_recover.ts";
 import { ClusterChecker } from "./checkers/cluster.ts";
+import type { Host } from "./host.ts";
 import { RawClient } from "./raw_client.ts";
-import { type Host, Simulation } from "./simulator.ts";
+import { Simulation } from "./simulator.ts";
 import { SimulatedProcess } from "./world.ts";
 
 const TIMEOUT_MS = 60_000;

@@ -3,10 +3,11 @@
 
 import { describe, expect, test } from "bun:test";
 import { CorruptionError, type CStoreError } from "../../src/base/errors.ts";
-import { NO_SESSION } from "../../src/protocol/command.ts";
+import { NO_SESSION } from "../../src/protocol/encoding/command.ts";
 import type { FateDecision } from "../storage/fake_disk.ts";
+import type { Host } from "./host.ts";
 import { RawClient } from "./raw_client.ts";
-import { type Host, Simulation } from "./simulator.ts";
+import { Simulation } from "./simulator.ts";
 
 const LOAD = { keys: 4, timeoutMs: 3000, thinkMs: 8, inFlight: 2 };
 const TIMEOUT_MS = 60_000;

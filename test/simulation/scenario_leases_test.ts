@@ -2,9 +2,10 @@
 // without its knowledge.
 
 import { expect, test } from "bun:test";
-import { NO_SESSION } from "../../src/protocol/command.ts";
+import { NO_SESSION } from "../../src/protocol/encoding/command.ts";
+import type { Host } from "./host.ts";
 import { RawClient } from "./raw_client.ts";
-import { type Host, Simulation } from "./simulator.ts";
+import { Simulation } from "./simulator.ts";
 
 const TIMEOUT_MS = 60_000;
 

@@ -6,7 +6,8 @@ import { describe, expect, test } from "bun:test";
 import { RemovedError } from "../../src/base/errors.ts";
 import type { RemoteDatabase } from "../../src/client/remote_database.ts";
 import type { Member } from "../../src/raft/configuration.ts";
-import { type Host, Simulation } from "./simulator.ts";
+import type { Host } from "./host.ts";
+import { Simulation } from "./simulator.ts";
 
 const LIGHT = { keys: 3, timeoutMs: 3000, thinkMs: 10, inFlight: 2 };
 const TIMEOUT_MS = 60_000;

@@ -5,7 +5,8 @@
 import { describe, expect, test } from "bun:test";
 import type { RaftMessage } from "../../src/raft/message.ts";
 import type { Operation } from "./checkers/history.ts";
-import { type Host, Simulation } from "./simulator.ts";
+import type { Host } from "./host.ts";
+import { Simulation } from "./simulator.ts";
 
 const ELECTION_TIMEOUT_MS = 200;
 const LIGHT = { keys: 3, timeoutMs: 3000, thinkMs: 10, inFlight: 2 };

@@ -7,9 +7,9 @@
 
 import { AssertionError } from "../../src/base/assert.ts";
 import { CorruptionError, CStoreError, RemovedError } from "../../src/base/errors.ts";
-import { Client } from "../../src/client/client.ts";
+import { Client } from "../../src/client/connection/client.ts";
 import { RemoteDatabase } from "../../src/client/remote_database.ts";
-import { parseNodeConfig } from "../../src/node/config.ts";
+import { parseNodeConfig } from "../../src/node/config/node_config.ts";
 import { Node } from "../../src/node/node.ts";
 import type { Platform } from "../../src/platform/platform.ts";
 import { SeededRandom } from "../../src/platform/random.ts";
@@ -20,11 +20,13 @@ import { type FateDecision, SimulatedDisk } from "../storage/fake_disk.ts";
 import { ClusterChecker, Violation } from "./checkers/cluster.ts";
 import { findVersionViolation, findViolation, type Operation } from "./checkers/history.ts";
 import { FAULT_KINDS, type FaultKind, INFLICT } from "./faults.ts";
-import { type LinkFaults, SimulatedNetwork } from "./network.ts";
+import type { Host } from "./host.ts";
+import type { LinkFaults } from "./link.ts";
+import { SimulatedNetwork } from "./network.ts";
 import { Operator } from "./operator.ts";
 import { stateText } from "./state_text.ts";
 import { SimulatedClient, type WorkloadOptions } from "./workload.ts";
-import { type ClockFault, SimulatedProcess, World } from "./world.ts";
+import { SimulatedProcess, World } from "./world.ts";
 
 export type { FaultKind } from "./faults.ts";
 
@@ -60,33 +62,6 @@ const FIRST_PORT = 7001;
 const HURRY_BEFORE_MS = 20;
 const HURRY_MS = 25;
 const FAST_SYNC_MS = [0.05, 0.55] as const;
-
-/** One machine, with or without a running node. */
-export interface Host {
-  readonly id: string;
-  readonly address: string;
-  readonly disk: SimulatedDisk;
-  /** Among the first members; any other begins by joining the cluster. */
-  isFirst: boolean;
-  /** Joins as a learner that stays one. */
-  readonly isStandby: boolean;
-  /** It must not be started until somebody says so. */
-  isHeld: boolean;
-  process: SimulatedProcess | undefined;
-  node: Node | undefined;
-  /**
-   * Why it must not be started again: its folder does not open, or it was removed. Undefined while
-   * it may.
-   */
-  refusal: CStoreError | undefined;
-  isStalling: boolean;
-  failNextSync: boolean;
-  /** Its disk says that it synced, and does not. */
-  isLying: boolean;
-  /** Shortest and longest sync while its disk is slow. */
-  syncMs: readonly [number, number] | undefined;
-  clock: ClockFault;
-}
 
 /** A cluster, its clients and its faults. */
 export class Simulation {

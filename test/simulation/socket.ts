@@ -5,8 +5,8 @@
  */
 
 import type { Socket, SocketHandlers } from "../../src/platform/sockets.ts";
-import type { Link, SimulatedNetwork } from "./network.ts";
-import type { SimulatedProcess } from "./world.ts";
+import type { Link, LinkFaults } from "./link.ts";
+import type { SimulatedProcess, World } from "./world.ts";
 
 /** A chunk under way; without bytes it is the end of the connection. */
 interface Parcel {
@@ -17,13 +17,22 @@ interface Parcel {
 /** What the kernels of both sides take from a program although the other side does not read. */
 const KERNEL_BYTES = 256 * 1024;
 
+/** What a socket asks of the network that it belongs to. */
+export interface SocketNetwork {
+  readonly faults: LinkFaults;
+  readonly world: World;
+  link(from: string, to: string): Link;
+  delayOn(link: Link): number;
+  forget(socket: SimulatedSocket): void;
+}
+
 /** One side of a connection. */
 export class SimulatedSocket implements Socket {
   readonly remoteAddress: string;
   readonly from: SimulatedProcess;
   readonly to: SimulatedProcess;
   readonly link: Link;
-  readonly #network: SimulatedNetwork;
+  readonly #network: SocketNetwork;
   peer: SimulatedSocket | undefined;
   #handlers: SocketHandlers | undefined;
   #early: Uint8Array[] = [];
@@ -39,7 +48,7 @@ export class SimulatedSocket implements Socket {
   #arrivalMs: number | undefined;
 
   constructor(
-    network: SimulatedNetwork,
+    network: SocketNetwork,
     direction: { readonly from: SimulatedProcess; readonly to: SimulatedProcess },
   ) {
     this.#network = network;

@@ -6,8 +6,8 @@
  * @module
  */
 
+import type { Transaction } from "../../src/api/transaction.ts";
 import { CStoreError } from "../../src/base/errors.ts";
-import type { Transaction } from "../../src/client/transaction.ts";
 import { sleep } from "../../src/platform/clock.ts";
 import { Violation } from "./checkers/cluster.ts";
 import type { Simulation } from "./simulator.ts";

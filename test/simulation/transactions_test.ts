@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { QueryRun } from "../../src/database/query_run.ts";
-import { decodeCbor } from "../../src/protocol/cbor.ts";
+import { QueryRun } from "../../src/database/collection/query_run.ts";
+import { decodeCbor } from "../../src/protocol/encoding/cbor.ts";
 import { type FaultKind, Simulation } from "./simulator.ts";
 import { findCycle, type ObservedTransaction, TOTAL, TransactionLoad } from "./transactions.ts";
 

@@ -4,9 +4,9 @@
  * @module
  */
 
+import type { Collection, Item } from "../../src/api/collection.ts";
 import { CStoreError, VersionConflictError } from "../../src/base/errors.ts";
-import { Client } from "../../src/client/client.ts";
-import type { Collection, Item } from "../../src/client/database.ts";
+import { Client } from "../../src/client/connection/client.ts";
 import { RemoteDatabase } from "../../src/client/remote_database.ts";
 import { sleep } from "../../src/platform/clock.ts";
 import type { Platform } from "../../src/platform/platform.ts";

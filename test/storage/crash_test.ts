@@ -11,8 +11,8 @@
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { CorruptionError, StorageError } from "../../src/base/errors.ts";
-import type { FileWALManager } from "../../src/storage/file_wal_manager.ts";
-import { encodeSegmentHeader } from "../../src/storage/segment.ts";
+import type { FileWALManager } from "../../src/storage/wal/file_wal_manager.ts";
+import { encodeSegmentHeader } from "../../src/storage/wal/segment.ts";
 import type { SectorFate, SimulatedDisk } from "./fake_disk.ts";
 import {
   closedLog,
@@ -226,7 +226,7 @@ describe("a synced log", () => {
     const fields = { segmentNumber: 1, firstRecord: 1, previousChain: 0n, salt: 1n, lastIndex: 0 };
     const header = encodeSegmentHeader(fields, IDENTITY);
     header[8] = 9;
-    const { checksum32 } = await import("../../src/protocol/checksum.ts");
+    const { checksum32 } = await import("../../src/protocol/encoding/checksum.ts");
     new DataView(header.buffer).setUint32(0, checksum32(header.subarray(4)), true);
     const bytes = disk.readFile(path);
     bytes.set(header);

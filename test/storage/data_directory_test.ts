@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { ConfigError, CorruptionError, LockedError } from "../../src/base/errors.ts";
 import { systemPlatform } from "../../src/platform/platform.ts";
 import { openDataDirectory, readIdentity } from "../../src/storage/data_directory.ts";
-import { FileWALManager } from "../../src/storage/file_wal_manager.ts";
+import { FileWALManager } from "../../src/storage/wal/file_wal_manager.ts";
 import type { SimulatedDisk } from "./fake_disk.ts";
 import { createLog, diskOf, errorOf, platformOn, settle, walEntry } from "./log_fixture.ts";
 

@@ -9,14 +9,18 @@ import { ByteWriter } from "../../src/base/bytes.ts";
 import type { Clock } from "../../src/platform/clock.ts";
 import { type Platform, systemPlatform } from "../../src/platform/platform.ts";
 import { SeededRandom } from "../../src/platform/random.ts";
-import { BATCH_HEADER_SIZE, prepareBatch, sealBatch } from "../../src/protocol/batch_codec.ts";
-import { checksum64 } from "../../src/protocol/checksum.ts";
+import {
+  BATCH_HEADER_SIZE,
+  prepareBatch,
+  sealBatch,
+} from "../../src/protocol/encoding/batch_codec.ts";
+import { checksum64 } from "../../src/protocol/encoding/checksum.ts";
 import type { Entry, EntryPlace } from "../../src/raft/types.ts";
 import { openDataDirectory } from "../../src/storage/data_directory.ts";
-import { FileWALManager, type FileWALOptions } from "../../src/storage/file_wal_manager.ts";
-import type { WALEntry } from "../../src/storage/iwal_manager.ts";
-import type { LogIdentity } from "../../src/storage/segment.ts";
-import { writeEntryCommand } from "../../src/storage/wal_entry_codec.ts";
+import type { LogIdentity } from "../../src/storage/identity.ts";
+import { FileWALManager, type FileWALOptions } from "../../src/storage/wal/file_wal_manager.ts";
+import type { WALEntry } from "../../src/storage/wal/iwal_manager.ts";
+import { writeEntryCommand } from "../../src/storage/wal/wal_entry_codec.ts";
 import { type DiskOptions, SimulatedDisk } from "./fake_disk.ts";
 
 /** Whose log the tests write. */

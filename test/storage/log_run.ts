@@ -10,8 +10,8 @@
 import { CorruptionError } from "../../src/base/errors.ts";
 import { SeededRandom } from "../../src/platform/random.ts";
 import type { Entry, HardState } from "../../src/raft/types.ts";
-import type { FileWALManager } from "../../src/storage/file_wal_manager.ts";
-import { EMPTY_BASE, type LogBase } from "../../src/storage/log_table.ts";
+import type { FileWALManager } from "../../src/storage/wal/file_wal_manager.ts";
+import { EMPTY_BASE, type LogBase } from "../../src/storage/wal/log_table.ts";
 import type { SectorFate, SimulatedDisk } from "./fake_disk.ts";
 import { diskOf, entryAt, openLog, settle } from "./log_fixture.ts";
 

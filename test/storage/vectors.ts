@@ -4,13 +4,13 @@
  * @module
  */
 
-import { sealBatch } from "../../src/protocol/batch_codec.ts";
-import { clusterBatch } from "../../src/protocol/cluster_command.ts";
-import { hardStateRecord, headRecord, tailRecord } from "../../src/storage/log_rebuild.ts";
-import { recordSize, writeRecord } from "../../src/storage/record.ts";
-import { encodeSegmentHeader } from "../../src/storage/segment.ts";
-import type { PendingRecord } from "../../src/storage/segment_writer.ts";
-import { MarkFile } from "../../src/storage/wal_open.ts";
+import { sealBatch } from "../../src/protocol/encoding/batch_codec.ts";
+import { clusterBatch } from "../../src/protocol/encoding/cluster_command.ts";
+import { hardStateRecord, headRecord, tailRecord } from "../../src/storage/wal/log_rebuild.ts";
+import { encodeSegmentHeader } from "../../src/storage/wal/segment.ts";
+import { recordSize, writeRecord } from "../../src/storage/wal/segment_record.ts";
+import type { PendingRecord } from "../../src/storage/wal/segment_writer.ts";
+import { MarkFile } from "../../src/storage/wal/wal_open.ts";
 import { diskOf, IDENTITY } from "./log_fixture.ts";
 
 const SALT = 0x0102030405060708n;

@@ -8,10 +8,14 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { DISK_FORMAT_VERSION } from "../../src/base/version.ts";
-import { BATCH_HEADER_SIZE, verifyBatch } from "../../src/protocol/batch_codec.ts";
-import { RECORD_HEADER_SIZE, RECORD_KINDS, readRecordHeader } from "../../src/storage/record.ts";
-import { decodeSegmentHeader, SEGMENT_HEADER_SIZE } from "../../src/storage/segment.ts";
-import { readMark } from "../../src/storage/wal_open.ts";
+import { BATCH_HEADER_SIZE, verifyBatch } from "../../src/protocol/encoding/batch_codec.ts";
+import { decodeSegmentHeader, SEGMENT_HEADER_SIZE } from "../../src/storage/wal/segment.ts";
+import {
+  RECORD_HEADER_SIZE,
+  RECORD_KINDS,
+  readRecordHeader,
+} from "../../src/storage/wal/segment_record.ts";
+import { readMark } from "../../src/storage/wal/wal_open.ts";
 import { diskOf, IDENTITY } from "./log_fixture.ts";
 import { VECTORS, vectorBatch, vectorHardState, vectorRecord } from "./vectors.ts";
 

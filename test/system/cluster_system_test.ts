@@ -7,7 +7,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { appendFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { freePorts, LocalCluster } from "../../bench/local_cluster.ts";
+import { freePorts, LocalCluster } from "../../cli/local/local_cluster.ts";
 import { freshFolder, waitFor } from "../node/test_cluster.ts";
 import { PROGRAM, Running, run, shell } from "./program.ts";
 

@@ -5,8 +5,8 @@
  */
 
 import { afterAll, expect, test } from "bun:test";
-import { freePorts } from "../../bench/local_cluster.ts";
-import { askNode } from "../../cli/cluster_view.ts";
+import { askNode } from "../../cli/commands/cluster_view.ts";
+import { freePorts } from "../../cli/local/local_cluster.ts";
 import { connect, WALDatabase } from "../../src/mod.ts";
 import { freshFolder, rejection, waitFor } from "../node/test_cluster.ts";
 import { Running } from "./program.ts";

@@ -9,7 +9,7 @@ import { spawn } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { freePorts } from "../../bench/local_cluster.ts";
+import { freePorts } from "../../cli/local/local_cluster.ts";
 import { freshFolder } from "../node/test_cluster.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));

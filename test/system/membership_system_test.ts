@@ -7,8 +7,8 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { rmSync } from "node:fs";
-import { freePorts } from "../../bench/local_cluster.ts";
-import type { ClusterPicture } from "../../cli/cluster_view.ts";
+import { freePorts } from "../../cli/local/local_cluster.ts";
+import type { ClusterPicture } from "../../src/cluster/cluster_view.ts";
 import { freshFolder, waitFor } from "../node/test_cluster.ts";
 import { type Ended, Running, run } from "./program.ts";
 

@@ -7,7 +7,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, renameSync } from "node:fs";
-import { LocalCluster, type LocalNode } from "../../bench/local_cluster.ts";
+import { LocalCluster, type LocalNode } from "../../cli/local/local_cluster.ts";
 import { waitFor } from "../node/test_cluster.ts";
 import { PROGRAM, Running, run } from "./program.ts";
 

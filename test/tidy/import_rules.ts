@@ -14,66 +14,143 @@ import {
 } from "./source_file.ts";
 
 interface Row {
-  /** Folders it may import from, in any way. */
+  /** Folders that it may import from, in any way; its own folder is always allowed. */
   readonly values: readonly string[];
-  /** Folders it may import only types from. */
-  readonly types: readonly string[];
-  /** Packages it may import; `undefined` is any. */
+  /** Folders that it may import only types from. */
+  readonly types?: readonly string[];
+  /** Single files that it may import, in any way, from a folder that is not in the row. */
+  readonly files?: readonly string[];
+  /** Packages that it may import; `undefined` is any. */
   readonly packages?: readonly string[];
 }
 
-const EVERYTHING = [
-  "base",
-  "platform",
-  "raft",
-  "multi_master",
-  "query",
-  "protocol",
-  "storage",
-  "transport",
-  "database",
-  "replication",
-  "cluster",
-  "client",
+const PROTOCOL = ["protocol/encoding", "protocol/wire"];
+const CLIENT = ["client", "client/connection", "client/collection", "client/transaction"];
+/** All that `node` wires together. */
+const PARTS = [
+  ...["base", "platform", "raft", "multi_master", "query", ...PROTOCOL, "transport", "api"],
+  ...["storage", "storage/wal", "storage/repair", "database", "database/collection"],
+  ...["replication/raft", "replication/multi_master", "replication/wal", ...CLIENT],
+  ...["transactions", "cluster", "server", "server/gateway", "auth"],
 ];
 
-/** A folder under `src`, the files directly in `src` (""), and the folders beside it. */
+/**
+ * Leaf folders under `src`, `""` for `src/mod.ts`, and the folders beside `src`. From the bottom
+ * up: a row names rows above it only.
+ */
 const MATRIX: Readonly<Record<string, Row>> = {
-  base: { values: [], types: [], packages: ["@logtape/logtape"] },
-  platform: { values: ["base"], types: [] },
-  raft: { values: ["base"], types: [], packages: [] },
-  multi_master: { values: ["base", "query"], types: [], packages: [] },
-  query: { values: ["base"], types: [], packages: [] },
-  protocol: {
+  base: { values: [], packages: ["@logtape/logtape"] },
+  platform: { values: ["base"] },
+  raft: { values: ["base"], packages: [] },
+  multi_master: { values: ["base"], packages: [] },
+  query: { values: ["base"], packages: [] },
+  "protocol/encoding": {
     values: ["base"],
     types: ["raft", "multi_master"],
     packages: ["cbor-x/encode", "xxhash-wasm"],
   },
-  storage: { values: ["base", "platform", "protocol"], types: ["raft"] },
-  transport: { values: ["base", "platform", "protocol"], types: ["raft"] },
-  database: { values: ["base", "protocol", "query", "storage"], types: ["platform", "raft"] },
-  replication: {
-    values: ["base", "platform", "protocol", "raft", "multi_master", "storage", "transport"],
-    types: [],
+  "protocol/wire": {
+    values: ["base", "protocol/encoding"],
+    types: ["raft", "multi_master"],
+    packages: [],
   },
-  cluster: {
-    values: ["base", "platform", "protocol", "transport", "replication"],
+  storage: { values: ["base", "platform", "protocol/encoding"], types: ["raft"] },
+  "storage/wal": { values: ["base", "platform", "protocol/encoding", "storage"], types: ["raft"] },
+  "storage/repair": {
+    values: ["base", "platform", "protocol/encoding", "storage", "storage/wal"],
     types: ["raft"],
   },
-  client: { values: ["base", "platform", "protocol", "query", "transport"], types: [] },
-  node: { values: EVERYTHING, types: [] },
-  "": { values: [...EVERYTHING, "node"], types: [] },
-  cli: {
-    values: ["", "base", "platform", "protocol", "node", "client", "storage", "bench"],
-    types: [],
+  transport: { values: ["base", "platform", "protocol/wire"], types: ["raft"] },
+  "database/collection": {
+    values: ["base", "query", "protocol/encoding"],
+    types: ["multi_master"],
   },
-  bench: { values: ["", ...EVERYTHING, "node"], types: [] },
+  database: {
+    values: ["base", "query", "protocol/encoding", "database/collection"],
+    types: ["raft"],
+  },
+  auth: { values: ["base", ...PROTOCOL] },
+  api: { values: ["base"], types: ["query", ...PROTOCOL] },
+  "replication/raft": {
+    values: ["base", "platform", "protocol/encoding", "raft"],
+    types: ["storage/wal"],
+  },
+  "replication/multi_master": {
+    values: ["base", "platform", ...PROTOCOL, "multi_master", "transport"],
+    types: ["storage/wal"],
+  },
+  "replication/wal": {
+    values: ["base", "platform", ...PROTOCOL, "raft", "replication/raft", "storage/wal"],
+    types: ["transport"],
+  },
+  "client/connection": { values: ["base", "platform", ...PROTOCOL, "transport"], types: ["api"] },
+  "client/collection": {
+    values: ["base", "platform", "query", ...PROTOCOL, "api"],
+    types: ["client/connection"],
+  },
+  "client/transaction": {
+    values: ["base", "platform", "query", ...PROTOCOL, "api", "client/collection"],
+    types: ["client/connection"],
+  },
+  client: {
+    values: ["base", "platform", "query", ...PROTOCOL, "api", ...CLIENT.slice(1)],
+  },
+  transactions: {
+    values: ["base", "platform", "protocol/encoding", "storage", "storage/wal"],
+    types: ["api"],
+  },
+  cluster: {
+    values: ["base", "platform", ...PROTOCOL, "raft", "storage", "client", "client/connection"],
+    types: ["replication/raft", "database", "transport"],
+  },
+  server: {
+    values: ["base", "platform", ...PROTOCOL, "database", "database/collection", "auth"],
+    types: ["raft", "replication/raft", "storage/wal"],
+  },
+  "server/gateway": {
+    values: ["base", "platform", "protocol/wire"],
+    types: ["transport"],
+    files: ["src/server/request_gate.ts"],
+  },
+  "node/config": {
+    values: ["base", "protocol/encoding", "protocol/wire", "cluster", "storage"],
+    types: ["platform"],
+  },
+  "node/snapshots": { values: [...PARTS, "node/config"] },
+  "node/recovery": { values: [...PARTS, "node/config", "node/snapshots"] },
+  node: { values: [...PARTS, "node/config", "node/snapshots", "node/recovery"] },
+  "node/embedded": {
+    values: [...PARTS, "node", "node/config", "node/snapshots", "node/recovery"],
+  },
+  "": { values: [...PARTS, "node", "node/config", "node/embedded", "node/snapshots"] },
+  cli: {
+    values: ["", "base", "platform", "cli/commands", "cli/local"],
+  },
+  "cli/commands": {
+    values: [
+      ...["", "base", "platform", "protocol/encoding", "protocol/wire", "client"],
+      ...["client/connection", "client/collection", "node", "node/config", "node/snapshots"],
+      ...["node/recovery", "storage", "storage/wal", "storage/repair", "cluster", "database"],
+      ...["cli", "cli/local", "cli/measure"],
+    ],
+  },
+  "cli/local": { values: ["", "base", "platform"] },
+  "cli/measure": {
+    values: ["", "base", "platform", ...PROTOCOL, "client", "client/connection", "cli/local"],
+  },
+  bench: { values: ["", ...PARTS, "node", "node/config", "cli/local", "cli/measure"] },
+  "bench/micro": {
+    values: ["", ...PARTS, "node", "node/config", "cli/local", "cli/measure"],
+  },
+  "bench/versus": {
+    values: ["", ...PARTS, "node", "node/config", "cli/local", "cli/measure"],
+  },
 };
 
 /** Imports that the matrix does not allow. */
 export function checkMatrix(file: SourceFile): readonly Finding[] {
   const folder = folderOf(file.path);
-  if (folder === "test" || folder === "scripts") return [];
+  if (/^(test|scripts)\b/.test(folder)) return [];
   const row = MATRIX[folder];
   if (row === undefined) {
     return [{ path: file.path, line: 1, message: `folder "${folder}" is not in the matrix` }];
@@ -94,7 +171,8 @@ function refusal(path: string, one: Import, row: Row): string | undefined {
   }
   const to = folderOf(target);
   if (to === folderOf(path) || row.values.includes(to)) return undefined;
-  if (row.types.includes(to)) {
+  if (row.files?.includes(target) === true) return undefined;
+  if (row.types?.includes(to) === true) {
     return one.typeOnly ? undefined : `${from} may import only types from ${to}: use "import type"`;
   }
   return `${from} may not import ${target}`;
@@ -121,7 +199,7 @@ export interface Packages {
 /** Packages that package.json does not name, or that users of cstore would not have. */
 export function checkPackages(file: SourceFile, packages: Packages): readonly Finding[] {
   const folder = folderOf(file.path);
-  const mayUseDev = ["bench", "test", "scripts"].includes(folder);
+  const mayUseDev = /^(bench|test|scripts)\b/.test(folder);
   return file.imports.flatMap(({ specifier, line }) => {
     if (/^(\.|node:|bun:)/.test(specifier)) return [];
     const name = specifier.split("/", specifier.startsWith("@") ? 2 : 1).join("/");
@@ -131,9 +209,9 @@ export function checkPackages(file: SourceFile, packages: Packages): readonly Fi
   });
 }
 
-/** Cycles of imports that are left when the types are stripped; each is reported once. */
+/** Cycles of imports, types counted; each is reported once. */
 export function checkCycles(files: readonly SourceFile[]): readonly Finding[] {
-  const graph = new Map(files.map((file) => [file.path, targets(file, true)]));
+  const graph = new Map(files.map((file) => [file.path, targets(file)]));
   const done = new Set<string>();
   const findings: Finding[] = [];
   const visit = (path: string, trail: readonly string[]): void => {
@@ -152,7 +230,7 @@ export function checkCycles(files: readonly SourceFile[]): readonly Finding[] {
 
 /** Files of `src` and `cli` that no entry point reaches, by any kind of import. */
 export function checkDeadFiles(files: readonly SourceFile[]): readonly Finding[] {
-  const graph = new Map(files.map((file) => [file.path, targets(file, false)]));
+  const graph = new Map(files.map((file) => [file.path, targets(file)]));
   const pending = [...graph.keys()].filter(isEntryPoint);
   const reached = new Set<string>(pending);
   for (let path = pending.pop(); path !== undefined; path = pending.pop()) {
@@ -169,9 +247,8 @@ function isEntryPoint(path: string): boolean {
   return /^(src\/mod\.ts$|cli\/main\.ts$|bench\/|test\/|scripts\/)/.test(path);
 }
 
-function targets(file: SourceFile, valuesOnly: boolean): readonly string[] {
+function targets(file: SourceFile): readonly string[] {
   return file.imports.flatMap((one) => {
-    if (valuesOnly && one.typeOnly) return [];
     const target = resolveImport(file.path, one.specifier);
     return target === undefined ? [] : [target];
   });

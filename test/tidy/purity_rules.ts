@@ -19,12 +19,15 @@ const IMPURE = new Set(
 const OBJECTS = new Set(["performance", "crypto", "process", "Bun", "Deno"]);
 
 /** Folders that decide; they wait for nothing. */
-const SYNCHRONOUS = new Set(["base", "raft", "multi_master", "query", "protocol", "database"]);
+const SYNCHRONOUS = new Set([
+  ...["base", "raft", "multi_master", "query", "protocol/encoding", "protocol/wire"],
+  ...["database", "database/collection"],
+]);
 
 /** Consensus answers with effects, so even the word has no place there. */
 const WITHOUT_PROMISES = new Set(["raft", "multi_master"]);
 
-const CHECKSUM = "src/protocol/checksum.ts";
+const CHECKSUM = "src/protocol/encoding/checksum.ts";
 
 /** Uses of the clock, chance, files, sockets or a runtime outside of `src/platform`. */
 export function checkPurity(file: SourceFile): readonly Finding[] {

@@ -54,11 +54,10 @@ export function parseSource(path: string, text: string): SourceFile {
   return { path, text, lines: text.split("\n"), ...scanned, imports };
 }
 
-/** The folder under `src` a file belongs to, `cli` and so on elsewhere, "" for `src/mod.ts`. */
+/** The leaf folder of a file: below `src` without that word, "" for `src/mod.ts`. */
 export function folderOf(path: string): string {
-  const parts = path.split("/");
-  if (parts[0] !== "src") return parts[0] ?? "";
-  return parts.length > 2 ? (parts[1] ?? "") : "";
+  const parts = path.split("/").slice(0, -1);
+  return (parts[0] === "src" ? parts.slice(1) : parts).join("/");
 }
 
 /** The project's path that a relative import points at; `undefined` for a package. */

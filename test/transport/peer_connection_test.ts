@@ -17,9 +17,9 @@ import {
   HANDSHAKE_BODY_SIZE_MAX,
   HANDSHAKE_TIMEOUT_MS,
 } from "../../src/base/limits.ts";
-import { FrameDecoder } from "../../src/protocol/frame_decoder.ts";
-import { encodeFrame, type Frame } from "../../src/protocol/frame_header.ts";
-import { decodeConnectionError } from "../../src/protocol/handshake.ts";
+import { FrameDecoder } from "../../src/protocol/wire/frame_decoder.ts";
+import { encodeFrame, type Frame } from "../../src/protocol/wire/frame_header.ts";
+import { decodeConnectionError } from "../../src/protocol/wire/handshake.ts";
 import { PeerConnection } from "../../src/transport/peer_connection.ts";
 import { FakeClock, FakeSocket } from "./fake_socket.ts";
 

@@ -1,0 +1,154 @@
+/**
+ * `cstore cluster status`, `cstore cluster members` and `cstore cluster promote`.
+ *
+ * @module
+ */
+
+import { printDuration } from "../../src/base/units.ts";
+import { parseAddresses } from "../../src/client/remote_database.ts";
+import { type ClusterPicture, isHealthy, type MemberRow } from "../../src/cluster/cluster_view.ts";
+import { sleep, systemClock } from "../../src/platform/clock.ts";
+import { durationOption, type RawOptions, textOption } from "../options.ts";
+import {
+  colour,
+  EXIT,
+  ExitError,
+  isTerminal,
+  print,
+  printJson,
+  table,
+  tell,
+  UsageError,
+} from "../output.ts";
+import { viewCluster, withDatabase } from "./cluster_view.ts";
+
+/** Where `cstore dev` listens unless told otherwise. */
+export const DEFAULT_ADDRESSES = "127.0.0.1:7001,127.0.0.1:7002,127.0.0.1:7003";
+const WATCH_MS = 1000;
+
+/** The addresses to talk to. */
+export function addressesOf(options: RawOptions): string {
+  return textOption(options, "address") ?? DEFAULT_ADDRESSES;
+}
+
+/** Prints the cluster; exit code 5 when it has no leader or no quorum. */
+export async function clusterStatus(options: RawOptions): Promise<void> {
+  const addresses = parseAddresses(addressesOf(options));
+  const timeoutMs = durationOption(options, "timeout", 2000);
+  while (true) {
+    const picture = await viewCluster(addresses, timeoutMs);
+    if (options["json"] === true) printJson(picture);
+    else printPicture(picture, options["watch"] === true);
+    if (options["watch"] !== true) {
+      if (!isHealthy(picture)) throw new ExitError(EXIT.unhealthy);
+      return;
+    }
+    await sleep(systemClock, WATCH_MS);
+  }
+}
+
+function printPicture(picture: ClusterPicture, isWatching: boolean): void {
+  const { quorum, leader, hasQuorum } = picture;
+  if (isWatching && isTerminal()) print("\x1b[H\x1b[2J");
+  const margin = hasQuorum ? `${quorum.canLose} more can fail` : colour.red("no quorum");
+  const head = leader === "" ? colour.red("no leader") : `leader ${colour.bold(leader)}`;
+  print(`cluster ${picture.clusterId}  ${head}  term ${picture.term}  ${picture.syncMode}`);
+  print(`quorum  ${quorum.reachable} of ${quorum.voters} voters reachable, ${margin}`);
+  print();
+  print(table(STATUS_COLUMNS, picture.members.map(cellsOf)));
+  for (const line of notesOf(picture)) print(`\n${line}`);
+}
+
+const STATUS_COLUMNS = [
+  "id",
+  "address",
+  "pid",
+  "member",
+  "role",
+  "state",
+  "term",
+  "commit",
+  "applied",
+  "lag",
+  "behind",
+  "rtt",
+  "version",
+];
+
+function cellsOf(m: MemberRow): string[] {
+  return [
+    m.id,
+    m.address,
+    text(m.pid),
+    m.membership,
+    m.role,
+    m.state,
+    text(m.term),
+    text(m.commitIndex),
+    text(m.appliedIndex),
+    text(m.lagBatches),
+    m.lagMs === null ? "-" : `${m.lagMs} ms`,
+    m.rttMs === null ? "-" : `${m.rttMs.toFixed(2)} ms`,
+    m.version ?? "-",
+  ];
+}
+
+/** What a person should know beside the table. */
+function notesOf({ isJoint, members }: ClusterPicture): string[] {
+  const notes = members.flatMap((m) => [
+    ...(isWaiting(m) ? [`${m.id} has ${m.caughtUpPercent ?? 0} %: ${m.waitsFor}`] : []),
+    ...(m.isRestoring === true ? [`${m.id} reads a snapshot in: no reads there meanwhile`] : []),
+    ...m.alarms.map(({ kind, detail }) => colour.red(`alarm on ${m.id}: ${kind}: ${detail}`)),
+  ]);
+  return isJoint ? [...notes, "a change of the voters is under way"] : notes;
+}
+
+/** A standby that has everything waits for nothing. */
+function isWaiting({ waitsFor, membership, caughtUpPercent, state }: MemberRow): boolean {
+  if (waitsFor === null) return false;
+  return membership !== "standby" || caughtUpPercent !== 100 || state !== "healthy";
+}
+
+/** Prints who takes part, as the leader knows it. */
+export async function clusterMembers(options: RawOptions): Promise<void> {
+  const timeoutMs = durationOption(options, "timeout", 2000);
+  const picture = await viewCluster(parseAddresses(addressesOf(options)), timeoutMs);
+  const { clusterId, leader, isJoint } = picture;
+  const members = picture.members.map(({ id, address, membership }) => ({
+    id,
+    address,
+    membership,
+  }));
+  if (options["json"] === true) {
+    printJson({ clusterId, leader, isJoint, members });
+    return;
+  }
+  const rows = members.map(({ id, address, membership }) => [id, address, membership]);
+  print(table(["id", "address", "member"], rows));
+}
+
+function text(value: number | null): string {
+  return value === null ? "-" : String(value);
+}
+
+/** Makes a node the leader and says how long no write was acknowledged. */
+export async function clusterPromote(
+  nodeId: string | undefined,
+  options: RawOptions,
+): Promise<void> {
+  if (nodeId === undefined || nodeId === "") {
+    throw new UsageError("Name the node to promote", "For example: cstore cluster promote n2");
+  }
+  const timeoutMs = durationOption(options, "timeout", 5000);
+  const result = await withDatabase(addressesOf(options), timeoutMs, (database) =>
+    database.promote(nodeId),
+  );
+  if (options["json"] === true) {
+    printJson(result);
+    return;
+  }
+  if (result["from"] === result["to"]) tell(`${nodeId} leads already`);
+  print(
+    `leader ${String(result["from"])} -> ${String(result["to"])}, term ${String(result["term"])}, no write acknowledged for ${printDuration(Number(result["stalledMs"]))}`,
+  );
+}

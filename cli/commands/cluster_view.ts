@@ -1,0 +1,92 @@
+/**
+ * The picture of a cluster that `cluster status` prints: every member asked directly, joined with
+ * what the leader knows.
+ *
+ * @module
+ */
+
+import { UnreachableError } from "../../src/base/errors.ts";
+import {
+  type ClusterPicture,
+  leaderAmong,
+  quorumOf,
+  rowOf,
+} from "../../src/cluster/cluster_view.ts";
+import { connect, type NodeStatus, type RemoteDatabase } from "../../src/mod.ts";
+
+/** Asks one node. */
+export async function askNode(address: string, timeoutMs: number): Promise<NodeStatus> {
+  const database = await connect(address, { timeoutMs });
+  try {
+    return (await database.status()) as unknown as NodeStatus;
+  } finally {
+    await database.close();
+  }
+}
+
+/** The first node that answers; rejects with UnreachableError when none does. */
+export async function askAny(addresses: readonly string[], timeoutMs: number): Promise<NodeStatus> {
+  const answers = await Promise.allSettled(addresses.map((address) => askNode(address, timeoutMs)));
+  for (const answer of answers) if (answer.status === "fulfilled") return answer.value;
+  const reason = answers[0]?.status === "rejected" ? answers[0].reason : undefined;
+  if (reason instanceof Error && !(reason instanceof UnreachableError)) throw reason;
+  throw new UnreachableError(`Cannot reach any node at ${addresses.join(", ")}`, {
+    cause: reason,
+    remedy: "Check the addresses, and that the nodes run",
+  });
+}
+
+/** Asks every member. Who they are, the leader knows best. */
+export async function viewCluster(
+  addresses: readonly string[],
+  timeoutMs: number,
+): Promise<ClusterPicture> {
+  const first = await askAny(addresses, timeoutMs);
+  const known = new Map([[first.id, first]]);
+  await askMembers(first, known, timeoutMs);
+  const leader = leaderAmong(known);
+  if (leader !== undefined && leader.id !== first.id) await askMembers(leader, known, timeoutMs);
+  const { members: listed } = leader ?? first;
+  const members = listed.map((member) => rowOf(member, known.get(member.id), leader));
+  const up = [...known.values()];
+  return {
+    clusterId: first.clusterId,
+    term: leader?.term ?? Math.max(...up.map((answer) => answer.term)),
+    leader: leader?.id ?? "",
+    syncMode: first.syncMode,
+    ...quorumOf(members),
+    members,
+  };
+}
+
+/** Asks whom `from` lists and nobody has asked yet. */
+async function askMembers(
+  from: NodeStatus,
+  known: Map<string, NodeStatus>,
+  timeoutMs: number,
+): Promise<void> {
+  const others = from.members.filter(({ id }) => !known.has(id));
+  const asked = others.map(({ address }) => askNode(address, timeoutMs));
+  const answers = await Promise.allSettled(asked);
+  for (const [at, answer] of answers.entries()) {
+    const id = others[at]?.id ?? "";
+    if (answer.status === "rejected") continue;
+    // Somebody else may answer at a member's address.
+    const isIt = answer.value.id === id && answer.value.clusterId === from.clusterId;
+    if (isIt) known.set(id, answer.value);
+  }
+}
+
+/** Closes a database after use. */
+export async function withDatabase<R>(
+  url: string,
+  timeoutMs: number,
+  use: (database: RemoteDatabase) => Promise<R>,
+): Promise<R> {
+  const database = await connect(url, { timeoutMs });
+  try {
+    return await use(database);
+  } finally {
+    await database.close();
+  }
+}

@@ -1,0 +1,239 @@
+/**
+ * A cluster of real processes on this machine: for `cstore dev`, the benchmarks and system tests.
+ *
+ * @module
+ */
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { connect, type NodeStatus, UnreachableError } from "../../src/mod.ts";
+import { sleep, systemClock } from "../../src/platform/clock.ts";
+
+/** How to start this program again: the executable, or the runtime and the source. */
+export function ownCommand(): { readonly program: string; readonly words: readonly string[] } {
+  const program = process.execPath;
+  const versions: Readonly<Record<string, string | undefined>> = process.versions;
+  if (import.meta.url.includes("$bunfs")) return { program, words: [] };
+  const main = new URL("../main.ts", import.meta.url).pathname;
+  const entry = import.meta.url.endsWith(".ts") ? main : (process.argv[1] ?? main);
+  if (versions["deno"] !== undefined) {
+    return { program, words: ["run", "-A", "--node-modules-dir=manual", "--no-lock", entry] };
+  }
+  return { program, words: [entry] };
+}
+
+/** A node of the cluster. */
+export interface LocalNode {
+  readonly id: string;
+  readonly address: string;
+  readonly dataDirectory: string;
+  /** The running process; undefined when it was stopped. */
+  process: ChildProcess | undefined;
+}
+
+/** How to start the cluster. */
+export interface LocalClusterOptions {
+  readonly nodes: number;
+  /** First port; the system chooses when absent. */
+  readonly port?: number | undefined;
+  /** Folder for the nodes' data; a fresh one that is removed afterwards when absent. */
+  readonly data?: string | undefined;
+  readonly extra?: readonly string[];
+  readonly program?: { readonly program: string; readonly words: readonly string[] };
+  /** A node's process ended by itself. */
+  readonly onExit?: (node: LocalNode, code: number | null) => void;
+}
+
+/** Node processes that end with this one. */
+export class LocalCluster {
+  readonly nodes: readonly LocalNode[];
+  readonly data: string;
+  readonly #options: LocalClusterOptions;
+  readonly #isOwnData: boolean;
+  readonly #errors: string[] = [];
+  #isStopping = false;
+
+  private constructor(options: LocalClusterOptions, nodes: readonly LocalNode[], data: string) {
+    this.#options = options;
+    this.#isOwnData = options.data === undefined;
+    this.nodes = nodes;
+    this.data = data;
+  }
+
+  /** Starts the processes; resolves when a leader serves. */
+  static async start(options: LocalClusterOptions): Promise<LocalCluster> {
+    const data = options.data ?? mkdtempSync(join(tmpdir(), "cstore-"));
+    const ports = options.port === undefined ? await freePorts(options.nodes) : undefined;
+    const nodes = Array.from({ length: options.nodes }, (_, i): LocalNode => {
+      const id = `n${i + 1}`;
+      const port = ports?.[i] ?? (options.port ?? 0) + i;
+      return {
+        id,
+        address: `127.0.0.1:${port}`,
+        dataDirectory: `${data}/${id}`,
+        process: undefined,
+      };
+    });
+    const cluster = new LocalCluster(options, nodes, data);
+    try {
+      for (const node of nodes) cluster.startNode(node);
+      await cluster.waitForLeader();
+      // A node that cannot start - its port is in use, say - is no cluster of this size.
+      if (nodes.some((node) => node.process === undefined)) throw cluster.#noLeader();
+    } catch (error) {
+      await cluster.stop();
+      throw error;
+    }
+    return cluster;
+  }
+
+  get addresses(): string {
+    return this.nodes.map((node) => node.address).join(",");
+  }
+
+  /** What the nodes wrote to stderr, newest last. */
+  get errors(): readonly string[] {
+    return this.#errors;
+  }
+
+  node(id: string): LocalNode {
+    const found = this.nodes.find((node) => node.id === id);
+    if (found === undefined) throw new RangeError(`the cluster has no node "${id}"`);
+    return found;
+  }
+
+  startNode(node: LocalNode): void {
+    const { program, words } = this.#options.program ?? ownCommand();
+    const members = this.nodes.map(({ id, address }) => `${id}=${address}`).join(",");
+    const args = ["node", "--id", node.id, "--listen", node.address, "--data", node.dataDirectory];
+    const all = [...words, ...args, "--cluster", members, ...(this.#options.extra ?? [])];
+    const child = spawn(program, all, { stdio: ["ignore", "ignore", "pipe"] });
+    node.process = child;
+    child.stderr?.on("data", (chunk: Uint8Array) => {
+      this.#errors.push(`${node.id}: ${String(chunk).trimEnd()}`);
+      if (this.#errors.length > 200) this.#errors.shift();
+    });
+    child.on("exit", (code) => {
+      if (node.process === child) node.process = undefined;
+      if (!this.#isStopping) this.#options.onExit?.(node, code);
+    });
+  }
+
+  /** Sends a signal; after SIGKILL and SIGTERM resolves when the process is gone. */
+  async signal(
+    node: LocalNode,
+    signal: "SIGKILL" | "SIGTERM" | "SIGSTOP" | "SIGCONT",
+  ): Promise<void> {
+    const child = node.process;
+    if (child === undefined) return;
+    send(child, signal);
+    if (signal !== "SIGKILL" && signal !== "SIGTERM") return;
+    while (!hasEnded(child)) await sleep(systemClock, 2);
+    if (node.process === child) node.process = undefined;
+  }
+
+  /** Status of one node; undefined when it does not answer. */
+  async status(node: LocalNode, timeoutMs = 500): Promise<NodeStatus | undefined> {
+    try {
+      const database = await connect(node.address, { timeoutMs });
+      try {
+        return (await database.status()) as unknown as NodeStatus;
+      } finally {
+        await database.close();
+      }
+    } catch {
+      return undefined; // Not answering is the answer.
+    }
+  }
+
+  /** Resolves with the leader once it takes writes. */
+  async waitForLeader(timeoutMs = 20_000): Promise<LocalNode> {
+    const endMs = systemClock.nowMs() + timeoutMs;
+    while (systemClock.nowMs() < endMs) {
+      for (const node of this.nodes) {
+        const { process: child } = node;
+        if (child === undefined) continue;
+        const status = await this.status(node);
+        // Another program may answer at the address.
+        const isOwn = status?.pid === child.pid && node.process === child;
+        if (isOwn && status?.role === "leader" && status.commitIndex > 1) return node;
+      }
+      if (this.nodes.every((node) => node.process === undefined)) break;
+      await sleep(systemClock, 20);
+    }
+    throw this.#noLeader();
+  }
+
+  #noLeader(): UnreachableError {
+    const lines = this.#errors.flatMap((text) => text.split("\n"));
+    const said = lines.findLast((line) => line.includes("error: "));
+    const why = said?.replace(/^.*?error: /, "").replace(/ \[[A-Z_]+\]$/, "");
+    return new UnreachableError(`Cannot start the cluster: ${why ?? "it has no leader"}`);
+  }
+
+  /** Ends every process, politely first, and removes what was made. */
+  async stop(): Promise<void> {
+    this.#isStopping = true;
+    await Promise.all(this.nodes.map((node) => this.#end(node)));
+    if (this.#isOwnData) rmSync(this.data, { recursive: true, force: true });
+  }
+
+  async #end(node: LocalNode): Promise<void> {
+    const child = node.process;
+    if (child === undefined) return;
+    send(child, "SIGCONT");
+    send(child, "SIGTERM");
+    const killMs = systemClock.nowMs() + 5000;
+    while (!hasEnded(child)) {
+      if (systemClock.nowMs() > killMs) send(child, "SIGKILL");
+      await sleep(systemClock, 5);
+    }
+    node.process = undefined;
+  }
+}
+
+/** By process number: some runtimes' own `kill` does nothing after its first call. */
+function send(child: ChildProcess, signal: NodeJS.Signals): void {
+  try {
+    if (child.pid !== undefined) process.kill(child.pid, signal);
+  } catch {
+    // It is gone already, which is what the caller finds out next.
+  }
+}
+
+/**
+ * Whether a child is gone. The kernel is asked, too: the runtime's own "exit" event was seen to stay
+ * out now and then, and who waits for it alone waits for ever.
+ */
+function hasEnded(child: ChildProcess): boolean {
+  if (typeof child.exitCode === "number" || child.pid === undefined) return true;
+  try {
+    process.kill(child.pid, 0);
+    return false;
+  } catch {
+    return true; // No such process.
+  }
+}
+
+/** Ports that nobody listens on right now. */
+export async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer());
+  const ports = await Promise.all(
+    servers.map(
+      (server) =>
+        new Promise<number>((resolve, reject) => {
+          server.once("error", reject);
+          server.listen(0, "127.0.0.1", () => {
+            const address = server.address();
+            resolve(typeof address === "object" && address !== null ? address.port : 0);
+          });
+        }),
+    ),
+  );
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}

@@ -1,0 +1,57 @@
+/**
+ * Changes of documents as change streams give them.
+ *
+ * @module
+ */
+
+import type { DocumentId } from "../protocol/encoding/document_key.ts";
+/** When and where a change took effect. */
+export interface ChangePlace {
+  /** Its place: what is watched `since` this comes behind it. Also the document's version. */
+  readonly sequence: number;
+  /** When the leader logged it, in ms since 1970. */
+  readonly timeMs: number;
+  readonly collection: string;
+}
+
+/** A document was inserted, or put whether there was one or not. */
+export interface PutChange extends ChangePlace {
+  readonly type: "insert" | "put";
+  readonly id: DocumentId;
+  readonly document: unknown;
+  readonly change?: undefined;
+}
+
+/** A document was changed, or made by an upsert. */
+export interface UpdateChange extends ChangePlace {
+  readonly type: "update";
+  readonly id: DocumentId;
+  /** As it is, if nothing has changed it since. */
+  readonly document?: unknown;
+  /** Merged fields, or operators. */
+  readonly change: unknown;
+}
+
+/** A document was removed; or, `drop`, a collection with all its documents. */
+export interface RemoveChange extends ChangePlace {
+  readonly type: "remove" | "drop";
+  /** Undefined for `drop`. */
+  readonly id?: DocumentId;
+  readonly document?: undefined;
+  readonly change?: undefined;
+}
+
+/** One change that took effect, in the order of all changes. */
+export type Change = PutChange | UpdateChange | RemoveChange;
+
+/** What is watched, and from where. */
+export interface WatchOptions {
+  /** Sequence number of the last change that is known; from now on unless set. */
+  readonly since?: number;
+  /** Of one collection only. */
+  readonly collection?: string;
+  /** Ends the stream, also while it waits. */
+  readonly signal?: AbortSignal;
+  /** Called with each place that was reached, also when nothing was to be told. */
+  readonly onPosition?: (since: number) => void;
+}

@@ -1,0 +1,212 @@
+/**
+ * The interface of a collection, and what its calls take and give.
+ *
+ * @module
+ */
+
+import type { CollectionSettings } from "../protocol/encoding/collection_settings.ts";
+import type { DocumentId } from "../protocol/encoding/document_key.ts";
+import type { ReadLevel } from "../protocol/wire/client_message.ts";
+import type { UpdateOperators } from "../query/update.ts";
+import type { Condition, FindOptions, Query } from "./query.ts";
+/** Any document: an object. Its id stands in the field that the collection names. */
+export type Item = object;
+
+/** How a collection is used through one handle. */
+export interface CollectionOptions {
+  /** Name of the id field; `id` unless set. */
+  readonly idField?: string;
+  /** How fresh reads are; `linearizable` unless set. */
+  readonly read?: ReadLevel;
+  /** Longest wait of a request, in milliseconds. */
+  readonly timeoutMs?: number;
+  /** Calls never belong to a global transaction that is open. */
+  readonly isOutsideTransactions?: boolean;
+}
+
+/** A document whose id may be left out, to be made by the collection's rule. */
+export type NewDocument<T> =
+  | T
+  | (T extends { readonly id: infer Id } ? Omit<T, "id"> & { readonly id?: Id } : never);
+
+/** How a change of fields is made. */
+export interface ChangeOptions {
+  /**
+   * False: the fields take the place of what was there. Otherwise objects are merged, and only what
+   * is no object is replaced.
+   */
+  readonly merge?: boolean;
+}
+
+/** Conditions of a write. */
+export interface WriteOptions extends ChangeOptions {
+  /** Write only if the document has this version now; 0: only if it does not exist. */
+  readonly ifVersion?: number;
+}
+
+/** What is settled of a collection when it is made. */
+export type CollectionSettingsOptions = Partial<CollectionSettings>;
+
+/** Bounds of {@link Collection.findRange}. */
+export interface RangeBounds {
+  readonly gt?: unknown;
+  readonly gte?: unknown;
+  readonly lt?: unknown;
+  readonly lte?: unknown;
+}
+
+/** An index as a caller describes it. */
+export interface IndexOptions {
+  /** One path, or several with `1` or `-1` for their order. */
+  readonly keys: string | readonly string[] | Readonly<Record<string, 1 | -1>>;
+  /** Refuses a second document with the same values. */
+  readonly unique?: boolean;
+  /** Leaves documents out that have none of the paths. */
+  readonly sparse?: boolean;
+  /** Texts count in lower case. */
+  readonly ignoreCase?: boolean;
+  /** Removes documents so long after the date at the index's one path, in milliseconds. */
+  readonly expireAfterMs?: number;
+}
+
+/** An index as it is. */
+export interface IndexInfo {
+  readonly name: string;
+  readonly keys: Readonly<Record<string, 1 | -1>>;
+  readonly unique: boolean;
+  readonly sparse: boolean;
+  readonly ignoreCase: boolean;
+  /** 0: documents do not expire. */
+  readonly expireAfterMs: number;
+  /** False while it is being made. */
+  readonly ready: boolean;
+}
+
+/** What an update did. */
+export interface UpdateResult {
+  /** Documents that matched. */
+  readonly matched: number;
+  /** Documents that were written. */
+  readonly modified: number;
+  /** Id of the document that was made because none matched. */
+  readonly upsertedId?: DocumentId;
+}
+
+/** A document and its version. */
+export interface Versioned<T> {
+  readonly document: T;
+  /** Sequence number of the operation that wrote it. */
+  readonly version: number;
+}
+
+/**
+ * Documents by id. Every promise of a write resolves when the write is committed and applied
+ * (SYNC),
+ * or durable on the leader (ASYNC). All may reject with DeadlineError, SessionExpiredError,
+ * ValidationError, ClosedError.
+ */
+export interface Collection<T extends Item> {
+  readonly name: string;
+  /** Inserts and gives back a private copy, with its id. Rejects with DuplicateKeyError. */
+  insert(document: NewDocument<T>): Promise<T>;
+  /** The same as {@link insert}. */
+  create(document: NewDocument<T>): Promise<T>;
+  /** Inserts all or none: one batch. */
+  insertMany(documents: readonly NewDocument<T>[]): Promise<T[]>;
+  /**
+   * Inserts or replaces by id. Resolves with the new version. Rejects with VersionConflictError.
+   */
+  put(document: NewDocument<T>, options?: WriteOptions): Promise<number>;
+  /** Inserts or replaces all by id, or none: one batch. */
+  putMany(documents: readonly NewDocument<T>[]): Promise<void>;
+  /** Inserts or replaces by id and gives back a private copy. */
+  save(document: NewDocument<T>): Promise<T>;
+  /**
+   * Changes a document by its id: merges fields into it (arrays are replaced, not merged), or
+   * applies update operators. Undefined when there is none. Rejects with QueryError,
+   * ValidationError, DuplicateKeyError, VersionConflictError; where a validator is, also with
+   * UncheckedError, TransactionConflictError.
+   */
+  update(id: DocumentId, change: Change<T>, options?: WriteOptions): Promise<T | undefined>;
+  /** Changes all documents that match, and gives them back as they are then. */
+  update(filter: Query<T>, change: Change<T>, options?: ChangeOptions): Promise<T[]>;
+  /** The same as {@link update}. */
+  updateWithId(id: DocumentId, change: Change<T>): Promise<T | undefined>;
+  /** Changes the first document that matches; `upsert` makes one if none does. */
+  updateOne(
+    filter: Query<T>,
+    change: Change<T>,
+    options?: { readonly upsert?: boolean },
+  ): Promise<UpdateResult>;
+  /** Changes all documents that match, in batches: each batch whole, not all of them at once. */
+  updateMany(filter: Query<T>, change: Change<T>): Promise<UpdateResult>;
+  /** Removes and gives back the document; undefined when there was none. */
+  remove(id: DocumentId, options?: WriteOptions): Promise<T | undefined>;
+  /** Removes all documents that match, in batches, and gives them back. */
+  remove(filter: Query<T>): Promise<T[]>;
+  /** Removes all documents that match, in batches. Resolves with their number. */
+  deleteMany(filter: Query<T>): Promise<number>;
+  /** Removes all documents; the indexes stay. */
+  clear(): Promise<void>;
+  /** The same as {@link remove}. */
+  removeWithId(id: DocumentId): Promise<T | undefined>;
+  /** Removes; whether there was one. */
+  delete(id: DocumentId, options?: WriteOptions): Promise<boolean>;
+  /** A private copy, or undefined. */
+  findById(id: DocumentId, options?: { readonly read?: ReadLevel }): Promise<T | undefined>;
+  /** With the version, for {@link WriteOptions}. */
+  findVersioned(
+    id: DocumentId,
+    options?: { readonly read?: ReadLevel },
+  ): Promise<Versioned<T> | undefined>;
+  /** All documents that match, private copies. Rejects with QueryError. */
+  find(condition?: Condition<T>, options?: FindOptions): Promise<T[]>;
+  /** The first that matches. */
+  findOne(condition?: Condition<T>, options?: FindOptions): Promise<T | undefined>;
+  /** Documents with that value at a path. */
+  findBy(path: string, value: unknown, options?: FindOptions): Promise<T[]>;
+  /** Documents whose value at a path lies within bounds, in its order. */
+  findRange(path: string, bounds: RangeBounds, options?: FindOptions): Promise<T[]>;
+  /**
+   * Documents one by one, as they are when this is called: writes that follow do not show. Rejects
+   * with CursorLostError when the node that answers changes.
+   */
+  iterate(condition?: Condition<T>, options?: FindOptions): AsyncIterable<T>;
+  /** Documents, or those that match. */
+  count(condition?: Condition<T>, options?: { readonly read?: ReadLevel }): Promise<number>;
+  /** Different values at a path. */
+  distinct(path: string, condition?: Condition<T>): Promise<unknown[]>;
+  /**
+   * The document with the lowest id: about the first inserted, where the collection makes ids.
+   * An index on the id finds it at once; without one all documents are looked at.
+   */
+  first(): Promise<T | undefined>;
+  /** The document with the greatest id: see {@link first}. */
+  last(): Promise<T | undefined>;
+  /** The document with the lowest value at a path. */
+  lowest(path: string): Promise<T | undefined>;
+  /** The document with the greatest value at a path. */
+  greatest(path: string): Promise<T | undefined>;
+  /** How a query would be answered: by which index, if any. */
+  explain(filter: Query<T>, options?: FindOptions): Promise<Explanation>;
+  /**
+   * Makes an index; resolves when it serves. Rejects with DuplicateKeyError when it is unique and
+   * the documents are not.
+   */
+  createIndex(name: string, options: IndexOptions): Promise<void>;
+  dropIndex(name: string): Promise<void>;
+  listIndexes(): Promise<IndexInfo[]>;
+}
+
+/** How a query is answered. */
+export interface Explanation {
+  readonly plan: "ids" | "index" | "scan";
+  /** Name of the index; an empty text for none. */
+  readonly index: string;
+  readonly ranges: number;
+  /** Whether found documents must be put in order. */
+  readonly sorts: boolean;
+}
+
+/** Fields to merge, or update operators such as `{ $inc: { visits: 1 } }`. */
+export type Change<T> = Partial<T> | UpdateOperators;

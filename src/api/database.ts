@@ -1,0 +1,66 @@
+/**
+ * The interface that every cstore database gives: embedded, replicated in this process, or remote.
+ *
+ * @module
+ */
+
+import type { Change as DocumentChange, WatchOptions } from "./changes.ts";
+import type {
+  Collection,
+  CollectionOptions,
+  CollectionSettingsOptions,
+  Item,
+} from "./collection.ts";
+import type { Transaction, TransactionOptions } from "./transaction.ts";
+
+/** A database. */
+export interface Database {
+  /** Makes the database ready. Every other call waits for it, too. */
+  open(): Promise<void>;
+  /** A handle; the collection comes into being with its first document. */
+  collection<T extends Item = Record<string, unknown>>(
+    name: string,
+    options?: CollectionOptions,
+  ): Collection<T>;
+  /**
+   * Makes an empty collection; false when there is one of that name. Settings hold as long as the
+   * collection is there. Rejects with ValidationError when it is there with others than those
+   * given.
+   */
+  createCollection(name: string, settings?: CollectionSettingsOptions): Promise<boolean>;
+  /** Removes a collection with its documents and indexes; false when there is none. */
+  dropCollection(name: string): Promise<boolean>;
+  /** Names of all collections. */
+  listCollections(): Promise<string[]>;
+  /**
+   * Runs a function whose reads and writes take effect all at once or not at all, as if nothing
+   * else went on meanwhile: it is called again when something that it had read was changed. Rejects
+   * with what the function throws - nothing is written then - or with TransactionConflictError when
+   * there is no more time.
+   */
+  transaction<R>(
+    run: (transaction: Transaction) => Promise<R>,
+    options?: TransactionOptions,
+  ): Promise<R>;
+  /**
+   * Begins a transaction that is ended by a call of its own; resolves with its id. Until then what
+   * is done with this database's collections belongs to it. Prefer {@link transaction}, which runs
+   * again when something that was read has changed.
+   */
+  beginGlobalTransaction(options?: TransactionOptions): Promise<string>;
+  /**
+   * Makes all of it take effect, or nothing: rejects with TransactionConflictError,
+   * TransactionTimeoutError, NotFoundError, and with AmbiguousTransactionError when several are
+   * open and none is named.
+   */
+  commitGlobalTransaction(id?: string): Promise<void>;
+  /** Forgets what was written. Rejects with NotFoundError, AmbiguousTransactionError. */
+  rollbackGlobalTransaction(id?: string): Promise<void>;
+  /**
+   * Changes that take effect from now on, or behind `since`, in order and without gaps; it goes on
+   * after a failover. Rejects with CompactedError when what it asks for is not kept any more.
+   */
+  watch(options?: WatchOptions): AsyncIterable<DocumentChange>;
+  /** Stops and frees everything; data stay. */
+  close(): Promise<void>;
+}

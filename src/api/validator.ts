@@ -1,0 +1,28 @@
+/**
+ * Validators in the form of Standard Schema, as callers register them.
+ *
+ * @module
+ */
+
+/** What a validator found wrong. */
+export interface ValidatorIssue {
+  readonly message: string;
+  readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined;
+}
+
+/** What a validator made of a value: the value, with defaults filled in, or what is wrong. */
+export type ValidatorResult =
+  | { readonly value: unknown; readonly issues?: undefined }
+  | { readonly issues: readonly ValidatorIssue[] };
+
+/** A schema by the rules of Standard Schema. */
+export interface Validator {
+  readonly "~standard": {
+    readonly version: 1;
+    readonly vendor: string;
+    readonly validate: (value: unknown) => ValidatorResult | Promise<ValidatorResult>;
+  };
+}
+
+/** Validators by the names under which collections ask for them. */
+export type Validators = Readonly<Record<string, Validator>>;

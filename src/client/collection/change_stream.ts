@@ -1,0 +1,55 @@
+/**
+ * Change streams over a {@link Client}.
+ *
+ * @module
+ */
+
+import type { Change, WatchOptions } from "../../api/changes.ts";
+import { decodeUntrustedCbor, encodeCbor } from "../../protocol/encoding/cbor.ts";
+import { readLevelNumber } from "../../protocol/wire/client_message.ts";
+import type { Client } from "../connection/client.ts";
+
+/** Longest time that a node lets one request wait. */
+const WAIT_MS = 1000;
+
+/**
+ * Changes in order, without gaps, until the caller stops. It goes on at another node after a
+ * failover. Throws CompactedError when what is behind `since` is not kept any more, DeadlineError
+ * when nobody answers.
+ */
+export async function* watchChanges(
+  client: Client,
+  options: WatchOptions,
+): AsyncGenerator<Change, void, undefined> {
+  const { collection = "", onPosition, signal } = options;
+  let { since } = options;
+  const aborted = new Promise<undefined>((resolve) => {
+    signal?.addEventListener("abort", () => resolve(undefined), { once: true });
+  });
+  while (signal?.aborted !== true) {
+    // The first answer says where the stream begins, and does not wait: it could be lost meanwhile.
+    const waitMs = since === undefined ? 0 : WAIT_MS;
+    const fields = { action: "watch", collection, waitMs, since };
+    const body = encodeCbor(fields).slice();
+    const asked = client.execute({
+      kind: "QUERY",
+      target: "leader",
+      write: (writer) => {
+        // It begins behind all that was answered before: that only a leader knows.
+        writer.u8(readLevelNumber(since === undefined ? "linearizable" : "stale")).raw(body);
+      },
+    });
+    const payload = await Promise.race([asked, aborted]);
+    if (payload === undefined) {
+      asked.catch(() => undefined); // Nobody waits for it any more.
+      return;
+    }
+    const page = decodeUntrustedCbor(payload) as { since: number; changes: readonly Change[] };
+    for (const change of page.changes) {
+      yield change;
+      since = change.sequence;
+    }
+    since = page.since;
+    onPosition?.(since);
+  }
+}

@@ -1,0 +1,268 @@
+/**
+ * Queries and changes of the catalog over a {@link Client}.
+ *
+ * @module
+ */
+
+import type { Versioned } from "../../api/collection.ts";
+import type { FindOptions, Query } from "../../api/query.ts";
+import { ByteReader, EMPTY_BYTES } from "../../base/bytes.ts";
+import { CursorLostError, QueryError, UnreachableError } from "../../base/errors.ts";
+import { isFields } from "../../base/value.ts";
+import { decodeUntrustedCbor, encodeCbor } from "../../protocol/encoding/cbor.ts";
+import { beginCommand, endCommand } from "../../protocol/encoding/command.ts";
+import { readOperationResults } from "../../protocol/encoding/operation_result.ts";
+import { type ReadLevel, readLevelNumber } from "../../protocol/wire/client_message.ts";
+import type { Filter } from "../../query/matcher.ts";
+import type { Client } from "../connection/client.ts";
+
+/** Times that a query is asked again whose cursor was lost. */
+const ATTEMPTS = 3;
+
+/** What every query of a collection says. */
+export interface QueryTarget {
+  readonly collection: string;
+  readonly idField: string;
+  readonly level: ReadLevel;
+  readonly timeoutMs: number | undefined;
+}
+
+/** A query as it goes over the wire. */
+export interface WireQuery extends Omit<FindOptions, "read"> {
+  readonly filter: Filter;
+  /** Documents of one answer. */
+  readonly pageSize?: number | undefined;
+}
+
+/** Found documents, and up to which operation they are the state. */
+export interface Page<T> {
+  readonly documents: readonly Versioned<T>[];
+  /** 0: there are no more. */
+  readonly cursor: number;
+  readonly sequence: number;
+}
+
+/**
+ * A filter that can be sent: patterns become `$regex`. Throws QueryError for functions and for
+ * `undefined`, which would silently match everything.
+ */
+export function wireFilter(filter: unknown, path = ""): unknown {
+  if (filter instanceof RegExp) {
+    return { $regex: filter.source, $options: filter.flags.replace("g", "") };
+  }
+  if (filter === undefined || typeof filter === "function") {
+    throw new QueryError(`Cannot send the query: what "${path}" is compared with is ${filter}`);
+  }
+  if (Array.isArray(filter)) return filter.map((item, at) => wireFilter(item, `${path}.${at}`));
+  if (!isFields(filter)) return filter;
+  const parts = Object.entries(filter).map(([name, value]) => {
+    if (["$in", "$nin", "$all"].includes(name)) refusePatterns(name, value);
+    else if ((name === "$eq" || name === "$ne") && value instanceof RegExp) {
+      throw new QueryError(`Cannot send the query: ${name} takes no pattern; use $not`);
+    }
+    return [name, wireFilter(value, path === "" ? name : `${path}.${name}`)];
+  });
+  return Object.fromEntries(parts);
+}
+
+/** A query for what stands at a path. */
+export function queryAt<T>(path: string, condition: unknown): Query<T> {
+  return { [path]: condition } as unknown as Query<T>;
+}
+
+/** The part of the options that goes over the wire. */
+export function wireOptions({
+  sort,
+  skip,
+  limit,
+  projection,
+  hint,
+}: FindOptions): Omit<WireQuery, "filter"> {
+  return { sort, skip, limit, projection, hint };
+}
+
+/** Fields as paths, so that `$set` merges objects as a plain change does. */
+export function fieldPaths(
+  fields: Readonly<Record<string, unknown>>,
+  path = "",
+): Record<string, unknown> {
+  const flat: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(fields)) {
+    if (value === undefined) continue;
+    const at = path + name;
+    if (isFields(value) && Object.keys(value).length > 0) {
+      Object.assign(flat, fieldPaths(value as never, `${at}.`));
+    } else flat[at] = value;
+  }
+  return flat;
+}
+
+function refusePatterns(name: string, list: unknown): void {
+  if (!Array.isArray(list) || !list.some((item) => item instanceof RegExp)) return;
+  throw new QueryError(`Cannot send the query: ${name} takes no patterns; use $or`);
+}
+
+/** Asks for documents, page by page, until there are no more or the caller stops. */
+export async function* queryPages<T>(
+  client: Client,
+  target: QueryTarget,
+  query: WireQuery,
+): AsyncGenerator<Page<T>, void> {
+  let cursor = 0;
+  try {
+    let page = pageOf<T>(await ask(client, target, queryFields(target, query)));
+    while (true) {
+      cursor = page.cursor;
+      yield page;
+      if (cursor === 0) return;
+      page = pageOf<T>(await ask(client, target, { action: "next", cursor }));
+    }
+  } finally {
+    // Who stops early frees the node's memory; that the request may fail harms nobody.
+    if (cursor !== 0) ask(client, target, { action: "close", cursor }).catch(() => undefined);
+  }
+}
+
+/** All documents that a query finds. Asks again when the cursor was lost on the way. */
+export async function queryAll<T>(
+  client: Client,
+  target: QueryTarget,
+  query: WireQuery,
+): Promise<{ readonly documents: readonly Versioned<T>[]; readonly sequence: number }> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      const documents: Versioned<T>[] = [];
+      let sequence = -1;
+      for await (const page of queryPages<T>(client, target, query)) {
+        documents.push(...page.documents);
+        if (sequence === -1) sequence = page.sequence;
+      }
+      return { documents, sequence };
+    } catch (error) {
+      if (!(error instanceof CursorLostError) || attempt === ATTEMPTS) throw error;
+    }
+  }
+}
+
+/** How many documents match. */
+export async function queryCount(
+  client: Client,
+  target: QueryTarget,
+  query: WireQuery,
+): Promise<number> {
+  const answer = await ask(client, target, { ...queryFields(target, query), action: "count" });
+  return new ByteReader(answer).u64();
+}
+
+/** How many documents a collection has. */
+export async function countAll(
+  client: Client,
+  target: QueryTarget,
+  name: Uint8Array,
+): Promise<number> {
+  const { level, timeoutMs } = target;
+  const payload = await client.execute({
+    kind: "COUNT",
+    target: level === "stale" ? "any" : "leader",
+    timeoutMs,
+    write: (writer) => {
+      writer.u8(readLevelNumber(level)).u8(name.byteLength).raw(name);
+    },
+  });
+  return new ByteReader(payload).u64();
+}
+
+/** How a query would be answered. */
+export async function queryPlan(
+  client: Client,
+  target: QueryTarget,
+  query: WireQuery,
+): Promise<unknown> {
+  const fields = { ...queryFields(target, query), action: "explain" };
+  return decodeUntrustedCbor(await ask(client, target, fields));
+}
+
+/** Names of collections; or one collection, with its indexes. */
+export async function readCatalog(client: Client, collection?: string): Promise<unknown> {
+  const target = { collection: "", idField: "id", level: "linearizable", timeoutMs: undefined };
+  return decodeUntrustedCbor(
+    await ask(client, target as QueryTarget, { action: "catalog", collection }),
+  );
+}
+
+/** Changes the catalog; whether anything changed. */
+export async function changeCatalog(
+  client: Client,
+  request: Readonly<Record<string, unknown>>,
+): Promise<boolean> {
+  return (await askCatalog(client, request)).changed;
+}
+
+/** Numbers that are ids of no document and that nobody else gets. */
+export async function nextIds(
+  client: Client,
+  collection: string,
+  count: number,
+): Promise<readonly number[]> {
+  return (await askCatalog(client, { action: "nextIds", collection, count })).ids ?? [];
+}
+
+async function askCatalog(
+  client: Client,
+  request: Readonly<Record<string, unknown>>,
+): Promise<{ readonly changed: boolean; readonly ids?: readonly number[] }> {
+  const body = encodeCbor(request).slice();
+  const payload = await client.execute({
+    kind: "COMMAND",
+    target: "leader",
+    write: (writer, identity) => {
+      const start = beginCommand(writer, "CATALOG", { ...identity, count: 1 });
+      writer.raw(body);
+      endCommand(writer, start);
+    },
+  });
+  return decodeUntrustedCbor(payload) as { readonly changed: boolean };
+}
+
+function queryFields(target: QueryTarget, query: WireQuery): Readonly<Record<string, unknown>> {
+  const { collection, idField } = target;
+  return { action: "find", collection, idField, ...query, filter: wireFilter(query.filter) };
+}
+
+/** Sends a QUERY request; resolves with the payload of its result. */
+export function ask(
+  client: Client,
+  target: QueryTarget,
+  fields: Readonly<Record<string, unknown>>,
+): Promise<Uint8Array> {
+  const { level, timeoutMs } = target;
+  const body = encodeCbor(fields).slice();
+  // What a cursor gave and the client did not get is gone: it is not asked for a second time.
+  const isRepeatable = !("cursor" in fields);
+  const answer = client.execute({
+    kind: "QUERY",
+    target: level === "stale" ? "any" : "leader",
+    timeoutMs,
+    isRepeatable,
+    write: (writer) => {
+      writer.u8(readLevelNumber(level)).raw(body);
+    },
+  });
+  return isRepeatable
+    ? answer
+    : answer.catch((error: unknown) => {
+        if (!(error instanceof UnreachableError)) throw error;
+        throw new CursorLostError(`Cannot go on with the query: ${error.message}`);
+      });
+}
+
+function pageOf<T>(payload: Uint8Array): Page<T> {
+  const reader = new ByteReader(payload);
+  const cursor = reader.u64();
+  const sequence = reader.u64();
+  const documents = readOperationResults(reader.take(reader.remaining)).map((result) => {
+    const document = decodeUntrustedCbor(result.document ?? EMPTY_BYTES) as T;
+    return { document, version: result.version };
+  });
+  return { documents, cursor, sequence };
+}

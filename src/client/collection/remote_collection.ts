@@ -1,0 +1,497 @@
+/**
+ * A collection over a {@link Client}: values to bytes and back.
+ *
+ * @module
+ */
+
+import type {
+  Change,
+  ChangeOptions,
+  Collection,
+  CollectionOptions,
+  Explanation,
+  IndexInfo,
+  IndexOptions,
+  Item,
+  NewDocument,
+  RangeBounds,
+  UpdateResult,
+  Versioned,
+  WriteOptions,
+} from "../../api/collection.ts";
+import type { Condition, FindOptions, Query } from "../../api/query.ts";
+import {
+  TRANSACTION_TIMEOUT_MS,
+  type Transaction,
+  type TransactionOptions,
+} from "../../api/transaction.ts";
+import { EMPTY_BYTES } from "../../base/bytes.ts";
+import {
+  DuplicateKeyError,
+  ProtocolError,
+  TransactionConflictError,
+  ValidationError,
+  VersionConflictError,
+} from "../../base/errors.ts";
+import { equalValues, type Fields, type Value } from "../../base/value.ts";
+import { decodeCbor, encodeCbor } from "../../protocol/encoding/cbor.ts";
+import { type DocumentOperation, encodeCollectionName } from "../../protocol/encoding/command.ts";
+import { type DocumentId, encodeKey } from "../../protocol/encoding/document_key.ts";
+import { type ReadLevel, readLevelNumber } from "../../protocol/wire/client_message.ts";
+import { parsePath, spreadAt } from "../../query/path.ts";
+import { isOperatorUpdate } from "../../query/update.ts";
+import type { Client } from "../connection/client.ts";
+import { createIndex, listIndexes } from "./catalog_client.ts";
+import { begunDocument } from "./changed_document.ts";
+import type { CollectionRules } from "./collection_rules.ts";
+import { CollectionWriter, copyOf } from "./collection_writer.ts";
+import { type DecodedResult, resultsOf } from "./decoded_results.ts";
+import type { LocalReads } from "./local_reads.ts";
+import {
+  changeCatalog,
+  countAll,
+  fieldPaths,
+  type QueryTarget,
+  queryAll,
+  queryAt,
+  queryCount,
+  queryPages,
+  queryPlan,
+  wireFilter,
+  wireOptions,
+} from "./query_client.ts";
+import { CheckedUpdates } from "./validated_updates.ts";
+
+/** Documents of one answer when a function of the caller chooses among them. */
+const LOCAL_PAGE = 1000;
+const UPDATE_ATTEMPTS = 20;
+
+/** Where a collection gets its client and ids from. */
+export interface CollectionBackend {
+  /** Waits until the database is open. */
+  client(): Client | Promise<Client>;
+  readonly rules: CollectionRules;
+  transaction<R>(
+    run: (transaction: Transaction) => Promise<R>,
+    options: TransactionOptions,
+  ): Promise<R>;
+  /** Reads without a request, where the only node is in this process. */
+  local?(): LocalReads | undefined;
+}
+
+/** One collection of a cluster. */
+export class RemoteCollection<T extends Item> implements Collection<T> {
+  readonly name: string;
+  readonly #backend: CollectionBackend;
+  readonly #nameBytes: Uint8Array;
+  readonly #writer: CollectionWriter;
+  readonly #idField: string;
+  readonly #read: ReadLevel;
+  readonly #timeoutMs: number | undefined;
+  readonly #checked: CheckedUpdates<T>;
+
+  constructor(name: string, backend: CollectionBackend, options: CollectionOptions = {}) {
+    this.name = name;
+    this.#backend = backend;
+    this.#nameBytes = encodeCollectionName(name);
+    this.#idField = options.idField ?? "id";
+    if (/[.$]/.test(this.#idField) || this.#idField === "") {
+      throw new ValidationError(`Cannot use the id field "${this.#idField}": it is one plain name`);
+    }
+    this.#read = options.read ?? "linearizable";
+    this.#timeoutMs = options.timeoutMs;
+    this.#writer = new CollectionWriter(name, backend, {
+      idField: this.#idField,
+      timeoutMs: options.timeoutMs,
+    });
+    this.#checked = new CheckedUpdates<T>({
+      name,
+      idField: this.#idField,
+      timeoutMs: options.timeoutMs ?? TRANSACTION_TIMEOUT_MS,
+      platform: async () => (await backend.client()).platform,
+      findVersioned: (id) => this.findVersioned(id, { read: "linearizable" }),
+      put: async (document, ifVersion) => {
+        return copyOf(await this.#writer.put("PUT", [document], { ifVersion, keepsIds: true }));
+      },
+      ids: (filter) => this.#ids(filter),
+      transaction: (run, how) => backend.transaction(run, how),
+    });
+  }
+
+  async insert(document: NewDocument<T>): Promise<T> {
+    return copyOf(await this.#writer.put("INSERT", [document]));
+  }
+
+  create(document: NewDocument<T>): Promise<T> {
+    return this.insert(document);
+  }
+
+  async insertMany(documents: readonly NewDocument<T>[]): Promise<T[]> {
+    if (documents.length === 0) return [];
+    const { operations } = await this.#writer.put("INSERT", documents);
+    return operations.map(({ document }) => decodeCbor(document) as T);
+  }
+
+  async put(document: NewDocument<T>, { ifVersion }: WriteOptions = {}): Promise<number> {
+    return (await this.#writer.put("PUT", [document], { ifVersion })).version;
+  }
+
+  async putMany(documents: readonly NewDocument<T>[]): Promise<void> {
+    if (documents.length > 0) await this.#writer.put("PUT", documents);
+  }
+
+  async save(document: NewDocument<T>): Promise<T> {
+    return copyOf(await this.#writer.put("PUT", [document]));
+  }
+
+  update(id: DocumentId, change: Change<T>, options?: WriteOptions): Promise<T | undefined>;
+  update(filter: Query<T>, change: Change<T>, options?: ChangeOptions): Promise<T[]>;
+  async update(
+    target: DocumentId | Query<T>,
+    change: Change<T>,
+    options: WriteOptions = {},
+  ): Promise<T | T[] | undefined> {
+    if (typeof target === "object") return this.#updateAll(target, change, options);
+    const { ifVersion, merge } = options;
+    return this.#either(
+      async () => {
+        const changing = this.#writer.changeOf(target, change, { merge });
+        const operation = { ...changing, ifVersion, returnDocument: true };
+        return this.#document(await this.#writer.write([operation]))?.document;
+      },
+      (checked) => checked.update(target, change, options),
+    );
+  }
+
+  updateWithId(id: DocumentId, change: Change<T>): Promise<T | undefined> {
+    return this.update(id, change);
+  }
+
+  updateOne(
+    filter: Query<T>,
+    change: Change<T>,
+    { upsert = false }: { readonly upsert?: boolean } = {},
+  ): Promise<UpdateResult> {
+    return this.#either(
+      () => this.#updateOne(filter, change, upsert),
+      (checked) => checked.updateOne(filter, change, upsert),
+    );
+  }
+
+  async #updateOne(filter: Query<T>, change: Change<T>, isUpsert: boolean): Promise<UpdateResult> {
+    // Between the search and the change another may come first: then it is searched for anew.
+    for (let attempt = 0; attempt < UPDATE_ATTEMPTS; attempt += 1) {
+      // Others may want the first one, too: who missed it looks further and takes any.
+      const candidates = await this.#ids(filter, attempt === 0 ? 1 : 100);
+      const { random } = (await this.#backend.client()).platform;
+      const found = candidates[candidates.length > 1 ? random.below(candidates.length) : 0];
+      if (found === undefined) {
+        if (!isUpsert) return { matched: 0, modified: 0 };
+        const upsertedId = await this.#upsert(filter, change);
+        if (upsertedId !== undefined) return { matched: 0, modified: 0, upsertedId };
+        if (attempt > 2) {
+          throw new DuplicateKeyError(
+            `Cannot make the document in "${this.name}": one with its id is there, and does not match`,
+          );
+        }
+        continue;
+      }
+      const { results, version } = await this.#writer.write([
+        this.#writer.changeOf(found, change, { filter }),
+      ]);
+      if (version > 0 || results?.[0]?.found === true) return { matched: 1, modified: 1 };
+    }
+    throw new TransactionConflictError(
+      `Cannot update in "${this.name}": others change the same documents all the time`,
+    );
+  }
+
+  async updateMany(filter: Query<T>, change: Change<T>): Promise<UpdateResult> {
+    return this.#either(
+      async () => {
+        const { length: matched } = await this.#changeAll(filter, change, {
+          returnDocument: false,
+        });
+        return { matched, modified: matched };
+      },
+      async (checked) => {
+        const { length: matched } = await checked.updateAll(filter, change, {});
+        return { matched, modified: matched };
+      },
+    );
+  }
+
+  remove(id: DocumentId, options?: WriteOptions): Promise<T | undefined>;
+  remove(filter: Query<T>): Promise<T[]>;
+  async remove(
+    target: DocumentId | Query<T>,
+    options: WriteOptions = {},
+  ): Promise<T | T[] | undefined> {
+    if (typeof target === "object") {
+      return (await this.#removeAll(target, true)).map(({ document }) => document as T);
+    }
+    const { ifVersion } = options;
+    const key = encodeKey(target);
+    const operation = {
+      kind: "REMOVE",
+      key,
+      document: EMPTY_BYTES,
+      ifVersion,
+      returnDocument: true,
+    } as const;
+    return this.#document(await this.#writer.write([operation]))?.document;
+  }
+
+  removeWithId(id: DocumentId): Promise<T | undefined> {
+    return this.remove(id);
+  }
+
+  async deleteMany(filter: Query<T>): Promise<number> {
+    return (await this.#removeAll(filter, false)).length;
+  }
+
+  async clear(): Promise<void> {
+    await this.deleteMany({});
+  }
+
+  async delete(id: DocumentId, options: WriteOptions = {}): Promise<boolean> {
+    const { ifVersion } = options;
+    const operation = {
+      kind: "REMOVE",
+      key: encodeKey(id),
+      document: EMPTY_BYTES,
+      ifVersion,
+    } as const;
+    const { results } = await this.#writer.write([operation]);
+    return results === undefined || results[0]?.found === true;
+  }
+
+  async findById(
+    id: DocumentId,
+    options: { readonly read?: ReadLevel } = {},
+  ): Promise<T | undefined> {
+    const here = this.#backend.local?.()?.read(this.name, encodeKey(id));
+    if (here !== undefined) return here.document as T | undefined;
+    return (await this.findVersioned(id, options))?.document;
+  }
+
+  async findVersioned(
+    id: DocumentId,
+    options: { readonly read?: ReadLevel } = {},
+  ): Promise<Versioned<T> | undefined> {
+    const key = encodeKey(id);
+    const client = await this.#backend.client();
+    const level = options.read ?? this.#read;
+    return new Promise((resolve, reject) => {
+      client.submit(
+        {
+          kind: "READ",
+          target: level === "stale" ? "any" : "leader",
+          timeoutMs: this.#timeoutMs,
+          write: (writer) => {
+            writer.u8(readLevelNumber(level)).u8(this.#nameBytes.byteLength);
+            writer.raw(this.#nameBytes).raw(key);
+          },
+        },
+        (answer) => resolve(this.#document({ results: resultsOf(answer) })),
+        reject,
+      );
+    });
+  }
+
+  async find(condition: Condition<T> = {}, options: FindOptions = {}): Promise<T[]> {
+    if (typeof condition === "function") {
+      const found: T[] = [];
+      for await (const document of this.iterate(condition, options)) found.push(document);
+      return found;
+    }
+    const query = { ...wireOptions(options), filter: condition };
+    const local = this.#backend.local?.();
+    if (local !== undefined) {
+      const here = local.find(this.name, { ...query, idField: this.#idField });
+      if (here !== undefined) return here.map(({ document }) => document as T);
+    }
+    const client = await this.#backend.client();
+    const { documents } = await queryAll<T>(client, this.#target(options.read), query);
+    return documents.map(({ document }) => document);
+  }
+
+  async findOne(condition: Condition<T> = {}, options: FindOptions = {}): Promise<T | undefined> {
+    return (await this.find(condition, { ...options, limit: 1 }))[0];
+  }
+
+  findBy(path: string, value: unknown, options?: FindOptions): Promise<T[]> {
+    return this.find(queryAt<T>(path, { $eq: value }), options);
+  }
+
+  findRange(path: string, bounds: RangeBounds, options: FindOptions = {}): Promise<T[]> {
+    const given = Object.entries(bounds).filter(([, bound]) => bound !== undefined);
+    const condition = Object.fromEntries(given.map(([name, bound]) => [`$${name}`, bound]));
+    return this.find(queryAt<T>(path, condition), { sort: { [path]: 1 }, ...options });
+  }
+
+  async *iterate(
+    condition: Condition<T> = {},
+    options: FindOptions = {},
+  ): AsyncGenerator<T, void, undefined> {
+    const client = await this.#backend.client();
+    const isLocal = typeof condition === "function";
+    const sent = wireOptions(options);
+    // What a function leaves is counted here.
+    const query = isLocal
+      ? { ...sent, filter: {}, skip: 0, limit: 0, pageSize: LOCAL_PAGE }
+      : { ...sent, filter: condition };
+    const { skip = 0, limit = 0 } = options;
+    let passed = 0;
+    for await (const page of queryPages<T>(client, this.#target(options.read), query)) {
+      for (const { document } of page.documents) {
+        if (isLocal) {
+          if (!condition(document)) continue;
+          passed += 1;
+          if (passed <= skip) continue;
+        }
+        yield document;
+        if (isLocal && limit > 0 && passed >= skip + limit) return;
+      }
+    }
+  }
+
+  async count(
+    condition: Condition<T> = {},
+    options: { readonly read?: ReadLevel } = {},
+  ): Promise<number> {
+    if (typeof condition === "function") return (await this.find(condition, options)).length;
+    const client = await this.#backend.client();
+    const target = this.#target(options.read);
+    if (Object.keys(condition).length > 0) {
+      return queryCount(client, target, { filter: condition });
+    }
+    return countAll(client, target, this.#nameBytes);
+  }
+
+  async distinct(path: string, condition: Condition<T> = {}): Promise<unknown[]> {
+    const segments = parsePath(path);
+    const found: Value[] = [];
+    for await (const document of this.iterate(condition, { sort: { [path]: 1 } })) {
+      for (const value of spreadAt(document as Fields, segments).values) {
+        if (value !== undefined && !found.some((one) => equalValues(one, value))) found.push(value);
+      }
+    }
+    return found;
+  }
+
+  first(): Promise<T | undefined> {
+    return this.lowest(this.#idField);
+  }
+
+  last(): Promise<T | undefined> {
+    return this.greatest(this.#idField);
+  }
+
+  lowest(path: string): Promise<T | undefined> {
+    return this.findOne(queryAt<T>(path, { $exists: true }), { sort: { [path]: 1 } });
+  }
+
+  greatest(path: string): Promise<T | undefined> {
+    return this.findOne(queryAt<T>(path, { $exists: true }), { sort: { [path]: -1 } });
+  }
+
+  async explain(filter: Query<T>, options: FindOptions = {}): Promise<Explanation> {
+    const client = await this.#backend.client();
+    const query = { ...wireOptions(options), filter };
+    return (await queryPlan(client, this.#target(options.read), query)) as Explanation;
+  }
+
+  async createIndex(name: string, options: IndexOptions): Promise<void> {
+    await createIndex(await this.#backend.client(), this.name, { name, options });
+  }
+
+  async dropIndex(name: string): Promise<void> {
+    const request = { action: "dropIndex", collection: this.name, index: name };
+    await changeCatalog(await this.#backend.client(), request);
+  }
+
+  async listIndexes(): Promise<IndexInfo[]> {
+    return listIndexes(await this.#backend.client(), this.name);
+  }
+
+  #target(level: ReadLevel = this.#read): QueryTarget {
+    const [collection, idField, timeoutMs] = [this.name, this.#idField, this.#timeoutMs];
+    return { collection, idField, level, timeoutMs };
+  }
+
+  /** Ids of documents that match. */
+  async #ids(filter: Query<T>, limit = 0): Promise<DocumentId[]> {
+    const client = await this.#backend.client();
+    const projection = { [this.#idField]: 1 } as const;
+    const query = { filter, limit, projection };
+    const { documents } = await queryAll<Fields>(client, this.#target("linearizable"), query);
+    return documents.map(({ document }) => document[this.#idField] as DocumentId);
+  }
+
+  /** Makes the document that an update asks for; undefined when there is one meanwhile. */
+  async #upsert(filter: Query<T>, change: Change<T>): Promise<DocumentId | undefined> {
+    const begun = begunDocument(filter);
+    const given = begun[this.#idField] as DocumentId | undefined;
+    const id = given ?? (await this.#backend.rules.newId(this.name));
+    const insert = { [this.#idField]: id, ...begun };
+    const fields = change as Readonly<Record<string, unknown>>;
+    const update = isOperatorUpdate(fields) ? fields : { $set: fieldPaths(fields) };
+    const order = { update, idField: this.#idField, insert };
+    const document = encodeCbor(order).slice();
+    const operation = { kind: "UPDATE", key: encodeKey(id), document, ifVersion: 0 } as const;
+    try {
+      await this.#writer.write([operation]);
+      return id;
+    } catch (error) {
+      if (error instanceof VersionConflictError) return undefined;
+      throw error;
+    }
+  }
+
+  #updateAll(filter: Query<T>, change: Change<T>, options: ChangeOptions): Promise<T[]> {
+    return this.#either(
+      async () => {
+        const how = { ...options, returnDocument: true };
+        const changed = await this.#changeAll(filter, change, how);
+        return changed.map(({ document }) => document as T);
+      },
+      (checked) => checked.updateAll(filter, change, options),
+    );
+  }
+
+  async #changeAll(
+    filter: Query<T>,
+    change: Change<T>,
+    { merge, returnDocument }: ChangeOptions & { readonly returnDocument: boolean },
+  ): Promise<DecodedResult[]> {
+    const operations = (await this.#ids(filter)).map((id) => {
+      return { ...this.#writer.changeOf(id, change, { filter, merge }), returnDocument };
+    });
+    return this.#writer.writeAll(operations);
+  }
+
+  async #removeAll(filter: Query<T>, returnDocument: boolean): Promise<DecodedResult[]> {
+    const document = encodeCbor({ filter: wireFilter(filter) }).slice();
+    const operations = (await this.#ids(filter)).map((id): DocumentOperation => {
+      return { kind: "REMOVE", key: encodeKey(id), document, returnDocument };
+    });
+    return this.#writer.writeAll(operations);
+  }
+
+  #either<R>(
+    plain: () => Promise<R>,
+    checked: (updates: CheckedUpdates<T>) => Promise<R>,
+  ): Promise<R> {
+    return this.#backend.rules.either(this.name, plain, () => checked(this.#checked));
+  }
+
+  #document(answer: { readonly results: DecodedResult[] | undefined }): Versioned<T> | undefined {
+    const result = answer.results?.[0];
+    if (result?.found !== true) return undefined;
+    if (result.document === undefined) {
+      throw new ProtocolError("Cannot read the document: the answer carries none");
+    }
+    return { document: result.document as T, version: result.version };
+  }
+}

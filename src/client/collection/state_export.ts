@@ -1,0 +1,39 @@
+/**
+ * The whole state for a backup, and the log for an archive, page by page.
+ *
+ * @module
+ */
+
+import { ByteReader } from "../../base/bytes.ts";
+import { ProtocolError } from "../../base/errors.ts";
+import { decodeUntrustedCbor } from "../../protocol/encoding/cbor.ts";
+import type { Client } from "../connection/client.ts";
+import { ask, type QueryTarget } from "./query_client.ts";
+/** The blocks of a backup, in order. */
+export async function* backupBlocks(client: Client): AsyncGenerator<Uint8Array, void> {
+  const target = {
+    ...{ collection: "", idField: "id", timeoutMs: undefined },
+    level: "linearizable",
+  } as const;
+  let request: Readonly<Record<string, unknown>> = { action: "backup" };
+  while (true) {
+    const reader = new ByteReader(await ask(client, target, request));
+    const cursor = reader.u64();
+    if (cursor === 0) return;
+    yield reader.take(reader.u32()).slice();
+    request = { action: "backupNext", cursor };
+  }
+}
+
+/** Batches of the log behind an entry, as they stand there; none when there are no more. */
+export async function logBatches(
+  client: Client,
+  after: { readonly index: number; readonly term: number },
+): Promise<readonly Uint8Array[]> {
+  const target = { collection: "", idField: "id", level: "linearizable", timeoutMs: undefined };
+  const request = { action: "log", after: after.index, term: after.term };
+  const batches = decodeUntrustedCbor(await ask(client, target as QueryTarget, request));
+  const isList = Array.isArray(batches) && batches.every((batch) => batch instanceof Uint8Array);
+  if (isList) return batches;
+  throw new ProtocolError("Cannot read the log: the answer is no list of batches");
+}

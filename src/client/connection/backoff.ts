@@ -1,0 +1,63 @@
+/**
+ * How long refused requests wait before they are sent again: longer after each round of refusals,
+ * so that a cluster without a leader is not flooded by those who wait for one, and never in step
+ * with other clients.
+ *
+ * @module
+ */
+
+import type { Random } from "../../platform/random.ts";
+
+const WAIT_FIRST_MS = 10;
+const WAIT_MAX_MS = 100;
+/** A leader that was named is asked as soon as everything that it concerns has been refused. */
+const WAIT_NEAR_MS = 1;
+/** Rounds in which it is: names may go in a circle. */
+const NEAR_ROUNDS_MAX = 2;
+
+/** A refusal that names a leader which may be asked at once. */
+export const NEAR = { isNear: true, namedMs: 0 };
+
+/** One client's waits. */
+export class Backoff {
+  readonly #random: Random;
+  #rounds = 0;
+  #untilMs = Number.NEGATIVE_INFINITY;
+  #nearRounds = 0;
+  #nearUntilMs = Number.NEGATIVE_INFINITY;
+
+  constructor(random: Random) {
+    this.#random = random;
+  }
+
+  /** A leader has answered, or somebody new leads. */
+  reset(): void {
+    this.#rounds = 0;
+    this.#untilMs = Number.NEGATIVE_INFINITY;
+    this.#nearRounds = 0;
+  }
+
+  /**
+   * When to send again what was refused now; all refusals of a round wait for the same moment.
+   * `isNear`: it is known who leads, and there is a connection to it. `namedMs`: the wait that the
+   * node named, or 0; not everybody comes back at its end.
+   */
+  endMs(nowMs: number, refusal: { readonly isNear: boolean; readonly namedMs: number }): number {
+    const { isNear, namedMs } = refusal;
+    if (isNear && nowMs < this.#nearUntilMs) return this.#nearUntilMs;
+    if (isNear && this.#nearRounds < NEAR_ROUNDS_MAX) {
+      this.#nearRounds += 1;
+      this.#nearUntilMs = nowMs + WAIT_NEAR_MS;
+      return this.#nearUntilMs;
+    }
+    if (nowMs >= this.#untilMs) this.#beginRound(nowMs);
+    const lateMs = namedMs === 0 ? 0 : namedMs + this.#random.below(namedMs / 2);
+    return Math.max(this.#untilMs, nowMs + lateMs);
+  }
+
+  #beginRound(nowMs: number): void {
+    const longestMs = Math.min(WAIT_MAX_MS, WAIT_FIRST_MS * 2 ** Math.min(this.#rounds, 10));
+    this.#rounds += 1;
+    this.#untilMs = nowMs + longestMs / 2 + this.#random.below(longestMs / 2);
+  }
+}

@@ -1,0 +1,107 @@
+/**
+ * What a client is set up with, and what it is asked to send.
+ *
+ * @module
+ */
+
+import type { ByteWriter } from "../../base/bytes.ts";
+import {
+  type CStoreError,
+  NotLeaderError,
+  OverloadedError,
+  TransactionConflictError,
+  withoutStack,
+} from "../../base/errors.ts";
+import { CLIENT_QUEUE_MAX } from "../../base/limits.ts";
+import type { Platform } from "../../platform/platform.ts";
+import {
+  beginCommand,
+  type CollectionOperations,
+  endCommand,
+  NO_SESSION,
+  writeDocumentsCommand,
+} from "../../protocol/encoding/command.ts";
+import type { RequestKind } from "../../protocol/wire/client_message.ts";
+import type { Answer } from "./pending_requests.ts";
+
+/** Options of {@link Client.connect}. */
+export interface ClientOptions {
+  /** Longest wait for an answer, in milliseconds; 10 s unless set. NaN is none at all. */
+  readonly timeoutMs?: number;
+  /** Refuse nodes of another cluster. */
+  readonly clusterId?: string;
+  readonly platform?: Platform;
+  /** A write that was answered before it was committed (ASYNC) could not be confirmed later. */
+  readonly onLost?: (write: { readonly requestNumber: number; readonly version: number }) => void;
+}
+
+/** A request as the layers above write it. */
+export interface ClientRequest {
+  readonly kind: RequestKind;
+  readonly target: "leader" | "any";
+  readonly timeoutMs?: number | undefined;
+  /** False: it is not sent again after a lost connection, but rejected with UnreachableError. */
+  readonly isRepeatable?: boolean;
+  /** Writes the payload; `session` and `number` are known then. */
+  write(
+    writer: ByteWriter,
+    identity: { sessionId: number; requestNumber: number; acknowledgedBelow: number },
+  ): void;
+}
+
+/** Operations on documents of one collection. */
+export interface DocumentsWrite extends CollectionOperations {
+  readonly timeoutMs?: number | undefined;
+}
+
+/** A DOCUMENTS command as a request. */
+export function documentsRequest(write: DocumentsWrite): ClientRequest {
+  return {
+    kind: "COMMAND",
+    target: "leader",
+    timeoutMs: write.timeoutMs,
+    write: (writer, identity) => writeDocumentsCommand(writer, identity, write),
+  };
+}
+
+/** A request that waits for a session, or for room in the window. */
+export interface Queued {
+  readonly request: ClientRequest;
+  readonly deadlineMs: number;
+  readonly resolve: (answer: Answer) => void;
+  readonly reject: (error: CStoreError) => void;
+}
+
+/** The longest time that a request can name on the wire. */
+export const LEFT_MAX_MS = 2 ** 32 - 1;
+
+/** Asks for a session. */
+export const OPEN_SESSION: ClientRequest = {
+  kind: "COMMAND",
+  target: "leader",
+  write: (writer) =>
+    endCommand(writer, beginCommand(writer, "OPEN_SESSION", { ...NO_SESSION, count: 1 })),
+};
+
+/** Whether a request changes the cluster: it is sent on to the leader, but never repeated. */
+export function isAboutCluster(kind: RequestKind): boolean {
+  return kind === "PROMOTE" || kind === "CLUSTER";
+}
+
+/** Whether a request that was refused is sent again. */
+export function isSentAgain(
+  request: { readonly kind: RequestKind; readonly isRepeatable: boolean },
+  error: CStoreError,
+): boolean {
+  if (isAboutCluster(request.kind)) return error instanceof NotLeaderError && error.leaderId !== "";
+  if (request.kind === "STATUS") return false;
+  // A transaction must read anew: its bytes would be refused again.
+  if (error.retry === "safe") return !(error instanceof TransactionConflictError);
+  return error.retry === "unknown-outcome" && request.isRepeatable;
+}
+
+/** The refusal of a request that a client has no room for. */
+export function queueFull(): CStoreError {
+  const message = `Cannot send: ${CLIENT_QUEUE_MAX} requests wait already`;
+  return withoutStack(() => new OverloadedError(message, 100));
+}

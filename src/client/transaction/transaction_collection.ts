@@ -1,0 +1,278 @@
+/**
+ * A collection as a transaction sees it: with its own writes.
+ *
+ * @module
+ */
+
+import type {
+  Change,
+  ChangeOptions,
+  CollectionOptions,
+  Item,
+  NewDocument,
+  RangeBounds,
+  UpdateResult,
+} from "../../api/collection.ts";
+import type { FindOptions, Query } from "../../api/query.ts";
+import type { TransactionCollection } from "../../api/transaction.ts";
+import { DuplicateKeyError, ValidationError } from "../../base/errors.ts";
+import { latinText } from "../../base/order_key.ts";
+import { type Fields, fieldOf, isFields, type Value } from "../../base/value.ts";
+import { decodeUntrustedCbor } from "../../protocol/encoding/cbor.ts";
+import { encodeCollectionName } from "../../protocol/encoding/command.ts";
+import { type DocumentId, encodeKey } from "../../protocol/encoding/document_key.ts";
+import { compileFilter } from "../../query/matcher.ts";
+import { compareBy, compileProjection } from "../../query/sort.ts";
+import type { UpdateOperators } from "../../query/update.ts";
+import { changedDocument } from "../collection/changed_document.ts";
+import type {
+  CollectionRules,
+  PreparedDocument,
+  RuledCollection,
+} from "../collection/collection_rules.ts";
+import { queryAll, queryAt, wireFilter } from "../collection/query_client.ts";
+import type { Client } from "../connection/client.ts";
+
+/** What is to be written to one document. */
+export interface Write {
+  /** NOTHING: it was inserted and removed again, so it must not exist, and is not written. */
+  readonly kind: "INSERT" | "PUT" | "REMOVE" | "NOTHING";
+  readonly key: Uint8Array;
+  /** Empty for REMOVE and NOTHING. */
+  readonly document: Uint8Array;
+  readonly isChecked?: boolean;
+}
+
+/** The transaction that a collection belongs to. */
+export interface TransactionState {
+  readonly client: Client;
+  readonly rules: CollectionRules;
+  /** Throws ClosedError when the transaction is over. */
+  check(): void;
+  /** What the transaction writes to a collection. */
+  writesTo(collection: string): ReadonlyMap<string, Write>;
+  write(collection: string, write: Write): void;
+  /** Notes what was read. Throws TransactionConflictError when it was something else before. */
+  noteRead(collection: string, key: Uint8Array, version: number): void;
+  noteSearch(collection: string, sequence: number): void;
+}
+
+function isFilter<T>(target: DocumentId | Query<T>): target is Query<T> {
+  return isFields(target);
+}
+
+/** The documents of a collection, with what a transaction has written to it. */
+export class CollectionView<T extends Item> implements TransactionCollection<T> {
+  readonly name: string;
+  readonly #transaction: TransactionState;
+  readonly #idField: string;
+
+  constructor(transaction: TransactionState, name: string, options: CollectionOptions = {}) {
+    this.#transaction = transaction;
+    encodeCollectionName(name);
+    this.name = name;
+    this.#idField = options.idField ?? "id";
+  }
+
+  async insert(document: NewDocument<T>): Promise<T> {
+    const [inserted] = await this.insertMany([document]);
+    return inserted as T;
+  }
+
+  async save(document: NewDocument<T>): Promise<T> {
+    const [saved] = await this.#putAll([document]);
+    return saved as T;
+  }
+
+  /** All or none: what is refused leaves nothing behind. */
+  async insertMany(documents: readonly NewDocument<T>[]): Promise<T[]> {
+    const prepared = await this.#transaction.rules.prepare(this.#ruled(), documents);
+    const own = this.#transaction.writesTo(this.name);
+    const writes = new Map<string, Write>();
+    for (const insert of prepared) {
+      const name = latinText(insert.key);
+      const known = writes.get(name) ?? own.get(name);
+      if (known?.kind === "INSERT" || known?.kind === "PUT") {
+        throw new DuplicateKeyError(
+          `Cannot insert into "${this.name}": a document has that id already`,
+        );
+      }
+      // What the transaction itself removed may be there again.
+      const kind = known?.kind === "REMOVE" ? "PUT" : "INSERT";
+      writes.set(name, { kind, ...insert });
+    }
+    for (const write of writes.values()) this.#transaction.write(this.name, write);
+    return [...writes.values()].map((write) => decodeUntrustedCbor(write.document) as T);
+  }
+
+  async putMany(documents: readonly NewDocument<T>[]): Promise<void> {
+    await this.#putAll(documents);
+  }
+
+  /** All or none: what is refused leaves nothing behind. */
+  async #putAll(documents: readonly object[], keepsIds = false): Promise<T[]> {
+    const collection = { ...this.#ruled(), keepsIds };
+    const prepared = await this.#transaction.rules.prepare(collection, documents);
+    for (const write of prepared) this.#put(write);
+    return prepared.map(({ document }) => decodeUntrustedCbor(document) as T);
+  }
+
+  update(id: DocumentId, change: Change<T>, options?: ChangeOptions): Promise<T | undefined>;
+  update(filter: Query<T>, change: Change<T>, options?: ChangeOptions): Promise<T[]>;
+  async update(
+    target: DocumentId | Query<T>,
+    change: Change<T>,
+    options?: ChangeOptions,
+  ): Promise<T | undefined | T[]> {
+    if (isFilter(target)) return this.#change(await this.find(target), change, options);
+    const current = await this.findById(target);
+    return current && (await this.#change([current], change, options))[0];
+  }
+
+  async updateOne(filter: Query<T>, change: Change<T>): Promise<UpdateResult> {
+    const { length } = await this.#change(await this.find(filter, { limit: 1 }), change);
+    return { matched: length, modified: length };
+  }
+
+  async updateMany(filter: Query<T>, change: Change<T>): Promise<UpdateResult> {
+    const { length } = await this.update(filter, change);
+    return { matched: length, modified: length };
+  }
+
+  async #change(
+    documents: readonly T[],
+    change: Change<T>,
+    options: ChangeOptions = {},
+  ): Promise<T[]> {
+    const nowMs = Math.floor(this.#transaction.client.platform.clock.wallMs());
+    const replaces = options.merge === false;
+    const how = { idField: this.#idField, nowMs, isInsert: false, replaces };
+    const changed = (documents as readonly Fields[]).map((before) => {
+      return changedDocument(before, change as UpdateOperators, how);
+    });
+    return this.#putAll(changed, true);
+  }
+
+  remove(id: DocumentId): Promise<T | undefined>;
+  remove(filter: Query<T>): Promise<T[]>;
+  async remove(target: DocumentId | Query<T>): Promise<T | undefined | T[]> {
+    if (!isFilter(target)) return this.#removeOne(target);
+    const found = await this.find(target);
+    for (const document of found) this.#drop(fieldOf(document as Fields, this.#idField));
+    return found;
+  }
+
+  async delete(id: DocumentId): Promise<boolean> {
+    return (await this.#removeOne(id)) !== undefined;
+  }
+
+  async deleteMany(filter: Query<T>): Promise<number> {
+    return (await this.remove(filter)).length;
+  }
+
+  async #removeOne(id: DocumentId): Promise<T | undefined> {
+    const current = await this.findById(id);
+    if (current !== undefined) this.#drop(id);
+    return current;
+  }
+
+  #drop(id: Value): void {
+    const key = encodeKey(id as DocumentId);
+    const own = this.#transaction.writesTo(this.name).get(latinText(key));
+    const kind = own?.kind === "INSERT" ? "NOTHING" : "REMOVE";
+    this.#transaction.write(this.name, { kind, key, document: new Uint8Array(0) });
+  }
+
+  async findById(id: DocumentId): Promise<T | undefined> {
+    this.#transaction.check();
+    const key = encodeKey(id);
+    const own = this.#transaction.writesTo(this.name).get(latinText(key));
+    if (own !== undefined) {
+      const isGone = own.kind === "REMOVE" || own.kind === "NOTHING";
+      return isGone ? undefined : (decodeUntrustedCbor(own.document) as T);
+    }
+    const query = { filter: { [this.#idField]: id } };
+    const { documents } = await queryAll<T>(this.#transaction.client, this.#target(), query);
+    const [found] = documents;
+    this.#transaction.noteRead(this.name, key, found?.version ?? 0);
+    return found?.document;
+  }
+
+  async find(filter: Query<T> = {}, options: FindOptions = {}): Promise<T[]> {
+    this.#transaction.check();
+    const { client } = this.#transaction;
+    const { sort, skip, limit, projection, hint } = options;
+    const writes = this.#transaction.writesTo(this.name);
+    const isOwn = writes.size > 0;
+    const query = isOwn ? { filter, hint } : { filter, sort, skip, limit, projection, hint };
+    const { documents, sequence } = await queryAll<T>(client, this.#target(), query);
+    this.#transaction.noteSearch(this.name, sequence);
+    const found = documents.map(({ document }) => document);
+    return isOwn ? this.#withOwn(found, writes, { filter, options }) : found;
+  }
+
+  async findOne(filter?: Query<T>, options?: FindOptions): Promise<T | undefined> {
+    return (await this.find(filter, { ...options, limit: 1 }))[0];
+  }
+
+  findBy(path: string, value: unknown, options?: FindOptions): Promise<T[]> {
+    return this.find(queryAt<T>(path, { $eq: value }), options);
+  }
+
+  findRange(path: string, bounds: RangeBounds, options?: FindOptions): Promise<T[]> {
+    const given = Object.entries(bounds).filter(([, bound]) => bound !== undefined);
+    const conditions = given.map(([name, bound]) => [`$${name}`, bound]);
+    const query = queryAt<T>(path, Object.fromEntries(conditions));
+    return this.find(query, { sort: { [path]: 1 }, ...options });
+  }
+
+  async count(filter?: Query<T>): Promise<number> {
+    return (await this.find(filter, { projection: { [this.#idField]: 1 } })).length;
+  }
+
+  /** What was found, as the transaction's own writes leave it. */
+  #withOwn(
+    found: readonly T[],
+    writes: ReadonlyMap<string, Write>,
+    query: { readonly filter: Query<T>; readonly options: FindOptions },
+  ): T[] {
+    const { sort = {}, skip = 0, limit = 0, projection = {} } = query.options;
+    if (![skip, limit].every((count) => Number.isSafeInteger(count) && count >= 0)) {
+      throw new ValidationError("Cannot query: skip and limit are whole numbers, and not negative");
+    }
+    const matches = compileFilter(wireFilter(query.filter));
+    const others = (found as readonly Fields[]).filter((document) => {
+      const key = encodeKey(fieldOf(document, this.#idField) as DocumentId);
+      return !writes.has(latinText(key));
+    });
+    const own = [...writes.values()]
+      .filter(({ kind }) => kind === "INSERT" || kind === "PUT")
+      .map(({ document }) => decodeUntrustedCbor(document) as Fields)
+      .filter(matches);
+    const all = [...others, ...own].sort(compareBy(sort));
+    const part = all.slice(skip, limit === 0 ? undefined : skip + limit);
+    if (Object.keys(projection).length === 0) return part as unknown as T[];
+    return part.map(compileProjection(projection, this.#idField)) as unknown as T[];
+  }
+
+  #put(prepared: PreparedDocument): void {
+    // A document that is new by this transaction stays one that must not exist yet.
+    const own = this.#transaction.writesTo(this.name).get(latinText(prepared.key));
+    const isNew = own?.kind === "INSERT" || own?.kind === "NOTHING";
+    this.#transaction.write(this.name, { kind: isNew ? "INSERT" : "PUT", ...prepared });
+  }
+
+  #ruled(): RuledCollection {
+    return { name: this.name, idField: this.#idField };
+  }
+
+  #target(): {
+    readonly collection: string;
+    readonly idField: string;
+    readonly level: "linearizable";
+    readonly timeoutMs: undefined;
+  } {
+    const [collection, idField] = [this.name, this.#idField];
+    return { collection, idField, level: "linearizable", timeoutMs: undefined };
+  }
+}

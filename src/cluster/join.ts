@@ -1,0 +1,110 @@
+/**
+ * Joining a cluster with an empty folder: any member is asked, the leader adds this node as a
+ * learner, and the answer says which cluster it is now part of.
+ *
+ * @module
+ */
+
+import { encodeText } from "../base/bytes.ts";
+import { CStoreError, MembershipError, UnreachableError } from "../base/errors.ts";
+import { Client } from "../client/connection/client.ts";
+import { RemoteDatabase } from "../client/remote_database.ts";
+import { sleep } from "../platform/clock.ts";
+import type { FileSystem } from "../platform/file_system.ts";
+import type { Platform } from "../platform/platform.ts";
+import { randomId } from "../platform/random.ts";
+import { readSmallFile, writeFileDurably } from "../storage/data_directory.ts";
+import { NodeDiscovery } from "./node_discovery.ts";
+
+const ATTEMPT_TIMEOUT_MS = 5000;
+const RETRY_MS = 500;
+/** File that holds the incarnation which a node asks with. */
+const ASKING = "asking";
+
+/** What joining gave. */
+export interface JoinedCluster {
+  readonly clusterId: string;
+  /** Of the folder that is about to be made. */
+  readonly incarnation: string;
+}
+
+/** Who asks, and whom. */
+export interface JoinQuestion {
+  readonly seeds: readonly string[];
+  readonly attempts: number;
+  /** Of the folder that is to be made: {@link askingIncarnation}. */
+  readonly incarnation: string;
+  readonly request: {
+    readonly id: string;
+    /** Empty: the one that the members know. */
+    readonly address: string;
+    readonly standby?: boolean;
+    /** Incarnation of the damaged folder that the new one replaces. */
+    readonly repairs?: string;
+  };
+}
+
+/**
+ * Asks until a member answers. Rejects with MembershipError when the cluster refuses, with
+ * UnreachableError when nobody is found.
+ */
+export async function askToJoin(
+  platform: Platform,
+  question: JoinQuestion,
+): Promise<JoinedCluster> {
+  const { seeds, attempts, incarnation } = question;
+  const discovery = new NodeDiscovery(seeds);
+  const request = { action: "join", ...question.request, incarnation };
+  let lastError: CStoreError | undefined;
+  for (let attempt = 0; attempt < attempts; attempt += 1) {
+    try {
+      const answer = await ask(platform, await discovery.find(), request);
+      return { clusterId: String(answer["clusterId"]), incarnation };
+    } catch (error) {
+      if (!(error instanceof CStoreError) || error instanceof MembershipError) throw error;
+      if (error.retry === "never") throw error;
+      lastError = error;
+    }
+    await sleep(platform.clock, RETRY_MS);
+  }
+  throw new UnreachableError(
+    `Cannot join through ${seeds.join(", ")}: ${lastError?.message ?? "nobody answered"}`,
+    { remedy: "Check the addresses and that the cluster has a leader" },
+  );
+}
+
+async function ask(
+  platform: Platform,
+  addresses: readonly string[],
+  request: { readonly action: string; readonly [field: string]: unknown },
+): Promise<Record<string, unknown>> {
+  const options = { platform, timeoutMs: ATTEMPT_TIMEOUT_MS };
+  const database = new RemoteDatabase(await Client.connect([...addresses], options));
+  try {
+    return await database.cluster(request);
+  } finally {
+    await database.close();
+  }
+}
+
+/**
+ * The incarnation that a folder asks to be let in with: the same after a restart, so that an
+ * earlier question which arrives late asks for nothing else. Another one than `present`, its own.
+ */
+export async function askingIncarnation(
+  { files, random }: Platform,
+  directory: string,
+  present: string,
+): Promise<string> {
+  const noted = new TextDecoder().decode(readSmallFile(files, `${directory}/${ASKING}`));
+  if (/^[0-9a-f]{16}$/.test(noted) && noted !== present) return noted;
+  const incarnation = randomId(random);
+  await writeFileDurably(files, { directory, name: ASKING, bytes: encodeText(incarnation) });
+  return incarnation;
+}
+
+/** That incarnation was refused, or is the folder's own now. */
+export async function forgetAsking(files: FileSystem, directory: string): Promise<void> {
+  files.remove(`${directory}/${ASKING}`);
+  await files.syncDirectory(directory);
+}

@@ -1,0 +1,194 @@
+/**
+ * The members as a node lives with them: a link to each, how far each is, and their status.
+ *
+ * @module
+ */
+
+import { EMBEDDED_ADDRESS, parseEndpoint } from "../base/address.ts";
+import type { Departed } from "../database/member_table.ts";
+import type { Clock } from "../platform/clock.ts";
+import { MEMBERS_MAX } from "../protocol/encoding/cluster_command.ts";
+import type { HealthState, MemberStatus } from "../protocol/wire/status.ts";
+import { type Configuration, type Member, NO_MEMBERS } from "../raft/configuration.ts";
+import type { RaftDriver } from "../replication/raft/raft_driver.ts";
+import type { NetworkManager } from "../transport/network_manager.ts";
+
+const SUSPECT_AFTER_MS = 500;
+const DOWN_AFTER_MS = 2000;
+
+/** A node that was removed so long ago is looked for no more: 72 hours. */
+const DEPARTED_MS = 72 * 3_600_000;
+
+/** What the members are seen through. */
+export interface MembersParts {
+  readonly id: string;
+  readonly clock: Clock;
+  readonly network: NetworkManager | undefined;
+  driver(): RaftDriver;
+  /** Why a learner is not a voter yet, and how far it is. */
+  progressOf(id: string): { readonly percent: number; readonly reason: string } | undefined;
+}
+
+/** Links and status of the members. */
+export class Members {
+  readonly #parts: MembersParts;
+  readonly #startMs: number;
+  /** When each peer last had everything, on the monotonic clock. */
+  readonly #caughtUpMs = new Map<string, number>();
+  /** Linked to without being members, as far as this node knows; with their addresses. */
+  readonly #strangers = new Map<string, string>();
+  /** Strangers that were removed, and are dialled until their time is over. */
+  readonly #departed = new Set<string>();
+  /** Removed nodes at whose address somebody else answers. */
+  readonly #supplanted = new Set<string>();
+  #configuration: Configuration = NO_MEMBERS;
+
+  constructor(parts: MembersParts) {
+    this.#parts = parts;
+    this.#startMs = parts.clock.nowMs();
+  }
+
+  /** Another configuration counts: links to new members are made, those to old ones end. */
+  update(configuration: Configuration): void {
+    const { network, id: ownId } = this.#parts;
+    for (const { id, address } of this.#configuration.members) {
+      if (configuration.member(id)?.address === address) continue;
+      this.#caughtUpMs.delete(id);
+      void network?.disconnect(id);
+    }
+    this.#configuration = configuration;
+    for (const id of configuration.ids) this.#supplanted.delete(id);
+    for (const [id, address] of this.#strangers) {
+      const member = configuration.member(id);
+      if (member === undefined) continue;
+      this.#strangers.delete(id);
+      // A link that is up stays: what waits in it would be lost with it.
+      const known = dialable(member.address);
+      if (known !== "" && known !== address) void network?.disconnect(id);
+    }
+    for (const { id, address } of configuration.members) {
+      const known = dialable(address);
+      if (id !== ownId && known !== "") network?.addPeer(id, parseEndpoint(known));
+    }
+  }
+
+  /**
+   * A node was seen that is no member as far as this one knows: the log that says so may be on its
+   * way from that very node, which waits for answers.
+   */
+  reach(id: string, address: string): void {
+    const { network, id: ownId } = this.#parts;
+    if (network === undefined || id === ownId || address === "") return;
+    if (this.#configuration.has(id) || network.linkHealth(id) !== undefined) return;
+    if (this.#strangers.size >= MEMBERS_MAX) return;
+    this.#strangers.set(id, address);
+    network.addPeer(id, parseEndpoint(address));
+  }
+
+  /**
+   * Dials nodes that were removed, and no others of those any more. One that was cut off meanwhile
+   * may know nobody who is still a member: it sees who dials, asks there, and is told that it was
+   * removed. Nobody can know that it was not started again after that, so only time ends it.
+   */
+  reachDeparted(departed: readonly Departed[], wallMs: number): void {
+    const { network } = this.#parts;
+    const sought = departed.filter(({ id, address, timeMs }) => {
+      const isTaken = this.#configuration.members.some((member) => member.address === address);
+      const isSought = !isTaken && !this.#supplanted.has(id) && !this.#configuration.has(id);
+      return isSought && wallMs - timeMs < DEPARTED_MS;
+    });
+    for (const id of this.#departed) {
+      if (sought.some((node) => node.id === id)) continue;
+      this.#departed.delete(id);
+      if (this.#strangers.delete(id)) void network?.disconnect(id);
+    }
+    for (const { id, address } of sought) {
+      if (address === "" || network?.linkHealth(id) !== undefined) continue;
+      this.#departed.add(id);
+      this.reach(id, address);
+    }
+  }
+
+  /** Somebody else answers at a node's address; whether it is one that was removed. */
+  noteSupplanted(id: string): boolean {
+    if (this.#departed.has(id)) this.#supplanted.add(id);
+    return this.#departed.has(id);
+  }
+
+  get configuration(): Configuration {
+    return this.#configuration;
+  }
+
+  /** Where the members listen, as far as that is known. */
+  get addresses(): readonly string[] {
+    const { members } = this.#configuration;
+    return members.map(({ address }) => dialable(address)).filter((text) => text !== "");
+  }
+
+  /** Empty when it is not known. */
+  addressOf(id: string): string {
+    return dialable(this.#configuration.member(id)?.address ?? "");
+  }
+
+  /** Whether a node was heard within the last while. */
+  isUp(id: string): boolean {
+    if (id === this.#parts.id) return true;
+    const link = this.#parts.network?.linkHealth(id);
+    return link?.isUp === true && healthOf(link) === "healthy";
+  }
+
+  /** Notes who has everything; only a leader knows. */
+  observe(nowMs: number): void {
+    const driver = this.#parts.driver();
+    const { commitIndex } = driver.view;
+    for (const peer of driver.peers()) {
+      if (peer.match >= commitIndex) this.#caughtUpMs.set(peer.id, nowMs);
+    }
+  }
+
+  status(): MemberStatus[] {
+    return this.#configuration.members.map((member) => this.#statusOf(member));
+  }
+
+  #statusOf(member: Member): MemberStatus {
+    const { id: ownId, network, clock, progressOf } = this.#parts;
+    const driver = this.#parts.driver();
+    const { leader, role, lastIndex } = driver.view;
+    const isSelf = member.id === ownId;
+    const link = isSelf ? { isUp: true, rttMs: 0, silenceMs: 0 } : network?.linkHealth(member.id);
+    const peer = driver.peers().find(({ id }) => id === member.id);
+    const isBehind = peer !== undefined && peer.match < lastIndex;
+    const sinceMs = this.#caughtUpMs.get(member.id) ?? this.#startMs;
+    const isLed = role === "leader" || leader !== undefined;
+    const isVoter = this.#configuration.mayVote(member.id);
+    const progress = role === "leader" && !isVoter ? progressOf(member.id) : undefined;
+    return {
+      id: member.id,
+      address: member.address,
+      role: leader === member.id ? "leader" : !isVoter ? "learner" : isLed ? "follower" : "unknown",
+      membership: member.role,
+      caughtUpPercent: progress?.percent ?? null,
+      waitsFor: progress?.reason ?? null,
+      state: link === undefined ? "down" : healthOf(link),
+      matchIndex: peer?.match ?? null,
+      lagBatches: peer === undefined ? null : lastIndex - peer.match,
+      lagMs: peer === undefined ? null : isBehind ? clock.nowMs() - sinceMs : 0,
+      rttMs: link === undefined || !link.isUp ? null : link.rttMs,
+    };
+  }
+}
+
+/** A database that was embedded has no address, until the log names the one it has as a node. */
+function dialable(address: string): string {
+  return address === EMBEDDED_ADDRESS ? "" : address;
+}
+
+/** Health from the link to a node: how long it has been silent, and whether a connection is up. */
+export function healthOf(link: {
+  readonly isUp: boolean;
+  readonly silenceMs: number;
+}): HealthState {
+  if (link.silenceMs > DOWN_AFTER_MS) return "down";
+  if (!link.isUp) return link.silenceMs > SUSPECT_AFTER_MS ? "down" : "suspect";
+  return link.silenceMs > SUSPECT_AFTER_MS ? "suspect" : "healthy";
+}

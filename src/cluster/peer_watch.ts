@@ -1,0 +1,169 @@
+/**
+ * What a node tells its peers of itself, and what it concludes from theirs: who restarted, who is
+ * gone, whom this node's folder keeps out.
+ *
+ * @module
+ */
+
+import {
+  CStoreError,
+  HandshakeError,
+  MembershipError,
+  RemovedError,
+  UnreachableError,
+} from "../base/errors.ts";
+import { partLogger } from "../base/log.ts";
+import type { CancelTimer, Clock } from "../platform/clock.ts";
+import { hasCodec } from "../platform/compression.ts";
+import { FIRST_PLACE } from "../protocol/encoding/cluster_command.ts";
+import type { Hello } from "../protocol/wire/handshake.ts";
+import { FEATURE_EMPTY_LOG, FEATURE_LEASE_READS } from "../protocol/wire/handshake.ts";
+import { majority } from "../raft/quorum.ts";
+import type { RaftDriver } from "../replication/raft/raft_driver.ts";
+import type { LogIdentity } from "../storage/identity.ts";
+import type { Bindings } from "./bindings.ts";
+import type { Members } from "./members.ts";
+
+/** A node that begins waits so long for the others of its list before it campaigns. */
+const BEGIN_WAIT_MS = 1000;
+
+/** What the watch acts on. */
+export interface PeerWatchParts {
+  readonly identity: LogIdentity;
+  readonly clock: Clock;
+  readonly hasLeases: boolean;
+  readonly bindings: Bindings;
+  driver(): RaftDriver;
+  /** Where other nodes reach this one. */
+  ownAddress(): string;
+  /** Whom a node dials that may be no member as far as this one knows. */
+  members(): Pick<Members, "reach" | "noteSupplanted">;
+  /** The connection to a peer broke. */
+  lost(nodeId: string): void;
+  /** This node does not belong to the cluster. */
+  fatal(error: CStoreError): void;
+}
+
+/** Handshakes, seen from one node. */
+export class PeerWatch {
+  readonly #parts: PeerWatchParts;
+  readonly #bootIds = new Map<string, string>();
+  /** Members that say that this node's id belongs to another folder. */
+  readonly #refusedBy = new Set<string>();
+  /** Voters of the static list that were neither reached nor found absent yet. */
+  #unheard: Set<string> | undefined;
+  #cancelBegin: CancelTimer = () => undefined;
+  /** This folder joined and does not hold its own admission yet. */
+  #isJoining = false;
+  readonly #logger = partLogger("node");
+
+  constructor(parts: PeerWatchParts) {
+    this.#parts = parts;
+  }
+
+  /** The fields of the own handshake that change while the node runs. */
+  hello(): Partial<Hello> {
+    const { clusterId, incarnation } = this.#parts.identity;
+    const { term, role, lastIndex } = this.#parts.driver().view;
+    const codecs = hasCodec("zstd") ? ["zstd", "deflate-raw"] : ["deflate-raw"];
+    const address = this.#parts.ownAddress();
+    const features = [...codecs];
+    if (lastIndex <= FIRST_PLACE.index) features.push(FEATURE_EMPTY_LOG);
+    if (this.#parts.hasLeases) features.push(FEATURE_LEASE_READS);
+    return { clusterId, address, incarnation, term, isLeader: role === "leader", features };
+  }
+
+  /**
+   * Before anything else. A folder that joined does not campaign until it holds its own admission:
+   * what it read of the log so far may name voters that left long ago. And one that begins with a
+   * static list first hears the others: the cluster may have gone on without it.
+   */
+  begin(): void {
+    const { identity, bindings, clock } = this.#parts;
+    const driver = this.#parts.driver();
+    this.#isJoining = identity.isJoined === true && !bindings.isOwnBound;
+    if (this.#isJoining) driver.hold("joining");
+    const { lastIndex, configuration } = driver.view;
+    const isFresh = lastIndex === FIRST_PLACE.index && configuration.voters.length > 1;
+    if (!isFresh) return;
+    this.#unheard = new Set(configuration.voters.filter((id) => id !== identity.nodeId));
+    driver.hold("beginning");
+    this.#cancelBegin = clock.setTimer(BEGIN_WAIT_MS, () => this.#heardAll());
+  }
+
+  stop(): void {
+    this.#cancelBegin();
+  }
+
+  /** More was applied: perhaps this node's own admission. */
+  applied(): void {
+    if (!this.#isJoining || !this.#parts.bindings.isOwnBound) return;
+    this.#isJoining = false;
+    this.#parts.driver().release("joining");
+  }
+
+  #heard(nodeId: string): void {
+    if (this.#unheard?.delete(nodeId) === true && this.#unheard.size === 0) this.#heardAll();
+  }
+
+  #heardAll(): void {
+    if (this.#unheard === undefined) return;
+    this.#unheard = undefined;
+    this.#cancelBegin();
+    this.#parts.driver().release("beginning");
+  }
+
+  /** A peer's process was seen. */
+  seen(hello: Hello): void {
+    this.#heard(hello.nodeId);
+    this.#parts.bindings.seen(hello);
+    if (hello.role === "peer") {
+      // On a new connection nothing is under way: not the piece of a snapshot that the old one had.
+      this.#parts.lost(hello.nodeId);
+      this.#parts.members().reach(hello.nodeId, hello.address);
+    }
+    this.#refusedBy.delete(hello.nodeId);
+    const driver = this.#parts.driver();
+    const known = this.#bootIds.get(hello.nodeId);
+    this.#bootIds.set(hello.nodeId, hello.bootId);
+    if (known === undefined) return;
+    const isRestarted = known !== hello.bootId;
+    const hasStepped = !hello.isLeader && hello.term === driver.view.term;
+    if (isRestarted || hasStepped) driver.peerGone(hello.nodeId);
+  }
+
+  /** A dial failed or was refused. */
+  failed(nodeId: string, error: CStoreError): void {
+    const { identity, bindings, fatal } = this.#parts;
+    const driver = this.#parts.driver();
+    driver.peerUnreachable(nodeId);
+    this.#parts.lost(nodeId);
+    // Its own check of a node that was removed gives the same error, about the other's folder.
+    const isOwnFolder = error.message.includes(identity.incarnation);
+    if (error instanceof RemovedError && isOwnFolder) fatal(error);
+    if (error instanceof UnreachableError) this.#heard(nodeId);
+    if (error instanceof UnreachableError && error.isRefused) driver.peerGone(nodeId);
+    // The list that this node begins with is of the past: it must not begin a second cluster.
+    if (error instanceof MembershipError && this.#unheard !== undefined) fatal(error);
+    if (!(error instanceof HandshakeError) || this.#parts.members().noteSupplanted(nodeId)) return;
+    const { message: reason } = error;
+    this.#logger.warn("node {nodeId} refuses this one: {reason}", { nodeId, reason });
+    if (!isOwnFolder || bindings.isOwnBound) return;
+    // One that lags may not know yet that this folder was let in: a majority settles it.
+    this.#refusedBy.add(nodeId);
+    const { voters } = driver.view.configuration;
+    // Nor does one that has just joined know yet who they are: the leader, who let it in, does.
+    if (voters.length > 0 && this.#refusedBy.size >= majority(voters.length)) fatal(error);
+  }
+
+  /** Whether a connected peer would still be let in. */
+  isStillAdmitted(hello: Hello): boolean {
+    try {
+      this.#parts.bindings.admit(hello);
+      return true;
+    } catch (error) {
+      if (error instanceof CStoreError) return false;
+      throw error;
+    }
+  }
+}

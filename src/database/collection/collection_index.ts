@@ -1,0 +1,273 @@
+/**
+ * An index over the documents of one collection: an ordered tree of entries, each the key text of
+ * the indexed values followed by the document's key, pointing to where the document lies. Where an
+ * indexed path leads to an array there is an entry for each of its items. A table beside it finds
+ * the documents of a value that few have.
+ *
+ * An index is part of the state, but only its definition is logged and in snapshots; its entries
+ * are made again from the documents.
+ *
+ * @module
+ */
+
+import sortedBtree from "sorted-btree";
+import { QueryError, ValidationError } from "../../base/errors.ts";
+import { INDEX_ENTRIES_MAX, INDEX_KEY_LENGTH_MAX, INDEX_PATHS_MAX } from "../../base/limits.ts";
+import { orderKey, typeKey } from "../../base/order_key.ts";
+import type { Fields, Value } from "../../base/value.ts";
+import { parsePath, spreadAt } from "../../query/path.ts";
+import type { Location } from "./document_slab.ts";
+import { VALUE_ENTRIES_MAX, ValueTable } from "./value_table.ts";
+
+// The package is CommonJS: one runtime gives the class, another the module around it.
+const loaded = sortedBtree as typeof sortedBtree & { readonly default?: typeof sortedBtree };
+const BTree = loaded.default ?? sortedBtree;
+
+/** An ordered tree of entries: what is used of the package's. */
+export interface IndexTree {
+  readonly size: number;
+  set(entry: string, location: Location): boolean;
+  delete(entry: string): boolean;
+  /** A copy that shares its nodes until one of the two changes them. */
+  clone(): IndexTree;
+  keys(): IterableIterator<string>;
+  entries(from?: string): IterableIterator<[string, Location]>;
+  entriesReversed(
+    to: string,
+    reused: undefined,
+    skipsHighest: boolean,
+  ): IterableIterator<[string, Location]>;
+  forRange(
+    from: string,
+    to: string,
+    includesTo: boolean,
+    visit: (entry: string, location: Location) => { break?: boolean } | undefined,
+  ): unknown;
+}
+
+/** One path of an index. */
+export interface IndexPath {
+  readonly path: string;
+  readonly order: 1 | -1;
+}
+
+/** What an index is made of; how it is logged and kept in snapshots. */
+export interface IndexDefinition {
+  readonly name: string;
+  readonly paths: readonly IndexPath[];
+  readonly isUnique: boolean;
+  /** Documents that have none of the paths are left out. */
+  readonly isSparse: boolean;
+  /** Texts count in lower case. */
+  readonly ignoresCase: boolean;
+  /** Documents are removed so long after the date at the only path, in milliseconds; 0: never. */
+  readonly expiresAfterMs: number;
+}
+
+/** Reads a definition from untrusted fields. Throws QueryError. */
+export function readIndexDefinition(value: unknown): IndexDefinition {
+  const fields = value as Partial<IndexDefinition> | null | undefined;
+  const { name, paths, isUnique, isSparse, ignoresCase, expiresAfterMs = 0 } = fields ?? {};
+  const isNamed = typeof name === "string" && name !== "" && name.length <= 120;
+  if (!isNamed || !Array.isArray(paths) || paths.length === 0 || paths.length > INDEX_PATHS_MAX) {
+    throw new QueryError(`Cannot make the index: it has a name and 1 to ${INDEX_PATHS_MAX} paths`);
+  }
+  const read = paths.map((part: Partial<IndexPath> | null): IndexPath => {
+    const { path, order } = part ?? {};
+    if (typeof path !== "string" || path === "" || (order !== 1 && order !== -1)) {
+      throw new QueryError("Cannot make the index: each part has a path, and an order of 1 or -1");
+    }
+    parsePath(path);
+    return { path, order };
+  });
+  const isTime = Number.isSafeInteger(expiresAfterMs) && expiresAfterMs >= 0;
+  if (!isTime || (expiresAfterMs > 0 && read.length > 1)) {
+    throw new QueryError("Cannot make the index: documents expire by the date at its one path");
+  }
+  return {
+    name,
+    expiresAfterMs,
+    paths: read,
+    isUnique: isUnique === true,
+    isSparse: isSparse === true,
+    ignoresCase: ignoresCase === true,
+  };
+}
+
+/** Units that are compared one by one: most keys differ in these, and a call costs more. */
+const NEAR_UNITS = 12;
+
+/** By UTF-16 code units. */
+function compareTexts(a: string, b: string): number {
+  const near = Math.min(a.length, b.length, NEAR_UNITS);
+  for (let at = 0; at < near; at += 1) {
+    const difference = a.charCodeAt(at) - b.charCodeAt(at);
+    if (difference !== 0) return difference;
+  }
+  return a < b ? -1 : a === b ? 0 : 1;
+}
+
+/** One index. */
+export class CollectionIndex {
+  readonly definition: IndexDefinition;
+  readonly #paths: readonly (readonly string[])[];
+  readonly #tree: IndexTree = new BTree<string, Location>(
+    undefined,
+    compareTexts,
+  ) as unknown as IndexTree;
+  readonly #table: ValueTable;
+  /** Entries that share their key with an entry of another document. */
+  #duplicates = 0;
+  /** Whether all documents are in it: before, nobody searches it. */
+  isReady = false;
+  /** Keys of documents that it cannot hold; while it serves there are none. */
+  readonly unfit = new Set<string>();
+  /** Whether a document ever had an array there: its entries sort otherwise than it. */
+  isMultiple = false;
+
+  /** `seed` hides the places of values; it is not part of the state. */
+  constructor(definition: IndexDefinition, seed: number) {
+    this.definition = definition;
+    this.#table = new ValueTable(seed);
+    this.#paths = definition.paths.map(({ path }) => parsePath(path));
+  }
+
+  /** Entries. */
+  get size(): number {
+    return this.#tree.size;
+  }
+
+  get hasDuplicates(): boolean {
+    return this.#duplicates > 0;
+  }
+
+  /** The keys of a document, each once. Throws ValidationError for too many, or too long ones. */
+  keysOf(document: Fields): readonly string[] {
+    const { paths, isSparse } = this.definition;
+    const lists = this.#paths.map((path) => {
+      const { values, hasArray } = spreadAt(document, path, INDEX_ENTRIES_MAX);
+      if (hasArray) this.isMultiple = true;
+      return values;
+    });
+    if (isSparse && lists.every((list) => list.every((value) => value === undefined))) return [];
+    if (lists.filter((list) => list.length > 1).length > 1) {
+      throw new ValidationError(
+        `Cannot index the document in "${this.definition.name}": several of its paths hold arrays`,
+      );
+    }
+    let keys = [""];
+    for (const [at, list] of lists.entries()) {
+      const parts = list.map((value) => this.keyOf(value, paths[at]!.order));
+      keys = keys.flatMap((key) => parts.map((part) => key + part));
+    }
+    const distinct = keys.length === 1 ? keys : [...new Set(keys)];
+    const isTooLong = distinct.some((key) => key.length > INDEX_KEY_LENGTH_MAX);
+    if (distinct.length > INDEX_ENTRIES_MAX || isTooLong) {
+      throw new ValidationError(
+        `Cannot index the document in "${this.definition.name}": at most ${INDEX_ENTRIES_MAX} values of ${INDEX_KEY_LENGTH_MAX} characters each`,
+      );
+    }
+    return distinct;
+  }
+
+  /** The key text of one value. */
+  keyOf(value: Value, order: 1 | -1): string {
+    const isFolded = this.definition.ignoresCase && typeof value === "string";
+    return orderKey(isFolded ? value.toLowerCase() : value, order === -1);
+  }
+
+  /**
+   * Visits the entries of a key in order, until told to break. A key's text begins no other's: what
+   * begins with it has that value.
+   */
+  forKey(
+    key: string,
+    visit: (entry: string, location: Location) => { break?: boolean } | undefined,
+  ): void {
+    this.#tree.forRange(key, `${key}\uffff\uffff`, true, (entry, location) => {
+      return entry.startsWith(key) ? visit(entry, location) : { break: true };
+    });
+  }
+
+  /**
+   * Calls `visit` for documents among which are all that have the key, in no order, until it returns
+   * true. False when they are too many for that: then `forKey` finds them.
+   */
+  visitFew(key: string, visit: (location: Location) => boolean): boolean {
+    return this.#table.visit(this.#table.hash(key), visit);
+  }
+
+  /** Whether so few have the key that `visitFew` may find them once they are noted. */
+  hasFew(key: string): boolean {
+    return this.#table.count(this.#table.hash(key)) <= VALUE_ENTRIES_MAX;
+  }
+
+  /** All documents with the key, as `forKey` found them: perhaps `visitFew` can do it from now on. */
+  noteAll(key: string, locations: readonly Location[]): void {
+    if (locations.length > 0) this.#table.learn(this.#table.hash(key), locations);
+  }
+
+  /** Whether a document other than that one has the key. */
+  isTaken(key: string, documentKey: string): boolean {
+    if (this.#table.count(this.#table.hash(key)) === 0) return false;
+    let isTaken = false;
+    this.forKey(key, (entry) => {
+      const isOwn = entry.length === key.length + documentKey.length && entry.endsWith(documentKey);
+      if (isOwn) return undefined;
+      isTaken = true;
+      return { break: true };
+    });
+    return isTaken;
+  }
+
+  /** `place`: where the document lies, and where it lay if it was in the index already. */
+  add(
+    keys: readonly string[],
+    documentKey: string,
+    place: { readonly before?: Location; readonly after: Location },
+  ): void {
+    const { before, after: location } = place;
+    for (const key of keys) {
+      const hash = this.#table.hash(key);
+      if (!this.#tree.set(key + documentKey, location)) {
+        this.#table.move(hash, before, location);
+        continue;
+      }
+      if (this.definition.isUnique && this.isTaken(key, documentKey)) this.#duplicates += 1;
+      this.#table.add(hash, location);
+    }
+  }
+
+  /** `location`: where the document lay. */
+  remove(keys: readonly string[], documentKey: string, location: Location): void {
+    for (const key of keys) {
+      if (!this.#tree.delete(key + documentKey)) continue;
+      this.#table.remove(this.#table.hash(key), location);
+      if (this.definition.isUnique && this.isTaken(key, documentKey)) this.#duplicates -= 1;
+    }
+  }
+
+  /** Where documents lie whose date is before that time, in ms since 1970; `count` at most. */
+  before(timeMs: number, count: number): Location[] {
+    const order = this.definition.paths[0]?.order ?? 1;
+    const date = new Date(timeMs);
+    const [bound, type] = [this.keyOf(date, order), typeKey(date, order === -1)];
+    const found: Location[] = [];
+    const [from, to] = order === 1 ? [type, bound] : [bound, `${type}\uffff\uffff`];
+    this.#tree.forRange(from, to, false, (entry, location) => {
+      if (entry.startsWith(type) && !entry.startsWith(bound)) found.push(location);
+      return found.length === count ? { break: true } : undefined;
+    });
+    return found;
+  }
+
+  /** The entries themselves: to be read before anything is written. */
+  get tree(): IndexTree {
+    return this.#tree;
+  }
+
+  /** The entries as they are now, whatever is written later: shares its nodes with the index. */
+  snapshot(): IndexTree {
+    return this.#tree.clone();
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * Settles what a node's options leave open: its id, its cluster, where it listens.
+ *
+ * @module
+ */
+
+import { type Endpoint, parseEndpoint, writeEndpoint } from "../../base/address.ts";
+import { encodeText } from "../../base/bytes.ts";
+import { MembershipError } from "../../base/errors.ts";
+import {
+  askingIncarnation,
+  askToJoin,
+  forgetAsking,
+  type JoinedCluster,
+} from "../../cluster/join.ts";
+import type { FileSystem } from "../../platform/file_system.ts";
+import type { Platform } from "../../platform/platform.ts";
+import { readIdentity, readSmallFile, writeFileDurably } from "../../storage/data_directory.ts";
+import type { NodeConfig } from "./node_config.ts";
+
+const ATTEMPTS = 60;
+
+/** File that holds the address which a node joined with. */
+const LISTEN = "listen";
+
+/** Asks for a cluster to join if the folder is empty and the configuration says so. */
+export async function settleConfig(
+  platform: Platform,
+  config: NodeConfig,
+): Promise<{ config: NodeConfig; joined?: JoinedCluster }> {
+  const { files } = platform;
+  const isKnown = readIdentity(files, config.dataDirectory) !== undefined;
+  const noted = readListen(files, config.dataDirectory);
+  // Until the log names this node's address, the one that it joined with is its own.
+  if (isKnown) return { config: { ...config, fallback: noted } };
+  if (config.join.length === 0) return { config };
+  const { host, port } = config.listen ?? noted ?? { host: "127.0.0.1", port: 0 };
+  const listen = { host, port: port === 0 ? await freePort(platform, host) : port };
+  files.makeDirectory(config.dataDirectory);
+  const bytes = encodeText(writeEndpoint(listen));
+  await writeFileDurably(files, { directory: config.dataDirectory, name: LISTEN, bytes });
+  const address = config.advertise ?? writeEndpoint(listen);
+  const { id, isStandby: standby, join: seeds } = config;
+  const request = { id, address, standby };
+  const directory = config.dataDirectory;
+  const incarnation = await askingIncarnation(platform, directory, "");
+  try {
+    const question = { seeds, attempts: ATTEMPTS, request, incarnation };
+    const joined = await askToJoin(platform, question);
+    return { config: { ...config, listen }, joined };
+  } catch (error) {
+    if (error instanceof MembershipError) await forgetAsking(files, directory);
+    throw error;
+  }
+}
+
+/** Where an earlier start listened when it joined. */
+export function readListen(files: FileSystem, directory: string): Endpoint | undefined {
+  const bytes = readSmallFile(files, `${directory}/${LISTEN}`);
+  return bytes && parseEndpoint(new TextDecoder().decode(bytes));
+}
+
+/** A port that the system assigns; this node listens there from now on. */
+export async function freePort(platform: Platform, host: string): Promise<number> {
+  const listener = await platform.network.listen({ host, port: 0 }, (socket) => socket.destroy());
+  const { port } = listener.endpoint;
+  await listener.close();
+  return port;
+}

@@ -1,0 +1,243 @@
+/**
+ * ReplicatedWALDatabase: a node of a cluster in the caller's process, behind the same interface as
+ * `WALDatabase`. Writes and linearizable reads go to the leader, wherever it is.
+ *
+ * @module
+ */
+
+import type { Change as DocumentChange, WatchOptions } from "../../api/changes.ts";
+import type {
+  Collection,
+  CollectionOptions,
+  CollectionSettingsOptions,
+  Item,
+} from "../../api/collection.ts";
+import type { Database } from "../../api/database.ts";
+import type { Transaction, TransactionOptions } from "../../api/transaction.ts";
+import type { Validators } from "../../api/validator.ts";
+import { parseEndpoint } from "../../base/address.ts";
+import { assert } from "../../base/assert.ts";
+import { ClosedError, ConfigError, DeadlineError } from "../../base/errors.ts";
+import { backupBlocks } from "../../client/collection/state_export.ts";
+import { Client } from "../../client/connection/client.ts";
+import { DatabaseCalls } from "../../client/database_calls.ts";
+import { sleep } from "../../platform/clock.ts";
+import { type Platform, systemPlatform } from "../../platform/platform.ts";
+import type { NodeStatus } from "../../protocol/wire/status.ts";
+import { databaseFolder, type NodeConfig, parseNodeConfig } from "../config/node_config.ts";
+import { Node } from "../node.ts";
+import { type BackupReport, writeBackup } from "../snapshots/backup.ts";
+
+/** How writes are answered. */
+export interface ReplicationConfig {
+  readonly mode: "MASTER_SLAVE" | "LEADER_FOLLOWER" | "MASTER" | "SLAVE";
+  /** SYNC: on a majority's disks. ASYNC: on the leader's disk. */
+  readonly syncMode: "SYNC" | "ASYNC";
+  /** Longest wait for a commit, in milliseconds; 5000 unless set. */
+  readonly asyncTimeout?: number;
+  readonly heartbeatInterval?: number;
+  readonly electionTimeout?: number;
+  readonly compression?: "auto" | "zstd" | "none";
+}
+
+/** A node and its cluster. */
+export interface ClusterConfig {
+  readonly nodeId: string;
+  /** 127.0.0.1 unless set. */
+  readonly host?: string;
+  readonly port: number;
+  readonly nodes: readonly {
+    readonly id: string;
+    readonly address: string;
+    readonly port?: number;
+  }[];
+  readonly replication: ReplicationConfig;
+}
+
+/** Where a replicated database lives. */
+export interface ReplicatedDatabaseConfig {
+  readonly name: string;
+  /** `./data` unless set. */
+  readonly root?: string;
+  readonly cluster: ClusterConfig;
+  /** By the names under which collections ask for them. */
+  readonly validators?: Validators;
+  readonly platform?: Platform;
+}
+
+/** A node in this process, and a database over its cluster. Opens itself on first use. */
+export class ReplicatedWALDatabase implements Database {
+  readonly #nodeConfig: NodeConfig;
+  readonly #platform: Platform;
+  #opening: Promise<Client> | undefined;
+  #client: Client | undefined;
+  #node: Node | undefined;
+  #isClosed = false;
+  readonly #calls: DatabaseCalls;
+
+  /** Throws ConfigError. */
+  constructor(config: ReplicatedDatabaseConfig) {
+    this.#platform = config.platform ?? systemPlatform();
+    this.#nodeConfig = nodeConfigOf(config);
+    this.#calls = new DatabaseCalls(() => this.#client ?? this.#ready(), config.validators);
+  }
+
+  /** Starts the node; it serves as soon as the cluster has a leader. */
+  async open(): Promise<void> {
+    await this.#ready();
+  }
+
+  collection<T extends Item = Record<string, unknown>>(
+    name: string,
+    options?: CollectionOptions,
+  ): Collection<T> {
+    return this.#calls.collection<T>(name, options);
+  }
+
+  createCollection(name: string, settings?: CollectionSettingsOptions): Promise<boolean> {
+    return this.#calls.createCollection(name, settings);
+  }
+
+  dropCollection(name: string): Promise<boolean> {
+    return this.#calls.dropCollection(name);
+  }
+
+  listCollections(): Promise<string[]> {
+    return this.#calls.listCollections();
+  }
+
+  transaction<R>(
+    run: (transaction: Transaction) => Promise<R>,
+    options?: TransactionOptions,
+  ): Promise<R> {
+    return this.#calls.transaction(run, options);
+  }
+
+  beginGlobalTransaction(options?: TransactionOptions): Promise<string> {
+    return this.#calls.transactions.begin(options);
+  }
+
+  commitGlobalTransaction(id?: string): Promise<void> {
+    return this.#calls.transactions.commit(id);
+  }
+
+  async rollbackGlobalTransaction(id?: string): Promise<void> {
+    this.#calls.transactions.rollback(id);
+  }
+
+  watch(options?: WatchOptions): AsyncIterable<DocumentChange> {
+    return this.#calls.watch(options);
+  }
+
+  /** Whether this node leads. */
+  isLeader(): boolean {
+    return this.#node?.isLeader ?? false;
+  }
+
+  /** Resolves with the leader's id. Rejects with DeadlineError. */
+  async waitForLeader(timeoutMs = 10_000): Promise<string> {
+    await this.#ready();
+    const { clock } = this.#platform;
+    const endMs = clock.nowMs() + timeoutMs;
+    while (clock.nowMs() < endMs) {
+      const { leader } = this.#running().status();
+      if (leader !== "") return leader;
+      await sleep(clock, 5);
+    }
+    throw new DeadlineError(`Cannot find a leader within ${timeoutMs} ms`);
+  }
+
+  /** This node's view of the cluster. */
+  async getClusterStatus(): Promise<NodeStatus> {
+    await this.#ready();
+    return this.#running().status();
+  }
+
+  /** Hands leadership to a node, without losing or failing a request. Only on the leader. */
+  async transferLeadership(to: string): Promise<void> {
+    await this.#ready();
+    await this.#running().promote(to);
+  }
+
+  /**
+   * Writes the cluster's whole state, as it is at one entry of the log, to a file of this process;
+   * reads it back, and then gives it its name. Rejects with ConfigError if there is such a file.
+   */
+  async backup(file: string): Promise<BackupReport> {
+    const client = await this.#ready();
+    assert(this.#node !== undefined, "an open database has its node");
+    const { clusterId } = this.#node;
+    return writeBackup(this.#platform, { clusterId, blocks: backupBlocks(client) }, file);
+  }
+
+  /** Hands leadership over if this node leads, and stops it. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    await this.#opening?.catch(() => undefined);
+    this.#client?.close();
+    this.#client = undefined;
+    await this.#node?.stop();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #running(): Node {
+    if (this.#node === undefined || this.#isClosed) {
+      throw new ClosedError("Cannot use the database: it is closed");
+    }
+    return this.#node;
+  }
+
+  #ready(): Promise<Client> {
+    if (this.#isClosed)
+      return Promise.reject(new ClosedError("Cannot use the database: it is closed"));
+    this.#opening ??= this.#start();
+    return this.#opening;
+  }
+
+  async #start(): Promise<Client> {
+    const { members, id, requestTimeoutMs } = this.#nodeConfig;
+    const node = await Node.open(this.#platform, this.#nodeConfig);
+    this.#node = node;
+    const own = members.find((member) => member.id === id)?.address ?? "";
+    const others = members.filter((member) => member.id !== id).map((member) => member.address);
+    this.#client = await Client.connect([own, ...others], {
+      platform: this.#platform,
+      clusterId: node.clusterId,
+      timeoutMs: 2 * requestTimeoutMs,
+    });
+    return this.#client;
+  }
+}
+
+function nodeConfigOf(config: ReplicatedDatabaseConfig): NodeConfig {
+  const { name, root, cluster } = config;
+  const { nodeId, host = "127.0.0.1", port, nodes, replication } = cluster;
+  if (!["MASTER_SLAVE", "LEADER_FOLLOWER", "MASTER", "SLAVE"].includes(replication.mode)) {
+    throw new ConfigError(
+      `Cannot use replication mode "${replication.mode}": it is not available yet`,
+    );
+  }
+  const members = nodes.map((node) => {
+    const { host: name, port: number } = parseEndpoint(node.address, node.port);
+    return { id: node.id, address: `${name.includes(":") ? `[${name}]` : name}:${number}` };
+  });
+  return parseNodeConfig({
+    id: nodeId,
+    listen: `${host.includes(":") ? `[${host}]` : host}:${port}`,
+    dataDirectory: databaseFolder({ root, name, nodeId }),
+    members,
+    syncMode: replication.syncMode,
+    ...optional("requestTimeoutMs", replication.asyncTimeout),
+    ...optional("heartbeatMs", replication.heartbeatInterval),
+    ...optional("electionTimeoutMs", replication.electionTimeout),
+    ...optional("compression", replication.compression),
+  });
+}
+
+function optional<K extends string, V>(key: K, value: V | undefined): { [key in K]?: V } {
+  return value === undefined ? {} : ({ [key]: value } as { [key in K]: V });
+}

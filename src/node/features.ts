@@ -1,0 +1,39 @@
+/**
+ * What two nodes must have in common to be connected: batch codecs, and the rule about leases.
+ *
+ * @module
+ */
+
+import { HandshakeError } from "../base/errors.ts";
+import { hasCodec } from "../platform/compression.ts";
+import type { BatchCodec } from "../protocol/encoding/batch_codec.ts";
+import { FEATURE_LEASE_READS, type Hello } from "../protocol/wire/handshake.ts";
+import type { NodeConfig } from "./config/node_config.ts";
+/** How batches are compressed: between nodes on one machine it costs more than it saves. */
+export function codecOf(config: NodeConfig): BatchCodec {
+  const own = config.listen?.host ?? "127.0.0.1";
+  const hosts = config.members.length === 0 ? [own] : config.members.map((m) => m.address);
+  const isLocal = hosts.every((host) => /^(127\.|localhost|\[?::1)/.test(host));
+  if (config.compression === "none" || (config.compression === "auto" && isLocal)) return "none";
+  return hasCodec("zstd") ? "zstd" : "deflate-raw";
+}
+
+/** Refuses a node that follows other rules about leases. Throws HandshakeError. */
+export function checkLeases(config: NodeConfig, hello: Hello): void {
+  if (hello.role !== "peer") return;
+  if (hello.features.includes(FEATURE_LEASE_READS) === config.leaseReads) return;
+  throw new HandshakeError(
+    `Cannot connect "${config.id}" and "${hello.nodeId}": only one of them uses lease reads`,
+    { remedy: "Start every node with --lease-reads, or none" },
+  );
+}
+
+/** Refuses a node that could not read the batches of this one. Throws HandshakeError. */
+export function checkCodec(config: NodeConfig, hello: Hello): void {
+  const codec = codecOf(config);
+  if (hello.role !== "peer" || codec === "none" || hello.features.includes(codec)) return;
+  throw new HandshakeError(
+    `Cannot connect "${config.id}" and "${hello.nodeId}": the latter's runtime cannot read ${codec}`,
+    { remedy: "Run both on the same kind of runtime, or start all nodes with --compression none" },
+  );
+}

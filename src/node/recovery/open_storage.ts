@@ -1,0 +1,139 @@
+/**
+ * Opens what a node has on its disk: the folder, the log, the newest snapshot.
+ *
+ * @module
+ */
+
+import { CorruptionError } from "../../base/errors.ts";
+import type { JoinedCluster } from "../../cluster/join.ts";
+import { DocumentStateMachine } from "../../database/document_state_machine.ts";
+import { StateRestorer } from "../../database/snapshot_codec.ts";
+import { zlibCompressor } from "../../platform/compression.ts";
+import type { Platform } from "../../platform/platform.ts";
+import {
+  clusterIdOf,
+  FIRST_PLACE,
+  firstBatch,
+  type NodeAddress,
+} from "../../protocol/encoding/cluster_command.ts";
+import { Configuration, type LoggedConfiguration } from "../../raft/configuration.ts";
+import type { Entry } from "../../raft/types.ts";
+import { loggedConfigurations } from "../../replication/raft/logged_configurations.ts";
+import { type DataDirectory, openDataDirectory } from "../../storage/data_directory.ts";
+import { readInstallMark, removeInstallMark } from "../../storage/snapshot_files.ts";
+import { SnapshotStore } from "../../storage/snapshot_store.ts";
+import { FileWALManager } from "../../storage/wal/file_wal_manager.ts";
+import type { NodeConfig } from "../config/node_config.ts";
+import { prepareLostTail } from "./discarded_entries.ts";
+
+/** What was opened. */
+export interface OpenedStorage {
+  readonly directory: DataDirectory;
+  readonly log: FileWALManager;
+  readonly machine: DocumentStateMachine;
+  readonly snapshots: SnapshotStore;
+  /** What the snapshot and the log say of the members. */
+  readonly configurations: readonly LoggedConfiguration[];
+  /** Entries about members and bindings in the log. */
+  readonly clusterEntries: readonly Entry[];
+}
+
+/** Locks, recovers and restores. Rejects with LockedError, CorruptionError, StorageError. */
+export async function openStorage(
+  platform: Platform,
+  config: NodeConfig,
+  joined?: JoinedCluster,
+): Promise<OpenedStorage> {
+  const { dataDirectory, members, id: nodeId } = config;
+  const derived = members.length === 0 ? undefined : clusterIdOf(members);
+  const named = config.clusterId ?? derived;
+  const expected =
+    joined === undefined
+      ? { clusterId: named, nodeId }
+      : { clusterId: joined.clusterId, nodeId, incarnation: joined.incarnation };
+  const directory = await openDataDirectory(platform, dataDirectory, expected);
+  const { clusterId } = directory.identity;
+  let log: FileWALManager | undefined;
+  try {
+    log = await FileWALManager.open(platform, {
+      directory: `${dataDirectory}/wal`,
+      identity: directory.identity,
+      segmentSizeBytes: config.segmentSizeBytes,
+      owner: "consensus",
+    });
+    const snapshots = new SnapshotStore(platform, `${dataDirectory}/snapshots`, clusterId);
+    await finishInstall(platform, log, snapshots);
+    const isEmpty = log.lastIndex() === 0 && members.length > 0 && joined === undefined;
+    const first = isEmpty ? [await writeFirstEntry(log, members)] : [];
+    await prepareLostTail(platform.files, dataDirectory);
+    // The folders' own names must survive a power cut, or the log is cut behind a lost snapshot.
+    await platform.files.syncDirectory(dataDirectory);
+    const machine = new DocumentStateMachine(zlibCompressor, platform.random.below(2 ** 31));
+    await restoreState({ machine, snapshots, log, dataDirectory });
+    const logged = [...log.clusterEntries, ...first];
+    const configurations = loggedConfigurations(
+      {
+        index: machine.appliedIndex,
+        configuration: new Configuration(machine.memberTable.members),
+      },
+      logged,
+    );
+    return { directory, log, machine, snapshots, configurations, clusterEntries: logged };
+  } catch (error) {
+    await log?.close();
+    directory.release();
+    throw error;
+  }
+}
+
+/** Entry 1 is the membership, made from the static list: the same bytes on every node. */
+async function writeFirstEntry(
+  log: FileWALManager,
+  members: readonly NodeAddress[],
+): Promise<Entry> {
+  const bytes = firstBatch(members);
+  const entry = { ...FIRST_PLACE, count: 1, bytes };
+  const hardState = { term: FIRST_PLACE.term, vote: undefined };
+  log.write({ hardState, entries: [entry], commitIndex: FIRST_PLACE.index });
+  await log.flush();
+  return entry;
+}
+
+/**
+ * A snapshot from a leader had its name, and the log was not behind it yet when the node stopped.
+ * A log that leads to the snapshot is kept, with what follows.
+ */
+async function finishInstall(
+  platform: Platform,
+  log: FileWALManager,
+  snapshots: SnapshotStore,
+): Promise<void> {
+  const { files } = platform;
+  const base = readInstallMark(files, snapshots.directory);
+  if (base === undefined) return;
+  const isThere = files.exists(snapshots.pathOf(base.index));
+  if (isThere && base.index > log.base.index && log.term(base.index) !== base.term) {
+    log.restartBehind(base);
+    await log.flush();
+  }
+  await removeInstallMark(files, snapshots.directory);
+}
+
+async function restoreState(parts: {
+  readonly machine: DocumentStateMachine;
+  readonly snapshots: SnapshotStore;
+  readonly log: FileWALManager;
+  readonly dataDirectory: string;
+}): Promise<void> {
+  const { machine, snapshots, log } = parts;
+  const restorer = new StateRestorer(machine);
+  const position = await snapshots.load((block) => restorer.block(block));
+  if (position !== undefined) restorer.end();
+  const index = position?.index ?? 0;
+  if (index < log.base.index || index > log.lastIndex()) {
+    throw new CorruptionError(
+      `Cannot restore the state: the newest whole snapshot is at entry ${index}, the log holds ${log.firstIndex()} to ${log.lastIndex()}`,
+      { file: `${parts.dataDirectory}/snapshots`, byte: 0 },
+    );
+  }
+}

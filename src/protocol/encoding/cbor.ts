@@ -1,0 +1,233 @@
+/**
+ * The one CBOR encoder with its settings, and our own strict decoder.
+ *
+ * cbor-x encodes; it never decodes here, because its decoder can be hung by 20 bytes of records or
+ * packed tables. The decoder below reads exactly what {@link checkCbor} lets pass.
+ *
+ * @module
+ */
+
+import { Encoder } from "cbor-x/encode";
+import { assert } from "../../base/assert.ts";
+import { plainBytes, viewOf } from "../../base/bytes.ts";
+import { ProtocolError, ValidationError } from "../../base/errors.ts";
+import { checkCbor } from "./cbor_gate.ts";
+
+const ENCODER = new Encoder({ useRecords: false, tagUint8Array: false });
+const TEXT_DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
+const SHORT_TEXT_SIZE = 24;
+
+/**
+ * The bytes of a value. Fields that are `undefined` are left out. Throws ValidationError for values
+ * that cstore does not store (functions, NaN, Map, Set, RegExp, integers above 64 bits, texts with
+ * a lone surrogate).
+ */
+export function encodeCbor(value: unknown): Uint8Array {
+  const bytes = encode(value);
+  const refusal = checkCbor(bytes, 0, bytes.byteLength);
+  if (refusal === "") return withoutReplacement(bytes, value);
+  if (refusal !== "undefined not allowed") throw notStored(refusal);
+  const again = encode(withoutUndefined(value));
+  const second = checkCbor(again, 0, again.byteLength);
+  if (second !== "") throw notStored(second);
+  return withoutReplacement(again, value);
+}
+
+/**
+ * The encoder writes a lone surrogate of a short text as it is, which the gate refuses, but puts
+ * U+FFFD (ef bf bd) for it in a long one. Only then it is worth looking at the value again.
+ */
+function withoutReplacement(bytes: Uint8Array, value: unknown): Uint8Array {
+  for (let at = bytes.indexOf(0xbd, 2); at !== -1; at = bytes.indexOf(0xbd, at + 1)) {
+    if (bytes[at - 1] !== 0xbf || bytes[at - 2] !== 0xef) continue;
+    if (!isWellFormed(value)) throw notStored("text is not valid UTF-8");
+    return bytes;
+  }
+  return bytes;
+}
+
+/** Whether no text in a value, which has been encoded before, holds a lone surrogate. */
+function isWellFormed(value: unknown): boolean {
+  if (typeof value === "string") return value.isWellFormed();
+  if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return true;
+  if (Array.isArray(value)) return value.every(isWellFormed);
+  return Object.entries(value).every(([key, item]) => key.isWellFormed() && isWellFormed(item));
+}
+
+function encode(value: unknown): Uint8Array {
+  try {
+    return ENCODER.encode(value);
+  } catch (cause) {
+    throw new ValidationError(
+      "Cannot encode the value: it is too deep, cyclic or of unknown type",
+      {
+        cause,
+      },
+    );
+  }
+}
+
+function notStored(refusal: string): ValidationError {
+  return new ValidationError(`Cannot store the value: ${refusal}`, {
+    remedy:
+      "Use null, booleans, finite numbers, bigint within 64 bits, strings, bytes, dates, arrays, objects",
+  });
+}
+
+function withoutUndefined(value: unknown): unknown {
+  if (Array.isArray(value)) return Array.from(value, (item) => withoutUndefined(item ?? null));
+  if (value === null || typeof value !== "object") return value;
+  const prototype = Object.getPrototypeOf(value);
+  if (prototype !== Object.prototype && prototype !== null) return value;
+  const kept = Object.entries(value).filter(([, item]) => item !== undefined);
+  // Unlike an assignment this keeps a field `__proto__`, which the gate then refuses.
+  return Object.fromEntries(kept.map(([key, item]) => [key, withoutUndefined(item)]));
+}
+
+/** Decodes untrusted bytes: gate first, then decode. Throws ProtocolError. */
+export function decodeUntrustedCbor(bytes: Uint8Array): unknown {
+  const refusal = checkCbor(bytes, 0, bytes.byteLength);
+  if (refusal !== "") throw new ProtocolError(`Cannot read CBOR: ${refusal}`);
+  return decodeCbor(bytes);
+}
+
+/** Decodes bytes that passed the gate. Text, bytes and objects are private copies. */
+export function decodeCbor(bytes: Uint8Array): unknown {
+  const decoder = new Decoder(bytes);
+  const value = decoder.value();
+  assert(decoder.at === bytes.byteLength, "the gate saw exactly one value");
+  return value;
+}
+
+class Decoder {
+  at = 0;
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = plainBytes(bytes);
+    this.#view = viewOf(bytes);
+  }
+
+  value(): unknown {
+    const first = this.#bytes[this.at]!;
+    this.at += 1;
+    const info = first & 31;
+    switch (first >> 5) {
+      case 0:
+        return this.#integer(info);
+      case 1:
+        return this.#negative(info);
+      case 2:
+        return this.#take(this.#length(info)).slice();
+      case 3:
+        return this.#text(this.#length(info));
+      case 4:
+        return this.#array(this.#length(info));
+      case 5:
+        return this.#map(this.#length(info));
+      case 6:
+        // 1.001 s * 1000 is less than 1001 ms, and Date cuts.
+        return new Date(Math.round(Number(this.value()) * 1000));
+      default:
+        return this.#simple(info);
+    }
+  }
+
+  #length(info: number): number {
+    return Number(this.#integer(info));
+  }
+
+  #integer(info: number): number | bigint {
+    if (info < 24) return info;
+    const at = this.at;
+    if (info === 24) {
+      this.at += 1;
+      return this.#bytes[at]!;
+    }
+    if (info === 25) {
+      this.at += 2;
+      return this.#view.getUint16(at);
+    }
+    if (info === 26) {
+      this.at += 4;
+      return this.#view.getUint32(at);
+    }
+    this.at += 8;
+    const high = this.#view.getUint32(at);
+    if (high < 0x20_0000) return high * 2 ** 32 + this.#view.getUint32(at + 4);
+    return this.#view.getBigUint64(at);
+  }
+
+  #negative(info: number): number | bigint {
+    const value = this.#integer(info);
+    if (typeof value === "bigint") return -1n - value;
+    return value === Number.MAX_SAFE_INTEGER ? -1n - BigInt(value) : -1 - value;
+  }
+
+  #take(size: number): Uint8Array {
+    const start = this.at;
+    this.at += size;
+    return this.#bytes.subarray(start, start + size);
+  }
+
+  #text(size: number): string {
+    const start = this.at;
+    const end = start + size;
+    this.at = end;
+    if (size > SHORT_TEXT_SIZE) return TEXT_DECODER.decode(this.#bytes.subarray(start, end));
+    let text = "";
+    for (let i = start; i < end; i += 1) {
+      const byte = this.#bytes[i]!;
+      if (byte >= 0x80) return TEXT_DECODER.decode(this.#bytes.subarray(start, end));
+      text += String.fromCharCode(byte);
+    }
+    return text;
+  }
+
+  #array(size: number): unknown[] {
+    const items: unknown[] = [];
+    for (let i = 0; i < size; i += 1) items.push(this.value());
+    return items;
+  }
+
+  #map(size: number): Record<string, unknown> {
+    const fields: Record<string, unknown> = {};
+    for (let i = 0; i < size; i += 1) {
+      this.at += 1;
+      const key = this.#text(this.#length(this.#bytes[this.at - 1]! & 31));
+      fields[key] = this.value();
+    }
+    return fields;
+  }
+
+  #simple(info: number): unknown {
+    const at = this.at;
+    switch (info) {
+      case 20:
+        return false;
+      case 21:
+        return true;
+      case 22:
+        return null;
+      case 25:
+        this.at += 2;
+        return halfFloat(this.#view.getUint16(at));
+      case 26:
+        this.at += 4;
+        return this.#view.getFloat32(at);
+      default:
+        assert(info === 27, "the gate let pass only these simple values");
+        this.at += 8;
+        return this.#view.getFloat64(at);
+    }
+  }
+}
+
+/** IEEE 754 binary16; the gate excluded infinities and NaN. */
+function halfFloat(bits: number): number {
+  const exponent = (bits >> 10) & 31;
+  const fraction = bits & 0x3ff;
+  const size = exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** (exponent - 25);
+  return bits & 0x8000 ? -size : size;
+}

@@ -1,0 +1,218 @@
+/**
+ * Commands that consensus itself needs in the log: who the members are, which data folder each node
+ * id belongs to, and which sessions end. Bodies, integers little-endian, texts with 2 bytes of
+ * size:
+ *
+ * | command         | body                                                             |
+ * | --------------- | ---------------------------------------------------------------- |
+ * | NOOP            | -                                                                |
+ * | MEMBERSHIP      | count (4), then for each member in order of id: id, address, role (1), incarnation (empty: not known yet) |
+ * | BIND            | count (4), then for each node: id, incarnation                   |
+ * | DIGEST          | -                                                                |
+ * | EXPIRE_SESSIONS | count (4), then session ids (8 each)                             |
+ *
+ * @module
+ */
+
+import { ByteReader, ByteWriter, encodeText } from "../../base/bytes.ts";
+import { ProtocolError } from "../../base/errors.ts";
+import type { Member } from "../../raft/configuration.ts";
+import {
+  BATCH_HEADER_SIZE,
+  type BatchPlace,
+  decodeBatchHeader,
+  type PreparedBatch,
+  prepareBatch,
+  sealBatch,
+  UNCOMPRESSED,
+} from "./batch_codec.ts";
+import { encodeCbor } from "./cbor.ts";
+import { checksum64 } from "./checksum.ts";
+import {
+  beginCommand,
+  COMMAND_HEADER_SIZE,
+  COMMAND_KINDS,
+  type CommandKind,
+  type DocumentOperation,
+  endCommand,
+  NO_SESSION,
+  writeDocumentsCommand,
+} from "./command.ts";
+
+/** The roles by their number in MEMBERSHIP. */
+export const MEMBER_ROLES = ["voter", "learner", "standby", "incoming", "outgoing"] as const;
+/** Members of one cluster: more than any cluster has, few enough for one entry. */
+export const MEMBERS_MAX = 64;
+
+/** A node and where it listens. */
+export interface NodeAddress {
+  readonly id: string;
+  /** HOST:PORT */
+  readonly address: string;
+}
+
+/** A node id and the data folder that it belongs to. */
+export interface Binding {
+  readonly id: string;
+  readonly incarnation: string;
+}
+
+/** A batch with one command of consensus, complete but for its place. */
+export function clusterBatch(
+  kind: Exclude<CommandKind, "NONE" | "DOCUMENTS">,
+  timeMs: number,
+  writeBody: (writer: ByteWriter) => void,
+): PreparedBatch {
+  const writer = new ByteWriter(512);
+  writer.reserve(BATCH_HEADER_SIZE);
+  const start = beginCommand(writer, kind, { ...NO_SESSION, count: 1 });
+  writeBody(writer);
+  endCommand(writer, start);
+  return prepareBatch(writer.written(), { count: 1, timeMs }, UNCOMPRESSED);
+}
+
+/** The entry of a new leader. Its time is 0: the state's clock stands still for it. */
+export function noopBatch(): PreparedBatch {
+  return clusterBatch("NOOP", 0, () => undefined);
+}
+
+/** Every node freezes its state behind this entry, to be compared with the others'. */
+export function digestBatch(timeMs: number): PreparedBatch {
+  return clusterBatch("DIGEST", Math.floor(timeMs), () => undefined);
+}
+
+/** Operations of the leader's own: it removes documents whose time is over. */
+export function documentsBatch(
+  request: { readonly collection: string; readonly operations: readonly DocumentOperation[] },
+  timeMs: number,
+): PreparedBatch {
+  const { operations } = request;
+  const writer = new ByteWriter(4096);
+  writer.reserve(BATCH_HEADER_SIZE);
+  const collection = encodeText(request.collection);
+  writeDocumentsCommand(writer, NO_SESSION, { collection, operations });
+  const fields = { count: operations.length, timeMs: Math.floor(timeMs) };
+  return prepareBatch(writer.written(), fields, UNCOMPRESSED);
+}
+
+/** All documents are in an index: it serves behind this entry. */
+export function indexReadyBatch(
+  index: { readonly collection: string; readonly index: string },
+  timeMs: number,
+): PreparedBatch {
+  return clusterBatch("INDEX_READY", Math.floor(timeMs), (writer) => writer.raw(encodeCbor(index)));
+}
+
+/** A batch that makes these the members. */
+export function membershipBatch(members: readonly Member[], timeMs: number): PreparedBatch {
+  const sorted = [...members].sort((a, b) => (a.id < b.id ? -1 : 1));
+  return clusterBatch("MEMBERSHIP", timeMs, (writer) => {
+    writer.u32(sorted.length);
+    for (const { id, address, role, incarnation } of sorted) {
+      writer.text(id).text(address).u8(MEMBER_ROLES.indexOf(role)).text(incarnation);
+    }
+  });
+}
+
+/** The members that a static list names. */
+export function firstMembers(nodes: readonly NodeAddress[]): Member[] {
+  return nodes.map(({ id, address }) => ({ id, address, role: "voter", incarnation: "" }));
+}
+
+/** Entry 1, made from the static list: the same bytes on every node. */
+export function firstBatch(nodes: readonly NodeAddress[]): Uint8Array {
+  return sealBatch(membershipBatch(firstMembers(nodes), 0), FIRST_PLACE);
+}
+
+/** Where the membership stands. */
+export const FIRST_PLACE: BatchPlace = { term: 1, index: 1, firstSequence: 1 };
+
+/** The cluster's id unless one is given: 16 hex digits that follow from the list of nodes. */
+export function clusterIdOf(nodes: readonly NodeAddress[]): string {
+  return checksum64(firstBatch(nodes)).toString(16).padStart(16, "0");
+}
+
+/** Reads the body of MEMBERSHIP, which may come from a peer. Throws ProtocolError. */
+export function readMembers(body: Uint8Array): Member[] {
+  const reader = new ByteReader(body);
+  const count = reader.u32();
+  if (count > MEMBERS_MAX) throw new ProtocolError(`Cannot read ${count} members`);
+  const members = Array.from({ length: count }, () => {
+    const id = reader.text();
+    const address = reader.text();
+    const role = MEMBER_ROLES[reader.u8()];
+    if (role === undefined) throw new ProtocolError(`Cannot read the role of member "${id}"`);
+    return { id, address, role, incarnation: reader.text() };
+  });
+  reader.end();
+  if (new Set(members.map(({ id }) => id)).size < count) {
+    throw new ProtocolError("Cannot read members: one stands there twice");
+  }
+  return members;
+}
+
+/** The members that an entry's batch sets; undefined for all other entries. */
+export function membersIn(bytes: Uint8Array, count: number): Member[] | undefined {
+  const body = commandBody(bytes, count, "MEMBERSHIP");
+  return body && readMembers(body);
+}
+
+/** Whether an entry is about members or bindings. */
+export function isAboutMembers(bytes: Uint8Array, count: number): boolean {
+  const kinds = ["MEMBERSHIP", "BIND"] as const;
+  return kinds.some((kind) => commandBody(bytes, count, kind) !== undefined);
+}
+
+/** The bindings that an entry's batch makes; none for all other entries. */
+export function bindingsIn(bytes: Uint8Array, count: number): readonly Binding[] {
+  const body = commandBody(bytes, count, "BIND");
+  return body === undefined ? [] : readBindings(body);
+}
+
+/** The sessions that an entry's batch ends; none for all other entries. */
+export function expiredIn(bytes: Uint8Array, count: number): readonly number[] {
+  const body = commandBody(bytes, count, "EXPIRE_SESSIONS");
+  return body === undefined ? [] : readSessionIds(body);
+}
+
+/** The body of a batch of consensus: it holds one command, and is never compressed. */
+function commandBody(bytes: Uint8Array, count: number, kind: CommandKind): Uint8Array | undefined {
+  if (count !== 1 || bytes.byteLength < BATCH_HEADER_SIZE + COMMAND_HEADER_SIZE) return undefined;
+  if (bytes[BATCH_HEADER_SIZE + 4] !== COMMAND_KINDS.indexOf(kind)) return undefined;
+  if (decodeBatchHeader(bytes).codec !== "none") return undefined;
+  return bytes.subarray(BATCH_HEADER_SIZE + COMMAND_HEADER_SIZE);
+}
+
+/** Writes the body of BIND. */
+export function writeBindings(writer: ByteWriter, bindings: readonly Binding[]): void {
+  writer.u32(bindings.length);
+  for (const binding of bindings) writer.text(binding.id).text(binding.incarnation);
+}
+
+/** Reads the body of BIND, which may come from a peer. Throws ProtocolError. */
+export function readBindings(body: Uint8Array): Binding[] {
+  const reader = new ByteReader(body);
+  const count = reader.u32();
+  if (count > MEMBERS_MAX) throw new ProtocolError(`Cannot read ${count} bindings`);
+  const bindings = Array.from({ length: count }, () => {
+    return { id: reader.text(), incarnation: reader.text() };
+  });
+  reader.end();
+  return bindings;
+}
+
+/** Writes the body of EXPIRE_SESSIONS. */
+export function writeSessionIds(writer: ByteWriter, ids: readonly number[]): void {
+  writer.u32(ids.length);
+  for (const id of ids) writer.u64(id);
+}
+
+/** Reads the body of EXPIRE_SESSIONS, which may come from a peer. Throws ProtocolError. */
+export function readSessionIds(body: Uint8Array): number[] {
+  const reader = new ByteReader(body);
+  const count = reader.u32();
+  if (count > reader.remaining / 8) throw new ProtocolError(`Cannot read ${count} session ids`);
+  const ids = Array.from({ length: count }, () => reader.u64());
+  reader.end();
+  return ids;
+}

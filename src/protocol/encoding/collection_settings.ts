@@ -1,0 +1,42 @@
+/**
+ * What is settled of a collection when it is made: part of the state, and in snapshots.
+ *
+ * @module
+ */
+
+import { ValidationError } from "../../base/errors.ts";
+
+/** Longest name of a validator, in UTF-16 code units. */
+const VALIDATOR_NAME_MAX = 120;
+
+/** How a collection is made. */
+export interface CollectionSettings {
+  /**
+   * Where ids of documents without one come from: `uuidv7`, made by the writer (the default), or
+   * `autoIncrement`, whole numbers from 0 that the cluster gives out.
+   */
+  readonly ids: "uuidv7" | "autoIncrement";
+  /** Name of the validator that documents have passed before they are written; empty for none. */
+  readonly validator: string;
+}
+
+/** Of a collection that is made without settings, or by its first document. */
+export const PLAIN_SETTINGS: CollectionSettings = { ids: "uuidv7", validator: "" };
+
+/** Reads settings from untrusted fields; what is left out is as usual. Throws ValidationError. */
+export function readSettings(value: unknown): CollectionSettings {
+  if (value === undefined || value === null) return PLAIN_SETTINGS;
+  if (typeof value !== "object") {
+    throw new ValidationError("Cannot make the collection: its settings are a map");
+  }
+  const fields: { readonly ids?: unknown; readonly validator?: unknown } = value;
+  const { ids = PLAIN_SETTINGS.ids, validator = PLAIN_SETTINGS.validator } = fields;
+  if (ids !== "uuidv7" && ids !== "autoIncrement") {
+    throw new ValidationError("Cannot make the collection: ids are uuidv7 or autoIncrement");
+  }
+  if (typeof validator !== "string" || validator.length > VALIDATOR_NAME_MAX) {
+    throw new ValidationError("Cannot make the collection: its validator is a short name");
+  }
+  const isPlain = ids === PLAIN_SETTINGS.ids && validator === PLAIN_SETTINGS.validator;
+  return isPlain ? PLAIN_SETTINGS : { ids, validator };
+}

@@ -1,0 +1,91 @@
+/**
+ * Document keys as bytes: a type byte, then the value. `1` and `"1"` are different keys.
+ *
+ * | type byte | value                                                                        |
+ * | --------: | ---------------------------------------------------------------------------- |
+ * |         2 | number: float64, big-endian, sign bit flipped (negative: all bits flipped), so that bytes sort as numbers; -0 is 0 |
+ * |         3 | string: UTF-8                                                                |
+ *
+ * @module
+ */
+
+import { encodeText, viewOf } from "../../base/bytes.ts";
+import { ValidationError } from "../../base/errors.ts";
+import { KEY_SIZE_MAX } from "../../base/limits.ts";
+import { isUtf8 } from "./cbor_gate.ts";
+
+const NUMBER = 2;
+const STRING = 3;
+const TEXT_DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
+
+/** What an application uses as a document's id. */
+export type DocumentId = string | number;
+
+/** The bytes of an id. Throws ValidationError. */
+export function encodeKey(id: DocumentId): Uint8Array {
+  if (typeof id === "number") return encodeNumber(id);
+  if (typeof id !== "string") {
+    throw new ValidationError(`Cannot use an id of type ${typeof id}: use a string or a number`);
+  }
+  const key = encodeShortText(id) ?? encodeLongText(id);
+  if (key.byteLength > KEY_SIZE_MAX) {
+    throw new ValidationError(
+      `Cannot use an id of ${key.byteLength} bytes: it has at most ${KEY_SIZE_MAX}`,
+    );
+  }
+  return key;
+}
+
+/** ASCII ids are the common case, and much faster by hand than through TextEncoder. */
+function encodeShortText(id: string): Uint8Array | undefined {
+  if (id.length > 40) return undefined;
+  const key = new Uint8Array(1 + id.length);
+  key[0] = STRING;
+  for (let i = 0; i < id.length; i += 1) {
+    const code = id.charCodeAt(i);
+    if (code >= 0x80) return undefined;
+    key[i + 1] = code;
+  }
+  return key;
+}
+
+function encodeLongText(id: string): Uint8Array {
+  if (!id.isWellFormed()) throw new ValidationError("Cannot use an id with a lone surrogate");
+  const text = encodeText(id);
+  const key = new Uint8Array(1 + text.byteLength);
+  key[0] = STRING;
+  key.set(text, 1);
+  return key;
+}
+
+function encodeNumber(id: number): Uint8Array {
+  if (!Number.isFinite(id)) throw new ValidationError(`Cannot use the id ${id}: it is not finite`);
+  const key = new Uint8Array(9);
+  key[0] = NUMBER;
+  viewOf(key).setFloat64(1, id === 0 ? 0 : id);
+  if (id < 0) for (let i = 1; i < 9; i += 1) key[i]! ^= 0xff;
+  else key[1]! ^= 0x80;
+  return key;
+}
+
+/** The id that a checked key stands for. */
+export function decodeKey(key: Uint8Array): DocumentId {
+  if (key[0] === STRING) return TEXT_DECODER.decode(key.subarray(1));
+  const bytes = new Uint8Array(key.subarray(1)); // Not `slice`: that of a Buffer is a view.
+  if (bytes[0]! & 0x80) bytes[0]! ^= 0x80;
+  else for (let i = 0; i < 8; i += 1) bytes[i]! ^= 0xff;
+  return viewOf(bytes).getFloat64(0);
+}
+
+/** Why `bytes[start, end)` is not a key; empty when it is one. */
+export function checkKey(bytes: Uint8Array, start: number, end: number): string {
+  const size = end - start;
+  if (size < 1 || size > KEY_SIZE_MAX) return `a key has 1 to ${KEY_SIZE_MAX} bytes`;
+  const type = bytes[start]!;
+  if (type === STRING) {
+    return isUtf8(bytes, start + 1, end) ? "" : "the key is not valid UTF-8";
+  }
+  if (type !== NUMBER || size !== 9) return "the key's type is unknown";
+  const id = decodeKey(bytes.subarray(start, end)) as number;
+  return Number.isFinite(id) && !Object.is(id, -0) ? "" : "the key is not a finite number";
+}

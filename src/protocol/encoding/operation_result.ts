@@ -1,0 +1,42 @@
+/**
+ * The result of one operation or read, as replies carry it and sessions keep it.
+ *
+ * @module
+ */
+
+import { ByteReader, type ByteWriter } from "../../base/bytes.ts";
+import { ProtocolError } from "../../base/errors.ts";
+/** What became of one operation, or what a read found. */
+export interface OperationResult {
+  /** False: there was no such document. */
+  readonly found: boolean;
+  /** Sequence number of the operation that wrote the document; of a removal, its own. */
+  readonly version: number;
+  /** Encoded document; undefined when none was asked for or found. */
+  readonly document: Uint8Array | undefined;
+}
+
+/** Appends one operation's result to a RESULT payload. */
+export function writeOperationResult(writer: ByteWriter, result: OperationResult): void {
+  const { found, version, document } = result;
+  writer
+    .u8(found ? 1 : 2)
+    .u64(version)
+    .u32(document?.byteLength ?? 0);
+  if (document !== undefined) writer.raw(document);
+}
+
+/** Reads a RESULT payload to COMMAND or READ. Documents are views. Throws ProtocolError. */
+export function readOperationResults(payload: Uint8Array): OperationResult[] {
+  const reader = new ByteReader(payload);
+  const results: OperationResult[] = [];
+  while (reader.remaining > 0) {
+    const outcome = reader.u8();
+    const version = reader.u64();
+    const size = reader.u32();
+    const document = size === 0 ? undefined : reader.take(size);
+    if (outcome !== 1 && outcome !== 2) throw new ProtocolError(`Cannot read outcome ${outcome}`);
+    results.push({ found: outcome === 1, version, document });
+  }
+  return results;
+}

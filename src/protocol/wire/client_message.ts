@@ -1,0 +1,233 @@
+/**
+ * Requests and replies between clients and nodes. A REQUESTS frame holds one or more requests, a
+ * REPLIES frame one or more replies: what is ready in one turn shares a frame. Integers are
+ * unsigned, little-endian; a text is its size (2 bytes) and UTF-8.
+ *
+ * Request: size of what follows (4 bytes), kind (1), reserved 0 (1), requestId (4, chosen by the
+ * client, free again after the reply), deadlineMs (4, from receipt), then by kind:
+ *
+ * | kind        | number | payload                                                           |
+ * | ----------- | -----: | ----------------------------------------------------------------- |
+ * | COMMAND     |      1 | one command (`command.ts`)                                        |
+ * | READ        |      2 | level (1: 0 linearizable, 1 leader, 2 stale), collection name size (1), name, key |
+ * | COUNT       |      3 | level (1), collection name size (1), name                         |
+ * | STATUS      |      4 | -                                                                 |
+ * | PROMOTE     |      5 | node id as text                                                   |
+ * | CLUSTER     |      6 | CBOR map with `action`: see docs/protocol.md                      |
+ * | QUERY       |      7 | level (1), CBOR map with `action`: see docs/protocol.md           |
+ *
+ * A REPLIES body starts with the node's term (8) and committed sequence number (8); then replies:
+ *
+ * | kind    | number | fields                                                                |
+ * | ------- | -----: | --------------------------------------------------------------------- |
+ * | WRITTEN |      1 | flags (1: 1 = committed), count (2), first requestId (4), first version (8): `count` requests with consecutive ids, each with one operation, written with consecutive versions |
+ * | RESULT  |      2 | flags (1), requestId (4), size (4), payload                           |
+ * | ERROR   |      3 | requestId (4), number (2), message, leader id, leader address (texts), retryAfterMs (4), actualVersion (8) |
+ *
+ * Payload of a RESULT: to COMMAND and READ, for each operation an outcome (1 byte: 1 written or
+ * found, 2 absent), version (8), document size (4), document; to COUNT a number (8); to STATUS,
+ * PROMOTE and CLUSTER a CBOR map.
+ *
+ * @module
+ */
+
+import { ByteReader, type ByteWriter } from "../../base/bytes.ts";
+import {
+  type CStoreError,
+  errorFromNumber,
+  errorNumber,
+  NotLeaderError,
+  OverloadedError,
+  ProtocolError,
+  ValidationError,
+  VersionConflictError,
+} from "../../base/errors.ts";
+
+/** Request kinds by number. */
+export const REQUEST_KINDS = [
+  "NONE",
+  "COMMAND",
+  "READ",
+  "COUNT",
+  "STATUS",
+  "PROMOTE",
+  "CLUSTER",
+  "QUERY",
+] as const;
+/** One of {@link REQUEST_KINDS}. */
+export type RequestKind = Exclude<(typeof REQUEST_KINDS)[number], "NONE">;
+
+/** How fresh a read must be; the number on the wire is the position. */
+export const READ_LEVELS = ["linearizable", "leader", "stale"] as const;
+/** One of {@link READ_LEVELS}. */
+export type ReadLevel = (typeof READ_LEVELS)[number];
+
+/** Bytes before a request's payload. */
+export const REQUEST_HEADER_SIZE = 14;
+const REPLIES_HEADER_SIZE = 16;
+const WRITTEN = 1;
+const RESULT = 2;
+const ERROR = 3;
+const FLAG_COMMITTED = 1;
+
+/** One request; `start` and `end` bound its payload in the frame's body. */
+export interface RequestView {
+  readonly kind: RequestKind;
+  readonly requestId: number;
+  readonly deadlineMs: number;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Starts a request and gives where it began, for {@link endRequest}. */
+export function beginRequest(
+  writer: ByteWriter,
+  kind: RequestKind,
+  request: { readonly requestId: number; readonly deadlineMs: number },
+): number {
+  const start = writer.size;
+  writer.u32(0).u8(REQUEST_KINDS.indexOf(kind)).u8(0).u32(request.requestId);
+  writer.u32(request.deadlineMs);
+  return start;
+}
+
+/** Completes the request that began at `start`. */
+export function endRequest(writer: ByteWriter, start: number): void {
+  writer.patchU32(start, writer.size - start - 4);
+}
+
+/** Reads the request at `at` of an untrusted body. Throws ProtocolError. */
+export function readRequest(view: DataView, at: number): RequestView {
+  const room = view.byteLength - at;
+  if (room < REQUEST_HEADER_SIZE) throw new ProtocolError("Cannot read request: it is cut off");
+  const end = at + 4 + view.getUint32(at, true);
+  const kind = REQUEST_KINDS[view.getUint8(at + 4)];
+  if (end > view.byteLength || end < at + REQUEST_HEADER_SIZE) {
+    throw new ProtocolError("Cannot read request: its size does not fit the frame");
+  }
+  if (kind === undefined || kind === "NONE" || view.getUint8(at + 5) !== 0) {
+    throw new ProtocolError(`Cannot read request: kind ${view.getUint8(at + 4)} is unknown`);
+  }
+  const requestId = view.getUint32(at + 6, true);
+  const deadlineMs = view.getUint32(at + 10, true);
+  return { kind, requestId, deadlineMs, start: at + REQUEST_HEADER_SIZE, end };
+}
+
+/** Starts the body of a REPLIES frame. */
+export function beginReplies(
+  writer: ByteWriter,
+  state: { readonly term: number; readonly committedSequence: number },
+): void {
+  writer.u64(state.term).u64(state.committedSequence);
+}
+
+/** Replies of one write each. */
+export interface WrittenRun {
+  readonly firstRequestId: number;
+  readonly count: number;
+  readonly firstVersion: number;
+  readonly committed: boolean;
+}
+
+/** Appends a WRITTEN reply. */
+export function writeWritten(writer: ByteWriter, run: WrittenRun): void {
+  writer
+    .u8(WRITTEN)
+    .u8(run.committed ? FLAG_COMMITTED : 0)
+    .u16(run.count);
+  writer.u32(run.firstRequestId).u64(run.firstVersion);
+}
+
+/** Appends a RESULT reply. */
+export function writeResult(writer: ByteWriter, requestId: number, payload: Uint8Array): void {
+  writer.u8(RESULT).u8(FLAG_COMMITTED).u32(requestId).u32(payload.byteLength).raw(payload);
+}
+
+/** Appends an ERROR reply. */
+export function writeError(writer: ByteWriter, requestId: number, error: CStoreError): void {
+  const isNotLeader = error instanceof NotLeaderError;
+  writer.u8(ERROR).u32(requestId).u16(errorNumber(error.code));
+  writer.text(error.message.slice(0, 2000));
+  writer.text(isNotLeader ? error.leaderId : "").text(isNotLeader ? error.leaderAddress : "");
+  writer.u32(error instanceof OverloadedError ? error.retryAfterMs : 0);
+  writer.u64(error instanceof VersionConflictError ? error.actualVersion : 0);
+}
+
+/** What a client does with each reply of a frame. */
+export interface ReplyHandlers {
+  state(term: number, committedSequence: number): void;
+  written(run: WrittenRun): void;
+  /** The payload is a view of the frame. */
+  result(requestId: number, payload: Uint8Array): void;
+  error(requestId: number, error: CStoreError): void;
+}
+
+/** Reads the body of a REPLIES frame. Throws ProtocolError. */
+export function readReplies(body: Uint8Array, handlers: ReplyHandlers): void {
+  const reader = new ByteReader(body);
+  if (body.byteLength < REPLIES_HEADER_SIZE)
+    throw new ProtocolError("Cannot read replies: cut off");
+  handlers.state(reader.u64(), reader.u64());
+  while (reader.remaining > 0) {
+    const kind = reader.u8();
+    if (kind === WRITTEN) {
+      const committed = (reader.u8() & FLAG_COMMITTED) !== 0;
+      const count = reader.u16();
+      handlers.written({
+        committed,
+        count,
+        firstRequestId: reader.u32(),
+        firstVersion: reader.u64(),
+      });
+    } else if (kind === RESULT) {
+      reader.u8();
+      const requestId = reader.u32();
+      handlers.result(requestId, reader.take(reader.u32()));
+    } else if (kind === ERROR) {
+      const requestId = reader.u32();
+      handlers.error(requestId, readError(reader));
+    } else {
+      throw new ProtocolError(`Cannot read reply: kind ${kind} is unknown`);
+    }
+  }
+}
+
+function readError(reader: ByteReader): CStoreError {
+  const number = reader.u16();
+  const message = reader.text();
+  const leaderId = reader.text();
+  const leaderAddress = reader.text();
+  const retryAfterMs = reader.u32();
+  return errorFromNumber(number, {
+    message,
+    leaderId,
+    leaderAddress,
+    retryAfterMs,
+    actualVersion: reader.u64(),
+  });
+}
+
+/** The number of a read level. Throws ValidationError. */
+export function readLevelNumber(level: ReadLevel): number {
+  const number = READ_LEVELS.indexOf(level);
+  if (number !== -1) return number;
+  throw new ValidationError(`Cannot read with the level "${String(level)}"`, {
+    remedy: `Use one of ${READ_LEVELS.join(", ")}`,
+  });
+}
+
+/** What a READ or COUNT asks for, as views of the frame. */
+export interface ReadTarget {
+  readonly level: ReadLevel;
+  readonly collection: Uint8Array;
+  readonly key: Uint8Array;
+}
+
+/** Reads the payload of a READ or COUNT. Throws ProtocolError. */
+export function readReadTarget(body: Uint8Array, start: number, end: number): ReadTarget {
+  const reader = new ByteReader(body.subarray(start, end));
+  const level = READ_LEVELS[reader.u8()];
+  if (level === undefined) throw new ProtocolError("Cannot read request: unknown read level");
+  const collection = reader.take(reader.u8());
+  return { level, collection, key: reader.take(reader.remaining) };
+}

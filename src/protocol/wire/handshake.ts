@@ -1,0 +1,113 @@
+/**
+ * The first frame in each direction: who is there, and which cluster and versions it speaks for.
+ * HELLO from the side that connected, WELCOME back, or ERROR and the end of the connection. Both
+ * are
+ * CBOR maps with exactly these fields.
+ *
+ * @module
+ */
+
+import { ByteReader, ByteWriter } from "../../base/bytes.ts";
+import {
+  type CStoreError,
+  errorFromNumber,
+  errorNumber,
+  HandshakeError,
+  ProtocolError,
+} from "../../base/errors.ts";
+import { decodeUntrustedCbor, encodeCbor } from "../encoding/cbor.ts";
+
+/** What one side says of itself. Text fields are empty where they do not apply (clients). */
+export interface Hello {
+  readonly role: "peer" | "client";
+  /** Empty from a client that does not care. */
+  readonly clusterId: string;
+  readonly nodeId: string;
+  /** HOST:PORT where a node listens: whoever does not know it yet can answer there. */
+  readonly address: string;
+  /** The node that the caller believes it reaches; empty when it does not know. */
+  readonly expects: string;
+  /** Random per data folder: a wiped folder is another one. */
+  readonly incarnation: string;
+  /** Random per process start. */
+  readonly bootId: string;
+  readonly term: number;
+  readonly isLeader: boolean;
+  readonly version: string;
+  /** What the sender can do, for example batch codecs. */
+  readonly features: readonly string[];
+}
+
+const TEXTS = [
+  "clusterId",
+  "nodeId",
+  "address",
+  "expects",
+  "incarnation",
+  "bootId",
+  "version",
+] as const;
+const TEXT_LENGTH_MAX = 200;
+
+/** The body of a HELLO or WELCOME frame. */
+export function encodeHello(hello: Hello): Uint8Array {
+  return encodeCbor(hello).slice();
+}
+
+/** Reads untrusted bytes. Throws ProtocolError. */
+export function decodeHello(body: Uint8Array): Hello {
+  const value = decodeUntrustedCbor(body);
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw malformed("a map");
+  const fields = value as Readonly<Record<string, unknown>>;
+  for (const name of TEXTS) {
+    const text = fields[name];
+    if (typeof text !== "string" || text.length > TEXT_LENGTH_MAX) throw malformed(name);
+  }
+  const { role, term, isLeader, features } = fields;
+  if (role !== "peer" && role !== "client") throw malformed("role");
+  if (typeof isLeader !== "boolean") throw malformed("isLeader");
+  if (typeof term !== "number" || !Number.isSafeInteger(term) || term < 0) throw malformed("term");
+  if (!Array.isArray(features) || features.length > 64) throw malformed("features");
+  if (!features.every((feature) => typeof feature === "string")) throw malformed("features");
+  return fields as unknown as Hello;
+}
+
+function malformed(field: string): ProtocolError {
+  return new ProtocolError(`Cannot read the handshake: ${field} is missing or of the wrong type`);
+}
+
+/** The body of an ERROR frame: the error's number (2 bytes), its message and its remedy. */
+export function encodeConnectionError(error: CStoreError): Uint8Array {
+  const writer = new ByteWriter().u16(errorNumber(error.code));
+  writer.text(error.message.slice(0, 2000));
+  return writer.text((error.remedy ?? "").slice(0, 500)).copy();
+}
+
+/** Reads the body of an ERROR frame. */
+export function decodeConnectionError(body: Uint8Array): CStoreError {
+  const reader = new ByteReader(body);
+  const number = reader.u16();
+  const message = reader.text();
+  const remedy = reader.text();
+  if (number === errorNumber("HANDSHAKE")) return new HandshakeError(message, { remedy });
+  return errorFromNumber(number, { message });
+}
+
+/** Refuses a peer or node of another cluster, with both ids in the message. */
+export function checkSameCluster(own: Hello, other: Hello): void {
+  if (other.clusterId === "" && other.role === "client") return;
+  if (own.clusterId === "" && own.role === "client") return;
+  if (own.clusterId !== other.clusterId) {
+    throw new HandshakeError(
+      `Cannot connect "${own.nodeId || "client"}" and "${other.nodeId || "client"}": ` +
+        `they belong to clusters ${own.clusterId} and ${other.clusterId}`,
+      { remedy: "Check --cluster: the list of nodes must be the same on every node" },
+    );
+  }
+}
+
+/** In a HELLO: the node's leaders serve reads on leases. */
+export const FEATURE_LEASE_READS = "lease-reads";
+
+/** In a HELLO: the node's log holds nothing but the membership. */
+export const FEATURE_EMPTY_LOG = "empty-log";

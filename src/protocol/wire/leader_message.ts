@@ -1,0 +1,37 @@
+/**
+ * Body of a LEADER frame, by which a node tells its clients who leads and who the members are:
+ * term (8), leader's node id (text), leader's address (text), count of members (2), their addresses
+ * (texts).
+ *
+ * @module
+ */
+
+import { ByteReader, ByteWriter } from "../../base/bytes.ts";
+import { ProtocolError } from "../../base/errors.ts";
+import { MEMBERS_MAX } from "../encoding/cluster_command.ts";
+
+/** What a node knows of its cluster's leader and members. Addresses are HOST:PORT. */
+export interface LeaderNews {
+  readonly term: number;
+  /** Empty, like its address, while nobody is known to lead. */
+  readonly nodeId: string;
+  readonly address: string;
+  /** Addresses of all members that have one. */
+  readonly members: readonly string[];
+}
+
+/** The body of the frame. */
+export function encodeLeaderNews(news: LeaderNews): Uint8Array {
+  const { term, nodeId, address, members } = news;
+  const writer = new ByteWriter(512).u64(term).text(nodeId).text(address).u16(members.length);
+  for (const member of members) writer.text(member);
+  return writer.written();
+}
+
+/** Throws {@link ProtocolError} for a body that no node writes. */
+export function decodeLeaderNews(body: Uint8Array): LeaderNews {
+  const reader = new ByteReader(body);
+  const [term, nodeId, address, count] = [reader.u64(), reader.text(), reader.text(), reader.u16()];
+  if (count > MEMBERS_MAX) throw new ProtocolError(`Cannot believe in ${count} members`);
+  return { term, nodeId, address, members: Array.from({ length: count }, () => reader.text()) };
+}

@@ -1,0 +1,71 @@
+/**
+ * What a node says of itself, of the members as it sees them, and its alarms.
+ *
+ * @module
+ */
+
+import type { MemberRole } from "../../raft/configuration.ts";
+/** How a node is doing, as another node sees it. */
+export type HealthState = "healthy" | "suspect" | "down";
+
+/** One member as the answering node sees it. */
+export interface MemberStatus {
+  readonly id: string;
+  readonly address: string;
+  readonly role: "leader" | "follower" | "learner" | "unknown";
+  /** Its role in the configuration. */
+  readonly membership: MemberRole;
+  /** Of the log or of a snapshot on its way, for learners; only the leader knows. */
+  readonly caughtUpPercent: number | null;
+  /** Why a learner is not a voter yet; only the leader knows. */
+  readonly waitsFor: string | null;
+  readonly state: HealthState;
+  /** Entries that it is behind the leader; only the leader knows. */
+  readonly lagBatches: number | null;
+  /** Time since it had everything; only the leader knows. */
+  readonly lagMs: number | null;
+  readonly matchIndex: number | null;
+  readonly rttMs: number | null;
+}
+
+/** What a node says of itself. */
+export interface NodeStatus {
+  readonly clusterId: string;
+  readonly id: string;
+  readonly pid: number;
+  readonly version: string;
+  readonly runtime: string;
+  readonly role: string;
+  readonly term: number;
+  /** Node id; empty while nobody leads. */
+  readonly leader: string;
+  readonly syncMode: "SYNC" | "ASYNC";
+  readonly commitIndex: number;
+  readonly appliedIndex: number;
+  readonly firstIndex: number;
+  readonly lastIndex: number;
+  readonly committedSequence: number;
+  readonly documents: number;
+  readonly documentBytes: number;
+  readonly logBytes: number;
+  readonly sessions: number;
+  readonly rssBytes: number;
+  readonly cpuMs: number;
+  readonly uptimeMs: number;
+  /** A snapshot is being read into the state: nothing is read from it meanwhile. */
+  readonly isRestoring: boolean;
+  /** What an operator should look at; the node goes on all the same. */
+  readonly alarms: readonly Alarm[];
+  readonly members: readonly MemberStatus[];
+}
+
+/** What kinds there are. */
+export type AlarmKind = "CORRUPT" | "DISK_STALL" | "SNAPSHOT_FAILED";
+
+/** One alarm. */
+export interface Alarm {
+  readonly kind: AlarmKind;
+  /** Wall time at which it was raised, in milliseconds since 1970. */
+  readonly sinceMs: number;
+  readonly detail: string;
+}

@@ -1,0 +1,118 @@
+/**
+ * Pre-vote, campaign, counting votes.
+ *
+ * @module
+ */
+
+import { becomeLeader } from "./leader.ts";
+import type { VoteRequest, VoteResponse } from "./message.ts";
+import { voteResult } from "./quorum.ts";
+import type { RaftState } from "./raft_state.ts";
+import type { EntryId } from "./types.ts";
+
+/** How to campaign. */
+export interface Campaign {
+  /** Ask first whether a campaign could win; nothing changes on any node (thesis §9.6). */
+  readonly preVote: boolean;
+  /** The present leader asked for it. */
+  readonly transfer: boolean;
+}
+
+/** Starts a round. The own vote counts only when it is on disk: see {@link ownVotePersisted}. */
+export function campaign(state: RaftState, kind: Campaign): void {
+  const term = state.term + 1;
+  state.votes.clear();
+  state.electionElapsed = 0;
+  // A pre-vote changes nothing, so after the leader's certain end it may be repeated soon: the
+  // others
+  // learn of that end a moment later, and refuse until then.
+  const isCertain = kind.preVote && state.isLeaderForgotten;
+  state.electionWait = isCertain ? state.repeatWait() : state.laterWait();
+  if (kind.preVote) {
+    // Without forgetting the leader, pre-vote and stickiness can refuse each other for ever.
+    state.setRole("pre-candidate", undefined);
+    state.votes.set(state.id, true);
+  } else {
+    state.term = term;
+    state.vote = state.id;
+    state.setRole("candidate", undefined);
+  }
+  state.events.push({ type: "ELECTION_STARTED", term, preVote: kind.preVote });
+  for (const peer of state.configuration.electorate) {
+    if (peer === state.id) continue;
+    const body = { last: state.log.last, preVote: kind.preVote, transfer: kind.transfer };
+    state.send(peer, { type: "VOTE_REQUEST", ...body }, term);
+  }
+  settle(state);
+}
+
+/** The Ready with this term and the vote for itself is on disk. */
+export function ownVotePersisted(state: RaftState, term: number): void {
+  if (state.role !== "candidate" || state.term !== term) return;
+  state.votes.set(state.id, true);
+  settle(state);
+}
+
+/** Counts an answer as it arrives: one dead peer delays nothing (thesis §3.4). */
+export function handleVoteResponse(state: RaftState, message: VoteResponse): void {
+  const expectedRole = message.preVote ? "pre-candidate" : "candidate";
+  if (state.role !== expectedRole) return;
+  const term = message.preVote && message.granted ? state.term + 1 : state.term;
+  if (message.term !== term) return;
+  state.votes.set(message.from, message.granted);
+  settle(state);
+}
+
+function settle(state: RaftState): void {
+  const result = voteResult(state.configuration, state.votes);
+  if (result === "lost") {
+    const wait = state.electionWait;
+    state.becomeFollower(state.term, undefined);
+    state.electionWait = wait;
+    return;
+  }
+  if (result === "pending") return;
+  if (state.role === "pre-candidate") {
+    campaign(state, { preVote: false, transfer: false });
+  } else if (state.votes.get(state.id) === true) {
+    becomeLeader(state);
+  }
+}
+
+/** Whether a candidate's log holds every entry a quorum may have committed (thesis §3.6.1). */
+export function isUpToDate(candidate: EntryId, own: EntryId): boolean {
+  if (candidate.term !== own.term) return candidate.term > own.term;
+  return candidate.index >= own.index;
+}
+
+/**
+ * Whether a live leader makes this node deaf to a campaign: a node that merely lost its link, or
+ * was
+ * removed, must not depose a leader that the others hear (thesis §4.2.3).
+ */
+export function isSticky(state: RaftState, request: VoteRequest): boolean {
+  return state.hasLiveLeader && !request.transfer;
+}
+
+/**
+ * Answers a request whose term was adopted already (a pre-vote adopts nothing). A granted pre-vote
+ * carries the term that would be campaigned for, or the asker would drop it as old; a refusal
+ * carries the own term, and the asker adopts it, or a node with a long log and a low term and one
+ * with a short log and a high term would refuse each other for ever.
+ */
+export function answerVote(state: RaftState, request: VoteRequest): void {
+  const isFree =
+    state.vote === request.from || (state.vote === undefined && state.leader === undefined);
+  const mayVote = request.preVote
+    ? request.term > state.term
+    : request.term === state.term && isFree;
+  const isDeaf = isSticky(state, request) || state.quietTicks > 0;
+  const granted = mayVote && !isDeaf && isUpToDate(request.last, state.log.last);
+  if (granted && !request.preVote) {
+    state.vote = request.from;
+    state.electionElapsed = 0;
+    state.electionWait = state.laterWait();
+  }
+  const answer = { type: "VOTE_RESPONSE", granted, preVote: request.preVote } as const;
+  state.send(request.from, answer, granted ? request.term : state.term);
+}

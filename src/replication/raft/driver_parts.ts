@@ -1,0 +1,86 @@
+/**
+ * What a driver of Raft is made of, and who hears from it.
+ *
+ * @module
+ */
+
+import { NotLeaderError, withoutStack } from "../../base/errors.ts";
+import type { RateLimit } from "../../base/rate_limit.ts";
+import type { Clock } from "../../platform/clock.ts";
+import type { Random } from "../../platform/random.ts";
+import type { BatchCodec, Compressor } from "../../protocol/encoding/batch_codec.ts";
+import type { Configuration, LoggedConfiguration } from "../../raft/configuration.ts";
+import type { RaftMessage } from "../../raft/message.ts";
+import type { RaftEvent } from "../../raft/ready.ts";
+import type { StateMachine } from "../../raft/state_machine.ts";
+import type { Entry, LogBase, LogIndex, NodeId } from "../../raft/types.ts";
+import type { ReplicatedLog } from "../../storage/wal/iwal_manager.ts";
+
+/**
+ * Why a node does not campaign: its state is being replaced, its disk hangs, it has not heard yet
+ * whether its cluster has gone on without it, or it joined and does not hold its own admission yet.
+ */
+export type HoldReason = "restoring" | "disk" | "beginning" | "joining";
+
+/** What the driver is set up with. */
+export interface DriverOptions {
+  readonly id: NodeId;
+  /** What the snapshot and the log say of the members, in order. */
+  readonly configurations: readonly LoggedConfiguration[];
+  readonly heartbeatMs: number;
+  readonly electionTimeoutMs: number;
+  readonly syncMode: "SYNC" | "ASYNC";
+  readonly codec: BatchCodec;
+  /** Serve linearizable reads on a lease where one holds. The same on every node. */
+  readonly hasLeases: boolean;
+  /** A sync that takes longer is a stalled disk's. */
+  readonly diskStallMs: number;
+}
+
+/** The parts that the driver moves. */
+export interface DriverParts {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: ReplicatedLog;
+  readonly machine: StateMachine;
+  readonly compressor: Compressor;
+  /** Of what learners are sent from the disk. */
+  readonly catchUpRate: RateLimit;
+  send(message: RaftMessage): void;
+}
+
+/** Who hears what happened. */
+export interface DriverHooks {
+  event(event: RaftEvent): void;
+  /** More entries were applied. */
+  applied(index: LogIndex): void;
+  /** A conflicting tail is about to be superseded: it is still readable now. */
+  beforeTruncate(fromIndex: LogIndex): void;
+  /** Entries are about to be written, committed or not. */
+  logging(entries: readonly Entry[]): void;
+  /** The disk has kept a sync waiting for too long, or does so no more. */
+  diskStalled(isStalled: boolean): void;
+  /** Another configuration counts now. */
+  membersChanged(configuration: Configuration): void;
+  /** A peer needs a snapshot; `snapshotEnded` is to follow. */
+  snapshotNeeded(peer: NodeId): void;
+  /**
+   * A snapshot took the place of the log. Nothing is applied until `stateRestored` says that the
+   * state machine holds it, too.
+   */
+  restored(base: LogBase): void;
+  /** The log failed: the node cannot go on. */
+  failed(cause: unknown): void;
+}
+
+/** The refusal of a node that does not lead; `leader` may be itself, a moment ago. */
+export function notLeader(
+  nodeId: NodeId,
+  leader: { readonly id: NodeId; readonly address: string },
+): NotLeaderError {
+  const id = leader.id === nodeId ? "" : leader.id;
+  const who = id === "" ? "no leader is known" : `"${id}" leads`;
+  const { address } = leader;
+  const message = `Cannot serve on node "${nodeId}": ${who}`;
+  return withoutStack(() => new NotLeaderError(message, { id, address }));
+}

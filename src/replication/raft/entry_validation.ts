@@ -1,0 +1,47 @@
+/**
+ * What a node looks at before it takes entries from another one into its log: once they are
+ * committed it is too late to refuse them.
+ *
+ * @module
+ */
+
+import { checkId, parseEndpoint } from "../../base/address.ts";
+import { ConfigError, ProtocolError } from "../../base/errors.ts";
+import { zlibCompressor } from "../../platform/compression.ts";
+import {
+  batchCommands,
+  decodeBatchHeader,
+  isCompressed,
+} from "../../protocol/encoding/batch_codec.ts";
+import { bindingsIn, expiredIn, membersIn } from "../../protocol/encoding/cluster_command.ts";
+import { Configuration, type Member } from "../../raft/configuration.ts";
+import type { Entry } from "../../raft/types.ts";
+
+/** Throws ProtocolError for a batch that does not unpack, or members that cannot be. */
+export function checkEntries(entries: readonly Entry[]): void {
+  for (const { bytes, count } of entries) {
+    if (isCompressed(bytes)) {
+      batchCommands(bytes, decodeBatchHeader(bytes), zlibCompressor);
+      continue;
+    }
+    const members = membersIn(bytes, count);
+    if (members !== undefined) checkMembers(members);
+    bindingsIn(bytes, count);
+    expiredIn(bytes, count);
+  }
+}
+
+function checkMembers(members: readonly Member[]): void {
+  if (new Configuration(members).voters.length === 0) {
+    throw new ProtocolError("Cannot take these members: no voter is among them");
+  }
+  try {
+    for (const { id, address } of members) {
+      checkId(id);
+      if (address !== "") parseEndpoint(address);
+    }
+  } catch (cause) {
+    if (!(cause instanceof ConfigError)) throw cause;
+    throw new ProtocolError(`Cannot take these members: ${cause.message}`, { cause });
+  }
+}

@@ -1,0 +1,109 @@
+/**
+ * The batch that this turn's requests go into, with who waits for each of its commands.
+ *
+ * @module
+ */
+
+import { ByteWriter } from "../../base/bytes.ts";
+import type { CStoreError } from "../../base/errors.ts";
+import {
+  BATCH_HEADER_SIZE,
+  type PreparedBatch,
+  sealBatch,
+} from "../../protocol/encoding/batch_codec.ts";
+import type { EntrySource } from "../../raft/types.ts";
+
+/** Who hears of a request's end; exactly one of the calls is made, once. */
+export interface ReplyTarget {
+  /**
+   * One operation was written (or a session opened). `committed` is false for early answers
+   * (ASYNC).
+   */
+  written(requestId: number, version: number, committed: boolean): void;
+  /** The operations' results, encoded. */
+  result(requestId: number, payload: Uint8Array): void;
+  failed(requestId: number, error: CStoreError): void;
+}
+
+/** A request's command and who waits for it. */
+export interface ProposedRequest {
+  readonly bytes: Uint8Array;
+  readonly start: number;
+  readonly end: number;
+  /** Sequence numbers that the command takes. */
+  readonly count: number;
+  readonly target: ReplyTarget;
+  readonly requestId: number;
+  /** On the monotonic clock. */
+  readonly deadlineMs: number;
+  /** May be answered before it is committed (ASYNC). */
+  readonly early: boolean;
+}
+
+/** Collects commands. Parallel arrays: one object a command would cost more than the command. */
+export class OpenBatch {
+  readonly #writer: ByteWriter;
+  readonly targets: (ReplyTarget | undefined)[] = [];
+  readonly requestIds: number[] = [];
+  readonly deadlines: number[] = [];
+  /** Offset of each early command's sequence number from the batch's first; -1 = not early. */
+  readonly earlyOffsets: number[] = [];
+  count = 0;
+
+  constructor(capacity: number) {
+    this.#writer = new ByteWriter(capacity);
+    this.#writer.reserve(BATCH_HEADER_SIZE);
+  }
+
+  /** Bytes of commands. */
+  get bodySize(): number {
+    return this.#writer.size - BATCH_HEADER_SIZE;
+  }
+
+  get isEmpty(): boolean {
+    return this.targets.length === 0;
+  }
+
+  add(request: ProposedRequest): void {
+    const { bytes, start, end } = request;
+    this.#writer.raw(start === 0 && end === bytes.byteLength ? bytes : bytes.subarray(start, end));
+    this.targets.push(request.target);
+    this.requestIds.push(request.requestId);
+    this.deadlines.push(request.deadlineMs);
+    this.earlyOffsets.push(request.early ? this.count : -1);
+    this.count += request.count;
+  }
+
+  /** The header's room and the commands. */
+  bytes(): Uint8Array {
+    return this.#writer.written();
+  }
+
+  /** Ends every request that was not answered yet. */
+  fail(makeError: () => CStoreError): void {
+    for (let i = 0; i < this.targets.length; i += 1) this.failOne(i, makeError);
+  }
+
+  failOne(command: number, makeError: () => CStoreError): void {
+    const target = this.targets[command];
+    if (target === undefined) return;
+    this.targets[command] = undefined;
+    target.failed(this.requestIds[command]!, makeError());
+  }
+
+  /** Ends the requests whose deadline has passed; they may be carried out all the same. */
+  expire(nowMs: number, makeError: () => CStoreError): void {
+    for (let i = 0; i < this.targets.length; i += 1) {
+      if (this.deadlines[i]! <= nowMs) this.failOne(i, makeError);
+    }
+  }
+}
+
+/** A batch that is complete but for its place, as consensus takes it. */
+export function sourceOf(batch: PreparedBatch): EntrySource {
+  return {
+    count: batch.count,
+    size: batch.bytes.byteLength,
+    seal: (place) => sealBatch(batch, place),
+  };
+}

@@ -1,0 +1,48 @@
+/**
+ * Settings of the core from those of a node: milliseconds become ticks.
+ *
+ * @module
+ */
+
+import { noopBatch } from "../../protocol/encoding/cluster_command.ts";
+import type { RaftConfig } from "../../raft/config.ts";
+import type { DriverOptions, DriverParts } from "./driver_parts.ts";
+import { configurationOf } from "./logged_configurations.ts";
+import { sourceOf } from "./open_batch.ts";
+
+/** Length of a tick of the core, in milliseconds. */
+export const TICK_MS = 5;
+const APPEND_BYTES_MAX = 1024 * 1024;
+const INFLIGHT_MESSAGES_MAX = 64;
+const INFLIGHT_BYTES_MAX = 16 * 1024 * 1024;
+const UNCOMMITTED_BYTES_MAX = 64 * 1024 * 1024;
+const RANK_TICKS = 4;
+const JITTER_TICKS = 4;
+/** Longest that irregular heartbeats make a follower wait, in milliseconds. */
+const ADAPTIVE_WAIT_MS = 1000;
+
+/** What the core is started with. */
+export function raftConfig(parts: DriverParts, options: DriverOptions): RaftConfig {
+  const { log, machine, random } = parts;
+  const { id, configurations, heartbeatMs, electionTimeoutMs, hasLeases } = options;
+  return {
+    id,
+    configurations,
+    configurationOf,
+    heartbeatTicks: Math.max(1, Math.round(heartbeatMs / TICK_MS)),
+    electionTicks: Math.round(electionTimeoutMs / TICK_MS),
+    // Leases rest on voters that wait exactly as long as they promised.
+    adaptiveTicksMax: hasLeases ? 0 : ADAPTIVE_WAIT_MS / TICK_MS,
+    hasLeases,
+    rankTicks: RANK_TICKS,
+    jitterTicks: JITTER_TICKS,
+    appendBytesMax: APPEND_BYTES_MAX,
+    inflightMessagesMax: INFLIGHT_MESSAGES_MAX,
+    inflightBytesMax: INFLIGHT_BYTES_MAX,
+    uncommittedBytesMax: UNCOMMITTED_BYTES_MAX,
+    seed: random.below(2 ** 32),
+    noop: () => sourceOf(noopBatch()),
+    hardState: log.hardState,
+    commitIndex: Math.max(log.recoveredCommit, machine.appliedIndex),
+  };
+}

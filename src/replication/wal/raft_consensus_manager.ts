@@ -1,0 +1,324 @@
+/**
+ * RaftConsensusManager: the driver of a node's Raft behind the public names. It runs over any log
+ * and
+ * any network of the public interfaces, with the very code that the nodes run.
+ *
+ * @module
+ */
+
+import { ByteWriter } from "../../base/bytes.ts";
+import { ClosedError, type CStoreError, DeadlineError } from "../../base/errors.ts";
+import { RateLimit } from "../../base/rate_limit.ts";
+import { type Clock, sleep, systemClock } from "../../platform/clock.ts";
+import { zlibCompressor } from "../../platform/compression.ts";
+import { type Random, systemRandom } from "../../platform/random.ts";
+import { FIRST_PLACE, firstBatch, firstMembers } from "../../protocol/encoding/cluster_command.ts";
+import { type ConsensusMessage, isConsensusType } from "../../protocol/wire/replication_message.ts";
+import { Configuration } from "../../raft/configuration.ts";
+import type { RaftMessage } from "../../raft/message.ts";
+import type { PeerView } from "../../raft/raft.ts";
+import type { RaftEvent } from "../../raft/ready.ts";
+import type { StateMachine } from "../../raft/state_machine.ts";
+import type { NodeId, Term } from "../../raft/types.ts";
+import type { ReplicatedLog, WALEntry } from "../../storage/wal/iwal_manager.ts";
+import { MemoryWALManager } from "../../storage/wal/memory_wal_manager.ts";
+import { writeEntryCommand } from "../../storage/wal/wal_entry_codec.ts";
+import type { INetworkManager } from "../../transport/inetwork_manager.ts";
+import { loggedConfigurations } from "../raft/logged_configurations.ts";
+import type { ReplyTarget } from "../raft/open_batch.ts";
+import { RaftDriver } from "../raft/raft_driver.ts";
+import type {
+  AppendAnswer,
+  AppendQuestion,
+  ConsensusManager,
+  ConsensusRole,
+  VoteAnswer,
+  VoteQuestion,
+} from "./consensus_manager.ts";
+import { EntryLogMachine } from "./entry_log_machine.ts";
+
+/** Options of a {@link RaftConsensusManager}. */
+export interface ConsensusOptions {
+  /** Every voter, this node too; the same list on each. Alone unless set. */
+  readonly members?: readonly NodeId[];
+  /** In memory unless set. Consensus owns it from now on. */
+  readonly log?: ReplicatedLog;
+  readonly stateMachine?: StateMachine;
+  readonly heartbeatMs?: number;
+  readonly electionTimeoutMs?: number;
+  readonly requestTimeoutMs?: number;
+  readonly clock?: Clock;
+  readonly random?: Random;
+}
+
+const DISK_STALL_MS = 1000;
+const CATCH_UP_BYTES_PER_SECOND = 32 * 1024 * 1024;
+
+type Answer = Extract<RaftMessage, { type: "VOTE_RESPONSE" | "APPEND_ENTRIES_RESPONSE" }>;
+
+/** One node's consensus. */
+export class RaftConsensusManager implements ConsensusManager {
+  readonly nodeId: NodeId;
+  readonly #network: INetworkManager;
+  readonly #clock: Clock;
+  readonly #members: readonly NodeId[];
+  readonly #driver: RaftDriver;
+  readonly #machine: StateMachine;
+  readonly #log: ReplicatedLog;
+  readonly #timeoutMs: number;
+  readonly #leaderListeners = new Set<(leaderId: NodeId) => void>();
+  readonly #stateListeners = new Set<(state: ConsensusRole) => void>();
+  /** Questions that came through the public methods, by type and asker. */
+  readonly #asked = new Map<string, (answer: Answer) => void>();
+  readonly #stopListening: () => void;
+  #isStopped = false;
+
+  constructor(nodeId: NodeId, network: INetworkManager, options: ConsensusOptions = {}) {
+    this.nodeId = nodeId;
+    this.#network = network;
+    this.#clock = options.clock ?? systemClock;
+    this.#members = [...(options.members ?? [nodeId])].sort();
+    this.#timeoutMs = options.requestTimeoutMs ?? 5000;
+    const log = options.log ?? new MemoryWALManager({ clock: this.#clock });
+    this.#log = log;
+    if (log.lastIndex() === 0) this.#writeFirstEntry(log);
+    this.#machine = options.stateMachine ?? new EntryLogMachine(zlibCompressor, log.base.index);
+    const members = firstMembers(this.#members.map((id) => ({ id, address: "" })));
+    this.#driver = new RaftDriver(
+      {
+        clock: this.#clock,
+        random: options.random ?? systemRandom(),
+        log,
+        machine: this.#machine,
+        compressor: zlibCompressor,
+        catchUpRate: new RateLimit(CATCH_UP_BYTES_PER_SECOND),
+        send: (message) => this.#send(message),
+      },
+      {
+        id: nodeId,
+        configurations: loggedConfigurations(
+          { index: log.base.index, configuration: new Configuration(members) },
+          log.clusterEntries,
+        ),
+        heartbeatMs: options.heartbeatMs ?? 40,
+        electionTimeoutMs: options.electionTimeoutMs ?? 200,
+        syncMode: "SYNC",
+        codec: "none",
+        hasLeases: false,
+        diskStallMs: DISK_STALL_MS,
+      },
+      {
+        event: (event) => this.#onEvent(event),
+        applied: () => undefined,
+        beforeTruncate: () => undefined,
+        logging: () => undefined,
+        diskStalled: () => undefined,
+        membersChanged: () => undefined,
+        snapshotNeeded: (peer) => this.#driver.snapshotEnded(peer, false),
+        restored: () => undefined,
+        failed: () => void this.stop(),
+      },
+    );
+    this.#stopListening = network.onMessage((message) => {
+      if (!isConsensusType(message.type)) return;
+      const { data } = message as ConsensusMessage;
+      if (data.to === nodeId) this.#driver.step(data);
+    });
+    this.#driver.start();
+    if (this.#members.length === 1) this.#driver.campaign();
+  }
+
+  get currentTerm(): Term {
+    return this.#driver.view.term;
+  }
+
+  get state(): ConsensusRole {
+    return roleName(this.#driver.view.role);
+  }
+
+  get leaderId(): NodeId {
+    return this.#driver.view.leader ?? "";
+  }
+
+  /** The state machine that committed entries go to. */
+  get machine(): StateMachine {
+    return this.#machine;
+  }
+
+  get log(): ReplicatedLog {
+    return this.#log;
+  }
+
+  /** Index up to which the log is committed. */
+  get commitIndex(): number {
+    return this.#driver.view.commitIndex;
+  }
+
+  /** What a leader knows of each voter; empty on other nodes. */
+  peers(): readonly PeerView[] {
+    return this.#driver.peers();
+  }
+
+  isLeader(): boolean {
+    return this.#driver.isLeader;
+  }
+
+  async requestVote(request: VoteQuestion): Promise<VoteAnswer> {
+    const { candidateId, term, lastLogIndex: index, lastLogTerm } = request;
+    const refused = { term: this.currentTerm, voteGranted: false };
+    if (!this.#isPeer(candidateId)) return refused;
+    const last = { term: lastLogTerm, index };
+    const answer = await this.#ask("VOTE_RESPONSE", {
+      type: "VOTE_REQUEST",
+      from: candidateId,
+      to: this.nodeId,
+      term,
+      last,
+      preVote: false,
+      transfer: false,
+    });
+    if (answer?.type !== "VOTE_RESPONSE") return refused;
+    return { term: answer.term, voteGranted: answer.granted };
+  }
+
+  async appendEntries(request: AppendQuestion): Promise<AppendAnswer> {
+    const { leaderId, term, prevLogIndex: index, prevLogTerm, entries, leaderCommit } = request;
+    const refused = { term: this.currentTerm, success: false, matchIndex: 0 };
+    if (!this.#isPeer(leaderId)) return refused;
+    const answer = await this.#ask("APPEND_ENTRIES_RESPONSE", {
+      type: "APPEND_ENTRIES",
+      from: leaderId,
+      to: this.nodeId,
+      term,
+      previous: { term: prevLogTerm, index },
+      entries,
+      commitIndex: leaderCommit,
+    });
+    if (answer?.type !== "APPEND_ENTRIES_RESPONSE") return refused;
+    const success = !answer.rejected;
+    return { term: answer.term, success, matchIndex: success ? answer.index : 0 };
+  }
+
+  async electLeader(): Promise<NodeId> {
+    const endMs = this.#clock.nowMs() + this.#timeoutMs;
+    this.#driver.campaign();
+    while (this.#clock.nowMs() < endMs && !this.#isStopped) {
+      if (this.leaderId !== "") return this.leaderId;
+      await sleep(this.#clock, 5);
+    }
+    throw new DeadlineError(`Cannot elect a leader within ${this.#timeoutMs} ms`);
+  }
+
+  replicateEntry(entry: WALEntry): Promise<boolean> {
+    if (this.#isStopped)
+      return Promise.reject(new ClosedError("Cannot replicate: consensus stopped"));
+    const writer = new ByteWriter(256);
+    writeEntryCommand(writer, entry);
+    const bytes = writer.written();
+    return new Promise((resolve, reject) => {
+      const target: ReplyTarget = {
+        written: (_id, version) => {
+          entry.sequenceNumber = version;
+          entry.term = this.currentTerm;
+          resolve(true);
+        },
+        result: () => resolve(true),
+        failed: (_id, error) => reject(error),
+      };
+      const deadlineMs = this.#clock.nowMs() + this.#timeoutMs;
+      const place = { bytes, start: 0, end: bytes.byteLength, count: 1 };
+      const error = this.#driver.propose({
+        ...place,
+        target,
+        requestId: 0,
+        deadlineMs,
+        early: false,
+      });
+      if (error !== undefined) reject(error);
+    });
+  }
+
+  async transferLeadership(to: NodeId): Promise<void> {
+    if (!this.isLeader()) throw this.#driver.notLeader();
+    this.#driver.transferLeadership(to);
+    const endMs = this.#clock.nowMs() + this.#timeoutMs;
+    while (this.leaderId !== to && this.#clock.nowMs() < endMs) await sleep(this.#clock, 2);
+    if (this.leaderId !== to) throw new DeadlineError(`Cannot hand leadership to "${to}" in time`);
+  }
+
+  onLeaderElected(listener: (leaderId: NodeId) => void): () => void {
+    this.#leaderListeners.add(listener);
+    return () => this.#leaderListeners.delete(listener);
+  }
+
+  onStateChanged(listener: (state: ConsensusRole) => void): () => void {
+    this.#stateListeners.add(listener);
+    return () => this.#stateListeners.delete(listener);
+  }
+
+  /** Stops taking part. The log stays open: it belongs to whoever gave it. */
+  async stop(): Promise<void> {
+    if (this.#isStopped) return;
+    this.#isStopped = true;
+    this.#stopListening();
+    const closed = (): CStoreError => new ClosedError("Cannot answer: consensus was stopped");
+    this.#driver.stop(closed);
+    this.#asked.clear();
+  }
+
+  #isPeer(id: NodeId): boolean {
+    return id !== this.nodeId && this.#members.includes(id);
+  }
+
+  /** The same first entry on every node, as a cluster of the executable makes it. */
+  #writeFirstEntry(log: ReplicatedLog): void {
+    const bytes = firstBatch(this.#members.map((id) => ({ id, address: "" })));
+    const hardState = { term: FIRST_PLACE.term, vote: undefined };
+    log.write({ hardState, entries: [{ ...FIRST_PLACE, count: 1, bytes }], commitIndex: 1 });
+    log.requestSync();
+  }
+
+  #send(message: RaftMessage): void {
+    if (message.type === "VOTE_RESPONSE" || message.type === "APPEND_ENTRIES_RESPONSE") {
+      const key = `${message.type} ${message.to}`;
+      const waiting = this.#asked.get(key);
+      if (waiting !== undefined) {
+        this.#asked.delete(key);
+        waiting(message);
+        return;
+      }
+    }
+    const timestamp = this.#clock.wallMs();
+    const envelope = { sourceNodeId: this.nodeId, timestamp, messageId: "", checksum: "" };
+    // Best effort by contract: it never rejects for a dead peer.
+    void this.#network.sendMessage(message.to, { ...envelope, type: message.type, data: message });
+  }
+
+  /** Hands a message in and waits for the answer to its sender; undefined when none comes. */
+  #ask(answerType: Answer["type"], message: RaftMessage): Promise<Answer | undefined> {
+    return new Promise((resolve) => {
+      const key = `${answerType} ${message.from}`;
+      const cancel = this.#clock.setTimer(this.#timeoutMs, () => {
+        this.#asked.delete(key);
+        resolve(undefined);
+      });
+      this.#asked.set(key, (answer) => {
+        cancel();
+        resolve(answer);
+      });
+      this.#driver.step(message);
+    });
+  }
+
+  #onEvent(event: RaftEvent): void {
+    if (event.type !== "ROLE_CHANGED") return;
+    for (const listener of this.#stateListeners) listener(roleName(event.role));
+    if (event.leader === undefined) return;
+    for (const listener of this.#leaderListeners) listener(event.leader);
+  }
+}
+
+function roleName(role: string): ConsensusRole {
+  if (role === "leader") return "LEADER";
+  return role === "follower" ? "FOLLOWER" : "CANDIDATE";
+}

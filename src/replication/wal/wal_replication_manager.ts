@@ -1,0 +1,232 @@
+/**
+ * WALReplicationManager: entries in at any node, out at all of them. On the leader an entry goes
+ * into
+ * the log; on another node it is sent to the leader, and the answer comes back.
+ *
+ * @module
+ */
+
+import {
+  type CStoreError,
+  DeadlineError,
+  NotLeaderError,
+  ProtocolError,
+} from "../../base/errors.ts";
+import { type Clock, sleep, systemClock } from "../../platform/clock.ts";
+import type { NodeId } from "../../raft/types.ts";
+import type { WALEntry } from "../../storage/wal/iwal_manager.ts";
+import type { INetworkManager } from "../../transport/inetwork_manager.ts";
+import type { ConsensusRole } from "./consensus_manager.ts";
+import { EntryLogMachine } from "./entry_log_machine.ts";
+import type { RaftConsensusManager } from "./raft_consensus_manager.ts";
+
+/** How replication stands, seen from one node. */
+export interface ReplicationStatus {
+  readonly mode: "MASTER_SLAVE";
+  readonly role: ConsensusRole;
+  readonly connectedNodes: readonly NodeId[];
+  /** When the last entry was committed here, ms since 1970; 0 before the first. */
+  readonly lastReplicationTime: number;
+  /** Entries (batches) in the log that are not committed. */
+  readonly pendingEntries: number;
+  /** Entries (batches) that the slowest peer lacks; 0 on nodes that do not lead. */
+  readonly replicationLag: number;
+}
+
+/** What can be listened to. */
+export interface ReplicationEvents {
+  /** An entry is committed; told on every node, in order. */
+  entryReplicated: WALEntry;
+  /** Another node handed an entry in. */
+  entryReceived: { readonly entry: WALEntry; readonly from: NodeId };
+  replicationError: CStoreError;
+  roleChanged: ConsensusRole;
+}
+
+interface Reply {
+  readonly id: string;
+  readonly sequenceNumber: number;
+  readonly error: string;
+}
+
+const TIMEOUT_MS = 5000;
+
+/** Moves entries between nodes. */
+export class WALReplicationManager {
+  readonly #consensus: RaftConsensusManager;
+  readonly #network: INetworkManager;
+  readonly #clock: Clock;
+  readonly #listeners: {
+    [K in keyof ReplicationEvents]: Set<(value: ReplicationEvents[K]) => void>;
+  } = {
+    entryReplicated: new Set(),
+    entryReceived: new Set(),
+    replicationError: new Set(),
+    roleChanged: new Set(),
+  };
+  readonly #waiting = new Map<string, (reply: Reply) => void>();
+  readonly #stops: (() => void)[];
+  #number = 0;
+  #lastReplicationMs = 0;
+
+  constructor(
+    consensus: RaftConsensusManager,
+    network: INetworkManager,
+    clock: Clock = systemClock,
+  ) {
+    this.#consensus = consensus;
+    this.#network = network;
+    this.#clock = clock;
+    const { machine } = consensus;
+    this.#stops = [
+      network.onMessage((message) =>
+        this.#onMessage(message.type, message.sourceNodeId, message.data),
+      ),
+      consensus.onStateChanged((state) => this.#emit("roleChanged", state)),
+    ];
+    if (machine instanceof EntryLogMachine) {
+      this.#stops.push(
+        machine.onEntry((entry) => {
+          this.#lastReplicationMs = clock.wallMs();
+          this.#emit("entryReplicated", entry);
+        }),
+      );
+    }
+  }
+
+  /**
+   * Resolves when the entry is committed; its sequence number is filled in. Rejects with
+   * NotLeaderError while nobody leads, DeadlineError when its outcome stayed unknown.
+   */
+  async streamWALEntry(entry: WALEntry): Promise<void> {
+    if (this.#consensus.isLeader()) {
+      await this.#consensus.replicateEntry(entry);
+      return;
+    }
+    const leader = this.#consensus.leaderId;
+    if (leader === "") {
+      throw new NotLeaderError("Cannot replicate the entry: no leader is known", {
+        id: "",
+        address: "",
+      });
+    }
+    entry.sequenceNumber = await this.#forward(leader, entry);
+  }
+
+  /** Takes an entry from another node; only the leader does. */
+  async receiveWALEntry(entry: WALEntry, from: NodeId): Promise<void> {
+    this.#emit("entryReceived", { entry, from });
+    await this.#consensus.replicateEntry(entry);
+  }
+
+  /** Resolves when `nodeId` has everything that this leader's log holds now. */
+  async syncWithNode(nodeId: NodeId): Promise<void> {
+    const goal = this.#consensus.log.lastIndex();
+    const endMs = this.#clock.nowMs() + TIMEOUT_MS;
+    while (this.#clock.nowMs() < endMs) {
+      if (!this.#consensus.isLeader()) {
+        const id = this.#consensus.leaderId;
+        throw new NotLeaderError(`Cannot sync with "${nodeId}": this node does not lead`, {
+          id,
+          address: "",
+        });
+      }
+      const peer = this.#consensus.peers().find((candidate) => candidate.id === nodeId);
+      if (peer !== undefined && peer.match >= goal) return;
+      await sleep(this.#clock, 5);
+    }
+    throw new DeadlineError(`Cannot sync with "${nodeId}" within ${TIMEOUT_MS} ms`);
+  }
+
+  getReplicationStatus(): ReplicationStatus {
+    const last = this.#consensus.log.lastIndex();
+    const matches = this.#consensus.peers().map((peer) => peer.match);
+    return {
+      mode: "MASTER_SLAVE",
+      role: this.#consensus.state,
+      connectedNodes: this.#network.getConnectedNodes(),
+      lastReplicationTime: this.#lastReplicationMs,
+      pendingEntries: last - this.#consensus.commitIndex,
+      replicationLag: matches.length === 0 ? 0 : last - Math.min(...matches),
+    };
+  }
+
+  on<K extends keyof ReplicationEvents>(
+    event: K,
+    listener: (value: ReplicationEvents[K]) => void,
+  ): () => void {
+    this.#listeners[event].add(listener);
+    return () => this.#listeners[event].delete(listener);
+  }
+
+  async close(): Promise<void> {
+    for (const stop of this.#stops) stop();
+    this.#waiting.clear();
+  }
+
+  #emit<K extends keyof ReplicationEvents>(event: K, value: ReplicationEvents[K]): void {
+    for (const listener of this.#listeners[event]) listener(value);
+  }
+
+  #forward(leader: NodeId, entry: WALEntry): Promise<number> {
+    this.#number += 1;
+    const id = `${this.#consensus.nodeId}-${this.#number}`;
+    return new Promise((resolve, reject) => {
+      const cancel = this.#clock.setTimer(TIMEOUT_MS, () => {
+        this.#waiting.delete(id);
+        reject(
+          new DeadlineError(`Cannot tell what became of the entry: "${leader}" did not answer`),
+        );
+      });
+      this.#waiting.set(id, (reply) => {
+        cancel();
+        this.#waiting.delete(id);
+        if (reply.error === "") resolve(reply.sequenceNumber);
+        else reject(new ProtocolError(`Cannot replicate the entry: ${reply.error}`));
+      });
+      this.#sendMessage(leader, "WAL_ENTRY", { id, entry });
+    });
+  }
+
+  #sendMessage(to: NodeId, type: "WAL_ENTRY" | "ACK", data: unknown): void {
+    const timestamp = this.#clock.wallMs();
+    const envelope = {
+      sourceNodeId: this.#consensus.nodeId,
+      timestamp,
+      messageId: "",
+      checksum: "",
+    };
+    void this.#network.sendMessage(to, { ...envelope, type, data });
+  }
+
+  #onMessage(type: string, from: NodeId, data: unknown): void {
+    if (type === "ACK" && isReply(data)) this.#waiting.get(data.id)?.(data);
+    if (type !== "WAL_ENTRY" || !isForwarded(data)) return;
+    const { id, entry } = data;
+    this.receiveWALEntry(entry, from).then(
+      () => this.#sendMessage(from, "ACK", { id, sequenceNumber: entry.sequenceNumber, error: "" }),
+      (error: CStoreError) => {
+        this.#emit("replicationError", error);
+        this.#sendMessage(from, "ACK", { id, sequenceNumber: 0, error: error.message });
+      },
+    );
+  }
+}
+
+function isReply(data: unknown): data is Reply {
+  const reply = data as Partial<Reply> | null;
+  return (
+    typeof reply?.id === "string" &&
+    typeof reply.error === "string" &&
+    typeof reply.sequenceNumber === "number"
+  );
+}
+
+function isForwarded(data: unknown): data is { id: string; entry: WALEntry } {
+  const forwarded = data as { id?: unknown; entry?: unknown } | null;
+  return (
+    typeof forwarded?.id === "string" &&
+    typeof forwarded.entry === "object" &&
+    forwarded.entry !== null
+  );
+}

@@ -1,0 +1,133 @@
+/**
+ * One client of a node: requests in, replies out. What is ready in one turn leaves in one REPLIES
+ * body, and single writes with consecutive ids and versions share one reply.
+ *
+ * @module
+ */
+
+import { ByteWriter } from "../../base/bytes.ts";
+import type { CStoreError } from "../../base/errors.ts";
+import {
+  beginReplies,
+  writeError,
+  writeResult,
+  writeWritten,
+} from "../../protocol/wire/client_message.ts";
+import type { Replies } from "../request_gate.ts";
+
+const BODY_GOAL = 1024 * 1024;
+const RUN_MAX = 0xffff;
+
+/** Where finished bodies go. */
+export interface ReplyOutput {
+  /** Bytes left free in front of each body, for a frame's header. */
+  readonly headerSize: number;
+  /** Takes over a buffer: the header's room, then the body of a REPLIES frame. */
+  deliver(bytes: Uint8Array): void;
+  /** Term and committed sequence number that head each body. */
+  state(): { readonly term: number; readonly committedSequence: number };
+}
+
+/** Collects the replies of a turn. */
+export class ReplyCollector implements Replies {
+  readonly #output: ReplyOutput;
+  #writer: ByteWriter | undefined;
+  #lastSize = 256;
+  #isFlushQueued = false;
+  #inFlight = 0;
+  #runFirstId = 0;
+  #runFirstVersion = 0;
+  #runCount = 0;
+  #runCommitted = true;
+
+  constructor(output: ReplyOutput) {
+    this.#output = output;
+  }
+
+  /** Requests that are not answered yet. */
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  /** A request was taken in. */
+  started(): void {
+    this.#inFlight += 1;
+  }
+
+  written(requestId: number, version: number, committed: boolean): void {
+    this.#inFlight -= 1;
+    const continues =
+      this.#runCount > 0 &&
+      this.#runCount < RUN_MAX &&
+      requestId === this.#runFirstId + this.#runCount &&
+      version === this.#runFirstVersion + this.#runCount &&
+      committed === this.#runCommitted;
+    if (continues) {
+      this.#runCount += 1;
+      return;
+    }
+    this.#endRun();
+    this.#runFirstId = requestId;
+    this.#runFirstVersion = version;
+    this.#runCommitted = committed;
+    this.#runCount = 1;
+    if (!this.#isFlushQueued) this.#queueFlush();
+  }
+
+  result(requestId: number, payload: Uint8Array): void {
+    this.#inFlight -= 1;
+    this.#endRun();
+    writeResult(this.#body(), requestId, payload);
+    this.#wrote();
+  }
+
+  failed(requestId: number, error: CStoreError): void {
+    this.#inFlight -= 1;
+    this.#endRun();
+    writeError(this.#body(), requestId, error);
+    this.#wrote();
+  }
+
+  #wrote(): void {
+    if (this.#body().size > BODY_GOAL) this.#flush();
+    else if (!this.#isFlushQueued) this.#queueFlush();
+  }
+
+  #queueFlush(): void {
+    this.#isFlushQueued = true;
+    queueMicrotask(() => {
+      this.#isFlushQueued = false;
+      this.#flush();
+    });
+  }
+
+  #body(): ByteWriter {
+    if (this.#writer !== undefined) return this.#writer;
+    const writer = new ByteWriter(this.#lastSize);
+    writer.reserve(this.#output.headerSize);
+    beginReplies(writer, this.#output.state());
+    this.#writer = writer;
+    return writer;
+  }
+
+  #endRun(): void {
+    if (this.#runCount === 0) return;
+    const count = this.#runCount;
+    this.#runCount = 0;
+    writeWritten(this.#body(), {
+      firstRequestId: this.#runFirstId,
+      count,
+      firstVersion: this.#runFirstVersion,
+      committed: this.#runCommitted,
+    });
+  }
+
+  #flush(): void {
+    this.#endRun();
+    const writer = this.#writer;
+    if (writer === undefined) return;
+    this.#writer = undefined;
+    this.#lastSize = Math.max(256, Math.min(BODY_GOAL, writer.size * 2));
+    this.#output.deliver(writer.written());
+  }
+}

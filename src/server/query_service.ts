@@ -1,0 +1,317 @@
+/**
+ * Queries and cursors of a node's clients. A query runs in slices, between which the node does its
+ * other work; what does not fit one answer waits in a cursor, which holds its moment of the
+ * collection for a bounded time.
+ *
+ * @module
+ */
+
+import { ByteWriter } from "../base/bytes.ts";
+import {
+  CursorLostError,
+  DeadlineError,
+  OverloadedError,
+  ValidationError,
+} from "../base/errors.ts";
+import { CURSOR_IDLE_MS, CURSOR_LIFE_MS, CURSORS_MAX, PAGE_SIZE_GOAL } from "../base/limits.ts";
+import { type Fields, isFields } from "../base/value.ts";
+import type { CollectionStore } from "../database/collection/collection_store.ts";
+import { type Found, QueryRun, type QuerySpec } from "../database/collection/query_run.ts";
+import type { DocumentStateMachine } from "../database/document_state_machine.ts";
+import { catalogOf, type FrozenState, freezeState } from "../database/snapshot_codec.ts";
+import type { Clock } from "../platform/clock.ts";
+import type { Random } from "../platform/random.ts";
+import { encodeCbor } from "../protocol/encoding/cbor.ts";
+import { writeOperationResult } from "../protocol/encoding/operation_result.ts";
+import { type ChangeStreamParts, ChangeStreams } from "./change_streams.ts";
+import { answerLog } from "./log_feed.ts";
+import { asAnswer, bounded, type QueryReply } from "./query_reply.ts";
+
+/** Documents of one answer, unless the query asks for fewer. */
+const PAGE_DOCUMENTS_MAX = 10_000;
+const SWEEP_MS = 1000;
+/** Backups under way at once. */
+const BACKUPS_MAX = 4;
+
+interface Cursor {
+  readonly run: QueryRun;
+  readonly documents: Generator<Found | undefined, void>;
+  readonly pageSize: number;
+  readonly bornMs: number;
+  idleSinceMs: number;
+  isBusy: boolean;
+}
+
+interface Backup {
+  readonly frozen: FrozenState;
+  readonly blocks: Generator<Uint8Array>;
+  idleSinceMs: number;
+}
+
+/** What queries are answered with. */
+export interface QueryParts extends ChangeStreamParts {
+  readonly random: Random;
+}
+
+/** Answers queries. */
+export class QueryService {
+  readonly #parts: QueryParts;
+  readonly #clock: Clock;
+  readonly #machine: DocumentStateMachine;
+  readonly #streams: ChangeStreams;
+  readonly #cursors = new Map<number, Cursor>();
+  readonly #backups = new Map<number, Backup>();
+  #isSweeping = false;
+
+  constructor(parts: QueryParts) {
+    this.#parts = parts;
+    this.#clock = parts.clock;
+    this.#machine = parts.machine;
+    this.#streams = new ChangeStreams(parts);
+  }
+
+  /** Answers a request of the kind QUERY; `request` is the map that it holds. */
+  answer(request: Fields, reply: QueryReply): void {
+    // A batch of the log fits a frame, if not the bound for other answers.
+    const limited = request["action"] === "log" ? reply : bounded(reply);
+    try {
+      this.#answer(request, limited);
+    } catch (error) {
+      limited.failed(asAnswer(error));
+    }
+  }
+
+  #answer(request: Fields, reply: QueryReply): void {
+    switch (request["action"]) {
+      case "find":
+        return this.#find(request, reply);
+      case "count":
+        return this.#count(request, reply);
+      case "explain": {
+        const run = this.#begin(request);
+        run.end();
+        return reply.result(encodeCbor(run.explain()));
+      }
+      case "next":
+        return this.#page(numberOf(request["cursor"]), reply);
+      case "close":
+        this.#close(numberOf(request["cursor"]));
+        return reply.result(new Uint8Array(0));
+      case "backup":
+        return this.#backup(reply);
+      case "backupNext":
+        return this.#backupPage(numberOf(request["cursor"]), reply);
+      case "watch":
+        return this.#streams.answer(request, reply);
+      case "log":
+        return answerLog(this.#parts, request, reply);
+      case "catalog":
+        return reply.result(encodeCbor(this.#catalog(request["collection"])));
+      default:
+        throw new ValidationError("Cannot query: the action is unknown");
+    }
+  }
+
+  /** Names of all collections; of one also its indexes. */
+  #catalog(wanted: unknown): unknown {
+    const collections = [];
+    for (const store of this.#machine.collections()) {
+      const { name, count, bytes } = store;
+      if (wanted === undefined) collections.push({ name, count, bytes });
+      else if (wanted === name) collections.push({ name, count, bytes, ...catalogOf(store) });
+    }
+    return { sequence: this.#machine.appliedSequence, collections };
+  }
+
+  #begin(request: Fields): QueryRun {
+    const spec = readSpec(request);
+    const { appliedSequence } = this.#machine;
+    const name = request["collection"];
+    if (typeof name !== "string") throw new ValidationError("Cannot query: no collection is named");
+    const store: CollectionStore = this.#machine.collectionOrEmpty(name);
+    const nowMs = this.#machine.timeAt(this.#clock.wallMs());
+    return new QueryRun(store, { ...spec, nowMs }, appliedSequence);
+  }
+
+  #count(request: Fields, reply: QueryReply): void {
+    const run = this.#begin(request);
+    const steps = run.count();
+    const step = (): void => {
+      const next = steps.next();
+      if (next.done === true) {
+        run.end();
+        const { appliedSequence } = this.#machine;
+        reply.result(new ByteWriter(16).u64(next.value).u64(appliedSequence).copy());
+      } else this.#later(() => step(), { run, reply });
+    };
+    attempt(step, { run, reply });
+  }
+
+  #find(request: Fields, reply: QueryReply): void {
+    if (this.#cursors.size >= CURSORS_MAX) {
+      throw new OverloadedError(`Cannot query: ${CURSORS_MAX} queries are under way`, 200);
+    }
+    const run = this.#begin(request);
+    const nowMs = this.#clock.nowMs();
+    const wanted = numberOf(request["pageSize"]) || PAGE_DOCUMENTS_MAX;
+    const number = this.#newNumber();
+    this.#cursors.set(number, {
+      run,
+      documents: run.documents(),
+      pageSize: Math.min(Math.max(1, wanted), PAGE_DOCUMENTS_MAX),
+      bornMs: nowMs,
+      idleSinceMs: nowMs,
+      isBusy: false,
+    });
+    this.#page(number, reply);
+  }
+
+  /** The next documents of a cursor: its number (8; 0 = no more), sequence (8), then results. */
+  #page(number: number, reply: QueryReply): void {
+    const cursor = this.#cursors.get(number);
+    if (cursor === undefined || cursor.isBusy) {
+      throw new CursorLostError("Cannot go on with the query: its cursor is not known here");
+    }
+    cursor.isBusy = true;
+    const writer = new ByteWriter(1024).u64(number).u64(this.#machine.appliedSequence);
+    let count = 0;
+    const step = (): void => {
+      while (count < cursor.pageSize && writer.size < PAGE_SIZE_GOAL) {
+        const next = cursor.documents.next();
+        if (next.done === true) {
+          this.#close(number);
+          writer.patchU32(0, 0);
+          writer.patchU32(4, 0);
+          reply.result(writer.written());
+          return;
+        }
+        if (next.value === undefined) {
+          this.#later(step, { run: cursor.run, reply, number });
+          return;
+        }
+        writeOperationResult(writer, { found: true, ...next.value });
+        count += 1;
+      }
+      cursor.isBusy = false;
+      cursor.idleSinceMs = this.#clock.nowMs();
+      this.#sweepLater();
+      reply.result(writer.written());
+    };
+    attempt(step, { run: cursor.run, reply, end: () => this.#close(number) });
+  }
+
+  /** Goes on in another turn, if there is time left. */
+  #later(
+    step: () => void,
+    work: { readonly run: QueryRun; readonly reply: QueryReply; readonly number?: number },
+  ): void {
+    const { run, reply, number } = work;
+    const end = (): void => (number === undefined ? run.end() : this.#close(number));
+    this.#clock.setTimer(0, () => {
+      if (this.#clock.nowMs() < reply.deadlineMs) return attempt(step, { run, reply, end });
+      end();
+      reply.failed(
+        new DeadlineError("Cannot answer the query in time: an index or a limit would help"),
+      );
+    });
+  }
+
+  /** The state as it is now, in blocks: cursor (8; 0 = no more), then for each size (4), bytes. */
+  #backup(reply: QueryReply): void {
+    if (this.#backups.size >= BACKUPS_MAX) {
+      throw new OverloadedError(`Cannot back up: ${BACKUPS_MAX} backups are under way`, 1000);
+    }
+    const frozen = freezeState(this.#machine);
+    const number = this.#newNumber();
+    const nowMs = this.#clock.nowMs();
+    this.#backups.set(number, { frozen, blocks: frozen.blocks(), idleSinceMs: nowMs });
+    this.#backupPage(number, reply);
+  }
+
+  #backupPage(number: number, reply: QueryReply): void {
+    const backup = this.#backups.get(number);
+    if (backup === undefined) {
+      throw new CursorLostError("Cannot go on with the backup: it is not known here");
+    }
+    const next = backup.blocks.next();
+    const isEnd = next.done === true;
+    const writer = new ByteWriter(1024).u64(isEnd ? 0 : number);
+    if (next.done === true) this.#endBackup(number);
+    else writer.u32(next.value.byteLength).raw(next.value);
+    backup.idleSinceMs = this.#clock.nowMs();
+    this.#sweepLater();
+    reply.result(writer.written());
+  }
+
+  #endBackup(number: number): void {
+    this.#backups.get(number)?.frozen.thaw();
+    this.#backups.delete(number);
+  }
+
+  /** One that no other node, and no earlier process, gave out: who asks there must be told. */
+  #newNumber(): number {
+    const { random } = this.#parts;
+    const number = 1 + random.below(2 ** 32) * 2 ** 20 + random.below(2 ** 20);
+    return this.#cursors.has(number) || this.#backups.has(number) ? this.#newNumber() : number;
+  }
+
+  #close(number: number): void {
+    if (this.#backups.has(number)) this.#endBackup(number);
+    this.#cursors.get(number)?.run.end();
+    this.#cursors.delete(number);
+  }
+
+  /** One timer for all cursors: those that nobody asks for any more hold memory. */
+  #sweepLater(): void {
+    if (this.#isSweeping) return;
+    this.#isSweeping = true;
+    this.#clock.setTimer(SWEEP_MS, () => {
+      this.#isSweeping = false;
+      const nowMs = this.#clock.nowMs();
+      for (const [number, { isBusy, idleSinceMs, bornMs }] of this.#cursors) {
+        const isIdle = !isBusy && nowMs - idleSinceMs > CURSOR_IDLE_MS;
+        if (isIdle || (!isBusy && nowMs - bornMs > CURSOR_LIFE_MS)) this.#close(number);
+      }
+      for (const [number, { idleSinceMs }] of this.#backups) {
+        if (nowMs - idleSinceMs > CURSOR_IDLE_MS) this.#endBackup(number);
+      }
+      if (this.#cursors.size + this.#backups.size > 0) this.#sweepLater();
+    });
+  }
+}
+
+/** Runs one slice; what it throws is the answer. */
+function attempt(
+  step: () => void,
+  work: { readonly run: QueryRun; readonly reply: QueryReply; readonly end?: () => void },
+): void {
+  try {
+    step();
+  } catch (error) {
+    if (work.end === undefined) work.run.end();
+    else work.end();
+    work.reply.failed(asAnswer(error));
+  }
+}
+
+/** A number of the request; 0 for anything else. */
+function numberOf(value: unknown): number {
+  return typeof value === "number" ? value : 0;
+}
+
+/** Reads what a query says. Throws ValidationError. */
+export function readSpec(request: Fields): QuerySpec {
+  const { filter = {}, sort = {}, projection = {}, idField = "id", hint = "" } = request;
+  const { skip = 0, limit = 0 } = request;
+  const isRead =
+    isFields(filter) && isFields(sort) && isFields(projection) && typeof hint === "string";
+  if (!isRead || typeof idField !== "string") {
+    throw new ValidationError("Cannot query: filter, sort and projection are maps");
+  }
+  for (const count of [skip, limit]) {
+    if (Number.isSafeInteger(count) && Number(count) >= 0) continue;
+    throw new ValidationError("Cannot query: skip and limit are whole numbers, and not negative");
+  }
+  const counts = { skip: Number(skip), limit: Number(limit) };
+  return { filter, sort, projection, idField, hint, ...counts } as QuerySpec;
+}

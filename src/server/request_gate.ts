@@ -1,0 +1,39 @@
+/**
+ * The one way in: every door (the native protocol, a client inside this process) hands its requests
+ * to {@link RequestGate.handle}. What holds for all doors stands here, so that no door can leave
+ * it out; the handlers behind it are not imported by anybody else.
+ *
+ * @module
+ */
+
+import { viewOf } from "../base/bytes.ts";
+import { readRequest } from "../protocol/wire/client_message.ts";
+import type { ReplyTarget } from "../replication/raft/open_batch.ts";
+import { type RequestBackend, RequestHandler } from "./request_handler.ts";
+
+/** Where a door wants the replies to the requests of one client. */
+export interface Replies extends ReplyTarget {
+  /** A request was taken in; exactly one reply to it follows. */
+  started(): void;
+}
+
+/** Takes the requests of all doors of a node. */
+export class RequestGate {
+  readonly #handler: RequestHandler;
+
+  constructor(backend: RequestBackend) {
+    this.#handler = new RequestHandler(backend);
+  }
+
+  /** Handles the body of a REQUESTS frame; it is valid during the call. Throws ProtocolError. */
+  handle(body: Uint8Array, replies: Replies): void {
+    const view = viewOf(body);
+    this.#handler.beginFrame();
+    for (let at = 0; at < body.byteLength; ) {
+      const request = readRequest(view, at);
+      replies.started();
+      this.#handler.handle({ body, view }, request, replies);
+      at = request.end;
+    }
+  }
+}

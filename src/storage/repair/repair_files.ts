@@ -1,0 +1,271 @@
+/**
+ * Carries a repair out. The log that remains is written anew beside the old one and verified, then
+ * the old one's folder is renamed and the new one takes its place: at every moment the folder is
+ * either as it was, or refused by a start, or repaired. Nothing is deleted.
+ *
+ * ```
+ * wal.repaired.tmp/   the new log, being written
+ * wal.repaired/       the new log, complete
+ * wal.damaged/        the old log, as it was; wal.2.damaged/ after another repair
+ * snapshots/NAME.damaged
+ * ```
+ *
+ * @module
+ */
+
+import { assert } from "../../base/assert.ts";
+import { ByteWriter } from "../../base/bytes.ts";
+import { CorruptionError } from "../../base/errors.ts";
+import type { FileSystem } from "../../platform/file_system.ts";
+import type { Platform } from "../../platform/platform.ts";
+import {
+  BATCH_HEADER_SIZE,
+  prepareBatch,
+  sealBatch,
+  UNCOMPRESSED,
+  verifyBatch,
+} from "../../protocol/encoding/batch_codec.ts";
+import { decodeUntrustedCbor } from "../../protocol/encoding/cbor.ts";
+import { beginCommand, endCommand, NO_SESSION } from "../../protocol/encoding/command.ts";
+import type { Member } from "../../raft/configuration.ts";
+import type { LogBase } from "../../raft/types.ts";
+import type { LogIdentity } from "../identity.ts";
+import { readSnapshot } from "../snapshot_store.ts";
+import { headRecords, LogRebuild } from "../wal/log_rebuild.ts";
+import { LogTable } from "../wal/log_table.ts";
+import { type PendingRecord, SegmentWriter } from "../wal/segment_writer.ts";
+import { inspectSegments, MarkFile, REPAIRED_SUFFIX, segmentPath } from "../wal/wal_open.ts";
+import { type LogSurvey, surveyLog } from "./log_survey.ts";
+import { type FoundSnapshot, judgeRepair, type RepairPlan } from "./wal_repair.ts";
+
+/** The first block of a snapshot tells the members (`database/snapshot_codec.ts`). */
+const STATE_BLOCK = 1;
+const CHUNK_SIZE = 4 * 1024 * 1024;
+/**
+ * Numbers of operations that a repair leaves out: more than the lost entries can have used. A
+ * version, or a session's id, that was given out with one of them is never given out again.
+ */
+export const SEQUENCE_GAP = 2 ** 30;
+const COMMAND_COUNT_MAX = 0xffff;
+
+/** A node's folder. */
+export interface RepairedFolder {
+  readonly directory: string;
+  readonly identity: LogIdentity;
+}
+
+/** A plan and what it was made from. */
+export interface Examination {
+  readonly plan: RepairPlan;
+  readonly survey: LogSurvey;
+}
+
+/** Reads everything in a folder and judges it. Changes nothing; the caller holds the lock. */
+export async function examineFolder(
+  platform: Platform,
+  folder: RepairedFolder,
+): Promise<Examination> {
+  const { directory, identity } = folder;
+  const survey = surveyLog(platform.files, { directory: `${directory}/wal`, identity });
+  const snapshots = await readSnapshots(platform, folder);
+  return { plan: judgeRepair(survey, snapshots, identity), survey };
+}
+
+async function readSnapshots(
+  { files, clock }: Platform,
+  { directory, identity }: RepairedFolder,
+): Promise<FoundSnapshot[]> {
+  const found: FoundSnapshot[] = [];
+  for (const name of files.list(`${directory}/snapshots`)) {
+    if (!/^\d{16}\.snapshot$/.test(name)) continue;
+    const path = `${directory}/snapshots/${name}`;
+    const indexTold = Number.parseInt(name, 10);
+    let voters: readonly string[] = [];
+    const visit = (block: Uint8Array): void => {
+      if (block[0] === STATE_BLOCK) voters = votersOf(block.subarray(1));
+    };
+    const pause = (): Promise<void> => new Promise((resolve) => clock.soon(resolve));
+    try {
+      const { clusterId } = identity;
+      const position = await readSnapshot(files, path, { clusterId, pause, visit });
+      found.push({ path, position, indexTold, problem: "", byte: 0, voters });
+    } catch (error) {
+      if (!(error instanceof CorruptionError)) throw error;
+      const { message: problem, byte } = error;
+      found.push({ path, position: undefined, indexTold, problem, byte, voters: [] });
+    }
+  }
+  return found;
+}
+
+function votersOf(state: Uint8Array): readonly string[] {
+  const { members } = decodeUntrustedCbor(state) as { readonly members: readonly Member[] };
+  return members.flatMap(({ id, role }) => (role === "learner" || role === "standby" ? [] : id));
+}
+
+/** Where things went. */
+export interface RepairOutcome {
+  readonly moved: readonly { readonly from: string; readonly to: string }[];
+}
+
+/** Does what a plan says. The caller holds the folder's lock and accepts what is lost. */
+export async function repairFolder(
+  platform: Platform,
+  folder: RepairedFolder & { readonly segmentSizeBytes: number },
+  { plan, survey }: Examination,
+): Promise<RepairOutcome> {
+  assert(plan.refusal === "", "a plan that is refused is not carried out");
+  const { files } = platform;
+  const { directory } = folder;
+  const moved: { from: string; to: string }[] = [];
+  const wal = `${directory}/wal`;
+  if (!plan.isLogKept) {
+    await buildLog(platform, folder, { plan, survey });
+    files.remove(`${wal}${REPAIRED_SUFFIX}`);
+    files.rename(`${wal}${REPAIRED_SUFFIX}.tmp`, `${wal}${REPAIRED_SUFFIX}`);
+    await files.syncDirectory(directory);
+    moved.push(setAside(files, wal));
+    // The old name must be gone for good before the new log can get it.
+    await files.syncDirectory(directory);
+    await finishRepair(files, directory);
+  }
+  for (const { path } of plan.damagedSnapshots) moved.push(setAside(files, path));
+  if (plan.damagedSnapshots.length > 0) await files.syncDirectory(`${directory}/snapshots`);
+  return { moved };
+}
+
+/** Whether a repair ended between the two renames. */
+export function isRepairUnfinished(files: FileSystem, directory: string): boolean {
+  const wal = `${directory}/wal`;
+  return files.exists(`${wal}${REPAIRED_SUFFIX}`) && !files.exists(wal);
+}
+
+/** Puts the new log in the place of the old one, which was set aside. */
+export async function finishRepair(files: FileSystem, directory: string): Promise<void> {
+  files.rename(`${directory}/wal${REPAIRED_SUFFIX}`, `${directory}/wal`);
+  await files.syncDirectory(directory);
+}
+
+/** Gives a name to what is damaged; an earlier one is never replaced. */
+function setAside(files: FileSystem, from: string): { from: string; to: string } {
+  let to = `${from}.damaged`;
+  for (let copy = 2; files.exists(to); copy += 1) to = `${from}.${copy}.damaged`;
+  files.rename(from, to);
+  return { from, to };
+}
+
+async function buildLog(
+  platform: Platform,
+  folder: RepairedFolder & { readonly segmentSizeBytes: number },
+  { plan, survey }: Examination,
+): Promise<void> {
+  const { files } = platform;
+  const { identity, segmentSizeBytes: segmentSize } = folder;
+  const directory = `${folder.directory}/wal${REPAIRED_SUFFIX}.tmp`;
+  files.remove(directory);
+  files.makeDirectory(directory);
+  await files.syncDirectory(folder.directory);
+  let lastIndex = plan.base.index;
+  const writer = new SegmentWriter(
+    platform,
+    {
+      directory,
+      segmentSize,
+      identity,
+      headRecords: () => headRecords(plan.hardState, plan.base),
+      lastIndex: () => lastIndex,
+    },
+    {
+      nextNumber: survey.lastRecord + 1,
+      nextChain: 0n,
+      nextSegmentNumber: survey.lastSegmentNumber + 1,
+    },
+  );
+  const state = { syncedThrough: survey.lastRecord, commitIndex: plan.commitIndex };
+  try {
+    await writer.start(state);
+    for (const chunk of keptBatches(files, `${folder.directory}/wal`, plan)) {
+      writer.append(chunk.records, state);
+      lastIndex = chunk.lastIndex;
+      await writer.sync();
+    }
+  } finally {
+    writer.close();
+  }
+  files.remove(`${directory}/spare.tmp`);
+  const mark = new MarkFile(files, directory);
+  mark.write(writer.lastNumber);
+  mark.close();
+  verifyLog(files, { directory, identity }, plan);
+}
+
+interface Chunk {
+  readonly records: readonly PendingRecord[];
+  readonly lastIndex: number;
+}
+
+/** The entries that are kept, and the one that raises the numbers of operations behind them. */
+function* keptBatches(files: FileSystem, directory: string, plan: RepairPlan): Generator<Chunk> {
+  let records: PendingRecord[] = [];
+  let size = 0;
+  for (let index = plan.base.index + 1; index <= plan.last.index; index += 1) {
+    const body = readBatch(files, directory, { plan, index });
+    records.push({ kind: "BATCH", body });
+    size += body.byteLength;
+    if (size < CHUNK_SIZE) continue;
+    yield { records, lastIndex: index };
+    records = [];
+    size = 0;
+  }
+  if (plan.isRaised) records.push({ kind: "BATCH", body: raisingBatch(plan.last, plan) });
+  yield { records, lastIndex: plan.last.index + (plan.isRaised ? 1 : 0) };
+}
+
+function readBatch(
+  files: FileSystem,
+  directory: string,
+  { plan, index }: { readonly plan: RepairPlan; readonly index: number },
+): Uint8Array {
+  assert(plan.run !== undefined, "kept entries stand in a run");
+  const { segmentNumber, at, size } = plan.run.rebuild.table.position(index);
+  const file = files.open(segmentPath(directory, segmentNumber), "read");
+  const bytes = new Uint8Array(size);
+  file.read(at, bytes);
+  file.close();
+  const { index: found } = verifyBatch(bytes);
+  assert(found === index, "an entry stands where the survey found it");
+  return bytes;
+}
+
+/** An entry without effect that takes `SEQUENCE_GAP` numbers. */
+function raisingBatch(last: LogBase, plan: Pick<RepairPlan, "hardState">): Uint8Array {
+  const writer = new ByteWriter(1024);
+  writer.reserve(BATCH_HEADER_SIZE);
+  for (let left = SEQUENCE_GAP; left > 0; left -= COMMAND_COUNT_MAX) {
+    const count = Math.min(left, COMMAND_COUNT_MAX);
+    endCommand(writer, beginCommand(writer, "NOOP", { ...NO_SESSION, count }));
+  }
+  const fields = { count: SEQUENCE_GAP, timeMs: 0 };
+  const batch = prepareBatch(writer.copy(), fields, UNCOMPRESSED);
+  const { term } = plan.hardState;
+  return sealBatch(batch, { term, index: last.index + 1, firstSequence: last.nextSequence });
+}
+
+/** Reads the new log as a start does: it must give what the plan says. */
+function verifyLog(
+  files: FileSystem,
+  log: { readonly directory: string; readonly identity: LogIdentity },
+  plan: RepairPlan,
+): void {
+  const rebuild = new LogRebuild(new LogTable(0));
+  const { dropped } = inspectSegments(files, log, (record) => rebuild.take(record));
+  const { table, hardState } = rebuild;
+  const isAsPlanned =
+    dropped.length === 0 &&
+    rebuild.problem(plan.base.index) === undefined &&
+    table.base.index === plan.base.index &&
+    table.lastIndex() === plan.last.index + (plan.isRaised ? 1 : 0) &&
+    hardState.term === plan.hardState.term &&
+    hardState.vote === plan.hardState.vote;
+  assert(isAsPlanned, "the new log holds what the plan keeps");
+}

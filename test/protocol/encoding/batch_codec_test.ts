@@ -1,0 +1,193 @@
+/**
+ * Batches: sealed once, verified everywhere, and every lie about a compressed body is found.
+ *
+ * @module
+ */
+
+import { describe, expect, test } from "bun:test";
+import { deflateRawSync, zstdCompressSync } from "node:zlib";
+import { viewOf } from "../../../src/base/bytes.ts";
+import { ProtocolError } from "../../../src/base/errors.ts";
+import { BATCH_BODY_SIZE_MAX, COMPRESSION_SIZE_MIN } from "../../../src/base/limits.ts";
+import { zlibCompressor } from "../../../src/platform/compression.ts";
+import {
+  BATCH_HEADER_SIZE,
+  type BatchCodec,
+  batchCommands,
+  decodeBatchHeader,
+  prepareBatch,
+  sealBatch,
+  verifyBatch,
+} from "../../../src/protocol/encoding/batch_codec.ts";
+import { checksum32, checksum64 } from "../../../src/protocol/encoding/checksum.ts";
+import { fuzzRandom, mutate, rounds, seeded } from "../fuzz_seed.ts";
+
+const PLACE = { term: 3, index: 9, firstSequence: 40 };
+const PACKED = ["zstd", "deflate-raw"] as const;
+
+function bodyOf(size: number): Uint8Array {
+  return Uint8Array.from({ length: size }, (_, i) => (i * i) % 7);
+}
+
+function seal(body: Uint8Array, codec: BatchCodec): Uint8Array {
+  const bytes = new Uint8Array(BATCH_HEADER_SIZE + body.byteLength);
+  bytes.set(body, BATCH_HEADER_SIZE);
+  const compression = { codec, compressor: zlibCompressor };
+  return sealBatch(prepareBatch(bytes, { count: 2, timeMs: 1_234 }, compression), PLACE);
+}
+
+/** A batch whose header claims `rawSize`, with both checksums right: only the body can tell. */
+function forge(codec: BatchCodec, stored: Uint8Array, rawSize: number): Uint8Array {
+  const bytes = new Uint8Array(BATCH_HEADER_SIZE + stored.byteLength);
+  bytes.set(stored, BATCH_HEADER_SIZE);
+  const bodyChecksum = checksum64(stored);
+  return sealBatch({ bytes, codec, rawSize, count: 1, timeMs: 0, bodyChecksum }, PLACE);
+}
+
+/** Verifies, then unpacks. */
+function open(bytes: Uint8Array): Uint8Array {
+  return batchCommands(bytes, verifyBatch(bytes), zlibCompressor);
+}
+
+describe("whole batches", () => {
+  test.each(["none", ...PACKED] as const)("batch: %s gives the same commands back", (codec) => {
+    for (const size of [0, 1, COMPRESSION_SIZE_MIN - 1, COMPRESSION_SIZE_MIN, 100_000]) {
+      const bytes = seal(bodyOf(size), codec);
+      const header = verifyBatch(bytes);
+      const isPacked = codec !== "none" && size >= COMPRESSION_SIZE_MIN;
+      expect(header).toMatchObject({ ...PLACE, count: 2, timeMs: 1_234, rawSize: size });
+      expect(header.codec).toBe(isPacked ? codec : "none");
+      if (isPacked) expect(header.storedSize).toBeLessThan(size);
+      expect(open(bytes)).toEqual(bodyOf(size));
+      expect(Object.getPrototypeOf(open(Buffer.from(bytes)))).toBe(Uint8Array.prototype);
+    }
+  });
+
+  test("batch: bytes that do not shrink are stored as they are", () => {
+    const random = fuzzRandom();
+    const noise = Uint8Array.from({ length: 8_192 }, () => random.below(256));
+    for (const codec of PACKED) {
+      const bytes = seal(noise, codec);
+      expect(verifyBatch(bytes)).toMatchObject({ codec: "none", storedSize: 8_192 });
+      expect(open(bytes)).toEqual(noise);
+    }
+  });
+});
+
+describe("T37: damage", () => {
+  // Mutations that this finds: either checksum that is not compared.
+  test.each(["none", ...PACKED] as const)("batch: %s, no flipped bit gets through", (codec) => {
+    const bytes = seal(bodyOf(5_000), codec);
+    for (let at = 0; at < bytes.byteLength; at += 1) {
+      const damaged = bytes.slice();
+      damaged[at]! ^= 1 << (at % 8);
+      expect(() => verifyBatch(damaged)).toThrow(ProtocolError);
+    }
+  });
+
+  test("batch: every cut and every byte too many is refused", () => {
+    const bytes = seal(bodyOf(100), "none");
+    for (let end = 0; end < bytes.byteLength; end += 1) {
+      expect(() => verifyBatch(bytes.subarray(0, end))).toThrow(ProtocolError);
+    }
+    expect(() => verifyBatch(new Uint8Array([...bytes, 0]))).toThrow("were declared");
+  });
+
+  test.each<readonly [string, (view: DataView) => void]>([
+    ["another magic", (view) => view.setUint16(4, 0x5343, true)],
+    ["another format", (view) => view.setUint8(6, 2)],
+    ["an unknown codec", (view) => view.setUint8(7, 3)],
+    ["a raw size above the bound", (view) => view.setUint32(8, BATCH_BODY_SIZE_MAX + 1, true)],
+    ["a raw size of 2^32 - 1", (view) => view.setUint32(8, 0xffff_ffff, true)],
+    ["a raw size that differs", (view) => view.setUint32(8, 101, true)],
+    ["a stored size that differs", (view) => view.setUint32(12, 99, true)],
+    ["a term above 2^53", (view) => view.setUint32(20, 0x20_0000, true)],
+    ["an index above 2^53", (view) => view.setUint32(28, 0xffff_ffff, true)],
+    ["a sequence above 2^53", (view) => view.setUint32(36, 0x20_0000, true)],
+    ["a time above 2^53", (view) => view.setUint32(52, 0x20_0000, true)],
+    ["no operations", (view) => view.setUint32(40, 0, true)],
+    ["reserved bytes", (view) => view.setUint32(44, 1, true)],
+  ])("batch: %s is refused though the checksum is right", (_name, change) => {
+    const bytes = seal(bodyOf(100), "none");
+    change(viewOf(bytes));
+    viewOf(bytes).setUint32(0, checksum32(bytes.subarray(4, BATCH_HEADER_SIZE)), true);
+    expect(() => decodeBatchHeader(bytes)).toThrow(ProtocolError);
+  });
+
+  test(seeded("batch: mutations give ProtocolError and nothing else"), () => {
+    const random = fuzzRandom();
+    const samples = (["none", ...PACKED] as const).map((codec) => seal(bodyOf(4_200), codec));
+    for (let i = 0; i < rounds(3_000); i += 1) {
+      const sample = samples[i % samples.length]!;
+      const damaged = mutate(random, sample);
+      if (Buffer.compare(damaged, sample) === 0) continue;
+      expect(() => verifyBatch(damaged)).toThrow(ProtocolError);
+    }
+  });
+});
+
+describe("lies about the body", () => {
+  const raw = bodyOf(100_000);
+  const pack = {
+    zstd: (bytes: Uint8Array): Uint8Array => zstdCompressSync(bytes),
+    "deflate-raw": (bytes: Uint8Array): Uint8Array => deflateRawSync(bytes),
+  };
+
+  test.each(PACKED)("%s: the raw size is exact", (codec) => {
+    const stored = pack[codec](raw);
+    expect(open(forge(codec, stored, raw.byteLength))).toEqual(raw);
+    for (const rawSize of [stored.byteLength, 50_000, 99_999, 100_001, BATCH_BODY_SIZE_MAX]) {
+      expect(() => open(forge(codec, stored, rawSize))).toThrow(ProtocolError);
+    }
+  });
+
+  // zstd gives short output for truncated input without an error. Mutation that this finds: a
+  // result whose size is not compared.
+  test.each(PACKED)("%s: a truncated body is refused at every cut", (codec) => {
+    const stored = pack[codec](raw);
+    for (let end = 0; end < stored.byteLength; end += 1) {
+      let opened: Uint8Array;
+      try {
+        opened = open(forge(codec, stored.subarray(0, end), raw.byteLength));
+      } catch (error) {
+        expect(error).toBeInstanceOf(ProtocolError);
+        continue;
+      }
+      // What is cut off may be an end mark without content: then everything is there.
+      expect(Buffer.compare(opened, raw)).toBe(0);
+    }
+  });
+
+  test.each(PACKED)("%s: a bomb is stopped at the declared size", (codec) => {
+    const bomb = pack[codec](new Uint8Array(64 * 1024 * 1024));
+    const before = performance.now();
+    for (const rawSize of [bomb.byteLength, BATCH_BODY_SIZE_MAX]) {
+      expect(() => open(forge(codec, bomb, rawSize))).toThrow(ProtocolError);
+    }
+    expect(performance.now() - before).toBeLessThan(1_000);
+  });
+
+  test.each(PACKED)("%s: noise, and the other codec's bytes, are refused", (codec) => {
+    const other = pack[codec === "zstd" ? "deflate-raw" : "zstd"](raw);
+    expect(() => open(forge(codec, other, raw.byteLength))).toThrow(ProtocolError);
+    expect(() => open(forge(codec, new Uint8Array(50).fill(0xff), 1_000))).toThrow(ProtocolError);
+    expect(() => open(forge(codec, new Uint8Array(0), 1_000))).toThrow(ProtocolError);
+  });
+
+  test("zstd: a frame that claims 2^40 bytes is refused at once", () => {
+    const claims = Buffer.from("28b52ffdc00000000000010000000000010000", "hex");
+    expect(() => open(forge("zstd", claims, 1_000_000))).toThrow(ProtocolError);
+  });
+
+  // Mutation that this finds: a declared size that is not bounded before room is taken for it.
+  test.each([BATCH_BODY_SIZE_MAX + 1, 2 ** 31, 2 ** 32 - 1])(
+    "a raw size of %i is refused by its header",
+    (size) => {
+      expect(() => open(forge("zstd", pack.zstd(raw), size))).toThrow("out of range");
+    },
+  );
+
+  test("a compressed body larger than the raw one is refused by its header", () => {
+    expect(() => open(forge("zstd", pack.zstd(raw), 10))).toThrow("out of range");
+  });
+});
