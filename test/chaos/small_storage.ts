@@ -22,5 +22,5 @@ change("small storage", [
 /** A default of the node's configuration. */
 function setting(name: string, value: number) {
   const find = new RegExp(`  ${name}: [^,[]+,`);
-  return { file: "node/config.ts", find, replace: `  ${name}: ${value},` };
+  return { file: "node/config/node_config.ts", find, replace: `  ${name}: ${value},` };
 }

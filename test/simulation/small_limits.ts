@@ -15,9 +15,9 @@ const SMALL_LIMITS: readonly Change[] = [
   limit("base/limits.ts", "REQUEST_BYTES_IN_FLIGHT_MAX", "1024"),
   limit("base/limits.ts", "LOG_CACHE_BYTES", "4096"),
   limit("base/limits.ts", "SESSION_WINDOW_MAX", "64"),
-  limit("replication/raft_config.ts", "APPEND_BYTES_MAX", "200"),
-  limit("replication/raft_config.ts", "INFLIGHT_BYTES_MAX", "4096"),
-  limit("replication/raft_config.ts", "UNCOMMITTED_BYTES_MAX", "4096"),
+  limit("replication/raft/raft_config.ts", "APPEND_BYTES_MAX", "200"),
+  limit("replication/raft/raft_config.ts", "INFLIGHT_BYTES_MAX", "4096"),
+  limit("replication/raft/raft_config.ts", "UNCOMMITTED_BYTES_MAX", "4096"),
 ];
 
 function limit(file: string, name: string, value: string): Change {

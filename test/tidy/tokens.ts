@@ -12,6 +12,8 @@ export interface Token {
   readonly text: string;
   /** From 1. */
   readonly line: number;
+  /** Offset of its first character in the source. */
+  readonly at: number;
   /** How many brackets of any kind are open around it; a bracket stands outside of itself. */
   readonly depth: number;
 }
@@ -91,7 +93,7 @@ class Scanner {
 
   #take(kind: TokenKind, end: number): void {
     const text = this.#source.slice(this.#at, end);
-    const token = { kind, text, line: this.#line, depth: this.#depth };
+    const token = { kind, text, line: this.#line, at: this.#at, depth: this.#depth };
     (kind === "comment" ? this.comments : this.code).push(token);
     this.#at = end;
     for (const char of text) if (char === "\n") this.#line += 1;
