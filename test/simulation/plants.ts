@@ -108,7 +108,7 @@ const FIRST_PLANTS: readonly Plant[] = [
   {
     name: "vote-twice",
     about: "a second candidate of the term gets a vote, too",
-    file: "raft/vote.ts",
+    file: "raft/election.ts",
     find: "state.vote === request.from || (state.vote === undefined && state.leader === undefined);",
     replace: "state.vote !== null;",
     scenario: "S3:",
@@ -116,7 +116,7 @@ const FIRST_PLANTS: readonly Plant[] = [
   {
     name: "log-length-only",
     about: "a longer log of an older term counts as up to date (T2)",
-    file: "raft/vote.ts",
+    file: "raft/election.ts",
     find: "if (candidate.term !== own.term) return candidate.term > own.term;",
     replace: "",
     faults: ["divergentTail"],
@@ -124,7 +124,7 @@ const FIRST_PLANTS: readonly Plant[] = [
   {
     name: "any-log-elected",
     about: "a vote is given whatever the candidate's log holds",
-    file: "raft/vote.ts",
+    file: "raft/election.ts",
     find: "return candidate.index >= own.index;",
     replace: "return candidate.index >= 0;",
   },
