@@ -1,6 +1,6 @@
 /**
- * Small faults that can be made in a source, one at a time: a comparison, an operator, a constant, a
- * call left out; or, of assertions, a condition turned round.
+ * Small faults that can be made in a source, one at a time: a comparison, an operator, a constant,
+ * a call left out; or, of assertions, a condition turned round.
  *
  * @module
  */
@@ -128,17 +128,24 @@ function replacements(
   return statementCall(code, i);
 }
 
+/** Words that begin a statement which is no call. */
+const KEYWORDS = new RegExp(
+  `^(?:${[
+    "return const let if for while throw case default switch",
+    "break continue else do try import export function class interface",
+    "type get set static readonly async await constructor yield",
+  ]
+    .join(" ")
+    .replaceAll(" ", "|")})$`,
+);
+
 /** Leaves a call out that stands alone as a statement. */
 function statementCall(code: readonly Token[], i: number): readonly (readonly [number, string])[] {
   const token = code[i]!;
   const before = code[i - 1]?.text ?? "";
   const starts = token.text === "this" || token.text === "yield" || token.kind === "word";
   if (!starts || !["{", "}", ";"].includes(before)) return [];
-  if (
-    /^(return|const|let|if|for|while|throw|case|default|switch|break|continue|else|do|try|import|export|function|class|interface|type|get|set|static|readonly|async|await|constructor|yield)$/.test(
-      token.text,
-    )
-  ) {
+  if (KEYWORDS.test(token.text)) {
     return [];
   }
   let sawCall = false;

@@ -24,10 +24,15 @@ import type { Configuration } from "../raft/configuration.ts";
 import { majority } from "../raft/quorum.ts";
 import type { Entry } from "../raft/types.ts";
 
+/** Consensus of this node, as far as bindings depend on it. */
+export interface ConsensusView {
+  readonly view: { readonly configuration: Configuration };
+}
+
 /** Keeps what handshakes showed, and decides what to bind. */
 export class Bindings {
   readonly #own: Binding;
-  readonly #configuration: () => Configuration;
+  readonly #consensus: ConsensusView;
   readonly #table: MemberTable;
   /** Incarnations that were seen with an empty log since this process began. */
   readonly #seen = new Map<string, string>();
@@ -38,10 +43,10 @@ export class Bindings {
   #proposedFor = "";
   #isSettled = false;
 
-  /** `configuration`: the one that counts; `table`: what is applied. */
-  constructor(own: Binding, configuration: () => Configuration, table: MemberTable) {
+  /** `consensus` knows the configuration that counts, `table` the bindings that are applied. */
+  constructor(own: Binding, consensus: ConsensusView, table: MemberTable) {
     this.#own = own;
-    this.#configuration = configuration;
+    this.#consensus = consensus;
     this.#table = table;
     this.#seen.set(own.id, own.incarnation);
     this.#met.set(own.id, own.incarnation);
@@ -56,7 +61,7 @@ export class Bindings {
 
   #hasMajority(): boolean {
     const { bindings } = this.#table;
-    const { voters } = this.#configuration();
+    const { voters } = this.#consensus.view.configuration;
     const count = voters.filter((voter) => bindings.has(voter)).length;
     return voters.length > 0 && count >= majority(voters.length);
   }
@@ -101,7 +106,7 @@ export class Bindings {
    * the log names another one: consensus has begun to look where that one stands.
    */
   counts(hello: Hello): boolean {
-    const named = this.#configuration().member(hello.nodeId)?.incarnation ?? "";
+    const named = this.#consensus.view.configuration.member(hello.nodeId)?.incarnation ?? "";
     return this.#isKnown(hello) && (named === "" || named === hello.incarnation);
   }
 
@@ -124,7 +129,7 @@ export class Bindings {
     }
     const isEmpty = hello.features.includes(FEATURE_EMPTY_LOG);
     const { members, bindings } = this.#table;
-    const hasGoneOn = bindings.size > 0 && !this.#configuration().has(hello.nodeId);
+    const hasGoneOn = bindings.size > 0 && !this.#consensus.view.configuration.has(hello.nodeId);
     if (isEmpty && hasGoneOn && members.length > 0) {
       throw new MembershipError(
         `Cannot let node "${hello.nodeId}" in: its data folder ${hello.incarnation} is empty, and the cluster has gone on without that id`,
@@ -144,7 +149,7 @@ export class Bindings {
 
   /** A handshake showed a node. */
   seen(hello: Hello): void {
-    if (hello.role !== "peer" || !this.#configuration().has(hello.nodeId)) return;
+    if (hello.role !== "peer" || !this.#consensus.view.configuration.has(hello.nodeId)) return;
     this.#met.set(hello.nodeId, hello.incarnation);
     if (hello.features.includes(FEATURE_EMPTY_LOG)) this.#seen.set(hello.nodeId, hello.incarnation);
   }
@@ -169,7 +174,7 @@ export class Bindings {
       return isFree && !bound.has(id) ? [{ id, incarnation }] : [];
     });
     if (missing.length === 0) return undefined;
-    const { voters } = this.#configuration();
+    const { voters } = this.#consensus.view.configuration;
     const isKnown = (voter: string): boolean =>
       bound.has(voter) || missing.some(({ id }) => id === voter);
     if (voters.filter(isKnown).length < majority(voters.length)) return undefined;

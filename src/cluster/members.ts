@@ -24,10 +24,13 @@ export interface MembersParts {
   readonly id: string;
   readonly clock: Clock;
   readonly network: NetworkManager | undefined;
-  driver(): RaftDriver;
-  /** Why a learner is not a voter yet, and how far it is. */
-  progressOf(id: string): { readonly percent: number; readonly reason: string } | undefined;
+  readonly driver: RaftDriver;
 }
+
+/** How far a learner is, and why it is not a voter yet. */
+export type ProgressOf = (
+  id: string,
+) => { readonly percent: number; readonly reason: string } | undefined;
 
 /** Links and status of the members. */
 export class Members {
@@ -139,20 +142,20 @@ export class Members {
 
   /** Notes who has everything; only a leader knows. */
   observe(nowMs: number): void {
-    const driver = this.#parts.driver();
+    const driver = this.#parts.driver;
     const { commitIndex } = driver.view;
     for (const peer of driver.peers()) {
       if (peer.match >= commitIndex) this.#caughtUpMs.set(peer.id, nowMs);
     }
   }
 
-  status(): MemberStatus[] {
-    return this.#configuration.members.map((member) => this.#statusOf(member));
+  status(progressOf: ProgressOf): MemberStatus[] {
+    return this.#configuration.members.map((member) => this.#statusOf(member, progressOf));
   }
 
-  #statusOf(member: Member): MemberStatus {
-    const { id: ownId, network, clock, progressOf } = this.#parts;
-    const driver = this.#parts.driver();
+  #statusOf(member: Member, progressOf: ProgressOf): MemberStatus {
+    const { id: ownId, network, clock } = this.#parts;
+    const driver = this.#parts.driver;
     const { leader, role, lastIndex } = driver.view;
     const isSelf = member.id === ownId;
     const link = isSelf ? { isUp: true, rttMs: 0, silenceMs: 0 } : network?.linkHealth(member.id);

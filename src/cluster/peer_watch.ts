@@ -33,11 +33,11 @@ export interface PeerWatchParts {
   readonly clock: Clock;
   readonly hasLeases: boolean;
   readonly bindings: Bindings;
-  driver(): RaftDriver;
+  readonly driver: Pick<RaftDriver, "view" | "hold" | "release" | "peerGone" | "peerUnreachable">;
   /** Where other nodes reach this one. */
   ownAddress(): string;
   /** Whom a node dials that may be no member as far as this one knows. */
-  members(): Pick<Members, "reach" | "noteSupplanted">;
+  readonly members: Pick<Members, "reach" | "noteSupplanted">;
   /** The connection to a peer broke. */
   lost(nodeId: string): void;
   /** This node does not belong to the cluster. */
@@ -64,7 +64,7 @@ export class PeerWatch {
   /** The fields of the own handshake that change while the node runs. */
   hello(): Partial<Hello> {
     const { clusterId, incarnation } = this.#parts.identity;
-    const { term, role, lastIndex } = this.#parts.driver().view;
+    const { term, role, lastIndex } = this.#parts.driver.view;
     const codecs = hasCodec("zstd") ? ["zstd", "deflate-raw"] : ["deflate-raw"];
     const address = this.#parts.ownAddress();
     const features = [...codecs];
@@ -80,7 +80,7 @@ export class PeerWatch {
    */
   begin(): void {
     const { identity, bindings, clock } = this.#parts;
-    const driver = this.#parts.driver();
+    const driver = this.#parts.driver;
     this.#isJoining = identity.isJoined === true && !bindings.isOwnBound;
     if (this.#isJoining) driver.hold("joining");
     const { lastIndex, configuration } = driver.view;
@@ -99,7 +99,7 @@ export class PeerWatch {
   applied(): void {
     if (!this.#isJoining || !this.#parts.bindings.isOwnBound) return;
     this.#isJoining = false;
-    this.#parts.driver().release("joining");
+    this.#parts.driver.release("joining");
   }
 
   #heard(nodeId: string): void {
@@ -110,7 +110,7 @@ export class PeerWatch {
     if (this.#unheard === undefined) return;
     this.#unheard = undefined;
     this.#cancelBegin();
-    this.#parts.driver().release("beginning");
+    this.#parts.driver.release("beginning");
   }
 
   /** A peer's process was seen. */
@@ -120,10 +120,10 @@ export class PeerWatch {
     if (hello.role === "peer") {
       // On a new connection nothing is under way: not the piece of a snapshot that the old one had.
       this.#parts.lost(hello.nodeId);
-      this.#parts.members().reach(hello.nodeId, hello.address);
+      this.#parts.members.reach(hello.nodeId, hello.address);
     }
     this.#refusedBy.delete(hello.nodeId);
-    const driver = this.#parts.driver();
+    const driver = this.#parts.driver;
     const known = this.#bootIds.get(hello.nodeId);
     this.#bootIds.set(hello.nodeId, hello.bootId);
     if (known === undefined) return;
@@ -135,7 +135,7 @@ export class PeerWatch {
   /** A dial failed or was refused. */
   failed(nodeId: string, error: CStoreError): void {
     const { identity, bindings, fatal } = this.#parts;
-    const driver = this.#parts.driver();
+    const driver = this.#parts.driver;
     driver.peerUnreachable(nodeId);
     this.#parts.lost(nodeId);
     // Its own check of a node that was removed gives the same error, about the other's folder.
@@ -145,7 +145,7 @@ export class PeerWatch {
     if (error instanceof UnreachableError && error.isRefused) driver.peerGone(nodeId);
     // The list that this node begins with is of the past: it must not begin a second cluster.
     if (error instanceof MembershipError && this.#unheard !== undefined) fatal(error);
-    if (!(error instanceof HandshakeError) || this.#parts.members().noteSupplanted(nodeId)) return;
+    if (!(error instanceof HandshakeError) || this.#parts.members.noteSupplanted(nodeId)) return;
     const { message: reason } = error;
     this.#logger.warn("node {nodeId} refuses this one: {reason}", { nodeId, reason });
     if (!isOwnFolder || bindings.isOwnBound) return;

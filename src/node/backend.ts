@@ -22,7 +22,8 @@ import type { StateVerifier } from "../server/state_verifier.ts";
 import type { ReplicatedLog } from "../storage/wal/iwal_manager.ts";
 import type { NetworkManager } from "../transport/network_manager.ts";
 import type { NodeConfig } from "./config/node_config.ts";
-import type { SnapshotExchange } from "./snapshots/snapshot_transfer.ts";
+import type { StatusReport } from "./node_status.ts";
+import type { SnapshotTransfer } from "./snapshots/snapshot_transfer.ts";
 
 /** What requests act on. */
 export interface BackendParts {
@@ -36,9 +37,9 @@ export interface BackendParts {
   readonly members: Members;
   readonly handover: Handover;
   readonly changes: MembershipChanges;
-  readonly exchange: SnapshotExchange;
+  readonly exchange: SnapshotTransfer;
   readonly verifier: StateVerifier;
-  status(): Record<string, unknown>;
+  readonly status: StatusReport;
 }
 
 /** Serves requests on one node. */
@@ -96,7 +97,7 @@ export class Backend implements RequestBackend {
   }
 
   status(): Record<string, unknown> {
-    return this.#parts.status();
+    return { ...this.#parts.status.write() };
   }
 
   promote(nodeId: string): Promise<Record<string, unknown>> {

@@ -19,6 +19,7 @@ import {
   writeSessionIds,
 } from "../protocol/encoding/cluster_command.ts";
 import type { RaftDriver } from "../replication/raft/raft_driver.ts";
+import type { Snapshotter } from "./snapshots/snapshotter.ts";
 
 const INTERVAL_MS = 100;
 /** Between two steps of making an index. */
@@ -40,8 +41,9 @@ export interface HousekeepingParts {
   readonly members: Members;
   readonly changes: MembershipChanges;
   readonly sessionTimeoutMs: number;
-  /** Drops what no member needs any more. */
-  cutLog(): void;
+  readonly snapshotter: Snapshotter;
+  /** The log could not be cut: the node cannot go on. */
+  failed(cause: unknown): void;
 }
 
 /** Runs until it is stopped. */
@@ -60,7 +62,8 @@ export class Housekeeping {
 
   start(): void {
     this.#cancel = this.#parts.clock.setTimer(INTERVAL_MS, () => this.start());
-    this.#parts.cutLog();
+    const { snapshotter, failed } = this.#parts;
+    snapshotter.cutWhenFree().catch(failed);
     if (this.#parts.driver.isLeader) this.#lead();
     else this.#parts.members.reachDeparted([], 0);
     if (!this.#isBuilding && this.#parts.machine.isBuilding) this.#build();

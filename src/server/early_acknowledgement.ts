@@ -27,7 +27,7 @@ export interface EarlyParts {
 }
 
 /** Decides for one node. */
-export class EarlyAnswers {
+export class EarlyAcknowledgement {
   readonly #parts: EarlyParts;
   /** Changes of the catalog that were proposed in a term and whose end is not known. */
   #underway = { term: 0, count: 0 };

@@ -22,7 +22,7 @@ import {
 } from "../protocol/wire/client_message.ts";
 import type { ProposedRequest, ReplyTarget } from "../replication/raft/open_batch.ts";
 import type { ReplicatedLog } from "../storage/wal/iwal_manager.ts";
-import { EarlyAnswers } from "./early_acknowledgement.ts";
+import { EarlyAcknowledgement } from "./early_acknowledgement.ts";
 import { QueryService } from "./query_service.ts";
 
 const NO_DEADLINE_MS = 600_000;
@@ -72,7 +72,7 @@ interface WaitingRead {
 export class RequestHandler {
   readonly #backend: RequestBackend;
   readonly #queries: QueryService;
-  readonly #early: EarlyAnswers;
+  readonly #early: EarlyAcknowledgement;
   readonly #payload = new ByteWriter(256);
   readonly #waitingReads = new Set<WaitingRead>();
   #isWatching = false;
@@ -82,7 +82,7 @@ export class RequestHandler {
   constructor(backend: RequestBackend) {
     this.#backend = backend;
     this.#queries = new QueryService(backend);
-    this.#early = new EarlyAnswers(backend);
+    this.#early = new EarlyAcknowledgement(backend);
   }
 
   /** A frame arrived: its requests' deadlines count from now. */

@@ -66,7 +66,6 @@ export interface NetworkManagerOptions {
   /** Address to listen on; 127.0.0.1 unless set. */
   readonly host?: string;
   readonly platform?: Platform;
-  readonly hooks?: NetworkHooks;
 }
 
 /** How each kind of message queues: see {@link QueuePolicy}. */
@@ -83,7 +82,7 @@ export class NetworkManager implements INetworkManager {
   readonly nodeId: string;
   readonly #platform: Platform;
   readonly #endpoint: Endpoint;
-  readonly #hooks: NetworkHooks;
+  #hooks: NetworkHooks = {};
   readonly #bootId: string;
   readonly #links = new Map<string, PeerLink>();
   /** Open connections that others made; with the handshake once it is done. */
@@ -107,7 +106,6 @@ export class NetworkManager implements INetworkManager {
     this.nodeId = nodeId;
     this.#platform = options.platform ?? systemPlatform();
     this.#endpoint = { host: options.host ?? "127.0.0.1", port };
-    this.#hooks = options.hooks ?? {};
     this.#bootId = randomId(this.#platform.random);
   }
 
@@ -121,8 +119,12 @@ export class NetworkManager implements INetworkManager {
     return this.#listener?.endpoint ?? this.#endpoint;
   }
 
-  /** Opens the port. Rejects with UnreachableError when it is in use. */
-  async listen(): Promise<void> {
+  /**
+   * Opens the port. `hooks` are called from now on. Rejects with UnreachableError when the port is
+   * in use.
+   */
+  async listen(hooks: NetworkHooks = {}): Promise<void> {
+    this.#hooks = hooks;
     this.#listener ??= await this.#platform.network.listen(this.#endpoint, (socket) =>
       this.#accept(socket),
     );

@@ -25,9 +25,9 @@ function watch(voters: readonly string[], isOwnBound = false) {
     clock: systemClock,
     hasLeases: false,
     bindings: { isOwnBound } as unknown as Bindings,
-    driver: () => driver as unknown as RaftDriver,
+    driver: driver as unknown as RaftDriver,
     ownAddress: () => "",
-    members: () => ({ reach: () => undefined, noteSupplanted: () => false }),
+    members: { reach: () => undefined, noteSupplanted: () => false },
     lost: () => undefined,
     fatal: (error) => fatal.push(error.code),
   });

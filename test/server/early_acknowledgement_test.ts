@@ -11,7 +11,7 @@ import {
 } from "../../src/protocol/encoding/command.ts";
 import { encodeKey } from "../../src/protocol/encoding/document_key.ts";
 import type { ReplyTarget } from "../../src/replication/raft/open_batch.ts";
-import { EarlyAnswers, type EarlyParts } from "../../src/server/early_acknowledgement.ts";
+import { EarlyAcknowledgement, type EarlyParts } from "../../src/server/early_acknowledgement.ts";
 
 const NOBODY: ReplyTarget = {
   written: () => undefined,
@@ -26,7 +26,7 @@ class Subject {
   lastOwnProposal = 0;
   wallMs = 10_000;
   readonly sessions = new SessionTable();
-  readonly answers: EarlyAnswers;
+  readonly answers: EarlyAcknowledgement;
 
   constructor(syncMode: "SYNC" | "ASYNC" = "ASYNC") {
     this.sessions.open(7, 10_000);
@@ -38,7 +38,7 @@ class Subject {
       takesAnything: (name: Uint8Array) => new TextDecoder().decode(name) === "c" && this.takes,
     };
     Object.defineProperty(machine.position, "term", { get: () => this.applied });
-    this.answers = new EarlyAnswers({
+    this.answers = new EarlyAcknowledgement({
       machine: machine as unknown as EarlyParts["machine"],
       syncMode,
       clock: { wallMs: () => this.wallMs } as unknown as EarlyParts["clock"],

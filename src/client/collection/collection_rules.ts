@@ -17,7 +17,7 @@ import {
 import { type DocumentId, encodeKey } from "../../protocol/encoding/document_key.ts";
 import type { Client } from "../connection/client.ts";
 import { listCollections } from "./catalog_client.ts";
-import { IdDispenser } from "./id_allocator.ts";
+import { IdAllocator } from "./id_allocator.ts";
 import { validated } from "./validator.ts";
 
 /** A collection, and the field with its documents' ids. */
@@ -46,11 +46,11 @@ export interface RulesParts {
 export class CollectionRules {
   readonly #parts: RulesParts;
   readonly #known = new Map<string, CollectionSettings>();
-  readonly #ids: IdDispenser;
+  readonly #ids: IdAllocator;
 
   constructor(parts: RulesParts) {
     this.#parts = parts;
-    this.#ids = new IdDispenser(() => parts.client());
+    this.#ids = new IdAllocator(() => parts.client());
   }
 
   /** The collection is another one, or may be. */

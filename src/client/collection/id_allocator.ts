@@ -16,7 +16,7 @@ interface Waiter {
 }
 
 /** The numbers of one database's collections. */
-export class IdDispenser {
+export class IdAllocator {
   readonly #client: () => Client | Promise<Client>;
   /** By collection; a name stands here while a request for it is under way. */
   readonly #waiting = new Map<string, Waiter[]>();

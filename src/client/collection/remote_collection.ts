@@ -60,7 +60,7 @@ import {
   wireFilter,
   wireOptions,
 } from "./query_client.ts";
-import { CheckedUpdates } from "./validated_updates.ts";
+import { ValidatedUpdates } from "./validated_updates.ts";
 
 /** Documents of one answer when a function of the caller chooses among them. */
 const LOCAL_PAGE = 1000;
@@ -88,7 +88,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
   readonly #idField: string;
   readonly #read: ReadLevel;
   readonly #timeoutMs: number | undefined;
-  readonly #checked: CheckedUpdates<T>;
+  readonly #checked: ValidatedUpdates<T>;
 
   constructor(name: string, backend: CollectionBackend, options: CollectionOptions = {}) {
     this.name = name;
@@ -104,7 +104,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
       idField: this.#idField,
       timeoutMs: options.timeoutMs,
     });
-    this.#checked = new CheckedUpdates<T>({
+    this.#checked = new ValidatedUpdates<T>({
       name,
       idField: this.#idField,
       timeoutMs: options.timeoutMs ?? TRANSACTION_TIMEOUT_MS,
@@ -481,7 +481,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
 
   #either<R>(
     plain: () => Promise<R>,
-    checked: (updates: CheckedUpdates<T>) => Promise<R>,
+    checked: (updates: ValidatedUpdates<T>) => Promise<R>,
   ): Promise<R> {
     return this.#backend.rules.either(this.name, plain, () => checked(this.#checked));
   }

@@ -31,7 +31,7 @@ import { queryAt } from "./query_client.ts";
 const DOCUMENTS_AT_ONCE = 500;
 
 /** The collection, as far as it is needed here. */
-export interface CheckedParts<T extends Item> {
+export interface ValidatedParts<T extends Item> {
   readonly name: string;
   readonly idField: string;
   /** Longest time for all attempts, in milliseconds. */
@@ -48,10 +48,10 @@ export interface CheckedParts<T extends Item> {
 }
 
 /** The changes of one collection. */
-export class CheckedUpdates<T extends Item> {
-  readonly #parts: CheckedParts<T>;
+export class ValidatedUpdates<T extends Item> {
+  readonly #parts: ValidatedParts<T>;
 
-  constructor(parts: CheckedParts<T>) {
+  constructor(parts: ValidatedParts<T>) {
     this.#parts = parts;
   }
 

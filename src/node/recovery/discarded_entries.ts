@@ -16,7 +16,7 @@ import type { ReplicatedLog } from "../../storage/wal/iwal_manager.ts";
 const READ_BYTES = 1024 * 1024;
 
 /** Makes the file durable in its folder. */
-export async function prepareLostTail(files: FileSystem, directory: string): Promise<void> {
+export async function prepareDiscarded(files: FileSystem, directory: string): Promise<void> {
   const folder = `${directory}/lost`;
   files.makeDirectory(folder);
   files.open(`${folder}/batches`, "write").close();
@@ -24,7 +24,7 @@ export async function prepareLostTail(files: FileSystem, directory: string): Pro
 }
 
 /** Appends the batches and waits for the disk. */
-export function saveLostTail(
+export function saveDiscarded(
   files: FileSystem,
   directory: string,
   entries: readonly Entry[],

@@ -1,6 +1,6 @@
 /**
- * How a node looks after its own disk: alarms, the background search for damage, and what is done
- * about it without anybody's help.
+ * Disk health of a node: stalls, the background search for damage, and its repair by a snapshot of
+ * the state.
  *
  * @module
  */
@@ -13,31 +13,32 @@ import type { LogIdentity } from "../../storage/identity.ts";
 import { Scrubber, type ScrubDamage } from "../../storage/repair/scrubber.ts";
 import type { NodeConfig } from "../config/node_config.ts";
 import type { Snapshotter } from "../snapshots/snapshotter.ts";
-import { Alarms } from "./alarms.ts";
+import type { Alarms } from "./alarms.ts";
 import { notePeers } from "./self_repair.ts";
 
-/** What is looked after. */
-export interface SelfCareParts {
+/** The parts of a node that its disk monitor works with. */
+export interface DiskMonitorParts {
   readonly platform: Platform;
   readonly config: NodeConfig;
   readonly identity: LogIdentity;
   readonly machine: DocumentStateMachine;
-  snapshotter(): Snapshotter;
+  readonly alarms: Alarms;
+  readonly snapshotter: Snapshotter;
 }
 
-/** One node's care for its disk. */
-export class SelfCare {
-  readonly alarms: Alarms;
-  readonly #parts: SelfCareParts;
+/** Watches the disk of one node. */
+export class DiskMonitor {
+  readonly #alarms: Alarms;
+  readonly #parts: DiskMonitorParts;
   readonly #scrubber: Scrubber | undefined;
   readonly #logger = partLogger("node");
   #noting: Promise<void> = Promise.resolve();
   #isStopped = false;
 
-  constructor(parts: SelfCareParts) {
+  constructor(parts: DiskMonitorParts) {
     this.#parts = parts;
     const { platform, config, identity } = parts;
-    this.alarms = new Alarms(platform.clock);
+    this.#alarms = parts.alarms;
     const { scrubBytesPerSecond: bytesPerSecond, dataDirectory } = config;
     if (bytesPerSecond === 0) return;
     this.#scrubber = new Scrubber(platform, {
@@ -60,18 +61,8 @@ export class SelfCare {
 
   diskStalled(isStalled: boolean): void {
     const { diskStallMs } = this.#parts.config;
-    if (!isStalled) this.alarms.clear("DISK_STALL");
-    else this.alarms.raise("DISK_STALL", `a sync takes more than ${diskStallMs} ms`);
-  }
-
-  /** Hears how snapshots ended. */
-  snapshots(): { failed(cause: unknown): void; succeeded(): void } {
-    return {
-      failed: (cause) => {
-        if (!this.#isStopped) this.alarms.raise("SNAPSHOT_FAILED", reasonOf(cause));
-      },
-      succeeded: () => this.alarms.clear("SNAPSHOT_FAILED"),
-    };
+    if (!isStalled) this.#alarms.clear("DISK_STALL");
+    else this.#alarms.raise("DISK_STALL", `a sync takes more than ${diskStallMs} ms`);
   }
 
   /** Notes where the other members are, for a start with a damaged log. */
@@ -93,17 +84,20 @@ export class SelfCare {
 
   /** What is damaged in a file is whole in the state: behind a new snapshot nobody needs it. */
   #onDamage({ file, byte, problem, entries }: ScrubDamage): void {
-    this.alarms.raise("CORRUPT", `${problem} (file "${file}", byte ${byte})`);
+    this.#alarms.raise("CORRUPT", `${problem} (file "${file}", byte ${byte})`);
     const index = entries?.last ?? this.#parts.machine.appliedIndex;
-    this.#parts
-      .snapshotter()
-      .cutBehind(index)
-      .then((isCut) => {
-        if (isCut) this.alarms.clear("CORRUPT");
-      }, this.snapshots().failed);
+    this.#parts.snapshotter.cutBehind(index).then(
+      (isCut) => {
+        if (isCut) this.#alarms.clear("CORRUPT");
+      },
+      (cause: unknown) => {
+        if (!this.#isStopped) this.#alarms.raise("SNAPSHOT_FAILED", reasonOf(cause));
+      },
+    );
   }
 }
 
-function reasonOf(cause: unknown): string {
+/** The message of what was thrown. */
+export function reasonOf(cause: unknown): string {
   return cause instanceof Error ? cause.message : String(cause);
 }

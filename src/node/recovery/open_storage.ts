@@ -24,7 +24,7 @@ import { readInstallMark, removeInstallMark } from "../../storage/snapshot_files
 import { SnapshotStore } from "../../storage/snapshot_store.ts";
 import { FileWALManager } from "../../storage/wal/file_wal_manager.ts";
 import type { NodeConfig } from "../config/node_config.ts";
-import { prepareLostTail } from "./discarded_entries.ts";
+import { prepareDiscarded } from "./discarded_entries.ts";
 
 /** What was opened. */
 export interface OpenedStorage {
@@ -65,7 +65,7 @@ export async function openStorage(
     await finishInstall(platform, log, snapshots);
     const isEmpty = log.lastIndex() === 0 && members.length > 0 && joined === undefined;
     const first = isEmpty ? [await writeFirstEntry(log, members)] : [];
-    await prepareLostTail(platform.files, dataDirectory);
+    await prepareDiscarded(platform.files, dataDirectory);
     // The folders' own names must survive a power cut, or the log is cut behind a lost snapshot.
     await platform.files.syncDirectory(dataDirectory);
     const machine = new DocumentStateMachine(zlibCompressor, platform.random.below(2 ** 31));

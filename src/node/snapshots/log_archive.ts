@@ -11,7 +11,7 @@ import type { Platform } from "../../platform/platform.ts";
 import { verifyBatch } from "../../protocol/encoding/batch_codec.ts";
 import { NO_RESULTS } from "../../raft/state_machine.ts";
 import type { Entry, EntryId, LogBase } from "../../raft/types.ts";
-import { checkEntries } from "../../replication/raft/entry_validation.ts";
+import { validateEntries } from "../../replication/raft/entry_validation.ts";
 import {
   type DataDirectory,
   openDataDirectory,
@@ -110,7 +110,7 @@ export class LogArchive {
       const { firstSequence, count } = header;
       return { index, term, firstSequence, count, bytes };
     });
-    checkEntries(entries);
+    validateEntries(entries);
     this.#log.write({ hardState: undefined, entries, commitIndex: index });
     await this.#log.flush();
   }

@@ -32,7 +32,7 @@ export interface TransferStorage {
 }
 
 /** What the exchange works with. */
-export interface ExchangeParts {
+export interface TransferParts {
   readonly config: NodeConfig;
   readonly platform: Platform;
   readonly opened: TransferStorage;
@@ -45,15 +45,15 @@ export interface ExchangeParts {
 }
 
 /** Both directions. */
-export class SnapshotExchange {
+export class SnapshotTransfer {
   readonly sender: SnapshotSender;
   readonly #receiver: SnapshotReceiver;
-  readonly #parts: ExchangeParts;
+  readonly #parts: TransferParts;
   readonly #logger = partLogger("snapshot");
   #isRestoring = false;
   #isStopped = false;
 
-  constructor(parts: ExchangeParts) {
+  constructor(parts: TransferParts) {
     this.#parts = parts;
     const { config, platform, opened, driver, network } = parts;
     const { id } = config;

@@ -73,6 +73,19 @@ export interface DriverHooks {
   failed(cause: unknown): void;
 }
 
+/** Of a driver that was not started. */
+export const NO_HOOKS: DriverHooks = {
+  event: () => undefined,
+  applied: () => undefined,
+  beforeTruncate: () => undefined,
+  logging: () => undefined,
+  diskStalled: () => undefined,
+  membersChanged: () => undefined,
+  snapshotNeeded: () => undefined,
+  restored: () => undefined,
+  failed: () => undefined,
+};
+
 /** The refusal of a node that does not lead; `leader` may be itself, a moment ago. */
 export function notLeader(
   nodeId: NodeId,

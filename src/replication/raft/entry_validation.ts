@@ -18,7 +18,7 @@ import { Configuration, type Member } from "../../raft/configuration.ts";
 import type { Entry } from "../../raft/types.ts";
 
 /** Throws ProtocolError for a batch that does not unpack, or members that cannot be. */
-export function checkEntries(entries: readonly Entry[]): void {
+export function validateEntries(entries: readonly Entry[]): void {
   for (const { bytes, count } of entries) {
     if (isCompressed(bytes)) {
       batchCommands(bytes, decodeBatchHeader(bytes), zlibCompressor);

@@ -25,6 +25,7 @@ import {
   type DriverOptions,
   type DriverParts,
   type HoldReason,
+  NO_HOOKS,
   notLeader,
 } from "./driver_parts.ts";
 import { Lease } from "./lease.ts";
@@ -48,7 +49,8 @@ const LOST_JITTER_TICKS = 2;
 export class RaftDriver {
   readonly #parts: DriverParts;
   readonly #options: DriverOptions;
-  readonly #hooks: DriverHooks;
+  /** Set by {@link start}: nothing happens before. */
+  #hooks: DriverHooks = NO_HOOKS;
   readonly #raft: Raft;
   readonly #runner: ReadyRunner;
   readonly #applier: Applier;
@@ -70,10 +72,9 @@ export class RaftDriver {
   #toldMembers: Configuration;
   readonly #heardMs = new Map<NodeId, number>();
 
-  constructor(parts: DriverParts, options: DriverOptions, hooks: DriverHooks) {
+  constructor(parts: DriverParts, options: DriverOptions) {
     this.#parts = parts;
     this.#options = options;
-    this.#hooks = hooks;
     const { log, machine, clock, random } = parts;
     this.#raft = new Raft(raftConfig(parts, options), log);
     this.#toldMembers = this.#raft.configuration;
@@ -129,9 +130,10 @@ export class RaftDriver {
     return this.#raft.peers();
   }
 
-  /** Applies what is known to be committed, then lets time begin. */
-  start(): void {
+  /** Applies what is known to be committed, then lets time begin; `hooks` are called from now on. */
+  start(hooks: DriverHooks): void {
     const { log } = this.#parts;
+    this.#hooks = hooks;
     log.listen({
       synced: (through) => this.#onSynced(through),
       failed: (cause) => this.#fail(cause),

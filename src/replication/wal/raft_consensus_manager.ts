@@ -24,6 +24,7 @@ import type { ReplicatedLog, WALEntry } from "../../storage/wal/iwal_manager.ts"
 import { MemoryWALManager } from "../../storage/wal/memory_wal_manager.ts";
 import { writeEntryCommand } from "../../storage/wal/wal_entry_codec.ts";
 import type { INetworkManager } from "../../transport/inetwork_manager.ts";
+import { NO_HOOKS } from "../raft/driver_parts.ts";
 import { loggedConfigurations } from "../raft/logged_configurations.ts";
 import type { ReplyTarget } from "../raft/open_batch.ts";
 import { RaftDriver } from "../raft/raft_driver.ts";
@@ -107,24 +108,18 @@ export class RaftConsensusManager implements ConsensusManager {
         hasLeases: false,
         diskStallMs: DISK_STALL_MS,
       },
-      {
-        event: (event) => this.#onEvent(event),
-        applied: () => undefined,
-        beforeTruncate: () => undefined,
-        logging: () => undefined,
-        diskStalled: () => undefined,
-        membersChanged: () => undefined,
-        snapshotNeeded: (peer) => this.#driver.snapshotEnded(peer, false),
-        restored: () => undefined,
-        failed: () => void this.stop(),
-      },
     );
     this.#stopListening = network.onMessage((message) => {
       if (!isConsensusType(message.type)) return;
       const { data } = message as ConsensusMessage;
       if (data.to === nodeId) this.#driver.step(data);
     });
-    this.#driver.start();
+    this.#driver.start({
+      ...NO_HOOKS,
+      event: (event) => this.#onEvent(event),
+      snapshotNeeded: (peer) => this.#driver.snapshotEnded(peer, false),
+      failed: () => void this.stop(),
+    });
     if (this.#members.length === 1) this.#driver.campaign();
   }
 

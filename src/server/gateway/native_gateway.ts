@@ -15,7 +15,7 @@ import type { RequestGate } from "../request_gate.ts";
 import { ReplyCollector, type ReplyOutput } from "./reply_collector.ts";
 
 /** What the server asks of its node. */
-export interface ClientServerParts {
+export interface NativeGatewayParts {
   readonly clock: Clock;
   readonly gate: RequestGate;
   /** Term and committed sequence number that head every reply. */
@@ -24,11 +24,11 @@ export interface ClientServerParts {
 }
 
 /** Serves connections of clients. */
-export class ClientServer {
-  readonly #parts: ClientServerParts;
+export class NativeGateway {
+  readonly #parts: NativeGatewayParts;
   readonly #clients = new Set<PeerConnection>();
 
-  constructor(parts: ClientServerParts) {
+  constructor(parts: NativeGatewayParts) {
     this.#parts = parts;
   }
 
@@ -61,6 +61,17 @@ export class ClientServer {
       drained: () => undefined,
       closed: () => this.#clients.delete(connection),
     };
+  }
+
+  /** A client inside this process: its requests in, the bodies of REPLIES frames out. */
+  openLocal(onReplies: (body: Uint8Array) => void): { submit(body: Uint8Array): void } {
+    const { gate } = this.#parts;
+    const replies = new ReplyCollector({
+      headerSize: 0,
+      deliver: (bytes) => onReplies(bytes),
+      state: () => this.#parts.replyState(),
+    });
+    return { submit: (body) => gate.handle(body, replies) };
   }
 
   /** Tells every client who leads, and who the members are. */

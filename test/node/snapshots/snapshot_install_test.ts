@@ -11,7 +11,7 @@ import { RateLimit } from "../../../src/base/rate_limit.ts";
 import { freezeState } from "../../../src/database/snapshot_codec.ts";
 import { parseNodeConfig } from "../../../src/node/config/node_config.ts";
 import { type OpenedStorage, openStorage } from "../../../src/node/recovery/open_storage.ts";
-import { SnapshotExchange } from "../../../src/node/snapshots/snapshot_transfer.ts";
+import { SnapshotTransfer } from "../../../src/node/snapshots/snapshot_transfer.ts";
 import type { FileSystem, OpenFile } from "../../../src/platform/file_system.ts";
 import type { Platform } from "../../../src/platform/platform.ts";
 import type {
@@ -108,7 +108,7 @@ class Receiver {
   readonly opened: OpenedStorage;
   readonly answers: SnapshotProgress[] = [];
   readonly failures: unknown[] = [];
-  readonly exchange: SnapshotExchange;
+  readonly exchange: SnapshotTransfer;
   isRestored = false;
   /** The term, and whether consensus takes what arrives. */
   term = TERM;
@@ -131,7 +131,7 @@ class Receiver {
     const network = {
       sendSnapshot: (message: SnapshotProgress) => this.answers.push(message),
     } as unknown as NetworkManager;
-    this.exchange = new SnapshotExchange({
+    this.exchange = new SnapshotTransfer({
       config: config(),
       platform,
       opened,
