@@ -10,12 +10,39 @@
  */
 export type RetryRule = "safe" | "never" | "unknown-outcome";
 
+/** Facts for programs: the things that an error is about. They travel over the wire. */
+export interface ErrorFields {
+  readonly collection?: string;
+  readonly index?: string;
+  /** Id of a document, or the JSON text of one that is no string or number. */
+  readonly id?: string | number;
+  /** Dotted path in a document or query. */
+  readonly path?: string;
+  /** Node id of a member. */
+  readonly nodeId?: string;
+  /** Incarnation of a data folder, 16 hex digits. */
+  readonly incarnation?: string;
+  /** NOT_LEADER: empty while no leader is known, like `leaderAddress`. */
+  readonly leaderId?: string;
+  readonly leaderAddress?: string;
+  /** OVERLOADED */
+  readonly retryAfterMs?: number;
+  /** VERSION_CONFLICT */
+  readonly actualVersion?: number;
+  /** CORRUPTION: the damaged file, and the first wrong byte of it. */
+  readonly file?: string;
+  readonly byte?: number;
+}
+
 /** What an error carries beside its message. */
 export interface ErrorDetails {
   readonly cause?: unknown;
   /** What the reader should do about it. */
-  readonly remedy?: string;
+  readonly remedy?: string | undefined;
+  readonly fields?: ErrorFields;
 }
+
+const NO_FIELDS: ErrorFields = {};
 
 /** Base of all errors that cstore gives to a caller. */
 export abstract class CStoreError extends Error {
@@ -23,11 +50,13 @@ export abstract class CStoreError extends Error {
   abstract readonly code: ErrorCode;
   abstract readonly retry: RetryRule;
   readonly remedy: string | undefined;
+  readonly fields: ErrorFields;
 
   constructor(message: string, details: ErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
     this.name = new.target.name;
     this.remedy = details.remedy;
+    this.fields = details.fields ?? NO_FIELDS;
   }
 }
 
@@ -39,7 +68,10 @@ export class NotLeaderError extends CStoreError {
   readonly leaderAddress: string;
 
   constructor(message: string, leader: { readonly id: string; readonly address: string }) {
-    super(message, { remedy: "Send the request to the leader, or wait for the election to end" });
+    super(message, {
+      remedy: "Send the request to the leader, or wait for the election to end",
+      fields: { leaderId: leader.id, leaderAddress: leader.address },
+    });
     this.leaderId = leader.id;
     this.leaderAddress = leader.address;
   }
@@ -84,8 +116,12 @@ export class OverloadedError extends CStoreError {
   readonly retry = "safe";
   readonly retryAfterMs: number;
 
-  constructor(message: string, retryAfterMs: number) {
-    super(message, { remedy: `Wait ${retryAfterMs} ms, keep fewer requests in flight` });
+  constructor(message: string, retryAfterMs: number, details: ErrorDetails = {}) {
+    super(message, {
+      remedy: `Wait ${retryAfterMs} ms, keep fewer requests in flight`,
+      ...details,
+      fields: { ...details.fields, retryAfterMs },
+    });
     this.retryAfterMs = retryAfterMs;
   }
 }
@@ -97,8 +133,12 @@ export class VersionConflictError extends CStoreError {
   /** The document's version now; 0 when there is none. */
   readonly actualVersion: number;
 
-  constructor(message: string, actualVersion: number) {
-    super(message, { remedy: "Read the document again and decide anew" });
+  constructor(message: string, actualVersion: number, details: ErrorDetails = {}) {
+    super(message, {
+      remedy: "Read the document again and decide anew",
+      ...details,
+      fields: { ...details.fields, actualVersion },
+    });
     this.actualVersion = actualVersion;
   }
 }
@@ -108,8 +148,8 @@ export class TransactionTimeoutError extends CStoreError {
   readonly code = "TRANSACTION_TIMEOUT";
   readonly retry = "safe";
 
-  constructor(message: string) {
-    super(message, { remedy: "Run the transaction again, or give it more time" });
+  constructor(message: string, details: ErrorDetails = {}) {
+    super(message, { remedy: "Run the transaction again, or give it more time", ...details });
   }
 }
 
@@ -118,8 +158,11 @@ export class AmbiguousTransactionError extends CStoreError {
   readonly code = "AMBIGUOUS_TRANSACTION";
   readonly retry = "never";
 
-  constructor(message: string) {
-    super(message, { remedy: "Use `transaction()`, whose function is given its own collections" });
+  constructor(message: string, details: ErrorDetails = {}) {
+    super(message, {
+      remedy: "Use `transaction()`, whose function is given its own collections",
+      ...details,
+    });
   }
 }
 
@@ -128,8 +171,11 @@ export class DuplicateKeyError extends CStoreError {
   readonly code = "DUPLICATE_KEY";
   readonly retry = "never";
 
-  constructor(message: string) {
-    super(message, { remedy: "Choose another key, or use put to replace the document" });
+  constructor(message: string, details: ErrorDetails = {}) {
+    super(message, {
+      remedy: "Choose another key, or use put to replace the document",
+      ...details,
+    });
   }
 }
 
@@ -150,9 +196,10 @@ export class SessionExpiredError extends CStoreError {
   readonly code = "SESSION_EXPIRED";
   readonly retry = "never";
 
-  constructor(message: string) {
+  constructor(message: string, details: ErrorDetails = {}) {
     super(message, {
       remedy: "Open a new session; whether earlier requests were applied is in doubt",
+      ...details,
     });
   }
 }
@@ -185,9 +232,10 @@ export class RemovedError extends CStoreError {
   readonly code = "REMOVED";
   readonly retry = "never";
 
-  constructor(message: string) {
+  constructor(message: string, details: ErrorDetails = {}) {
     super(message, {
       remedy: "Keep or delete the folder; to come back, start with an empty one and --join",
+      ...details,
     });
   }
 }
@@ -204,6 +252,7 @@ export class CorruptionError extends CStoreError {
       remedy:
         "Run `cstore wal verify` on the folder; start the node on a copy of the folder from before the " +
         "damage, or leave it stopped: the other nodes go on",
+      fields: { file: place.file, byte: place.byte },
     });
     this.file = place.file;
     this.byte = place.byte;
@@ -250,8 +299,8 @@ export class TransactionConflictError extends CStoreError {
   readonly code = "CONFLICT";
   readonly retry = "safe";
 
-  constructor(message: string) {
-    super(message, { remedy: "Run the transaction again" });
+  constructor(message: string, details: ErrorDetails = {}) {
+    super(message, { remedy: "Run the transaction again", ...details });
   }
 }
 
@@ -260,8 +309,8 @@ export class CompactedError extends CStoreError {
   readonly code = "COMPACTED";
   readonly retry = "never";
 
-  constructor(message: string) {
-    super(message, { remedy: "Read the documents anew, and watch from now on" });
+  constructor(message: string, details: ErrorDetails = {}) {
+    super(message, { remedy: "Read the documents anew, and watch from now on", ...details });
   }
 }
 
@@ -270,8 +319,8 @@ export class CursorLostError extends CStoreError {
   readonly code = "CURSOR_LOST";
   readonly retry = "never";
 
-  constructor(message: string) {
-    super(message, { remedy: "Ask the query again" });
+  constructor(message: string, details: ErrorDetails = {}) {
+    super(message, { remedy: "Ask the query again", ...details });
   }
 }
 
@@ -280,8 +329,8 @@ export class LockedError extends CStoreError {
   readonly code = "LOCKED";
   readonly retry = "safe";
 
-  constructor(message: string) {
-    super(message, { remedy: "Stop the other process, or choose another folder" });
+  constructor(message: string, details: ErrorDetails = {}) {
+    super(message, { remedy: "Stop the other process, or choose another folder", ...details });
   }
 }
 
@@ -351,50 +400,55 @@ export function errorNumber(code: ErrorCode): number {
   return ERROR_CODES.indexOf(code);
 }
 
-/** What an error reply carries, beside its code. */
-export interface RemoteErrorFields {
+/** An error as it came over the wire, beside its code. */
+export interface RemoteError extends ErrorDetails {
   readonly message: string;
-  readonly leaderId?: string;
-  readonly leaderAddress?: string;
-  readonly retryAfterMs?: number;
-  readonly actualVersion?: number;
 }
 
-type ErrorMaker = (fields: RemoteErrorFields) => CStoreError;
+type ErrorMaker = (message: string, details: ErrorDetails & { fields: ErrorFields }) => CStoreError;
 
 const MAKERS: Partial<Record<ErrorCode, ErrorMaker>> = {
-  NOT_LEADER: (f) =>
-    new NotLeaderError(f.message, { id: f.leaderId ?? "", address: f.leaderAddress ?? "" }),
-  NO_QUORUM: (f) => new NoQuorumError(f.message),
-  UNKNOWN_OUTCOME: (f) => new UnknownOutcomeError(f.message),
-  DEADLINE: (f) => new DeadlineError(f.message),
-  OVERLOADED: (f) => new OverloadedError(f.message, f.retryAfterMs ?? 100),
-  VERSION_CONFLICT: (f) => new VersionConflictError(f.message, f.actualVersion ?? 0),
-  DUPLICATE_KEY: (f) => new DuplicateKeyError(f.message),
-  NOT_FOUND: (f) => new NotFoundError(f.message),
-  SESSION_EXPIRED: (f) => new SessionExpiredError(f.message),
-  DUPLICATE_REQUEST: (f) => new DuplicateRequestError(f.message),
-  HANDSHAKE: (f) => new HandshakeError(f.message),
-  STORAGE: (f) => new StorageError(f.message),
-  VALIDATION: (f) => new ValidationError(f.message),
-  CONFIG: (f) => new ConfigError(f.message),
-  QUERY: (f) => new QueryError(f.message),
-  CONFLICT: (f) => new TransactionConflictError(f.message),
-  COMPACTED: (f) => new CompactedError(f.message),
-  CURSOR_LOST: (f) => new CursorLostError(f.message),
-  CLOSED: (f) => new ClosedError(f.message),
-  TRANSACTION_TIMEOUT: (f) => new TransactionTimeoutError(f.message),
-  UNCHECKED: (f) => new UncheckedError(f.message),
-  AMBIGUOUS_TRANSACTION: (f) => new AmbiguousTransactionError(f.message),
-  MEMBERSHIP: (f) => new MembershipError(f.message),
-  REMOVED: (f) => new RemovedError(f.message),
+  NOT_LEADER: (message, { fields }) => {
+    const { leaderId: id = "", leaderAddress: address = "" } = fields;
+    return new NotLeaderError(message, { id, address });
+  },
+  NO_QUORUM: (message, details) => new NoQuorumError(message, details),
+  UNKNOWN_OUTCOME: (message, details) => new UnknownOutcomeError(message, details),
+  DEADLINE: (message, details) => new DeadlineError(message, details),
+  OVERLOADED: (message, details) =>
+    new OverloadedError(message, details.fields.retryAfterMs ?? 100, details),
+  VERSION_CONFLICT: (message, details) =>
+    new VersionConflictError(message, details.fields.actualVersion ?? 0, details),
+  DUPLICATE_KEY: (message, details) => new DuplicateKeyError(message, details),
+  NOT_FOUND: (message, details) => new NotFoundError(message, details),
+  SESSION_EXPIRED: (message, details) => new SessionExpiredError(message, details),
+  DUPLICATE_REQUEST: (message, details) => new DuplicateRequestError(message, details),
+  HANDSHAKE: (message, details) => new HandshakeError(message, details),
+  STORAGE: (message, details) => new StorageError(message, details),
+  VALIDATION: (message, details) => new ValidationError(message, details),
+  CONFIG: (message, details) => new ConfigError(message, details),
+  QUERY: (message, details) => new QueryError(message, details),
+  CONFLICT: (message, details) => new TransactionConflictError(message, details),
+  COMPACTED: (message, details) => new CompactedError(message, details),
+  CURSOR_LOST: (message, details) => new CursorLostError(message, details),
+  CLOSED: (message, details) => new ClosedError(message, details),
+  TRANSACTION_TIMEOUT: (message, details) => new TransactionTimeoutError(message, details),
+  UNCHECKED: (message, details) => new UncheckedError(message, details),
+  AMBIGUOUS_TRANSACTION: (message, details) => new AmbiguousTransactionError(message, details),
+  MEMBERSHIP: (message, details) => new MembershipError(message, details),
+  REMOVED: (message, details) => new RemovedError(message, details),
 };
 
-/** The error that a reply's number and fields stand for. */
-export function errorFromNumber(number: number, fields: RemoteErrorFields): CStoreError {
+/**
+ * The error that a number and fields from the wire stand for. A code that only one process can
+ * mean, like a damaged file of its own, becomes a ProtocolError with the same message.
+ */
+export function errorFromNumber(number: number, remote: RemoteError): CStoreError {
   const code = ERROR_CODES[number];
   const maker = code === undefined ? undefined : MAKERS[code];
-  return withoutStack((): CStoreError => maker?.(fields) ?? new ProtocolError(fields.message));
+  const { message, remedy, fields = NO_FIELDS } = remote;
+  const details = { fields, ...(remedy !== undefined && { remedy }) };
+  return withoutStack(() => maker?.(message, details) ?? new ProtocolError(message, details));
 }
 
 /**

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { HandshakeError, MembershipError, RemovedError } from "../base/errors.ts";
+import { type ErrorFields, HandshakeError, MembershipError, RemovedError } from "../base/errors.ts";
 import type { MemberTable } from "../database/member_table.ts";
 import type { PreparedBatch } from "../protocol/encoding/batch_codec.ts";
 import {
@@ -125,6 +125,7 @@ export class Bindings {
     if (this.#table.isRetired(hello.incarnation)) {
       throw new RemovedError(
         `Cannot let node "${hello.nodeId}" in: its data folder ${hello.incarnation} was removed from the cluster`,
+        { fields: folderOf(hello) },
       );
     }
     const isEmpty = hello.features.includes(FEATURE_EMPTY_LOG);
@@ -133,7 +134,7 @@ export class Bindings {
     if (isEmpty && hasGoneOn && members.length > 0) {
       throw new MembershipError(
         `Cannot let node "${hello.nodeId}" in: its data folder ${hello.incarnation} is empty, and the cluster has gone on without that id`,
-        { remedy: "Start it with --join and an id of its own" },
+        { remedy: "Start it with --join and an id of its own", fields: folderOf(hello) },
       );
     }
     if (this.#isKnown(hello) || !isEmpty) return;
@@ -143,6 +144,7 @@ export class Bindings {
       {
         remedy:
           "Start the node with its own data folder; if that is lost, `cstore cluster recover ID` lets it begin anew",
+        fields: folderOf(hello),
       },
     );
   }
@@ -183,4 +185,9 @@ export class Bindings {
     this.#proposedFor = key;
     return clusterBatch("BIND", Math.floor(timeMs), (writer) => writeBindings(writer, missing));
   }
+}
+
+/** The folder that an error is about. */
+function folderOf({ nodeId, incarnation }: Hello): ErrorFields {
+  return { nodeId, incarnation };
 }

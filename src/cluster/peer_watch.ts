@@ -139,7 +139,7 @@ export class PeerWatch {
     driver.peerUnreachable(nodeId);
     this.#parts.lost(nodeId);
     // Its own check of a node that was removed gives the same error, about the other's folder.
-    const isOwnFolder = error.message.includes(identity.incarnation);
+    const isOwnFolder = error.fields.incarnation === identity.incarnation;
     if (error instanceof RemovedError && isOwnFolder) fatal(error);
     if (error instanceof UnreachableError) this.#heard(nodeId);
     if (error instanceof UnreachableError && error.isRefused) driver.peerGone(nodeId);

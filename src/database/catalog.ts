@@ -90,7 +90,9 @@ function change(state: CatalogState, request: Fields, sequence: number): boolean
     case "dropIndex": {
       const index = textOf(request["index"]);
       if (store?.indexes.drop(index) === true) return true;
-      throw new NotFoundError(`Cannot drop index "${index}": "${name}" has none of that name`);
+      throw new NotFoundError(`Cannot drop index "${index}": "${name}" has none of that name`, {
+        fields: { collection: name, index },
+      });
     }
     default:
       throw new ValidationError(
@@ -110,6 +112,7 @@ function createCollection(state: CatalogState, name: string, given: Value): bool
   if (isSame) return false;
   throw new ValidationError(`Cannot make "${name}": it is there already, with other settings`, {
     remedy: "Settings hold until the collection is dropped: copy its documents into a new one",
+    fields: { collection: name },
   });
 }
 
@@ -157,7 +160,9 @@ function createIndex(
   if (known !== undefined) {
     const isSame = equalValues(known.definition as never, definition as never);
     if (isSame) return false;
-    throw new QueryError(`Cannot make index "${definition.name}": another one has that name`);
+    throw new QueryError(`Cannot make index "${definition.name}": another one has that name`, {
+      fields: { collection: store.name, index: definition.name },
+    });
   }
   if (store.indexes.count >= INDEXES_MAX) {
     throw new ValidationError(`Cannot make more than ${INDEXES_MAX} indexes of a collection`);

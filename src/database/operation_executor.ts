@@ -121,7 +121,8 @@ export class OperationExecutor {
     const version = isOver ? 0 : store.version(before);
     if (store.settings.validator !== "" && !mayPass(cursor)) return unchecked(store);
     if (ifVersion !== undefined && ifVersion !== version) {
-      return versionConflict(ifVersion, version);
+      const id = decodeKey(bytes.subarray(key.start, key.end));
+      return versionConflict(ifVersion, version, { collection: store.name, id });
     }
     switch (cursor.kind) {
       case "INSERT":

@@ -26,27 +26,29 @@ import type { ApplyResults } from "../raft/state_machine.ts";
 import type { CollectionStore } from "./collection/collection_store.ts";
 import type { Admission, SessionRequest, StoredResult } from "./session_table.ts";
 
+/** The store that a refused operation was meant for. */
+interface NamedStore {
+  readonly name: string;
+}
+
 /** An insert met a document. */
-export function duplicateKey(store: { readonly name: string }, id: DocumentId): CStoreError {
+export function duplicateKey({ name: collection }: NamedStore, id: DocumentId): CStoreError {
   const shown = JSON.stringify(id).slice(0, 200);
-  return new DuplicateKeyError(
-    `Cannot insert into "${store.name}": a document has the id ${shown} already`,
-  );
+  const message = `Cannot insert into "${collection}": a document has the id ${shown} already`;
+  return withoutStack(() => new DuplicateKeyError(message, { fields: { collection, id } }));
 }
 
 /** The collection has a validator, and the operation does not say that it passed. */
 export function unchecked(store: CollectionStore): CStoreError {
-  const { name, settings } = store;
-  return new UncheckedError(
-    `Cannot write into "${name}": it takes only what the validator "${settings.validator}" has passed`,
-  );
+  const { name: collection, settings } = store;
+  const message = `Cannot write into "${collection}": it takes only what the validator "${settings.validator}" has passed`;
+  return withoutStack(() => new UncheckedError(message, { fields: { collection } }));
 }
 
 /** A transaction had read what is not so any more. */
 export function transactionConflict(collection: string): CStoreError {
-  return new TransactionConflictError(
-    `Cannot commit the transaction: what it read in "${collection}" was changed meanwhile`,
-  );
+  const message = `Cannot commit the transaction: what it read in "${collection}" was changed meanwhile`;
+  return withoutStack(() => new TransactionConflictError(message, { fields: { collection } }));
 }
 
 /** The documents to give back exceed the bound. */
@@ -57,10 +59,14 @@ export function resultTooLarge(): CStoreError {
 }
 
 /** `ifVersion` named another version. */
-export function versionConflict(expected: number, actual: number): CStoreError {
+export function versionConflict(
+  expected: number,
+  actual: number,
+  fields: { readonly collection: string; readonly id: DocumentId },
+): CStoreError {
   const found = actual === 0 ? "there is no document" : `the document has version ${actual}`;
   const message = `Cannot write: ifVersion is ${expected}, but ${found}`;
-  return withoutStack(() => new VersionConflictError(message, actual));
+  return withoutStack(() => new VersionConflictError(message, actual, { fields }));
 }
 
 /** Why a request that is not new is not executed. */
@@ -90,7 +96,7 @@ export function sessionRefusal(
 export function refusal(error: CStoreError): StoredResult {
   const writer = new ByteWriter(128).u16(errorNumber(error.code));
   writer.u64(error instanceof VersionConflictError ? error.actualVersion : 0);
-  return { kind: "refused", refusal: writer.text(error.message).copy() };
+  return { kind: "refused", refusal: writer.text(error.message).copy(), error };
 }
 
 /** The error that a stored refusal stands for. */
@@ -98,12 +104,13 @@ export function refusalError(bytes: Uint8Array): CStoreError {
   const reader = new ByteReader(bytes);
   const number = reader.u16();
   const actualVersion = reader.u64();
-  return errorFromNumber(number, { message: reader.text(), actualVersion });
+  const fields = number === errorNumber("VERSION_CONFLICT") ? { actualVersion } : {};
+  return errorFromNumber(number, { message: reader.text(), fields });
 }
 
 /** Tells a result to whoever waits for the command. */
 export function giveResult(ordinal: number, result: StoredResult, results: ApplyResults): void {
   if (result.kind === "written") results.written(ordinal, result.version);
   else if (result.kind === "payload") results.result(ordinal, result.payload);
-  else results.refused(ordinal, refusalError(result.refusal));
+  else results.refused(ordinal, result.error ?? refusalError(result.refusal));
 }

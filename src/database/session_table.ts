@@ -12,6 +12,7 @@
 
 import { assert } from "../base/assert.ts";
 import { ByteReader, ByteWriter } from "../base/bytes.ts";
+import type { CStoreError } from "../base/errors.ts";
 import { SESSION_RESULT_BYTES_MAX, SESSION_WINDOW_MAX, SESSIONS_MAX } from "../base/limits.ts";
 
 const FIRST_CAPACITY = 16;
@@ -23,7 +24,13 @@ const REFUSED = 3;
 export type StoredResult =
   | { readonly kind: "written"; readonly version: number }
   | { readonly kind: "payload"; readonly payload: Uint8Array }
-  | { readonly kind: "refused"; readonly refusal: Uint8Array };
+  | {
+      readonly kind: "refused";
+      /** Stored: number, version and message. */
+      readonly refusal: Uint8Array;
+      /** Only on the result of an execution, not stored: the error with its fields. */
+      readonly error?: CStoreError;
+    };
 
 /** What the table says about a request before it is executed. */
 export type Admission =

@@ -73,7 +73,8 @@ describe("codes", () => {
   });
 
   test.each(SAMPLES)("travel: $code comes back as its class, with its fields", (error) => {
-    const back = errorFromNumber(errorNumber(error.code), { ...error, message: error.message });
+    const { code, message, remedy, fields } = error;
+    const back = errorFromNumber(errorNumber(code), { message, remedy, fields });
     if (LOCAL.includes(error.code)) {
       expect(back).toBeInstanceOf(errors.ProtocolError);
       return;

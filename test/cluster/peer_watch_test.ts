@@ -34,7 +34,13 @@ function watch(voters: readonly string[], isOwnBound = false) {
   return { peers, fatal };
 }
 
-const refusal = new HandshakeError(`its data folder is ${IDENTITY.incarnation}, but`);
+const refusal = new HandshakeError("refused", {
+  fields: { incarnation: IDENTITY.incarnation },
+});
+
+function removedError(incarnation: string): RemovedError {
+  return new RemovedError("removed", { fields: { nodeId: "n3", incarnation } });
+}
 
 describe("refusals for the folder", () => {
   test("a node that has just joined knows no voters: refusals do not end it", () => {
@@ -46,9 +52,9 @@ describe("refusals for the folder", () => {
   // Found at random: whoever dialled a node in the moment of its removal took itself for removed.
   test("this node's folder was removed: it ends; another one's, seen from here: it goes on", () => {
     const { peers, fatal } = watch(["n1", "n2", "n3"]);
-    peers.failed("n3", new RemovedError("Cannot let node n3 in: its folder 0123 was removed"));
+    peers.failed("n3", removedError("0123"));
     expect(fatal).toEqual([]);
-    peers.failed("n2", new RemovedError(`its folder ${IDENTITY.incarnation} was removed`));
+    peers.failed("n2", removedError(IDENTITY.incarnation));
     expect(fatal).toEqual(["REMOVED"]);
   });
 

@@ -10,10 +10,12 @@ import {
   DuplicateKeyError,
   QueryError,
   ValidationError,
+  withoutStack,
 } from "../../base/errors.ts";
 import { latinText } from "../../base/order_key.ts";
 import type { Fields } from "../../base/value.ts";
 import { decodeCbor } from "../../protocol/encoding/cbor.ts";
+import { type DocumentId, decodeKey } from "../../protocol/encoding/document_key.ts";
 import { CollectionIndex, type IndexDefinition } from "./collection_index.ts";
 import type { Location, SlabRecord } from "./document_slab.ts";
 
@@ -32,10 +34,12 @@ interface Build {
 export class CollectionIndexes {
   readonly #indexes = new Map<string, CollectionIndex>();
   readonly #builds = new Map<string, Build>();
+  readonly #collection: string;
   readonly #seed: number;
 
   /** `seed` hides the places of values; it is not part of the state. */
-  constructor(seed: number) {
+  constructor(collection: string, seed: number) {
+    this.#collection = collection;
     this.#seed = seed;
   }
 
@@ -105,7 +109,11 @@ export class CollectionIndexes {
     this.#builds.delete(name);
     const { index } = build;
     const isDouble = index.definition.isUnique && index.hasDuplicates;
-    const problem = isDouble ? notUnique(index) : index.unfit.size > 0 ? unfit(index) : undefined;
+    const problem = isDouble
+      ? notUnique(index, this.#collection)
+      : index.unfit.size > 0
+        ? unfit(index, this.#collection)
+        : undefined;
     if (problem === undefined) index.isReady = true;
     else this.#indexes.delete(name);
     return problem;
@@ -131,7 +139,10 @@ export class CollectionIndexes {
       for (const index of this.#indexes.values()) {
         const keys = index.keysOf(fields);
         if (!index.definition.isUnique || !index.isReady) continue;
-        if (keys.some((one) => index.isTaken(one, documentKey))) return duplicate(index);
+        if (keys.some((one) => index.isTaken(one, documentKey))) {
+          const id = decodeKey(key);
+          return duplicate(index, { collection: this.#collection, id });
+        }
       }
     } catch (error) {
       if (error instanceof ValidationError || error instanceof QueryError) return error;
@@ -193,20 +204,30 @@ function* noRecords(): Generator<SlabRecord> {
   // Nothing is left to do.
 }
 
-function duplicate({ definition }: CollectionIndex): CStoreError {
+function duplicate(
+  { definition: { name: index } }: CollectionIndex,
+  place: { readonly collection: string; readonly id: DocumentId },
+): CStoreError {
+  const message = `Cannot write the document: unique index ${index} already contains its value`;
+  return withoutStack(() => new DuplicateKeyError(message, { fields: { ...place, index } }));
+}
+
+function notUnique(
+  { definition: { name: index } }: CollectionIndex,
+  collection: string,
+): CStoreError {
   return new DuplicateKeyError(
-    `Cannot write the document: unique index ${definition.name} already contains its value`,
+    `Cannot make the unique index ${index}: several documents have the same value`,
+    { fields: { collection, index } },
   );
 }
 
-function notUnique({ definition }: CollectionIndex): CStoreError {
-  return new DuplicateKeyError(
-    `Cannot make the unique index ${definition.name}: several documents have the same value`,
-  );
-}
-
-function unfit({ definition, unfit: keys }: CollectionIndex): CStoreError {
+function unfit(
+  { definition: { name: index }, unfit: keys }: CollectionIndex,
+  collection: string,
+): CStoreError {
   return new ValidationError(
-    `Cannot make the index ${definition.name}: ${keys.size} documents hold too much for it`,
+    `Cannot make the index ${index}: ${keys.size} documents hold too much for it`,
+    { fields: { collection, index } },
   );
 }

@@ -70,7 +70,7 @@ export class CollectionStore {
   constructor(name: string, seed: number) {
     this.name = name;
     this.#index = new KeyIndex(this.#slabs, seed);
-    this.indexes = new CollectionIndexes(seed);
+    this.indexes = new CollectionIndexes(name, seed);
   }
 
   /** Documents. */

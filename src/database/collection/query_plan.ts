@@ -72,7 +72,9 @@ export function planQuery(request: PlanRequest, indexes: Iterable<CollectionInde
   const best = plans.sort((a, b) => rating(b) - rating(a))[0];
   if (best !== undefined && (hint !== "" || rating(best) > 0)) return best;
   if (hint === "") return { kind: "scan", isSorted };
-  throw new QueryError(`Cannot use index "${hint}": there is none, or it does not fit the query`);
+  throw new QueryError(`Cannot use index "${hint}": there is none, or it does not fit the query`, {
+    fields: { index: hint },
+  });
 }
 
 type IndexPlan = Extract<QueryPlan, { kind: "index" }>;

@@ -22,7 +22,7 @@
  * | ------- | -----: | --------------------------------------------------------------------- |
  * | WRITTEN |      1 | flags (1: 1 = committed), count (2), first requestId (4), first version (8): `count` requests with consecutive ids, each with one operation, written with consecutive versions |
  * | RESULT  |      2 | flags (1), requestId (4), size (4), payload                           |
- * | ERROR   |      3 | requestId (4), number (2), message, leader id, leader address (texts), retryAfterMs (4), actualVersion (8) |
+ * | ERROR   |      3 | requestId (4), an error (`error_message.ts`)                          |
  *
  * Payload of a RESULT: to COMMAND and READ, for each operation an outcome (1 byte: 1 written or
  * found, 2 absent), version (8), document size (4), document; to COUNT a number (8); to STATUS,
@@ -32,16 +32,8 @@
  */
 
 import { ByteReader, type ByteWriter } from "../../base/bytes.ts";
-import {
-  type CStoreError,
-  errorFromNumber,
-  errorNumber,
-  NotLeaderError,
-  OverloadedError,
-  ProtocolError,
-  ValidationError,
-  VersionConflictError,
-} from "../../base/errors.ts";
+import { type CStoreError, ProtocolError, ValidationError } from "../../base/errors.ts";
+import { readErrorMessage, writeErrorMessage } from "./error_message.ts";
 
 /** Request kinds by number. */
 export const REQUEST_KINDS = [
@@ -145,12 +137,8 @@ export function writeResult(writer: ByteWriter, requestId: number, payload: Uint
 
 /** Appends an ERROR reply. */
 export function writeError(writer: ByteWriter, requestId: number, error: CStoreError): void {
-  const isNotLeader = error instanceof NotLeaderError;
-  writer.u8(ERROR).u32(requestId).u16(errorNumber(error.code));
-  writer.text(error.message.slice(0, 2000));
-  writer.text(isNotLeader ? error.leaderId : "").text(isNotLeader ? error.leaderAddress : "");
-  writer.u32(error instanceof OverloadedError ? error.retryAfterMs : 0);
-  writer.u64(error instanceof VersionConflictError ? error.actualVersion : 0);
+  writer.u8(ERROR).u32(requestId);
+  writeErrorMessage(writer, error);
 }
 
 /** What a client does with each reply of a frame. */
@@ -185,26 +173,11 @@ export function readReplies(body: Uint8Array, handlers: ReplyHandlers): void {
       handlers.result(requestId, reader.take(reader.u32()));
     } else if (kind === ERROR) {
       const requestId = reader.u32();
-      handlers.error(requestId, readError(reader));
+      handlers.error(requestId, readErrorMessage(reader));
     } else {
       throw new ProtocolError(`Cannot read reply: kind ${kind} is unknown`);
     }
   }
-}
-
-function readError(reader: ByteReader): CStoreError {
-  const number = reader.u16();
-  const message = reader.text();
-  const leaderId = reader.text();
-  const leaderAddress = reader.text();
-  const retryAfterMs = reader.u32();
-  return errorFromNumber(number, {
-    message,
-    leaderId,
-    leaderAddress,
-    retryAfterMs,
-    actualVersion: reader.u64(),
-  });
 }
 
 /** The number of a read level. Throws ValidationError. */

@@ -8,14 +8,9 @@
  */
 
 import { ByteReader, ByteWriter } from "../../base/bytes.ts";
-import {
-  type CStoreError,
-  errorFromNumber,
-  errorNumber,
-  HandshakeError,
-  ProtocolError,
-} from "../../base/errors.ts";
+import { type CStoreError, HandshakeError, ProtocolError } from "../../base/errors.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../encoding/cbor.ts";
+import { readErrorMessage, writeErrorMessage } from "./error_message.ts";
 
 /** What one side says of itself. Text fields are empty where they do not apply (clients). */
 export interface Hello {
@@ -76,21 +71,16 @@ function malformed(field: string): ProtocolError {
   return new ProtocolError(`Cannot read the handshake: ${field} is missing or of the wrong type`);
 }
 
-/** The body of an ERROR frame: the error's number (2 bytes), its message and its remedy. */
+/** The body of an ERROR frame: one error. */
 export function encodeConnectionError(error: CStoreError): Uint8Array {
-  const writer = new ByteWriter().u16(errorNumber(error.code));
-  writer.text(error.message.slice(0, 2000));
-  return writer.text((error.remedy ?? "").slice(0, 500)).copy();
+  const writer = new ByteWriter();
+  writeErrorMessage(writer, error);
+  return writer.copy();
 }
 
-/** Reads the body of an ERROR frame. */
+/** Reads the body of an ERROR frame. Throws ProtocolError. */
 export function decodeConnectionError(body: Uint8Array): CStoreError {
-  const reader = new ByteReader(body);
-  const number = reader.u16();
-  const message = reader.text();
-  const remedy = reader.text();
-  if (number === errorNumber("HANDSHAKE")) return new HandshakeError(message, { remedy });
-  return errorFromNumber(number, { message });
+  return readErrorMessage(new ByteReader(body));
 }
 
 /** Refuses a peer or node of another cluster, with both ids in the message. */

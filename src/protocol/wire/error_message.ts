@@ -1,0 +1,72 @@
+/**
+ * An error on its way to another process: number (2, see `ERROR_CODES`), message (text), remedy
+ * (text, empty for none), size of the fields (2), fields (a CBOR map with names of `ErrorFields`).
+ * Texts and numbers only; a reader drops names and types that it does not know.
+ *
+ * @module
+ */
+
+import type { ByteReader, ByteWriter } from "../../base/bytes.ts";
+import {
+  type CStoreError,
+  type ErrorFields,
+  errorFromNumber,
+  errorNumber,
+} from "../../base/errors.ts";
+import { isFields } from "../../base/value.ts";
+import { decodeUntrustedCbor, encodeCbor } from "../encoding/cbor.ts";
+
+const MESSAGE_LENGTH_MAX = 2000;
+const REMEDY_LENGTH_MAX = 500;
+const FIELD_LENGTH_MAX = 500;
+
+/** What may stand under each name. */
+const FIELD_TYPES: Readonly<Record<keyof ErrorFields, readonly string[]>> = {
+  collection: ["string"],
+  index: ["string"],
+  id: ["string", "number"],
+  path: ["string"],
+  nodeId: ["string"],
+  incarnation: ["string"],
+  leaderId: ["string"],
+  leaderAddress: ["string"],
+  retryAfterMs: ["number"],
+  actualVersion: ["number"],
+  file: ["string"],
+  byte: ["number"],
+};
+
+/** Appends an error. */
+export function writeErrorMessage(writer: ByteWriter, error: CStoreError): void {
+  writer.u16(errorNumber(error.code)).text(error.message.slice(0, MESSAGE_LENGTH_MAX));
+  writer.text((error.remedy ?? "").slice(0, REMEDY_LENGTH_MAX));
+  const entries = Object.entries(error.fields);
+  if (entries.length === 0) {
+    writer.u16(0);
+    return;
+  }
+  const shown = entries.map(([name, value]) => {
+    return [name, typeof value === "string" ? value.slice(0, FIELD_LENGTH_MAX) : value];
+  });
+  const bytes = encodeCbor(Object.fromEntries(shown));
+  writer.u16(bytes.byteLength).raw(bytes);
+}
+
+/** Reads an untrusted error. Throws ProtocolError. */
+export function readErrorMessage(reader: ByteReader): CStoreError {
+  const number = reader.u16();
+  const message = reader.text();
+  const remedy = reader.text();
+  // Builds before 0.2 end the body of an ERROR frame here.
+  const size = reader.remaining === 0 ? 0 : reader.u16();
+  const fields = size === 0 ? {} : knownFields(decodeUntrustedCbor(reader.take(size)));
+  return errorFromNumber(number, { message, ...(remedy !== "" && { remedy }), fields });
+}
+
+function knownFields(value: unknown): ErrorFields {
+  if (!isFields(value)) return {};
+  const known = Object.entries(FIELD_TYPES).filter(([name, types]) => {
+    return types.includes(typeof value[name]);
+  });
+  return Object.fromEntries(known.map(([name]) => [name, value[name]]));
+}
