@@ -60,7 +60,7 @@ async function fill(database: RemoteDatabase): Promise<void> {
 }
 
 async function isCut(database: RemoteDatabase): Promise<boolean> {
-  return ((await database.status()) as unknown as NodeStatus).firstIndex > 2;
+  return (await database.status()).firstIndex > 2;
 }
 
 /** Writes at the fixed rate until `isOver`; latencies count from when each write was due. */
@@ -93,8 +93,7 @@ const database = await connect(cluster.addresses, { timeoutMs: 60_000 });
 let joiner: ReturnType<typeof spawn> | undefined;
 try {
   await fill(database);
-  const status = async (): Promise<NodeStatus> =>
-    (await database.status()) as unknown as NodeStatus;
+  const status = async (): Promise<NodeStatus> => await database.status();
   const hasCut = await isCut(database);
   const beganMs = systemClock.nowMs();
   const before = await measure(database, () => systemClock.nowMs() - beganMs > BEFORE_MS);

@@ -7,6 +7,7 @@
  */
 
 import { readFileSync } from "node:fs";
+import type { AnyDocument } from "../src/mod.ts";
 import { UsageError } from "./output.ts";
 
 type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json };
@@ -62,9 +63,9 @@ function untagged(value: Json, what: string): unknown {
   return fields(value, what);
 }
 
-function fields(value: object, what: string): Record<string, unknown> {
+function fields(value: object, what: string): AnyDocument {
   const entries = Object.entries(value).map(([name, item]) => [name, untagged(item as Json, what)]);
-  return Object.fromEntries(entries) as Record<string, unknown>;
+  return Object.fromEntries(entries);
 }
 
 function dateOf(text: string, what: string): Date {
@@ -74,11 +75,7 @@ function dateOf(text: string, what: string): Date {
 }
 
 /** An object from an argument; `-` reads it from stdin. Throws UsageError. */
-export function readObject(
-  text: string | undefined,
-  what: string,
-  example: string,
-): Record<string, unknown> {
+export function readObject(text: string | undefined, what: string, example: string): AnyDocument {
   if (text === undefined) {
     throw new UsageError(`Give the ${what} as JSON`, `For example: ${example}`);
   }
@@ -86,5 +83,5 @@ export function readObject(
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw new UsageError(`The ${what} is not a JSON object`);
   }
-  return value as Record<string, unknown>;
+  return value as AnyDocument;
 }

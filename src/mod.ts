@@ -6,6 +6,7 @@
 
 export type { Change as DocumentChange, WatchOptions } from "./api/changes.ts";
 export type {
+  AnyDocument,
   Change,
   ChangeOptions,
   Collection,

@@ -18,7 +18,7 @@ import { connect, type NodeStatus, type RemoteDatabase } from "../../src/mod.ts"
 export async function askNode(address: string, timeoutMs: number): Promise<NodeStatus> {
   const database = await connect(address, { timeoutMs });
   try {
-    return (await database.status()) as unknown as NodeStatus;
+    return await database.status();
   } finally {
     await database.close();
   }

@@ -6,7 +6,7 @@
 
 import { createReadStream, existsSync } from "node:fs";
 import { CStoreError } from "../../src/base/errors.ts";
-import type { Collection, IndexInfo, RemoteDatabase } from "../../src/mod.ts";
+import type { AnyDocument, Collection, IndexInfo, RemoteDatabase } from "../../src/mod.ts";
 import { linesOf } from "../lines.ts";
 import {
   durationOption,
@@ -26,7 +26,7 @@ const IMPORT_BATCH = 500;
 const IMPORT_BYTES = 1024 * 1024;
 const PROGRESS_MS = 2000;
 
-type Item = Record<string, unknown>;
+type Item = AnyDocument;
 
 /** Runs with the database that the options name. */
 export function use(

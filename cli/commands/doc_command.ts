@@ -6,7 +6,7 @@
 
 import { uuidv7 } from "uuidv7";
 import { NotFoundError } from "../../src/base/errors.ts";
-import type { Collection, FindOptions, WriteOptions } from "../../src/mod.ts";
+import type { AnyDocument, Collection, FindOptions, WriteOptions } from "../../src/mod.ts";
 import {
   durationOption,
   numberOption,
@@ -147,12 +147,12 @@ function printDocument(document: unknown): void {
 }
 
 /** A query, or all documents. */
-function readQuery(text: string | undefined): Record<string, unknown> {
+function readQuery(text: string | undefined): AnyDocument {
   return text === undefined ? {} : readObject(text, "query", `'{"age":{"$gte":18}}'`);
 }
 
 /** What changes many documents names them, even if it names all. */
-function givenQuery(text: string | undefined): Record<string, unknown> {
+function givenQuery(text: string | undefined): AnyDocument {
   return readObject(text, "query", `'{"age":{"$gte":18}}', or '{}' for all`);
 }
 

@@ -14,7 +14,7 @@ import {
   readSync,
 } from "node:fs";
 import type { Writable } from "node:stream";
-import type { Query, RemoteDatabase } from "../../src/mod.ts";
+import type { AnyDocument, Query, RemoteDatabase } from "../../src/mod.ts";
 import { flagOption, type RawOptions, readLevelOption, textOption } from "../options.ts";
 import { tell, UsageError } from "../output.ts";
 import { readObject, toTaggedJson } from "../tagged_json.ts";
@@ -27,7 +27,7 @@ const LINE_SIZE_MAX = 16 * 1024 * 1024;
 
 type DocumentId = string | number;
 
-type Item = Record<string, unknown>;
+type Item = AnyDocument;
 
 /** What is written, and how. */
 interface Export {

@@ -10,6 +10,8 @@ import { parseAddresses } from "../../src/client/remote_database.ts";
 import { initializeCluster } from "../../src/node/recovery/initialize.ts";
 import { sleep, systemClock } from "../../src/platform/clock.ts";
 import { systemPlatform } from "../../src/platform/platform.ts";
+import type { MembersReply } from "../../src/protocol/wire/reply.ts";
+import type { MembershipRequest } from "../../src/protocol/wire/request.ts";
 import {
   DEFAULT_DATA,
   durationOption,
@@ -37,25 +39,7 @@ export async function clusterInit(options: RawOptions): Promise<void> {
   print(`Let others in:  cstore node --join ${address} --listen HOST:PORT --data DIR`);
 }
 
-/** A member as the answer to a change lists it. */
-interface ListedMember {
-  readonly id: string;
-  readonly address: string;
-  readonly role: string;
-}
-
-/** What the leader answers. */
-interface Changed {
-  readonly index: number;
-  readonly isJoint: boolean;
-  readonly members: readonly ListedMember[];
-}
-
-interface ChangeRequest {
-  readonly action: string;
-  readonly id: string;
-  readonly [field: string]: unknown;
-}
+type ChangeRequest = Exclude<MembershipRequest, { readonly action: "join" }>;
 
 /** Asks the leader for a change, prints what it made of the members, and what comes next. */
 export async function clusterChange(words: readonly string[], options: RawOptions): Promise<void> {
@@ -88,12 +72,16 @@ async function checkIsDown(id: string, addresses: string): Promise<void> {
 const LOOK_MS = 2000;
 
 /** One change at a time: while another one is under way, this one is asked for again. */
-async function ask(request: ChangeRequest, addresses: string, timeoutMs: number): Promise<Changed> {
+async function ask(
+  request: ChangeRequest,
+  addresses: string,
+  timeoutMs: number,
+): Promise<MembersReply> {
   const endMs = systemClock.nowMs() + timeoutMs;
   return await withDatabase(addresses, timeoutMs, async (database) => {
     while (true) {
       try {
-        return (await database.cluster(request)) as unknown as Changed;
+        return await database.cluster(request);
       } catch (error) {
         const isBusy = error instanceof OverloadedError;
         if (!isBusy || systemClock.nowMs() + error.retryAfterMs > endMs) throw explain(error);
@@ -103,7 +91,7 @@ async function ask(request: ChangeRequest, addresses: string, timeoutMs: number)
   });
 }
 
-/** Errors come without their remedies over the wire. */
+/** Adds a remedy to a refusal that names none. */
 function explain(error: unknown): unknown {
   if (!(error instanceof MembershipError) || error.remedy !== undefined) return error;
   const remedy =
@@ -124,8 +112,11 @@ function requestOf(words: readonly string[], standby: boolean): ChangeRequest {
     case "role":
       if (second === undefined) throw missing(action, "Name the role: voter or standby");
       return { action, id, role: second };
-    default:
+    case "remove":
+    case "recover":
       return { action, id };
+    default:
+      throw new UsageError(`Unknown action "${action}"`);
   }
 }
 
@@ -141,16 +132,16 @@ function missing(action: string, message: string): UsageError {
   );
 }
 
-function headOf(request: ChangeRequest, { members }: Changed): string {
-  const { action, id } = request;
+function headOf(request: ChangeRequest, { members }: MembersReply): string {
+  const { id } = request;
   const role = members.find((member) => member.id === id)?.role ?? "";
-  switch (action) {
+  switch (request.action) {
     case "add":
       return `added ${id} as a ${role}`;
     case "remove":
       return `removed ${id}`;
     case "replace":
-      return `${String(request["by"])} votes in place of ${id}, which was removed`;
+      return `${request.by} votes in place of ${id}, which was removed`;
     case "recover":
       return `${id} may begin anew with an empty folder, as a ${role}`;
     default:
@@ -161,7 +152,7 @@ function headOf(request: ChangeRequest, { members }: Changed): string {
 /** What a person does next. */
 function nextSteps(
   request: ChangeRequest,
-  context: { readonly changed: Changed; readonly addresses: string },
+  context: { readonly changed: MembersReply; readonly addresses: string },
 ): readonly string[] {
   const { action, id } = request;
   const { changed, addresses } = context;

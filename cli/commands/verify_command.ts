@@ -7,13 +7,12 @@
 import { CStoreError } from "../../src/base/errors.ts";
 import { parseAddresses } from "../../src/client/remote_database.ts";
 import {
-  type DocumentDigest,
   differingDocument,
   type StateDifference,
-  type StateDigest,
   stateDifference,
 } from "../../src/database/state_digest.ts";
 import { decodeKey } from "../../src/protocol/encoding/document_key.ts";
+import type { DocumentDigest, StateDigest } from "../../src/protocol/wire/reply.ts";
 import { durationOption, type RawOptions } from "../options.ts";
 import { colour, EXIT, ExitError, print, printJson, table } from "../output.ts";
 import { addressesOf } from "./cluster_command.ts";
@@ -78,7 +77,7 @@ async function askAll(addresses: string, timeoutMs: number): Promise<Round> {
   const answer = await withDatabase(addresses, timeoutMs, (database) =>
     database.cluster({ action: "verify" }),
   );
-  const run = { index: Number(answer["index"]), timeoutMs };
+  const run = { index: answer.index, timeoutMs };
   const { members } = await viewCluster(parseAddresses(addresses), Math.min(timeoutMs, 2000));
   const asked = await Promise.all(members.map((member) => askDigest(member, run)));
   return { run, asked, isOvertaken: asked.some(({ isOvertaken }) => isOvertaken) };
@@ -89,10 +88,9 @@ async function askDigest(
   { index, timeoutMs }: Run,
 ): Promise<Asked> {
   try {
-    const answer = await withDatabase(address, timeoutMs, (database) =>
+    const state = await withDatabase(address, timeoutMs, (database) =>
       database.cluster({ action: "digest", index }, "any"),
     );
-    const state = answer as unknown as StateDigest;
     return { id, address, state, problem: "", isOvertaken: false };
   } catch (error) {
     if (!(error instanceof CStoreError)) throw error;
@@ -150,18 +148,14 @@ async function listRange(
   const answer = await withDatabase(address, timeoutMs, (database) =>
     database.cluster({ action: "documents", index, ...place }, "any"),
   );
-  return answer["documents"] as readonly DocumentDigest[];
+  return answer.documents;
 }
 
 function shown(document: DocumentDigest | undefined): { version: number; hash: string } | null {
   return document === undefined ? null : { version: document.version, hash: document.hash };
 }
 
-function jsonOf(
-  index: number,
-  asked: readonly Asked[],
-  findings: readonly Finding[],
-): Record<string, unknown> {
+function jsonOf(index: number, asked: readonly Asked[], findings: readonly Finding[]): object {
   return {
     index,
     equal: isCompared(asked) ? findings.length === 0 : null,

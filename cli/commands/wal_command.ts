@@ -94,7 +94,7 @@ export async function runWal(words: readonly string[], options: RawOptions): Pro
   }
 }
 
-function describe(record: RecoveredRecord, counted: Counted): Record<string, unknown> {
+function describe(record: RecoveredRecord, counted: Counted): object {
   const { header } = record;
   counted.records += 1;
   const place = {

@@ -153,7 +153,7 @@ function printLost(lost: LostEntries | undefined): void {
 function planJson(
   plan: RepairPlan,
   moved: readonly { readonly from: string; readonly to: string }[],
-): Record<string, unknown> {
+): object {
   const { damages, damagedSnapshots, snapshot, base, last, lost, refusal, otherVoters } = plan;
   const isDone = moved.length > 0;
   const verdict = isWhole(plan) ? "ok" : isDone ? "repaired" : "damaged";

@@ -141,7 +141,7 @@ export class LocalCluster {
     try {
       const database = await connect(node.address, { timeoutMs });
       try {
-        return (await database.status()) as unknown as NodeStatus;
+        return await database.status();
       } finally {
         await database.close();
       }

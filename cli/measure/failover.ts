@@ -54,7 +54,7 @@ export interface FailoverResult {
     readonly failedRequests: number;
     readonly lostAcknowledged: number;
   };
-  readonly settings: Readonly<Record<string, unknown>>;
+  readonly settings: object;
 }
 
 /** Steady load before the fault; the node that the last round restarted has settled by then. */

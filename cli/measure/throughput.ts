@@ -48,7 +48,7 @@ export interface ThroughputResult {
   readonly operations: number;
   readonly bytes: number;
   readonly errors: Readonly<Record<string, number>>;
-  readonly settings: Readonly<Record<string, unknown>>;
+  readonly settings: object;
   readonly nodes: readonly {
     readonly id: string;
     readonly cpuCores: number;
@@ -137,7 +137,7 @@ async function statuses(addresses: readonly string[]): Promise<NodeStatus[]> {
   for (const address of addresses) {
     try {
       const database = await connect(address, { timeoutMs: 1000 });
-      found.push((await database.status()) as unknown as NodeStatus);
+      found.push(await database.status());
       await database.close();
     } catch (error) {
       if (!(error instanceof CStoreError)) throw error; // A node that is down is left out.

@@ -7,10 +7,17 @@
 import type { CollectionSettings } from "../protocol/encoding/collection_settings.ts";
 import type { DocumentId } from "../protocol/encoding/document_key.ts";
 import type { ReadLevel } from "../protocol/wire/client_message.ts";
+import type { Explanation } from "../protocol/wire/reply.ts";
 import type { UpdateOperators } from "../query/update.ts";
 import type { Condition, FindOptions, Query } from "./query.ts";
+
+export type { Explanation } from "../protocol/wire/reply.ts";
+
 /** Any document: an object. Its id stands in the field that the collection names. */
 export type Item = object;
+
+/** A document of no declared type. */
+export type AnyDocument = { [field: string]: unknown };
 
 /** How a collection is used through one handle. */
 export interface CollectionOptions {
@@ -196,16 +203,6 @@ export interface Collection<T extends Item> {
   createIndex(name: string, options: IndexOptions): Promise<void>;
   dropIndex(name: string): Promise<void>;
   listIndexes(): Promise<IndexInfo[]>;
-}
-
-/** How a query is answered. */
-export interface Explanation {
-  readonly plan: "ids" | "index" | "scan";
-  /** Name of the index; an empty text for none. */
-  readonly index: string;
-  readonly ranges: number;
-  /** Whether found documents must be put in order. */
-  readonly sorts: boolean;
 }
 
 /** Fields to merge, or update operators such as `{ $inc: { visits: 1 } }`. */

@@ -6,6 +6,7 @@
 
 import type { Change as DocumentChange, WatchOptions } from "./changes.ts";
 import type {
+  AnyDocument,
   Collection,
   CollectionOptions,
   CollectionSettingsOptions,
@@ -18,7 +19,7 @@ export interface Database {
   /** Makes the database ready. Every other call waits for it, too. */
   open(): Promise<void>;
   /** A handle; the collection comes into being with its first document. */
-  collection<T extends Item = Record<string, unknown>>(
+  collection<T extends Item = AnyDocument>(
     name: string,
     options?: CollectionOptions,
   ): Collection<T>;

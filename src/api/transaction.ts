@@ -6,6 +6,7 @@
 
 import type { DocumentId } from "../protocol/encoding/document_key.ts";
 import type {
+  AnyDocument,
   Change,
   ChangeOptions,
   CollectionOptions,
@@ -29,7 +30,7 @@ export interface TransactionOptions {
 /** What a transaction's function works with. It is of no use after the function has ended. */
 export interface Transaction {
   readonly id: string;
-  collection<T extends Item = Record<string, unknown>>(
+  collection<T extends Item = AnyDocument>(
     name: string,
     options?: CollectionOptions,
   ): TransactionCollection<T>;

@@ -7,6 +7,7 @@
 import { uuidv7 } from "uuidv7";
 import type { Change as DocumentChange, WatchOptions } from "../api/changes.ts";
 import type {
+  AnyDocument,
   Collection,
   CollectionOptions,
   CollectionSettingsOptions,
@@ -15,11 +16,10 @@ import type {
 import type { Transaction, TransactionOptions } from "../api/transaction.ts";
 import type { Validators } from "../api/validator.ts";
 import { ValidationError } from "../base/errors.ts";
-import { listCollections } from "./collection/catalog_client.ts";
+import { changeCatalog, listCollections } from "./collection/catalog_client.ts";
 import { watchChanges } from "./collection/change_stream.ts";
 import { CollectionRules } from "./collection/collection_rules.ts";
 import type { LocalReads } from "./collection/local_reads.ts";
-import { changeCatalog } from "./collection/query_client.ts";
 import { RemoteCollection } from "./collection/remote_collection.ts";
 import type { Client } from "./connection/client.ts";
 import { GlobalTransactions } from "./transaction/global_transactions.ts";
@@ -42,7 +42,7 @@ export class DatabaseCalls {
     this.transactions = new GlobalTransactions(this.#parts);
   }
 
-  collection<T extends Item = Record<string, unknown>>(
+  collection<T extends Item = AnyDocument>(
     name: string,
     options?: CollectionOptions,
   ): Collection<T> {
@@ -63,14 +63,14 @@ export class DatabaseCalls {
     this.#refuseWithin("createCollection");
     this.#parts.rules.forget(name);
     const given = settings && { settings };
-    const request = { action: "createCollection", collection: name, ...given };
+    const request = { action: "createCollection", collection: name, ...given } as const;
     return changeCatalog(await this.#parts.client(), request);
   }
 
   async dropCollection(name: string): Promise<boolean> {
     this.#refuseWithin("dropCollection");
     this.#parts.rules.forget(name);
-    const request = { action: "dropCollection", collection: name };
+    const request = { action: "dropCollection", collection: name } as const;
     return changeCatalog(await this.#parts.client(), request);
   }
 

@@ -6,6 +6,7 @@
 
 import type { Change as DocumentChange, WatchOptions } from "../api/changes.ts";
 import type {
+  AnyDocument,
   Collection,
   CollectionOptions,
   CollectionSettingsOptions,
@@ -16,7 +17,16 @@ import type { Transaction, TransactionOptions } from "../api/transaction.ts";
 import type { Validators } from "../api/validator.ts";
 import type { ByteWriter } from "../base/bytes.ts";
 import { ConfigError } from "../base/errors.ts";
-import { decodeUntrustedCbor, encodeCbor } from "../protocol/encoding/cbor.ts";
+import { encodeCbor } from "../protocol/encoding/cbor.ts";
+import {
+  type ClusterReplyTo,
+  decodeClusterReply,
+  decodePromoteReply,
+  decodeStatus,
+  type PromoteReply,
+} from "../protocol/wire/reply.ts";
+import type { ClusterRequest } from "../protocol/wire/request.ts";
+import type { NodeStatus } from "../protocol/wire/status.ts";
 import { Client } from "./connection/client.ts";
 import type { ClientOptions } from "./connection/client_options.ts";
 import { DatabaseCalls } from "./database_calls.ts";
@@ -33,7 +43,7 @@ export class RemoteDatabase implements Database {
 
   async open(): Promise<void> {}
 
-  collection<T extends Item = Record<string, unknown>>(
+  collection<T extends Item = AnyDocument>(
     name: string,
     options?: CollectionOptions,
   ): Collection<T> {
@@ -76,17 +86,17 @@ export class RemoteDatabase implements Database {
   }
 
   /** What the node that answers says of itself and of its cluster. */
-  async status(): Promise<Record<string, unknown>> {
+  async status(): Promise<NodeStatus> {
     const payload = await this.client.execute({
       kind: "STATUS",
       target: "any",
       write: () => undefined,
     });
-    return decodeUntrustedCbor(payload) as Record<string, unknown>;
+    return decodeStatus(payload);
   }
 
-  /** Makes a node the leader. Resolves with from, to, term and stalledMs. */
-  async promote(nodeId: string): Promise<Record<string, unknown>> {
+  /** Makes a node the leader. */
+  async promote(nodeId: string): Promise<PromoteReply> {
     const payload = await this.client.execute({
       kind: "PROMOTE",
       target: "leader",
@@ -94,17 +104,17 @@ export class RemoteDatabase implements Database {
         writer.text(nodeId);
       },
     });
-    return decodeUntrustedCbor(payload) as Record<string, unknown>;
+    return decodePromoteReply(payload);
   }
 
   /**
-   * Asks about the cluster, or changes it: `action` and its arguments as docs/protocol.md lists
-   * them. Rejects with MembershipError, ValidationError, DeadlineError.
+   * Changes the cluster or answers a question about it. Rejects with MembershipError,
+   * ValidationError, DeadlineError.
    */
-  async cluster(
-    request: { readonly action: string; readonly [field: string]: unknown },
+  async cluster<R extends ClusterRequest>(
+    request: R,
     target: "leader" | "any" = "leader",
-  ): Promise<Record<string, unknown>> {
+  ): Promise<ClusterReplyTo<R>> {
     const body = encodeCbor(request).slice();
     const payload = await this.client.execute({
       kind: "CLUSTER",
@@ -113,7 +123,7 @@ export class RemoteDatabase implements Database {
         writer.raw(body);
       },
     });
-    return decodeUntrustedCbor(payload) as Record<string, unknown>;
+    return decodeClusterReply(request, payload);
   }
 
   async close(): Promise<void> {

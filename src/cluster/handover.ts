@@ -7,20 +7,11 @@
 
 import { type CStoreError, DeadlineError, MembershipError, NotFoundError } from "../base/errors.ts";
 import type { Clock } from "../platform/clock.ts";
+import type { PromoteReply } from "../protocol/wire/reply.ts";
 import type { RaftEvent } from "../raft/ready.ts";
 import type { RaftDriver } from "../replication/raft/raft_driver.ts";
 
 const LEAVE_TIMEOUT_MS = 500;
-
-/** What a finished hand-over says. */
-export interface HandoverResult {
-  readonly from: string;
-  readonly to: string;
-  readonly term: number;
-  /** Time in which this node saw no write committed, in milliseconds. */
-  readonly stalledMs: number;
-  readonly [field: string]: unknown;
-}
 
 function notVoter(nodeId: string): CStoreError {
   return new MembershipError(`Cannot promote "${nodeId}": it is a learner`, {
@@ -31,7 +22,7 @@ function notVoter(nodeId: string): CStoreError {
 interface Waiter {
   readonly to: string;
   readonly startMs: number;
-  resolve(result: HandoverResult): void;
+  resolve(result: PromoteReply): void;
   reject(error: CStoreError): void;
 }
 
@@ -49,7 +40,7 @@ export class Handover {
   }
 
   /** Makes `nodeId` the leader; resolves when this node saw it commit. */
-  promote(nodeId: string): Promise<HandoverResult> {
+  promote(nodeId: string): Promise<PromoteReply> {
     const id = this.#id;
     const { configuration } = this.#driver.view;
     if (!configuration.has(nodeId)) return Promise.reject(unknownMember(nodeId));

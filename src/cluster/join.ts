@@ -13,6 +13,8 @@ import { sleep } from "../platform/clock.ts";
 import type { FileSystem } from "../platform/file_system.ts";
 import type { Platform } from "../platform/platform.ts";
 import { randomId } from "../platform/random.ts";
+import type { JoinReply } from "../protocol/wire/reply.ts";
+import type { JoinRequest } from "../protocol/wire/request.ts";
 import { readSmallFile, writeFileDurably } from "../storage/data_directory.ts";
 import { NodeDiscovery } from "./node_discovery.ts";
 
@@ -34,14 +36,7 @@ export interface JoinQuestion {
   readonly attempts: number;
   /** Of the folder that is to be made: {@link askingIncarnation}. */
   readonly incarnation: string;
-  readonly request: {
-    readonly id: string;
-    /** Empty: the one that the members know. */
-    readonly address: string;
-    readonly standby?: boolean;
-    /** Incarnation of the damaged folder that the new one replaces. */
-    readonly repairs?: string;
-  };
+  readonly request: Omit<JoinRequest, "action" | "incarnation">;
 }
 
 /**
@@ -54,12 +49,12 @@ export async function askToJoin(
 ): Promise<JoinedCluster> {
   const { seeds, attempts, incarnation } = question;
   const discovery = new NodeDiscovery(seeds);
-  const request = { action: "join", ...question.request, incarnation };
+  const request = { action: "join", ...question.request, incarnation } as const;
   let lastError: CStoreError | undefined;
   for (let attempt = 0; attempt < attempts; attempt += 1) {
     try {
       const answer = await ask(platform, await discovery.find(), request);
-      return { clusterId: String(answer["clusterId"]), incarnation };
+      return { clusterId: answer.clusterId, incarnation };
     } catch (error) {
       if (!(error instanceof CStoreError) || error instanceof MembershipError) throw error;
       if (error.retry === "never") throw error;
@@ -76,8 +71,8 @@ export async function askToJoin(
 async function ask(
   platform: Platform,
   addresses: readonly string[],
-  request: { readonly action: string; readonly [field: string]: unknown },
-): Promise<Record<string, unknown>> {
+  request: JoinRequest,
+): Promise<JoinReply> {
   const options = { platform, timeoutMs: ATTEMPT_TIMEOUT_MS };
   const database = new RemoteDatabase(await Client.connect([...addresses], options));
   try {

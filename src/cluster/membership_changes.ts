@@ -9,6 +9,7 @@
  */
 
 import { checkAddress, checkId } from "../base/address.ts";
+import { unreachable } from "../base/assert.ts";
 import {
   type CStoreError,
   DeadlineError,
@@ -21,6 +22,8 @@ import { VOTERS_MAX } from "../base/limits.ts";
 
 import type { Clock } from "../platform/clock.ts";
 import { MEMBERS_MAX } from "../protocol/encoding/cluster_command.ts";
+import type { JoinReply, MembersReply } from "../protocol/wire/reply.ts";
+import type { JoinRequest, MembershipRequest } from "../protocol/wire/request.ts";
 import { Configuration, type Member } from "../raft/configuration.ts";
 import { majority } from "../raft/quorum.ts";
 import type { RaftDriver } from "../replication/raft/raft_driver.ts";
@@ -61,8 +64,6 @@ interface Waiter {
   reject(error: CStoreError): void;
 }
 
-type Fields = Readonly<Record<string, unknown>>;
-
 /** Makes changes one at a time. */
 export class MembershipChanges {
   readonly #parts: ChangeParts;
@@ -74,27 +75,26 @@ export class MembershipChanges {
   }
 
   /** Carries out a request; resolves when its change is committed. */
-  async execute(request: Fields): Promise<Record<string, unknown>> {
-    const action = textField(request, "action");
+  async execute(request: MembershipRequest): Promise<MembersReply | JoinReply> {
     if (!this.#parts.bindings.isSettled) {
       // Who leaves must be known by its folder, or it could never be told.
       throw new OverloadedError("Cannot change the members yet: their folders are not known", 200);
     }
-    switch (action) {
+    switch (request.action) {
       case "join":
         return this.#join(request);
       case "add":
         return this.#add(request);
       case "remove":
-        return this.#remove(textField(request, "id"));
+        return this.#remove(request.id);
       case "replace":
-        return this.#replace(textField(request, "id"), textField(request, "by"));
+        return this.#replace(request.id, request.by);
       case "recover":
-        return this.#recover(textField(request, "id"));
+        return this.#recover(request.id);
       case "role":
-        return this.#setRole(textField(request, "id"), textField(request, "role"));
+        return this.#setRole(request.id, request.role);
       default:
-        throw new ValidationError(`Cannot do "${action}": it is unknown`);
+        return unreachable(request);
     }
   }
 
@@ -222,9 +222,8 @@ export class MembershipChanges {
     );
   }
 
-  async #join(request: Fields): Promise<Record<string, unknown>> {
-    const id = textField(request, "id");
-    const incarnation = textField(request, "incarnation");
+  async #join(request: JoinRequest): Promise<JoinReply> {
+    const { id, incarnation, repairs } = request;
     // An answer was lost, and what it was about is over: the node begins again with a new folder.
     if (this.#parts.bindings.isRetired(incarnation)) {
       throw new MembershipError(`Cannot join as "${id}": that folder was removed meanwhile`, {
@@ -232,11 +231,11 @@ export class MembershipChanges {
       });
     }
     const known = this.#parts.members.configuration.member(id);
-    const staysStandby = request["repairs"] !== undefined && known?.role === "standby";
-    const role = request["standby"] === true || staysStandby ? "standby" : "learner";
+    const staysStandby = repairs !== undefined && known?.role === "standby";
+    const role = request.standby === true || staysStandby ? "standby" : "learner";
     const isKnown = known !== undefined && this.#parts.bindings.incarnationOf(id) === incarnation;
     const isVoter = this.#parts.members.configuration.mayVote(id);
-    const isRepair = request["repairs"] === this.#parts.bindings.incarnationOf(id);
+    const isRepair = repairs === this.#parts.bindings.incarnationOf(id);
     if (known !== undefined && isRepair) return this.#repair(known, incarnation);
     if (known !== undefined && !isKnown && isVoter) {
       throw new MembershipError(`Cannot join as "${id}": a voter with another folder has that id`, {
@@ -244,15 +243,16 @@ export class MembershipChanges {
       });
     }
     // A node that repeats its request for a repair may know no better than the members do.
-    const address = request["address"] === "" && known ? known.address : undefined;
-    const newcomer = { id, address: address ?? textField(request, "address"), incarnation };
+    const address = request.address === "" && known ? known.address : request.address;
+    if (address === "") throw new ValidationError(`Cannot join as "${id}": no address is given`);
+    const newcomer = { id, address, incarnation };
     if (isKnown) await this.#untilCommitted();
     else await this.#admit({ ...newcomer, role });
     return { ...this.#result(), clusterId: this.#parts.clusterId };
   }
 
   /** A voter's folder is damaged: it goes on as a learner with a new one. */
-  async #repair(known: Member, incarnation: string): Promise<Record<string, unknown>> {
+  async #repair(known: Member, incarnation: string): Promise<JoinReply> {
     const { configuration } = this.#parts.members;
     const { id } = known;
     this.#checkNotLast(id, "repair");
@@ -264,10 +264,11 @@ export class MembershipChanges {
     return { ...this.#result(), clusterId: this.#parts.clusterId };
   }
 
-  async #add(request: Fields): Promise<Record<string, unknown>> {
-    const id = textField(request, "id");
-    const address = textField(request, "address");
-    const role = request["standby"] === true ? "standby" : "learner";
+  async #add(
+    request: Extract<MembershipRequest, { readonly action: "add" }>,
+  ): Promise<MembersReply> {
+    const { id, address } = request;
+    const role = request.standby === true ? "standby" : "learner";
     if (this.#parts.members.configuration.has(id)) {
       throw new MembershipError(`Cannot add "${id}": it is a member already`);
     }
@@ -291,7 +292,7 @@ export class MembershipChanges {
     await this.#change(configuration.with(member));
   }
 
-  async #remove(id: string): Promise<Record<string, unknown>> {
+  async #remove(id: string): Promise<MembersReply> {
     const { configuration } = this.#parts.members;
     this.#known(id);
     this.#checkNotLast(id, "remove");
@@ -302,7 +303,7 @@ export class MembershipChanges {
     return this.#result();
   }
 
-  async #replace(oldId: string, newId: string): Promise<Record<string, unknown>> {
+  async #replace(oldId: string, newId: string): Promise<MembersReply> {
     const { configuration } = this.#parts.members;
     const old = this.#known(oldId);
     const successor = this.#known(newId);
@@ -336,7 +337,7 @@ export class MembershipChanges {
     return isNear && members.isUp(id) && bindings.incarnationOf(id) !== "";
   }
 
-  async #recover(id: string): Promise<Record<string, unknown>> {
+  async #recover(id: string): Promise<MembersReply> {
     const { configuration } = this.#parts.members;
     const member = this.#known(id);
     if (id === this.#parts.id) throw new MembershipError(`Cannot recover "${id}": it leads`);
@@ -348,7 +349,7 @@ export class MembershipChanges {
     return this.#result();
   }
 
-  async #setRole(id: string, role: string): Promise<Record<string, unknown>> {
+  async #setRole(id: string, role: string): Promise<MembersReply> {
     const { configuration } = this.#parts.members;
     const member = this.#known(id);
     if (role !== "voter" && role !== "standby") {
@@ -445,7 +446,7 @@ export class MembershipChanges {
     if (driver.appliedIndex < index) await this.#untilApplied(index, term);
   }
 
-  #result(): Record<string, unknown> {
+  #result(): MembersReply {
     const { configuration, configurationIndex } = this.#parts.driver.view;
     const members = configuration.members.map(({ id, address, role }) => ({ id, address, role }));
     return { index: configurationIndex, isJoint: configuration.isJoint, members };
@@ -465,12 +466,6 @@ function unknownChange(): CStoreError {
 
 /** A learner that is so few entries behind is taken for caught up by `replace`. */
 const NEAR_ENTRIES = 1000;
-
-function textField(request: Fields, name: string): string {
-  const value = request[name];
-  if (typeof value === "string" && value !== "" && value.length <= 300) return value;
-  throw new ValidationError(`Cannot read the request: "${name}" must be a text`);
-}
 
 /** How far a transfer is. */
 export interface TransferView {

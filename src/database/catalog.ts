@@ -1,32 +1,23 @@
 /**
- * What a CATALOG command changes: collections and their indexes, by name. Its body is a map with
- * `action` and what that needs:
- *
- * | action           | fields                                                   |
- * | ---------------- | -------------------------------------------------------- |
- * | createCollection | collection, settings (`collection_settings.ts`)          |
- * | dropCollection   | collection                                               |
- * | createIndex      | collection, index (a definition: `collection_index.ts`)  |
- * | dropIndex        | collection, index (its name)                             |
- * | nextIds          | collection, count                                        |
- *
- * The answer is a map with `changed`, and for nextIds with `ids`: numbers that nobody else gets. The
- * body of INDEX_READY, which only a leader proposes, has the fields collection and index.
+ * Carries out CATALOG commands: changes of collections and their indexes, by name
+ * (`catalog_command.ts`).
  *
  * @module
  */
 
+import { unreachable } from "../base/assert.ts";
 import { CStoreError, NotFoundError, QueryError, ValidationError } from "../base/errors.ts";
+import { COLLECTIONS_MAX, INDEXES_MAX } from "../base/limits.ts";
+import { equalValues } from "../base/value.ts";
 import {
-  COLLECTION_NAME_SIZE_MAX,
-  COLLECTIONS_MAX,
-  INDEXES_MAX,
-  OPERATIONS_PER_REQUEST_MAX,
-} from "../base/limits.ts";
-import { equalValues, type Fields, isFields, type Value } from "../base/value.ts";
-import { readSettings } from "../protocol/encoding/collection_settings.ts";
-import { encodeCollectionName } from "../protocol/encoding/command.ts";
-import { type IndexDefinition, readIndexDefinition } from "./collection/collection_index.ts";
+  type CatalogAnswer,
+  type CatalogRequest,
+  type IndexDefinition,
+  readCatalogRequest,
+  readIndexReady,
+} from "../protocol/encoding/catalog_command.ts";
+import { type CollectionSettings, readSettings } from "../protocol/encoding/collection_settings.ts";
+import { readIndexDefinition } from "./collection/collection_index.ts";
 import type { CollectionStore } from "./collection/collection_store.ts";
 
 /** The collections that a catalog command works on. */
@@ -38,12 +29,6 @@ export interface CatalogState {
   dropped(): void;
 }
 
-/** What a CATALOG command is answered with. */
-export interface CatalogAnswer {
-  readonly changed: boolean;
-  readonly ids?: readonly number[];
-}
-
 /** Executes a CATALOG command. Gives its answer, or why it is refused. */
 export function executeCatalog(
   state: CatalogState,
@@ -51,9 +36,9 @@ export function executeCatalog(
   sequence: number,
 ): CatalogAnswer | CStoreError {
   try {
-    const fields = fieldsOf(request);
-    if (fields["action"] === "nextIds") return { changed: false, ids: nextIds(state, fields) };
-    return { changed: change(state, fields, sequence) };
+    const read = readCatalogRequest(request);
+    if (read.action === "nextIds") return { changed: false, ids: nextIds(state, read) };
+    return { changed: change(state, read, sequence) };
   } catch (error) {
     if (error instanceof CStoreError) return error;
     throw error;
@@ -62,21 +47,20 @@ export function executeCatalog(
 
 /** All documents are in an index: it serves from now on, or is gone if it cannot be. */
 export function settleIndex(state: CatalogState, request: unknown): void {
-  const { collection, index } = fieldsOf(request);
-  state.collections.get(textOf(collection))?.indexes.settle(textOf(index));
+  const { collection, index } = readIndexReady(request);
+  state.collections.get(collection)?.indexes.settle(index);
 }
 
-function fieldsOf(request: unknown): Fields {
-  if (isFields(request)) return request;
-  throw new ValidationError("Cannot change the catalog: the request is not a map");
-}
-
-function change(state: CatalogState, request: Fields, sequence: number): boolean {
-  const name = nameOf(request["collection"]);
+function change(
+  state: CatalogState,
+  request: Exclude<CatalogRequest<unknown>, { readonly action: "nextIds" }>,
+  sequence: number,
+): boolean {
+  const { collection: name } = request;
   const store = state.collections.get(name);
-  switch (request["action"]) {
+  switch (request.action) {
     case "createCollection":
-      return createCollection(state, name, request["settings"]);
+      return createCollection(state, name, request.settings);
     case "dropCollection":
       if (store === undefined) return false;
       store.indexes.clear();
@@ -84,24 +68,26 @@ function change(state: CatalogState, request: Fields, sequence: number): boolean
       state.dropped();
       return true;
     case "createIndex": {
-      const definition = readIndexDefinition(request["index"]);
+      const definition = readIndexDefinition(request.index);
       return createIndex(store ?? create(state, name), definition, sequence);
     }
     case "dropIndex": {
-      const index = textOf(request["index"]);
+      const { index } = request;
       if (store?.indexes.drop(index) === true) return true;
       throw new NotFoundError(`Cannot drop index "${index}": "${name}" has none of that name`, {
         fields: { collection: name, index },
       });
     }
     default:
-      throw new ValidationError(
-        `Cannot change the catalog: action "${textOf(request["action"])}" is unknown`,
-      );
+      return unreachable(request);
   }
 }
 
-function createCollection(state: CatalogState, name: string, given: Value): boolean {
+function createCollection(
+  state: CatalogState,
+  name: string,
+  given: Partial<CollectionSettings> | undefined,
+): boolean {
   const settings = readSettings(given);
   const known = state.collections.get(name)?.settings;
   if (known === undefined) {
@@ -116,30 +102,16 @@ function createCollection(state: CatalogState, name: string, given: Value): bool
   });
 }
 
-function nextIds(state: CatalogState, request: Fields): readonly number[] {
-  const name = nameOf(request["collection"]);
-  const count = request["count"];
+function nextIds(
+  state: CatalogState,
+  { collection: name, count }: { readonly collection: string; readonly count: number },
+): readonly number[] {
   const store = state.collections.get(name);
-  const isCount = typeof count === "number" && Number.isSafeInteger(count);
-  if (!isCount || count < 1 || count > OPERATIONS_PER_REQUEST_MAX) {
-    throw new ValidationError(`Cannot give out ids: 1 to ${OPERATIONS_PER_REQUEST_MAX} at a time`);
-  }
   const ids = store?.settings.ids === "autoIncrement" ? store.takeIds(count) : undefined;
   if (ids !== undefined) return ids;
-  throw new ValidationError(`Cannot give out ids of "${name}": it makes none, or has no more`);
-}
-
-/** A text, or an empty one: what is no text must not be asked to make one of itself. */
-function textOf(value: Value): string {
-  return typeof value === "string" ? value : "";
-}
-
-function nameOf(value: Value): string {
-  if (typeof value === "string" && value.length <= COLLECTION_NAME_SIZE_MAX) {
-    encodeCollectionName(value);
-    return value;
-  }
-  throw new ValidationError("Cannot change the catalog: the collection's name is missing");
+  throw new ValidationError(`Cannot give out ids of "${name}": it makes none, or has no more`, {
+    fields: { collection: name },
+  });
 }
 
 function create(state: CatalogState, name: string): CollectionStore {

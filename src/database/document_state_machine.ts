@@ -24,8 +24,9 @@ import {
   readCommandHeader,
 } from "../protocol/encoding/command.ts";
 import type { OperationResult } from "../protocol/encoding/operation_result.ts";
+import type { StatePosition } from "../protocol/wire/reply.ts";
 import type { ApplyResults, StateMachine } from "../raft/state_machine.ts";
-import type { Entry, LogIndex, Term } from "../raft/types.ts";
+import type { Entry, LogIndex } from "../raft/types.ts";
 import { type CatalogState, executeCatalog, settleIndex } from "./catalog.ts";
 import { ChangeFeed } from "./change_feed.ts";
 import { CollectionStore } from "./collection/collection_store.ts";
@@ -35,14 +36,6 @@ import { OperationExecutor } from "./operation_executor.ts";
 import { bodyChecksum, PlainPutRun } from "./plain_put.ts";
 import { giveResult, refusal, sessionRefusal, transactionConflict } from "./refusals.ts";
 import { type SessionRequest, SessionTable, type StoredResult } from "./session_table.ts";
-
-/** What a restored snapshot says of itself. */
-export interface StatePosition {
-  readonly index: LogIndex;
-  readonly term: Term;
-  readonly nextSequence: number;
-  readonly timeMs: number;
-}
 
 const TEXT_DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
 

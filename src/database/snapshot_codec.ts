@@ -16,20 +16,17 @@ import { assert } from "../base/assert.ts";
 import { ByteReader, ByteWriter, encodeText } from "../base/bytes.ts";
 import { CorruptionError } from "../base/errors.ts";
 import { SNAPSHOT_BLOCK_SIZE } from "../base/limits.ts";
+import type { IndexDefinition } from "../protocol/encoding/catalog_command.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../protocol/encoding/cbor.ts";
 import {
   type CollectionSettings,
   PLAIN_SETTINGS,
   readSettings,
 } from "../protocol/encoding/collection_settings.ts";
-import type { IndexDefinition } from "./collection/collection_index.ts";
+import type { StatePosition } from "../protocol/wire/reply.ts";
 import type { CollectionStore } from "./collection/collection_store.ts";
 import type { FrozenSlabs } from "./collection/document_slab.ts";
-import type {
-  DocumentStateMachine,
-  RestoredCluster,
-  StatePosition,
-} from "./document_state_machine.ts";
+import type { DocumentStateMachine, RestoredCluster } from "./document_state_machine.ts";
 import type { MemberTableState } from "./member_table.ts";
 
 const STATE = 1;

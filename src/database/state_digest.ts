@@ -19,9 +19,15 @@ import { assert } from "../base/assert.ts";
 import { ByteWriter, viewOf } from "../base/bytes.ts";
 import { encodeCbor } from "../protocol/encoding/cbor.ts";
 import { checksum32, checksum64 } from "../protocol/encoding/checksum.ts";
+import type {
+  CollectionDigest,
+  DocumentDigest,
+  StateDigest,
+  StatePosition,
+} from "../protocol/wire/reply.ts";
 import type { CollectionStore } from "./collection/collection_store.ts";
 import type { FrozenSlabs, SlabRecord } from "./collection/document_slab.ts";
-import type { DocumentStateMachine, StatePosition } from "./document_state_machine.ts";
+import type { DocumentStateMachine } from "./document_state_machine.ts";
 import { catalogOf } from "./snapshot_codec.ts";
 
 /** Ranges of a collection. */
@@ -32,39 +38,6 @@ export const RANGE_DIGEST_SIZE = 16;
 const SLICE_BYTES = 512 * 1024;
 /** What a document costs beside its bytes. */
 const DOCUMENT_COST = 256;
-
-/** One collection. */
-export interface CollectionDigest {
-  readonly name: string;
-  readonly count: number;
-  /** Of its last change and its indexes; 16 hex digits. */
-  readonly catalog: string;
-  /** 16 hex digits: the xxh64 of `ranges`. */
-  readonly digest: string;
-  /** For each range: XOR (8), sum (8), little-endian. */
-  readonly ranges: Uint8Array;
-}
-
-/** A whole state. Digests are texts of 16 hex digits. */
-export interface StateDigest {
-  readonly position: StatePosition;
-  readonly sessions: string;
-  readonly members: string;
-  /** Of the folders that ids are bound to, and of those that have left. */
-  readonly bindings: string;
-  /** In order of name. */
-  readonly collections: readonly CollectionDigest[];
-  /** Over all of the above. */
-  readonly digest: string;
-}
-
-/** A document of a range. */
-export interface DocumentDigest {
-  readonly key: Uint8Array;
-  readonly version: number;
-  /** 16 hex digits. */
-  readonly hash: string;
-}
 
 /** Where two states differ. */
 export type StateDifference =

@@ -14,6 +14,9 @@ import type { DocumentStateMachine } from "../database/document_state_machine.ts
 import type { Clock } from "../platform/clock.ts";
 import type { Random } from "../platform/random.ts";
 import { digestBatch } from "../protocol/encoding/cluster_command.ts";
+import type { ClusterReply, PromoteReply } from "../protocol/wire/reply.ts";
+import type { ClusterRequest } from "../protocol/wire/request.ts";
+import type { NodeStatus } from "../protocol/wire/status.ts";
 import { isQuorum } from "../raft/quorum.ts";
 import type { ProposedRequest } from "../replication/raft/open_batch.ts";
 import type { RaftDriver } from "../replication/raft/raft_driver.ts";
@@ -96,20 +99,21 @@ export class Backend implements RequestBackend {
     return driver.isLeader && driver.hasFreshQuorum() ? undefined : this.#notLeader();
   }
 
-  status(): Record<string, unknown> {
-    return { ...this.#parts.status.write() };
+  status(): NodeStatus {
+    return this.#parts.status.write();
   }
 
-  promote(nodeId: string): Promise<Record<string, unknown>> {
+  promote(nodeId: string): Promise<PromoteReply> {
     return this.#parts.handover.promote(nodeId);
   }
 
-  async cluster(request: Readonly<Record<string, unknown>>): Promise<Record<string, unknown>> {
+  async cluster(request: ClusterRequest): Promise<ClusterReply> {
     const { driver, changes, verifier } = this.#parts;
-    const { action } = request;
-    if (action === "digest" || action === "documents") return verifier.answer(request);
+    if (request.action === "digest" || request.action === "documents") {
+      return verifier.answer(request);
+    }
     if (!driver.isLeader) throw this.#notLeader();
-    if (action !== "verify") return changes.execute(request);
+    if (request.action !== "verify") return changes.execute(request);
     if (!driver.proposeBatch(digestBatch(this.clock.wallMs()))) {
       throw new OverloadedError("Cannot compare states during a hand-over", 200);
     }

@@ -7,10 +7,10 @@
 
 import { ClosedError, CStoreError } from "../base/errors.ts";
 import { partLogger } from "../base/log.ts";
-import type { HandoverResult } from "../cluster/handover.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import type { Platform } from "../platform/platform.ts";
 import type { Hello } from "../protocol/wire/handshake.ts";
+import type { PromoteReply } from "../protocol/wire/reply.ts";
 import type { NodeStatus } from "../protocol/wire/status.ts";
 import type { RaftMessage } from "../raft/message.ts";
 import type { RaftEvent } from "../raft/ready.ts";
@@ -106,7 +106,7 @@ export class Node {
   }
 
   /** Makes a node the leader; resolves when it has committed. Only on the leader. */
-  promote(nodeId: string): Promise<HandoverResult> {
+  promote(nodeId: string): Promise<PromoteReply> {
     return this.#parts.handover.promote(nodeId);
   }
 

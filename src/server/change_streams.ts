@@ -7,7 +7,7 @@
  */
 
 import { assert } from "../base/assert.ts";
-import { CompactedError, OverloadedError, ValidationError } from "../base/errors.ts";
+import { CompactedError, OverloadedError } from "../base/errors.ts";
 import { CHANGES_MAX, CURSORS_MAX, PAGE_SIZE_GOAL, WATCH_WAIT_MS_MAX } from "../base/limits.ts";
 import type { Fields } from "../base/value.ts";
 import { type LoggedOperation, operationsIn } from "../database/change_reader.ts";
@@ -16,6 +16,7 @@ import type { Clock } from "../platform/clock.ts";
 import { zlibCompressor } from "../platform/compression.ts";
 import { decodeCbor, encodeCbor } from "../protocol/encoding/cbor.ts";
 import { decodeKey } from "../protocol/encoding/document_key.ts";
+import type { QueryRequest } from "../protocol/wire/request.ts";
 import type { Entry } from "../raft/types.ts";
 import type { ReplicatedLog } from "../storage/wal/iwal_manager.ts";
 import { asAnswer, type QueryReply } from "./query_reply.ts";
@@ -24,6 +25,8 @@ import { asAnswer, type QueryReply } from "./query_reply.ts";
 const LOOK_MS = 10;
 /** Bytes of the log that one answer reads at most. */
 const READ_SIZE = 1024 * 1024;
+
+type WatchRequest = Extract<QueryRequest, { readonly action: "watch" }>;
 
 /** What streams are read from. */
 export interface ChangeStreamParts {
@@ -45,14 +48,9 @@ export class ChangeStreams {
    * Answers with a map of `since`, to be given in the next request, and `changes`. Throws
    * CompactedError when changes behind `since` are not kept any more.
    */
-  answer(request: Fields, reply: QueryReply): void {
+  answer(request: WatchRequest, reply: QueryReply): void {
     const { clock, machine } = this.#parts;
-    const { since = machine.appliedSequence, waitMs = 0, collection = "" } = request;
-    const isNumber = (value: unknown): value is number =>
-      Number.isSafeInteger(value) && Number(value) >= 0;
-    if (!isNumber(since) || !isNumber(waitMs) || typeof collection !== "string") {
-      throw new ValidationError("Cannot watch: since and waitMs are whole numbers");
-    }
+    const { since = machine.appliedSequence, waitMs, collection } = request;
     const waitEndMs = clock.nowMs() + Math.min(waitMs, WATCH_WAIT_MS_MAX);
     const endMs = Math.min(waitEndMs, reply.deadlineMs - 2 * LOOK_MS);
     const page = this.#read(since, collection);

@@ -7,9 +7,9 @@
 
 import { CompactedError, ValidationError } from "../base/errors.ts";
 import { PAGE_SIZE_GOAL } from "../base/limits.ts";
-import type { Fields } from "../base/value.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import { encodeCbor } from "../protocol/encoding/cbor.ts";
+import type { QueryRequest } from "../protocol/wire/request.ts";
 import type { ReplicatedLog } from "../storage/wal/iwal_manager.ts";
 import type { QueryReply } from "./query_reply.ts";
 
@@ -20,14 +20,11 @@ import type { QueryReply } from "./query_reply.ts";
  */
 export function answerLog(
   parts: { readonly machine: DocumentStateMachine; readonly log: ReplicatedLog },
-  request: Fields,
+  request: Extract<QueryRequest, { readonly action: "log" }>,
   reply: QueryReply,
 ): void {
   const { machine, log } = parts;
   const { after, term } = request;
-  if (!isWhole(after) || !isWhole(term)) {
-    throw new ValidationError("Cannot read the log: after and term are whole numbers");
-  }
   if (after < log.base.index) {
     throw new CompactedError(
       `Cannot read the log behind entry ${after}: it is kept from entry ${log.base.index + 1} on`,
@@ -46,8 +43,4 @@ export function answerLog(
       : (log.entries(from, appliedIndex, PAGE_SIZE_GOAL) ?? log.readFromDisk(from, PAGE_SIZE_GOAL));
   const committed = entries.filter(({ index }) => index <= appliedIndex);
   reply.result(encodeCbor(committed.map(({ bytes }) => bytes)));
-}
-
-function isWhole(value: unknown): value is number {
-  return Number.isSafeInteger(value) && Number(value) >= 0;
 }

@@ -6,16 +6,10 @@
  * @module
  */
 
+import { unreachable } from "../base/assert.ts";
 import { ByteWriter } from "../base/bytes.ts";
-import {
-  CursorLostError,
-  DeadlineError,
-  OverloadedError,
-  ValidationError,
-} from "../base/errors.ts";
+import { CursorLostError, DeadlineError, OverloadedError } from "../base/errors.ts";
 import { CURSOR_IDLE_MS, CURSOR_LIFE_MS, CURSORS_MAX, PAGE_SIZE_GOAL } from "../base/limits.ts";
-import { type Fields, isFields } from "../base/value.ts";
-import type { CollectionStore } from "../database/collection/collection_store.ts";
 import { type Found, QueryRun, type QuerySpec } from "../database/collection/query_run.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import { catalogOf, type FrozenState, freezeState } from "../database/snapshot_codec.ts";
@@ -23,6 +17,9 @@ import type { Clock } from "../platform/clock.ts";
 import type { Random } from "../platform/random.ts";
 import { encodeCbor } from "../protocol/encoding/cbor.ts";
 import { writeOperationResult } from "../protocol/encoding/operation_result.ts";
+import type { CatalogReply, CollectionInfo } from "../protocol/wire/reply.ts";
+import type { QueryFields, QueryRequest } from "../protocol/wire/request.ts";
+import type { ProjectionSpec, SortSpec } from "../query/sort.ts";
 import { type ChangeStreamParts, ChangeStreams } from "./change_streams.ts";
 import { answerLog } from "./log_feed.ts";
 import { asAnswer, bounded, type QueryReply } from "./query_reply.ts";
@@ -70,10 +67,10 @@ export class QueryService {
     this.#streams = new ChangeStreams(parts);
   }
 
-  /** Answers a request of the kind QUERY; `request` is the map that it holds. */
-  answer(request: Fields, reply: QueryReply): void {
+  /** Answers a request of the kind QUERY. */
+  answer(request: QueryRequest, reply: QueryReply): void {
     // A batch of the log fits a frame, if not the bound for other answers.
-    const limited = request["action"] === "log" ? reply : bounded(reply);
+    const limited = request.action === "log" ? reply : bounded(reply);
     try {
       this.#answer(request, limited);
     } catch (error) {
@@ -81,8 +78,8 @@ export class QueryService {
     }
   }
 
-  #answer(request: Fields, reply: QueryReply): void {
-    switch (request["action"]) {
+  #answer(request: QueryRequest, reply: QueryReply): void {
+    switch (request.action) {
       case "find":
         return this.#find(request, reply);
       case "count":
@@ -93,28 +90,28 @@ export class QueryService {
         return reply.result(encodeCbor(run.explain()));
       }
       case "next":
-        return this.#page(numberOf(request["cursor"]), reply);
+        return this.#page(request.cursor, reply);
       case "close":
-        this.#close(numberOf(request["cursor"]));
+        this.#close(request.cursor);
         return reply.result(new Uint8Array(0));
       case "backup":
         return this.#backup(reply);
       case "backupNext":
-        return this.#backupPage(numberOf(request["cursor"]), reply);
+        return this.#backupPage(request.cursor, reply);
       case "watch":
         return this.#streams.answer(request, reply);
       case "log":
         return answerLog(this.#parts, request, reply);
       case "catalog":
-        return reply.result(encodeCbor(this.#catalog(request["collection"])));
+        return reply.result(encodeCbor(this.#catalog(request.collection)));
       default:
-        throw new ValidationError("Cannot query: the action is unknown");
+        return unreachable(request);
     }
   }
 
   /** Names of all collections; of one also its indexes. */
-  #catalog(wanted: unknown): unknown {
-    const collections = [];
+  #catalog(wanted: string | undefined): CatalogReply {
+    const collections: CollectionInfo[] = [];
     for (const store of this.#machine.collections()) {
       const { name, count, bytes } = store;
       if (wanted === undefined) collections.push({ name, count, bytes });
@@ -123,17 +120,14 @@ export class QueryService {
     return { sequence: this.#machine.appliedSequence, collections };
   }
 
-  #begin(request: Fields): QueryRun {
-    const spec = readSpec(request);
+  #begin(query: QueryFields): QueryRun {
     const { appliedSequence } = this.#machine;
-    const name = request["collection"];
-    if (typeof name !== "string") throw new ValidationError("Cannot query: no collection is named");
-    const store: CollectionStore = this.#machine.collectionOrEmpty(name);
+    const store = this.#machine.collectionOrEmpty(query.collection);
     const nowMs = this.#machine.timeAt(this.#clock.wallMs());
-    return new QueryRun(store, { ...spec, nowMs }, appliedSequence);
+    return new QueryRun(store, { ...specOf(query), nowMs }, appliedSequence);
   }
 
-  #count(request: Fields, reply: QueryReply): void {
+  #count(request: QueryFields, reply: QueryReply): void {
     const run = this.#begin(request);
     const steps = run.count();
     const step = (): void => {
@@ -147,13 +141,13 @@ export class QueryService {
     attempt(step, { run, reply });
   }
 
-  #find(request: Fields, reply: QueryReply): void {
+  #find(request: QueryFields & { readonly pageSize: number }, reply: QueryReply): void {
     if (this.#cursors.size >= CURSORS_MAX) {
       throw new OverloadedError(`Cannot query: ${CURSORS_MAX} queries are under way`, 200);
     }
     const run = this.#begin(request);
     const nowMs = this.#clock.nowMs();
-    const wanted = numberOf(request["pageSize"]) || PAGE_DOCUMENTS_MAX;
+    const wanted = request.pageSize || PAGE_DOCUMENTS_MAX;
     const number = this.#newNumber();
     this.#cursors.set(number, {
       run,
@@ -294,24 +288,12 @@ function attempt(
   }
 }
 
-/** A number of the request; 0 for anything else. */
-function numberOf(value: unknown): number {
-  return typeof value === "number" ? value : 0;
-}
-
-/** Reads what a query says. Throws ValidationError. */
-export function readSpec(request: Fields): QuerySpec {
-  const { filter = {}, sort = {}, projection = {}, idField = "id", hint = "" } = request;
-  const { skip = 0, limit = 0 } = request;
-  const isRead =
-    isFields(filter) && isFields(sort) && isFields(projection) && typeof hint === "string";
-  if (!isRead || typeof idField !== "string") {
-    throw new ValidationError("Cannot query: filter, sort and projection are maps");
-  }
-  for (const count of [skip, limit]) {
-    if (Number.isSafeInteger(count) && Number(count) >= 0) continue;
-    throw new ValidationError("Cannot query: skip and limit are whole numbers, and not negative");
-  }
-  const counts = { skip: Number(skip), limit: Number(limit) };
-  return { filter, sort, projection, idField, hint, ...counts } as QuerySpec;
+/** A query as it is run. What its filter, sort and projection hold is checked when they are compiled. */
+export function specOf(query: QueryFields): QuerySpec {
+  const { filter, sort, skip, limit, projection, idField, hint } = query;
+  return {
+    ...{ filter, skip, limit, idField, hint },
+    sort: sort as SortSpec,
+    projection: projection as ProjectionSpec,
+  };
 }

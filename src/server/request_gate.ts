@@ -7,9 +7,11 @@
  */
 
 import { viewOf } from "../base/bytes.ts";
-import { readRequest } from "../protocol/wire/client_message.ts";
+import { ValidationError } from "../base/errors.ts";
+import { type RequestView, readRequest } from "../protocol/wire/client_message.ts";
+import { decodeRequest, type Request } from "../protocol/wire/request.ts";
 import type { ReplyTarget } from "../replication/raft/open_batch.ts";
-import { type RequestBackend, RequestHandler } from "./request_handler.ts";
+import { type RequestBackend, type RequestFrame, RequestHandler } from "./request_handler.ts";
 
 /** Where a door wants the replies to the requests of one client. */
 export interface Replies extends ReplyTarget {
@@ -32,8 +34,21 @@ export class RequestGate {
     for (let at = 0; at < body.byteLength; ) {
       const request = readRequest(view, at);
       replies.started();
-      this.#handler.handle({ body, view }, request, replies);
+      this.#pass({ body, view }, request, replies);
       at = request.end;
     }
+  }
+
+  #pass(frame: RequestFrame, view: RequestView, replies: Replies): void {
+    let request: Request;
+    try {
+      request = decodeRequest(frame.body, view);
+    } catch (error) {
+      // Fields that make no sense are the client's answer; bytes that do end its connection.
+      if (!(error instanceof ValidationError)) throw error;
+      replies.failed(view.requestId, error);
+      return;
+    }
+    this.#handler.handle(frame, request, replies);
   }
 }

@@ -5,21 +5,18 @@
  */
 
 import { unreachable } from "../base/assert.ts";
-import { ByteReader, ByteWriter } from "../base/bytes.ts";
+import { ByteWriter } from "../base/bytes.ts";
 import { CStoreError, DeadlineError, ValidationError } from "../base/errors.ts";
-import { type Fields, isFields } from "../base/value.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Random } from "../platform/random.ts";
-import { decodeUntrustedCbor, encodeCbor } from "../protocol/encoding/cbor.ts";
+import { encodeCbor } from "../protocol/encoding/cbor.ts";
 import { COMMAND_KINDS, checkClientCommand } from "../protocol/encoding/command.ts";
 import { writeOperationResult } from "../protocol/encoding/operation_result.ts";
-import {
-  READ_LEVELS,
-  type ReadTarget,
-  type RequestView,
-  readReadTarget,
-} from "../protocol/wire/client_message.ts";
+import type { ReadTarget } from "../protocol/wire/client_message.ts";
+import type { ClusterReply, PromoteReply } from "../protocol/wire/reply.ts";
+import type { ClusterRequest, Request } from "../protocol/wire/request.ts";
+import type { NodeStatus } from "../protocol/wire/status.ts";
 import type { ProposedRequest, ReplyTarget } from "../replication/raft/open_batch.ts";
 import type { ReplicatedLog } from "../storage/wal/iwal_manager.ts";
 import { EarlyAcknowledgement } from "./early_acknowledgement.ts";
@@ -27,10 +24,12 @@ import { QueryService } from "./query_service.ts";
 
 const NO_DEADLINE_MS = 600_000;
 const READ_SWEEP_MS = 25;
-const CLUSTER_REQUEST_SIZE_MAX = 16 * 1024;
-const QUERY_SIZE_MAX = 256 * 1024;
 
-/** What the handler asks of its node. */
+type CommandRequest = Extract<Request, { readonly kind: "COMMAND" }>;
+type ReadRequest = Extract<Request, { readonly kind: "READ" | "COUNT" }>;
+type QueryCall = Extract<Request, { readonly kind: "QUERY" }>;
+
+/** The node, as requests act on it. */
 export interface RequestBackend {
   readonly clock: Clock;
   readonly machine: DocumentStateMachine;
@@ -49,11 +48,11 @@ export interface RequestBackend {
   readBarrier(run: () => void): void;
   /** Why a read without a barrier may not be served here now; undefined when it may. */
   refuseRead(level: "leader" | "stale"): CStoreError | undefined;
-  status(): Record<string, unknown>;
-  /** Hands leadership over; resolves with from, to and the stall. */
-  promote(nodeId: string): Promise<Record<string, unknown>>;
+  status(): NodeStatus;
+  /** Hands leadership over. */
+  promote(nodeId: string): Promise<PromoteReply>;
   /** Answers a question about the cluster, or changes it. */
-  cluster(request: Readonly<Record<string, unknown>>): Promise<Record<string, unknown>>;
+  cluster(request: ClusterRequest): Promise<ClusterReply>;
 }
 
 /** The body of a REQUESTS frame. */
@@ -90,34 +89,34 @@ export class RequestHandler {
     this.#nowMs = this.#backend.clock.nowMs();
   }
 
-  /** Handles one request; the frame is valid during the call. Throws ProtocolError. */
-  handle(frame: RequestFrame, request: RequestView, replies: ReplyTarget): void {
-    const { body } = frame;
+  /** Handles one request; the frame is valid during the call. */
+  handle(frame: RequestFrame, request: Request, replies: ReplyTarget): void {
+    const { requestId } = request;
     switch (request.kind) {
       case "COMMAND":
         return this.#command(frame, request, replies);
       case "READ":
       case "COUNT":
-        return this.#read(body, request, replies);
+        return this.#read(request, replies);
       case "STATUS":
-        return replies.result(request.requestId, encodeCbor(this.#backend.status()));
+        return replies.result(requestId, encodeCbor(this.#backend.status()));
       case "PROMOTE":
-        return this.#promote(body, request, replies);
+        return answerLater(this.#backend.promote(request.nodeId), requestId, replies);
       case "CLUSTER":
-        return this.#cluster(body, request, replies);
+        return answerLater(this.#backend.cluster(request.cluster), requestId, replies);
       case "QUERY":
-        return this.#query(body, request, replies);
+        return this.#query(request, replies);
       default:
-        return unreachable(request.kind);
+        return unreachable(request);
     }
   }
 
-  #deadline(request: RequestView): number {
+  #deadline(request: { readonly deadlineMs: number }): number {
     const limitMs = Math.min(request.deadlineMs || NO_DEADLINE_MS, NO_DEADLINE_MS);
     return this.#nowMs + Math.min(limitMs, this.#backend.requestTimeoutMs);
   }
 
-  #command(frame: RequestFrame, request: RequestView, target: ReplyTarget): void {
+  #command(frame: RequestFrame, request: CommandRequest, target: ReplyTarget): void {
     const { requestId, start, end } = request;
     const { body, view } = frame;
     const refusal = checkClientCommand(body, view, request);
@@ -135,8 +134,8 @@ export class RequestHandler {
     if (error !== undefined) hearer.failed(requestId, error);
   }
 
-  #read(body: Uint8Array, request: RequestView, target: ReplyTarget): void {
-    const read = readReadTarget(body, request.start, request.end);
+  #read(request: ReadRequest, target: ReplyTarget): void {
+    const { target: read } = request;
     const { level } = read;
     if (level !== "linearizable") {
       const error = this.#backend.refuseRead(level);
@@ -153,32 +152,25 @@ export class RequestHandler {
     });
   }
 
-  #query(body: Uint8Array, request: RequestView, target: ReplyTarget): void {
-    const { requestId, start, end } = request;
-    const level = READ_LEVELS[body[start] ?? READ_LEVELS.length];
+  #query(request: QueryCall, target: ReplyTarget): void {
+    const { requestId, level, query } = request;
     const fail = (error: CStoreError): void => target.failed(requestId, error);
-    let asked: Fields;
-    try {
-      if (level === undefined) throw new ValidationError("Cannot query: the read level is unknown");
-      asked = readMap(body.slice(start + 1, end), QUERY_SIZE_MAX);
-    } catch (error) {
-      if (!(error instanceof CStoreError)) throw error;
-      fail(error);
-      return;
-    }
     const deadlineMs = this.#deadline(request);
     const result = (payload: Uint8Array): void => target.result(requestId, payload);
     const reply = { deadlineMs, result, failed: fail };
-    const { action } = asked;
-    const isContinued = action === "next" || action === "close" || action === "backupNext";
-    if (level !== "linearizable" || isContinued) {
-      const error = isContinued ? undefined : this.#backend.refuseRead(level as "leader");
-      if (error === undefined) this.#queries.answer(asked, reply);
+    // A cursor shows the moment at which it was begun, wherever this node stands now.
+    if ("cursor" in query) {
+      this.#queries.answer(query, reply);
+      return;
+    }
+    if (level !== "linearizable") {
+      const error = this.#backend.refuseRead(level);
+      if (error === undefined) this.#queries.answer(query, reply);
       else fail(error);
       return;
     }
     this.#waitForBarrier(deadlineMs, {
-      served: () => this.#queries.answer(asked, reply),
+      served: () => this.#queries.answer(query, reply),
       late: () => fail(readTooLate()),
     });
   }
@@ -208,7 +200,7 @@ export class RequestHandler {
     });
   }
 
-  #answerRead(request: RequestView, read: ReadTarget, target: ReplyTarget): void {
+  #answerRead(request: ReadRequest, read: ReadTarget, target: ReplyTarget): void {
     const { machine } = this.#backend;
     const payload = this.#payload;
     payload.rewind(0);
@@ -221,11 +213,11 @@ export class RequestHandler {
     target.result(request.requestId, payload.written());
   }
 
-  #countOneByOne(request: RequestView, read: ReadTarget, target: ReplyTarget): void {
+  #countOneByOne(request: ReadRequest, read: ReadTarget, target: ReplyTarget): void {
     const { requestId } = request;
     const collection = new TextDecoder().decode(read.collection);
     this.#queries.answer(
-      { action: "count", collection },
+      { ...ALL_DOCUMENTS, action: "count", collection },
       {
         deadlineMs: this.#deadline(request),
         result: (payload) => target.result(requestId, payload),
@@ -233,42 +225,26 @@ export class RequestHandler {
       },
     );
   }
-
-  #cluster(body: Uint8Array, request: RequestView, target: ReplyTarget): void {
-    const { requestId, start, end } = request;
-    const fail = (error: CStoreError): void => target.failed(requestId, error);
-    let asked: Fields;
-    try {
-      asked = readMap(body.slice(start, end), CLUSTER_REQUEST_SIZE_MAX);
-    } catch (error) {
-      if (!(error instanceof CStoreError)) throw error;
-      fail(error);
-      return;
-    }
-    this.#backend.cluster(asked).then(
-      (result) => target.result(requestId, encodeCbor(result)),
-      (error: unknown) => {
-        if (!(error instanceof CStoreError)) throw error;
-        fail(error);
-      },
-    );
-  }
-
-  #promote(body: Uint8Array, request: RequestView, target: ReplyTarget): void {
-    const nodeId = new ByteReader(body.subarray(request.start, request.end)).text();
-    const { requestId } = request;
-    this.#backend.promote(nodeId).then(
-      (result) => target.result(requestId, encodeCbor(result)),
-      (error: CStoreError) => target.failed(requestId, error),
-    );
-  }
 }
 
-/** The map in a CLUSTER or QUERY request. Throws ValidationError. */
-function readMap(body: Uint8Array, sizeMax: number): Fields {
-  const value = body.byteLength > sizeMax ? undefined : decodeUntrustedCbor(body);
-  if (isFields(value)) return value;
-  throw new ValidationError(`Cannot read the request: it is not a map of at most ${sizeMax} bytes`);
+/** A query that matches every document of a collection. */
+const ALL_DOCUMENTS = {
+  ...{ idField: "id", filter: {}, sort: {}, projection: {}, hint: "" },
+  ...{ skip: 0, limit: 0 },
+} as const;
+
+function answerLater(
+  answer: Promise<PromoteReply | ClusterReply>,
+  requestId: number,
+  target: ReplyTarget,
+): void {
+  answer.then(
+    (reply) => target.result(requestId, encodeCbor(reply)),
+    (error: unknown) => {
+      if (!(error instanceof CStoreError)) throw error;
+      target.failed(requestId, error);
+    },
+  );
 }
 
 function readTooLate(): CStoreError {

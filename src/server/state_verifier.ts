@@ -7,8 +7,10 @@
 
 import { DeadlineError, NotFoundError, ValidationError } from "../base/errors.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
-import { DIGEST_RANGES, FrozenDigest, type StateDigest } from "../database/state_digest.ts";
+import { DIGEST_RANGES, FrozenDigest } from "../database/state_digest.ts";
 import { type CancelTimer, type Clock, sleep } from "../platform/clock.ts";
+import type { DigestReply, DocumentsReply, StateDigest } from "../protocol/wire/reply.ts";
+import type { ClusterRequest } from "../protocol/wire/request.ts";
 
 /** A frozen state holds compaction back, so it is not kept for long. */
 const KEPT_MS = 60_000;
@@ -24,7 +26,7 @@ interface Kept {
   readonly cancelExpiry: CancelTimer;
 }
 
-type Fields = Readonly<Record<string, unknown>>;
+type StateRequest = Extract<ClusterRequest, { readonly action: "digest" | "documents" }>;
 
 /** The digest of one node's state. */
 export class StateVerifier {
@@ -39,13 +41,12 @@ export class StateVerifier {
   }
 
   /** Answers `digest` and `documents`. Rejects with NotFoundError, DeadlineError. */
-  async answer(request: Fields): Promise<Record<string, unknown>> {
-    const index = numberField(request, "index");
+  async answer(request: StateRequest): Promise<DigestReply | DocumentsReply> {
+    const { index } = request;
     const kept = await this.#at(index);
-    if (request["action"] === "digest") return { index, ...(await kept.digest) };
-    const range = numberField(request, "range");
-    const { collection } = request;
-    if (typeof collection !== "string" || range >= DIGEST_RANGES) {
+    if (request.action === "digest") return { index, ...(await kept.digest) };
+    const { collection, range } = request;
+    if (range >= DIGEST_RANGES) {
       throw new ValidationError("Cannot list documents: name a collection and a range below 256");
     }
     const documents = await this.#run(kept.frozen.documents(collection, range));
@@ -96,10 +97,4 @@ export class StateVerifier {
       }
     }
   }
-}
-
-function numberField(request: Fields, name: string): number {
-  const value = request[name];
-  if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return value;
-  throw new ValidationError(`Cannot read the request: "${name}" must be a whole number`);
 }

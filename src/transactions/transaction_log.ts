@@ -146,7 +146,9 @@ export class WALTransactionLog implements TransactionLog {
 
   #note({ transactionId: id, type, operation, data, sequenceNumber }: WALEntry): void {
     if (type === "BEGIN") {
-      const { participants, coordinator, deadlineMs } = data as unknown as TransactionRecord;
+      // Only this class writes to the log; its records have this form.
+      const begun: unknown = data;
+      const { participants, coordinator, deadlineMs } = begun as TransactionRecord;
       const record = { id, participants, coordinator, deadlineMs, decision: undefined };
       this.#unfinished.set(id, { ...record, firstSequence: sequenceNumber });
       return;

@@ -255,7 +255,7 @@ export class ChaosCluster {
     try {
       const database = await connect(`127.0.0.1:${node.port}`, { timeoutMs });
       try {
-        const status = (await database.status()) as unknown as NodeStatus;
+        const status = await database.status();
         return status.id === node.id ? status : undefined;
       } finally {
         await database.close();

@@ -9,6 +9,7 @@ import { CStoreError, VersionConflictError } from "../../src/base/errors.ts";
 import { connect, type RemoteDatabase } from "../../src/client/remote_database.ts";
 import { sleep, systemClock } from "../../src/platform/clock.ts";
 import type { SeededRandom } from "../../src/platform/random.ts";
+import type { MembershipRequest } from "../../src/protocol/wire/request.ts";
 import type { SeenOperation } from "./history_file.ts";
 
 /** The collection that the clients use. */
@@ -159,7 +160,7 @@ export class Load {
   }
 
   /** Asks the leader for a change of the members; the error's code, "" when it came about. */
-  async change(request: { readonly action: string; readonly id: string }): Promise<string> {
+  async change(request: MembershipRequest): Promise<string> {
     const [database] = this.#databases;
     if (database === undefined) return "UNREACHABLE";
     try {

@@ -6,6 +6,7 @@
  */
 
 import { sleep, systemClock } from "../../src/platform/clock.ts";
+import type { MembershipRequest } from "../../src/protocol/wire/request.ts";
 import type { ChaosNode } from "./chaos_cluster.ts";
 import type { Scene } from "./scene.ts";
 
@@ -67,7 +68,7 @@ async function leave(
   scene: Scene,
   { old, fresh, isAtOnce }: { old: ChaosNode; fresh: ChaosNode; isAtOnce: boolean },
 ): Promise<boolean> {
-  const request = isAtOnce
+  const request: MembershipRequest = isAtOnce
     ? { action: "replace", id: old.id, by: fresh.id }
     : { action: "remove", id: old.id };
   const code = await scene.change(request);

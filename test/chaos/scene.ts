@@ -5,6 +5,7 @@
  */
 
 import type { SeededRandom } from "../../src/platform/random.ts";
+import type { MembershipRequest } from "../../src/protocol/wire/request.ts";
 import type { ChaosCluster, ChaosNode } from "./chaos_cluster.ts";
 import type { LinkFaults } from "./link_faults.ts";
 /** What a fault is given. */
@@ -27,7 +28,7 @@ export interface FaultWorld {
   /** Hands leadership over; whether it came about. */
   promote(nodeId: string): Promise<boolean>;
   /** Changes the members; the error's code, "" when it came about. */
-  change(request: { readonly action: string; readonly id: string }): Promise<string>;
+  change(request: MembershipRequest): Promise<string>;
   /** Tells of a fault as it begins. */
   tell(line: string): void;
 }

@@ -141,7 +141,12 @@ describe("joining", () => {
   test("asked for twice the same node joins once; another folder does not take a voter's id", async () => {
     const database = await start(3);
     const seat = await cluster.addSeat("n4", { join: ["unused:1"] });
-    const asked = { action: "join", id: "n4", address: seat.address, incarnation: "a".repeat(16) };
+    const asked = {
+      action: "join" as const,
+      id: "n4",
+      address: seat.address,
+      incarnation: "a".repeat(16),
+    };
     const first = await database.cluster(asked);
     const again = await database.cluster(asked);
     expect(first["clusterId"]).toBe(nodeOf(await cluster.leader()).clusterId);
@@ -172,7 +177,12 @@ describe("joining", () => {
     const leader = await cluster.leader();
     const database = await cluster.connect(leader.address, { timeoutMs: 3000 });
     for (const seat of await cluster.followers()) await cluster.kill(seat);
-    const join = { action: "join", id: "n4", address: "127.0.0.1:9", incarnation: "d".repeat(16) };
+    const join = {
+      action: "join" as const,
+      id: "n4",
+      address: "127.0.0.1:9",
+      incarnation: "d".repeat(16),
+    };
     const first = rejection(database.cluster(join));
     await waitFor("the change to be logged", () => rolesOn(leader)["n4"] === "learner");
     const again = await rejection(database.cluster(join));
@@ -184,7 +194,7 @@ describe("joining", () => {
   test("an address or id of another member is refused, and nothing changes", async () => {
     const database = await start(3);
     const { address } = await follower();
-    const join = { action: "join", incarnation: "c".repeat(16) };
+    const join = { action: "join" as const, incarnation: "c".repeat(16) };
     const twin = await rejection(database.cluster({ ...join, id: "n4", address }));
     expect([twin.code, twin.message]).toEqual([
       "MEMBERSHIP",
@@ -267,7 +277,10 @@ describe("changes", () => {
     }
     await roles({ [id]: "voter" });
     await database.collection("c").put({ id: 1 });
-    const refusals = [{ action: "remove" }, { action: "role", role: "standby" }] as const;
+    const refusals = [
+      { action: "remove" as const },
+      { action: "role" as const, role: "standby" },
+    ] as const;
     for (const asked of refusals) {
       const error = await rejection(database.cluster({ ...asked, id }));
       expect([error.code, error.message]).toEqual([
@@ -322,7 +335,7 @@ describe("changes", () => {
       [await cluster.leader(), "n5"],
     ] as const) {
       await cluster.join(id, { isStandby: true });
-      const asked = { action: "replace", id: old.id, by: id };
+      const asked = { action: "replace" as const, id: old.id, by: id };
       await waitFor("the change", async () => {
         const done = await database.cluster(asked).then(
           (answer) => answer,
@@ -368,7 +381,11 @@ describe("changes", () => {
   test("one change at a time: another one meanwhile is told to wait", async () => {
     const database = await start(3);
     const down = await cluster.followers();
-    const add = (id: string) => ({ action: "add", id, address: `127.0.0.1:${id.slice(1)}` });
+    const add = (id: string) => ({
+      action: "add" as const,
+      id,
+      address: `127.0.0.1:${id.slice(1)}`,
+    });
     const all = await Promise.allSettled(
       ["n11", "n12", "n13", "n14"].map((id) => database.cluster(add(id))),
     );
@@ -392,9 +409,9 @@ describe("changes", () => {
       );
     });
     const refused = [
-      { action: "remove", id: alive.id },
-      { action: "role", id: alive.id, role: "standby" },
-      { action: "recover", id: alive.id },
+      { action: "remove" as const, id: alive.id },
+      { action: "role" as const, id: alive.id, role: "standby" },
+      { action: "recover" as const, id: alive.id },
     ];
     for (const asked of refused) {
       const error = await rejection(database.cluster(asked));
@@ -415,9 +432,9 @@ describe("changes", () => {
   test("unknown ids are named, and nothing changes", async () => {
     const database = await start(2);
     const asked = [
-      { action: "remove", id: "n9" },
-      { action: "recover", id: "n9" },
-      { action: "role", id: "n9", role: "standby" },
+      { action: "remove" as const, id: "n9" },
+      { action: "recover" as const, id: "n9" },
+      { action: "role" as const, id: "n9", role: "standby" },
     ];
     for (const request of asked) {
       const error = await rejection(database.cluster(request));

@@ -8,9 +8,9 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { compareValues, type Fields, type Value } from "../../src/base/value.ts";
-import type { IndexDefinition } from "../../src/database/collection/collection_index.ts";
 import { CollectionStore, type Undo } from "../../src/database/collection/collection_store.ts";
 import { QueryRun, type QuerySpec } from "../../src/database/collection/query_run.ts";
+import type { IndexDefinition } from "../../src/protocol/encoding/catalog_command.ts";
 import { decodeCbor, encodeCbor } from "../../src/protocol/encoding/cbor.ts";
 import { type DocumentId, encodeKey } from "../../src/protocol/encoding/document_key.ts";
 import { compileFilter, type Filter } from "../../src/query/matcher.ts";

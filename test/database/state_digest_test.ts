@@ -11,18 +11,17 @@ import { DocumentStateMachine } from "../../src/database/document_state_machine.
 import { freezeState, StateRestorer } from "../../src/database/snapshot_codec.ts";
 import {
   DIGEST_RANGES,
-  type DocumentDigest,
   differingDocument,
   differingRanges,
   FrozenDigest,
   RANGE_DIGEST_SIZE,
-  type StateDigest,
   stateDifference,
 } from "../../src/database/state_digest.ts";
 import { zlibCompressor } from "../../src/platform/compression.ts";
 import { encodeCbor } from "../../src/protocol/encoding/cbor.ts";
 import { writeBindings } from "../../src/protocol/encoding/cluster_command.ts";
 import { encodeKey } from "../../src/protocol/encoding/document_key.ts";
+import type { DocumentDigest, StateDigest } from "../../src/protocol/wire/reply.ts";
 import { fuzzRandom, rounds, seeded } from "../protocol/fuzz_seed.ts";
 import { applyEntry, consensus, Machine, type Operation, request } from "./machine.ts";
 

@@ -11,6 +11,7 @@ import { rmSync } from "node:fs";
 import type { RemoteDatabase } from "../../src/client/remote_database.ts";
 import { sleep, systemClock } from "../../src/platform/clock.ts";
 import { SeededRandom } from "../../src/platform/random.ts";
+import type { MembershipRequest } from "../../src/protocol/wire/request.ts";
 import type { Configuration } from "../../src/raft/configuration.ts";
 import { expectAll, expectSame, startWriter } from "./load.ts";
 import { type Seat, TestCluster, waitFor } from "./test_cluster.ts";
@@ -25,8 +26,6 @@ const SETTINGS = {
 };
 /** How a change may be refused; all else is a bug. */
 const REFUSALS = ["MEMBERSHIP", "OVERLOADED", "NOT_LEADER", "DEADLINE", "NO_QUORUM", "NOT_FOUND"];
-
-type Request = { readonly action: string; readonly [field: string]: unknown };
 
 class Churn {
   readonly cluster: TestCluster;
@@ -54,13 +53,21 @@ class Churn {
     const { id } = member;
     switch (this.#random.below(6)) {
       case 0:
-        await this.#ask({ action: "remove", id });
+        await this.#ask({ action: "remove" as const, id });
         break;
       case 1:
-        await this.#ask({ action: "role", id, role: this.#pick(["voter", "standby"]) });
+        await this.#ask({
+          action: "role" as const,
+          id,
+          role: this.#pick(["voter", "standby"]) ?? "",
+        });
         break;
       case 2:
-        await this.#ask({ action: "replace", id: voter, by: learner?.id ?? "nobody" });
+        await this.#ask({
+          action: "replace" as const,
+          id: voter ?? "",
+          by: learner?.id ?? "nobody",
+        });
         break;
       case 3:
         if (members.voters.length >= 3) await this.#kill(this.#pick(this.#running()));
@@ -97,7 +104,7 @@ class Churn {
     return list[this.#random.below(Math.max(1, list.length))];
   }
 
-  async #ask(request: Request): Promise<boolean> {
+  async #ask(request: MembershipRequest): Promise<boolean> {
     const refusal = await this.#database.cluster(request).then(
       () => "",
       (error) => `${error.code}`,
@@ -120,7 +127,7 @@ class Churn {
       const shown = leader.node?.status().members.find(({ id }) => id === seat.id);
       return shown === undefined || shown.state !== "healthy";
     });
-    const isDone = await this.#ask({ action: "recover", id: seat.id });
+    const isDone = await this.#ask({ action: "recover" as const, id: seat.id });
     if (isDone) rmSync(seat.dataDirectory, { recursive: true, force: true });
   }
 }

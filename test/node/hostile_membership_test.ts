@@ -134,8 +134,8 @@ describe("CLUSTER requests", () => {
       Uint8Array.of(0x01),
       Uint8Array.of(0xbf),
       Uint8Array.of(0xf6),
-      encodeCbor({ action: "remove", id: "n1" }).slice(0, -1),
-      encodeCbor({ action: "remove", id: "n1", padding: "x".repeat(20_000) }).slice(),
+      encodeCbor({ action: "remove" as const, id: "n1" }).slice(0, -1),
+      encodeCbor({ action: "remove" as const, id: "n1", padding: "x".repeat(20_000) }).slice(),
     ];
     for (const payload of payloads) {
       expect(await ask(connection, payload)).toMatch(/^(VALIDATION|PROTOCOL)$/);
@@ -146,7 +146,7 @@ describe("CLUSTER requests", () => {
 
   test("a follower changes nothing, and says who leads", async () => {
     const connection = await RawConnection.shake(victim.address);
-    const payload = encodeCbor({ action: "remove", id: victim.id });
+    const payload = encodeCbor({ action: "remove" as const, id: victim.id });
     expect(await ask(connection, payload)).toBe("NOT_LEADER");
     connection.close();
     await expectUnharmed();
@@ -154,7 +154,7 @@ describe("CLUSTER requests", () => {
 
   test("a thousand at once: each is answered", async () => {
     const connection = await RawConnection.shake(leader.address);
-    const payload = encodeCbor({ action: "remove", id: "nobody" }).slice();
+    const payload = encodeCbor({ action: "remove" as const, id: "nobody" }).slice();
     const ids = Array.from({ length: 1000 }, (_, i) => i + 1);
     connection.request(...ids.map((requestId) => requestBytes("CLUSTER", { requestId }, payload)));
     for (const id of ids) expect((await connection.reply(id)).kind).toBe("error");

@@ -8,16 +8,13 @@
 import { CStoreError } from "../../src/base/errors.ts";
 import { Client } from "../../src/client/connection/client.ts";
 import { RemoteDatabase } from "../../src/client/remote_database.ts";
-import { type StateDigest, stateDifference } from "../../src/database/state_digest.ts";
+import { stateDifference } from "../../src/database/state_digest.ts";
 import { sleep } from "../../src/platform/clock.ts";
 import type { Platform } from "../../src/platform/platform.ts";
+import type { ClusterReplyTo, StateDigest } from "../../src/protocol/wire/reply.ts";
+import type { ClusterRequest, MembershipRequest } from "../../src/protocol/wire/request.ts";
 import { SimulatedDisk } from "../storage/fake_disk.ts";
 import type { Host, HostCluster } from "./host.ts";
-
-interface Request {
-  readonly action: string;
-  readonly [field: string]: unknown;
-}
 
 const TIMEOUT_MS = 3000;
 const RETRY_MS = 250;
@@ -77,7 +74,7 @@ export class Operator {
     const successor = this.grow(true);
     if (successor === undefined) return;
     this.#run(async () => {
-      const request = { action: "replace", id: victim.id, by: successor.id };
+      const request = { action: "replace", id: victim.id, by: successor.id } as const;
       await this.#until(request, () => !this.#isMember(victim));
     });
   }
@@ -105,7 +102,7 @@ export class Operator {
     victim.isHeld = true;
     victim.isFirst = false;
     this.#run(async () => {
-      const request = { action: "recover", id: victim.id };
+      const request = { action: "recover", id: victim.id } as const;
       // Without it the machine stays off: it must not come back as what it was.
       let isBack = false;
       while (!isBack && this.#isMember(victim)) {
@@ -157,14 +154,14 @@ export class Operator {
   }
 
   /** Repeats a change until it is made, nobody needs it any more, or it was refused often. */
-  async #until(request: Request, isOver: () => boolean): Promise<void> {
+  async #until(request: MembershipRequest, isOver: () => boolean): Promise<void> {
     for (let attempt = 0; attempt < ATTEMPTS && !isOver(); attempt += 1) {
       if (await this.#ask(request)) return;
       await sleep(this.#platform.clock, RETRY_MS);
     }
   }
 
-  async #ask(request: Request): Promise<boolean> {
+  async #ask(request: MembershipRequest): Promise<boolean> {
     try {
       await this.#send(request, this.#simulation.addresses);
       return true;
@@ -174,11 +171,11 @@ export class Operator {
     }
   }
 
-  async #send(
-    request: Request,
+  async #send<R extends ClusterRequest>(
+    request: R,
     addresses: readonly string[],
     target: "leader" | "any" = "leader",
-  ): Promise<Record<string, unknown>> {
+  ): Promise<ClusterReplyTo<R>> {
     const options = { platform: this.#platform, timeoutMs: TIMEOUT_MS };
     const database = new RemoteDatabase(await Client.connect([...addresses], options));
     try {

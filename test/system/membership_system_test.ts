@@ -128,7 +128,11 @@ describe("growing", () => {
     const [port] = await freePorts(1);
     const address = `127.0.0.1:${port}`;
     const added = await json(["cluster", "add", "n4", address, "--json", ...at()]);
-    expect(added).toMatchObject({ action: "add", index: expect.any(Number), isJoint: false });
+    expect(added).toMatchObject({
+      action: "add" as const,
+      index: expect.any(Number),
+      isJoint: false,
+    });
     const waiting = (await picture()).members.find(({ id }) => id === "n4");
     expect(waiting).toMatchObject({ membership: "learner", state: "down", role: "unknown" });
     expect(waiting).toMatchObject({ caughtUpPercent: 0, waitsFor: "it is not heard" });

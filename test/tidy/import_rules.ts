@@ -67,7 +67,7 @@ const MATRIX: Readonly<Record<string, Row>> = {
   },
   database: {
     values: ["base", "query", "protocol/encoding", "database/collection"],
-    types: ["raft"],
+    types: ["raft", "protocol/wire"],
   },
   auth: { values: ["base", ...PROTOCOL] },
   api: { values: ["base"], types: ["query", ...PROTOCOL] },

@@ -7,46 +7,26 @@
 import type { IndexInfo, IndexOptions } from "../../api/collection.ts";
 import { DuplicateKeyError, QueryError } from "../../base/errors.ts";
 import { sleep } from "../../platform/clock.ts";
-import type { CollectionSettings } from "../../protocol/encoding/collection_settings.ts";
-import { encodeCollectionName } from "../../protocol/encoding/command.ts";
+import type { CatalogAnswer, CatalogRequest } from "../../protocol/encoding/catalog_command.ts";
+import { decodeCatalogAnswer } from "../../protocol/encoding/catalog_command.ts";
+import { encodeCbor } from "../../protocol/encoding/cbor.ts";
+import { beginCommand, encodeCollectionName, endCommand } from "../../protocol/encoding/command.ts";
+import type { CollectionInfo } from "../../protocol/wire/reply.ts";
+import { decodeCatalogReply } from "../../protocol/wire/reply.ts";
 import type { Client } from "../connection/client.ts";
-import { changeCatalog, readCatalog } from "./query_client.ts";
+import { ask, type QueryTarget } from "./query_client.ts";
 
 /** Between two looks at whether an index serves. */
 const LOOK_MS = 20;
-
-interface WireIndex {
-  readonly isReady: boolean;
-  readonly definition: {
-    readonly name: string;
-    readonly paths: readonly { readonly path: string; readonly order: 1 | -1 }[];
-    readonly isUnique: boolean;
-    readonly isSparse: boolean;
-    readonly ignoresCase: boolean;
-    readonly expiresAfterMs: number;
-  };
-}
-
-/** A collection as the cluster tells of it. */
-export interface CollectionInfo {
-  readonly name: string;
-  readonly count: number;
-  /** Bytes of memory for its documents. */
-  readonly bytes: number;
-  readonly indexes?: readonly WireIndex[];
-  /** Only of one that was made with some. */
-  readonly settings?: CollectionSettings;
-}
 
 /** All collections, without their indexes; or one, with them. */
 export async function listCollections(
   client: Client,
   collection?: string,
 ): Promise<readonly CollectionInfo[]> {
-  const catalog = (await readCatalog(client, collection)) as {
-    readonly collections: CollectionInfo[];
-  };
-  return catalog.collections;
+  const target = { collection: "", idField: "id", level: "linearizable", timeoutMs: undefined };
+  const payload = await ask(client, target as QueryTarget, { action: "catalog", collection });
+  return decodeCatalogReply(payload).collections;
 }
 
 /** Indexes of a collection; none for one that does not exist. */
@@ -74,7 +54,7 @@ export async function createIndex(
   encodeCollectionName(collection);
   const list = typeof keys === "string" ? [keys] : keys;
   const paths = Array.isArray(list)
-    ? (list as readonly string[]).map((path) => ({ path, order: 1 }))
+    ? (list as readonly string[]).map((path) => ({ path, order: 1 as const }))
     : Object.entries(list).map(([path, order]) => ({ path, order }));
   const definition = {
     name,
@@ -100,4 +80,32 @@ export async function createIndex(
     }
     await sleep(client.platform.clock, LOOK_MS);
   }
+}
+
+/** Changes the catalog; whether anything changed. */
+export async function changeCatalog(client: Client, request: CatalogRequest): Promise<boolean> {
+  return (await sendCatalog(client, request)).changed;
+}
+
+/** Numbers that are ids of no document and that nobody else gets. */
+export async function nextIds(
+  client: Client,
+  collection: string,
+  count: number,
+): Promise<readonly number[]> {
+  return (await sendCatalog(client, { action: "nextIds", collection, count })).ids ?? [];
+}
+
+async function sendCatalog(client: Client, request: CatalogRequest): Promise<CatalogAnswer> {
+  const body = encodeCbor(request).slice();
+  const payload = await client.execute({
+    kind: "COMMAND",
+    target: "leader",
+    write: (writer, identity) => {
+      const start = beginCommand(writer, "CATALOG", { ...identity, count: 1 });
+      writer.raw(body);
+      endCommand(writer, start);
+    },
+  });
+  return decodeCatalogAnswer(payload);
 }

@@ -5,8 +5,9 @@
  */
 
 import type { Change, WatchOptions } from "../../api/changes.ts";
-import { decodeUntrustedCbor, encodeCbor } from "../../protocol/encoding/cbor.ts";
+import { encodeCbor } from "../../protocol/encoding/cbor.ts";
 import { readLevelNumber } from "../../protocol/wire/client_message.ts";
+import { decodeWatchReply } from "../../protocol/wire/reply.ts";
 import type { Client } from "../connection/client.ts";
 
 /** Longest time that a node lets one request wait. */
@@ -44,7 +45,7 @@ export async function* watchChanges(
       asked.catch(() => undefined); // Nobody waits for it any more.
       return;
     }
-    const page = decodeUntrustedCbor(payload) as { since: number; changes: readonly Change[] };
+    const page = decodeWatchReply<Change>(payload);
     for (const change of page.changes) {
       yield change;
       since = change.sequence;

@@ -6,7 +6,7 @@
 
 import { EMPTY_BYTES } from "../../base/bytes.ts";
 import { ValidationError } from "../../base/errors.ts";
-import { isFields } from "../../base/value.ts";
+import { type Fields, isFields } from "../../base/value.ts";
 import { decodeCbor, encodeCbor } from "../../protocol/encoding/cbor.ts";
 import { type DocumentOperation, encodeCollectionName } from "../../protocol/encoding/command.ts";
 import { type DocumentId, encodeKey } from "../../protocol/encoding/document_key.ts";
@@ -50,7 +50,7 @@ export class CollectionWriter {
     { filter, merge }: { readonly filter?: object; readonly merge?: boolean | undefined },
   ): DocumentOperation {
     if (!isFields(change)) throw new ValidationError("Cannot update: the change is no object");
-    const fields = change as Readonly<Record<string, unknown>>;
+    const fields: Fields = change;
     const key = encodeKey(id);
     const isOperators = isOperatorUpdate(fields);
     const changed = isOperators ? undefined : fields[this.#idField];

@@ -7,7 +7,7 @@
 
 import { OPERATIONS_PER_REQUEST_MAX } from "../../base/limits.ts";
 import type { Client } from "../connection/client.ts";
-import { nextIds } from "./query_client.ts";
+import { nextIds } from "./catalog_client.ts";
 
 interface Waiter {
   readonly count: number;

@@ -10,9 +10,11 @@ import { ByteReader, EMPTY_BYTES } from "../../base/bytes.ts";
 import { CursorLostError, QueryError, UnreachableError } from "../../base/errors.ts";
 import { isFields } from "../../base/value.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../../protocol/encoding/cbor.ts";
-import { beginCommand, endCommand } from "../../protocol/encoding/command.ts";
 import { readOperationResults } from "../../protocol/encoding/operation_result.ts";
 import { type ReadLevel, readLevelNumber } from "../../protocol/wire/client_message.ts";
+import type { Explanation } from "../../protocol/wire/reply.ts";
+import { decodeExplanation } from "../../protocol/wire/reply.ts";
+import type { QueryRequestFields } from "../../protocol/wire/request.ts";
 import type { Filter } from "../../query/matcher.ts";
 import type { Client } from "../connection/client.ts";
 
@@ -67,7 +69,14 @@ export function wireFilter(filter: unknown, path = ""): unknown {
 
 /** A query for what stands at a path. */
 export function queryAt<T>(path: string, condition: unknown): Query<T> {
-  return { [path]: condition } as unknown as Query<T>;
+  // A path may lead deeper than the names of T's fields, so types cannot follow it.
+  const query: { readonly [path: string]: unknown } = { [path]: condition };
+  return query as Query<T>;
+}
+
+/** A query for what matches all of the queries. */
+export function allOf<T>(...queries: readonly Query<T>[]): Query<T> {
+  return queryAt<T>("$and", queries);
 }
 
 /** The part of the options that goes over the wire. */
@@ -81,12 +90,12 @@ export function wireOptions({
   return { sort, skip, limit, projection, hint };
 }
 
+/** Fields of a change; a value may be anything that CBOR carries. */
+type FieldsToSend = { readonly [name: string]: unknown };
+
 /** Fields as paths, so that `$set` merges objects as a plain change does. */
-export function fieldPaths(
-  fields: Readonly<Record<string, unknown>>,
-  path = "",
-): Record<string, unknown> {
-  const flat: Record<string, unknown> = {};
+export function fieldPaths(fields: FieldsToSend, path = ""): FieldsToSend {
+  const flat: { [path: string]: unknown } = {};
   for (const [name, value] of Object.entries(fields)) {
     if (value === undefined) continue;
     const at = path + name;
@@ -150,7 +159,10 @@ export async function queryCount(
   target: QueryTarget,
   query: WireQuery,
 ): Promise<number> {
-  const answer = await ask(client, target, { ...queryFields(target, query), action: "count" });
+  const answer = await ask(client, target, {
+    ...queryFields(target, query),
+    action: "count" as const,
+  });
   return new ByteReader(answer).u64();
 }
 
@@ -177,54 +189,12 @@ export async function queryPlan(
   client: Client,
   target: QueryTarget,
   query: WireQuery,
-): Promise<unknown> {
-  const fields = { ...queryFields(target, query), action: "explain" };
-  return decodeUntrustedCbor(await ask(client, target, fields));
+): Promise<Explanation> {
+  const fields = { ...queryFields(target, query), action: "explain" } as const;
+  return decodeExplanation(await ask(client, target, fields));
 }
 
-/** Names of collections; or one collection, with its indexes. */
-export async function readCatalog(client: Client, collection?: string): Promise<unknown> {
-  const target = { collection: "", idField: "id", level: "linearizable", timeoutMs: undefined };
-  return decodeUntrustedCbor(
-    await ask(client, target as QueryTarget, { action: "catalog", collection }),
-  );
-}
-
-/** Changes the catalog; whether anything changed. */
-export async function changeCatalog(
-  client: Client,
-  request: Readonly<Record<string, unknown>>,
-): Promise<boolean> {
-  return (await askCatalog(client, request)).changed;
-}
-
-/** Numbers that are ids of no document and that nobody else gets. */
-export async function nextIds(
-  client: Client,
-  collection: string,
-  count: number,
-): Promise<readonly number[]> {
-  return (await askCatalog(client, { action: "nextIds", collection, count })).ids ?? [];
-}
-
-async function askCatalog(
-  client: Client,
-  request: Readonly<Record<string, unknown>>,
-): Promise<{ readonly changed: boolean; readonly ids?: readonly number[] }> {
-  const body = encodeCbor(request).slice();
-  const payload = await client.execute({
-    kind: "COMMAND",
-    target: "leader",
-    write: (writer, identity) => {
-      const start = beginCommand(writer, "CATALOG", { ...identity, count: 1 });
-      writer.raw(body);
-      endCommand(writer, start);
-    },
-  });
-  return decodeUntrustedCbor(payload) as { readonly changed: boolean };
-}
-
-function queryFields(target: QueryTarget, query: WireQuery): Readonly<Record<string, unknown>> {
+function queryFields(target: QueryTarget, query: WireQuery): QueryRequestFields {
   const { collection, idField } = target;
   return { action: "find", collection, idField, ...query, filter: wireFilter(query.filter) };
 }
@@ -233,7 +203,7 @@ function queryFields(target: QueryTarget, query: WireQuery): Readonly<Record<str
 export function ask(
   client: Client,
   target: QueryTarget,
-  fields: Readonly<Record<string, unknown>>,
+  fields: QueryRequestFields,
 ): Promise<Uint8Array> {
   const { level, timeoutMs } = target;
   const body = encodeCbor(fields).slice();

@@ -39,16 +39,15 @@ import { type DocumentOperation, encodeCollectionName } from "../../protocol/enc
 import { type DocumentId, encodeKey } from "../../protocol/encoding/document_key.ts";
 import { type ReadLevel, readLevelNumber } from "../../protocol/wire/client_message.ts";
 import { parsePath, spreadAt } from "../../query/path.ts";
-import { isOperatorUpdate } from "../../query/update.ts";
+import { isOperatorUpdate, type UpdateOperators } from "../../query/update.ts";
 import type { Client } from "../connection/client.ts";
-import { createIndex, listIndexes } from "./catalog_client.ts";
+import { changeCatalog, createIndex, listIndexes } from "./catalog_client.ts";
 import { begunDocument } from "./changed_document.ts";
 import type { CollectionRules } from "./collection_rules.ts";
 import { CollectionWriter, copyOf } from "./collection_writer.ts";
 import { type DecodedResult, resultsOf } from "./decoded_results.ts";
 import type { LocalReads } from "./local_reads.ts";
 import {
-  changeCatalog,
   countAll,
   fieldPaths,
   type QueryTarget,
@@ -399,7 +398,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
   async explain(filter: Query<T>, options: FindOptions = {}): Promise<Explanation> {
     const client = await this.#backend.client();
     const query = { ...wireOptions(options), filter };
-    return (await queryPlan(client, this.#target(options.read), query)) as Explanation;
+    return queryPlan(client, this.#target(options.read), query);
   }
 
   async createIndex(name: string, options: IndexOptions): Promise<void> {
@@ -407,7 +406,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
   }
 
   async dropIndex(name: string): Promise<void> {
-    const request = { action: "dropIndex", collection: this.name, index: name };
+    const request = { action: "dropIndex", collection: this.name, index: name } as const;
     await changeCatalog(await this.#backend.client(), request);
   }
 
@@ -435,7 +434,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     const given = begun[this.#idField] as DocumentId | undefined;
     const id = given ?? (await this.#backend.rules.newId(this.name));
     const insert = { [this.#idField]: id, ...begun };
-    const fields = change as Readonly<Record<string, unknown>>;
+    const fields: UpdateOperators = change;
     const update = isOperatorUpdate(fields) ? fields : { $set: fieldPaths(fields) };
     const order = { update, idField: this.#idField, insert };
     const document = encodeCbor(order).slice();

@@ -5,8 +5,8 @@
  */
 
 import { ByteReader } from "../../base/bytes.ts";
-import { ProtocolError } from "../../base/errors.ts";
-import { decodeUntrustedCbor } from "../../protocol/encoding/cbor.ts";
+import { decodeLogReply } from "../../protocol/wire/reply.ts";
+import type { QueryRequestFields } from "../../protocol/wire/request.ts";
 import type { Client } from "../connection/client.ts";
 import { ask, type QueryTarget } from "./query_client.ts";
 /** The blocks of a backup, in order. */
@@ -15,7 +15,7 @@ export async function* backupBlocks(client: Client): AsyncGenerator<Uint8Array, 
     ...{ collection: "", idField: "id", timeoutMs: undefined },
     level: "linearizable",
   } as const;
-  let request: Readonly<Record<string, unknown>> = { action: "backup" };
+  let request: QueryRequestFields = { action: "backup" };
   while (true) {
     const reader = new ByteReader(await ask(client, target, request));
     const cursor = reader.u64();
@@ -31,9 +31,6 @@ export async function logBatches(
   after: { readonly index: number; readonly term: number },
 ): Promise<readonly Uint8Array[]> {
   const target = { collection: "", idField: "id", level: "linearizable", timeoutMs: undefined };
-  const request = { action: "log", after: after.index, term: after.term };
-  const batches = decodeUntrustedCbor(await ask(client, target as QueryTarget, request));
-  const isList = Array.isArray(batches) && batches.every((batch) => batch instanceof Uint8Array);
-  if (isList) return batches;
-  throw new ProtocolError("Cannot read the log: the answer is no list of batches");
+  const request = { action: "log", after: after.index, term: after.term } as const;
+  return decodeLogReply(await ask(client, target as QueryTarget, request));
 }

@@ -25,7 +25,7 @@ import type { Platform } from "../../platform/platform.ts";
 import type { DocumentId } from "../../protocol/encoding/document_key.ts";
 import type { UpdateOperators } from "../../query/update.ts";
 import { begunDocument, changedDocument } from "./changed_document.ts";
-import { queryAt } from "./query_client.ts";
+import { allOf, queryAt } from "./query_client.ts";
 
 /** Documents that one transaction changes. */
 const DOCUMENTS_AT_ONCE = 500;
@@ -83,9 +83,7 @@ export class ValidatedUpdates<T extends Item> {
     const changed: T[] = [];
     for (let at = 0; at < found.length; at += DOCUMENTS_AT_ONCE) {
       const among = queryAt<T>(idField, { $in: found.slice(at, at + DOCUMENTS_AT_ONCE) });
-      const part = await this.#run((view) =>
-        view.update({ $and: [among, filter] } as unknown as Query<T>, change, options),
-      );
+      const part = await this.#run((view) => view.update(allOf(among, filter), change, options));
       for (const document of part) changed.push(document);
     }
     return changed;

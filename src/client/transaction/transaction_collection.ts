@@ -251,8 +251,11 @@ export class CollectionView<T extends Item> implements TransactionCollection<T> 
       .filter(matches);
     const all = [...others, ...own].sort(compareBy(sort));
     const part = all.slice(skip, limit === 0 ? undefined : skip + limit);
-    if (Object.keys(projection).length === 0) return part as unknown as T[];
-    return part.map(compileProjection(projection, this.#idField)) as unknown as T[];
+    const isProjected = Object.keys(projection).length > 0;
+    const shown: readonly object[] = isProjected
+      ? part.map(compileProjection(projection, this.#idField))
+      : part;
+    return shown as T[];
   }
 
   #put(prepared: PreparedDocument): void {

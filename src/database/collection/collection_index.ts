@@ -15,6 +15,7 @@ import { QueryError, ValidationError } from "../../base/errors.ts";
 import { INDEX_ENTRIES_MAX, INDEX_KEY_LENGTH_MAX, INDEX_PATHS_MAX } from "../../base/limits.ts";
 import { orderKey, typeKey } from "../../base/order_key.ts";
 import type { Fields, Value } from "../../base/value.ts";
+import type { IndexDefinition, IndexPath } from "../../protocol/encoding/catalog_command.ts";
 import { parsePath, spreadAt } from "../../query/path.ts";
 import type { Location } from "./document_slab.ts";
 import { VALUE_ENTRIES_MAX, ValueTable } from "./value_table.ts";
@@ -43,25 +44,6 @@ export interface IndexTree {
     includesTo: boolean,
     visit: (entry: string, location: Location) => { break?: boolean } | undefined,
   ): unknown;
-}
-
-/** One path of an index. */
-export interface IndexPath {
-  readonly path: string;
-  readonly order: 1 | -1;
-}
-
-/** What an index is made of; how it is logged and kept in snapshots. */
-export interface IndexDefinition {
-  readonly name: string;
-  readonly paths: readonly IndexPath[];
-  readonly isUnique: boolean;
-  /** Documents that have none of the paths are left out. */
-  readonly isSparse: boolean;
-  /** Texts count in lower case. */
-  readonly ignoresCase: boolean;
-  /** Documents are removed so long after the date at the only path, in milliseconds; 0: never. */
-  readonly expiresAfterMs: number;
 }
 
 /** Reads a definition from untrusted fields. Throws QueryError. */
@@ -107,14 +89,17 @@ function compareTexts(a: string, b: string): number {
   return a < b ? -1 : a === b ? 0 : 1;
 }
 
+/** The package's types for ranges are narrower than what it takes and gives. */
+function newTree(): IndexTree {
+  const tree: unknown = new BTree<string, Location>(undefined, compareTexts);
+  return tree as IndexTree;
+}
+
 /** One index. */
 export class CollectionIndex {
   readonly definition: IndexDefinition;
   readonly #paths: readonly (readonly string[])[];
-  readonly #tree: IndexTree = new BTree<string, Location>(
-    undefined,
-    compareTexts,
-  ) as unknown as IndexTree;
+  readonly #tree: IndexTree = newTree();
   readonly #table: ValueTable;
   /** Entries that share their key with an entry of another document. */
   #duplicates = 0;

@@ -14,9 +14,10 @@ import {
 } from "../../base/errors.ts";
 import { latinText } from "../../base/order_key.ts";
 import type { Fields } from "../../base/value.ts";
+import type { IndexDefinition } from "../../protocol/encoding/catalog_command.ts";
 import { decodeCbor } from "../../protocol/encoding/cbor.ts";
 import { type DocumentId, decodeKey } from "../../protocol/encoding/document_key.ts";
-import { CollectionIndex, type IndexDefinition } from "./collection_index.ts";
+import { CollectionIndex } from "./collection_index.ts";
 import type { Location, SlabRecord } from "./document_slab.ts";
 
 /** Work of one step of making an index, about two milliseconds: documents, and their KiB. */

@@ -7,13 +7,13 @@
 import { assert } from "../../base/assert.ts";
 import type { CStoreError } from "../../base/errors.ts";
 import type { Fields } from "../../base/value.ts";
+import type { IndexDefinition } from "../../protocol/encoding/catalog_command.ts";
 import { decodeCbor } from "../../protocol/encoding/cbor.ts";
 import {
   type CollectionSettings,
   PLAIN_SETTINGS,
 } from "../../protocol/encoding/collection_settings.ts";
 import { encodeKey } from "../../protocol/encoding/document_key.ts";
-import type { IndexDefinition } from "./collection_index.ts";
 import { CollectionIndexes } from "./collection_indexes.ts";
 import { DocumentSlabs, type FrozenSlabs, type SlabRecord } from "./document_slab.ts";
 import { expiryAt } from "./expiry_rule.ts";

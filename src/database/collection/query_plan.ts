@@ -8,10 +8,11 @@
 import { QueryError } from "../../base/errors.ts";
 import { typeKey } from "../../base/order_key.ts";
 import { typeRank, type Value } from "../../base/value.ts";
+import type { IndexPath } from "../../protocol/encoding/catalog_command.ts";
 import type { DocumentId } from "../../protocol/encoding/document_key.ts";
 import { type Condition, conditionsOf, type Filter } from "../../query/matcher.ts";
 import type { SortPart } from "../../query/sort.ts";
-import type { CollectionIndex, IndexPath } from "./collection_index.ts";
+import type { CollectionIndex } from "./collection_index.ts";
 
 /** Ranges that one query may need of an index. */
 const RANGES_MAX = 10_000;

@@ -113,6 +113,8 @@ export function databaseFolder(place: {
   });
 }
 
+type Settings = Omit<NodeConfig, "listen" | "members">;
+
 /** Checks options and fills in defaults. Throws {@link ConfigError}. */
 export function parseNodeConfig(input: NodeOptions): NodeConfig {
   for (const name of Object.keys(input)) {
@@ -121,7 +123,8 @@ export function parseNodeConfig(input: NodeOptions): NodeConfig {
     }
   }
   const set = Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined));
-  const config = { ...DEFAULTS, ...set } as unknown as Omit<NodeConfig, "listen" | "members">;
+  // `set` has no fields but those of the options, whose values are checked below.
+  const config: Settings = { ...DEFAULTS, id: input.id, ...(set as Partial<Settings>) };
   checkId(config.id);
   checkChoice("syncMode", config.syncMode, ["SYNC", "ASYNC"]);
   checkChoice("repair", config.repair, ["auto", "never"]);

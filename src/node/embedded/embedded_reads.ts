@@ -13,8 +13,9 @@ import { lookUp } from "../../database/collection/value_lookup.ts";
 import type { DocumentStateMachine } from "../../database/document_state_machine.ts";
 import type { Clock } from "../../platform/clock.ts";
 import { decodeCbor } from "../../protocol/encoding/cbor.ts";
+import { readQueryFields } from "../../protocol/wire/request.ts";
 import type { RaftDriver } from "../../replication/raft/raft_driver.ts";
-import { readSpec } from "../../server/query_service.ts";
+import { specOf } from "../../server/query_service.ts";
 
 /** Gives reads while the node leads: it was open before, and nobody else ever leads. */
 export function localReadsOf(parts: {
@@ -40,7 +41,8 @@ export function localReadsOf(parts: {
       const isPlain = isWhole && isFields(filter) && Number.isSafeInteger(limit) && limit >= 0;
       const found = isPlain && lookUp(store, { filter: filter as Fields, idField, limit });
       if (found) return found;
-      const spec = readSpec({ ...query, filter: wireFilter(filter) } as Fields);
+      const fields = { ...query, collection, filter: wireFilter(filter) } as Fields;
+      const spec = specOf(readQueryFields(fields));
       const nowMs = machine.timeAt(clock.wallMs());
       return new QueryRun(store, { ...spec, nowMs }, "now").now();
     },

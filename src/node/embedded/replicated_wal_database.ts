@@ -7,6 +7,7 @@
 
 import type { Change as DocumentChange, WatchOptions } from "../../api/changes.ts";
 import type {
+  AnyDocument,
   Collection,
   CollectionOptions,
   CollectionSettingsOptions,
@@ -87,7 +88,7 @@ export class ReplicatedWALDatabase implements Database {
     await this.#ready();
   }
 
-  collection<T extends Item = Record<string, unknown>>(
+  collection<T extends Item = AnyDocument>(
     name: string,
     options?: CollectionOptions,
   ): Collection<T> {

@@ -5,6 +5,7 @@
  */
 
 import type {
+  AnyDocument,
   Change,
   ChangeOptions,
   Collection,
@@ -43,7 +44,7 @@ export interface WALCollectionConfig extends CollectionOptions {
 }
 
 /** A durable collection. Opens itself on first use; what was answered survives `kill -9`. */
-export class WALCollection<T extends Item = Record<string, unknown>> implements Collection<T> {
+export class WALCollection<T extends Item = AnyDocument> implements Collection<T> {
   readonly name: string;
   readonly #database: WALDatabase;
   readonly #documents: Collection<T>;

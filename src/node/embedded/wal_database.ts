@@ -6,6 +6,7 @@
 
 import type { Change as DocumentChange, WatchOptions } from "../../api/changes.ts";
 import type {
+  AnyDocument,
   Collection,
   CollectionOptions,
   CollectionSettingsOptions,
@@ -17,7 +18,7 @@ import type { Validators } from "../../api/validator.ts";
 import { EMBEDDED_ADDRESS } from "../../base/address.ts";
 import { assert } from "../../base/assert.ts";
 import { ClosedError, ConfigError } from "../../base/errors.ts";
-import { changeCatalog } from "../../client/collection/query_client.ts";
+import { changeCatalog } from "../../client/collection/catalog_client.ts";
 import { backupBlocks } from "../../client/collection/state_export.ts";
 import { Client } from "../../client/connection/client.ts";
 import { DatabaseCalls } from "../../client/database_calls.ts";
@@ -67,7 +68,7 @@ export class WALDatabase implements Database {
     await this.#ready();
   }
 
-  collection<T extends Item = Record<string, unknown>>(
+  collection<T extends Item = AnyDocument>(
     name: string,
     options?: CollectionOptions,
   ): Collection<T> {

@@ -1,0 +1,135 @@
+/**
+ * The body of a CATALOG command: a change of collections and their indexes, by name, as a CBOR map
+ * with `action` and the fields of that action. It is sent, and kept in the log.
+ *
+ * | action           | fields                                                   |
+ * | ---------------- | -------------------------------------------------------- |
+ * | createCollection | collection, settings (`collection_settings.ts`)          |
+ * | dropCollection   | collection                                               |
+ * | createIndex      | collection, index (a definition)                         |
+ * | dropIndex        | collection, index (its name)                             |
+ * | nextIds          | collection, count                                        |
+ *
+ * The answer is a map with `changed`, and for nextIds with `ids`: numbers that nobody else gets.
+ * The body of INDEX_READY, which only a leader proposes, has the fields collection and index.
+ *
+ * @module
+ */
+
+import { ProtocolError, ValidationError } from "../../base/errors.ts";
+import { COLLECTION_NAME_SIZE_MAX, OPERATIONS_PER_REQUEST_MAX } from "../../base/limits.ts";
+import { type Fields, isFields, type Value } from "../../base/value.ts";
+import { decodeUntrustedCbor } from "./cbor.ts";
+import { type CollectionSettings, readSettings } from "./collection_settings.ts";
+import { encodeCollectionName } from "./command.ts";
+
+/** One path of an index. */
+export interface IndexPath {
+  readonly path: string;
+  readonly order: 1 | -1;
+}
+
+/** The definition of an index, as it is logged and kept in snapshots. */
+export interface IndexDefinition {
+  readonly name: string;
+  readonly paths: readonly IndexPath[];
+  readonly isUnique: boolean;
+  /** Documents that have none of the paths are left out. */
+  readonly isSparse: boolean;
+  /** Texts count in lower case. */
+  readonly ignoresCase: boolean;
+  /** Documents are removed so long after the date at the only path, in milliseconds; 0: never. */
+  readonly expiresAfterMs: number;
+}
+
+/** A change of the catalog. `Definition` is `unknown` until the state machine has read it. */
+export type CatalogRequest<Definition = IndexDefinition> =
+  | {
+      readonly action: "createCollection";
+      readonly collection: string;
+      /** Undefined: none were given, any that the collection has are right. */
+      readonly settings?: Partial<CollectionSettings> | undefined;
+    }
+  | { readonly action: "dropCollection"; readonly collection: string }
+  | {
+      readonly action: "createIndex";
+      readonly collection: string;
+      readonly index: Definition;
+    }
+  | { readonly action: "dropIndex"; readonly collection: string; readonly index: string }
+  | { readonly action: "nextIds"; readonly collection: string; readonly count: number };
+
+/** The answer to a CATALOG command. */
+export interface CatalogAnswer {
+  readonly changed: boolean;
+  readonly ids?: readonly number[];
+}
+
+/** Reads an untrusted, decoded body. Throws ValidationError. */
+export function readCatalogRequest(value: unknown): CatalogRequest<unknown> {
+  const fields = catalogFields(value);
+  const { action } = fields;
+  const collection = nameOf(fields["collection"]);
+  switch (action) {
+    case "createCollection": {
+      const given = fields["settings"];
+      const settings = readSettings(given);
+      return { action, collection, settings: given === undefined ? undefined : settings };
+    }
+    case "dropCollection":
+      return { action, collection };
+    case "createIndex":
+      return { action, collection, index: fields["index"] };
+    case "dropIndex":
+      return { action, collection, index: textOf(fields["index"]) };
+    case "nextIds":
+      return { action, collection, count: countOf(fields["count"]) };
+    default:
+      throw new ValidationError(`Cannot change the catalog: action "${textOf(action)}" is unknown`);
+  }
+}
+
+/** Reads the body of INDEX_READY. Throws ValidationError. */
+export function readIndexReady(value: unknown): {
+  readonly collection: string;
+  readonly index: string;
+} {
+  const { collection, index } = catalogFields(value);
+  return { collection: textOf(collection), index: textOf(index) };
+}
+
+/** Reads an answer. Throws ProtocolError. */
+export function decodeCatalogAnswer(payload: Uint8Array): CatalogAnswer {
+  const value = decodeUntrustedCbor(payload);
+  if (isFields(value) && typeof value["changed"] === "boolean") {
+    const { changed, ids } = value;
+    if (ids === undefined) return { changed };
+    const isWhole = (id: unknown): id is number => Number.isSafeInteger(id);
+    if (Array.isArray(ids) && ids.every(isWhole)) return { changed, ids };
+  }
+  throw new ProtocolError("Cannot read the answer of a catalog command: it is not whole");
+}
+
+function catalogFields(value: unknown): Fields {
+  if (isFields(value)) return value;
+  throw new ValidationError("Cannot change the catalog: the request is not a map");
+}
+
+function countOf(count: Value): number {
+  const isCount = typeof count === "number" && Number.isSafeInteger(count);
+  if (isCount && count >= 1 && count <= OPERATIONS_PER_REQUEST_MAX) return count;
+  throw new ValidationError(`Cannot give out ids: 1 to ${OPERATIONS_PER_REQUEST_MAX} at a time`);
+}
+
+/** A text, or an empty one: a value of another type must not be converted to a text. */
+function textOf(value: Value): string {
+  return typeof value === "string" ? value : "";
+}
+
+function nameOf(value: Value): string {
+  if (typeof value === "string" && value.length <= COLLECTION_NAME_SIZE_MAX) {
+    encodeCollectionName(value);
+    return value;
+  }
+  throw new ValidationError("Cannot change the catalog: the collection's name is missing");
+}

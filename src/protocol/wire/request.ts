@@ -1,0 +1,282 @@
+/**
+ * Every request that a client can send, as a closed union: the payloads of `client_message.ts`
+ * decoded and checked. Whoever handles a request gets a member of {@link Request}, never a map.
+ *
+ * @module
+ */
+
+import { ByteReader } from "../../base/bytes.ts";
+import { ValidationError } from "../../base/errors.ts";
+import { type Fields, isFields, type Value } from "../../base/value.ts";
+import { decodeUntrustedCbor } from "../encoding/cbor.ts";
+import {
+  READ_LEVELS,
+  type ReadLevel,
+  type ReadTarget,
+  type RequestView,
+  readReadTarget,
+} from "./client_message.ts";
+
+const CLUSTER_REQUEST_SIZE_MAX = 16 * 1024;
+const QUERY_SIZE_MAX = 256 * 1024;
+const TEXT_LENGTH_MAX = 300;
+
+/** A node asks to be let in. */
+export interface JoinRequest {
+  readonly action: "join";
+  readonly id: string;
+  /** HOST:PORT where the others reach it; empty: the one that the members know. */
+  readonly address: string;
+  /** Of the data folder that it is about to make. */
+  readonly incarnation: string;
+  /** Joins as a learner that stays one. */
+  readonly standby?: boolean | undefined;
+  /** Incarnation of the damaged folder that the new one replaces. */
+  readonly repairs?: string | undefined;
+}
+
+/** A change of the members, or a question about the cluster: the map of a CLUSTER request. */
+export type ClusterRequest =
+  | JoinRequest
+  | {
+      readonly action: "add";
+      readonly id: string;
+      readonly address: string;
+      readonly standby?: boolean | undefined;
+    }
+  | { readonly action: "remove"; readonly id: string }
+  | { readonly action: "replace"; readonly id: string; readonly by: string }
+  | { readonly action: "recover"; readonly id: string }
+  | { readonly action: "role"; readonly id: string; readonly role: string }
+  | { readonly action: "verify" }
+  | { readonly action: "digest"; readonly index: number }
+  | {
+      readonly action: "documents";
+      readonly index: number;
+      readonly collection: string;
+      readonly range: number;
+    };
+
+/** A query of documents. */
+export interface QueryFields {
+  readonly collection: string;
+  readonly idField: string;
+  readonly filter: Fields;
+  readonly sort: Fields;
+  readonly skip: number;
+  /** 0: no limit. */
+  readonly limit: number;
+  readonly projection: Fields;
+  /** Name of the index to use; empty for any. */
+  readonly hint: string;
+}
+
+/** The map of a QUERY request. */
+export type QueryRequest =
+  | (QueryFields & {
+      readonly action: "find";
+      /** Documents of one answer; 0: as many as fit. */
+      readonly pageSize: number;
+    })
+  | (QueryFields & { readonly action: "count" | "explain" })
+  | { readonly action: "next" | "close" | "backupNext"; readonly cursor: number }
+  | { readonly action: "backup" }
+  | {
+      readonly action: "watch";
+      /** Undefined: from now on. */
+      readonly since: number | undefined;
+      readonly waitMs: number;
+      /** Empty for all. */
+      readonly collection: string;
+    }
+  | { readonly action: "log"; readonly after: number; readonly term: number }
+  | { readonly action: "catalog"; readonly collection: string | undefined };
+
+/** A change of the members that an operator or a node asks for. */
+export type MembershipRequest = Exclude<
+  ClusterRequest,
+  { readonly action: "verify" | "digest" | "documents" }
+>;
+
+/** A QUERY request whose fields may still be missing, as a client writes it. */
+export type QueryRequestFields = {
+  readonly action: QueryRequest["action"];
+} & { readonly [name: string]: unknown };
+
+interface Head {
+  readonly requestId: number;
+  readonly deadlineMs: number;
+}
+
+/** One request. A COMMAND stays where it is in its frame, between `start` and `end`. */
+export type Request =
+  | (RequestView & { readonly kind: "COMMAND" })
+  | (Head & { readonly kind: "READ" | "COUNT"; readonly target: ReadTarget })
+  | (Head & { readonly kind: "STATUS" })
+  | (Head & { readonly kind: "PROMOTE"; readonly nodeId: string })
+  | (Head & { readonly kind: "CLUSTER"; readonly cluster: ClusterRequest })
+  | (Head & {
+      readonly kind: "QUERY";
+      readonly level: ReadLevel;
+      readonly query: QueryRequest;
+    });
+
+/**
+ * Decodes the untrusted payload of a request. Throws ProtocolError for bytes that no client
+ * writes, and ValidationError for fields that the request cannot have.
+ */
+export function decodeRequest(body: Uint8Array, view: RequestView): Request {
+  const { kind, requestId, deadlineMs, start, end } = view;
+  const head = { requestId, deadlineMs };
+  switch (kind) {
+    case "COMMAND":
+      return { ...head, kind, start, end };
+    case "READ":
+    case "COUNT":
+      return { ...head, kind, target: readReadTarget(body, start, end) };
+    case "STATUS":
+      return { ...head, kind };
+    case "PROMOTE":
+      return { ...head, kind, nodeId: new ByteReader(body.subarray(start, end)).text() };
+    case "CLUSTER":
+      return { ...head, kind, cluster: readClusterRequest(body.slice(start, end)) };
+    case "QUERY": {
+      const level = READ_LEVELS[body[start] ?? READ_LEVELS.length];
+      if (level === undefined) throw new ValidationError("Cannot query: the read level is unknown");
+      return { ...head, kind, level, query: readQueryRequest(body.slice(start + 1, end)) };
+    }
+  }
+}
+
+function readClusterRequest(payload: Uint8Array): ClusterRequest {
+  const fields = readMap(payload, CLUSTER_REQUEST_SIZE_MAX);
+  const action = textField(fields, "action");
+  const id = (): string => textField(fields, "id");
+  const standby = fields["standby"] === true;
+  switch (action) {
+    case "join":
+      return {
+        ...{ action, id: id(), standby, address: optionalText(fields["address"]) ?? "" },
+        incarnation: textField(fields, "incarnation"),
+        repairs: optionalText(fields["repairs"]),
+      };
+    case "add":
+      return { action, id: id(), address: textField(fields, "address"), standby };
+    case "remove":
+    case "recover":
+      return { action, id: id() };
+    case "replace":
+      return { action, id: id(), by: textField(fields, "by") };
+    case "role":
+      return { action, id: id(), role: textField(fields, "role") };
+    case "verify":
+      return { action };
+    case "digest":
+      return { action, index: numberField(fields, "index") };
+    case "documents": {
+      const collection = optionalText(fields["collection"]);
+      if (collection === undefined) {
+        throw new ValidationError("Cannot list documents: no collection is named");
+      }
+      const [index, range] = [numberField(fields, "index"), numberField(fields, "range")];
+      return { action, index, collection, range };
+    }
+    default:
+      throw new ValidationError(`Cannot do "${action}": it is unknown`);
+  }
+}
+
+function readQueryRequest(payload: Uint8Array): QueryRequest {
+  const fields = readMap(payload, QUERY_SIZE_MAX);
+  const { action } = fields;
+  switch (action) {
+    case "find":
+      return { action, ...readQueryFields(fields), pageSize: numberOf(fields["pageSize"]) };
+    case "count":
+    case "explain":
+      return { action, ...readQueryFields(fields) };
+    case "next":
+    case "close":
+    case "backupNext":
+      return { action, cursor: numberOf(fields["cursor"]) };
+    case "backup":
+      return { action };
+    case "watch":
+      return { action, ...readWatch(fields) };
+    case "log": {
+      const { after, term } = fields;
+      if (isWhole(after) && isWhole(term)) return { action, after, term };
+      throw new ValidationError("Cannot read the log: after and term are whole numbers");
+    }
+    case "catalog": {
+      const { collection } = fields;
+      return { action, collection: typeof collection === "string" ? collection : undefined };
+    }
+    default:
+      throw new ValidationError("Cannot query: the action is unknown");
+  }
+}
+
+/** Reads the fields of a query; what is missing has its default. Throws ValidationError. */
+export function readQueryFields(fields: Fields): QueryFields {
+  const { filter = {}, sort = {}, projection = {}, idField = "id", hint = "" } = fields;
+  const { skip = 0, limit = 0, collection } = fields;
+  if (!isFields(filter) || !isFields(sort) || !isFields(projection)) {
+    throw new ValidationError("Cannot query: filter, sort and projection are maps");
+  }
+  if (typeof hint !== "string" || typeof idField !== "string") {
+    throw new ValidationError("Cannot query: hint and idField are texts");
+  }
+  if (!isWhole(skip) || !isWhole(limit)) {
+    throw new ValidationError("Cannot query: skip and limit are whole numbers, and not negative");
+  }
+  if (typeof collection !== "string") {
+    throw new ValidationError("Cannot query: no collection is named");
+  }
+  return { collection, filter, sort, projection, idField, hint, skip, limit };
+}
+
+function readWatch(fields: Fields): {
+  readonly since: number | undefined;
+  readonly waitMs: number;
+  readonly collection: string;
+} {
+  const { since, waitMs = 0, collection = "" } = fields;
+  const isRead = (since === undefined || isWhole(since)) && isWhole(waitMs);
+  if (!isRead || typeof collection !== "string") {
+    throw new ValidationError("Cannot watch: since and waitMs are whole numbers");
+  }
+  return { since, waitMs, collection };
+}
+
+/** The map in a CLUSTER or QUERY request. Throws ValidationError. */
+function readMap(payload: Uint8Array, sizeMax: number): Fields {
+  const value = payload.byteLength > sizeMax ? undefined : decodeUntrustedCbor(payload);
+  if (isFields(value)) return value;
+  throw new ValidationError(`Cannot read the request: it is not a map of at most ${sizeMax} bytes`);
+}
+
+function textField(fields: Fields, name: string): string {
+  const value = fields[name];
+  if (typeof value === "string" && value !== "" && value.length <= TEXT_LENGTH_MAX) return value;
+  throw new ValidationError(`Cannot read the request: "${name}" must be a text`);
+}
+
+function numberField(fields: Fields, name: string): number {
+  const value = fields[name];
+  if (isWhole(value)) return value;
+  throw new ValidationError(`Cannot read the request: "${name}" must be a whole number`);
+}
+
+function optionalText(value: Value): string | undefined {
+  return typeof value === "string" && value.length <= TEXT_LENGTH_MAX ? value : undefined;
+}
+
+function isWhole(value: Value): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+}
+
+/** A number of the request; 0 for anything else. */
+function numberOf(value: Value): number {
+  return typeof value === "number" ? value : 0;
+}
