@@ -8,7 +8,7 @@ import { ADDRESS, type CommandSpec, JSON_FLAG, TIMEOUT } from "./command_spec.ts
 import type { RawOptions } from "./options.ts";
 
 const STATUS: CommandSpec = {
-  usage: "cluster-status",
+  usage: "cluster status",
   about: "Show leader, quorum and every member; exit code 5 without a led quorum",
   options: [ADDRESS, JSON_FLAG, ["--watch", "Repeat every second"], TIMEOUT],
   examples: ["cstore cluster status", "cstore cluster status --address 127.0.0.1:7001 --json"],
@@ -17,7 +17,7 @@ const STATUS: CommandSpec = {
 };
 
 const MEMBERS: CommandSpec = {
-  usage: "cluster-members",
+  usage: "cluster members",
   about: "List the members and their roles",
   options: [ADDRESS, JSON_FLAG, TIMEOUT],
   examples: ["cstore cluster members", "cstore cluster members --json"],
@@ -26,7 +26,7 @@ const MEMBERS: CommandSpec = {
 };
 
 const PROMOTE: CommandSpec = {
-  usage: "cluster-promote [node]",
+  usage: "cluster promote [node]",
   about: "Make NODE the leader without losing or failing a request",
   options: [ADDRESS, JSON_FLAG, TIMEOUT],
   examples: ["cstore cluster promote n2"],
@@ -35,7 +35,7 @@ const PROMOTE: CommandSpec = {
 };
 
 const INIT: CommandSpec = {
-  usage: "cluster-init",
+  usage: "cluster init",
   about: "Make a folder the first node of a new cluster, which others can join",
   options: [
     ["--id <name>", "The node's id (default n1)"],
@@ -49,38 +49,38 @@ const INIT: CommandSpec = {
 };
 
 const ADD: CommandSpec = change({
-  usage: "cluster-add [id] [address]",
+  usage: "cluster add [id] [address]",
   about: "Make a node a member before it starts; it votes when it has caught up",
   options: [["--standby", "It gets the log, but never votes"]],
   examples: ["cstore cluster add n4 10.0.0.4:7001"],
 });
 
 const REMOVE: CommandSpec = change({
-  usage: "cluster-remove [id]",
+  usage: "cluster remove [id]",
   about: "Take a node out of the cluster for good",
   examples: ["cstore cluster remove n4"],
 });
 
 const REPLACE: CommandSpec = change({
-  usage: "cluster-replace [old] [new]",
+  usage: "cluster replace [old] [new]",
   about: "Let the standby NEW vote in place of OLD, which leaves, in one change",
   examples: ["cstore cluster replace n3 n4"],
 });
 
 const RECOVER: CommandSpec = change({
-  usage: "cluster-recover [id]",
+  usage: "cluster recover [id]",
   about: "Let a node whose folder is lost begin anew with an empty one",
   examples: ["cstore cluster recover n3"],
 });
 
 const ROLE: CommandSpec = change({
-  usage: "cluster-role [id] [role]",
+  usage: "cluster role [id] [role]",
   about: "Make a member a voter or a standby",
   examples: ["cstore cluster role n4 standby", "cstore cluster role n4 voter"],
 });
 
 const VERIFY: CommandSpec = {
-  usage: "cluster-verify",
+  usage: "cluster verify",
   about: "Compare the members' states at one entry; code 1 if they differ, 3 if one is missing",
   options: [["--deep", "Find the first document that differs"], ADDRESS, JSON_FLAG, TIMEOUT],
   examples: ["cstore cluster verify", "cstore cluster verify --deep --json"],
@@ -89,7 +89,7 @@ const VERIFY: CommandSpec = {
 };
 
 const UNSAFE_RECOVER: CommandSpec = {
-  usage: "cluster-unsafe-recover [...dirs]",
+  usage: "cluster unsafe-recover [...dirs]",
   about: "After the loss of a quorum: begin a new cluster with what one survivor has",
   options: [["--yes", "Do it; without it only what would be lost is shown"], JSON_FLAG],
   examples: [
@@ -104,7 +104,7 @@ const UNSAFE_RECOVER: CommandSpec = {
 function change(
   spec: Pick<CommandSpec, "usage" | "about" | "examples"> & Partial<Pick<CommandSpec, "options">>,
 ): CommandSpec {
-  const action = /^cluster-([a-z]+)/.exec(spec.usage)?.[1] ?? "";
+  const action = /^cluster ([a-z]+)/.exec(spec.usage)?.[1] ?? "";
   return {
     ...spec,
     options: [...(spec.options ?? []), ADDRESS, JSON_FLAG, TIMEOUT],

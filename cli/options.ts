@@ -8,8 +8,19 @@ import { parseDuration, parseSize } from "../src/base/units.ts";
 import { environment } from "../src/platform/process.ts";
 import { UsageError } from "./output.ts";
 
-/** Options as the parser gives them: raw texts, or true for a flag. */
-export type RawOptions = Readonly<Record<string, unknown>>;
+/** An option as cac gives it: the text that was typed; of a flag true or false. */
+export type OptionValue = string | boolean;
+
+/** Options by their names in camel case, and behind them those of a configuration file. */
+export interface RawOptions {
+  readonly [name: string]: OptionValue | undefined | FileValues;
+  readonly [FILE_VALUES]?: FileValues;
+}
+
+/** Values of a configuration file, whatever it holds. */
+export interface FileValues {
+  readonly [name: string]: unknown;
+}
 
 /** Where the values of a configuration file stand among the options. */
 export const FILE_VALUES = "file values";
@@ -29,15 +40,13 @@ function variableOf(name: string): string {
 }
 
 function fromFile(options: RawOptions, name: string): unknown {
-  return (options[FILE_VALUES] as RawOptions | undefined)?.[name];
+  return options[FILE_VALUES]?.[name];
 }
 
 /** A text: from the command line, else from CSTORE_NAME, else from the configuration file. */
 export function textOption(options: RawOptions, name: string): string | undefined {
   const value = options[name] ?? environment(variableOf(name)) ?? fromFile(options, name);
   if (value === undefined || value === "") return undefined;
-  if (Array.isArray(value))
-    throw new UsageError(`Option --${dashed(name)} is given more than once`);
   return String(value);
 }
 

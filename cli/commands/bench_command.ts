@@ -10,6 +10,7 @@ import { runThroughput } from "../measure/throughput.ts";
 import {
   choiceOption,
   durationOption,
+  flagOption,
   numberOption,
   type RawOptions,
   shareOption,
@@ -45,7 +46,7 @@ export async function benchThroughput(options: RawOptions): Promise<void> {
   if (address === undefined)
     tell("starting a cluster of its own; clients and nodes share this machine's cores");
   const result = await runThroughput(settings);
-  if (options["json"] === true) {
+  if (flagOption(options, "json")) {
     printJson(result);
     return;
   }
@@ -89,7 +90,7 @@ export async function benchThroughput(options: RawOptions): Promise<void> {
 
 /** What clients see when the leader goes. */
 export async function benchFailover(options: RawOptions): Promise<void> {
-  const json = options["json"] === true;
+  const json = flagOption(options, "json");
   const fault = choiceOption(options, "fault", {
     allowed: ["kill", "pause", "promote"],
     fallback: "kill",

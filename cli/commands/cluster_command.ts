@@ -8,7 +8,7 @@ import { printDuration } from "../../src/base/units.ts";
 import { parseAddresses } from "../../src/client/remote_database.ts";
 import { type ClusterPicture, isHealthy, type MemberRow } from "../../src/cluster/cluster_view.ts";
 import { sleep, systemClock } from "../../src/platform/clock.ts";
-import { durationOption, type RawOptions, textOption } from "../options.ts";
+import { durationOption, flagOption, type RawOptions, textOption } from "../options.ts";
 import {
   colour,
   EXIT,
@@ -37,9 +37,9 @@ export async function clusterStatus(options: RawOptions): Promise<void> {
   const timeoutMs = durationOption(options, "timeout", 2000);
   while (true) {
     const picture = await viewCluster(addresses, timeoutMs);
-    if (options["json"] === true) printJson(picture);
-    else printPicture(picture, options["watch"] === true);
-    if (options["watch"] !== true) {
+    if (flagOption(options, "json")) printJson(picture);
+    else printPicture(picture, flagOption(options, "watch"));
+    if (!flagOption(options, "watch")) {
       if (!isHealthy(picture)) throw new ExitError(EXIT.unhealthy);
       return;
     }
@@ -119,7 +119,7 @@ export async function clusterMembers(options: RawOptions): Promise<void> {
     address,
     membership,
   }));
-  if (options["json"] === true) {
+  if (flagOption(options, "json")) {
     printJson({ clusterId, leader, isJoint, members });
     return;
   }
@@ -143,7 +143,7 @@ export async function clusterPromote(
   const result = await withDatabase(addressesOf(options), timeoutMs, (database) =>
     database.promote(nodeId),
   );
-  if (options["json"] === true) {
+  if (flagOption(options, "json")) {
     printJson(result);
     return;
   }

@@ -9,6 +9,7 @@ import { NotFoundError } from "../../src/base/errors.ts";
 import type { AnyDocument, Collection, FindOptions, WriteOptions } from "../../src/mod.ts";
 import {
   durationOption,
+  flagOption,
   numberOption,
   type RawOptions,
   readLevelOption,
@@ -85,7 +86,7 @@ function prepare(
       const id = readId(rest[0]);
       return async (collection) => {
         const found = existing(await collection.findVersioned(id), collection, id);
-        printDocument(options["withVersion"] === true ? found : found.document);
+        printDocument(flagOption(options, "withVersion") ? found : found.document);
       };
     }
     case "update": {

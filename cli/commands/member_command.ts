@@ -15,6 +15,7 @@ import type { MembershipRequest } from "../../src/protocol/wire/request.ts";
 import {
   DEFAULT_DATA,
   durationOption,
+  flagOption,
   newAddressOption,
   type RawOptions,
   textOption,
@@ -30,7 +31,7 @@ export async function clusterInit(options: RawOptions): Promise<void> {
   const dataDirectory = textOption(options, "data") ?? DEFAULT_DATA;
   const node = { id, address, dataDirectory };
   const { clusterId } = await initializeCluster(systemPlatform(), node);
-  if (options["json"] === true) {
+  if (flagOption(options, "json")) {
     printJson({ clusterId, ...node });
     return;
   }
@@ -43,12 +44,12 @@ type ChangeRequest = Exclude<MembershipRequest, { readonly action: "join" }>;
 
 /** Asks the leader for a change, prints what it made of the members, and what comes next. */
 export async function clusterChange(words: readonly string[], options: RawOptions): Promise<void> {
-  const request = requestOf(words, options["standby"] === true);
+  const request = requestOf(words, flagOption(options, "standby"));
   const addresses = addressesOf(options);
   const timeoutMs = durationOption(options, "timeout", 15_000);
   if (request.action === "recover") await checkIsDown(request.id, addresses);
   const changed = await ask(request, addresses, timeoutMs);
-  if (options["json"] === true) {
+  if (flagOption(options, "json")) {
     printJson({ ...request, ...changed });
     return;
   }

@@ -38,7 +38,7 @@ export async function runNode(options: RawOptions): Promise<never> {
   };
   const nodeOptions = nodeOptionsOf(merged);
   const config = parseNodeConfig(nodeOptions);
-  if (merged["printConfig"] === true) {
+  if (flagOption(merged, "printConfig")) {
     const origins = FILE_KEYS.map((name) => [name, originOf(merged, name)]);
     printJson({ ...config, origins: Object.fromEntries(origins) });
     exit(EXIT.ok);

@@ -13,6 +13,7 @@ import {
 } from "../../src/node/recovery/unsafe_recover.ts";
 import { systemPlatform } from "../../src/platform/platform.ts";
 import type { RawOptions } from "../options.ts";
+import { flagOption } from "../options.ts";
 import { colour, print, printJson, table, UsageError } from "../output.ts";
 
 /** Shows what would be kept and lost; does it with `--yes`. */
@@ -33,11 +34,11 @@ export async function clusterUnsafeRecover(
   const [best] = [...survivors].sort(byMost);
   if (best === undefined) throw new RangeError("there is at least one survivor");
   const missing = missingVoters(survivors, best);
-  const json = options["json"] === true;
+  const json = flagOption(options, "json");
   if (!json) printReport(survivors, best, missing);
   const refusal = refusalFor(survivors, best);
   if (refusal !== undefined) throw refusal;
-  const made = options["yes"] === true ? await recoverAsNewCluster(platform, best.path) : null;
+  const made = flagOption(options, "yes") ? await recoverAsNewCluster(platform, best.path) : null;
   if (json) {
     printJson({ survivors, best: best.path, missingVoters: missing, recovered: made });
     return;

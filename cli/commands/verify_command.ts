@@ -13,7 +13,7 @@ import {
 } from "../../src/database/state_digest.ts";
 import { decodeKey } from "../../src/protocol/encoding/document_key.ts";
 import type { DocumentDigest, StateDigest } from "../../src/protocol/wire/reply.ts";
-import { durationOption, type RawOptions } from "../options.ts";
+import { durationOption, flagOption, type RawOptions } from "../options.ts";
 import { colour, EXIT, ExitError, print, printJson, table } from "../output.ts";
 import { addressesOf } from "./cluster_command.ts";
 import { viewCluster, withDatabase } from "./cluster_view.ts";
@@ -55,8 +55,8 @@ export async function clusterVerify(options: RawOptions): Promise<void> {
     round = await askAll(addresses, timeoutMs);
   }
   const { run, asked } = round;
-  const findings = await compare(asked, { run, isDeep: options["deep"] === true });
-  if (options["json"] === true) printJson(jsonOf(run.index, asked, findings));
+  const findings = await compare(asked, { run, isDeep: flagOption(options, "deep") });
+  if (flagOption(options, "json")) printJson(jsonOf(run.index, asked, findings));
   else printVerdict(run.index, asked, findings);
   if (findings.length > 0) throw new ExitError(EXIT.failed);
   if (asked.some(({ state }) => state === undefined)) throw new ExitError(EXIT.unreachable);

@@ -13,6 +13,7 @@ import { decodeBatchHeader } from "../../src/protocol/encoding/batch_codec.ts";
 import { readIdentity } from "../../src/storage/data_directory.ts";
 import { inspectSegments, type RecoveredRecord } from "../../src/storage/wal/wal_open.ts";
 import type { RawOptions } from "../options.ts";
+import { flagOption } from "../options.ts";
 import { print, printJson, UsageError } from "../output.ts";
 import { runRepair } from "./wal_repair_command.ts";
 
@@ -35,7 +36,7 @@ export async function runWal(words: readonly string[], options: RawOptions): Pro
       "Use: cstore wal inspect DIR, cstore wal verify DIR, cstore wal repair DIR",
     );
   }
-  if (action !== "repair" && options["acceptDataLoss"] === true) {
+  if (action !== "repair" && flagOption(options, "acceptDataLoss")) {
     throw new UsageError("Option --accept-data-loss belongs to cstore wal repair");
   }
   if (directory === undefined)
@@ -65,7 +66,7 @@ export async function runWal(words: readonly string[], options: RawOptions): Pro
     (record) => {
       const shown = describe(record, counted);
       if (action !== "inspect") return;
-      if (options["json"] === true) printJson(shown);
+      if (flagOption(options, "json")) printJson(shown);
       else
         print(
           Object.entries(shown)
@@ -83,7 +84,7 @@ export async function runWal(words: readonly string[], options: RawOptions): Pro
     commitIndex: verdict.commitIndex,
     unsyncedSegments: verdict.dropped.length,
   };
-  if (options["json"] === true) printJson(summary);
+  if (flagOption(options, "json")) printJson(summary);
   else {
     print(
       `ok: ${counted.records} records in ${verdict.kept.length} segments, entries ${counted.firstIndex} to ${counted.lastIndex} (term ${counted.lastTerm}), ${counted.operations} operations, ${printSize(counted.bytes)}`,

@@ -20,6 +20,7 @@ import {
 import { isWhole, type LostEntries, type RepairPlan } from "../../src/storage/repair/wal_repair.ts";
 import { readInstallMark } from "../../src/storage/snapshot_files.ts";
 import type { RawOptions } from "../options.ts";
+import { flagOption } from "../options.ts";
 import { EXIT, ExitError, print, printJson } from "../output.ts";
 
 /** Examines a folder; repairs it with `--accept-data-loss`. */
@@ -33,7 +34,7 @@ export async function runRepair(directory: string, options: RawOptions): Promise
       remedy: "Give the folder that was given to the node with --data",
     });
   }
-  const isAccepted = options["acceptDataLoss"] === true;
+  const isAccepted = flagOption(options, "acceptDataLoss");
   const lock = files.lock(`${directory}/LOCK`);
   try {
     // Its loss was accepted before, and the old log has its new name already.
@@ -41,7 +42,7 @@ export async function runRepair(directory: string, options: RawOptions): Promise
     else if (isUnfinished) throw brokenOff(directory);
     const folder = { directory, identity };
     const examination = await examineFolder(platform, folder);
-    await runPlan(platform, folder, { examination, isAccepted, json: options["json"] === true });
+    await runPlan(platform, folder, { examination, isAccepted, json: flagOption(options, "json") });
   } finally {
     lock.release();
   }

@@ -42,7 +42,7 @@ export interface ErrorDetails {
   readonly fields?: ErrorFields;
 }
 
-const NO_FIELDS: ErrorFields = {};
+const NO_FIELDS: ErrorFields = Object.freeze({});
 
 /** Base of all errors that cstore gives to a caller. */
 export abstract class CStoreError extends Error {

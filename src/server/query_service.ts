@@ -19,7 +19,6 @@ import { encodeCbor } from "../protocol/encoding/cbor.ts";
 import { writeOperationResult } from "../protocol/encoding/operation_result.ts";
 import type { CatalogReply, CollectionInfo } from "../protocol/wire/reply.ts";
 import type { QueryFields, QueryRequest } from "../protocol/wire/request.ts";
-import type { ProjectionSpec, SortSpec } from "../query/sort.ts";
 import { type ChangeStreamParts, ChangeStreams } from "./change_streams.ts";
 import { answerLog } from "./log_feed.ts";
 import { asAnswer, bounded, type QueryReply } from "./query_reply.ts";
@@ -288,12 +287,12 @@ function attempt(
   }
 }
 
-/** A query as it is run. What its filter, sort and projection hold is checked when they are compiled. */
+/** A query as it is run; its filter, sort and projection are checked when they are compiled. */
 export function specOf(query: QueryFields): QuerySpec {
   const { filter, sort, skip, limit, projection, idField, hint } = query;
   return {
     ...{ filter, skip, limit, idField, hint },
-    sort: sort as SortSpec,
-    projection: projection as ProjectionSpec,
+    sort: sort as NonNullable<QuerySpec["sort"]>,
+    projection: projection as NonNullable<QuerySpec["projection"]>,
   };
 }

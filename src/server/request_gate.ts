@@ -7,7 +7,7 @@
  */
 
 import { viewOf } from "../base/bytes.ts";
-import { ValidationError } from "../base/errors.ts";
+import { CStoreError } from "../base/errors.ts";
 import { type RequestView, readRequest } from "../protocol/wire/client_message.ts";
 import { decodeRequest, type Request } from "../protocol/wire/request.ts";
 import type { ReplyTarget } from "../replication/raft/open_batch.ts";
@@ -44,8 +44,10 @@ export class RequestGate {
     try {
       request = decodeRequest(frame.body, view);
     } catch (error) {
-      // Fields that make no sense are the client's answer; bytes that do end its connection.
-      if (!(error instanceof ValidationError)) throw error;
+      // A map that cannot be read is answered; any other payload that no client writes ends the
+      // connection.
+      const isMap = view.kind === "CLUSTER" || view.kind === "QUERY";
+      if (!isMap || !(error instanceof CStoreError)) throw error;
       replies.failed(view.requestId, error);
       return;
     }
