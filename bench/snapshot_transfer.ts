@@ -6,10 +6,10 @@
  * @module
  */
 
-import { spawn } from "node:child_process";
 import process from "node:process";
 import { parseArgs } from "node:util";
-import { LocalCluster, ownCommand } from "../cli/local/local_cluster.ts";
+import { LocalCluster } from "../cli/local/local_cluster.ts";
+import { NodeProcess, ownCommand } from "../cli/local/node_process.ts";
 import { latencyMs, machine, newHistogram } from "../cli/measure/report.ts";
 import { connect, type NodeStatus, type RemoteDatabase } from "../src/mod.ts";
 import { sleep, systemClock } from "../src/platform/clock.ts";
@@ -90,16 +90,15 @@ async function measure(
 
 const cluster = await LocalCluster.start({ nodes: 3 });
 const database = await connect(cluster.addresses, { timeoutMs: 60_000 });
-let joiner: ReturnType<typeof spawn> | undefined;
+let joiner: NodeProcess | undefined;
 try {
   await fill(database);
   const status = async (): Promise<NodeStatus> => await database.status();
   const hasCut = await isCut(database);
   const beganMs = systemClock.nowMs();
   const before = await measure(database, () => systemClock.nowMs() - beganMs > BEFORE_MS);
-  const { program, words } = ownCommand();
-  const own = [...words, "node", "--join", cluster.addresses, "--data", `${cluster.data}/joiner`];
-  joiner = spawn(program, own, { stdio: "ignore" });
+  const words = ["node", "--join", cluster.addresses, "--data", `${cluster.data}/joiner`];
+  joiner = NodeProcess.start({ command: ownCommand(), words });
   const joinedMs = systemClock.nowMs();
   let isVoter = false;
   const watch = (async () => {
@@ -138,7 +137,7 @@ try {
     );
   }
 } finally {
-  joiner?.kill("SIGTERM");
+  await joiner?.stop("SIGTERM");
   await database.close();
   await cluster.stop();
 }

@@ -59,20 +59,24 @@ export function parseCommandLine(
 function shield(words: readonly string[], commands: readonly CommandSpec[]): string[] {
   const pair = words.slice(0, 2).join(" ");
   const isPair = words.length > 1 && commands.some((spec) => commandName(spec) === pair);
-  const rest = words.slice(isPair ? 2 : 1);
+  const [name = "", rest] = isPair ? [pair, words.slice(2)] : [words[0], words.slice(1)];
+  const flags = commands.find((spec) => commandName(spec) === name)?.options.map(([one]) => one);
   const end = rest.indexOf("--") === -1 ? rest.length : rest.indexOf("--");
-  const texts = rest.map((word, at) => (at < end ? shieldOne(word, commands) : word));
-  return [isPair ? pair : (words[0] ?? ""), ...texts];
+  const texts = rest.map((word, at) => {
+    const isValue = flags?.some((one) => one.startsWith(`${rest[at - 1]} <`)) === true;
+    if (at >= end) return word;
+    return isValue && !word.startsWith("--") ? SHIELD + word : shieldOne(word, flags ?? []);
+  });
+  return [name, ...texts];
 }
 
-function shieldOne(word: string, commands: readonly CommandSpec[]): string {
+function shieldOne(word: string, flags: readonly string[]): string {
   const [, name, value] = /^(--(?!no-)[a-z][a-z-]*)(?:=(.*))?$/s.exec(word) ?? [];
   if (name === undefined) {
     if (/^-[^\d]/.test(word) && word !== "-h") throw new UsageError(`Unknown option ${word}`);
     return word === "-h" ? word : SHIELD + word;
   }
-  const isFlag = commands.some(({ options }) => options.some(([flags]) => flags === name));
-  const isBoolean = isFlag && (value === "true" || value === "false");
+  const isBoolean = flags.includes(name) && (value === "true" || value === "false");
   return value === undefined || isBoolean ? word : `${name}=${INLINE}${value}`;
 }
 

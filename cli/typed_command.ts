@@ -8,7 +8,7 @@ import { existsSync, realpathSync } from "node:fs";
 import { basename, delimiter, join, relative } from "node:path";
 import process from "node:process";
 import { environment } from "../src/platform/process.ts";
-import { ownCommand } from "./local/local_cluster.ts";
+import { ownCommand } from "./local/node_process.ts";
 
 /** `cstore` if that is on the path, else the program and its script, from this folder. */
 export function typedCommand(): string {

@@ -5,8 +5,8 @@
  * @module
  */
 
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import process from "node:process";
+import { spawnSync } from "node:child_process";
+import { NodeProcess } from "../../cli/local/node_process.ts";
 import { sleep, systemClock } from "../../src/platform/clock.ts";
 
 /** A product whose program is not on this machine. */
@@ -30,23 +30,16 @@ export function requireProgram(peer: string, program: string, install: string): 
 
 /** Processes of one product. */
 export class PeerProcesses {
-  readonly #children: ChildProcess[] = [];
+  readonly #children: NodeProcess[] = [];
   readonly #errors: string[] = [];
-  readonly #killAll = (): void => {
-    for (const child of this.#children) child.kill("SIGKILL");
-  };
-
-  constructor() {
-    process.once("exit", this.#killAll);
-  }
 
   start(program: string, words: readonly string[]): void {
-    const child = spawn(program, words, { stdio: ["ignore", "ignore", "pipe"] });
-    child.stderr?.on("data", (chunk: Uint8Array) => {
-      this.#errors.push(String(chunk).trimEnd());
+    const output = (text: string, stream: "stdout" | "stderr"): void => {
+      if (stream !== "stderr") return;
+      this.#errors.push(text.trimEnd());
       if (this.#errors.length > 50) this.#errors.shift();
-    });
-    this.#children.push(child);
+    };
+    this.#children.push(NodeProcess.start({ command: { program, words: [] }, words, output }));
   }
 
   /** Asks until the answer is yes. Throws when a process ended or the time is over. */
@@ -54,7 +47,7 @@ export class PeerProcesses {
     const endMs = systemClock.nowMs() + 20_000;
     while (!(await isTrue().catch(() => false))) {
       const isOver = systemClock.nowMs() > endMs;
-      if (isOver || this.#children.some((child) => child.exitCode !== null)) {
+      if (isOver || this.#children.some((child) => child.hasEnded)) {
         throw new Error(`${what}: not reached\n${this.#errors.slice(-5).join("\n")}`);
       }
       await sleep(systemClock, 50);
@@ -62,11 +55,6 @@ export class PeerProcesses {
   }
 
   async stop(): Promise<void> {
-    process.off("exit", this.#killAll);
-    const ends = this.#children
-      .filter((child) => child.exitCode === null && child.signalCode === null)
-      .map((child) => new Promise<void>((resolve) => child.once("exit", () => resolve())));
-    this.#killAll();
-    await Promise.all(ends);
+    await Promise.all(this.#children.map((child) => child.stop("SIGKILL")));
   }
 }

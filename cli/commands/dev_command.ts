@@ -35,8 +35,11 @@ export async function runDev(options: RawOptions): Promise<void> {
     nodes,
     port,
     data,
-    onExit: (node, code) => {
-      if (!isStopping) tell(`\n${node.id} ended with code ${code ?? "(signal)"}`);
+    onExit: (node, how) => {
+      if (!isStopping)
+        tell(
+          `\n${node.id} ended with ${typeof how === "number" ? "code " : ""}${how ?? "(unknown)"}`,
+        );
     },
   });
   await printGuide(cluster, data !== undefined);

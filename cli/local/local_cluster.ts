@@ -4,27 +4,15 @@
  * @module
  */
 
-import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import process from "node:process";
 import { connect, type NodeStatus, UnreachableError } from "../../src/mod.ts";
 import { sleep, systemClock } from "../../src/platform/clock.ts";
+import { NodeProcess, ownCommand, type ProcessEnd, type ProgramCommand } from "./node_process.ts";
 
-/** How to start this program again: the executable, or the runtime and the source. */
-export function ownCommand(): { readonly program: string; readonly words: readonly string[] } {
-  const program = process.execPath;
-  const versions: Readonly<Record<string, string | undefined>> = process.versions;
-  if (import.meta.url.includes("$bunfs")) return { program, words: [] };
-  const main = new URL("../main.ts", import.meta.url).pathname;
-  const entry = import.meta.url.endsWith(".ts") ? main : (process.argv[1] ?? main);
-  if (versions["deno"] !== undefined) {
-    return { program, words: ["run", "-A", "--node-modules-dir=manual", "--no-lock", entry] };
-  }
-  return { program, words: [entry] };
-}
+const ERRORS_KEPT = 200;
 
 /** A node of the cluster. */
 export interface LocalNode {
@@ -32,7 +20,7 @@ export interface LocalNode {
   readonly address: string;
   readonly dataDirectory: string;
   /** The running process; undefined when it was stopped. */
-  process: ChildProcess | undefined;
+  process: NodeProcess | undefined;
 }
 
 /** How to start the cluster. */
@@ -43,9 +31,10 @@ export interface LocalClusterOptions {
   /** Folder for the nodes' data; a fresh one that is removed afterwards when absent. */
   readonly data?: string | undefined;
   readonly extra?: readonly string[];
-  readonly program?: { readonly program: string; readonly words: readonly string[] };
+  /** Another build of this program; this one unless set. */
+  readonly program?: ProgramCommand;
   /** A node's process ended by itself. */
-  readonly onExit?: (node: LocalNode, code: number | null) => void;
+  readonly onExit?: (node: LocalNode, how: ProcessEnd) => void;
 }
 
 /** Node processes that end with this one. */
@@ -107,20 +96,22 @@ export class LocalCluster {
   }
 
   startNode(node: LocalNode): void {
-    const { program, words } = this.#options.program ?? ownCommand();
     const members = this.nodes.map(({ id, address }) => `${id}=${address}`).join(",");
     const args = ["node", "--id", node.id, "--listen", node.address, "--data", node.dataDirectory];
-    const all = [...words, ...args, "--cluster", members, ...(this.#options.extra ?? [])];
-    const child = spawn(program, all, { stdio: ["ignore", "ignore", "pipe"] });
+    const child = NodeProcess.start({
+      command: this.#options.program ?? ownCommand(),
+      words: [...args, "--cluster", members, ...(this.#options.extra ?? [])],
+      output: (text, stream) => {
+        if (stream !== "stderr") return;
+        this.#errors.push(`${node.id}: ${text.trimEnd()}`);
+        if (this.#errors.length > ERRORS_KEPT) this.#errors.shift();
+      },
+      ended: (how) => {
+        if (node.process === child) node.process = undefined;
+        if (!this.#isStopping) this.#options.onExit?.(node, how);
+      },
+    });
     node.process = child;
-    child.stderr?.on("data", (chunk: Uint8Array) => {
-      this.#errors.push(`${node.id}: ${String(chunk).trimEnd()}`);
-      if (this.#errors.length > 200) this.#errors.shift();
-    });
-    child.on("exit", (code) => {
-      if (node.process === child) node.process = undefined;
-      if (!this.#isStopping) this.#options.onExit?.(node, code);
-    });
   }
 
   /** Sends a signal; after SIGKILL and SIGTERM resolves when the process is gone. */
@@ -129,10 +120,11 @@ export class LocalCluster {
     signal: "SIGKILL" | "SIGTERM" | "SIGSTOP" | "SIGCONT",
   ): Promise<void> {
     const child = node.process;
-    if (child === undefined) return;
-    send(child, signal);
-    if (signal !== "SIGKILL" && signal !== "SIGTERM") return;
-    while (!hasEnded(child)) await sleep(systemClock, 2);
+    if (signal === "SIGSTOP" || signal === "SIGCONT") {
+      child?.signal(signal);
+      return;
+    }
+    await child?.stop(signal);
     if (node.process === child) node.process = undefined;
   }
 
@@ -178,44 +170,8 @@ export class LocalCluster {
   /** Ends every process, politely first, and removes what was made. */
   async stop(): Promise<void> {
     this.#isStopping = true;
-    await Promise.all(this.nodes.map((node) => this.#end(node)));
+    await Promise.all(this.nodes.map((node) => this.signal(node, "SIGTERM")));
     if (this.#isOwnData) rmSync(this.data, { recursive: true, force: true });
-  }
-
-  async #end(node: LocalNode): Promise<void> {
-    const child = node.process;
-    if (child === undefined) return;
-    send(child, "SIGCONT");
-    send(child, "SIGTERM");
-    const killMs = systemClock.nowMs() + 5000;
-    while (!hasEnded(child)) {
-      if (systemClock.nowMs() > killMs) send(child, "SIGKILL");
-      await sleep(systemClock, 5);
-    }
-    node.process = undefined;
-  }
-}
-
-/** By process number: some runtimes' own `kill` does nothing after its first call. */
-function send(child: ChildProcess, signal: NodeJS.Signals): void {
-  try {
-    if (child.pid !== undefined) process.kill(child.pid, signal);
-  } catch {
-    // It is gone already, which is what the caller finds out next.
-  }
-}
-
-/**
- * Whether a child is gone. The kernel is asked, too: the runtime's own "exit" event was seen to stay
- * out now and then, and who waits for it alone waits for ever.
- */
-function hasEnded(child: ChildProcess): boolean {
-  if (typeof child.exitCode === "number" || child.pid === undefined) return true;
-  try {
-    process.kill(child.pid, 0);
-    return false;
-  } catch {
-    return true; // No such process.
   }
 }
 

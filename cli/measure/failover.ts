@@ -178,7 +178,7 @@ async function injectFault(
   how: { readonly fault: FailoverOptions["fault"]; readonly database: RemoteDatabase },
 ): Promise<string> {
   if (how.fault === "kill") {
-    leader.process?.kill("SIGKILL");
+    leader.process?.signal("SIGKILL");
     return "";
   }
   if (how.fault === "pause") {

@@ -112,8 +112,8 @@ export async function runThroughput(options: ThroughputOptions): Promise<Through
 
 function startCluster(options: ThroughputOptions): Promise<LocalCluster> {
   const extra = ["--sync-mode", options.syncMode, "--compression", options.compression];
-  const onExit = (node: { readonly id: string }, code: number | null): void => {
-    process.stderr.write(`node ${node.id} ended with code ${code}\n`);
+  const onExit = (node: { readonly id: string }, how: number | string | null): void => {
+    process.stderr.write(`node ${node.id} ended with ${how}\n`);
   };
   return LocalCluster.start({ nodes: options.nodes, data: options.data, extra, onExit });
 }

@@ -5,11 +5,12 @@
  * @module
  */
 
-import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { execFile } from "node:child_process";
 import { appendFileSync, existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { NodeProcess, type ProcessEnd } from "../../cli/local/node_process.ts";
 import { CStoreError } from "../../src/base/errors.ts";
 import { connect } from "../../src/client/remote_database.ts";
 import { sleep, systemClock } from "../../src/platform/clock.ts";
@@ -45,7 +46,7 @@ export interface ChaosNode {
   readonly isFounder: boolean;
   readonly dataDirectory: string;
   readonly switchFile: string;
-  child: ChildProcess | undefined;
+  child: NodeProcess | undefined;
   /** Where the process listens, or last did. */
   port: number;
   isListening: boolean;
@@ -187,23 +188,21 @@ export class ChaosCluster {
       ...(plant === undefined ? [] : ["--preload", SOW]),
     ];
     const env = { NO_COLOR: "1", CSTORE_DISK_SWITCH: node.switchFile, CSTORE_PLANT: plant };
-    const all = [...preload, ENTRY, "node", ...words];
-    const child = spawn(process.execPath, all, {
-      stdio: ["ignore", "ignore", "pipe"],
+    const child = NodeProcess.start({
+      command: { program: process.execPath, words: [...preload, ENTRY, "node"] },
+      words,
       env: { ...process.env, ...env },
+      output: (text, stream) => {
+        if (stream === "stderr") this.#onWords(node, child, text);
+      },
+      ended: (how) => this.#onExit(node, child, how),
     });
     node.child = child;
     node.isListening = false;
     node.lastWords = "";
     this.#log(node, `process ${child.pid} starts\n`);
-    let hasEnded = false;
-    child.stderr?.on("data", (chunk: Uint8Array) => this.#onWords(node, child, String(chunk)));
-    child.on("exit", (code, signal) => {
-      hasEnded = true;
-      this.#onExit(node, child, signal ?? code);
-    });
     const endMs = systemClock.nowMs() + START_TIMEOUT_MS;
-    while (!node.isListening && !hasEnded && node.child === child) {
+    while (!node.isListening && child.end === undefined && node.child === child) {
       if (!node.isJoining && systemClock.nowMs() > endMs) {
         this.failures.push(`${node.id} did not listen within ${START_TIMEOUT_MS} ms`);
         return;
@@ -234,7 +233,7 @@ export class ChaosCluster {
 
   /** SIGSTOP or SIGCONT. */
   pause(node: ChaosNode, isPaused: boolean): void {
-    if (node.child !== undefined) send(node.child, isPaused ? "SIGSTOP" : "SIGCONT");
+    node.child?.signal(isPaused ? "SIGSTOP" : "SIGCONT");
   }
 
   /** Makes a disk slow or full by its switch, or sound again. */
@@ -306,7 +305,6 @@ export class ChaosCluster {
 
   /** When this process ends in the middle: nothing of the cluster must outlive it. */
   readonly #endNow = (): void => {
-    for (const { child } of this.nodes) if (child !== undefined) send(child, "SIGKILL");
     for (const { smallDisk } of this.nodes) smallDisk?.unmount();
   };
 
@@ -315,21 +313,14 @@ export class ChaosCluster {
     if (child === undefined) return;
     node.child = undefined; // Its end is expected from here on.
     this.#log(node, `${signal}\n`);
-    send(child, signal);
-    const killMs = systemClock.nowMs() + STOP_TIMEOUT_MS;
-    let isLate = false;
-    while (!hasEnded(child)) {
-      if (!isLate && systemClock.nowMs() > killMs) {
-        isLate = true;
-        this.failures.push(`${node.id} did not end within ${STOP_TIMEOUT_MS} ms of ${signal}`);
-        send(child, "SIGKILL");
-      }
-      await sleep(systemClock, 2);
+    const { isLate } = await child.stop(signal, STOP_TIMEOUT_MS);
+    if (isLate) {
+      this.failures.push(`${node.id} did not end within ${STOP_TIMEOUT_MS} ms of ${signal}`);
     }
     await node.proxy.detach();
   }
 
-  #onWords(node: ChaosNode, child: ChildProcess, words: string): void {
+  #onWords(node: ChaosNode, child: NodeProcess, words: string): void {
     this.#log(node, words);
     // No fault of ours damages what was written: a node that finds damage has a bug, also if it
     // begins anew with the others' help.
@@ -344,7 +335,7 @@ export class ChaosCluster {
     node.isListening = true;
   }
 
-  #onExit(node: ChaosNode, child: ChildProcess, how: string | number | null): void {
+  #onExit(node: ChaosNode, child: NodeProcess, how: ProcessEnd): void {
     this.#log(node, `process ${child.pid} ended: ${how}\n`);
     if (node.child !== child) return;
     node.child = undefined;
@@ -378,26 +369,4 @@ function complaintOf(words: readonly string[]): Promise<string> {
       else resolve(`exit code ${error.code}: ${stdout}${stderr}`.trim());
     });
   });
-}
-
-/** By process number: some runtimes' own `kill` does nothing after its first call. */
-function send(child: ChildProcess, signal: NodeJS.Signals): void {
-  try {
-    if (child.pid !== undefined) process.kill(child.pid, signal);
-  } catch (cause) {
-    // Gone already, which is what the caller finds out next.
-    if (!(cause instanceof Error && "code" in cause && cause.code === "ESRCH")) throw cause;
-  }
-}
-
-/** Asks the kernel, too: the runtime's "exit" event was seen to stay out now and then. */
-function hasEnded(child: ChildProcess): boolean {
-  if (typeof child.exitCode === "number" || child.signalCode !== null) return true;
-  if (child.pid === undefined) return true;
-  try {
-    process.kill(child.pid, 0);
-    return false;
-  } catch {
-    return true; // No such process.
-  }
 }

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { complete } from "../../cli/commands/shell_command.ts";
 import { fromTaggedJson, toTaggedJson } from "../../cli/tagged_json.ts";
-import { freshFolder, TestCluster, waitFor } from "../node/test_cluster.ts";
+import { freshFolder, TestCluster } from "../node/test_cluster.ts";
 import { Running, run } from "../system/program.ts";
 
 let cluster: TestCluster;
@@ -172,10 +172,10 @@ test("shell: expressions, files, what is typed, and errors", async () => {
   const wrong = await run(["shell", "--eval", "db.shelf.find({a: {$no: 1}})", ...address]);
   expect(wrong).toMatchObject({ code: 1, stdout: "" });
   const shell = new Running(["shell", ...address]);
-  shell.child.stdin?.end(
+  shell.process.input?.end(
     "db.shelf.count()\n.indexes shelf\nnonsense(\n.nothing\ndb.shelf.count()\n",
   );
-  await waitFor("the end", () => shell.code !== undefined);
+  await shell.ended();
   const answers = shell.stdout.split("\n").filter((line) => /^[\d[]/.test(line));
   expect(answers).toEqual(["2", "[]", "2"]);
   expect(shell.stderr).toContain("Unknown command .nothing");

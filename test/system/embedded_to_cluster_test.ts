@@ -48,7 +48,7 @@ test("an embedded database becomes the first node of a cluster, without export",
   ]);
 
   // The second node has everything, and after a restart finds the first by its new address.
-  for (const { child } of [one, two]) child.kill("SIGKILL");
+  for (const { process } of [one, two]) process.signal("SIGKILL");
   await Promise.all([one.ended(), two.ended()]);
   const again = [await start("app/n1"), await start("two")];
   const database = await connect(second);

@@ -51,13 +51,13 @@ async function start(data: string, words: readonly string[] = []): Promise<Seat>
 }
 
 async function kill({ process }: Seat, signal: "SIGKILL" | "SIGTERM" = "SIGKILL"): Promise<Ended> {
-  process.child.kill(signal);
+  process.process.signal(signal);
   return await process.ended();
 }
 
 /** Addresses of nodes that run. */
 function at(): string[] {
-  const up = nodes.filter(({ process }) => process.code === undefined);
+  const up = nodes.filter(({ process }) => process.process.end === undefined);
   return ["--address", up.map(({ address }) => address).join(",")];
 }
 

@@ -5,10 +5,10 @@
  * @module
  */
 
-import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { NodeProcess } from "../../cli/local/node_process.ts";
 import { waitFor } from "../node/test_cluster.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -37,65 +37,67 @@ export interface Ended {
 
 /** A program that runs. */
 export class Running {
-  readonly child: ChildProcess;
+  readonly process: NodeProcess;
   stdout = "";
   stderr = "";
-  code: number | null | undefined;
+  #isOver = false;
 
   constructor(words: readonly string[], env: Readonly<Record<string, string>> = {}) {
-    const all = [...PROGRAM.words, ...words];
-    const clean = { ...process.env, NO_COLOR: "1", ...env };
-    this.child = spawn(PROGRAM.program, all, { env: clean, stdio: ["pipe", "pipe", "pipe"] });
-    this.child.stdout?.on("data", (chunk) => {
-      this.stdout += String(chunk);
-    });
-    this.child.stderr?.on("data", (chunk) => {
-      this.stderr += String(chunk);
-    });
-    this.child.on("close", (code) => {
-      this.code = code;
+    this.process = NodeProcess.start({
+      command: PROGRAM,
+      words,
+      env: { ...process.env, NO_COLOR: "1", ...env },
+      hasInput: true,
+      output: (text, stream) => {
+        this[stream] += text;
+      },
+      ended: () => {
+        this.#isOver = true;
+      },
     });
   }
 
   /** Waits for a text on stdout or stderr. */
   async says(text: string | RegExp): Promise<void> {
     await waitFor(`"${text}"`, () => {
-      if (this.code !== undefined) throw new Error(`it ended: ${this.stdout}${this.stderr}`);
+      if (this.#isOver) throw new Error(`it ended: ${this.stdout}${this.stderr}`);
       return `${this.stdout}${this.stderr}`.match(text) !== null;
     });
   }
 
   async ended(): Promise<Ended> {
-    await waitFor("its end", () => this.code !== undefined);
-    return { code: this.code ?? null, stdout: this.stdout, stderr: this.stderr };
+    await waitFor("its end", () => this.#isOver);
+    const { end } = this.process;
+    const code = typeof end === "number" ? end : null;
+    return { code, stdout: this.stdout, stderr: this.stderr };
   }
 
   /** For the end of a test, whatever state it is in. */
   async stop(): Promise<void> {
-    if (this.code === undefined) this.child.kill("SIGKILL");
-    await this.ended();
+    await this.process.stop("SIGKILL");
   }
 }
 
 /** Runs the program to its end. */
 export function run(words: readonly string[], env?: Readonly<Record<string, string>>) {
   const running = new Running(words, env);
-  running.child.stdin?.end();
+  running.process.input?.end();
   return running.ended();
 }
 
 /** Runs a line of shell in which `cstore` is the program. */
 export async function shell(line: string): Promise<Ended> {
   const words = [PROGRAM.program, ...PROGRAM.words].map((word) => `'${word}'`).join(" ");
-  const child = spawn("bash", ["-c", `cstore() { ${words} "$@"; }\n${line}`]);
-  let stdout = "";
-  let stderr = "";
-  child.stdout.on("data", (chunk) => {
-    stdout += String(chunk);
+  const said = { stdout: "", stderr: "" };
+  const end = await new Promise((resolve) => {
+    NodeProcess.start({
+      command: { program: "bash", words: ["-c", `cstore() { ${words} "$@"; }\n${line}`] },
+      words: [],
+      output: (text, stream) => {
+        said[stream] += text;
+      },
+      ended: resolve,
+    });
   });
-  child.stderr.on("data", (chunk) => {
-    stderr += String(chunk);
-  });
-  const code = await new Promise<number | null>((resolve) => child.on("close", resolve));
-  return { code, stdout, stderr };
+  return { code: typeof end === "number" ? end : null, ...said };
 }
