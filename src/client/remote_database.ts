@@ -4,16 +4,6 @@
  * @module
  */
 
-import type { Change as DocumentChange, WatchOptions } from "../api/changes.ts";
-import type {
-  AnyDocument,
-  Collection,
-  CollectionOptions,
-  CollectionSettingsOptions,
-  Item,
-} from "../api/collection.ts";
-import type { Database } from "../api/database.ts";
-import type { Transaction, TransactionOptions } from "../api/transaction.ts";
 import type { Validators } from "../api/validator.ts";
 import type { ByteWriter } from "../base/bytes.ts";
 import { ConfigError } from "../base/errors.ts";
@@ -29,61 +19,18 @@ import type { ClusterRequest } from "../protocol/wire/request.ts";
 import type { NodeStatus } from "../protocol/wire/status.ts";
 import { Client } from "./connection/client.ts";
 import type { ClientOptions } from "./connection/client_options.ts";
-import { DatabaseCalls } from "./database_calls.ts";
+import { DatabaseBase } from "./database_base.ts";
 
 /** A cluster reached over the network. */
-export class RemoteDatabase implements Database {
+export class RemoteDatabase extends DatabaseBase {
   readonly client: Client;
-  readonly #calls: DatabaseCalls;
 
   constructor(client: Client, validators?: Validators) {
+    super(() => client, validators);
     this.client = client;
-    this.#calls = new DatabaseCalls(() => client, validators);
   }
 
-  async open(): Promise<void> {}
-
-  collection<T extends Item = AnyDocument>(
-    name: string,
-    options?: CollectionOptions,
-  ): Collection<T> {
-    return this.#calls.collection<T>(name, options);
-  }
-
-  createCollection(name: string, settings?: CollectionSettingsOptions): Promise<boolean> {
-    return this.#calls.createCollection(name, settings);
-  }
-
-  dropCollection(name: string): Promise<boolean> {
-    return this.#calls.dropCollection(name);
-  }
-
-  listCollections(): Promise<string[]> {
-    return this.#calls.listCollections();
-  }
-
-  transaction<R>(
-    run: (transaction: Transaction) => Promise<R>,
-    options?: TransactionOptions,
-  ): Promise<R> {
-    return this.#calls.transaction(run, options);
-  }
-
-  beginGlobalTransaction(options?: TransactionOptions): Promise<string> {
-    return this.#calls.transactions.begin(options);
-  }
-
-  commitGlobalTransaction(id?: string): Promise<void> {
-    return this.#calls.transactions.commit(id);
-  }
-
-  async rollbackGlobalTransaction(id?: string): Promise<void> {
-    this.#calls.transactions.rollback(id);
-  }
-
-  watch(options?: WatchOptions): AsyncIterable<DocumentChange> {
-    return this.#calls.watch(options);
-  }
+  override async open(): Promise<void> {}
 
   /** What the node that answers says of itself and of its cluster. */
   async status(): Promise<NodeStatus> {
@@ -126,12 +73,8 @@ export class RemoteDatabase implements Database {
     return decodeClusterReply(request, payload);
   }
 
-  async close(): Promise<void> {
+  override async close(): Promise<void> {
     this.client.close();
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close();
   }
 }
 

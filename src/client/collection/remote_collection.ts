@@ -7,14 +7,12 @@
 import type {
   Change,
   ChangeOptions,
-  Collection,
   CollectionOptions,
   Explanation,
   IndexInfo,
   IndexOptions,
   Item,
   NewDocument,
-  RangeBounds,
   UpdateResult,
   Versioned,
   WriteOptions,
@@ -43,6 +41,7 @@ import { isOperatorUpdate, type UpdateOperators } from "../../query/update.ts";
 import type { Client } from "../connection/client.ts";
 import { changeCatalog, createIndex, listIndexes } from "./catalog_client.ts";
 import { begunDocument } from "./changed_document.ts";
+import { CollectionBase } from "./collection_base.ts";
 import type { CollectionRules } from "./collection_rules.ts";
 import { CollectionWriter, copyOf } from "./collection_writer.ts";
 import { type DecodedResult, resultsOf } from "./decoded_results.ts";
@@ -52,7 +51,6 @@ import {
   fieldPaths,
   type QueryTarget,
   queryAll,
-  queryAt,
   queryCount,
   queryPages,
   queryPlan,
@@ -79,33 +77,34 @@ export interface CollectionBackend {
 }
 
 /** One collection of a cluster. */
-export class RemoteCollection<T extends Item> implements Collection<T> {
+export class RemoteCollection<T extends Item> extends CollectionBase<T> {
   readonly name: string;
   readonly #backend: CollectionBackend;
   readonly #nameBytes: Uint8Array;
   readonly #writer: CollectionWriter;
-  readonly #idField: string;
+  protected readonly idField: string;
   readonly #read: ReadLevel;
   readonly #timeoutMs: number | undefined;
   readonly #checked: ValidatedUpdates<T>;
 
   constructor(name: string, backend: CollectionBackend, options: CollectionOptions = {}) {
+    super();
     this.name = name;
     this.#backend = backend;
     this.#nameBytes = encodeCollectionName(name);
-    this.#idField = options.idField ?? "id";
-    if (/[.$]/.test(this.#idField) || this.#idField === "") {
-      throw new ValidationError(`Cannot use the id field "${this.#idField}": it is one plain name`);
+    this.idField = options.idField ?? "id";
+    if (/[.$]/.test(this.idField) || this.idField === "") {
+      throw new ValidationError(`Cannot use the id field "${this.idField}": it is one plain name`);
     }
     this.#read = options.read ?? "linearizable";
     this.#timeoutMs = options.timeoutMs;
     this.#writer = new CollectionWriter(name, backend, {
-      idField: this.#idField,
+      idField: this.idField,
       timeoutMs: options.timeoutMs,
     });
     this.#checked = new ValidatedUpdates<T>({
       name,
-      idField: this.#idField,
+      idField: this.idField,
       timeoutMs: options.timeoutMs ?? TRANSACTION_TIMEOUT_MS,
       platform: async () => (await backend.client()).platform,
       findVersioned: (id) => this.findVersioned(id, { read: "linearizable" }),
@@ -117,35 +116,35 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     });
   }
 
-  async insert(document: NewDocument<T>): Promise<T> {
+  override async insert(document: NewDocument<T>): Promise<T> {
     return copyOf(await this.#writer.put("INSERT", [document]));
   }
 
-  create(document: NewDocument<T>): Promise<T> {
-    return this.insert(document);
-  }
-
-  async insertMany(documents: readonly NewDocument<T>[]): Promise<T[]> {
+  override async insertMany(documents: readonly NewDocument<T>[]): Promise<T[]> {
     if (documents.length === 0) return [];
     const { operations } = await this.#writer.put("INSERT", documents);
     return operations.map(({ document }) => decodeCbor(document) as T);
   }
 
-  async put(document: NewDocument<T>, { ifVersion }: WriteOptions = {}): Promise<number> {
+  override async put(document: NewDocument<T>, { ifVersion }: WriteOptions = {}): Promise<number> {
     return (await this.#writer.put("PUT", [document], { ifVersion })).version;
   }
 
-  async putMany(documents: readonly NewDocument<T>[]): Promise<void> {
+  override async putMany(documents: readonly NewDocument<T>[]): Promise<void> {
     if (documents.length > 0) await this.#writer.put("PUT", documents);
   }
 
-  async save(document: NewDocument<T>): Promise<T> {
+  override async save(document: NewDocument<T>): Promise<T> {
     return copyOf(await this.#writer.put("PUT", [document]));
   }
 
-  update(id: DocumentId, change: Change<T>, options?: WriteOptions): Promise<T | undefined>;
-  update(filter: Query<T>, change: Change<T>, options?: ChangeOptions): Promise<T[]>;
-  async update(
+  override update(
+    id: DocumentId,
+    change: Change<T>,
+    options?: WriteOptions,
+  ): Promise<T | undefined>;
+  override update(filter: Query<T>, change: Change<T>, options?: ChangeOptions): Promise<T[]>;
+  override async update(
     target: DocumentId | Query<T>,
     change: Change<T>,
     options: WriteOptions = {},
@@ -162,11 +161,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     );
   }
 
-  updateWithId(id: DocumentId, change: Change<T>): Promise<T | undefined> {
-    return this.update(id, change);
-  }
-
-  updateOne(
+  override updateOne(
     filter: Query<T>,
     change: Change<T>,
     { upsert = false }: { readonly upsert?: boolean } = {},
@@ -205,7 +200,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     );
   }
 
-  async updateMany(filter: Query<T>, change: Change<T>): Promise<UpdateResult> {
+  override async updateMany(filter: Query<T>, change: Change<T>): Promise<UpdateResult> {
     return this.#either(
       async () => {
         const { length: matched } = await this.#changeAll(filter, change, {
@@ -220,9 +215,9 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     );
   }
 
-  remove(id: DocumentId, options?: WriteOptions): Promise<T | undefined>;
-  remove(filter: Query<T>): Promise<T[]>;
-  async remove(
+  override remove(id: DocumentId, options?: WriteOptions): Promise<T | undefined>;
+  override remove(filter: Query<T>): Promise<T[]>;
+  override async remove(
     target: DocumentId | Query<T>,
     options: WriteOptions = {},
   ): Promise<T | T[] | undefined> {
@@ -241,19 +236,11 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     return this.#document(await this.#writer.write([operation]))?.document;
   }
 
-  removeWithId(id: DocumentId): Promise<T | undefined> {
-    return this.remove(id);
-  }
-
-  async deleteMany(filter: Query<T>): Promise<number> {
+  override async deleteMany(filter: Query<T>): Promise<number> {
     return (await this.#removeAll(filter, false)).length;
   }
 
-  async clear(): Promise<void> {
-    await this.deleteMany({});
-  }
-
-  async delete(id: DocumentId, options: WriteOptions = {}): Promise<boolean> {
+  override async delete(id: DocumentId, options: WriteOptions = {}): Promise<boolean> {
     const { ifVersion } = options;
     const operation = {
       kind: "REMOVE",
@@ -265,7 +252,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     return results === undefined || results[0]?.found === true;
   }
 
-  async findById(
+  override async findById(
     id: DocumentId,
     options: { readonly read?: ReadLevel } = {},
   ): Promise<T | undefined> {
@@ -274,7 +261,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     return (await this.findVersioned(id, options))?.document;
   }
 
-  async findVersioned(
+  override async findVersioned(
     id: DocumentId,
     options: { readonly read?: ReadLevel } = {},
   ): Promise<Versioned<T> | undefined> {
@@ -298,7 +285,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     });
   }
 
-  async find(condition: Condition<T> = {}, options: FindOptions = {}): Promise<T[]> {
+  override async find(condition: Condition<T> = {}, options: FindOptions = {}): Promise<T[]> {
     if (typeof condition === "function") {
       const found: T[] = [];
       for await (const document of this.iterate(condition, options)) found.push(document);
@@ -307,7 +294,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     const query = { ...wireOptions(options), filter: condition };
     const local = this.#backend.local?.();
     if (local !== undefined) {
-      const here = local.find(this.name, { ...query, idField: this.#idField });
+      const here = local.find(this.name, { ...query, idField: this.idField });
       if (here !== undefined) return here.map(({ document }) => document as T);
     }
     const client = await this.#backend.client();
@@ -315,21 +302,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     return documents.map(({ document }) => document);
   }
 
-  async findOne(condition: Condition<T> = {}, options: FindOptions = {}): Promise<T | undefined> {
-    return (await this.find(condition, { ...options, limit: 1 }))[0];
-  }
-
-  findBy(path: string, value: unknown, options?: FindOptions): Promise<T[]> {
-    return this.find(queryAt<T>(path, { $eq: value }), options);
-  }
-
-  findRange(path: string, bounds: RangeBounds, options: FindOptions = {}): Promise<T[]> {
-    const given = Object.entries(bounds).filter(([, bound]) => bound !== undefined);
-    const condition = Object.fromEntries(given.map(([name, bound]) => [`$${name}`, bound]));
-    return this.find(queryAt<T>(path, condition), { sort: { [path]: 1 }, ...options });
-  }
-
-  async *iterate(
+  override async *iterate(
     condition: Condition<T> = {},
     options: FindOptions = {},
   ): AsyncGenerator<T, void, undefined> {
@@ -355,7 +328,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     }
   }
 
-  async count(
+  override async count(
     condition: Condition<T> = {},
     options: { readonly read?: ReadLevel } = {},
   ): Promise<number> {
@@ -368,7 +341,7 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     return countAll(client, target, this.#nameBytes);
   }
 
-  async distinct(path: string, condition: Condition<T> = {}): Promise<unknown[]> {
+  override async distinct(path: string, condition: Condition<T> = {}): Promise<unknown[]> {
     const segments = parsePath(path);
     const found: Value[] = [];
     for await (const document of this.iterate(condition, { sort: { [path]: 1 } })) {
@@ -379,64 +352,48 @@ export class RemoteCollection<T extends Item> implements Collection<T> {
     return found;
   }
 
-  first(): Promise<T | undefined> {
-    return this.lowest(this.#idField);
-  }
-
-  last(): Promise<T | undefined> {
-    return this.greatest(this.#idField);
-  }
-
-  lowest(path: string): Promise<T | undefined> {
-    return this.findOne(queryAt<T>(path, { $exists: true }), { sort: { [path]: 1 } });
-  }
-
-  greatest(path: string): Promise<T | undefined> {
-    return this.findOne(queryAt<T>(path, { $exists: true }), { sort: { [path]: -1 } });
-  }
-
-  async explain(filter: Query<T>, options: FindOptions = {}): Promise<Explanation> {
+  override async explain(filter: Query<T>, options: FindOptions = {}): Promise<Explanation> {
     const client = await this.#backend.client();
     const query = { ...wireOptions(options), filter };
     return queryPlan(client, this.#target(options.read), query);
   }
 
-  async createIndex(name: string, options: IndexOptions): Promise<void> {
+  override async createIndex(name: string, options: IndexOptions): Promise<void> {
     await createIndex(await this.#backend.client(), this.name, { name, options });
   }
 
-  async dropIndex(name: string): Promise<void> {
+  override async dropIndex(name: string): Promise<void> {
     const request = { action: "dropIndex", collection: this.name, index: name } as const;
     await changeCatalog(await this.#backend.client(), request);
   }
 
-  async listIndexes(): Promise<IndexInfo[]> {
+  override async listIndexes(): Promise<IndexInfo[]> {
     return listIndexes(await this.#backend.client(), this.name);
   }
 
   #target(level: ReadLevel = this.#read): QueryTarget {
-    const [collection, idField, timeoutMs] = [this.name, this.#idField, this.#timeoutMs];
+    const [collection, idField, timeoutMs] = [this.name, this.idField, this.#timeoutMs];
     return { collection, idField, level, timeoutMs };
   }
 
   /** Ids of documents that match. */
   async #ids(filter: Query<T>, limit = 0): Promise<DocumentId[]> {
     const client = await this.#backend.client();
-    const projection = { [this.#idField]: 1 } as const;
+    const projection = { [this.idField]: 1 } as const;
     const query = { filter, limit, projection };
     const { documents } = await queryAll<Fields>(client, this.#target("linearizable"), query);
-    return documents.map(({ document }) => document[this.#idField] as DocumentId);
+    return documents.map(({ document }) => document[this.idField] as DocumentId);
   }
 
   /** Makes the document that an update asks for; undefined when there is one meanwhile. */
   async #upsert(filter: Query<T>, change: Change<T>): Promise<DocumentId | undefined> {
     const begun = begunDocument(filter);
-    const given = begun[this.#idField] as DocumentId | undefined;
+    const given = begun[this.idField] as DocumentId | undefined;
     const id = given ?? (await this.#backend.rules.newId(this.name));
-    const insert = { [this.#idField]: id, ...begun };
+    const insert = { [this.idField]: id, ...begun };
     const fields: UpdateOperators = change;
     const update = isOperatorUpdate(fields) ? fields : { $set: fieldPaths(fields) };
-    const order = { update, idField: this.#idField, insert };
+    const order = { update, idField: this.idField, insert };
     const document = encodeCbor(order).slice();
     const operation = { kind: "UPDATE", key: encodeKey(id), document, ifVersion: 0 } as const;
     try {

@@ -9,12 +9,9 @@ import type {
   ChangeOptions,
   Collection,
   CollectionOptions,
-  Explanation,
-  IndexInfo,
   IndexOptions,
   Item,
   NewDocument,
-  RangeBounds,
   UpdateResult,
   Versioned,
   WriteOptions,
@@ -23,57 +20,62 @@ import type { Condition, FindOptions, Query } from "../../api/query.ts";
 import type { TransactionCollection } from "../../api/transaction.ts";
 import { ValidationError } from "../../base/errors.ts";
 import type { DocumentId } from "../../protocol/encoding/document_key.ts";
-import type { ReadLevel } from "../../protocol/wire/client_message.ts";
-import { queryAt } from "../collection/query_client.ts";
+import type { ReadOptions } from "../collection/collection_base.ts";
+import { ForwardingCollection } from "../collection/collection_base.ts";
 import type { GlobalTransactions } from "./global_transactions.ts";
 
 /** One handle. Without an open transaction every call goes straight on. */
-export class RoutedCollection<T extends Item> implements Collection<T> {
+export class RoutedCollection<T extends Item> extends ForwardingCollection<T> {
   readonly name: string;
+  protected readonly idField: string;
   readonly #plain: Collection<T>;
   readonly #transactions: GlobalTransactions;
   readonly #options: CollectionOptions | undefined;
-  readonly #idField: string;
 
   constructor(
     plain: Collection<T>,
     transactions: GlobalTransactions,
     options: CollectionOptions | undefined,
   ) {
+    super();
     this.name = plain.name;
+    this.idField = options?.idField ?? "id";
     this.#plain = plain;
     this.#transactions = transactions;
     this.#options = options;
-    this.#idField = options?.idField ?? "id";
   }
 
-  async insert(document: NewDocument<T>): Promise<T> {
+  protected override target(): Collection<T> {
+    return this.#plain;
+  }
+
+  override async insert(document: NewDocument<T>): Promise<T> {
     return (this.#view() ?? this.#plain).insert(document);
   }
 
-  async create(document: NewDocument<T>): Promise<T> {
-    return this.insert(document);
-  }
-
-  async insertMany(documents: readonly NewDocument<T>[]): Promise<T[]> {
+  override async insertMany(documents: readonly NewDocument<T>[]): Promise<T[]> {
     return (this.#view() ?? this.#plain).insertMany(documents);
   }
 
-  async put(document: NewDocument<T>, options?: WriteOptions): Promise<number> {
+  override async put(document: NewDocument<T>, options?: WriteOptions): Promise<number> {
     return this.#outside("put", "save").put(document, options);
   }
 
-  async putMany(documents: readonly NewDocument<T>[]): Promise<void> {
+  override async putMany(documents: readonly NewDocument<T>[]): Promise<void> {
     return (this.#view() ?? this.#plain).putMany(documents);
   }
 
-  async save(document: NewDocument<T>): Promise<T> {
+  override async save(document: NewDocument<T>): Promise<T> {
     return (this.#view() ?? this.#plain).save(document);
   }
 
-  update(id: DocumentId, change: Change<T>, options?: WriteOptions): Promise<T | undefined>;
-  update(filter: Query<T>, change: Change<T>, options?: ChangeOptions): Promise<T[]>;
-  async update(
+  override update(
+    id: DocumentId,
+    change: Change<T>,
+    options?: WriteOptions,
+  ): Promise<T | undefined>;
+  override update(filter: Query<T>, change: Change<T>, options?: ChangeOptions): Promise<T[]>;
+  override async update(
     target: DocumentId | Query<T>,
     change: Change<T>,
     options?: WriteOptions,
@@ -85,31 +87,24 @@ export class RoutedCollection<T extends Item> implements Collection<T> {
     return view.update(target as DocumentId, change, options);
   }
 
-  async updateWithId(id: DocumentId, change: Change<T>): Promise<T | undefined> {
-    return this.update(id, change);
-  }
-
-  async updateOne(
+  override async updateOne(
     filter: Query<T>,
     change: Change<T>,
     options?: { readonly upsert?: boolean },
   ): Promise<UpdateResult> {
     const view = options?.upsert === true ? undefined : this.#view();
     if (view !== undefined) return view.updateOne(filter, change);
-    return this.#outside("updateOne with upsert", "findOne and save").updateOne(
-      filter,
-      change,
-      options,
-    );
+    const plain = this.#outside("updateOne with upsert", "findOne and save");
+    return plain.updateOne(filter, change, options);
   }
 
-  async updateMany(filter: Query<T>, change: Change<T>): Promise<UpdateResult> {
+  override async updateMany(filter: Query<T>, change: Change<T>): Promise<UpdateResult> {
     return (this.#view() ?? this.#plain).updateMany(filter, change);
   }
 
-  remove(id: DocumentId, options?: WriteOptions): Promise<T | undefined>;
-  remove(filter: Query<T>): Promise<T[]>;
-  async remove(
+  override remove(id: DocumentId, options?: WriteOptions): Promise<T | undefined>;
+  override remove(filter: Query<T>): Promise<T[]>;
+  override async remove(
     target: DocumentId | Query<T>,
     options?: WriteOptions,
   ): Promise<T | undefined | T[]> {
@@ -119,102 +114,57 @@ export class RoutedCollection<T extends Item> implements Collection<T> {
     return view.remove(target as DocumentId);
   }
 
-  async deleteMany(filter: Query<T>): Promise<number> {
+  override async deleteMany(filter: Query<T>): Promise<number> {
     return (this.#view() ?? this.#plain).deleteMany(filter);
   }
 
-  async clear(): Promise<void> {
+  override async clear(): Promise<void> {
     return this.#outside("clear", "deleteMany").clear();
   }
 
-  async removeWithId(id: DocumentId): Promise<T | undefined> {
-    return this.remove(id);
-  }
-
-  async delete(id: DocumentId, options?: WriteOptions): Promise<boolean> {
+  override async delete(id: DocumentId, options?: WriteOptions): Promise<boolean> {
     const view = this.#view();
     if (view === undefined) return this.#plain.delete(id, options);
     refuseVersion(options);
     return view.delete(id);
   }
 
-  findById(id: DocumentId, options?: { readonly read?: ReadLevel }): Promise<T | undefined> {
+  override findById(id: DocumentId, options?: ReadOptions): Promise<T | undefined> {
     if (this.#transactions.size === 0) return this.#plain.findById(id, options);
     return this.#read((view) => view.findById(id));
   }
 
-  async findVersioned(
+  override async findVersioned(
     id: DocumentId,
-    options?: { readonly read?: ReadLevel },
+    options?: ReadOptions,
   ): Promise<Versioned<T> | undefined> {
     return this.#outside("findVersioned", "findById").findVersioned(id, options);
   }
 
-  find(condition?: Condition<T>, options?: FindOptions): Promise<T[]> {
+  override find(condition?: Condition<T>, options?: FindOptions): Promise<T[]> {
     if (this.#transactions.size === 0) return this.#plain.find(condition, options);
     return this.#read((view) => view.find(filterOf(condition), options));
   }
 
-  findOne(condition?: Condition<T>, options?: FindOptions): Promise<T | undefined> {
-    if (this.#transactions.size === 0) return this.#plain.findOne(condition, options);
-    return this.#read((view) => view.findOne(filterOf(condition), options));
-  }
-
-  async findBy(path: string, value: unknown, options?: FindOptions): Promise<T[]> {
-    return (this.#view() ?? this.#plain).findBy(path, value, options);
-  }
-
-  async findRange(path: string, bounds: RangeBounds, options?: FindOptions): Promise<T[]> {
-    return (this.#view() ?? this.#plain).findRange(path, bounds, options);
-  }
-
-  iterate(condition?: Condition<T>, options?: FindOptions): AsyncIterable<T> {
+  override iterate(condition?: Condition<T>, options?: FindOptions): AsyncIterable<T> {
     return this.#outside("iterate", "find").iterate(condition, options);
   }
 
-  count(condition?: Condition<T>, options?: { readonly read?: ReadLevel }): Promise<number> {
+  override count(condition?: Condition<T>, options?: ReadOptions): Promise<number> {
     if (this.#transactions.size === 0) return this.#plain.count(condition, options);
     return this.#read((view) => view.count(filterOf(condition)));
   }
 
-  async distinct(path: string, condition?: Condition<T>): Promise<unknown[]> {
+  override async distinct(path: string, condition?: Condition<T>): Promise<unknown[]> {
     return this.#outside("distinct", "find").distinct(path, condition);
   }
 
-  async first(): Promise<T | undefined> {
-    return this.lowest(this.#idField);
-  }
-
-  async last(): Promise<T | undefined> {
-    return this.greatest(this.#idField);
-  }
-
-  async lowest(path: string): Promise<T | undefined> {
-    const view = this.#view();
-    if (view === undefined) return this.#plain.lowest(path);
-    return view.findOne(queryAt<T>(path, { $exists: true }), { sort: { [path]: 1 } });
-  }
-
-  async greatest(path: string): Promise<T | undefined> {
-    const view = this.#view();
-    if (view === undefined) return this.#plain.greatest(path);
-    return view.findOne(queryAt<T>(path, { $exists: true }), { sort: { [path]: -1 } });
-  }
-
-  explain(filter: Query<T>, options?: FindOptions): Promise<Explanation> {
-    return this.#plain.explain(filter, options);
-  }
-
-  async createIndex(name: string, options: IndexOptions): Promise<void> {
+  override async createIndex(name: string, options: IndexOptions): Promise<void> {
     return this.#outside("createIndex", "commit first").createIndex(name, options);
   }
 
-  async dropIndex(name: string): Promise<void> {
+  override async dropIndex(name: string): Promise<void> {
     return this.#outside("dropIndex", "commit first").dropIndex(name);
-  }
-
-  listIndexes(): Promise<IndexInfo[]> {
-    return this.#plain.listIndexes();
   }
 
   /** The collection within the open transaction; undefined when none is open. */

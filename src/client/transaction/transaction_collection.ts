@@ -10,7 +10,6 @@ import type {
   CollectionOptions,
   Item,
   NewDocument,
-  RangeBounds,
   UpdateResult,
 } from "../../api/collection.ts";
 import type { FindOptions, Query } from "../../api/query.ts";
@@ -25,12 +24,13 @@ import { compileFilter } from "../../query/matcher.ts";
 import { compareBy, compileProjection } from "../../query/sort.ts";
 import type { UpdateOperators } from "../../query/update.ts";
 import { changedDocument } from "../collection/changed_document.ts";
+import { Searches } from "../collection/collection_base.ts";
 import type {
   CollectionRules,
   PreparedDocument,
   RuledCollection,
 } from "../collection/collection_rules.ts";
-import { queryAll, queryAt, wireFilter } from "../collection/query_client.ts";
+import { queryAll, wireFilter } from "../collection/query_client.ts";
 import type { Client } from "../connection/client.ts";
 
 /** What is to be written to one document. */
@@ -62,12 +62,16 @@ function isFilter<T>(target: DocumentId | Query<T>): target is Query<T> {
 }
 
 /** The documents of a collection, with what a transaction has written to it. */
-export class CollectionView<T extends Item> implements TransactionCollection<T> {
+export class CollectionView<T extends Item>
+  extends Searches<T, Query<T>>
+  implements TransactionCollection<T>
+{
   readonly name: string;
   readonly #transaction: TransactionState;
   readonly #idField: string;
 
   constructor(transaction: TransactionState, name: string, options: CollectionOptions = {}) {
+    super();
     this.#transaction = transaction;
     encodeCollectionName(name);
     this.name = name;
@@ -198,7 +202,7 @@ export class CollectionView<T extends Item> implements TransactionCollection<T> 
     return found?.document;
   }
 
-  async find(filter: Query<T> = {}, options: FindOptions = {}): Promise<T[]> {
+  override async find(filter: Query<T> = {}, options: FindOptions = {}): Promise<T[]> {
     this.#transaction.check();
     const { client } = this.#transaction;
     const { sort, skip, limit, projection, hint } = options;
@@ -209,21 +213,6 @@ export class CollectionView<T extends Item> implements TransactionCollection<T> 
     this.#transaction.noteSearch(this.name, sequence);
     const found = documents.map(({ document }) => document);
     return isOwn ? this.#withOwn(found, writes, { filter, options }) : found;
-  }
-
-  async findOne(filter?: Query<T>, options?: FindOptions): Promise<T | undefined> {
-    return (await this.find(filter, { ...options, limit: 1 }))[0];
-  }
-
-  findBy(path: string, value: unknown, options?: FindOptions): Promise<T[]> {
-    return this.find(queryAt<T>(path, { $eq: value }), options);
-  }
-
-  findRange(path: string, bounds: RangeBounds, options?: FindOptions): Promise<T[]> {
-    const given = Object.entries(bounds).filter(([, bound]) => bound !== undefined);
-    const conditions = given.map(([name, bound]) => [`$${name}`, bound]);
-    const query = queryAt<T>(path, Object.fromEntries(conditions));
-    return this.find(query, { sort: { [path]: 1 }, ...options });
   }
 
   async count(filter?: Query<T>): Promise<number> {

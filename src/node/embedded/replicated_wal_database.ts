@@ -5,23 +5,13 @@
  * @module
  */
 
-import type { Change as DocumentChange, WatchOptions } from "../../api/changes.ts";
-import type {
-  AnyDocument,
-  Collection,
-  CollectionOptions,
-  CollectionSettingsOptions,
-  Item,
-} from "../../api/collection.ts";
-import type { Database } from "../../api/database.ts";
-import type { Transaction, TransactionOptions } from "../../api/transaction.ts";
 import type { Validators } from "../../api/validator.ts";
 import { parseEndpoint } from "../../base/address.ts";
 import { assert } from "../../base/assert.ts";
 import { ClosedError, ConfigError, DeadlineError } from "../../base/errors.ts";
 import { backupBlocks } from "../../client/collection/state_export.ts";
 import { Client } from "../../client/connection/client.ts";
-import { DatabaseCalls } from "../../client/database_calls.ts";
+import { DatabaseBase } from "../../client/database_base.ts";
 import { sleep } from "../../platform/clock.ts";
 import { type Platform, systemPlatform } from "../../platform/platform.ts";
 import type { NodeStatus } from "../../protocol/wire/status.ts";
@@ -67,67 +57,24 @@ export interface ReplicatedDatabaseConfig {
 }
 
 /** A node in this process, and a database over its cluster. Opens itself on first use. */
-export class ReplicatedWALDatabase implements Database {
+export class ReplicatedWALDatabase extends DatabaseBase {
   readonly #nodeConfig: NodeConfig;
   readonly #platform: Platform;
   #opening: Promise<Client> | undefined;
   #client: Client | undefined;
   #node: Node | undefined;
   #isClosed = false;
-  readonly #calls: DatabaseCalls;
 
   /** Throws ConfigError. */
   constructor(config: ReplicatedDatabaseConfig) {
+    super(() => this.#client ?? this.#ready(), config.validators);
     this.#platform = config.platform ?? systemPlatform();
     this.#nodeConfig = nodeConfigOf(config);
-    this.#calls = new DatabaseCalls(() => this.#client ?? this.#ready(), config.validators);
   }
 
   /** Starts the node; it serves as soon as the cluster has a leader. */
-  async open(): Promise<void> {
+  override async open(): Promise<void> {
     await this.#ready();
-  }
-
-  collection<T extends Item = AnyDocument>(
-    name: string,
-    options?: CollectionOptions,
-  ): Collection<T> {
-    return this.#calls.collection<T>(name, options);
-  }
-
-  createCollection(name: string, settings?: CollectionSettingsOptions): Promise<boolean> {
-    return this.#calls.createCollection(name, settings);
-  }
-
-  dropCollection(name: string): Promise<boolean> {
-    return this.#calls.dropCollection(name);
-  }
-
-  listCollections(): Promise<string[]> {
-    return this.#calls.listCollections();
-  }
-
-  transaction<R>(
-    run: (transaction: Transaction) => Promise<R>,
-    options?: TransactionOptions,
-  ): Promise<R> {
-    return this.#calls.transaction(run, options);
-  }
-
-  beginGlobalTransaction(options?: TransactionOptions): Promise<string> {
-    return this.#calls.transactions.begin(options);
-  }
-
-  commitGlobalTransaction(id?: string): Promise<void> {
-    return this.#calls.transactions.commit(id);
-  }
-
-  async rollbackGlobalTransaction(id?: string): Promise<void> {
-    this.#calls.transactions.rollback(id);
-  }
-
-  watch(options?: WatchOptions): AsyncIterable<DocumentChange> {
-    return this.#calls.watch(options);
   }
 
   /** Whether this node leads. */
@@ -172,17 +119,13 @@ export class ReplicatedWALDatabase implements Database {
   }
 
   /** Hands leadership over if this node leads, and stops it. */
-  async close(): Promise<void> {
+  override async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
     await this.#opening?.catch(() => undefined);
     this.#client?.close();
     this.#client = undefined;
     await this.#node?.stop();
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close();
   }
 
   #running(): Node {

@@ -4,16 +4,7 @@
  * @module
  */
 
-import type { Change as DocumentChange, WatchOptions } from "../../api/changes.ts";
-import type {
-  AnyDocument,
-  Collection,
-  CollectionOptions,
-  CollectionSettingsOptions,
-  Item,
-} from "../../api/collection.ts";
-import type { Database } from "../../api/database.ts";
-import type { Transaction, TransactionOptions } from "../../api/transaction.ts";
+import type { CollectionSettingsOptions } from "../../api/collection.ts";
 import type { Validators } from "../../api/validator.ts";
 import { EMBEDDED_ADDRESS } from "../../base/address.ts";
 import { assert } from "../../base/assert.ts";
@@ -21,7 +12,7 @@ import { ClosedError, ConfigError } from "../../base/errors.ts";
 import { changeCatalog } from "../../client/collection/catalog_client.ts";
 import { backupBlocks } from "../../client/collection/state_export.ts";
 import { Client } from "../../client/connection/client.ts";
-import { DatabaseCalls } from "../../client/database_calls.ts";
+import { DatabaseBase } from "../../client/database_base.ts";
 import { type Platform, systemPlatform } from "../../platform/platform.ts";
 import { readIdentity } from "../../storage/data_directory.ts";
 import { databaseFolder, parseNodeConfig } from "../config/node_config.ts";
@@ -45,18 +36,17 @@ export interface WALDatabaseConfig {
 }
 
 /** A database in this process. Opens itself on first use. */
-export class WALDatabase implements Database {
+export class WALDatabase extends DatabaseBase {
   readonly #config: WALDatabaseConfig;
   #opening: Promise<Client> | undefined;
   #client: Client | undefined;
   #node: Node | undefined;
   #isClosed = false;
   readonly #platform: Platform;
-  readonly #calls: DatabaseCalls;
 
   constructor(config: WALDatabaseConfig) {
+    super(() => this.#client ?? this.#ready(), config.validators);
     this.#config = config;
-    this.#calls = new DatabaseCalls(() => this.#client ?? this.#ready(), config.validators);
     this.#platform = config.platform ?? systemPlatform();
   }
 
@@ -64,50 +54,8 @@ export class WALDatabase implements Database {
    * Recovers the data, then returns ready. Rejects with LockedError, CorruptionError,
    * StorageError.
    */
-  async open(): Promise<void> {
+  override async open(): Promise<void> {
     await this.#ready();
-  }
-
-  collection<T extends Item = AnyDocument>(
-    name: string,
-    options?: CollectionOptions,
-  ): Collection<T> {
-    return this.#calls.collection<T>(name, options);
-  }
-
-  createCollection(name: string, settings?: CollectionSettingsOptions): Promise<boolean> {
-    return this.#calls.createCollection(name, settings);
-  }
-
-  dropCollection(name: string): Promise<boolean> {
-    return this.#calls.dropCollection(name);
-  }
-
-  listCollections(): Promise<string[]> {
-    return this.#calls.listCollections();
-  }
-
-  transaction<R>(
-    run: (transaction: Transaction) => Promise<R>,
-    options?: TransactionOptions,
-  ): Promise<R> {
-    return this.#calls.transaction(run, options);
-  }
-
-  beginGlobalTransaction(options?: TransactionOptions): Promise<string> {
-    return this.#calls.transactions.begin(options);
-  }
-
-  commitGlobalTransaction(id?: string): Promise<void> {
-    return this.#calls.transactions.commit(id);
-  }
-
-  async rollbackGlobalTransaction(id?: string): Promise<void> {
-    this.#calls.transactions.rollback(id);
-  }
-
-  watch(options?: WatchOptions): AsyncIterable<DocumentChange> {
-    return this.#calls.watch(options);
   }
 
   /**
@@ -134,18 +82,14 @@ export class WALDatabase implements Database {
   }
 
   /** Closes the files. Every write that was answered is on the disk. */
-  async close(): Promise<void> {
+  override async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
     await this.#opening?.catch(() => undefined);
     this.#client?.close();
     this.#client = undefined;
-    this.#calls.local = () => undefined;
+    this.calls.local = () => undefined;
     await this.#node?.stop();
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close();
   }
 
   #ready(): Promise<Client> {
@@ -188,7 +132,7 @@ export class WALDatabase implements Database {
     }
     this.#client = client;
     const { machine, driver } = node;
-    this.#calls.local = localReadsOf({ machine, driver, clock: platform.clock });
+    this.calls.local = localReadsOf({ machine, driver, clock: platform.clock });
     return this.#client;
   }
 }
