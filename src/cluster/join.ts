@@ -7,6 +7,7 @@
 
 import { encodeText } from "../base/bytes.ts";
 import { CStoreError, MembershipError, UnreachableError } from "../base/errors.ts";
+import { BACKOFF_MS } from "../base/timing.ts";
 import { Client } from "../client/connection/client.ts";
 import { RemoteDatabase } from "../client/remote_database.ts";
 import { sleep } from "../platform/clock.ts";
@@ -19,7 +20,6 @@ import { readSmallFile, writeFileDurably } from "../storage/data_directory.ts";
 import { NodeDiscovery } from "./node_discovery.ts";
 
 const ATTEMPT_TIMEOUT_MS = 5000;
-const RETRY_MS = 500;
 /** File that holds the incarnation which a node asks with. */
 const ASKING = "asking";
 
@@ -60,7 +60,7 @@ export async function askToJoin(
       if (error.retry === "never") throw error;
       lastError = error;
     }
-    await sleep(platform.clock, RETRY_MS);
+    await sleep(platform.clock, BACKOFF_MS.join.first);
   }
   throw new UnreachableError(
     `Cannot join through ${seeds.join(", ")}: ${lastError?.message ?? "nobody answered"}`,

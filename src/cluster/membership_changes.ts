@@ -19,6 +19,7 @@ import {
   ValidationError,
 } from "../base/errors.ts";
 import { VOTERS_MAX } from "../base/limits.ts";
+import { RETRY_AFTER_MS } from "../base/timing.ts";
 
 import type { Clock } from "../platform/clock.ts";
 import { MEMBERS_MAX } from "../protocol/encoding/cluster_command.ts";
@@ -78,7 +79,10 @@ export class MembershipChanges {
   async execute(request: MembershipRequest): Promise<MembersReply | JoinReply> {
     if (!this.#parts.bindings.isSettled) {
       // Who leaves must be known by its folder, or it could never be told.
-      throw new OverloadedError("Cannot change the members yet: their folders are not known", 200);
+      throw new OverloadedError(
+        "Cannot change the members yet: their folders are not known",
+        RETRY_AFTER_MS.membership,
+      );
     }
     switch (request.action) {
       case "join":
@@ -416,7 +420,8 @@ export class MembershipChanges {
     const { driver } = this.#parts;
     if (!driver.isLeader) throw driver.notLeader();
     const problem = driver.proposeMembers(configuration);
-    if (problem !== "") throw new OverloadedError(`Cannot change the members: ${problem}`, 200);
+    if (problem !== "")
+      throw new OverloadedError(`Cannot change the members: ${problem}`, RETRY_AFTER_MS.membership);
     const { term, configurationIndex: index } = driver.view;
     await this.#untilApplied(index, term);
   }

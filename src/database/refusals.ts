@@ -21,6 +21,7 @@ import {
   withoutStack,
 } from "../base/errors.ts";
 import { RESULT_SIZE_MAX } from "../base/limits.ts";
+import { RETRY_AFTER_MS } from "../base/timing.ts";
 import type { DocumentId } from "../protocol/encoding/document_key.ts";
 import type { ApplyResults } from "../raft/state_machine.ts";
 import type { CollectionStore } from "./collection/collection_store.ts";
@@ -86,7 +87,10 @@ export function sessionRefusal(
       );
     case "window full":
       // The client's next request acknowledges what stands in the way.
-      return new OverloadedError(`Cannot execute ${name}: too many requests are unanswered`, 5);
+      return new OverloadedError(
+        `Cannot execute ${name}: too many requests are unanswered`,
+        RETRY_AFTER_MS.sessionWindow,
+      );
     default:
       return unreachable(verdict);
   }

@@ -6,6 +6,7 @@
  */
 
 import { type CStoreError, NoQuorumError, OverloadedError, withoutStack } from "../base/errors.ts";
+import { RETRY_AFTER_MS } from "../base/timing.ts";
 import type { Bindings } from "../cluster/bindings.ts";
 import type { Handover } from "../cluster/handover.ts";
 import type { Members } from "../cluster/members.ts";
@@ -93,7 +94,10 @@ export class Backend implements RequestBackend {
   refuseRead(level: "leader" | "stale"): CStoreError | undefined {
     const { exchange, driver } = this.#parts;
     if (exchange.isRestoring) {
-      return new OverloadedError("Cannot read here: a snapshot is being restored", 500);
+      return new OverloadedError(
+        "Cannot read here: a snapshot is being restored",
+        RETRY_AFTER_MS.restoring,
+      );
     }
     if (level === "stale") return undefined;
     return driver.isLeader && driver.hasFreshQuorum() ? undefined : this.#notLeader();
@@ -115,7 +119,10 @@ export class Backend implements RequestBackend {
     if (!driver.isLeader) throw this.#notLeader();
     if (request.action !== "verify") return changes.execute(request);
     if (!driver.proposeBatch(digestBatch(this.clock.wallMs()))) {
-      throw new OverloadedError("Cannot compare states during a hand-over", 200);
+      throw new OverloadedError(
+        "Cannot compare states during a hand-over",
+        RETRY_AFTER_MS.handover,
+      );
     }
     return { index: driver.view.lastIndex };
   }

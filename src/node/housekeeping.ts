@@ -6,6 +6,7 @@
  */
 
 import { SESSIONS_MAX } from "../base/limits.ts";
+import { POLL_INTERVAL_MS } from "../base/timing.ts";
 import type { Bindings } from "../cluster/bindings.ts";
 import type { Members } from "../cluster/members.ts";
 import type { MembershipChanges } from "../cluster/membership_changes.ts";
@@ -21,15 +22,7 @@ import {
 import type { RaftDriver } from "../replication/raft/raft_driver.ts";
 import type { Snapshotter } from "./snapshots/snapshotter.ts";
 
-const INTERVAL_MS = 100;
-/** Between two steps of making an index. */
-const BUILD_MS = 5;
-/** Until an index that is ready is said to be so again. */
-const READY_AGAIN_MS = 500;
-const SESSION_SWEEP_MS = 5000;
 const SESSIONS_PER_SWEEP = 1000;
-/** Between two looks for documents whose time is over. */
-const EXPIRY_MS = 1000;
 const EXPIRED_PER_BATCH = 500;
 
 /** What is looked after. */
@@ -61,7 +54,7 @@ export class Housekeeping {
   }
 
   start(): void {
-    this.#cancel = this.#parts.clock.setTimer(INTERVAL_MS, () => this.start());
+    this.#cancel = this.#parts.clock.setTimer(POLL_INTERVAL_MS.housekeeping, () => this.start());
     const { snapshotter, failed } = this.#parts;
     snapshotter.cutWhenFree().catch(failed);
     if (this.#parts.driver.isLeader) this.#lead();
@@ -83,11 +76,12 @@ export class Housekeeping {
     if (driver.isLeader && driver.view.hasCommittedOwnTerm && nowMs >= this.#nextReadyMs) {
       for (const index of done) {
         // It is logged again if this entry does not become part of the log.
-        this.#nextReadyMs = nowMs + READY_AGAIN_MS;
+        this.#nextReadyMs = nowMs + POLL_INTERVAL_MS.indexReady;
         driver.proposeBatch(indexReadyBatch(index, clock.wallMs()));
       }
     }
-    if (this.#isBuilding) this.#cancelBuild = clock.setTimer(BUILD_MS, () => this.#build());
+    if (this.#isBuilding)
+      this.#cancelBuild = clock.setTimer(POLL_INTERVAL_MS.indexBuild, () => this.#build());
   }
 
   #lead(): void {
@@ -110,12 +104,12 @@ export class Housekeeping {
   #expireDocuments(nowMs: number, wallMs: number): void {
     const { machine, driver } = this.#parts;
     const due = dueRemovals(machine.collections(), machine.timeAt(wallMs), EXPIRED_PER_BATCH);
-    if (due === undefined) this.#nextExpiryMs = nowMs + EXPIRY_MS;
+    if (due === undefined) this.#nextExpiryMs = nowMs + POLL_INTERVAL_MS.documentExpiry;
     else driver.proposeBatch(documentsBatch(due, wallMs));
   }
 
   #expireSessions(nowMs: number, wallMs: number): void {
-    this.#nextSessionSweepMs = nowMs + SESSION_SWEEP_MS;
+    this.#nextSessionSweepMs = nowMs + POLL_INTERVAL_MS.sessionExpiry;
     const { machine, driver, sessionTimeoutMs } = this.#parts;
     const beforeMs = Math.max(0, Math.floor(wallMs) - sessionTimeoutMs);
     const expired = machine.sessions.expired(beforeMs, SESSIONS_MAX).slice(0, SESSIONS_PER_SWEEP);

@@ -9,6 +9,7 @@
 import { assert } from "../base/assert.ts";
 import { CompactedError, OverloadedError } from "../base/errors.ts";
 import { CHANGES_MAX, CURSORS_MAX, PAGE_SIZE_GOAL, WATCH_WAIT_MS_MAX } from "../base/limits.ts";
+import { POLL_INTERVAL_MS, RETRY_AFTER_MS } from "../base/timing.ts";
 import type { Fields } from "../base/value.ts";
 import { type LoggedOperation, operationsIn } from "../database/change_reader.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
@@ -21,8 +22,6 @@ import type { Entry } from "../raft/types.ts";
 import type { ReplicatedLog } from "../storage/wal/iwal_manager.ts";
 import { asAnswer, type QueryReply } from "./query_reply.ts";
 
-/** Between two looks for something new. */
-const LOOK_MS = 10;
 /** Bytes of the log that one answer reads at most. */
 const READ_SIZE = 1024 * 1024;
 
@@ -52,14 +51,17 @@ export class ChangeStreams {
     const { clock, machine } = this.#parts;
     const { since = machine.appliedSequence, waitMs, collection } = request;
     const waitEndMs = clock.nowMs() + Math.min(waitMs, WATCH_WAIT_MS_MAX);
-    const endMs = Math.min(waitEndMs, reply.deadlineMs - 2 * LOOK_MS);
+    const endMs = Math.min(waitEndMs, reply.deadlineMs - 2 * POLL_INTERVAL_MS.changeStream);
     const page = this.#read(since, collection);
     if (page.changes.length > 0 || clock.nowMs() >= endMs) {
       reply.result(encodeCbor(page));
       return;
     }
     if (this.#waiting >= CURSORS_MAX) {
-      throw new OverloadedError(`Cannot watch: ${CURSORS_MAX} others wait for changes`, 500);
+      throw new OverloadedError(
+        `Cannot watch: ${CURSORS_MAX} others wait for changes`,
+        RETRY_AFTER_MS.changeStreams,
+      );
     }
     this.#waiting += 1;
     this.#wait({ since: page.since, collection, endMs }, reply);
@@ -70,7 +72,7 @@ export class ChangeStreams {
     reply: QueryReply,
   ): void {
     const { clock } = this.#parts;
-    clock.setTimer(LOOK_MS, () => {
+    clock.setTimer(POLL_INTERVAL_MS.changeStream, () => {
       const { endMs, collection } = watch;
       let page: { readonly since: number; readonly changes: readonly unknown[] };
       try {

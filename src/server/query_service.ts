@@ -10,6 +10,7 @@ import { unreachable } from "../base/assert.ts";
 import { ByteWriter } from "../base/bytes.ts";
 import { CursorLostError, DeadlineError, OverloadedError } from "../base/errors.ts";
 import { CURSOR_IDLE_MS, CURSOR_LIFE_MS, CURSORS_MAX, PAGE_SIZE_GOAL } from "../base/limits.ts";
+import { POLL_INTERVAL_MS, RETRY_AFTER_MS } from "../base/timing.ts";
 import { type Found, QueryRun, type QuerySpec } from "../database/collection/query_run.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import { catalogOf, type FrozenState, freezeState } from "../database/snapshot_codec.ts";
@@ -25,7 +26,6 @@ import { asAnswer, bounded, type QueryReply } from "./query_reply.ts";
 
 /** Documents of one answer, unless the query asks for fewer. */
 const PAGE_DOCUMENTS_MAX = 10_000;
-const SWEEP_MS = 1000;
 /** Backups under way at once. */
 const BACKUPS_MAX = 4;
 
@@ -142,7 +142,10 @@ export class QueryService {
 
   #find(request: QueryFields & { readonly pageSize: number }, reply: QueryReply): void {
     if (this.#cursors.size >= CURSORS_MAX) {
-      throw new OverloadedError(`Cannot query: ${CURSORS_MAX} queries are under way`, 200);
+      throw new OverloadedError(
+        `Cannot query: ${CURSORS_MAX} queries are under way`,
+        RETRY_AFTER_MS.cursors,
+      );
     }
     const run = this.#begin(request);
     const nowMs = this.#clock.nowMs();
@@ -212,7 +215,10 @@ export class QueryService {
   /** The state as it is now, in blocks: cursor (8; 0 = no more), then for each size (4), bytes. */
   #backup(reply: QueryReply): void {
     if (this.#backups.size >= BACKUPS_MAX) {
-      throw new OverloadedError(`Cannot back up: ${BACKUPS_MAX} backups are under way`, 1000);
+      throw new OverloadedError(
+        `Cannot back up: ${BACKUPS_MAX} backups are under way`,
+        RETRY_AFTER_MS.backups,
+      );
     }
     const frozen = freezeState(this.#machine);
     const number = this.#newNumber();
@@ -258,7 +264,7 @@ export class QueryService {
   #sweepLater(): void {
     if (this.#isSweeping) return;
     this.#isSweeping = true;
-    this.#clock.setTimer(SWEEP_MS, () => {
+    this.#clock.setTimer(POLL_INTERVAL_MS.idleCursors, () => {
       this.#isSweeping = false;
       const nowMs = this.#clock.nowMs();
       for (const [number, { isBusy, idleSinceMs, bornMs }] of this.#cursors) {

@@ -7,6 +7,7 @@
 import { unreachable } from "../base/assert.ts";
 import { ByteWriter } from "../base/bytes.ts";
 import { CStoreError, DeadlineError, ValidationError } from "../base/errors.ts";
+import { POLL_INTERVAL_MS } from "../base/timing.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Random } from "../platform/random.ts";
@@ -23,7 +24,6 @@ import { EarlyAcknowledgement } from "./early_acknowledgement.ts";
 import { QueryService } from "./query_service.ts";
 
 const NO_DEADLINE_MS = 600_000;
-const READ_SWEEP_MS = 25;
 
 type CommandRequest = Extract<Request, { readonly kind: "COMMAND" }>;
 type ReadRequest = Extract<Request, { readonly kind: "READ" | "COUNT" }>;
@@ -188,7 +188,7 @@ export class RequestHandler {
   #watchReads(): void {
     if (this.#isWatching) return;
     this.#isWatching = true;
-    this.#backend.clock.setTimer(READ_SWEEP_MS, () => {
+    this.#backend.clock.setTimer(POLL_INTERVAL_MS.waitingReads, () => {
       this.#isWatching = false;
       const nowMs = this.#backend.clock.nowMs();
       for (const waiting of this.#waitingReads) {

@@ -6,6 +6,7 @@
  */
 
 import { DeadlineError, NotFoundError, ValidationError } from "../base/errors.ts";
+import { POLL_INTERVAL_MS } from "../base/timing.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import { DIGEST_RANGES, FrozenDigest } from "../database/state_digest.ts";
 import { type CancelTimer, type Clock, sleep } from "../platform/clock.ts";
@@ -15,7 +16,6 @@ import type { ClusterRequest } from "../protocol/wire/request.ts";
 /** A frozen state holds compaction back, so it is not kept for long. */
 const KEPT_MS = 60_000;
 const WAIT_MS = 20_000;
-const POLL_MS = 20;
 /** Slices before others get a turn. */
 const SLICES_PER_TURN = 4;
 
@@ -60,7 +60,7 @@ export class StateVerifier {
   async #at(index: number): Promise<Kept> {
     const endMs = this.#clock.nowMs() + WAIT_MS;
     while (this.#machine.appliedIndex < index && this.#clock.nowMs() < endMs) {
-      await sleep(this.#clock, POLL_MS);
+      await sleep(this.#clock, POLL_INTERVAL_MS.digest);
     }
     if (this.#kept?.index === index) return this.#kept;
     if (this.#machine.appliedIndex < index) {

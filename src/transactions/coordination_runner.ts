@@ -5,6 +5,7 @@
  */
 
 import { ClosedError, UnknownOutcomeError } from "../base/errors.ts";
+import { BACKOFF_MS } from "../base/timing.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { ITransactionalStorageAdapter } from "./itransactional_storage_adapter.ts";
 import type { RecordedChange, TransactionLog } from "./transaction_log.ts";
@@ -16,9 +17,6 @@ import {
   type CoordinationStep,
   type Decision,
 } from "./two_phase_commit.ts";
-
-const RETRY_MS = 10;
-const RETRY_MAX_MS = 1_000;
 
 /** What a runner works with. */
 export interface CoordinationParts {
@@ -141,14 +139,14 @@ export class CoordinationRunner {
       this.hear(id, { type: "VOTED", participant, isYes });
       return;
     }
-    let waitMs = RETRY_MS;
+    let waitMs: number = BACKOFF_MS.twoPhaseCommit.first;
     while (!this.#parts.isClosed()) {
       if (await this.#settle(id, type, participant)) {
         this.hear(id, { type: "SETTLED", participant });
         return;
       }
       await this.#pause(waitMs);
-      waitMs = Math.min(2 * waitMs, RETRY_MAX_MS);
+      waitMs = Math.min(2 * waitMs, BACKOFF_MS.twoPhaseCommit.max);
     }
   }
 

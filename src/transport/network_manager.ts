@@ -13,6 +13,7 @@ import {
   ProtocolError,
 } from "../base/errors.ts";
 import { CONNECTIONS_MAX } from "../base/limits.ts";
+import { RETRY_AFTER_MS } from "../base/timing.ts";
 import { PROTOCOL_VERSION, VERSION } from "../base/version.ts";
 import { type Platform, systemPlatform } from "../platform/platform.ts";
 import { randomId } from "../platform/random.ts";
@@ -318,7 +319,10 @@ export class NetworkManager implements INetworkManager {
     if (this.#isClosed) connection.destroy();
     else if (this.#incoming.size > CONNECTIONS_MAX) {
       connection.fail(
-        new OverloadedError(`Cannot accept more than ${CONNECTIONS_MAX} connections`, 1000),
+        new OverloadedError(
+          `Cannot accept more than ${CONNECTIONS_MAX} connections`,
+          RETRY_AFTER_MS.connections,
+        ),
       );
     }
   }

@@ -15,6 +15,7 @@ import {
   ProtocolError,
   UnreachableError,
 } from "../base/errors.ts";
+import { BACKOFF_MS } from "../base/timing.ts";
 import type { CancelTimer } from "../platform/clock.ts";
 import type { Platform } from "../platform/platform.ts";
 import { encodeFrame, type Frame } from "../protocol/wire/frame_header.ts";
@@ -28,8 +29,6 @@ import { MessageQueue, type QueuePolicy } from "./message_queue.ts";
 import { PeerConnection } from "./peer_connection.ts";
 
 const CONNECT_TIMEOUT_MS = 1000;
-const BACKOFF_FIRST_MS = 20;
-const BACKOFF_MAX_MS = 1000;
 /** Below the half second of silence after which a node's health is in doubt. */
 const PING_INTERVAL_MS = 250;
 /** Without any answer for so long the connection is taken for dead and dialled again. */
@@ -247,7 +246,10 @@ export class PeerLink {
 
   #retryLater(error: CStoreError): void {
     if (this.#isClosed) return;
-    this.#backoffMs = Math.min(BACKOFF_MAX_MS, Math.max(BACKOFF_FIRST_MS, this.#backoffMs * 2));
+    this.#backoffMs = Math.min(
+      BACKOFF_MS.peerDial.max,
+      Math.max(BACKOFF_MS.peerDial.first, this.#backoffMs * 2),
+    );
     const jitterMs = this.#platform.random.below(Math.ceil(this.#backoffMs / 2));
     const delayMs = this.#backoffMs / 2 + jitterMs;
     this.#cancelRetry = this.#platform.clock.setTimer(delayMs, () => this.dial());

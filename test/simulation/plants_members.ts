@@ -237,8 +237,8 @@ export const LATER_PLANTS: readonly Plant[] = [
     name: "repair-asks-once",
     about: "the second request of a node that joined and is damaged is refused",
     file: "cluster/membership_changes.ts",
-    find: 'request["address"] === "" && known ? known.address : undefined',
-    replace: 'request["address"] === 0 && known ? known.address : undefined',
+    find: 'request.address === "" && known ? known.address : request.address',
+    replace: "request.address",
     scenario: "repair:",
   },
   {

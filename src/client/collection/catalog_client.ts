@@ -6,6 +6,7 @@
 
 import type { IndexInfo, IndexOptions } from "../../api/collection.ts";
 import { DuplicateKeyError, QueryError } from "../../base/errors.ts";
+import { POLL_INTERVAL_MS } from "../../base/timing.ts";
 import { sleep } from "../../platform/clock.ts";
 import type { CatalogAnswer, CatalogRequest } from "../../protocol/encoding/catalog_command.ts";
 import { decodeCatalogAnswer } from "../../protocol/encoding/catalog_command.ts";
@@ -15,9 +16,6 @@ import type { CollectionInfo } from "../../protocol/wire/reply.ts";
 import { decodeCatalogReply } from "../../protocol/wire/reply.ts";
 import type { Client } from "../connection/client.ts";
 import { ask, type QueryTarget } from "./query_client.ts";
-
-/** Between two looks at whether an index serves. */
-const LOOK_MS = 20;
 
 /** All collections, without their indexes; or one, with them. */
 export async function listCollections(
@@ -78,7 +76,7 @@ export async function createIndex(
         `Cannot make the unique index ${name}: several documents have the same value`,
       );
     }
-    await sleep(client.platform.clock, LOOK_MS);
+    await sleep(client.platform.clock, POLL_INTERVAL_MS.indexServes);
   }
 }
 

@@ -8,6 +8,7 @@ import type { Versioned } from "../../api/collection.ts";
 import type { FindOptions, Query } from "../../api/query.ts";
 import { ByteReader, EMPTY_BYTES } from "../../base/bytes.ts";
 import { CursorLostError, QueryError, UnreachableError } from "../../base/errors.ts";
+import { ATTEMPTS_MAX } from "../../base/timing.ts";
 import { isFields } from "../../base/value.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../../protocol/encoding/cbor.ts";
 import { readOperationResults } from "../../protocol/encoding/operation_result.ts";
@@ -17,9 +18,6 @@ import { decodeExplanation } from "../../protocol/wire/reply.ts";
 import type { QueryRequestFields } from "../../protocol/wire/request.ts";
 import type { Filter } from "../../query/matcher.ts";
 import type { Client } from "../connection/client.ts";
-
-/** Times that a query is asked again whose cursor was lost. */
-const ATTEMPTS = 3;
 
 /** What every query of a collection says. */
 export interface QueryTarget {
@@ -148,7 +146,7 @@ export async function queryAll<T>(
       }
       return { documents, sequence };
     } catch (error) {
-      if (!(error instanceof CursorLostError) || attempt === ATTEMPTS) throw error;
+      if (!(error instanceof CursorLostError) || attempt === ATTEMPTS_MAX.query) throw error;
     }
   }
 }

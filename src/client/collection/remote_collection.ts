@@ -31,6 +31,7 @@ import {
   ValidationError,
   VersionConflictError,
 } from "../../base/errors.ts";
+import { ATTEMPTS_MAX } from "../../base/timing.ts";
 import { equalValues, type Fields, type Value } from "../../base/value.ts";
 import { decodeCbor, encodeCbor } from "../../protocol/encoding/cbor.ts";
 import { type DocumentOperation, encodeCollectionName } from "../../protocol/encoding/command.ts";
@@ -61,7 +62,6 @@ import { ValidatedUpdates } from "./validated_updates.ts";
 
 /** Documents of one answer when a function of the caller chooses among them. */
 const LOCAL_PAGE = 1000;
-const UPDATE_ATTEMPTS = 20;
 
 /** Where a collection gets its client and ids from. */
 export interface CollectionBackend {
@@ -174,7 +174,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
 
   async #updateOne(filter: Query<T>, change: Change<T>, isUpsert: boolean): Promise<UpdateResult> {
     // Between the search and the change another may come first: then it is searched for anew.
-    for (let attempt = 0; attempt < UPDATE_ATTEMPTS; attempt += 1) {
+    for (let attempt = 0; attempt < ATTEMPTS_MAX.update; attempt += 1) {
       // Others may want the first one, too: who missed it looks further and takes any.
       const candidates = await this.#ids(filter, attempt === 0 ? 1 : 100);
       const { random } = (await this.#backend.client()).platform;

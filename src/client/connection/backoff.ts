@@ -6,10 +6,9 @@
  * @module
  */
 
+import { BACKOFF_MS } from "../../base/timing.ts";
 import type { Random } from "../../platform/random.ts";
 
-const WAIT_FIRST_MS = 10;
-const WAIT_MAX_MS = 100;
 /** A leader that was named is asked as soon as everything that it concerns has been refused. */
 const WAIT_NEAR_MS = 1;
 /** Rounds in which it is: names may go in a circle. */
@@ -56,7 +55,10 @@ export class Backoff {
   }
 
   #beginRound(nowMs: number): void {
-    const longestMs = Math.min(WAIT_MAX_MS, WAIT_FIRST_MS * 2 ** Math.min(this.#rounds, 10));
+    const longestMs = Math.min(
+      BACKOFF_MS.request.max,
+      BACKOFF_MS.request.first * 2 ** Math.min(this.#rounds, 10),
+    );
     this.#rounds += 1;
     this.#untilMs = nowMs + longestMs / 2 + this.#random.below(longestMs / 2);
   }

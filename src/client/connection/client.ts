@@ -21,6 +21,7 @@ import {
   ValidationError,
 } from "../../base/errors.ts";
 import { CLIENT_QUEUE_MAX } from "../../base/limits.ts";
+import { POLL_INTERVAL_MS } from "../../base/timing.ts";
 import { type Platform, systemPlatform } from "../../platform/platform.ts";
 import { beginRequest, endRequest, readReplies } from "../../protocol/wire/client_message.ts";
 import type { LeaderNews } from "../../protocol/wire/leader_message.ts";
@@ -56,10 +57,6 @@ import {
   tooLate,
 } from "./pending_requests.ts";
 
-/** Between two looks at what is due, in milliseconds. */
-const LOOK_MS = 5;
-/** Silence after which writes that were answered early are asked for again. */
-const CONFIRM_MS = 100;
 const DEFAULT_TIMEOUT_MS = 10_000;
 
 /** A connection to a cluster, or to a node in this process. */
@@ -372,7 +369,7 @@ export class Client {
     if (answer.committed) this.#pending.remove(request);
     else {
       request.early = { term: this.#replyTerm, version: answer.version };
-      this.#looks.by(this.#heardMs + CONFIRM_MS);
+      this.#looks.by(this.#heardMs + POLL_INTERVAL_MS.clientConfirm);
     }
     if (!isAnswered) request.resolve(answer);
   }
@@ -472,16 +469,16 @@ export class Client {
   #look(): void {
     const nowMs = this.platform.clock.nowMs();
     this.#rejectLate(nowMs);
-    if (nowMs - this.#heardMs >= CONFIRM_MS) {
+    if (nowMs - this.#heardMs >= POLL_INTERVAL_MS.clientConfirm) {
       this.#heardMs = nowMs;
       // Any reply says what is committed; without traffic none comes by itself.
       for (const request of this.#pending.unconfirmed(this.#replyTerm)) this.#route(request);
     }
     this.#resend(nowMs);
     if (this.#queue.length > 0) this.#drainQueue();
-    let nextMs = this.#pending.dueMs(this.#heardMs + CONFIRM_MS);
+    let nextMs = this.#pending.dueMs(this.#heardMs + POLL_INTERVAL_MS.clientConfirm);
     for (const { deadlineMs } of this.#queue) nextMs = Math.min(nextMs, deadlineMs);
-    this.#looks.by(Math.max(nextMs, nowMs + LOOK_MS));
+    this.#looks.by(Math.max(nextMs, nowMs + POLL_INTERVAL_MS.clientRequests));
   }
 
   #rejectLate(nowMs: number): void {

@@ -13,6 +13,7 @@ import {
   withoutStack,
 } from "../../base/errors.ts";
 import { CLIENT_QUEUE_MAX } from "../../base/limits.ts";
+import { RETRY_AFTER_MS } from "../../base/timing.ts";
 import type { Platform } from "../../platform/platform.ts";
 import {
   beginCommand,
@@ -103,5 +104,5 @@ export function isSentAgain(
 /** The refusal of a request that a client has no room for. */
 export function queueFull(): CStoreError {
   const message = `Cannot send: ${CLIENT_QUEUE_MAX} requests wait already`;
-  return withoutStack(() => new OverloadedError(message, 100));
+  return withoutStack(() => new OverloadedError(message, RETRY_AFTER_MS.clientQueue));
 }

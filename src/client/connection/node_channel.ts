@@ -14,6 +14,7 @@ import {
   ProtocolError,
   UnreachableError,
 } from "../../base/errors.ts";
+import { CLIENT_DIAL_MS } from "../../base/timing.ts";
 import { PROTOCOL_VERSION, VERSION } from "../../base/version.ts";
 import type { CancelTimer } from "../../platform/clock.ts";
 import type { Platform } from "../../platform/platform.ts";
@@ -33,7 +34,6 @@ import { decodeLeaderNews, type LeaderNews } from "../../protocol/wire/leader_me
 import { PeerConnection } from "../../transport/peer_connection.ts";
 
 const CONNECT_TIMEOUT_MS = 1000;
-const RETRY_MS = [10, 25, 50, 100, 200, 400];
 /** A connection that lasted so long was a good one. */
 const STEADY_MS = 1000;
 const BODY_GOAL = 1024 * 1024;
@@ -206,7 +206,7 @@ export class TcpChannel implements NodeChannel {
 
   #retry(): void {
     if (this.#isClosed) return;
-    const delayMs = RETRY_MS[Math.min(this.#attempt, RETRY_MS.length - 1)] ?? 400;
+    const delayMs = CLIENT_DIAL_MS[Math.min(this.#attempt, CLIENT_DIAL_MS.length - 1)] ?? 400;
     this.#attempt += 1;
     this.#cancelRetry = this.#platform.clock.setTimer(delayMs, () => {
       this.#cancelRetry = undefined;

@@ -22,6 +22,7 @@ import {
   ValidationError,
 } from "../../base/errors.ts";
 import { latinText } from "../../base/order_key.ts";
+import { BACKOFF_MS } from "../../base/timing.ts";
 import { sleep } from "../../platform/clock.ts";
 import { encodeCbor } from "../../protocol/encoding/cbor.ts";
 import {
@@ -31,10 +32,6 @@ import {
 import type { CollectionRules } from "../collection/collection_rules.ts";
 import type { Client } from "../connection/client.ts";
 import { CollectionView, type TransactionState, type Write } from "./transaction_collection.ts";
-
-/** First wait before a transaction that met a conflict is tried again; it doubles. */
-const BACKOFF_MS = 2;
-const BACKOFF_MAX_MS = 200;
 
 type Writes = Map<string, Map<string, Write>>;
 
@@ -54,7 +51,11 @@ export async function runTransaction<R>(
   const client = await parts.client();
   const { clock, random } = client.platform;
   const deadlineMs = clock.nowMs() + (options.timeoutMs ?? TRANSACTION_TIMEOUT_MS);
-  for (let waitMs = BACKOFF_MS; ; waitMs = Math.min(2 * waitMs, BACKOFF_MAX_MS)) {
+  for (
+    let waitMs: number = BACKOFF_MS.transaction.first;
+    ;
+    waitMs = Math.min(2 * waitMs, BACKOFF_MS.transaction.max)
+  ) {
     const attempt = new RunningTransaction(client, parts, options);
     try {
       const result = await run(attempt).catch(async (error: unknown) => {

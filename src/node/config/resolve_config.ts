@@ -7,6 +7,7 @@
 import { type Endpoint, parseEndpoint, writeEndpoint } from "../../base/address.ts";
 import { encodeText } from "../../base/bytes.ts";
 import { MembershipError } from "../../base/errors.ts";
+import { ATTEMPTS_MAX } from "../../base/timing.ts";
 import {
   askingIncarnation,
   askToJoin,
@@ -17,8 +18,6 @@ import type { FileSystem } from "../../platform/file_system.ts";
 import type { Platform } from "../../platform/platform.ts";
 import { readIdentity, readSmallFile, writeFileDurably } from "../../storage/data_directory.ts";
 import type { NodeConfig } from "./node_config.ts";
-
-const ATTEMPTS = 60;
 
 /** File that holds the address which a node joined with. */
 const LISTEN = "listen";
@@ -45,7 +44,7 @@ export async function settleConfig(
   const directory = config.dataDirectory;
   const incarnation = await askingIncarnation(platform, directory, "");
   try {
-    const question = { seeds, attempts: ATTEMPTS, request, incarnation };
+    const question = { seeds, attempts: ATTEMPTS_MAX.join, request, incarnation };
     const joined = await askToJoin(platform, question);
     return { config: { ...config, listen }, joined };
   } catch (error) {

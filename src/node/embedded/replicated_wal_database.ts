@@ -6,9 +6,10 @@
  */
 
 import type { Validators } from "../../api/validator.ts";
-import { parseEndpoint } from "../../base/address.ts";
+import { parseEndpoint, writeEndpoint } from "../../base/address.ts";
 import { assert } from "../../base/assert.ts";
 import { ClosedError, ConfigError, DeadlineError } from "../../base/errors.ts";
+import { POLL_INTERVAL_MS } from "../../base/timing.ts";
 import { backupBlocks } from "../../client/collection/state_export.ts";
 import { Client } from "../../client/connection/client.ts";
 import { DatabaseBase } from "../../client/database_base.ts";
@@ -90,7 +91,7 @@ export class ReplicatedWALDatabase extends DatabaseBase {
     while (clock.nowMs() < endMs) {
       const { leader } = this.#running().status();
       if (leader !== "") return leader;
-      await sleep(clock, 5);
+      await sleep(clock, POLL_INTERVAL_MS.leader);
     }
     throw new DeadlineError(`Cannot find a leader within ${timeoutMs} ms`);
   }
@@ -167,11 +168,11 @@ function nodeConfigOf(config: ReplicatedDatabaseConfig): NodeConfig {
   }
   const members = nodes.map((node) => {
     const { host: name, port: number } = parseEndpoint(node.address, node.port);
-    return { id: node.id, address: `${name.includes(":") ? `[${name}]` : name}:${number}` };
+    return { id: node.id, address: writeEndpoint({ host: name, port: number }) };
   });
   return parseNodeConfig({
     id: nodeId,
-    listen: `${host.includes(":") ? `[${host}]` : host}:${port}`,
+    listen: writeEndpoint({ host, port }),
     dataDirectory: databaseFolder({ root, name, nodeId }),
     members,
     syncMode: replication.syncMode,

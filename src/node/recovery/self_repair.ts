@@ -12,6 +12,7 @@
 
 import { CorruptionError, CStoreError, MembershipError } from "../../base/errors.ts";
 import { partLogger } from "../../base/log.ts";
+import { ATTEMPTS_MAX } from "../../base/timing.ts";
 import {
   askingIncarnation,
   askToJoin,
@@ -35,8 +36,6 @@ const REPAIRING = "repairing";
 const PEERS = "peers";
 /** Behind the names of damaged files, with a number. */
 const DAMAGED = ".damaged-";
-/** Attempts to reach a leader, half a second apart. */
-const ATTEMPTS = 20;
 
 /** Opens the folder; a damaged one is begun anew with the others' consent. */
 export async function openOrRepair(
@@ -73,7 +72,12 @@ async function repair(
   try {
     const own = config.members.find(({ id }) => id === config.id)?.address ?? "";
     const request = { id: config.id, address: own, repairs: identity.incarnation };
-    await askToJoin(platform, { seeds: peers, attempts: ATTEMPTS, request, incarnation });
+    await askToJoin(platform, {
+      seeds: peers,
+      attempts: ATTEMPTS_MAX.repair,
+      request,
+      incarnation,
+    });
   } catch (cause) {
     if (!(cause instanceof CStoreError)) throw cause;
     if (cause instanceof MembershipError) await forgetAsking(platform.files, dataDirectory);

@@ -8,6 +8,7 @@
 
 import { CStoreError, type NotLeaderError, OverloadedError } from "../../base/errors.ts";
 import { BATCHES_IN_FLIGHT_MAX, REQUEST_BYTES_IN_FLIGHT_MAX } from "../../base/limits.ts";
+import { RETRY_AFTER_MS } from "../../base/timing.ts";
 import { type PreparedBatch, prepareBatch } from "../../protocol/encoding/batch_codec.ts";
 import { membershipBatch } from "../../protocol/encoding/cluster_command.ts";
 import type { Configuration } from "../../raft/configuration.ts";
@@ -20,6 +21,7 @@ import { NO_RESULTS } from "../../raft/state_machine.ts";
 import type { LogIndex, NodeId } from "../../raft/types.ts";
 import type { ReplicatedLog } from "../../storage/wal/iwal_manager.ts";
 import { Applier } from "./applier.ts";
+import { DiskWatch } from "./disk_watch.ts";
 import {
   type DriverHooks,
   type DriverOptions,
@@ -66,8 +68,7 @@ export class RaftDriver {
   /** When the turn began: not after anything that it sends. */
   #turnMs = 0;
   readonly #holds = new Set<HoldReason>();
-  /** When the stall of the disk was noticed. */
-  #stalledSinceMs: number | undefined;
+  readonly #disk: DiskWatch;
   #nextSweepMs = 0;
   #toldMembers: Configuration;
   readonly #heardMs = new Map<NodeId, number>();
@@ -88,6 +89,7 @@ export class RaftDriver {
     });
     this.#reads = new ReadBarriers(random.below(2 ** 32) * 2 ** 20);
     this.#lease = new Lease(options.electionTimeoutMs);
+    this.#disk = new DiskWatch(options.diskStallMs, options.electionTimeoutMs);
     const stallTicks = Math.max(1, Math.round(options.heartbeatMs / TICK_MS));
     this.#ticker = new Ticker(
       clock,
@@ -162,7 +164,7 @@ export class RaftDriver {
     if (this.#waiting.bytes + this.#proposals.bytes + size > REQUEST_BYTES_IN_FLIGHT_MAX) {
       return new OverloadedError(
         "Cannot take the request: too many bytes wait to be committed",
-        20,
+        RETRY_AFTER_MS.requestBytes,
       );
     }
     this.#waiting.add(request);
@@ -407,7 +409,11 @@ export class RaftDriver {
       this.#proposals.add(proposal.entry, batch);
     } else if (proposal.refusal === "too many uncommitted bytes") {
       batch.fail(
-        () => new OverloadedError("Cannot log the request: the log is not committed", 100),
+        () =>
+          new OverloadedError(
+            "Cannot log the request: the log is not committed",
+            RETRY_AFTER_MS.uncommittedBytes,
+          ),
       );
     } else {
       batch.fail(() => this.notLeader());
@@ -452,7 +458,7 @@ export class RaftDriver {
       this.#proposals.size === 0 &&
       this.#reads.size === 0 &&
       log.syncSinceMs === undefined &&
-      this.#stalledSinceMs === undefined;
+      !this.#disk.isStalled;
     return isIdle ? this.#raft.idleTicks : Math.min(this.#raft.idleTicks, SWEEP_TICKS - 1);
   }
 
@@ -462,21 +468,15 @@ export class RaftDriver {
     this.#queueTurn();
   }
 
-  /**
-   * The disk is part of a leader's health: one whose sync hangs hands over, or steps down when
-   * nobody takes over in time; and nobody campaigns with a disk that hangs.
-   */
   #watchDisk(nowMs: number): void {
-    const { syncSinceMs } = this.#parts.log;
-    const isStalled = syncSinceMs !== undefined && nowMs - syncSinceMs > this.#options.diskStallMs;
-    if (isStalled !== (this.#stalledSinceMs !== undefined)) {
-      this.#stalledSinceMs = isStalled ? nowMs : undefined;
-      if (isStalled) this.hold("disk");
+    const { changedTo, leaderMust } = this.#disk.judge(nowMs, this.#parts.log.syncSinceMs);
+    if (changedTo !== undefined) {
+      if (changedTo) this.hold("disk");
       else this.release("disk");
-      this.#hooks.diskStalled(isStalled);
+      this.#hooks.diskStalled(changedTo);
     }
-    if (this.#stalledSinceMs === undefined || this.#raft.role !== "leader") return;
-    if (nowMs - this.#stalledSinceMs > this.#options.electionTimeoutMs) {
+    if (leaderMust === "go on" || this.#raft.role !== "leader") return;
+    if (leaderMust === "step down") {
       this.#raft.stepDown();
     } else if (!this.#raft.isTransferring) {
       const { successor } = this.#raft;
