@@ -172,7 +172,7 @@ export const LATER_PLANTS: readonly Plant[] = [
     name: "stalled-disk-leads",
     about: "a leader whose disk hangs goes on leading (S24)",
     file: "replication/raft/raft_driver.ts",
-    find: "if (this.#stalledSinceMs === undefined || this.#raft.role !== ",
+    find: 'if (leaderMust === "go on" || this.#raft.role !== ',
     replace: "if (this.#raft.term > 0 || this.#raft.role !== ",
     scenario: "S24:",
   },
