@@ -16,7 +16,7 @@ function windowWith(
   return window;
 }
 
-// Both limits are reached exactly, not passed: the last append that fits may be larger than the rest.
+// Both limits are reached exactly, not passed: the last append that fits may exceed the bytes.
 test.each([
   { appends: [], isFull: false },
   { appends: [[1, 10]], isFull: false },
