@@ -152,11 +152,11 @@ export class ConfigurationHistory {
   /** In order: each index is greater than the one before it, and only the first is committed. */
   #logged: LoggedConfiguration[];
 
-  /** In order of index; what a node finds in its snapshot and log. */
+  /** In order of index, as a node finds them in its snapshot and log. */
   constructor(logged: readonly LoggedConfiguration[]) {
-    // A node that is joining finds no committed one: what stands in its log may still be truncated.
-    const nobody = { index: 0, configuration: NO_MEMBERS };
-    this.#logged = logged[0]?.index === 0 ? [...logged] : [nobody, ...logged];
+    // A node that is joining finds no committed one: those in its log may still be truncated.
+    const none = { index: 0, configuration: NO_MEMBERS };
+    this.#logged = logged[0]?.index === 0 ? [...logged] : [none, ...logged];
     for (const [at, { index }] of this.#logged.entries()) {
       const before = this.#logged[at - 1];
       assert(before === undefined || before.index < index, "configurations are found in order");
@@ -185,11 +185,11 @@ export class ConfigurationHistory {
     const isChanged = kept.length < this.#logged.length;
     assert(kept.length > 0, "a committed configuration is never truncated");
     this.#logged = kept;
-    assert(this.latest.index < index, "no configuration is left of what was truncated");
+    assert(this.latest.index < index, "no configuration of the truncated entries is left");
     return isChanged;
   }
 
-  /** What lies before the newest committed configuration cannot come back. */
+  /** Configurations before the newest committed one cannot come back. */
   commit(index: LogIndex): void {
     if (this.#logged.length === 1) return;
     const newest = this.#logged.findLastIndex((logged) => logged.index <= index);
@@ -199,7 +199,7 @@ export class ConfigurationHistory {
 
   /** A snapshot took the place of the log. */
   restore(index: LogIndex, configuration: Configuration): void {
-    assert(index > this.#logged[0]!.index, "a snapshot is newer than what was committed before");
+    assert(index > this.#logged[0]!.index, "a snapshot is newer than the committed configuration");
     this.#logged = [{ index, configuration }];
   }
 }

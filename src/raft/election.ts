@@ -22,7 +22,7 @@ export interface Campaign {
 /** Starts a round. The own vote counts only when it is on disk: see {@link ownVotePersisted}. */
 export function campaign(state: RaftState, kind: Campaign): void {
   const term = state.term + 1;
-  assert(state.log.lastIndex >= state.toldCommit, "a candidate has what it knows to be committed");
+  assert(state.log.lastIndex >= state.toldCommit, "a candidate lacks no entry that is committed");
   state.votes.clear();
   state.electionElapsed = 0;
   // A pre-vote changes nothing, so after the leader's certain end it may be repeated soon: the

@@ -56,22 +56,22 @@ export function handleAppendEntries(state: RaftState, message: AppendEntries): v
   assert(fresh.length <= entries.length, "only entries of the request are new");
   if (truncated > 0) state.noteTruncated(truncated);
   state.noteAppended(fresh);
-  // Only what this very request verified: a longer log may end in a divergent tail (T18).
+  // Only the entries that this request verified: a longer log may end in a divergent tail (T18).
   const verified = previous.index + entries.length;
   assert(verified >= log.committed, "the request verified everything that is committed");
-  assert(verified <= log.lastIndex, "what is verified is in the log");
+  assert(verified <= log.lastIndex, "verified entries are in the log");
   state.commitTo(Math.min(message.commitIndex, verified));
   accept(state, message.from, verified);
 }
 
 function accept(state: RaftState, leader: NodeId, index: number): void {
-  assert(index >= state.log.committed, "what is committed here is acknowledged");
-  assert(index <= state.log.lastIndex, "what is acknowledged is in the log");
+  assert(index >= state.log.committed, "committed entries are acknowledged");
+  assert(index <= state.log.lastIndex, "acknowledged entries are in the log");
   const body = { rejected: false, index, hint: NO_ENTRY } as const;
   state.send(leader, { type: "APPEND_ENTRIES_RESPONSE", ...body });
 }
 
-/** The leader capped the commit index at what it knows to match here (T45). */
+/** The leader capped the commit index at this node's match (T45). */
 export function handleHeartbeat(state: RaftState, message: Heartbeat): void {
   assert(message.term === state.term, "the leader's term was adopted");
   if (!followLeader(state, message.from)) return;

@@ -51,7 +51,7 @@ function ownProgress(state: RaftState): Progress {
 export function progressOf(state: RaftState, id: NodeId): Progress {
   const progress = state.progress.get(id);
   assert(progress !== undefined, "the leader tracks its peers");
-  assert(progress.match < progress.next, "appends follow what the peer is known to hold");
+  assert(progress.match < progress.next, "appends follow the entries that match");
   assert(progress.next <= state.log.lastIndex + 1, "appends begin inside the log or at its end");
   return progress;
 }
@@ -68,7 +68,7 @@ function append(state: RaftState, source: EntrySource): Entry {
   return entry;
 }
 
-/** Appends a batch, or says why not. One that would break the uncommitted limit alone is let in. */
+/** Appends a batch or returns the refusal. A single batch above the uncommitted limit is taken. */
 export function propose(state: RaftState, source: EntrySource): Proposal {
   if (state.role !== "leader") return { accepted: false, refusal: "not leader" };
   if (state.transferee !== undefined) return { accepted: false, refusal: "transferring" };
@@ -97,14 +97,17 @@ export function proposeConfiguration(
   if (problem !== "") return problem;
   const { index } = append(state, source);
   assert(state.history.latest.index === index, "a configuration counts when it is appended");
-  assert(state.configuration.ids.join(" ") === to.ids.join(" "), "the entry sets what was checked");
+  assert(
+    state.configuration.ids.join(" ") === to.ids.join(" "),
+    "the entry sets the checked members",
+  );
   broadcastAppend(state);
   // The members that are left may have confirmed already, and a leader alone gets no more answers.
   releaseReads(state);
   return "";
 }
 
-/** Sends every peer what it may be sent. */
+/** Sends every peer the entries that its window admits. */
 export function broadcastAppend(state: RaftState): void {
   assert(state.leader === state.id, "only the leader sends appends");
   for (const peer of state.peers) sendAppends(state, peer);
@@ -129,7 +132,7 @@ function sendOneAppend(state: RaftState, peer: NodeId, progress: Progress): bool
     // left shows whether it lacks them.
     progress.becomeProbe();
     progress.next = log.firstIndex;
-    assert(progress.match < progress.next, "the peer is not known to hold what is probed");
+    assert(progress.match < progress.next, "the probed entry is beyond the match");
     sendEntries(state, peer, []);
     return false;
   }
@@ -188,8 +191,8 @@ function sendSnapshot(state: RaftState, peer: NodeId, progress: Progress): void 
 }
 
 /**
- * A snapshot's way to a peer has ended. Only the peer's answers show whether it arrived: the peer is
- * probed anew, after its next heartbeat response when the snapshot failed.
+ * A snapshot's way to a peer has ended. Only the peer's answers show whether it arrived: the peer
+ * is probed anew, after its next heartbeat response when the snapshot failed.
  */
 export function snapshotEnded(state: RaftState, peer: NodeId, isDelivered: boolean): void {
   const progress = state.progress.get(peer);
@@ -289,7 +292,7 @@ export function ownEntriesPersisted(state: RaftState): void {
   finishTransfer(state);
 }
 
-/** Commits what a majority holds, if it is of the own term (paper §5.4.2, figure 8). */
+/** Commits the entries that a majority holds, if the last is of the own term (paper §5.4.2). */
 function advanceCommit(state: RaftState): void {
   const { log } = state;
   const index = quorumValue(state.configuration, (id) => progressOf(state, id).match);
@@ -313,7 +316,7 @@ function freeProposals(state: RaftState, index: LogIndex): void {
   }
   state.uncommitted.splice(0, freed);
   const oldest = state.uncommitted[0];
-  assert(oldest === undefined || oldest.index > index, "what is left is not committed");
+  assert(oldest === undefined || oldest.index > index, "no proposal that is left is committed");
 }
 
 /**
@@ -360,7 +363,7 @@ export function sendHeartbeat(state: RaftState, peer: NodeId): void {
   const progress = progressOf(state, peer);
   const commitIndex = Math.min(progress.match, state.log.committed);
   progress.sentCommit = Math.max(progress.sentCommit, commitIndex);
-  assert(progress.sentCommit <= state.log.committed, "only what is committed is announced so");
+  assert(progress.sentCommit <= state.log.committed, "only committed entries are announced so");
   state.sendHeartbeat(peer);
 }
 
@@ -442,7 +445,7 @@ export function transferLeadership(state: RaftState, to: NodeId): boolean {
   state.transferElapsed = 0;
   state.events.push({ type: "TRANSFER_STARTED", to });
   finishTransfer(state);
-  assert(state.transferee === to, "the hand-over goes on until the target leads");
+  assert(state.transferee === to, "the hand-over lasts until the target leads");
   sendAppends(state, to);
   return true;
 }

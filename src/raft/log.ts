@@ -1,6 +1,7 @@
 /**
- * The log as consensus sees it: what the storage holds, and behind it the tail that no Ready has
- * carried yet. Also keeps, for each Ready that is being persisted, what becomes durable with it.
+ * The log as consensus sees it: the part that the storage holds, and behind it the tail that no
+ * Ready has carried yet. For each Ready that is being persisted, it keeps the index that becomes
+ * durable with it.
  *
  * @module
  */
@@ -53,7 +54,7 @@ export class RaftLog {
   #truncateFrom: LogIndex | undefined;
   /** `0 <= durableIndex < tailFirst`; before the log's first entry while a snapshot is written. */
   #durableIndex: LogIndex;
-  /** A snapshot takes the place of what the reader holds; no Ready has carried it yet. */
+  /** A snapshot that replaces the reader's entries; no Ready has carried it yet. */
   #restored: LogBase | undefined;
   /** Readies that are being written, oldest first. */
   #pending: PendingPersist[] = [];
@@ -61,8 +62,8 @@ export class RaftLog {
   committed: LogIndex;
 
   constructor(reader: LogReader, commitIndex: LogIndex) {
-    assert(commitIndex <= reader.lastIndex(), "what is committed was written");
-    assert(commitIndex >= reader.firstIndex() - 1, "what was cut is committed");
+    assert(commitIndex <= reader.lastIndex(), "committed entries were written");
+    assert(commitIndex >= reader.firstIndex() - 1, "entries that were cut are committed");
     this.#reader = reader;
     this.#tailFirst = reader.lastIndex() + 1;
     this.#durableIndex = reader.lastIndex();
@@ -80,7 +81,7 @@ export class RaftLog {
 
   get last(): EntryId {
     const index = this.lastIndex;
-    assert(index >= this.committed, "the log ends behind what is committed");
+    assert(index >= this.committed, "no committed entry lies beyond the log");
     const term = this.term(index);
     assert(term !== undefined, "the last entry's term is kept");
     return { term, index };
@@ -112,7 +113,7 @@ export class RaftLog {
   appendNew(term: Term, source: EntrySource): Entry {
     const index = this.lastIndex + 1;
     const firstSequence = this.#sequenceAfter(this.lastIndex);
-    assert(index > this.committed, "a new entry follows what is committed");
+    assert(index > this.committed, "a new entry follows the committed ones");
     const place = { term, index, firstSequence };
     const entry: Entry = { ...place, count: source.count, bytes: source.seal(place) };
     assert(entry.bytes.byteLength === source.size, "a sealed entry has the announced size");
@@ -148,11 +149,11 @@ export class RaftLog {
   }
 
   /**
-   * Starts over behind a snapshot, whose last entry is committed. What stands in the log does not
-   * lead there, so all of it goes (paper figure 13).
+   * Starts over behind a snapshot, whose last entry is committed. The log's entries do not lead to
+   * it, so all of them go (paper figure 13).
    */
   restore(base: LogBase): void {
-    assert(base.index > this.committed, "a snapshot is ahead of what is committed");
+    assert(base.index > this.committed, "a snapshot is ahead of the committed entries");
     this.#restored = base;
     this.#tail = [];
     this.#tailFirst = base.index + 1;
@@ -212,7 +213,7 @@ export class RaftLog {
   takeTail(): TakenTail {
     const restored = this.#restored;
     const from = this.#truncateFrom;
-    assert(from === undefined || from <= this.lastIndex, "entries replace what was truncated");
+    assert(from === undefined || from <= this.lastIndex, "entries replace the truncated tail");
     assert(restored === undefined || restored.index < this.#tailFirst, "entries follow a snapshot");
     const taken = { restored, truncateFrom: this.#truncateFrom, entries: this.#tail };
     this.#restored = undefined;

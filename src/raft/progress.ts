@@ -43,7 +43,7 @@ export class Progress {
   constructor(next: LogIndex, window: { readonly messagesMax: number; readonly bytesMax: number }) {
     this.next = next;
     this.inflights = new Inflights(window.messagesMax, window.bytesMax);
-    assert(this.match < next, "a peer is probed behind what it is known to hold");
+    assert(this.match < next, "a peer is probed behind its match");
   }
 
   get isPaused(): boolean {
@@ -65,7 +65,7 @@ export class Progress {
 
   /** Forgets what is under way: the next append follows the entries that the peer surely holds. */
   #restartAs(state: ProgressState): void {
-    assert(this.match < this.next, "appends begin behind what the peer is known to hold");
+    assert(this.match < this.next, "appends begin behind the match");
     this.state = state;
     this.next = this.match + 1;
     this.isProbeSent = false;
@@ -83,7 +83,7 @@ export class Progress {
     if (lastIndex < this.next) return;
     this.next = lastIndex + 1;
     this.inflights.add(lastIndex, size);
-    assert(this.match < this.next, "what is sent follows what the peer is known to hold");
+    assert(this.match < this.next, "sent entries follow the match");
   }
 
   /** The peer verified everything up to `index`. Returns whether that is news. */
@@ -91,7 +91,7 @@ export class Progress {
     if (index <= this.match) return false;
     this.match = index;
     this.next = Math.max(this.next, index + 1);
-    assert(this.match < this.next, "the next append follows what is acknowledged");
+    assert(this.match < this.next, "the next append follows the acknowledged entries");
     return true;
   }
 
@@ -107,7 +107,7 @@ export class Progress {
     }
     if (this.state === "snapshot" || this.next - 1 !== rejectedIndex) return false;
     this.next = Math.max(Math.min(rejectedIndex, hint.index + 1), this.match + 1);
-    assert(this.next > this.match, "what matched once goes on matching");
+    assert(this.next > this.match, "entries that matched once match for good");
     assert(this.next <= rejectedIndex + 1, "a refusal does not move the next append on");
     this.isProbeSent = false;
     return true;

@@ -180,7 +180,7 @@ export class Raft {
     }
   }
 
-  /** Coming ticks that would only be counted, as far as can be told now. */
+  /** Coming ticks that would only be counted, unless an input arrives before. */
   get idleTicks(): number {
     const state = this.#state;
     if (state.role === "leader") return idleLeaderTicks(state);

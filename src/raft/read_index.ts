@@ -60,7 +60,7 @@ export function releaseReads(state: RaftState): void {
   }
   state.pendingReads.splice(0, released);
   const oldest = state.pendingReads[0];
-  assert(oldest === undefined || oldest.round > confirmed, "no confirmed read goes on waiting");
+  assert(oldest === undefined || oldest.round > confirmed, "no confirmed read is left waiting");
 }
 
 /** The last round that a quorum has confirmed. */
@@ -73,7 +73,7 @@ export function confirmedRound(state: RaftState): number {
 }
 
 function answer(state: RaftState, to: NodeId, read: ReadState): void {
-  assert(read.index <= state.log.committed, "a read is served at what was committed");
+  assert(read.index <= state.log.committed, "a read is served at a committed index");
   if (to === state.id) state.reads.push(read);
   else state.send(to, { type: "READ_INDEX_RESPONSE", ...read });
 }

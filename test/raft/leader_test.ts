@@ -288,7 +288,7 @@ describe("changes of members", () => {
     const { state } = settledLeader();
     const to = configurationFrom("n1 n2 n3 ~n4");
     const other = source("config n1 n2 n3 ~n5");
-    expect(() => proposeConfiguration(state, other, to)).toThrow("sets what was checked");
+    expect(() => proposeConfiguration(state, other, to)).toThrow("sets the checked members");
   });
 
   test("a replaced data directory has acknowledged nothing", () => {

@@ -57,9 +57,9 @@ describe("start", () => {
 
   test("a commit index outside of the log is a bug", () => {
     const disk = new MemoryLog(entriesOf(1, 1, 1));
-    expect(() => new RaftLog(disk, 4)).toThrow("what is committed was written");
+    expect(() => new RaftLog(disk, 4)).toThrow("committed entries were written");
     disk.compact(2);
-    expect(() => new RaftLog(disk, 1)).toThrow("what was cut is committed");
+    expect(() => new RaftLog(disk, 1)).toThrow("entries that were cut are committed");
     expect(new RaftLog(disk, 2).firstIndex).toBe(3);
   });
 });
@@ -445,6 +445,6 @@ describe("snapshot", () => {
 
   test.each([1, 2])("one at %i, which is committed already, is a bug", (index) => {
     const { log } = logOf([1, 1, 1], { commit: 2 });
-    expect(() => log.restore({ ...BASE, index })).toThrow("ahead of what is committed");
+    expect(() => log.restore({ ...BASE, index })).toThrow("ahead of the committed entries");
   });
 });

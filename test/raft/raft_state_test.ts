@@ -8,6 +8,7 @@
 import { describe, expect, test } from "bun:test";
 import { transferLeadership } from "../../src/raft/leader.ts";
 import type { RaftMessageBody } from "../../src/raft/message.ts";
+import type { RaftState } from "../../src/raft/raft_state.ts";
 import { type EntryId, NO_ENTRY } from "../../src/raft/types.ts";
 import { configurationFrom, configurationWords, entryAt, source } from "./cluster.ts";
 import { acknowledged, append, heartbeat, voteRequest, voteResponse } from "./messages.ts";
@@ -416,7 +417,7 @@ describe("roles", () => {
   });
 
   test("only an entry of the own term makes a leader ready", () => {
-    const { state } = leaderUnderTest({ log: [1, 1] });
+    const state: RaftState = leaderUnderTest({ log: [1, 1] }).state;
     const ready = (last: EntryId): boolean => {
       state.commitTo(last.index);
       return state.hasCommittedOwnTerm;

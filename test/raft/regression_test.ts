@@ -220,7 +220,7 @@ test("start: a commit index before the log's first entry is refused", () => {
   n3.crash();
   n3.durable.commitIndex = 0;
 
-  expect(() => n3.restart()).toThrow("what was cut is committed");
+  expect(() => n3.restart()).toThrow("entries that were cut are committed");
 });
 
 // A follower whose leader was elected again, in a term it had no part in, was not told: whatever
