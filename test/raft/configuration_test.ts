@@ -49,7 +49,7 @@ describe("members", () => {
     expect(view).toEqual({ ...groups, isJoint: true });
   });
 
-  test("no members: nobody votes", () => {
+  test("without members there are no voters", () => {
     const none = { ids: [], voters: [], outgoing: [], electorate: [], isJoint: false };
     expect(viewOf(NO_MEMBERS)).toEqual(none);
   });

@@ -30,7 +30,7 @@ test.each([
   expect(isUpToDate(idOf(candidate), idOf(own))).toBe(is);
 });
 
-/** n2 asks n1, whose term is 4, with an empty log beside an empty log. */
+/** A request of n2, with an empty log, to n1 in term 4. */
 function requestOf(fields: Partial<VoteRequest> = {}): VoteRequest {
   const envelope = { from: "n2", to: "n1", term: 4 };
   const last = { term: 0, index: 0 };
@@ -339,7 +339,7 @@ describe("counting", () => {
   });
 
   // The wait that was drawn for the round goes on, or each refusal would put the next round off.
-  test("a lost round leaves a follower of nobody, with the same wait", () => {
+  test("a lost round leaves a follower without a leader, with the same wait", () => {
     const { state } = candidateOf(false);
     state.electionWait = 77;
     state.electionElapsed = 3;

@@ -17,7 +17,7 @@ import { NO_ENTRY } from "../../src/raft/types.ts";
 import { configurationFrom, configurationWords, entryAt, source } from "./cluster.ts";
 import { type StateOptions, StateUnderTest, settledLeader } from "./state.ts";
 
-/** A follower in term 4 of nobody yet; its log is 1 1 2, with the first entry committed. */
+/** A follower in term 4 without a leader; its log is 1 1 2, with the first entry committed. */
 function followerOf(options: StateOptions = {}): StateUnderTest {
   const log = options.log ?? [1, 1, 2];
   const config = { commitIndex: Math.min(1, log.length), ...options.config };

@@ -52,7 +52,7 @@ function wordOf(message: RaftMessage): string {
   }
 }
 
-/** What was sent, one word a message. */
+/** The messages that were sent, one line each. */
 function sentBy(node: StateUnderTest): readonly string[] {
   return node.takeSent().map(wordOf);
 }
@@ -80,7 +80,7 @@ function heartbeatResponseOf(fields: Partial<HeartbeatResponse> = {}): Heartbeat
   return { type: "HEARTBEAT_RESPONSE", from: "n2", to: "n1", term: 1, readRound: 0, ...fields };
 }
 
-/** Appends that many entries of one byte, and forgets what was sent. */
+/** Appends that many entries of one byte, and drops the messages. */
 function proposeQuietly(node: StateUnderTest, count: number): void {
   for (let at = 0; at < count; at += 1) {
     propose(node.state, source("a"));
@@ -109,8 +109,8 @@ describe("taking office", () => {
     });
   });
 
-  // Only what is on the disk counts: entries that another leader left may not be durable yet.
-  test("the own match is what is durable", () => {
+  // Only durable entries count: those that another leader left may not be durable yet.
+  test("the own match is the durable index", () => {
     const node = new StateUnderTest({ hardState: { term: 3, vote: "n1" } });
     node.state.log.appendNew(2, source("a"));
     node.state.role = "candidate";
@@ -337,7 +337,7 @@ describe("sending", () => {
     expect(sentBy(node)).toEqual([]);
   });
 
-  test("entries that are not in memory are asked for, once", () => {
+  test("entries that are not in memory are requested from the disk, once", () => {
     const config = { appendBytesMax: 5 };
     const node = settledLeader({ members: "n1 n2", config });
     proposeQuietly(node, 3);
@@ -351,7 +351,7 @@ describe("sending", () => {
     expect(peerOf(node, "n2").isCatchingUp).toBe(true);
   });
 
-  // Whether the peer lacks what is gone is known only from its answer at the oldest place left.
+  // Only the peer's answer at the oldest place left shows whether it lacks the entries that are gone.
   test("a peer whose entries are gone is probed at the head of the log", () => {
     const node = settledLeader({ members: "n1 n2", log: [1, 1, 1] });
     const progress = progressOf(node.state, "n2");
@@ -417,7 +417,7 @@ describe("entries from the disk", () => {
 
   const [, second, third, fourth] = entriesOf(1, 1, 1, 1);
 
-  test("the wanted ones are sent, and what is in memory follows", () => {
+  test("the wanted ones are sent, and those in memory follow", () => {
     const node = waiting();
     supplyEntries(node.state, "n2", [second!, third!]);
     expect(sentBy(node)).toEqual([
@@ -427,12 +427,12 @@ describe("entries from the disk", () => {
     expect(peerOf(node, "n2")).toEqual({ ...REPLICATING, match: 1, next: 6, inflight: 2 });
   });
 
-  // Others are ignored, and the peer is served from memory, or the disk is asked again.
+  // Others are ignored, and the peer is served from memory, or the disk is read again.
   test.each([
     { name: "none", entries: [] },
     { name: "later ones", entries: [third!, fourth!] },
     { name: "ones of another term", entries: [{ ...second!, term: 9 }] },
-  ])("$name are not what is wanted", ({ entries }) => {
+  ])("$name are not the wanted ones", ({ entries }) => {
     const node = waiting();
     supplyEntries(node.state, "n2", entries);
     expect(sentBy(node)).toEqual(["n2 after 1:1 [1:2 1:3 1:4 1:5] commit 1"]);
@@ -605,8 +605,8 @@ describe("refusals", () => {
     expect(peerOf(node, "n2")).toEqual({ ...PROBING, match: 0, next: 7, isProbeSent: true });
   });
 
-  // A disk that lost what it had acknowledged would refuse the same append for ever.
-  test("a peer that lost what it acknowledged is not sent more at once", () => {
+  // A peer that lost acknowledged entries would refuse the same append for ever.
+  test("a peer that lost acknowledged entries is not sent more at once", () => {
     const node = settledLeader({ members: "n1 n2" });
     progressOf(node.state, "n2").becomeProbe();
     reject(node, 1, { term: 0, index: 0 });
@@ -628,7 +628,7 @@ describe("refusals", () => {
     expect(peerOf(node, "n2")).toEqual({ ...PROBING, match: 1, next: 2, isProbeSent: true });
   });
 
-  // Log 1 1 1 2, cut at 3. The peer's refusal at the oldest place shows that it lacks what is gone.
+  // Log 1 1 1 2, cut at 3. A refusal at the oldest place shows that the peer lacks entries that are gone.
   test.each([
     { next: 4, at: 3, snapshots: ["n2"], sent: [] },
     { next: 5, at: 4, snapshots: [], sent: ["n2 after 1:3 [] commit 4"] },
@@ -718,7 +718,7 @@ describe("heartbeat responses", () => {
   });
 
   // A window whose appends were all lost would otherwise stay full for ever.
-  test("a full window loses its oldest append, and is asked what it lacks", () => {
+  test("a full window loses its oldest append, and the peer is probed", () => {
     const node = settledLeader({ members: "n1 n2", config: { inflightMessagesMax: 2 } });
     proposeQuietly(node, 2);
     expect(peerOf(node, "n2").inflight).toBe(2);
@@ -727,7 +727,7 @@ describe("heartbeat responses", () => {
     expect(peerOf(node, "n2")).toEqual({ ...REPLICATING, match: 1, next: 4, inflight: 1 });
   });
 
-  test("a window with room and nothing left to send is asked with an empty append", () => {
+  test("a peer that was sent all entries is probed with an empty append", () => {
     const node = settledLeader({ members: "n1 n2" });
     proposeQuietly(node, 1);
     handleHeartbeatResponse(node.state, heartbeatResponseOf());
@@ -735,7 +735,7 @@ describe("heartbeat responses", () => {
     expect(peerOf(node, "n2").inflight).toBe(1);
   });
 
-  test("a peer that waits for the disk is asked nothing", () => {
+  test("a peer that waits for the disk is sent nothing", () => {
     const node = settledLeader({ members: "n1 n2" });
     proposeQuietly(node, 1);
     progressOf(node.state, "n2").isCatchingUp = true;

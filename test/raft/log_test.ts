@@ -275,8 +275,8 @@ describe("durable", () => {
     });
   });
 
-  // The append ABA race: a sync that was issued before a truncation says nothing of the new tail.
-  test("a sync of what was truncated meanwhile counts up to the truncation only", () => {
+  // The append ABA race: a sync that was issued before a truncation does not cover the new tail.
+  test("a sync of entries truncated meanwhile counts up to the truncation only", () => {
     const { log, write } = logOf([]);
     log.appendFrom(NO_ENTRY, entriesOf(1, 1, 1));
     write(1);
@@ -352,7 +352,7 @@ describe("entries to send", () => {
   });
 
   // Written entries that a new tail supersedes are on disk still, until the Ready is written.
-  test("of the written part, without what a truncation superseded", () => {
+  test("of the written part, without the superseded entries", () => {
     const { log } = logOf([1, 1, 1]);
     log.appendFrom({ term: 1, index: 2 }, [entryAt(2, 3)]);
     expect(idsOf(log.entries(1, 1_000)!)).toEqual(["1:1", "1:2"]);
@@ -424,7 +424,7 @@ describe("snapshot", () => {
     });
   });
 
-  // Otherwise a vote could be asked for on the strength of entries that are nowhere.
+  // Otherwise a node could campaign with entries that are on no disk.
   test("a sync from before it makes nothing durable", () => {
     const { log, write } = logOf([]);
     log.appendFrom(NO_ENTRY, entriesOf(1, 1, 1));

@@ -15,7 +15,7 @@ import { acknowledged, append, heartbeat, voteRequest, voteResponse } from "./me
 import { leaderUnderTest, type StateOptions, StateUnderTest, settledLeader } from "./state.ts";
 
 describe("start", () => {
-  test("a node follows nobody, with the state of its disk", () => {
+  test("a node follows no leader, with the state of its disk", () => {
     const hardState = { term: 4, vote: "n3" };
     const { state } = new StateUnderTest({ log: [1, 2], hardState, config: { commitIndex: 1 } });
     const { term, vote, role, leader, peers, quietTicks, electionWait } = state;
@@ -72,7 +72,7 @@ describe("promotable", () => {
     { toldCommit: 1, is: true },
     { toldCommit: 2, is: true },
     { toldCommit: 3, is: false },
-  ])("with 2 entries, told of $toldCommit committed ones: $is", ({ toldCommit, is }) => {
+  ])("with 2 entries, $toldCommit of them announced as committed: $is", ({ toldCommit, is }) => {
     const { state } = new StateUnderTest({ log: [1, 1] });
     state.toldCommit = toldCommit;
     expect(state.isPromotable).toBe(is);
@@ -338,7 +338,7 @@ describe("roles", () => {
     expect([state.electionElapsed, state.electionWait]).toEqual([row.elapsed, row.wait]);
   });
 
-  test("a candidate that follows nobody draws the wait of a later round", () => {
+  test("a candidate that becomes a follower without a leader draws the wait of a later round", () => {
     const { state } = new StateUnderTest({ hardState: { term: 4, vote: undefined } });
     state.role = "candidate";
     state.electionWait = 99;

@@ -171,7 +171,7 @@ describe("ready", () => {
     expect(raft.takeReady()).toBeUndefined();
   });
 
-  // n2 needs entry 1, which is not in memory; n3 needs what is gone from the log.
+  // n2 needs entry 1, which is not in memory; n3 needs an entry that is gone from the log.
   test("catch-ups and peers that need a snapshot are handed out once", () => {
     const cluster = new Cluster({
       nodeCount: 3,
@@ -267,7 +267,7 @@ describe("ticks of a follower", () => {
     });
   });
 
-  test("one that is held back, or is told to campaign while it may not, stays", () => {
+  test("one that is held back stays a follower, also when it is made to campaign", () => {
     const raft = nodeOf();
     raft.holdBack(true);
     for (let at = 0; at < 30; at += 1) raft.tick();
@@ -386,12 +386,12 @@ describe("terms of messages", () => {
     expect(events.at(-1)).toEqual(term === 4 ? refused : { ...FOLLOWS_N2, term });
   });
 
-  test("the bound of the step of a term is what it always was", () => {
+  test("a term may be one million ahead", () => {
     expect(TERM_STEP_MAX).toBe(1_000_000);
   });
 
   const newest = { term: 2, index: 3 };
-  // Which messages of term 6 a node of term 4 adopts, and whom it follows then.
+  // A node of term 4 gets a message of term 6: the table has its term and leader after that.
   test.each([
     { name: "an append", body: append(newest, []), term: 6, leader: "n2" },
     { name: "a heartbeat", body: heartbeat(), term: 6, leader: "n2" },
@@ -451,7 +451,7 @@ describe("terms of messages", () => {
 });
 
 describe("reads", () => {
-  test("a follower sends them to its leader, and knows nobody to send them to before", () => {
+  test("a follower sends them to its leader, and refuses them while it has none", () => {
     const raft = nodeOf();
     expect([raft.requestRead(7), raft.takeReady()]).toEqual([false, undefined]);
     step(raft, ["n2", 4], heartbeat());
@@ -483,7 +483,7 @@ describe("reads", () => {
 });
 
 describe("leases", () => {
-  test("a leader may count on a confirmed round, unless it told a successor to campaign", () => {
+  test("a leader may count on a confirmed round, unless it sent TIMEOUT_NOW", () => {
     const cluster = new Cluster({ nodeCount: 3, config: { hasLeases: true } });
     cluster.tick(40);
     const { raft } = cluster.node("n1");
@@ -522,7 +522,7 @@ describe("leases", () => {
 });
 
 describe("the end of a leader", () => {
-  test("stepping down leaves a follower of nobody; a follower keeps its leader", () => {
+  test("stepping down leaves a follower without a leader; a follower keeps its leader", () => {
     const cluster = clusterWithLeader(2);
     for (const node of cluster.nodes) node.raft.stepDown();
     const [n1, n2] = cluster.nodes.map(({ raft }) => [raft.role, raft.term, raft.view.leader]);
@@ -532,7 +532,7 @@ describe("the end of a leader", () => {
     ]);
   });
 
-  test("a leader that is told to campaign goes on leading", () => {
+  test("a leader does not campaign", () => {
     const { raft } = clusterWithLeader(2).node("n1");
     raft.campaign();
     expect([raft.role, raft.term, raft.takeReady()]).toEqual(["leader", 1, undefined]);

@@ -40,7 +40,7 @@ test("a leader that hands over notes no read", () => {
   expect(wordsOf(node)).toEqual([]);
 });
 
-test("each read begins a round of its own, which every peer is asked to confirm", () => {
+test("each read begins a round of its own, with a heartbeat to every peer", () => {
   const node = settledLeader();
   addRead(node.state, "n2", 5);
   addRead(node.state, "n1", 6);
