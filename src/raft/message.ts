@@ -63,7 +63,9 @@ export interface Heartbeat extends Envelope {
    */
   readonly commitIndex: LogIndex;
   readonly readRound: number;
-  /** Every voter's disk holds the log up to here: no node needs it again. `heldIndex <= committed`. */
+  /**
+   * Every voter's disk holds the log up to here: no node needs it again. `heldIndex <= committed`.
+   */
   readonly heldIndex: LogIndex;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Raft nodes whose every step is a call of the test: ticks, the delivery of each message, the end of
- * each sync, crashes and restarts are all explicit, and the same calls give the same run.
+ * Raft nodes whose every step is a call of the test: ticks, the delivery of each message, the end
+ * of each sync, crashes and restarts are all explicit, and the same calls give the same run.
  *
  * A node carries out a Ready as a driver must: the entries are written at once, `messages` leave at
  * once, and `messagesAfterPersist` leave only when the sync that covers the Ready has ended.

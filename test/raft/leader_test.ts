@@ -351,7 +351,8 @@ describe("sending", () => {
     expect(peerOf(node, "n2").isCatchingUp).toBe(true);
   });
 
-  // Only the peer's answer at the oldest place left shows whether it lacks the entries that are gone.
+  // Only the peer's answer at the oldest place left shows whether it lacks the entries that are
+  // gone.
   test("a peer whose entries are gone is probed at the head of the log", () => {
     const node = settledLeader({ members: "n1 n2", log: [1, 1, 1] });
     const progress = progressOf(node.state, "n2");
@@ -628,7 +629,8 @@ describe("refusals", () => {
     expect(peerOf(node, "n2")).toEqual({ ...PROBING, match: 1, next: 2, isProbeSent: true });
   });
 
-  // Log 1 1 1 2, cut at 3. A refusal at the oldest place shows that the peer lacks entries that are gone.
+  // Log 1 1 1 2, cut at 3. A refusal at the oldest place shows that the peer lacks entries that are
+  // gone.
   test.each([
     { next: 4, at: 3, snapshots: ["n2"], sent: [] },
     { next: 5, at: 4, snapshots: [], sent: ["n2 after 1:3 [] commit 4"] },

@@ -372,8 +372,8 @@ export class RandomRun {
 
   /**
    * A node that is down has lost its data directory. Another one may begin under its id, as a
-   * learner, when the change that makes it one is committed; no message of the old one arrives after
-   * that.
+   * learner, when the change that makes it one is committed; no message of the old one arrives
+   * after that.
    */
   #loseFolder(leader: TestNode | undefined): void {
     const down = this.#dice.pick(this.#cluster.nodes.filter((one) => !one.isAlive));
@@ -409,8 +409,8 @@ export class RandomRun {
 
   /**
    * Whether a message counts when data directories may be new: a node that does not know of a new
-   * one must not count its votes and acknowledgements, because the old one may have held entries that
-   * the new one lacks. Requests of a new data directory may reach every node.
+   * one must not count its votes and acknowledgements, because the old one may have held entries
+   * that the new one lacks. Requests of a new data directory may reach every node.
    */
   #counts({ type, from, to }: RaftMessage): boolean {
     return !type.endsWith("_RESPONSE") || this.#knows(to, from);
@@ -507,7 +507,9 @@ export class RandomRun {
     return agreed;
   }
 
-  /** All nodes run, all links and disks work: a leader must be elected and bring all nodes level. */
+  /**
+   * All nodes run, all links and disks work: a leader must be elected and bring all nodes level.
+   */
   #heal(): void {
     this.#cluster.heal();
     for (const transfer of this.#transfers) this.#endTransfer(transfer, false);

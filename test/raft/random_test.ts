@@ -1,6 +1,6 @@
 /**
- * Many random runs: `random_run.ts` makes the steps of a run, and `invariants.ts` checks each of its
- * states. `CSTORE_SEEDS=5000` runs more of them, `CSTORE_SEED=17` one.
+ * Many random runs: `random_run.ts` makes the steps of a run, and `invariants.ts` checks each of
+ * its states. `CSTORE_SEEDS=5000` runs more of them, `CSTORE_SEED=17` one.
  *
  * Planted bugs, and the first of 1,000 seeds that found each, with 3 and with 5 nodes:
  *

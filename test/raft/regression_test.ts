@@ -48,8 +48,8 @@ test("vote: a campaign with unsynced entries waits for the disk", () => {
   expect(n2.raft.role).toBe("candidate");
 });
 
-// A leader that was only reported as lost sent another heartbeat, but the shortened wait stayed, and
-// the node campaigned between two heartbeats.
+// A leader that was only reported as lost sent another heartbeat, but the shortened wait stayed,
+// and the node campaigned between two heartbeats.
 test("forgetLeader: a sign of life restores the wait", () => {
   const cluster = clusterWithLeader(3, { heartbeatTicks: 2 });
   const n2 = cluster.node("n2");
@@ -256,8 +256,8 @@ test("members: a restart does not bring committed configurations back", () => {
   expect(cluster.wire).toEqual([]);
 });
 
-// A leader whose last silent voter was removed had all confirmations that it needed, and got no more
-// answers on which it would have counted them.
+// A leader whose last silent voter was removed had all confirmations that it needed, and got no
+// more answers on which it would have counted them.
 test("read: a quorum that shrinks to the leader alone answers the waiting reads", () => {
   const cluster = clusterWithLeader(2);
   const n1 = cluster.node("n1");
@@ -271,9 +271,9 @@ test("read: a quorum that shrinks to the leader alone answers the waiting reads"
   expect(n1.reads).toEqual([{ context: 7, index: 1 }]);
 });
 
-// A voter whose data directory was lost became a learner under its old id, and the leader went on at
-// the match of the lost one: it never sent the missing entries, took the node as caught up, and as a
-// voter it would have counted for entries that it did not have.
+// A voter whose data directory was lost became a learner under its old id, and the leader went on
+// at the match of the lost one: it never sent the missing entries, took the node as caught up, and
+// as a voter it would have counted for entries that it did not have.
 test.each([
   ["a voter", "n1 n2 n3", "n1 n2 ~n3"],
   ["a voter with a known folder", "n1@a n2@b n3@c", "n1@a n2@b ~n3"],
@@ -353,9 +353,9 @@ test("members: a joining node may lose its first configuration", () => {
   expect(n3.logIds).toBe("2:1");
 });
 
-// A node that began alone lost its data directory. When it received the log again from the start, it
-// found the configuration in which it was the only voter, elected itself, and took writes beside the
-// real leader.
+// A node that began alone lost its data directory. When it received the log again from the start,
+// it found the configuration in which it was the only voter, elected itself, and took writes beside
+// the real leader.
 test("members: a node that is catching up does not campaign under an obsolete configuration", () => {
   const cluster = new Cluster({ nodeCount: 3, members: "~n1 n2 n3", joining: ["n1"] });
   const n1 = cluster.node("n1");

@@ -1,7 +1,7 @@
 /**
  * The traps of a naive Raft, by number, as far as the core can fall into them. The comment above
- * each test names the change to the source that it was seen to fail against: a test that passes with
- * the wrong rule proves nothing.
+ * each test names the change to the source that it was seen to fail against: a test that passes
+ * with the wrong rule proves nothing.
  *
  * @module
  */
