@@ -119,11 +119,11 @@ function sendAppends(state: RaftState, peer: NodeId): void {
   while (!progress.isPaused) {
     const isEmpty = progress.next > state.log.lastIndex;
     if (isEmpty && progress.state === "replicate") return;
-    if (!sendOneAppend(state, peer, progress)) return;
+    sendOneAppend(state, peer, progress);
   }
 }
 
-function sendOneAppend(state: RaftState, peer: NodeId, progress: Progress): boolean {
+function sendOneAppend(state: RaftState, peer: NodeId, progress: Progress): void {
   const { log, config } = state;
   const from = progress.next;
   const isEmpty = from > log.lastIndex;
@@ -134,7 +134,7 @@ function sendOneAppend(state: RaftState, peer: NodeId, progress: Progress): bool
     progress.next = log.firstIndex;
     assert(progress.match < progress.next, "the probed entry is beyond the match");
     sendEntries(state, peer, []);
-    return false;
+    return;
   }
   const entries = isEmpty ? [] : log.entries(from, config.appendBytesMax);
   const first = entries?.[0];
@@ -145,11 +145,10 @@ function sendOneAppend(state: RaftState, peer: NodeId, progress: Progress): bool
   if (entries === undefined) {
     progress.isCatchingUp = true;
     state.catchUps.push({ peer, from, bytesMax: config.appendBytesMax });
-    return false;
+    return;
   }
   sendEntries(state, peer, entries);
   assert(isEmpty || progress.isPaused || progress.next > from, "an append moves the peer on");
-  return true;
 }
 
 function sendEntries(state: RaftState, peer: NodeId, entries: readonly Entry[]): void {
@@ -250,8 +249,7 @@ function handleRejection(
   const own = log.conflictHint(message.hint.index, message.hint.term);
   assert(own.index <= message.hint.index, "the logs agree at the peer's hint at most");
   if (!progress.rejected(message.index, own)) return;
-  const isBehind = progress.next < log.firstIndex && message.index === log.firstIndex - 1;
-  if (isBehind) sendSnapshot(state, message.from, progress);
+  if (message.index === log.firstIndex - 1) sendSnapshot(state, message.from, progress);
   else sendAppends(state, message.from);
 }
 

@@ -60,7 +60,9 @@ describe("a live leader", () => {
     state.leader = "n3";
     state.isLeaderForgotten = true;
     expect(isSticky(state, requestOf())).toBe(false);
-    expect(isSticky(settledLeader().state, requestOf())).toBe(true);
+    const leader = settledLeader().state;
+    leader.electionElapsed = 12;
+    expect(isSticky(leader, requestOf())).toBe(true);
     expect(isSticky(settledLeader().state, requestOf({ transfer: true }))).toBe(false);
   });
 });

@@ -433,6 +433,7 @@ describe("entries from the disk", () => {
     { name: "none", entries: [] },
     { name: "later ones", entries: [third!, fourth!] },
     { name: "ones of another term", entries: [{ ...second!, term: 9 }] },
+    { name: "ones that end in another term", entries: [second!, { ...third!, term: 9 }] },
   ])("$name are not the wanted ones", ({ entries }) => {
     const node = waiting();
     supplyEntries(node.state, "n2", entries);
@@ -443,9 +444,17 @@ describe("entries from the disk", () => {
   test("entries whose predecessor is gone are not sent", () => {
     const node = waiting();
     node.state.commitTo(4);
-    node.disk.compact(4);
+    node.disk.compact(3);
+    supplyEntries(node.state, "n2", [second!, third!, fourth!]);
+    expect(sentBy(node)).toEqual(["n2 after 1:3 [] commit 4"]);
+  });
+
+  // The term of the entry before the log's first is known.
+  test("entries at the head of the log are sent", () => {
+    const node = waiting();
+    node.disk.compact(1);
     supplyEntries(node.state, "n2", [second!, third!]);
-    expect(sentBy(node)).toEqual(["n2 after 1:4 [] commit 4"]);
+    expect(sentBy(node)[0]).toBe("n2 after 1:1 [1:2 1:3] commit 1");
   });
 
   test("a full window takes none", () => {
@@ -621,6 +630,20 @@ describe("refusals", () => {
     ]);
   });
 
+  // Such refusals are answers to appends of the past: the peer has acknowledged more since.
+  test.each([
+    { state: "replicate", next: 2, at: 1 },
+    { state: "probe", next: 4, at: 1 },
+  ] as const)("one at the match changes nothing: $state, next $next", ({ state, next, at }) => {
+    const node = settledLeader({ members: "n1 n2", log: [1, 1] });
+    const progress = progressOf(node.state, "n2");
+    progress.match = 1;
+    progress.state = state;
+    progress.next = next;
+    reject(node, at, { term: 0, index: 0 });
+    expect([node.takeEvents(), sentBy(node), peerOf(node, "n2").next]).toEqual([[], [], next]);
+  });
+
   test("a loss in the pipeline leads back to the match", () => {
     const node = settledLeader({ members: "n1 n2" });
     proposeQuietly(node, 2);
@@ -745,6 +768,15 @@ describe("heartbeat responses", () => {
     expect(sentBy(node)).toEqual([]);
   });
 
+  test("a peer that was not sent the last entry gets it", () => {
+    const node = settledLeader({ members: "n1 n2" });
+    progressOf(node.state, "n2").isCatchingUp = true;
+    proposeQuietly(node, 1);
+    progressOf(node.state, "n2").isCatchingUp = false;
+    handleHeartbeatResponse(node.state, heartbeatResponseOf());
+    expect(sentBy(node)).toEqual(["n2 after 1:1 [1:2] commit 1"]);
+  });
+
   test("a window with room and something left is filled", () => {
     const node = settledLeader({ members: "n1 n2", config: { inflightMessagesMax: 2 } });
     proposeQuietly(node, 4);
@@ -781,6 +813,18 @@ describe("own entries on disk", () => {
     ownEntriesPersisted(node.state);
     expect(node.state.log.committed).toBe(2);
     expect(progressOf(node.state, "n1").match).toBe(2);
+  });
+
+  // The first TIMEOUT_NOW may be lost, and its repetition is harmless: the target campaigns once.
+  test("a target that has everything is sent TIMEOUT_NOW again", () => {
+    const node = settledLeader();
+    proposeQuietly(node, 1);
+    acknowledge(node, "n2", 2);
+    transferLeadership(node.state, "n2");
+    node.takeSent();
+    node.sync();
+    ownEntriesPersisted(node.state);
+    expect(sentBy(node)).toEqual(["n2 campaign 1:2"]);
   });
 
   test("a follower counts nothing", () => {
@@ -1006,14 +1050,19 @@ describe("handing over", () => {
     expect([node.state.transferee, node.takeEvents(), sentBy(node)]).toEqual([undefined, [], []]);
   });
 
-  test("a target that is no voter any more is given up", () => {
+  test.each([
+    { words: "n1 n3 n4", transferee: undefined },
+    { words: "n1 n2 n3", transferee: "n2" },
+  ])("with the members $words the target n2 is then $transferee", ({ words, transferee }) => {
     const node = settledLeader({ members: "n1 n2 n3 n4" });
-    node.state.progress.get("n2")!.isCatchingUp = true;
+    progressOf(node.state, "n2").isCatchingUp = true;
     proposeQuietly(node, 1);
     transferLeadership(node.state, "n2");
     node.takeEvents();
-    node.state.noteAppended([{ ...node.state.log.appendNew(1, source("config n1 n3 n4")) }]);
-    expect(node.takeEvents()).toEqual([{ type: "TRANSFER_ENDED", to: "n2", done: false }]);
+    node.state.noteAppended([node.state.log.appendNew(1, source(`config ${words}`))]);
+    expect(node.state.transferee).toBe(transferee);
+    const ended = { type: "TRANSFER_ENDED", to: "n2", done: false } as const;
+    expect(node.takeEvents()).toEqual(transferee === undefined ? [ended] : []);
   });
 });
 

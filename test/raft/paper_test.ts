@@ -212,7 +212,7 @@ describe("5.2 leader election", () => {
       node.campaign();
       node.events = [];
       let wait = 0;
-      while (node.events.length === 0) {
+      while (node.events.length === 0 && wait < 100) {
         node.tick();
         wait += 1;
       }

@@ -55,6 +55,10 @@ const EMPTY: Omit<Ready, "number" | "commitIndex"> = {
 
 const FOLLOWS_N2 = { type: "ROLE_CHANGED", role: "follower", term: 4, leader: "n2" } as const;
 
+test("settings that make elections unsound stop the node at its start", () => {
+  expect(() => nodeOf({ electionTicks: 4 })).toThrow("election timeout >= 5 heartbeats");
+});
+
 describe("ready", () => {
   test("there is none before anything is decided", () => {
     expect(nodeOf().takeReady()).toBeUndefined();
@@ -339,6 +343,14 @@ describe("ticks of a follower", () => {
     step(raft, ["n2", 4], voteRequest({ term: 2, index: 3 }));
     const [answer] = raft.takeReady()!.messagesAfterPersist;
     expect(answer?.type === "VOTE_RESPONSE" && answer.granted).toBe(row.granted);
+  });
+
+  test("without leases skipped ticks begin no time without votes", () => {
+    const raft = nodeOf();
+    raft.skipTicks(4);
+    step(raft, ["n2", 4], voteRequest({ term: 2, index: 3 }));
+    const [answer] = raft.takeReady()!.messagesAfterPersist;
+    expect(answer?.type === "VOTE_RESPONSE" && answer.granted).toBe(true);
   });
 
   test("a leader's idle ticks are those before its heartbeat", () => {
