@@ -23,7 +23,7 @@ interface PendingPersist {
 export interface TakenTail {
   /** Comes directly before the first of the entries. */
   readonly restored: LogBase | undefined;
-  /** Index of the first of the entries: `committed < truncateFrom <= lastIndex`. */
+  /** Index of the first of the entries, `truncateFrom <= lastIndex`: older ones there are void. */
   readonly truncateFrom: LogIndex | undefined;
   readonly entries: readonly Entry[];
 }
@@ -32,7 +32,7 @@ export interface TakenTail {
 export interface Appended {
   /** Why the entries are impossible; empty when they are not. */
   readonly refusal: string;
-  /** The first index that was truncated: `committed < truncated`; 0 when none was. */
+  /** The first index that was truncated: `committed < truncated` at that time; 0 for none. */
   readonly truncated: LogIndex;
   /** The entries that were appended, up to the last index. */
   readonly fresh: readonly Entry[];
@@ -50,7 +50,7 @@ export class RaftLog {
   #tail: Entry[] = [];
   /** Index of the first tail entry; last + 1 when the tail is empty. */
   #tailFirst: LogIndex;
-  /** Written entries from here on are superseded: `committed < truncateFrom === tailFirst`. */
+  /** Written entries from here on are superseded by the tail: `truncateFrom === tailFirst`. */
   #truncateFrom: LogIndex | undefined;
   /** `0 <= durableIndex < tailFirst`; before the log's first entry while a snapshot is written. */
   #durableIndex: LogIndex;

@@ -79,8 +79,8 @@ export class RaftState {
   readRound = 0;
   /**
    * Every voter's disk holds the log up to here, as far as this node knows; it never goes back. The
-   * next leader has to serve the slowest voter, so followers keep their logs by it, too. A leader
-   * announces `heldIndex <= committed`, which a follower may not have reached yet.
+   * next leader has to serve the slowest voter, so followers keep their logs by it, too. On a
+   * leader `heldIndex <= lastIndex`; a follower may not have all those entries yet.
    */
   heldIndex: LogIndex = 0;
   /**

@@ -28,7 +28,7 @@ export type RaftEvent =
   | { readonly type: "QUORUM_LOST"; readonly term: Term }
   | { readonly type: "TRANSFER_STARTED"; readonly to: NodeId }
   | { readonly type: "TRANSFER_ENDED"; readonly to: NodeId; readonly done: boolean }
-  /** The entries from there on are superseded: `commitIndex < fromIndex`. */
+  /** The entries from there on were not committed and are superseded. */
   | { readonly type: "LOG_TRUNCATED"; readonly fromIndex: LogIndex }
   | { readonly type: "MESSAGE_REFUSED"; readonly from: NodeId; readonly reason: string };
 
@@ -55,7 +55,7 @@ export interface Ready {
   readonly hardState: HardState | undefined;
   /**
    * The written entries from here on go: the first of the entries below has this index and
-   * supersedes them on disk; `commitIndex of the Ready before < truncateFrom`.
+   * supersedes them on disk. It is greater than the commit index of the Ready before.
    */
   readonly truncateFrom: LogIndex | undefined;
   /** Make durable last, with one sync at the end. */

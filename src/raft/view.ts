@@ -33,7 +33,7 @@ export interface RaftView {
   readonly durableIndex: LogIndex;
   /** `firstIndex - 1 <= commitIndex <= lastIndex`. */
   readonly commitIndex: LogIndex;
-  /** Every voter holds the log up to here, as far as this node knows; a leader's <= commitIndex. */
+  /** Every voter holds the log up to here, as far as this node knows; a leader's <= lastIndex. */
   readonly heldIndex: LogIndex;
   readonly transferee: NodeId | undefined;
   readonly hasCommittedOwnTerm: boolean;
