@@ -64,8 +64,8 @@ export interface Heartbeat extends Envelope {
   readonly commitIndex: LogIndex;
   readonly readRound: number;
   /**
-   * Every voter's disk holds the log up to here: no node needs it again. `heldIndex <= lastIndex` of
-   * the leader.
+   * Every voter's disk holds the log up to here: no node needs it again. `heldIndex <= lastIndex`
+   * of the leader.
    */
   readonly heldIndex: LogIndex;
 }

@@ -64,7 +64,10 @@ export interface Ready {
   readonly mustSync: boolean;
   /** Send only after the above is on disk. */
   readonly messagesAfterPersist: readonly RaftMessage[];
-  /** The entries up to here are committed: apply them, in index order. It never goes back. */
+  /**
+   * The entries up to here are committed: apply them, in index order. It never goes back, and is at
+   * most the last index, these entries included.
+   */
   readonly commitIndex: LogIndex;
   /** Answer once applied >= their index. */
   readonly reads: readonly ReadState[];

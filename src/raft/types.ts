@@ -22,7 +22,10 @@ export interface EntryId {
 
 /** One log entry = one batch. */
 export interface Entry extends EntryId {
-  /** Sequence number of its first operation: the next after the entry before. */
+  /**
+   * Sequence number of its first operation, the next after the entry before: `index <=
+   * firstSequence`, because every entry has an operation.
+   */
   readonly firstSequence: number;
   /** Operations in it, at least 1. */
   readonly count: number;
@@ -35,6 +38,7 @@ export const NO_ENTRY: EntryId = { term: 0, index: 0 };
 
 /** Where a log begins: the entry before its first, and the sequence number after it. */
 export interface LogBase extends EntryId {
+  /** `index < nextSequence`, because every entry has an operation. */
   readonly nextSequence: number;
 }
 
@@ -47,6 +51,7 @@ export interface HardState {
 
 /** The place that an entry gets in the log, from which its bytes are sealed. */
 export interface EntryPlace extends EntryId {
+  /** `index <= firstSequence`. */
   readonly firstSequence: number;
 }
 
