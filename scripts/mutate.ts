@@ -34,7 +34,16 @@ import { ROOT, tool } from "./run.ts";
 /** Suites that notice faults of a folder, behind the tests that import the file itself. */
 const SUITES: Readonly<Record<string, readonly string[]>> = {
   "src/query": ["test/query", "test/database"],
-  "src/raft": ["test/raft", "test/simulation/scenario_core_test.ts"],
+  // The fast ones first: the random runs take more time than all others together.
+  "src/raft": [
+    "test/raft/leader_test.ts",
+    "test/raft/raft_test.ts",
+    "test/raft/traps_test.ts",
+    "test/raft/paper_test.ts",
+    "test/raft/interaction_test.ts",
+    "test/raft",
+    "test/simulation/scenario_core_test.ts",
+  ],
   "src/storage": ["test/storage"],
   "src/protocol": ["test/protocol", "test/compatibility/frames_test.ts", "test/database"],
 };

@@ -9,7 +9,7 @@ import { assert } from "../base/assert.ts";
 import type { Configuration, LoggedConfiguration } from "./configuration.ts";
 import type { Entry, EntrySource, HardState, LogIndex, NodeId } from "./types.ts";
 
-/** What one Raft node needs to know. */
+/** The settings of one Raft node, and the state that it found on its disk. */
 export interface RaftConfig {
   readonly id: NodeId;
   /** Configurations in the snapshot and the log, in order; empty on a node that has not joined. */
@@ -25,8 +25,8 @@ export interface RaftConfig {
   /** Random ticks on top, in [0, jitterTicks). */
   readonly jitterTicks: number;
   /**
-   * Longest first wait that irregular signs of life of the leader may lead to; 0: they change
-   * nothing. Stickiness and the leader's quorum check always use `electionTicks`.
+   * Longest first wait, in ticks, that irregular heartbeats of the leader may lead to; 0: they
+   * change nothing. Stickiness and the leader's quorum check always use `electionTicks`.
    */
   readonly adaptiveTicksMax: number;
   /**
@@ -36,8 +36,9 @@ export interface RaftConfig {
   readonly hasLeases: boolean;
   /** Largest sum of entry bytes in one message; one larger entry is sent alone. */
   readonly appendBytesMax: number;
-  /** Unacknowledged appends to one peer. */
+  /** Unacknowledged appends to one peer; beyond either limit it gets no more. */
   readonly inflightMessagesMax: number;
+  /** Bytes of the entries in unacknowledged appends to one peer. */
   readonly inflightBytesMax: number;
   /** Proposed and uncommitted bytes, beyond which proposals are refused. */
   readonly uncommittedBytesMax: number;
@@ -47,7 +48,7 @@ export interface RaftConfig {
   readonly noop: () => EntrySource;
   /** State found on disk. */
   readonly hardState: HardState;
-  /** Known to be committed; at least the snapshot's index. */
+  /** Known to be committed: `firstIndex - 1 <= commitIndex <= lastIndex` of the log on disk. */
   readonly commitIndex: LogIndex;
 }
 
@@ -55,6 +56,8 @@ export interface RaftConfig {
 export function assertRaftConfig(config: RaftConfig): void {
   assert(config.heartbeatTicks >= 1, "a heartbeat takes at least a tick");
   assert(config.electionTicks >= 5 * config.heartbeatTicks, "election timeout >= 5 heartbeats");
-  assert(config.jitterTicks >= 1 && config.rankTicks >= 0, "waits are not negative");
-  assert(config.appendBytesMax > 0 && config.inflightMessagesMax > 0, "appends fit the window");
+  assert(config.jitterTicks >= 1, "a random wait has at least one value");
+  assert(config.rankTicks >= 0, "waits are not negative");
+  assert(config.appendBytesMax > 0, "an append has room for an entry");
+  assert(config.inflightMessagesMax > 0, "an append fits the window");
 }

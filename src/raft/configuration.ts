@@ -1,7 +1,7 @@
 /**
- * Who takes part: the members of a cluster with their roles, as an entry of the log sets them. A
- * configuration counts from the moment it is appended, committed or not (thesis §4.1); an entry
- * that is truncated takes its configuration back with it.
+ * The members of a cluster with their roles, as an entry of the log sets them. A configuration
+ * counts from the moment it is appended, committed or not (thesis §4.1); an entry that is truncated
+ * takes its configuration back with it.
  *
  * One voter is added or removed at a time, or several at once through joint consensus (paper §6):
  * between the two configurations a majority of the old and a majority of the new voters must agree.
@@ -15,7 +15,7 @@ import type { LogIndex, NodeId } from "./types.ts";
 /**
  * `voter`: counts. `learner`: gets the log, does not count, and is made a voter when it has caught
  * up. `standby`: a learner that stays one. Only in joint consensus: `incoming`, a voter of the new
- * configuration alone, and `outgoing`, one of the old alone, who leaves with it.
+ * configuration alone, and `outgoing`, a voter of the old one alone, which leaves with it.
  */
 export type MemberRole = "voter" | "learner" | "standby" | "incoming" | "outgoing";
 
@@ -25,7 +25,7 @@ export interface Member {
   /** HOST:PORT */
   readonly address: string;
   readonly role: MemberRole;
-  /** The data folder that it was added with; empty when that was not known yet. */
+  /** The data directory that it was added with; empty when that was not known yet. */
   readonly incarnation: string;
 }
 
@@ -36,7 +36,7 @@ export class Configuration {
   readonly voters: readonly NodeId[];
   /** Voters of the old configuration; empty outside joint consensus. */
   readonly outgoing: readonly NodeId[];
-  /** Everybody who may vote, sorted. */
+  /** All nodes that may vote, sorted: the voters of both configurations. */
   readonly electorate: readonly NodeId[];
   readonly #ids: ReadonlySet<NodeId>;
 
@@ -50,6 +50,10 @@ export class Configuration {
     this.outgoing = isJoint ? idsOf("voter", "outgoing") : [];
     this.#ids = new Set(this.members.map(({ id }) => id));
     assert(this.#ids.size === this.members.length, "members are distinct");
+    assert(this.voters.length <= this.electorate.length, "every voter may vote");
+    assert(this.electorate.length <= this.members.length, "only members may vote");
+    assert(this.outgoing.length <= this.electorate.length, "every old voter may vote");
+    assert(isJoint || this.electorate.length === this.voters.length, "outside, only voters vote");
   }
 
   get isJoint(): boolean {
@@ -65,7 +69,9 @@ export class Configuration {
   }
 
   member(id: NodeId): Member | undefined {
-    return this.members.find((member) => member.id === id);
+    const found = this.members.find((member) => member.id === id);
+    assert((found !== undefined) === this.#ids.has(id), "ids and members tell the same");
+    return found;
   }
 
   mayVote(id: NodeId): boolean {
@@ -75,22 +81,30 @@ export class Configuration {
   /** The configuration after joint consensus. */
   leaveJoint(): Configuration {
     const staying = this.members.filter(({ role }) => role !== "outgoing");
-    return new Configuration(
+    const left = new Configuration(
       staying.map((member) => (member.role === "incoming" ? { ...member, role: "voter" } : member)),
     );
+    assert(left.voters.length === this.voters.length, "the new voters stay, and only they vote");
+    return left;
   }
 
   /** The configuration with a member added, or put in the place of the one with its id. */
   with(member: Member): Configuration {
-    return new Configuration([...this.members.filter(({ id }) => id !== member.id), member]);
+    const next = new Configuration([...this.members.filter(({ id }) => id !== member.id), member]);
+    const added = this.has(member.id) ? 0 : 1;
+    assert(next.members.length === this.members.length + added, "one member is added or replaced");
+    return next;
   }
 
   without(id: NodeId): Configuration {
-    return new Configuration(this.members.filter((member) => member.id !== id));
+    const next = new Configuration(this.members.filter((member) => member.id !== id));
+    const removed = this.has(id) ? 1 : 0;
+    assert(next.members.length === this.members.length - removed, "no other member goes");
+    return next;
   }
 }
 
-/** Nobody: what a node that has not joined yet knows. It never campaigns. */
+/** No members: the configuration of a node that has not joined yet. It never campaigns. */
 export const NO_MEMBERS = new Configuration([]);
 
 /** Why one configuration may not follow another; empty when it may. */
@@ -113,9 +127,9 @@ export function changeProblem(from: Configuration, to: Configuration): string {
 }
 
 /**
- * Whether a member is certain to be the node that it was, with what it has on its disk. One that
- * does not vote may come with another folder, as long as none is named (`recover`); a voter is
- * bound to the folder that it began with, also where no configuration says so yet.
+ * Whether a member is certain to be the node that it was, with what it has on its disk. A member
+ * that does not vote may come with another data directory, as long as none is named (`recover`); a
+ * voter is bound to the one that it began with, also where no configuration says so yet.
  */
 export function isSameNode(from: Configuration, to: Configuration, id: NodeId): boolean {
   const before = from.member(id);
@@ -128,19 +142,25 @@ export function isSameNode(from: Configuration, to: Configuration, id: NodeId): 
 
 /** A configuration and the entry that set it. */
 export interface LoggedConfiguration {
+  /** `0 <= index <= lastIndex` of the log; 0 for the configuration that a cluster begins with. */
   readonly index: LogIndex;
   readonly configuration: Configuration;
 }
 
 /** The configurations that may still count: the newest committed one, and those behind it. */
 export class ConfigurationHistory {
+  /** In order: each index is greater than the one before it, and only the first is committed. */
   #logged: LoggedConfiguration[];
 
-  /** In order of index; what a node finds in its snapshot and log. */
+  /** In order of index, as a node finds them in its snapshot and log. */
   constructor(logged: readonly LoggedConfiguration[]) {
-    // A node that is joining finds no committed one: what stands in its log may still be truncated.
-    const nobody = { index: 0, configuration: NO_MEMBERS };
-    this.#logged = logged[0]?.index === 0 ? [...logged] : [nobody, ...logged];
+    // A node that is joining finds no committed one: those in its log may still be truncated.
+    const none = { index: 0, configuration: NO_MEMBERS };
+    this.#logged = logged[0]?.index === 0 ? [...logged] : [none, ...logged];
+    for (const [at, { index }] of this.#logged.entries()) {
+      const before = this.#logged[at - 1];
+      assert(before === undefined || before.index < index, "configurations are found in order");
+    }
   }
 
   /** The one that counts. */
@@ -165,18 +185,21 @@ export class ConfigurationHistory {
     const isChanged = kept.length < this.#logged.length;
     assert(kept.length > 0, "a committed configuration is never truncated");
     this.#logged = kept;
+    assert(this.latest.index < index, "no configuration of the truncated entries is left");
     return isChanged;
   }
 
-  /** What lies before the newest committed configuration cannot come back. */
+  /** Configurations before the newest committed one cannot come back. */
   commit(index: LogIndex): void {
     if (this.#logged.length === 1) return;
     const newest = this.#logged.findLastIndex((logged) => logged.index <= index);
     if (newest > 0) this.#logged.splice(0, newest);
+    assert(this.#logged[0]!.index <= index, "the oldest configuration that counts is committed");
   }
 
   /** A snapshot took the place of the log. */
   restore(index: LogIndex, configuration: Configuration): void {
+    assert(index > this.#logged[0]!.index, "a snapshot is newer than the committed configuration");
     this.#logged = [{ index, configuration }];
   }
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { assert } from "../base/assert.ts";
 import { becomeLeader } from "./leader.ts";
 import type { VoteRequest, VoteResponse } from "./message.ts";
 import { voteResult } from "./quorum.ts";
@@ -14,18 +15,18 @@ import type { EntryId } from "./types.ts";
 export interface Campaign {
   /** Ask first whether a campaign could win; nothing changes on any node (thesis §9.6). */
   readonly preVote: boolean;
-  /** The present leader asked for it. */
+  /** The present leader requested the campaign. */
   readonly transfer: boolean;
 }
 
 /** Starts a round. The own vote counts only when it is on disk: see {@link ownVotePersisted}. */
 export function campaign(state: RaftState, kind: Campaign): void {
   const term = state.term + 1;
+  assert(state.log.lastIndex >= state.toldCommit, "a candidate lacks no entry that is committed");
   state.votes.clear();
   state.electionElapsed = 0;
   // A pre-vote changes nothing, so after the leader's certain end it may be repeated soon: the
-  // others
-  // learn of that end a moment later, and refuse until then.
+  // other nodes learn of that end a moment later, and refuse until then.
   const isCertain = kind.preVote && state.isLeaderForgotten;
   state.electionWait = isCertain ? state.repeatWait() : state.laterWait();
   if (kind.preVote) {
@@ -48,13 +49,16 @@ export function campaign(state: RaftState, kind: Campaign): void {
 
 /** The Ready with this term and the vote for itself is on disk. */
 export function ownVotePersisted(state: RaftState, term: number): void {
+  assert(term <= state.term, "terms never go back");
   if (state.role !== "candidate" || state.term !== term) return;
+  assert(state.vote === state.id, "a candidate votes for itself");
   state.votes.set(state.id, true);
   settle(state);
 }
 
 /** Counts an answer as it arrives: one dead peer delays nothing (thesis §3.4). */
 export function handleVoteResponse(state: RaftState, message: VoteResponse): void {
+  assert(message.term >= state.term, "answers of old terms were dropped");
   const expectedRole = message.preVote ? "pre-candidate" : "candidate";
   if (state.role !== expectedRole) return;
   const term = message.preVote && message.granted ? state.term + 1 : state.term;
@@ -69,6 +73,7 @@ function settle(state: RaftState): void {
     const wait = state.electionWait;
     state.becomeFollower(state.term, undefined);
     state.electionWait = wait;
+    assert(state.leader !== state.id, "a loser does not lead");
     return;
   }
   if (result === "pending") return;
@@ -86,9 +91,8 @@ export function isUpToDate(candidate: EntryId, own: EntryId): boolean {
 }
 
 /**
- * Whether a live leader makes this node deaf to a campaign: a node that merely lost its link, or
- * was
- * removed, must not depose a leader that the others hear (thesis §4.2.3).
+ * Whether a live leader makes this node ignore a campaign: a node that merely lost its link, or was
+ * removed, must not depose a leader that the other nodes follow (thesis §4.2.3).
  */
 export function isSticky(state: RaftState, request: VoteRequest): boolean {
   return state.hasLiveLeader && !request.transfer;
@@ -96,19 +100,21 @@ export function isSticky(state: RaftState, request: VoteRequest): boolean {
 
 /**
  * Answers a request whose term was adopted already (a pre-vote adopts nothing). A granted pre-vote
- * carries the term that would be campaigned for, or the asker would drop it as old; a refusal
- * carries the own term, and the asker adopts it, or a node with a long log and a low term and one
- * with a short log and a high term would refuse each other for ever.
+ * carries the term that would be campaigned for, or the candidate would drop it as old; a refusal
+ * carries the own term, and the candidate adopts it, or a node with a long log and a low term and
+ * one with a short log and a high term would refuse each other for ever.
  */
 export function answerVote(state: RaftState, request: VoteRequest): void {
+  assert(request.term >= state.term, "requests of old terms were answered");
   const isFree =
     state.vote === request.from || (state.vote === undefined && state.leader === undefined);
   const mayVote = request.preVote
     ? request.term > state.term
     : request.term === state.term && isFree;
-  const isDeaf = isSticky(state, request) || state.quietTicks > 0;
-  const granted = mayVote && !isDeaf && isUpToDate(request.last, state.log.last);
+  const isIgnored = isSticky(state, request) || state.quietTicks > 0;
+  const granted = mayVote && !isIgnored && isUpToDate(request.last, state.log.last);
   if (granted && !request.preVote) {
+    assert(request.term === state.term, "a vote is given in the present term");
     state.vote = request.from;
     state.electionElapsed = 0;
     state.electionWait = state.laterWait();

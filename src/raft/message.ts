@@ -1,5 +1,6 @@
 /**
- * What Raft nodes say to each other: a closed union on `type`.
+ * The messages between Raft nodes: a closed union on `type`. The inequalities of its indexes hold
+ * between honest nodes; the receiver refuses messages that break them.
  *
  * @module
  */
@@ -32,8 +33,11 @@ export interface VoteResponse extends Envelope {
 /** AppendEntries with or without entries (paper figure 2). */
 export interface AppendEntries extends Envelope {
   readonly type: "APPEND_ENTRIES";
+  /** The entry before the first of the entries. */
   readonly previous: EntryId;
+  /** The leader's; it may lie before `previous` or beyond the last of the entries. */
   readonly commitIndex: LogIndex;
+  /** `previous.index + 1`, `previous.index + 2` ... */
   readonly entries: readonly Entry[];
 }
 
@@ -42,21 +46,27 @@ export interface AppendEntriesResponse extends Envelope {
   readonly type: "APPEND_ENTRIES_RESPONSE";
   readonly rejected: boolean;
   /**
-   * Accepted: the last index this request verified. Rejected: the previous index that did not
-   * fit.
+   * Accepted: the last index that the request verified, `index <= lastIndex` of the leader.
+   * Rejected: the previous index that did not fit.
    */
   readonly index: LogIndex;
-  /** Rejected: the follower's best guess of where both logs agree. */
+  /** Rejected: the follower's best guess of where both logs agree; `hint.index <= index`. */
   readonly hint: EntryId;
 }
 
 /** Keeps followers from campaigning and carries the read round; apart from bulk data. */
 export interface Heartbeat extends Envelope {
   readonly type: "HEARTBEAT";
-  /** At most the receiver's match index, because a heartbeat proves nothing about its log. */
+  /**
+   * At most the receiver's match index, because a heartbeat proves nothing about its log:
+   * `commitIndex <= lastIndex` of the receiver.
+   */
   readonly commitIndex: LogIndex;
   readonly readRound: number;
-  /** Every voter's disk holds the log up to here: nobody will ask for it again. */
+  /**
+   * Every voter's disk holds the log up to here: no node needs it again. `heldIndex <= lastIndex`
+   * of the leader.
+   */
   readonly heldIndex: LogIndex;
 }
 
@@ -66,7 +76,7 @@ export interface HeartbeatResponse extends Envelope {
   readonly readRound: number;
 }
 
-/** A follower asks for a read barrier (thesis §6.4). */
+/** A follower requests a read barrier (thesis §6.4). */
 export interface ReadIndexRequest extends Envelope {
   readonly type: "READ_INDEX";
   readonly context: number;
@@ -76,16 +86,18 @@ export interface ReadIndexRequest extends Envelope {
 export interface ReadIndexResponse extends Envelope {
   readonly type: "READ_INDEX_RESPONSE";
   readonly context: number;
+  /** The leader's commit index when the request arrived: `index <= committed` of the leader. */
   readonly index: LogIndex;
 }
 
-/** Asks a caught-up follower to campaign at once (thesis §3.10). */
+/** Makes a caught-up follower campaign at once (thesis §3.10). */
 export interface TimeoutNow extends Envelope {
   readonly type: "TIMEOUT_NOW";
+  /** The last entry of the leader that the follower holds. */
   readonly last: EntryId;
 }
 
-/** Everything Raft nodes say to each other. */
+/** Every message between Raft nodes. */
 export type RaftMessage =
   | VoteRequest
   | VoteResponse

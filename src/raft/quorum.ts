@@ -14,7 +14,9 @@ export type VoteResult = "won" | "lost" | "pending";
 
 /** Voters that make a majority of `voterCount`. */
 export function majority(voterCount: number): number {
-  return Math.floor(voterCount / 2) + 1;
+  const needed = Math.floor(voterCount / 2) + 1;
+  assert(2 * needed > voterCount, "two majorities have a voter in common");
+  return needed;
 }
 
 /** The largest number that a majority of voters has reached. */
@@ -28,12 +30,15 @@ export function quorumValue(
 }
 
 function majorityValue(voters: readonly NodeId[], progressValue: (id: NodeId) => number): number {
-  assert(voters.length > 0, "a cluster has voters");
+  const needed = majority(voters.length);
+  assert(needed <= voters.length, "a cluster has voters");
   const values = voters.map(progressValue).sort((a, b) => b - a);
-  return values[majority(voters.length) - 1]!;
+  const value = values[needed - 1]!;
+  assert(value <= values[0]!, "the greatest value comes first");
+  return value;
 }
 
-/** Whether those for whom it holds make a quorum. */
+/** Whether the nodes for which `holds` is true are a quorum. */
 export function isQuorum(configuration: Configuration, holds: (id: NodeId) => boolean): boolean {
   return quorumValue(configuration, (id) => (holds(id) ? 1 : 0)) === 1;
 }
@@ -58,6 +63,8 @@ function countVotes(voters: readonly NodeId[], answers: ReadonlyMap<NodeId, bool
     if (answer === true) granted += 1;
     if (answer === false) refused += 1;
   }
+  assert(granted + refused <= voters.length, "a voter answers at most once");
+  assert(granted + refused <= answers.size, "only answers are counted");
   const needed = majority(voters.length);
   if (granted >= needed) return "won";
   return voters.length - refused < needed ? "lost" : "pending";

@@ -43,7 +43,6 @@ import {
   transferLeadership,
 } from "./leader.ts";
 import type { RaftMessage, ReadIndexRequest } from "./message.ts";
-import type { ProgressState } from "./progress.ts";
 import { RaftState } from "./raft_state.ts";
 import { addRead, confirmedRound } from "./read_index.ts";
 import type { Ready } from "./ready.ts";
@@ -57,44 +56,23 @@ import type {
   Role,
   Term,
 } from "./types.ts";
+import type { PeerView, RaftView } from "./view.ts";
 
-/** A message whose term is further ahead than this is no honest node's. */
+export type { PeerView, RaftView } from "./view.ts";
+
+/** Terms that a message may be ahead of the node's own: no honest node is further ahead. */
 export const TERM_STEP_MAX = 1_000_000;
-
-/** A leader's view of one member, for status. */
-export interface PeerView {
-  readonly id: NodeId;
-  readonly match: LogIndex;
-  readonly next: LogIndex;
-  readonly state: ProgressState;
-}
-
-/** The node's state at a glance. */
-export interface RaftView {
-  readonly id: NodeId;
-  readonly role: Role;
-  readonly term: Term;
-  readonly vote: NodeId | undefined;
-  readonly leader: NodeId | undefined;
-  readonly firstIndex: LogIndex;
-  readonly lastIndex: LogIndex;
-  readonly durableIndex: LogIndex;
-  readonly commitIndex: LogIndex;
-  /** Every voter holds the log up to here, as far as this node knows. */
-  readonly heldIndex: LogIndex;
-  readonly transferee: NodeId | undefined;
-  readonly hasCommittedOwnTerm: boolean;
-  /** The configuration that counts, and the entry that set it. */
-  readonly configuration: Configuration;
-  readonly configurationIndex: LogIndex;
-}
 
 /** One Raft node. */
 export class Raft {
   readonly #state: RaftState;
+  /** Of the last Ready that was taken: `#persistedNumber <= #readyNumber`. */
   #readyNumber = 0;
+  /** Of the last Ready that is on disk. */
   #persistedNumber = 0;
+  /** Term and vote of the last Ready; its term is at most the present one. */
   #handedOut: HardState;
+  /** Commit index of the last Ready: `#handedCommit <= committed`. */
   #handedCommit: LogIndex;
   /** Own votes that wait for the disk: the Ready's number and the term. */
   #ownVotes: { readonly number: number; readonly term: Term }[] = [];
@@ -110,7 +88,9 @@ export class Raft {
     const state = this.#state;
     const { log } = state;
     const { configuration, index } = state.history.latest;
-    // Asked for with every reply: one object, made at once.
+    assert(index <= log.lastIndex, "the configuration's entry is in the log");
+    assert(log.durableIndex <= log.lastIndex, "only entries of the log are durable");
+    // Read for every reply: one object, made at once.
     return {
       id: state.id,
       role: state.role,
@@ -164,7 +144,7 @@ export class Raft {
     return mayLead && state.config.hasLeases ? confirmedRound(state) : 0;
   }
 
-  /** Who should lead next, as far as a leader can tell: the other voter that has the most. */
+  /** The best next leader as far as a leader can tell: the other voter that holds the most. */
   get successor(): NodeId | undefined {
     return this.#state.role === "leader" ? successorOf(this.#state) : undefined;
   }
@@ -177,7 +157,7 @@ export class Raft {
     return hasCommittedOwnTerm && index <= log.committed;
   }
 
-  /** What a leader knows of each voter, in sorted order; empty on other nodes. */
+  /** A leader's view of each member, itself first; empty on other nodes. */
   peers(): readonly PeerView[] {
     return [...this.#state.progress].map(([id, p]) => {
       return { id, match: p.match, next: p.next, state: p.state };
@@ -191,6 +171,7 @@ export class Raft {
       tickLeader(state);
       return;
     }
+    assert(state.leader !== state.id, "only a leader follows itself");
     state.electionElapsed += 1;
     state.quietTicks = Math.max(0, state.quietTicks - 1);
     const wait = state.electionWait + state.patience;
@@ -199,7 +180,7 @@ export class Raft {
     }
   }
 
-  /** Coming ticks that would only be counted, as far as can be told now. */
+  /** Coming ticks that would only be counted, unless an input arrives before. */
   get idleTicks(): number {
     const state = this.#state;
     if (state.role === "leader") return idleLeaderTicks(state);
@@ -217,12 +198,12 @@ export class Raft {
     }
   }
 
-  /** A peer said something. Messages that no honest peer sends are refused, with an event. */
+  /** A peer's message arrived. Messages that no honest peer sends are refused, with an event. */
   step(message: RaftMessage): void {
     const state = this.#state;
     assert(message.to === state.id, "the driver delivers messages to their target");
-    // Whoever speaks is heard: a node's own configuration may be older than the sender's (thesis
-    // §4.1). That a stranger cannot speak is for the handshake to see to.
+    // The sender need not be a member: a node's own configuration may be older than the sender's
+    // (thesis §4.1). The handshake keeps strangers out.
     if (message.from === state.id) {
       state.refuse(message.from, "it has this node's name");
       return;
@@ -245,6 +226,7 @@ export class Raft {
    */
   #adoptTerm(message: RaftMessage): boolean {
     const state = this.#state;
+    assert(message.term > state.term, "only a newer term is adopted");
     if (message.type === "VOTE_REQUEST") {
       if (message.preVote || isSticky(state, message)) return true;
     } else if (message.type === "VOTE_RESPONSE" && message.preVote && message.granted) {
@@ -252,6 +234,7 @@ export class Raft {
     }
     const isFromLeader = message.type === "APPEND_ENTRIES" || message.type === "HEARTBEAT";
     state.becomeFollower(message.term, isFromLeader ? message.from : undefined);
+    assert(state.term === message.term, "the newer term was adopted");
     return true;
   }
 
@@ -260,6 +243,7 @@ export class Raft {
    */
   #answerOldTerm(message: RaftMessage): void {
     const state = this.#state;
+    assert(message.term < state.term, "only an old term is answered with the present one");
     if (message.type === "APPEND_ENTRIES" || message.type === "HEARTBEAT") {
       const body = { rejected: true, index: 0, hint: { term: 0, index: 0 } } as const;
       state.send(message.from, { type: "APPEND_ENTRIES_RESPONSE", ...body });
@@ -271,6 +255,7 @@ export class Raft {
 
   #dispatch(message: RaftMessage): void {
     const state = this.#state;
+    assert(message.term >= state.term, "messages of old terms were answered or dropped");
     switch (message.type) {
       case "VOTE_REQUEST":
         return answerVote(state, message);
@@ -299,7 +284,7 @@ export class Raft {
 
   #handleReadIndex(message: ReadIndexRequest): void {
     addRead(this.#state, message.from, message.context);
-    // The asker can serve the read only when it knows of the commit: tell it beside the answer.
+    // The follower can serve the read only when it knows of the commit: a heartbeat announces it.
     if (this.#state.progress.has(message.from)) sendHeartbeat(this.#state, message.from);
   }
 
@@ -309,8 +294,8 @@ export class Raft {
   }
 
   /**
-   * Asks for a read barrier; the answer is in a later Ready's `reads`. `context` is a number that
-   * this node never uses twice. Returns false when no leader is known: nothing will answer.
+   * Requests a read barrier; the answer is in a later Ready's `reads`. `context` is a number that
+   * this node never uses twice. Returns false when no leader is known: no answer will come.
    */
   requestRead(context: number): boolean {
     const state = this.#state;
@@ -320,6 +305,7 @@ export class Raft {
       return true;
     }
     if (state.leader === undefined) return false;
+    assert(state.leader !== state.id, "a node that does not lead follows another");
     state.send(state.leader, { type: "READ_INDEX", context });
     return true;
   }
@@ -329,7 +315,7 @@ export class Raft {
     return transferLeadership(this.#state, to);
   }
 
-  /** Stops leading without a successor: the others elect one. */
+  /** Stops leading without a successor: the other nodes elect one. */
   stepDown(): void {
     const state = this.#state;
     if (state.role === "leader") state.becomeFollower(state.term, undefined);
@@ -344,16 +330,14 @@ export class Raft {
 
   /**
    * The leader's process is gone for certain: stay in the term, lift stickiness, and campaign after
-   * `waitTicks` unless the leader speaks again. Only a sign about the present leader counts.
+   * `waitTicks` unless another message of the leader arrives. Only the present leader counts.
    */
   forgetLeader(leader: NodeId, waitTicks: number): void {
     const state = this.#state;
     if (state.role === "leader" || state.leader !== leader) return;
     state.isLeaderForgotten = true;
-    state.electionWait = Math.min(
-      state.electionWait,
-      state.electionElapsed + Math.max(1, waitTicks),
-    );
+    const wait = state.electionElapsed + Math.max(1, waitTicks);
+    state.electionWait = Math.min(state.electionWait, wait);
   }
 
   /** Random ticks for a wait of the driver, from the node's own sequence. */
@@ -397,7 +381,7 @@ export class Raft {
     this.#state.isHeldBack = isHeldBack;
   }
 
-  /** Entries that a Ready's `catchUps` asked for. */
+  /** Entries that a Ready's `catchUps` requested. */
   supplyEntries(peer: NodeId, entries: readonly Entry[]): void {
     supplyEntries(this.#state, peer, entries);
   }
@@ -421,10 +405,18 @@ export class Raft {
     this.#readyNumber += 1;
     const number = this.#readyNumber;
     const { restored, truncateFrom, entries } = state.log.takeTail();
+    const first = entries[0]?.index;
+    assert(truncateFrom === undefined || first === truncateFrom, "new entries replace the tail");
     assert(
-      truncateFrom === undefined || entries[0]?.index === truncateFrom,
-      "a truncation travels with the entries that replace the tail",
+      truncateFrom === undefined || truncateFrom > this.#handedCommit,
+      "no committed entry is superseded",
     );
+    assert(
+      restored === undefined || first === undefined || first === restored.index + 1,
+      "the entries follow the snapshot",
+    );
+    assert(commitIndex >= this.#handedCommit, "the commit index never goes back");
+    assert(this.#persistedNumber < number, "no Ready is on disk before it is taken");
     state.log.persisting(number);
     if (hardState?.vote === state.id) this.#ownVotes.push({ number, term: hardState.term });
     if (hardState !== undefined) this.#handedOut = hardState;
@@ -457,23 +449,26 @@ export class Raft {
 
   #changedHardState(): HardState | undefined {
     const { term, vote } = this.#state;
+    assert(term >= this.#handedOut.term, "terms never go back");
     if (term === this.#handedOut.term && vote === this.#handedOut.vote) return undefined;
     return { term, vote };
   }
 
   /** That Ready, and all before it, are on disk. Numbers come in order. */
   persisted(number: number): void {
-    assert(
-      number > this.#persistedNumber && number <= this.#readyNumber,
-      "completions come in order",
-    );
+    assert(number > this.#persistedNumber, "completions come in order");
+    assert(number <= this.#readyNumber, "only a Ready that was taken is on disk");
     this.#persistedNumber = number;
-    this.#state.log.persisted(number);
+    const { log } = this.#state;
+    log.persisted(number);
+    assert(log.durableIndex <= log.lastIndex, "only entries of the log are durable");
     ownEntriesPersisted(this.#state);
     while (this.#ownVotes.length > 0 && this.#ownVotes[0]!.number <= number) {
       const { term } = this.#ownVotes[0]!;
       this.#ownVotes.shift();
       ownVotePersisted(this.#state, term);
     }
+    const oldest = this.#ownVotes[0];
+    assert(oldest === undefined || oldest.number > number, "a later vote waits for its own Ready");
   }
 }

@@ -1,6 +1,6 @@
 /**
  * The mutable state of one Raft node and the transitions that every role shares. The roles
- * (`follower.ts`, `candidate.ts`, `leader.ts`) are functions over it.
+ * (`follower.ts`, `election.ts`, `leader.ts`) are functions over it.
  *
  * @module
  */
@@ -27,23 +27,24 @@ import type {
 export interface PendingRead {
   readonly context: number;
   readonly from: NodeId;
+  /** The commit index when the read arrived: `index <= committed`. */
   readonly index: LogIndex;
-  /** Confirmed once a quorum answered a heartbeat of this round or a later one. */
+  /** Confirmed once a quorum answered a heartbeat of this round or a later one; <= `readRound`. */
   readonly round: number;
 }
 
-/** A read that came before the leader committed an entry of its own term. */
+/** A read that arrived before the leader committed an entry of its own term. */
 export interface WaitingRead {
   readonly context: number;
   readonly from: NodeId;
 }
 
-/** Everything that a decision reads or changes. */
+/** The state that a decision reads or changes. */
 export class RaftState {
   readonly config: RaftConfig;
   readonly log: RaftLog;
   readonly history: ConfigurationHistory;
-  /** Everybody else in the configuration, sorted, so that the same inputs give the same Ready. */
+  /** The other members of the configuration, sorted, so that equal inputs give equal Readies. */
   peers: readonly NodeId[] = [];
   /** The driver keeps this node from campaigning: its state is not whole, or it was stalled. */
   isHeldBack = false;
@@ -51,35 +52,49 @@ export class RaftState {
   vote: NodeId | undefined;
   role: Role = "follower";
   leader: NodeId | undefined;
+  /** Ticks since the last message of the leader, the last vote or the last campaign. */
   electionElapsed = 0;
+  /** Ticks after which this node campaigns. */
   electionWait: number;
-  /** Ticks between signs of life of the leader, and how much they vary: moving averages. */
+  /** Ticks between messages of the leader, and how much they vary: moving averages. */
   #arrivalMean = 0;
   #arrivalDeviation = 0;
-  /** Stickiness is lifted until the next sign of life of the current term's leader. */
+  /** Stickiness is lifted until the next message of the current term's leader. */
   isLeaderForgotten = false;
   readonly votes = new Map<NodeId, boolean>();
 
   readonly progress = new Map<NodeId, Progress>();
+  /** Ticks since the last heartbeat: `0 <= heartbeatElapsed < heartbeatTicks` between ticks. */
   heartbeatElapsed = 0;
   /** Ticks since the start in which no vote is granted, for leases that may still run. */
   quietTicks: number;
-  /** A successor was told to campaign at once in this term: no lease holds any more. */
+  /** A successor was sent `TIMEOUT_NOW` in this term: no lease holds any more. */
   isLeaseVoid = false;
+  /** Ticks since the last quorum check: `0 <= quorumElapsed < electionTicks` between ticks. */
   quorumElapsed = 0;
   transferee: NodeId | undefined;
+  /** Ticks since the hand-over began: `0 <= transferElapsed < electionTicks` between ticks. */
   transferElapsed = 0;
+  /** The last heartbeat round that began; it never goes back. */
   readRound = 0;
   /**
-   * Every voter's disk holds the log up to here, as far as this node was told. Whoever leads next
-   * has to serve the slowest voter, so followers keep their logs by it, too.
+   * Every voter's disk holds the log up to here, as far as this node knows; it never goes back. The
+   * next leader has to serve the slowest voter, so followers keep their logs by it, too. On a
+   * leader `heldIndex <= lastIndex`; a follower may not have all those entries yet.
    */
   heldIndex: LogIndex = 0;
-  /** Committed, as a leader said, also if this node does not have it yet. */
+  /**
+   * The greatest commit index that a leader announced, also if this node does not have the entry
+   * yet; it never goes back, and only a node with `toldCommit <= lastIndex` campaigns.
+   */
   toldCommit: LogIndex = 0;
+  /** In order of round and index. */
   pendingReads: PendingRead[] = [];
   waitingReads: WaitingRead[] = [];
-  /** Index and size of own proposals that are not committed yet, oldest first. */
+  /**
+   * Index and size in bytes of own proposals, oldest first: `committed < index <= lastIndex`. The
+   * sizes add up to `uncommittedBytes`.
+   */
   uncommitted: { readonly index: LogIndex; readonly size: number }[] = [];
   uncommittedBytes = 0;
 
@@ -90,8 +105,8 @@ export class RaftState {
   snapshotPeers: NodeId[] = [];
   events: RaftEvent[] = [];
   #random: number;
-  /** Term of the last change of role or leader that was told. */
-  #toldTerm: Term = 0;
+  /** Term of the last `ROLE_CHANGED` event; <= `term`. */
+  #announcedTerm: Term = 0;
 
   constructor(config: RaftConfig, reader: LogReader) {
     this.config = config;
@@ -120,8 +135,9 @@ export class RaftState {
    * not known to be committed. Until then it may be the only one that can be elected (thesis
    * §4.2.2): the voter that is left may lack the very entry that makes it the only one.
    *
-   * Who lacks what is committed cannot be elected, unless by the members of long ago: a new folder
-   * under an old name reads of times when that name voted, perhaps alone.
+   * A node that lacks committed entries cannot win, except under an obsolete configuration: a new
+   * data directory under an old name receives the entries of times when that name voted, perhaps
+   * alone.
    */
   get isPromotable(): boolean {
     if (this.isHeldBack || this.log.lastIndex < this.toldCommit) return false;
@@ -134,6 +150,7 @@ export class RaftState {
       const configuration = this.config.configurationOf(entry);
       if (configuration === undefined) continue;
       if (this.role === "leader") this.#forgetReplaced(configuration);
+      assert(entry.index <= this.log.lastIndex, "the entry was appended");
       this.history.add(entry.index, configuration);
       this.#configurationChanged();
     }
@@ -141,6 +158,7 @@ export class RaftState {
 
   /** The log was truncated; a configuration that goes with it never counted. */
   noteTruncated(fromIndex: LogIndex): void {
+    assert(fromIndex > this.log.committed, "no committed entry is truncated");
     this.events.push({ type: "LOG_TRUNCATED", fromIndex });
     if (this.history.truncate(fromIndex)) this.#configurationChanged();
   }
@@ -149,16 +167,20 @@ export class RaftState {
   restore(base: LogBase, configuration: Configuration): void {
     this.log.restore(base);
     this.history.restore(base.index, configuration);
+    assert(this.history.latest.index === this.log.committed, "the snapshot's configuration counts");
     this.#configurationChanged();
   }
 
   #configurationChanged(): void {
     const { ids } = this.configuration;
+    assert(this.history.latest.index <= this.log.lastIndex, "its entry is in the log");
     this.peers = ids.filter((id) => id !== this.id);
+    const own = this.configuration.has(this.id) ? 1 : 0;
+    assert(this.peers.length === ids.length - own, "each other member is a peer");
     if (this.role === "leader") this.trackMembers();
   }
 
-  /** What another folder acknowledged under the same id is no part of this one (T16). */
+  /** Entries acknowledged by another data directory of that id do not count for this one (T16). */
   #forgetReplaced(next: Configuration): void {
     for (const id of this.progress.keys()) {
       if (id !== this.id && !isSameNode(this.configuration, next, id)) this.progress.delete(id);
@@ -179,6 +201,7 @@ export class RaftState {
       progress.isRecentlyActive = true;
       this.progress.set(id, progress);
     }
+    assert(this.progress.size === this.peers.length + 1, "the leader and each peer are tracked");
     if (this.transferee !== undefined && !this.configuration.mayVote(this.transferee)) {
       this.endTransfer(false);
     }
@@ -187,6 +210,7 @@ export class RaftState {
   /** Moves the commit index on; configurations before a committed one cannot come back. */
   commitTo(index: LogIndex): boolean {
     if (!this.log.commitTo(index)) return false;
+    assert(this.log.committed === index, "the commit index is reached");
     this.history.commit(index);
     return true;
   }
@@ -194,11 +218,12 @@ export class RaftState {
   endTransfer(done: boolean): void {
     const to = this.transferee;
     if (to === undefined) return;
+    assert(to !== this.id, "a leader does not hand over to itself");
     this.transferee = undefined;
     this.events.push({ type: "TRANSFER_ENDED", to, done });
   }
 
-  /** Whether a leader was heard within the minimum election timeout (thesis §4.2.3). */
+  /** Whether a leader's message arrived within the minimum election timeout (thesis §4.2.3). */
   get hasLiveLeader(): boolean {
     if (this.role === "leader") return true;
     if (this.leader === undefined || this.isLeaderForgotten) return false;
@@ -219,45 +244,59 @@ export class RaftState {
     x ^= x >>> 17;
     x ^= (x << 5) >>> 0;
     this.#random = x >>> 0;
-    return this.#random % bound;
+    const value = this.#random % bound;
+    assert(value < bound, "a random number is below its bound");
+    return value;
   }
 
   /** Position among the voters that could follow the present leader. */
   get rank(): number {
     const { electorate } = this.configuration;
-    return electorate.filter((voter) => voter !== this.leader).indexOf(this.id);
+    const rank = electorate.filter((voter) => voter !== this.leader).indexOf(this.id);
+    assert(rank < electorate.length, "each rank belongs to a voter");
+    return rank;
   }
 
-  /** The leader was heard after this many ticks (Jacobson 1988: mean and mean deviation). */
+  /** A leader's message arrived after this many ticks (Jacobson 1988: mean and mean deviation). */
   noteArrival(ticks: number): void {
     const error = ticks - this.#arrivalMean;
     this.#arrivalMean += error / 8;
     this.#arrivalDeviation += (Math.abs(error) - this.#arrivalDeviation) / 4;
   }
 
-  /** Ticks to wait beyond the drawn ones while a leader's signs of life come irregularly. */
+  /** Ticks to wait beyond the drawn ones while a leader's messages arrive irregularly. */
   get patience(): number {
     const { adaptiveTicksMax, electionTicks } = this.config;
     if (adaptiveTicksMax === 0 || this.leader === undefined || this.isLeaderForgotten) return 0;
     const usual = Math.ceil(3 * this.#arrivalMean + 4 * this.#arrivalDeviation);
-    return Math.max(0, Math.min(adaptiveTicksMax, usual) - electionTicks);
+    const patience = Math.max(0, Math.min(adaptiveTicksMax, usual) - electionTicks);
+    assert(patience <= adaptiveTicksMax, "the longest wait is bounded");
+    return patience;
   }
 
   /** T + rank + jitter: ranks keep two followers from campaigning at once. */
   firstWait(): number {
     const { electionTicks, rankTicks, jitterTicks } = this.config;
-    return electionTicks + Math.max(0, this.rank) * rankTicks + this.random(jitterTicks);
+    const wait = electionTicks + Math.max(0, this.rank) * rankTicks + this.random(jitterTicks);
+    assert(wait >= electionTicks, "no node campaigns within the minimum election timeout");
+    return wait;
   }
 
   /** Short, apart from the other ranks' waits. */
   repeatWait(): number {
     const { rankTicks, jitterTicks } = this.config;
-    return (1 + Math.max(0, this.rank)) * rankTicks + this.random(jitterTicks);
+    const wait = (1 + Math.max(0, this.rank)) * rankTicks + this.random(jitterTicks);
+    assert(wait >= rankTicks, "each rank waits for the ranks before it");
+    return wait;
   }
 
   /** Uniform in [T, 2T), drawn anew after every round without a winner (paper §5.2). */
   laterWait(): number {
-    return this.config.electionTicks + this.random(this.config.electionTicks);
+    const { electionTicks } = this.config;
+    const wait = electionTicks + this.random(electionTicks);
+    assert(wait >= electionTicks, "no node campaigns within the minimum election timeout");
+    assert(wait < 2 * electionTicks, "a later round begins within two election timeouts");
+    return wait;
   }
 
   /**
@@ -267,6 +306,7 @@ export class RaftState {
    */
   send(to: NodeId, body: RaftMessageBody, term = this.term): void {
     assert(to !== this.id, "a node does not write to itself");
+    assert(term >= this.term, "no message has an old term");
     const message = { ...body, from: this.id, to, term } as RaftMessage;
     const isPromise =
       (body.type === "VOTE_RESPONSE" && !body.preVote) ||
@@ -276,9 +316,12 @@ export class RaftState {
   }
 
   /**
-   * Tells one peer that this node leads, and what is committed of what it is known to hold (T45).
+   * Announces to one peer that this node leads, and the commit index up to what the peer is known
+   * to hold (T45).
    */
   sendHeartbeat(peer: NodeId): void {
+    assert(this.leader === this.id, "only the leader sends heartbeats");
+    assert(this.progress.size > this.peers.length, "the leader and each peer are tracked");
     let held = this.log.committed;
     for (const { match } of this.progress.values()) held = Math.min(held, match);
     this.heldIndex = Math.max(this.heldIndex, held);
@@ -287,7 +330,7 @@ export class RaftState {
     this.send(peer, { type: "HEARTBEAT", commitIndex, readRound, heldIndex });
   }
 
-  /** Follows `leader` (or nobody yet) in `term`, which is never lower than the present one. */
+  /** Follows `leader` (undefined: none yet) in `term`, which is at least the present one. */
   becomeFollower(term: Term, leader: NodeId | undefined): void {
     assert(term >= this.term, "terms never go back");
     const isNewTerm = term > this.term;
@@ -295,11 +338,12 @@ export class RaftState {
       this.term = term;
       this.vote = undefined;
     }
-    // A newer term alone is no sign of a leader: a follower that hears of one goes on waiting, or a
+    // A newer term alone is no sign of a leader: a follower that adopts one goes on waiting, or a
     // node that cannot win could keep those that can from campaigning (T24).
     const goesOnWaiting = this.role === "follower" && leader === undefined;
     this.#leaveRole(isNewTerm);
     this.setRole("follower", leader);
+    assert(this.term === term, "the term was adopted");
     if (goesOnWaiting) return;
     this.electionElapsed = 0;
     this.electionWait = leader === undefined ? this.laterWait() : this.firstWait();
@@ -317,12 +361,14 @@ export class RaftState {
   }
 
   setRole(role: Role, leader: NodeId | undefined): void {
-    // The same leader in another term is news too: what was asked of it before is never answered.
-    const isElectedAgain = leader !== undefined && this.term !== this.#toldTerm;
+    assert(role !== "leader" || leader === this.id, "a leader follows itself");
+    assert(this.#announcedTerm <= this.term, "terms never go back");
+    // The same leader in another term is news too: it never answers requests of the term before.
+    const isElectedAgain = leader !== undefined && this.term !== this.#announcedTerm;
     const isNews = role !== this.role || leader !== this.leader || isElectedAgain;
     this.role = role;
     this.leader = leader;
-    if (isNews) this.#toldTerm = this.term;
+    if (isNews) this.#announcedTerm = this.term;
     if (isNews) this.events.push({ type: "ROLE_CHANGED", role, term: this.term, leader });
   }
 

@@ -6,9 +6,10 @@
  * @module
  */
 
+import { assert } from "../base/assert.ts";
 import { quorumValue } from "./quorum.ts";
 import type { RaftState } from "./raft_state.ts";
-import type { LogIndex, NodeId } from "./types.ts";
+import type { NodeId, ReadState } from "./types.ts";
 
 /** A read arrived at the leader, from itself or from a follower. */
 export function addRead(state: RaftState, from: NodeId, context: number): void {
@@ -18,24 +19,31 @@ export function addRead(state: RaftState, from: NodeId, context: number): void {
     state.waitingReads.push({ context, from });
     return;
   }
-  const index = state.log.committed;
-  state.readRound += 1;
-  state.pendingReads.push({ context, from, index, round: state.readRound });
-  confirmRound(state);
+  assert(state.leader === state.id, "only the leader notes reads");
+  startRound(state, [{ context, from }]);
 }
 
 /** The first entry of the own term is committed: reads that waited for it begin now. */
 export function startWaitingReads(state: RaftState): void {
   const waiting = state.waitingReads;
   if (waiting.length === 0) return;
+  const { log } = state;
+  assert(log.term(log.committed) === state.term, "an entry of the own term is committed");
   state.waitingReads = [];
-  state.readRound += 1;
-  const index = state.log.committed;
-  for (const read of waiting) state.pendingReads.push({ ...read, index, round: state.readRound });
-  confirmRound(state);
+  startRound(state, waiting);
 }
 
-function confirmRound(state: RaftState): void {
+/** Begins a round for reads at the present commit index, and asks every peer to confirm it. */
+function startRound(
+  state: RaftState,
+  reads: readonly { readonly context: number; readonly from: NodeId }[],
+): void {
+  const before = state.pendingReads.at(-1);
+  const index = state.log.committed;
+  assert(before === undefined || before.index <= index, "reads are noted in order of index");
+  assert(before === undefined || before.round <= state.readRound, "rounds go up");
+  state.readRound += 1;
+  for (const read of reads) state.pendingReads.push({ ...read, index, round: state.readRound });
   for (const peer of state.peers) state.sendHeartbeat(peer);
   releaseReads(state);
 }
@@ -51,20 +59,21 @@ export function releaseReads(state: RaftState): void {
     released += 1;
   }
   state.pendingReads.splice(0, released);
+  const oldest = state.pendingReads[0];
+  assert(oldest === undefined || oldest.round > confirmed, "no confirmed read is left waiting");
 }
 
 /** The last round that a quorum has confirmed. */
 export function confirmedRound(state: RaftState): number {
-  return quorumValue(state.configuration, (id) =>
+  const round = quorumValue(state.configuration, (id) =>
     id === state.id ? state.readRound : (state.progress.get(id)?.readRound ?? 0),
   );
+  assert(round <= state.readRound, "only rounds that were started are confirmed");
+  return round;
 }
 
-function answer(
-  state: RaftState,
-  to: NodeId,
-  read: { readonly context: number; readonly index: LogIndex },
-): void {
+function answer(state: RaftState, to: NodeId, read: ReadState): void {
+  assert(read.index <= state.log.committed, "a read is served at a committed index");
   if (to === state.id) state.reads.push(read);
   else state.send(to, { type: "READ_INDEX_RESPONSE", ...read });
 }

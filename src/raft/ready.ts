@@ -16,7 +16,7 @@ import type {
   Term,
 } from "./types.ts";
 
-/** What happened, for the log, the metrics and the driver's own bookkeeping of promises. */
+/** Events for the log, the metrics and the driver's own bookkeeping of promises. */
 export type RaftEvent =
   | {
       readonly type: "ROLE_CHANGED";
@@ -28,41 +28,52 @@ export type RaftEvent =
   | { readonly type: "QUORUM_LOST"; readonly term: Term }
   | { readonly type: "TRANSFER_STARTED"; readonly to: NodeId }
   | { readonly type: "TRANSFER_ENDED"; readonly to: NodeId; readonly done: boolean }
+  /** The entries from there on were not committed and are superseded. */
   | { readonly type: "LOG_TRUNCATED"; readonly fromIndex: LogIndex }
   | { readonly type: "MESSAGE_REFUSED"; readonly from: NodeId; readonly reason: string };
 
 /** Entries that a peer needs and that are not in memory: the driver reads and sends them. */
 export interface CatchUp {
   readonly peer: NodeId;
+  /** `firstIndex <= from <= lastIndex` of the written log, when the Ready is taken. */
   readonly from: LogIndex;
   readonly bytesMax: number;
 }
 
-/** Everything decided since the last Ready was taken. */
+/** All decisions since the last Ready was taken. */
 export interface Ready {
-  /** 1, 2, 3 ...: what `persisted()` answers with. */
+  /** 1, 2, 3 ...: the argument of `persisted()`. */
   readonly number: number;
   /** Send now, beside the writing. */
   readonly messages: readonly RaftMessage[];
-  /** The log starts over behind this: a snapshot takes its place. Comes before the rest. */
+  /**
+   * The log starts over behind this: a snapshot takes its place. Comes before the rest;
+   * `restored.index + 1` is the index of the first of the entries.
+   */
   readonly restored: LogBase | undefined;
-  /** Make durable, in this order: term and vote before entries of that term, */
+  /** Make durable before entries of that term. */
   readonly hardState: HardState | undefined;
-  /** the conflicting tail goes (the first entry below supersedes it on disk), */
+  /**
+   * The written entries from here on go: the first of the entries below has this index and
+   * supersedes them on disk. It is greater than the commit index of the Ready before.
+   */
   readonly truncateFrom: LogIndex | undefined;
-  /** then the new entries; one sync at the end. */
+  /** Make durable last, with one sync at the end. */
   readonly entries: readonly Entry[];
   /** Whether that sync is needed at all. */
   readonly mustSync: boolean;
   /** Send only after the above is on disk. */
   readonly messagesAfterPersist: readonly RaftMessage[];
-  /** Everything up to here is committed: apply it, in index order. */
+  /**
+   * The entries up to here are committed: apply them, in index order. It never goes back, and is at
+   * most the last index, these entries included.
+   */
   readonly commitIndex: LogIndex;
   /** Answer once applied >= their index. */
   readonly reads: readonly ReadState[];
   /** Read these from disk and hand them back with `supplyEntries`. */
   readonly catchUps: readonly CatchUp[];
-  /** These need a snapshot: send them one, and say how it ended with `snapshotEnded`. */
+  /** These need a snapshot: send them one, and report its end with `snapshotEnded`. */
   readonly snapshotPeers: readonly NodeId[];
   readonly events: readonly RaftEvent[];
 }

@@ -1,5 +1,5 @@
 /**
- * What consensus asks of the thing it replicates.
+ * The interface between consensus and the replicated state.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 import type { CStoreError } from "../base/errors.ts";
 import type { Entry, LogIndex } from "./types.ts";
 
-/** Where the results of one batch go; `command` counts the batch's commands from 0. */
+/** Receives the results of one batch; `command` counts the batch's commands from 0. */
 export interface ApplyResults {
   /** One operation was written as that version (or a session was opened with that id). */
   written(command: number, version: number): void;
@@ -16,7 +16,7 @@ export interface ApplyResults {
   refused(command: number, error: CStoreError): void;
 }
 
-/** For entries that nobody here waits for. */
+/** For entries without a waiting caller on this node. */
 export const NO_RESULTS: ApplyResults = {
   written: () => undefined,
   result: () => undefined,
@@ -28,7 +28,7 @@ export const NO_RESULTS: ApplyResults = {
  * gives the same result on every node.
  */
 export interface StateMachine {
-  /** Index of the last applied entry. */
+  /** Index of the last applied entry: `0 <= appliedIndex <= committed`. */
   readonly appliedIndex: LogIndex;
   /** Runs to completion; `entry.index` is `appliedIndex + 1`. */
   apply(entry: Entry, results: ApplyResults): void;

@@ -16,12 +16,16 @@ export type Role = "follower" | "pre-candidate" | "candidate" | "leader";
 /** Term and index together name an entry: equal ids mean equal entries (paper §5.3). */
 export interface EntryId {
   readonly term: Term;
+  /** `0 <= index`; 0 only for the entry before the log. */
   readonly index: LogIndex;
 }
 
 /** One log entry = one batch. */
 export interface Entry extends EntryId {
-  /** Sequence number of its first operation. */
+  /**
+   * Sequence number of its first operation, the next after the entry before: `index <=
+   * firstSequence`, because every entry has an operation.
+   */
   readonly firstSequence: number;
   /** Operations in it, at least 1. */
   readonly count: number;
@@ -34,10 +38,11 @@ export const NO_ENTRY: EntryId = { term: 0, index: 0 };
 
 /** Where a log begins: the entry before its first, and the sequence number after it. */
 export interface LogBase extends EntryId {
+  /** `index < nextSequence`, because every entry has an operation. */
   readonly nextSequence: number;
 }
 
-/** What must be on disk before a node answers (paper figure 2: persistent state). */
+/** The state that must be on disk before a node answers (paper figure 2: persistent state). */
 export interface HardState {
   readonly term: Term;
   /** The candidate that got this term's vote. */
@@ -46,6 +51,7 @@ export interface HardState {
 
 /** The place that an entry gets in the log, from which its bytes are sealed. */
 export interface EntryPlace extends EntryId {
+  /** `index <= firstSequence`. */
   readonly firstSequence: number;
 }
 
@@ -61,6 +67,7 @@ export interface EntrySource {
 /** A finished read barrier: the read may be served once `index` is applied here. */
 export interface ReadState {
   readonly context: number;
+  /** `index <= committed` of the leader, which may be beyond the commit index of this node. */
   readonly index: LogIndex;
 }
 
@@ -71,11 +78,15 @@ export interface ReadState {
 export interface LogReader {
   /** Index of the first entry that is kept; last + 1 when none is. */
   firstIndex(): LogIndex;
+  /** Index of the last entry: `firstIndex - 1 <= lastIndex`. */
   lastIndex(): LogIndex;
   /** Term of a kept entry or of the one before the first; undefined outside. */
   term(index: LogIndex): Term | undefined;
   /** Sequence number after the last operation of the entry at `index`; 1 for index 0. */
   sequenceAfter(index: LogIndex): number;
-  /** Entries from `from` on, at least one, at most `bytesMax` bytes; undefined if not in memory. */
+  /**
+   * Entries from `from` on, at least one, at most `bytesMax` bytes; undefined if not in memory.
+   * `firstIndex <= from <= to <= lastIndex`.
+   */
   entries(from: LogIndex, to: LogIndex, bytesMax: number): readonly Entry[] | undefined;
 }

@@ -1,7 +1,6 @@
 /**
- * Raft nodes under a glass: nothing happens unless a test says so. Ticks, the delivery of each
- * message, the end of each sync, crashes and restarts are all explicit, and the same calls give the
- * same run.
+ * Raft nodes whose every step is a call of the test: ticks, the delivery of each message, the end
+ * of each sync, crashes and restarts are all explicit, and the same calls give the same run.
  *
  * A node carries out a Ready as a driver must: the entries are written at once, `messages` leave at
  * once, and `messagesAfterPersist` leave only when the sync that covers the Ready has ended.
@@ -46,7 +45,7 @@ export function source(text: string, count = 1): EntrySource {
   return { count, size: bytes.byteLength, seal: () => bytes };
 }
 
-/** What was proposed. */
+/** The text that was proposed. */
 export function textOf(entry: Entry): string {
   return decoder.decode(entry.bytes);
 }
@@ -59,8 +58,8 @@ const ROLE_MARKS: Readonly<Record<string, MemberRole>> = {
 };
 
 /**
- * Reads `n1 n2 ~n3 ~n4@b`: voters by name, the other roles with a mark in front, the data folder
- * behind an `@` where one is known.
+ * Reads `n1 n2 ~n3 ~n4@b`: voters by name, the other roles with a mark in front, the data
+ * directory behind an `@` where one is known.
  */
 export function configurationFrom(words: string): Configuration {
   const members = words
@@ -74,7 +73,7 @@ export function configurationFrom(words: string): Configuration {
   return new Configuration(members);
 }
 
-/** Writes what {@link configurationFrom} reads. */
+/** The inverse of {@link configurationFrom}. */
 export function configurationWords(configuration: Configuration): string {
   const marks = Object.entries(ROLE_MARKS);
   const words = configuration.members.map(({ id, role, incarnation }) => {
@@ -210,7 +209,7 @@ interface Unsynced {
   readonly messagesAfterPersist: readonly RaftMessage[];
 }
 
-/** What a node finds again after a crash. */
+/** The state that a node finds again after a crash. */
 export interface Durable {
   hardState: HardState;
   log: MemoryLog;
@@ -228,7 +227,7 @@ export interface Watcher {
   onDurable?(node: TestNode): void;
 }
 
-/** One node: the core, what it wrote, and what of that would survive. */
+/** One node: the core, its writes, and the part of them that would survive a crash. */
 export class TestNode {
   readonly id: NodeId;
   readonly #cluster: Cluster;
@@ -248,15 +247,15 @@ export class TestNode {
   commitIndex: LogIndex;
   reads: ReadState[] = [];
   catchUps: CatchUp[] = [];
-  /** Peers that a snapshot was asked for and not sent: see {@link sendSnapshot}. */
+  /** Peers that need a snapshot and were not sent one yet: see {@link sendSnapshot}. */
   snapshotPeers: NodeId[] = [];
   events: RaftEvent[] = [];
   /** Those of snapshots that took the place of the log. */
   readonly restoredConfigurations: LoggedConfiguration[] = [];
-  /** What counted before the first entry of the written log. */
+  /** The configuration before the first entry of the written log. */
   #baseConfiguration: LoggedConfiguration | undefined;
   starts = 0;
-  /** Folders that were lost. */
+  /** Data directories that were lost. */
   wipes = 0;
 
   constructor(cluster: Cluster, id: NodeId, durable: Durable) {
@@ -274,7 +273,7 @@ export class TestNode {
     this.starts += 1;
     const { hardState, commitIndex } = this.durable;
     const config = this.#cluster.configOf(this.id, this.starts);
-    // What the snapshot of a cut log says of the members, and what stands in the log behind it.
+    // The configuration of the snapshot of a cut log, and those in the log behind it.
     const base = this.durable.configuration ?? config.configurations[0];
     this.#baseConfiguration = base;
     const configurations = base === undefined ? [] : [base];
@@ -298,7 +297,7 @@ export class TestNode {
     this.do((raft) => raft.snapshotEnded(peer.id, isDelivered));
   }
 
-  /** What the sending of the state at `index` to a peer begins with. */
+  /** The snapshot at `index` for a peer, as its transfer begins. */
   beginSnapshot(peer: NodeId, index: LogIndex): ArrivedSnapshot {
     assert(index <= this.commitIndex, "a snapshot holds what is committed");
     this.snapshotPeers = this.snapshotPeers.filter((id) => id !== peer);
@@ -328,7 +327,7 @@ export class TestNode {
     return found ?? NO_MEMBERS;
   }
 
-  /** Runs an input of the core and carries out what it decides. */
+  /** Runs an input of the core and carries out the Readies that follow. */
   do<T>(input: (raft: Raft) => T): T {
     assert(this.isAlive, () => `"${this.id}" runs`);
     const result = input(this.raft);
@@ -353,7 +352,7 @@ export class TestNode {
     this.do((raft) => raft.step({ ...body, from, to: this.id, term } as RaftMessage));
   }
 
-  /** Takes what this node has sent and nobody has got yet. */
+  /** Takes the messages of this node that are still on the wire. */
   sent(): readonly RaftMessage[] {
     return this.#cluster.take({ from: this.id });
   }
@@ -363,7 +362,7 @@ export class TestNode {
     for (;;) {
       const ready = this.raft.takeReady();
       if (ready === undefined) {
-        // As a driver must: consensus asks for the end of joint consensus once it is committed.
+        // As a driver must: the leader ends joint consensus once it is committed.
         if (!this.raft.mayLeaveJoint || this.isLeaveHeld) return;
         this.proposeMembers(this.raft.configuration.leaveJoint());
         continue;
@@ -426,7 +425,7 @@ export class TestNode {
     this.#cluster.watcher.onDurable?.(this);
   }
 
-  /** Reads from disk what peers wait for. */
+  /** Reads the entries that peers wait for from disk. */
   readFromDisk(): void {
     this.#readFromDisk();
     this.carryOut();
@@ -451,9 +450,9 @@ export class TestNode {
     this.isAlive = false;
   }
 
-  /** The data folder is lost: the next start finds nothing, not even who the members are. */
+  /** The data directory is lost: the next start finds nothing, not even a configuration. */
   wipe(): void {
-    assert(!this.isAlive, "a folder is lost after a crash");
+    assert(!this.isAlive, "a data directory is lost after a crash");
     const configuration = { index: 0, configuration: NO_MEMBERS };
     const hardState = { term: 0, vote: undefined };
     this.durable = { hardState, log: new MemoryLog(), commitIndex: 0, configuration };
@@ -533,7 +532,7 @@ export class Cluster {
   /** Sent and not delivered, oldest first. */
   wire: RaftMessage[] = [];
   watcher: Watcher = {};
-  /** What may arrive; everything unless a test says otherwise. */
+  /** Whether a message may arrive; true unless a test replaces it. */
   isAdmitted: (message: RaftMessage) => boolean = () => true;
   readonly #options: ClusterOptions;
   readonly #cuts = new Set<string>();
@@ -586,7 +585,7 @@ export class Cluster {
     return node;
   }
 
-  /** The leader of the highest term, if anybody leads. */
+  /** The leader of the highest term, if there is one. */
   get leader(): TestNode | undefined {
     const leaders = this.nodes.filter((node) => node.isAlive && node.raft.role === "leader");
     return leaders.sort((a, b) => b.raft.term - a.raft.term)[0];
@@ -599,7 +598,7 @@ export class Cluster {
     return taken;
   }
 
-  /** Delivers what is on the wire now; answers stay there. Returns how many arrived. */
+  /** Delivers the messages on the wire; answers stay there. Returns the number that arrived. */
   deliver(filter: MessageFilter = {}): number {
     let arrived = 0;
     for (const message of this.take(filter)) if (this.arrive(message)) arrived += 1;
@@ -619,7 +618,7 @@ export class Cluster {
     return this.take(filter).length;
   }
 
-  /** Delivers until nobody says anything more. */
+  /** Delivers until the wire is empty. */
   stabilize(): void {
     let delivered = 0;
     while (this.wire.length > 0) {

@@ -1,6 +1,6 @@
 /**
- * Runs every script in `testdata/` and compares what it prints, to the letter. `CSTORE_REWRITE=1`
- * writes what they print now into the files: read the difference before you keep it.
+ * Runs every script in `testdata/` and compares its output, to the letter. `CSTORE_REWRITE=1`
+ * writes the present output into the files: read the difference before you keep it.
  *
  * @module
  */

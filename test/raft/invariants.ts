@@ -1,5 +1,5 @@
 /**
- * What must hold in every state of every run (paper figure 3), checked while a run goes on. The
+ * Invariants of every state of every run (paper figure 3), checked while a run goes on. The
  * checker sees more than any node does: all disks, all logs, everything ever committed.
  *
  * @module
@@ -35,10 +35,10 @@ export class Invariants {
   readonly #leaders = new Map<Term, NodeId>();
   /** For each entry ever written: its text and the term before it. */
   readonly #written = new Map<string, string>();
-  /** Votes that are on disk, by folder and term. */
+  /** Votes that are on disk, by data directory and term. */
   readonly #votes = new Map<string, NodeId>();
   readonly #seen = new Map<NodeId, Seen>();
-  /** For each read under way: what was committed when it began. */
+  /** For each read under way: the commit index when it began. */
   readonly #reads = new Map<number, LogIndex>();
   readsDone = 0;
   elections = 0;
@@ -52,7 +52,7 @@ export class Invariants {
     this.#takeOver();
   }
 
-  /** A cluster may have a history: what is committed and voted already was seen by nobody. */
+  /** A cluster may start with a history: its commits and votes were not observed. */
   #takeOver(): void {
     for (const node of this.#cluster.nodes) {
       this.#checkVote(node);
@@ -65,7 +65,7 @@ export class Invariants {
     }
   }
 
-  /** A read was asked for: it must see everything that is committed now. */
+  /** A read was requested: it must see every entry that is committed now. */
   readBegins(context: number): void {
     this.#reads.set(context, this.committed.length);
   }
@@ -164,7 +164,7 @@ export class Invariants {
     assert(counted === own, () => `${node.id} counts with [${counted}], its log says [${own}]`);
   }
 
-  /** What a leader takes for durable on a peer is there, as long as no newer leader was. */
+  /** A match of a leader is durable on the peer, unless a newer leader was elected. */
   #checkMatches(node: TestNode): void {
     for (const { id, match } of node.raft.peers()) {
       const { hardState, log } = this.#cluster.node(id).durable;
@@ -176,7 +176,7 @@ export class Invariants {
     }
   }
 
-  /** Only those campaign and lead that vote, or whose removal is not known to be committed. */
+  /** Only voters campaign and lead, and nodes whose removal is not known to be committed. */
   #checkMayCampaign(node: TestNode): void {
     const { id, commitIndex } = node;
     if (node.configurationAt(Math.max(commitIndex, node.log.firstIndex() - 1)).mayVote(id)) return;
@@ -185,7 +185,7 @@ export class Invariants {
     assert(mayVote, () => `${id} is ${node.raft.role} and no voter, as it knows`);
   }
 
-  /** A read barrier is never older than what was committed when it began (thesis §6.4). */
+  /** A read barrier is never before the commit index of its beginning (thesis §6.4). */
   #checkReads(node: TestNode, from: number): void {
     for (const { context, index } of node.reads.slice(from)) {
       const atLeast = this.#reads.get(context);
@@ -241,7 +241,7 @@ export class Invariants {
     this.#written.set(id, own);
   }
 
-  /** Nothing that leaves before the sync may promise what the sync brings. */
+  /** No message that leaves before the sync may promise state that the sync makes durable. */
   #checkSentAtOnce(node: TestNode, message: RaftMessage): void {
     if (message.type === "VOTE_RESPONSE" && message.granted && !message.preVote) {
       const { term, vote } = node.durable.hardState;
@@ -253,7 +253,7 @@ export class Invariants {
     }
   }
 
-  /** One vote a folder and term, also over restarts (§5.2). */
+  /** One vote per data directory and term, also over restarts (§5.2). */
   #checkVote(node: TestNode): void {
     const { term, vote } = node.durable.hardState;
     if (vote === undefined) return;

@@ -1,5 +1,5 @@
 /**
- * Bodies of messages with the parts that a test does not care about filled in.
+ * Bodies of messages with defaults for the fields that a test does not need.
  *
  * @module
  */
@@ -15,7 +15,7 @@ import { type Entry, type EntryId, NO_ENTRY } from "../../src/raft/types.ts";
 
 type Body<T> = Omit<T, "from" | "to" | "term"> & RaftMessageBody;
 
-/** Asks for a vote on the strength of a log that ends with `last`. */
+/** A request for a vote, with a log that ends with `last`. */
 export function voteRequest(
   last: EntryId = NO_ENTRY,
   kind: { readonly preVote?: boolean; readonly transfer?: boolean } = {},
@@ -23,7 +23,7 @@ export function voteRequest(
   return { type: "VOTE_REQUEST", last, preVote: false, transfer: false, ...kind };
 }
 
-/** Grants or refuses a vote. */
+/** An answer that grants or refuses a vote. */
 export function voteResponse(granted: boolean, preVote = false): Body<VoteResponse> {
   return { type: "VOTE_RESPONSE", granted, preVote };
 }
@@ -42,7 +42,7 @@ export function heartbeat(commitIndex = 0, readRound = 0): Body<Heartbeat> {
   return { type: "HEARTBEAT", commitIndex, readRound, heldIndex: 0 };
 }
 
-/** An append was taken up to `index`. */
+/** An answer that acknowledges the entries up to `index`. */
 export function acknowledged(index: number): RaftMessageBody {
   return { type: "APPEND_ENTRIES_RESPONSE", rejected: false, index, hint: NO_ENTRY };
 }

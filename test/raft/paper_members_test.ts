@@ -124,7 +124,7 @@ describe("4.1 safety", () => {
   });
 
   // The caller's configuration decides, not the receiver's: a server answers a leader and a
-  // candidate that are not in its latest configuration, also one that knows nobody.
+  // candidate that are not in its latest configuration, also with an empty configuration.
   test("4.1: a server answers a leader that it does not count as a member", () => {
     const cluster = new Cluster({ nodeCount: 3, members: "n1 n2", joining: ["n3"] });
     const n3 = cluster.node("n3");
@@ -199,8 +199,7 @@ describe("4.2.2 removing the current leader", () => {
     expect(n1.commitIndex).toBe(2);
   });
 
-  // It steps down when Cnew is committed. It hands over too, or the voters would wait for a
-  // timeout.
+  // It steps down when Cnew is committed, and hands over, or the voters would wait for a timeout.
   test("4.2.2: it leads until its removal is committed, then hands over", () => {
     const cluster = clusterWithLeader(3);
     const n1 = cluster.node("n1");
@@ -261,7 +260,7 @@ describe("4.2.2 removing the current leader", () => {
 describe("4.2.3 disruptive servers", () => {
   // "If a server receives a RequestVote request within the minimum election timeout of hearing from
   // a current leader, it does not update its term or grant its vote."
-  test("4.2.3: a removed server's campaign moves nobody's term", () => {
+  test("4.2.3: a removed server's campaign changes no term", () => {
     const cluster = clusterWithLeader(3);
     const n1 = cluster.node("n1");
     expect(change(n1, "n1 n2")).toBe("");
@@ -274,7 +273,7 @@ describe("4.2.3 disruptive servers", () => {
     }
   });
 
-  // What a removed server is no part of: it is sent nothing, and its answers count for nothing.
+  // A removed server is sent nothing, and its answers count for nothing.
   test("4.2.3: a removed server is forgotten with the entry that removes it", () => {
     const cluster = clusterWithLeader(3);
     const n1 = cluster.node("n1");
@@ -388,9 +387,8 @@ describe("paper 7 log compaction", () => {
     return new Cluster({ nodeCount: 3, logs: { n2: terms } }).node("n2");
   }
 
-  // A snapshot that describes a prefix of the log: the entries that follow it are still valid and
-  // are kept.
-  test("paper 7: a snapshot of a prefix of the log leaves what follows", () => {
+  // A snapshot of a prefix of the log: the entries that follow it are still valid and are kept.
+  test("paper 7: a snapshot of a prefix of the log leaves the entries that follow", () => {
     const n2 = follower(1, 2, 2, 2, 4);
 
     expect(n2.takeSnapshot(snapshot)).toBe(false);
@@ -401,7 +399,7 @@ describe("paper 7 log compaction", () => {
     expect(n2.raft.configuration.voters).toEqual(["n1", "n2", "n3"]);
   });
 
-  // A snapshot with what is not in the log: the follower discards its entire log.
+  // A snapshot with entries that are not in the log: the follower discards its entire log.
   test.each([
     ["ends before it", [1]],
     ["is empty", []],
@@ -438,8 +436,8 @@ describe("paper 7 log compaction", () => {
     expect(n2.raft.view.durableIndex).toBe(3);
   });
 
-  // What was being written when the snapshot came is no part of the log any more.
-  test("paper 7: a sync of what a snapshot replaced makes nothing durable", () => {
+  // Entries that were being written when the snapshot arrived are no part of the log any more.
+  test("paper 7: a sync of entries that a snapshot replaced makes nothing durable", () => {
     const n2 = follower(1);
     n2.isDiskHeld = true;
     const tail = [2, 3, 4, 5, 6].map((index) => entryAt(4, index));
@@ -467,12 +465,12 @@ describe("paper 7 log compaction", () => {
     expect(n2.sent()).toEqual([]);
   });
 
-  // A snapshot that comes late is behind what is committed here.
+  // A snapshot that arrives late is behind the commit index.
   test.each([
     ["older than", [2, 2, 2, 2], 4],
     ["as old as", [2, 2, 2, 2], 3],
     ["another entry than", [1, 1, 1, 1], 3],
-  ])("paper 7: a snapshot %s what is committed changes nothing", (_, terms, commitIndex) => {
+  ])("paper 7: a snapshot %s the commit index changes nothing", (_, terms, commitIndex) => {
     const n2 = follower(...terms);
     n2.step("n1", 5, heartbeat(commitIndex));
     n2.sent();
@@ -484,8 +482,8 @@ describe("paper 7 log compaction", () => {
     expect(n2.sent()).toMatchObject([{ rejected: false, index: commitIndex }]);
   });
 
-  // A snapshot is a leader's word as an append is: it adopts the term, ends a campaign and restarts
-  // the wait.
+  // A snapshot proves a leader as an append does: the node adopts the term, ends its campaign and
+  // restarts the wait.
   test.each(["follower", "pre-candidate", "candidate"])(
     "paper 7: a %s follows its leader",
     (role) => {
@@ -524,7 +522,7 @@ describe("paper 7 log compaction", () => {
   });
 
   // A snapshot holds the latest configuration of the prefix that it replaces.
-  test("paper 7: who counts is found again behind a log that is cut", () => {
+  test("paper 7: the members are found again behind a log that is cut", () => {
     const cluster = new Cluster({ nodeCount: 3, members: "n1 n2", joining: ["n3"] });
     const n1 = cluster.elect("n1");
     expect(change(n1, "n1 n2 ~n3")).toBe("");

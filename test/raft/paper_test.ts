@@ -14,7 +14,7 @@ describe("5.1 terms", () => {
   // "If one server's current term is smaller than the other's, it updates its current term to the
   // larger value. If a candidate or leader discovers that its term is out of date, it immediately
   // reverts to follower state."
-  test("5.1: a leader that hears of a newer term follows, in that term and without a vote", () => {
+  test("5.1: a leader that learns of a newer term follows, in that term and without a vote", () => {
     const cluster = clusterWithLeader(3);
     const n1 = cluster.node("n1");
 
@@ -30,7 +30,7 @@ describe("5.1 terms", () => {
     expect(n1.durable.hardState).toEqual({ term: 5, vote: undefined });
   });
 
-  test("5.1: a candidate that hears of a newer term follows", () => {
+  test("5.1: a candidate that learns of a newer term follows", () => {
     const cluster = new Cluster({ nodeCount: 3 });
     const n1 = cluster.node("n1");
     n1.campaign();
@@ -81,13 +81,13 @@ describe("5.1 terms", () => {
 });
 
 describe("5.2 leader election", () => {
-  test("5.2: a node starts as follower of nobody", () => {
+  test("5.2: a node starts as a follower without a leader", () => {
     const view = new Cluster({ nodeCount: 3 }).node("n1").raft.view;
     expect(view).toMatchObject({ role: "follower", term: 0, leader: undefined });
   });
 
   // "A server remains in follower state as long as it receives valid RPCs from a leader."
-  test("5.2: a follower that hears its leader does not campaign", () => {
+  test("5.2: a follower whose leader sends messages does not campaign", () => {
     const cluster = clusterWithLeader(3);
 
     cluster.tick(200);
@@ -115,7 +115,7 @@ describe("5.2 leader election", () => {
   // "To begin an election, a follower increments its current term and transitions to candidate
   // state. It then votes for itself and issues RequestVote RPCs in parallel to each of the other
   // servers."
-  test("5.2: a candidate raises its term, votes for itself and asks all others", () => {
+  test("5.2: a candidate raises its term, votes for itself and requests all other votes", () => {
     const cluster = new Cluster({ nodeCount: 3, logs: { n1: [1, 1] } });
     const n1 = cluster.node("n1");
     n1.campaign();
@@ -212,7 +212,7 @@ describe("5.2 leader election", () => {
       node.campaign();
       node.events = [];
       let wait = 0;
-      while (node.events.length === 0) {
+      while (node.events.length === 0 && wait < 100) {
         node.tick();
         wait += 1;
       }
@@ -224,7 +224,7 @@ describe("5.2 leader election", () => {
 
   // "It then sends heartbeat messages to all of the other servers to establish its authority and
   // prevent new elections." The first append does it at once.
-  test("5.2: a new leader tells everybody at once", () => {
+  test("5.2: a new leader sends every peer an append at once", () => {
     const n1 = new Cluster({ nodeCount: 3 }).node("n1");
     n1.campaign();
     n1.step("n2", 1, voteResponse(true, true));
@@ -284,7 +284,7 @@ describe("5.2 leader election", () => {
 describe("5.3 log replication", () => {
   // "The leader appends the command to its log as a new entry, then issues AppendEntries RPCs in
   // parallel to each of the other servers."
-  test("5.3: a proposal is appended and sent to everybody", () => {
+  test("5.3: a proposal is appended and sent to every peer", () => {
     const cluster = clusterWithLeader(3);
     const n1 = cluster.node("n1");
 
@@ -388,7 +388,7 @@ describe("5.3 log replication", () => {
   });
 
   // Figure 2: "If leaderCommit > commitIndex, set commitIndex = min(leaderCommit, index of last new
-  // entry)": what follows the last new entry may differ from the leader's log.
+  // entry)": the entries after the last new one may differ from the leader's log.
   test.each([
     [3, 2, [2], 3],
     [9, 2, [2], 3],
@@ -406,7 +406,7 @@ describe("5.3 log replication", () => {
   });
 
   // "A leader never overwrites or deletes entries in its own log" (leader append-only property),
-  // not even when somebody of its own term says so.
+  // not even on a message of its own term.
   test("5.3: a leader keeps its log, whatever is sent to it in its term", () => {
     const cluster = clusterWithLeader(3);
     const n1 = cluster.node("n1");
@@ -530,7 +530,7 @@ describe("5.4 safety", () => {
   });
 
   // Paper 8, thesis 3.6.2: a leader commits "a blank no-op entry into the log at the start of its
-  // term", or it could not tell what is committed before somebody writes.
+  // term", or it could not know the commit index before the first proposal.
   test("5.4.2: a new leader appends an entry of its own", () => {
     const cluster = new Cluster({ nodeCount: 3, logs: { n1: [1], n2: [1], n3: [1] } });
     cluster.elect("n1");
@@ -570,7 +570,7 @@ describe("5.4 safety", () => {
 
   // Thesis 3.8: "Raft servers must persist enough information to stable storage to survive server
   // restarts safely": here every server loses its power at once.
-  test("5.5: what was committed survives when all nodes crash", () => {
+  test("5.5: committed entries survive a crash of all nodes", () => {
     const cluster = clusterWithLeader(3);
     cluster.node("n1").propose("x");
     cluster.stabilize();
@@ -601,7 +601,7 @@ describe("6.2 check quorum", () => {
     expect(n1.propose("x")).toEqual({ accepted: false, refusal: "not leader" });
   });
 
-  test("6.2: a leader that hears a quorum stays, whoever else is silent", () => {
+  test("6.2: a leader with the answers of a quorum stays", () => {
     const cluster = clusterWithLeader(5);
     cluster.node("n4").crash();
     cluster.node("n5").crash();
@@ -700,7 +700,7 @@ describe("6.4 read-only queries", () => {
     expect(n2.commitIndex).toBe(2);
   });
 
-  test("6.4: nobody is asked while no leader is known", () => {
+  test("6.4: no read is requested while no leader is known", () => {
     const n1 = new Cluster({ nodeCount: 3 }).node("n1");
     expect(n1.do((raft) => raft.requestRead(7))).toBe(false);
   });
@@ -721,7 +721,7 @@ describe("6.4 read-only queries", () => {
 });
 
 describe("9.6 pre-vote", () => {
-  // "Would the asked server vote": nothing is promised and nothing changes.
+  // A pre-vote promises nothing and changes nothing.
   test.each([true, false])("9.6: a pre-vote changes nothing, granted: %p", (granted) => {
     const n1 = new Cluster({ nodeCount: 3, logs: { n1: [1, 1] } }).node("n1");
     n1.tick(5);
@@ -739,7 +739,7 @@ describe("9.6 pre-vote", () => {
 
   // "The candidate only increments its term if it first learns from a majority of the cluster that
   // they would be willing."
-  test("9.6: a node that nobody hears does not raise its term", () => {
+  test("9.6: a node without answers does not raise its term", () => {
     const cluster = clusterWithLeader(3);
     cluster.isolate("n3");
 
@@ -748,8 +748,8 @@ describe("9.6 pre-vote", () => {
     expect(cluster.node("n3").raft.term).toBe(1);
   });
 
-  // A node may be asked by two: both hear yes, because no vote is spent.
-  test("9.6: a pre-vote is granted to everybody who could win", () => {
+  // Two candidates both get a pre-vote, because it uses no vote up.
+  test("9.6: a pre-vote is granted to every candidate that could win", () => {
     const n1 = new Cluster({ nodeCount: 3 }).node("n1");
     n1.step("n2", 1, voteRequest(NO_ENTRY, { preVote: true }));
     n1.step("n3", 1, voteRequest(NO_ENTRY, { preVote: true }));
@@ -758,7 +758,7 @@ describe("9.6 pre-vote", () => {
 
   // Not in the thesis, but needed: without the term in a refusal, a node with a long log and a low
   // term and one with a short log and a high term refuse each other for ever.
-  test("9.6: a refused pre-vote teaches the asker the newer term", () => {
+  test("9.6: a refused pre-vote tells the candidate the newer term", () => {
     const hardStates = { n2: { term: 9, vote: undefined }, n3: { term: 9, vote: undefined } };
     const cluster = new Cluster({
       nodeCount: 3,
@@ -783,7 +783,7 @@ describe("4.2.3 disruptive servers", () => {
   test.each([
     ["n1", "the leader"],
     ["n2", "a follower"],
-  ])("4.2.3: %s, %s, is deaf to a campaign while the leader lives", (id) => {
+  ])("4.2.3: %s, %s, refuses a campaign while the leader lives", (id) => {
     const cluster = clusterWithLeader(3);
     const node = cluster.node(id);
     if (id === "n2") node.tick(9);
@@ -798,7 +798,7 @@ describe("4.2.3 disruptive servers", () => {
     ]);
   });
 
-  test("4.2.3: after a silent minimum election timeout a follower hears again", () => {
+  test("4.2.3: after a silent minimum election timeout a follower votes again", () => {
     const n2 = clusterWithLeader(3).node("n2");
     n2.tick(10);
 
@@ -850,8 +850,8 @@ describe("3.10 leadership transfer", () => {
     expect(n1.events).toContainEqual({ type: "TRANSFER_ENDED", to: "n2", done: false });
   });
 
-  // The target campaigns without a pre-vote, and its request says that the leader wants it, or the
-  // stickiness of the others would stop it.
+  // The target campaigns without a pre-vote, and its requests are marked as a transfer, or the
+  // stickiness of the other voters would stop it.
   test("3.10: the target's campaign passes pre-vote and stickiness", () => {
     const cluster = clusterWithLeader(3);
     cluster.node("n1").do((raft) => raft.transferLeadership("n2"));
@@ -863,8 +863,7 @@ describe("3.10 leadership transfer", () => {
     expect(cluster.take({ from: "n3" })).toMatchObject([{ granted: true, term: 2 }]);
   });
 
-  // TimeoutNow names the log that its sender had: a node whose log is another would campaign in
-  // vain.
+  // TimeoutNow names the last entry of its sender: a node with another log would campaign in vain.
   test("3.10: a target that is not up to date does not campaign", () => {
     const n2 = clusterWithLeader(3).node("n2");
     n2.step("n1", 1, { type: "TIMEOUT_NOW", last: { term: 1, index: 2 } });
@@ -876,7 +875,7 @@ describe("3.10 leadership transfer", () => {
 describe("10.2 performance", () => {
   // 10.2.1: "The leader can write to its disk in parallel with replicating to the followers": the
   // appends are on the wire before its own disk has anything.
-  test("10.2.1: a leader sends before its own disk is done", () => {
+  test("10.2.1: a leader sends entries before they are on its own disk", () => {
     const cluster = clusterWithLeader(3);
     const n1 = cluster.node("n1");
     n1.isDiskHeld = true;
@@ -901,7 +900,7 @@ describe("10.2 performance", () => {
     expect(n1.raft.view.durableIndex).toBe(1);
   });
 
-  test("10.2.1: a leader counts itself when its disk is done", () => {
+  test("10.2.1: a leader counts itself when the entries are on its disk", () => {
     const cluster = clusterWithLeader(3);
     const n1 = cluster.node("n1");
     n1.isDiskHeld = true;

@@ -17,10 +17,10 @@ import { Invariants } from "./invariants.ts";
 const WIRE_MAX = 80;
 /** Messages that are held up for long: over elections, crashes and restarts. */
 const LATE_MAX = 40;
-/** Ticks after healing within which a leader must have brought everybody up to date. */
+/** Ticks after healing within which a leader must have brought all nodes up to date. */
 const HEALING_TICKS = 300;
 
-/** What a run came to, to see that runs do something. */
+/** Counts of a run, which show that it does something. */
 export interface RunReport {
   readonly committed: number;
   readonly elections: number;
@@ -155,7 +155,7 @@ export class RandomRun {
   readonly #actions: (Action | RareAction)[] = [];
   #late: RaftMessage[] = [];
   #transfers: Transfer[] = [];
-  /** Nodes whose folder is lost, and the change with which their names may be used again. */
+  /** Nodes whose data directory is lost, and the change after which their ids may be used again. */
   readonly #lost = new Map<NodeId, EntryId>();
   /** The same, of those that began anew. */
   readonly #anew = new Map<NodeId, EntryId>();
@@ -176,7 +176,7 @@ export class RandomRun {
       seed: options.seed,
     };
     const ids = Array.from({ length: options.nodeCount }, (_, at) => `n${at + 1}`);
-    // Sometimes only some are members from the start, and the others know nobody.
+    // Sometimes only some nodes are members from the start, and the others have not joined.
     const memberCount = dice.chance(0.3) ? 1 + dice.below(options.nodeCount) : options.nodeCount;
     const who = { members: ids.slice(0, memberCount).join(" "), joining: ids.slice(memberCount) };
     this.#cluster = new Cluster({ nodeCount: options.nodeCount, config, ...who });
@@ -310,7 +310,7 @@ export class RandomRun {
     }
   }
 
-  /** A snapshot arrives or fails; its sender hears of that, of neither, or of the wrong one. */
+  /** A snapshot arrives or fails; its sender is notified of that, of nothing, or wrongly. */
   #arriveSnapshot(): void {
     const dice = this.#dice;
     const transfer = dice.pick(this.#transfers);
@@ -340,7 +340,7 @@ export class RandomRun {
     else leader.proposeMembers(this.#simpleChange(configuration, id));
   }
 
-  /** Any roles for anybody: mostly refused. */
+  /** A change to random roles, which is mostly refused. */
   #wildChange(): Configuration {
     const { nodes } = this.#cluster;
     const roles = ["voter", "voter", "learner", "incoming", "outgoing", undefined] as const;
@@ -371,8 +371,9 @@ export class RandomRun {
   }
 
   /**
-   * A node that is down has lost its folder. Under its name another one may begin, as a learner,
-   * when the change that says so is committed; nothing of the old one is heard after that.
+   * A node that is down has lost its data directory. Another one may begin under its id, as a
+   * learner, when the change that makes it one is committed; no message of the old one arrives
+   * after that.
    */
   #loseFolder(leader: TestNode | undefined): void {
     const down = this.#dice.pick(this.#cluster.nodes.filter((one) => !one.isAlive));
@@ -391,7 +392,7 @@ export class RandomRun {
     node.restart();
   }
 
-  /** Returns whether the name may be used again. */
+  /** Returns whether the id may be used again. */
   #settleLoss(node: TestNode, change: EntryId): boolean {
     const committed = this.#invariants.committed[change.index - 1];
     if (committed === undefined) return false;
@@ -407,17 +408,17 @@ export class RandomRun {
   }
 
   /**
-   * Whether a message counts when folders may be new: who has not heard of a new folder must not
-   * count its votes and acknowledgements, because the old one may have held what the new one lacks.
-   * What a new folder asks for may be heard by everybody.
+   * Whether a message counts when data directories may be new: a node that does not know of a new
+   * one must not count its votes and acknowledgements, because the old one may have held entries
+   * that the new one lacks. Requests of a new data directory may reach every node.
    */
   #counts({ type, from, to }: RaftMessage): boolean {
     return !type.endsWith("_RESPONSE") || this.#knows(to, from);
   }
 
   /**
-   * A new folder under an old name reads of times when that name voted, perhaps alone: it must not
-   * campaign before it has read of itself.
+   * A new data directory under an old id receives the entries of times when that id voted, perhaps
+   * alone: it must not campaign before it has the entry that adds it.
    */
   #holdBackNew(): void {
     for (const id of this.#anew.keys()) {
@@ -425,7 +426,7 @@ export class RandomRun {
     }
   }
 
-  /** Whether a node's log says that another one's folder is new, if it is. */
+  /** Whether a node's log names the new data directory of another node, if there is one. */
   #knows(id: NodeId, other: NodeId): boolean {
     const change = this.#anew.get(other);
     if (change === undefined) return true;
@@ -492,7 +493,7 @@ export class RandomRun {
     else this.#cluster.cut(from, to);
   }
 
-  /** How far every disk holds what is committed: no node needs entries from before this. */
+  /** The committed entries up to here are on every disk: no node needs them any more. */
   #agreedOnDisks(): LogIndex {
     let agreed = this.#invariants.committed.length;
     for (const { durable } of this.#cluster.nodes) {
@@ -506,13 +507,15 @@ export class RandomRun {
     return agreed;
   }
 
-  /** All nodes run, all links and disks work: a leader must come and bring everybody level. */
+  /**
+   * All nodes run, all links and disks work: a leader must be elected and bring all nodes level.
+   */
   #heal(): void {
     this.#cluster.heal();
     for (const transfer of this.#transfers) this.#endTransfer(transfer, false);
     for (const node of this.#cluster.nodes) {
       const isDown = !node.isAlive;
-      // A folder whose loss the cluster was not told of was not lost.
+      // A data directory whose loss no committed change records was not lost.
       const change = isDown ? this.#lost.get(node.id) : undefined;
       if (change !== undefined) this.#settleLoss(node, change);
       if (isDown) node.restart();

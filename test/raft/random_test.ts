@@ -1,6 +1,6 @@
 /**
- * Many random runs: see `random_run.ts` for what happens in one and `invariants.ts` for what must
- * hold. `CSTORE_SEEDS=5000` runs more of them, `CSTORE_SEED=17` one.
+ * Many random runs: `random_run.ts` makes the steps of a run, and `invariants.ts` checks each of
+ * its states. `CSTORE_SEEDS=5000` runs more of them, `CSTORE_SEED=17` one.
  *
  * Planted bugs, and the first of 1,000 seeds that found each, with 3 and with 5 nodes:
  *
@@ -43,17 +43,17 @@
  * | a snapshot keeps a tail that it does not lead to               |     465 |       - |
  * | a snapshot drops the entries that follow it                    |      84 |     307 |
  * | a snapshot leaves the members as they were                     |       3 |       2 |
- * | what a snapshot replaced still becomes durable                 |      39 |     218 |
+ * | entries that a snapshot replaced still become durable          |      39 |     218 |
  * | a snapshot of an old term is taken                             |     968 |     264 |
  * | learners count for commits                                     |       1 |       7 |
- * | anybody's answer is a vote                                     |       9 |      34 |
+ * | an answer of a node that may not vote is a vote                |       9 |      34 |
  * | a removed leader counts itself                                 |      26 |      13 |
  * | a removed leader goes on leading                               |       7 |      12 |
  * | a removed leader goes at once                                  |       9 |       9 |
- * | whose removal is not committed does not campaign               |      85 |      53 |
- * | anybody campaigns                                              |       7 |       6 |
+ * | a node whose removal is not committed does not campaign        |      85 |      53 |
+ * | nodes that may not vote campaign                               |       7 |       6 |
  * | a restart brings old configurations back                       |      24 |      34 |
- * | what a lost folder acknowledged counts                         |      30 |      30 |
+ * | acknowledgements of a lost data directory count                |      30 |      30 |
  * | learners refuse to vote                                        |       9 |      34 |
  * | a stranded peer is never sent a snapshot                       |       1 |       2 |
  * | a snapshot that failed is waited for for ever                  |      28 |      26 |
@@ -61,7 +61,7 @@
  * "-": not found in 1,000 seeds. Never found, and left to the tests that name them: committing or
  * acknowledging up to the follower's last index, campaigning with entries that are not on disk,
  * confirming reads by the new voters alone in joint consensus, and sending a snapshot to a peer
- * that was not asked.
+ * that was not probed.
  *
  * @module
  */

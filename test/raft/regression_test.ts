@@ -1,5 +1,5 @@
 /**
- * Histories that once went wrong. Each test says what was lost or stopped.
+ * Histories that once went wrong. The comment above each test names the damage.
  *
  * @module
  */
@@ -9,7 +9,8 @@ import { Cluster, clusterWithLeader, configurationFrom, entryAt } from "./cluste
 
 // A node campaigned with entries that its disk did not have yet and restarted without them; the
 // votes that those entries had won it arrived late and made it leader without a committed entry.
-// Thesis §3.8: what others rely on is on disk first, and a voter relies on the candidate's log.
+// Thesis §3.8: state that other nodes rely on is on disk first, and a voter relies on the
+// candidate's log.
 test("vote: a campaign with unsynced entries waits for the disk", () => {
   const cluster = clusterWithLeader(5);
   const n2 = cluster.node("n2");
@@ -47,8 +48,8 @@ test("vote: a campaign with unsynced entries waits for the disk", () => {
   expect(n2.raft.role).toBe("candidate");
 });
 
-// A leader that was only called lost spoke again, but the shortened wait stayed, and the node
-// campaigned between two heartbeats.
+// A leader that was only reported as lost sent another heartbeat, but the shortened wait stayed,
+// and the node campaigned between two heartbeats.
 test("forgetLeader: a sign of life restores the wait", () => {
   const cluster = clusterWithLeader(3, { heartbeatTicks: 2 });
   const n2 = cluster.node("n2");
@@ -91,8 +92,8 @@ test("append: known entries must follow the previous one too", () => {
   expect(n2.sent()).toEqual([]);
 });
 
-// The log's head was cut while a slow read for a peer was under way; the entries came without one
-// before them whose term is known.
+// The log's head was cut while a slow read for a peer was under way: the term of the entry before
+// the first of them was not known any more.
 test("catch-up: entries whose predecessor was cut meanwhile are not sent", () => {
   const cluster = clusterWithLeader(3, { appendBytesMax: 4 });
   const n1 = cluster.node("n1");
@@ -112,15 +113,15 @@ test("catch-up: entries whose predecessor was cut meanwhile are not sent", () =>
   n1.compact(4);
   n1.do((raft) => raft.supplyEntries("n3", entries));
 
-  // Instead n3 is asked at the oldest place that is left, and says that it does not have it.
+  // Instead n3 is probed at the oldest place that is left, and refuses.
   expect(cluster.wire).toMatchObject([{ to: "n3", previous: { term: 1, index: 4 }, entries: [] }]);
   cluster.stabilize();
   expect(n1.snapshotPeers).toEqual(["n3"]);
 });
 
-// A leader that knew of no match - the acknowledgements were lost - and had cut its log called a
-// node stranded that lacked nothing, and went on after the node had been re-seeded.
-test("probe: a peer is asked at the log's edge before it counts as stranded", () => {
+// A leader that knew of no match - the acknowledgements were lost - and had cut its log took a node
+// that lacked nothing as stranded, and went on only after the node had been re-seeded.
+test("probe: a peer is probed at the log's head before it counts as stranded", () => {
   const cluster = clusterWithLeader(3);
   const n1 = cluster.node("n1");
   for (const text of ["a", "b"]) n1.propose(text);
@@ -138,9 +139,9 @@ test("probe: a peer is asked at the log's edge before it counts as stranded", ()
   expect(n1.raft.peers()[2]).toMatchObject({ match: 4, state: "replicate" });
 });
 
-// A peer that the log cannot serve is asked once, not in a loop, and gets nothing but a snapshot
-// from then on; one that did not arrive is asked for again once a heartbeat.
-test("probe: a stranded peer is asked once a heartbeat", () => {
+// A peer that the log cannot serve is probed once, not in a loop, and gets nothing but a snapshot
+// from then on; a snapshot that did not arrive is requested again once a heartbeat.
+test("probe: a stranded peer is probed once a heartbeat", () => {
   const cluster = clusterWithLeader(3);
   const n1 = cluster.node("n1");
   cluster.isolate("n3");
@@ -179,8 +180,8 @@ test("append: an entry without bytes is sent once", () => {
   expect(cluster.node("n3").raft.lastIndex).toBe(2);
 });
 
-// Whoever asked for a hand-over waits for its end: a quorum that is lost meanwhile is no success,
-// and a target that another one replaced must be told.
+// The caller of a hand-over waits for its end: a quorum that is lost meanwhile is no success, and
+// the end of a target that another one replaced must be reported.
 test("transfer: ended without the target is not done", () => {
   const cluster = clusterWithLeader(3);
   const n1 = cluster.node("n1");
@@ -199,7 +200,7 @@ test("transfer: ended without the target is not done", () => {
   ]);
 });
 
-// Elected by what others have: entries found on disk at the start count as durable at once.
+// Entries found on disk at the start count as durable at once.
 test("vote: a campaign with everything on disk does not wait", () => {
   const cluster = new Cluster({ nodeCount: 3, logs: { n1: [1], n2: [1], n3: [1] } });
   const n1 = cluster.node("n1");
@@ -212,7 +213,7 @@ test("vote: a campaign with everything on disk does not wait", () => {
   expect(cluster.take({ type: "VOTE_REQUEST" })).toHaveLength(2);
 });
 
-// A commit index below the snapshot made a node refuse what its leader knew it had, for ever.
+// A commit index below the snapshot made a node refuse appends at its leader's match for ever.
 test("start: a commit index before the log's first entry is refused", () => {
   const cluster = clusterWithLeader(3);
   const n3 = cluster.node("n3");
@@ -220,12 +221,12 @@ test("start: a commit index before the log's first entry is refused", () => {
   n3.crash();
   n3.durable.commitIndex = 0;
 
-  expect(() => n3.restart()).toThrow("what was cut is committed");
+  expect(() => n3.restart()).toThrow("entries that were cut are committed");
 });
 
-// A follower whose leader was elected again, in a term it had no part in, was not told: whatever
-// it had asked the leader before stayed open for ever.
-test("events: the same leader in a newer term is told", () => {
+// A follower whose leader was elected again, in a term without its vote, had no event of that: its
+// requests of the term before stayed open for ever.
+test("events: the same leader in a newer term is an event", () => {
   const cluster = clusterWithLeader(3);
   const n2 = cluster.node("n2");
   n2.events = [];
@@ -237,8 +238,8 @@ test("events: the same leader in a newer term is told", () => {
   expect(n2.events).toEqual([{ type: "ROLE_CHANGED", role: "follower", term: 3, leader: "n1" }]);
 });
 
-// What a restart found of the members before the newest committed configuration still counted: a
-// voter that had become a learner, and knew, campaigned after every restart.
+// Configurations before the newest committed one counted again after a restart: a voter that had
+// become a learner, and knew it, campaigned after every restart.
 test("members: a restart does not bring committed configurations back", () => {
   const cluster = clusterWithLeader(3);
   const n3 = cluster.node("n3");
@@ -255,9 +256,9 @@ test("members: a restart does not bring committed configurations back", () => {
   expect(cluster.wire).toEqual([]);
 });
 
-// A leader whose last silent voter was removed had all confirmations it needed, and heard nobody
-// any more whose answer would have made it look.
-test("read: a quorum that shrinks to the leader alone answers what waits", () => {
+// A leader whose last silent voter was removed had all confirmations that it needed, and got no
+// more answers on which it would have counted them.
+test("read: a quorum that shrinks to the leader alone answers the waiting reads", () => {
   const cluster = clusterWithLeader(2);
   const n1 = cluster.node("n1");
   cluster.isolate("n2");
@@ -270,35 +271,38 @@ test("read: a quorum that shrinks to the leader alone answers what waits", () =>
   expect(n1.reads).toEqual([{ context: 7, index: 1 }]);
 });
 
-// A voter whose folder was lost became a learner under its old name, and the leader went on where
-// the lost folder had been: it never sent what was missing, counted it as caught up, and as a voter
-// it would have counted for entries that it did not have.
+// A voter whose data directory was lost became a learner under its old id, and the leader went on
+// at the match of the lost one: it never sent the missing entries, took the node as caught up, and
+// as a voter it would have counted for entries that it did not have.
 test.each([
   ["a voter", "n1 n2 n3", "n1 n2 ~n3"],
   ["a voter with a known folder", "n1@a n2@b n3@c", "n1@a n2@b ~n3"],
   ["a learner", "n1 n2 ~n3", "n1 n2 ~n3"],
-])("members: nothing that the lost folder of %s acknowledged counts", (_, members, next) => {
-  const cluster = new Cluster({ nodeCount: 3, members });
-  const n1 = cluster.elect("n1");
-  const n3 = cluster.node("n3");
-  for (const text of ["a", "b"]) n1.propose(text);
-  cluster.tick(2);
-  expect(n1.raft.peers()[2]).toMatchObject({ id: "n3", match: 3 });
-  n3.crash();
-  n3.wipe();
+])(
+  "members: acknowledgements of the lost data directory of %s do not count",
+  (_, members, next) => {
+    const cluster = new Cluster({ nodeCount: 3, members });
+    const n1 = cluster.elect("n1");
+    const n3 = cluster.node("n3");
+    for (const text of ["a", "b"]) n1.propose(text);
+    cluster.tick(2);
+    expect(n1.raft.peers()[2]).toMatchObject({ id: "n3", match: 3 });
+    n3.crash();
+    n3.wipe();
 
-  expect(n1.proposeMembers(configurationFrom(next))).toBe("");
-  expect(n1.raft.peers().find(({ id }) => id === "n3")).toMatchObject({ match: 0 });
-  cluster.stabilize();
-  n3.restart();
-  cluster.tick(3);
+    expect(n1.proposeMembers(configurationFrom(next))).toBe("");
+    expect(n1.raft.peers().find(({ id }) => id === "n3")).toMatchObject({ match: 0 });
+    cluster.stabilize();
+    n3.restart();
+    cluster.tick(3);
 
-  expect(n1.raft.peers().find(({ id }) => id === "n3")).toMatchObject({ match: 4 });
-  expect(n3.committedTexts).toEqual(["a", "b", `config ${next}`]);
-});
+    expect(n1.raft.peers().find(({ id }) => id === "n3")).toMatchObject({ match: 4 });
+    expect(n3.committedTexts).toEqual(["a", "b", `config ${next}`]);
+  },
+);
 
-// The same goes for a name whose folder becomes another one's while it does not vote, but a voter's
-// folder is the one that it began with, and a change elsewhere costs nobody its place.
+// The same goes for an id that gets another data directory while it does not vote; a voter's data
+// directory is the one that it began with, and a change of other members resets no match.
 test.each([
   ["n1 n2 ~n3@c", "n1 n2 ~n3@d", 0],
   ["n1 n2 ~n3", "n1 n2 ~n3@d", 0],
@@ -315,8 +319,8 @@ test.each([
   expect(n1.raft.peers().find(({ id }) => id === "n3")).toMatchObject({ match });
 });
 
-// One who leaves was made a learner before joint consensus ended: that passed for its end, and the
-// one who came stayed "incoming" for good.
+// An outgoing voter was made a learner before joint consensus ended: that counted as its end, and
+// the new voter stayed "incoming" for good.
 test("members: a role of joint consensus does not outlive it", () => {
   const cluster = new Cluster({ nodeCount: 2, members: "n1 ~n2" });
   const n1 = cluster.elect("n1");
@@ -330,9 +334,9 @@ test("members: a role of joint consensus does not outlive it", () => {
   expect(n1.proposeMembers(configurationFrom("n2"))).toBe("");
 });
 
-// A joining node restarted with entries that were not committed yet, the first members it heard of
-// among them, and stopped when another leader's entries took their place.
-test("members: a joining node may lose the first members that it heard of", () => {
+// A joining node restarted with entries that were not committed yet, its first configuration among
+// them, and stopped when another leader's entries took their place.
+test("members: a joining node may lose its first configuration", () => {
   const cluster = new Cluster({ nodeCount: 3, members: "n1 n2", joining: ["n3"] });
   const n3 = cluster.node("n3");
   const previous = { term: 0, index: 0 };
@@ -349,9 +353,10 @@ test("members: a joining node may lose the first members that it heard of", () =
   expect(n3.logIds).toBe("2:1");
 });
 
-// A node that began alone lost its folder. When it read the log again from the start, it read of
-// the time when it was the only voter, elected itself, and took writes beside the real leader.
-test("members: a node that is catching up does not campaign as a voter of long ago", () => {
+// A node that began alone lost its data directory. When it received the log again from the start,
+// it found the configuration in which it was the only voter, elected itself, and took writes beside
+// the real leader.
+test("members: a node that is catching up does not campaign under an obsolete configuration", () => {
   const cluster = new Cluster({ nodeCount: 3, members: "~n1 n2 n3", joining: ["n1"] });
   const n1 = cluster.node("n1");
   const entries = [entryAt(1, 1, "config n1"), entryAt(1, 2)];

@@ -1,7 +1,7 @@
 /**
  * Histories that broke other stores, by the number that they have in the design, as far as the core
- * alone can show them. Above each test is the change to the source that it was seen to fail
- * against.
+ * alone can show them. The comment above each test names the change to the source that it was seen
+ * to fail against.
  *
  * @module
  */
@@ -24,7 +24,7 @@ function members(node: TestNode): string {
   return node.raft.configuration.ids.join(" ");
 }
 
-/** Ticks everybody else until the silent leader counts as lost, with nothing said. */
+/** Ticks all other nodes until the silent leader counts as lost, and drops their messages. */
 function forgetLeader(cluster: Cluster, ...ids: readonly string[]): void {
   for (const id of ids) cluster.node(id).tick(10);
   cluster.drop();
@@ -93,7 +93,7 @@ describe("logs", () => {
   });
 
   // Seen to fail with `#truncate` in log.ts leaving the pending Readies as they were.
-  test("S7: a sync that ends late does not count for what was overwritten meanwhile", () => {
+  test("S7: a sync that ends late does not count for entries overwritten meanwhile", () => {
     const cluster = new Cluster({ nodeCount: 3, logs: { n2: [1] } });
     const n2 = cluster.node("n2");
     n2.isDiskHeld = true;
@@ -112,7 +112,7 @@ describe("logs", () => {
   });
 
   // Seen to fail with `step` in raft.ts handling old terms like the present one.
-  test("S8: an acknowledgement of an old term counts for nobody", () => {
+  test("S8: an acknowledgement of an old term does not count", () => {
     const cluster = clusterWithLeader(3);
     const n2 = cluster.node("n2");
     cluster.isolate("n1");
@@ -130,8 +130,8 @@ describe("logs", () => {
 });
 
 describe("elections", () => {
-  // Some have the longer log, the others the higher term. Seen to fail with `#adoptTerm` in raft.ts
-  // passing by refused pre-votes.
+  // Some nodes have the longer log, the others the higher term. Seen to fail with `#adoptTerm` in
+  // raft.ts ignoring refused pre-votes.
   test.each([
     ["n1 n2 n3 n4", [1, 1, 1, 1], [1, 1]],
     ["n1 n2 -n3 +n4", [1, 1, 1, 1], [1, 1]],
@@ -166,7 +166,7 @@ describe("elections", () => {
   });
 
   // Seen to fail with `tick` in raft.ts campaigning without a pre-vote.
-  test("S12: a removed node that never heard of it disturbs nobody", () => {
+  test("S12: a removed node without the entry that removes it changes no term", () => {
     const cluster = clusterWithLeader(3);
     const n1 = cluster.node("n1");
     cluster.isolate("n3");
@@ -186,7 +186,7 @@ describe("elections", () => {
 describe("members", () => {
   // n1 adds n5 and is cut off; n2 leads and would remove n1. Seen to fail with
   // `proposeConfiguration` in leader.ts not waiting for the commit of an entry of the own term.
-  test("S13: two single changes across a change of leader leave majorities that meet", () => {
+  test("S13: two single changes across a change of leader leave majorities that overlap", () => {
     const cluster = new Cluster({ nodeCount: 5, members: "n1 n2 n3 n4", joining: ["n5"] });
     const n1 = cluster.elect("n1");
     for (const id of ["n2", "n3", "n4"]) {
@@ -218,8 +218,8 @@ describe("members", () => {
     expect(n2.commitIndex).toBe(1);
   });
 
-  // Seen to fail with `answerVote` in vote.ts granting only as a voter.
-  test("S14: a learner that did not hear of its promotion elects", () => {
+  // Seen to fail with `answerVote` in election.ts granting only as a voter.
+  test("S14: a learner without the entry of its promotion votes", () => {
     const cluster = new Cluster({ nodeCount: 3, members: "n1 n2 ~n3" });
     const n1 = cluster.elect("n1");
     expect(change(n1, "n1 n2 n3")).toBe("");
@@ -240,7 +240,7 @@ describe("members", () => {
     expect(change(n1, "n1 n2 n3 ~n4")).toBe("");
     cluster.stabilize();
     cluster.tick(2);
-    // What is cut off said who the members are; what follows is not committed.
+    // The entries that are cut off set the members; those that follow are not committed.
     n1.compact(2);
     cluster.isolate("n1");
     expect(change(n1, "n1 n2 n3 n4")).toBe("");
@@ -294,8 +294,7 @@ describe("hand-over", () => {
     return { cluster, n1, n4 };
   }
 
-  // Seen to fail with `finishTransfer` in leader.ts looking at what was sent instead of what
-  // matched.
+  // Seen to fail with `finishTransfer` in leader.ts comparing `next` instead of `match`.
   test("S19: the target was promoted and has not written it: it campaigns when it has", () => {
     const { cluster, n1, n4 } = promotedAndSlow();
 
@@ -346,8 +345,8 @@ describe("snapshots", () => {
     return { cluster, n1, n3 };
   }
 
-  // Seen to fail with `send` in raft_state.ts taking no acknowledgement for a promise.
-  test("S20: a receiver that crashes before the snapshot is durable has told nobody", () => {
+  // Seen to fail with `send` in raft_state.ts not treating acknowledgements as promises.
+  test("S20: a receiver that crashes before the snapshot is durable acknowledged nothing", () => {
     const { cluster, n1, n3 } = stranded();
     n3.isDiskHeld = true;
     n3.takeSnapshot(n1.beginSnapshot("n3", 3));
@@ -393,8 +392,8 @@ describe("snapshots", () => {
     expect(n3.raft.view).toMatchObject({ firstIndex: 6, lastIndex: 6 });
   });
 
-  // Seen to fail with `handleAppendEntriesResponse` in leader.ts going on from a snapshot only by
-  // its end.
+  // Seen to fail with `handleAppendEntriesResponse` in leader.ts leaving snapshot state only at the
+  // snapshot's end.
   test("S20: an answer behind the pending snapshot is enough if the log goes on from there", () => {
     const { cluster, n1, n3 } = stranded();
     for (const text of ["c", "d"]) n1.propose(text);
@@ -408,8 +407,8 @@ describe("snapshots", () => {
     expect(n1.raft.peers()[2]).toMatchObject({ match: 5, state: "replicate" });
   });
 
-  // Seen to fail with `sendOneAppend` in leader.ts asking only with a log that is not empty.
-  test("S20: a log that is cut to its end brings up nobody: the follower gets a snapshot", () => {
+  // Seen to fail with `sendOneAppend` in leader.ts probing only with a log that is not empty.
+  test("S20: behind a log that is cut to its end a follower gets a snapshot", () => {
     const cluster = clusterWithLeader(3);
     const [n1, n3] = [cluster.node("n1"), cluster.node("n3")];
     cluster.isolate("n3");

@@ -1,9 +1,9 @@
 /**
- * Scripts over a {@link Cluster}: commands in, a trace out. The commands stand in `testdata/*.txt`;
- * `----` ends the commands of a block and begins what they must print, up to an empty line.
+ * Scripts over a {@link Cluster}: commands in, a trace out. The commands are in `testdata/*.txt`;
+ * `----` ends the commands of a block and begins their expected output, up to an empty line.
  *
  * A message is printed when it arrives or is lost, a state change when its Ready is taken. `wire`
- * shows what was sent and has not arrived.
+ * shows the messages that have not arrived yet.
  *
  * @module
  */
@@ -23,7 +23,7 @@ import {
   textOf,
 } from "./cluster.ts";
 
-/** Commands, and what they printed when the file was last rewritten. */
+/** Commands, and their output when the file was last rewritten. */
 export interface Block {
   /** Comment lines before the commands, kept as they are. */
   readonly comments: readonly string[];
@@ -55,7 +55,7 @@ export function parseScript(text: string): readonly Block[] {
   return blocks;
 }
 
-/** Writes a script with what it prints now. */
+/** Writes a script with its present output. */
 export function formatScript(blocks: readonly Block[]): string {
   const parts = blocks.map(({ comments, commands, expected }) => {
     const lines = [...comments, ...commands, "----", ...(expected === "" ? [] : [expected])];
@@ -142,7 +142,7 @@ export class ScriptRunner {
   /** Snapshots on their way, by their target. */
   readonly #snapshots = new Map<NodeId, ArrivedSnapshot>();
 
-  /** Runs the commands of a block; returns what they printed. */
+  /** Runs the commands of a block and returns their output. */
   run(commands: readonly string[]): string {
     this.#lines = [];
     for (const command of commands) {
