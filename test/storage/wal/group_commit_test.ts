@@ -69,8 +69,8 @@ test("a sync covers only what was written before it was issued", async () => {
 
 test("without a request nothing is synced, and without news neither", async () => {
   const target = new Target();
-  const commit = new GroupCommit(target, 4);
   target.last = 4;
+  const commit = new GroupCommit(target, 4);
   commit.request();
   expect(target.issuedAt).toEqual([]);
   target.last = 6;
