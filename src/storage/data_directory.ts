@@ -9,8 +9,8 @@
  * lost/                entries that a deposed leader had answered early (ASYNC) and must drop
  * ```
  *
- * `identity`: xxh64 of the rest (8 bytes, little-endian), then a CBOR map {format, clusterId, nodeId,
- * incarnation, isJoined}. It is written once, aside, synced and renamed.
+ * `identity`: xxh64 of the rest (8 bytes, little-endian), then a CBOR map {format, clusterId,
+ * nodeId, incarnation, isJoined}. It is written once, aside, synced and renamed.
  *
  * @module
  */
@@ -36,7 +36,7 @@ export interface ExpectedIdentity {
   /** Undefined: that of an existing directory. */
   readonly clusterId: string | undefined;
   readonly nodeId: string;
-  /** Of a new directory that joins a cluster. Without it the incarnation is random, and none joins. */
+  /** Of a new directory that joins a cluster; without it the directory is no joining one. */
   readonly incarnation?: string;
 }
 

@@ -1,8 +1,8 @@
 /**
- * Snapshot files between nodes. An outgoing one is read piece by piece. An incoming one grows beside
- * the others as `<index>-<checksum>.partial`, so that a transfer can go on after a restart. It is
- * verified when it is whole, and then takes the log's place in two steps that a crash may separate:
- * the file `install` says that a snapshot came from a leader, so that opening the directory
+ * Snapshot files between nodes. An outgoing one is read piece by piece. An incoming one grows
+ * beside the others as `<index>-<checksum>.partial`, so that a transfer can go on after a restart.
+ * It is verified when it is whole, and then takes the log's place in two steps that a crash may
+ * separate. The file `install` says that a snapshot came from a leader: opening the directory then
  * finishes the installation instead of taking the short log for a loss.
  *
  * @module

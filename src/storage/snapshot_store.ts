@@ -49,8 +49,8 @@ export class SnapshotStore {
 
   /**
    * Writes the blocks, verifies the file by reading it back, and removes all but the two newest;
-   * other work gets its turn after each block. Returns the position that the log may be cut at: that
-   * of the older kept snapshot; undefined while there is only one.
+   * other work gets its turn after each block. Returns the position that the log may be cut at:
+   * that of the older kept snapshot; undefined while there is only one.
    */
   async write(position: LogBase, blocks: Blocks): Promise<LogBase | undefined> {
     const { files, clock } = this.#platform;

@@ -11,8 +11,6 @@
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { CorruptionError, StorageError } from "../../src/base/errors.ts";
-import type { FileWALManager } from "../../src/storage/wal/file_wal_manager.ts";
-import { encodeSegmentHeader } from "../../src/storage/wal/segment.ts";
 import type { SectorFate, SimulatedDisk } from "./fake_disk.ts";
 import {
   closedLog,
@@ -22,6 +20,7 @@ import {
   errorOf,
   IDENTITY,
   LOG_FOLDER,
+  type OpenedLog,
   openLog,
   reopened,
   settle,
@@ -41,7 +40,7 @@ function segmentsOf(disk: SimulatedDisk): readonly string[] {
   return names.map((name) => `${LOG_FOLDER}/${name}`);
 }
 
-function append(log: FileWALManager, index: number, text = "x"): number {
+function append(log: OpenedLog, index: number, text = "x"): number {
   const entry = entryAt({ term: 1, index, firstSequence: index }, [text]);
   return log.write({ hardState: undefined, entries: [entry], commitIndex: 0 });
 }
@@ -218,23 +217,6 @@ describe("a synced log", () => {
     expect(await reopened(disk)).toBe("term 0 vote - base 0:0:1 []");
     expect(segmentsOf(disk)).toEqual([`${LOG_FOLDER}/0000000001.segment`]);
     expect(disk.files.exists(`${LOG_FOLDER}/0000000001.segment.torn`)).toBe(true);
-  });
-
-  test("a header that is ours but of an unknown format: refused", async () => {
-    const { disk } = await closedLog();
-    const path = segmentsOf(disk)[0]!;
-    const fields = { segmentNumber: 1, firstRecord: 1, previousChain: 0n, salt: 1n, lastIndex: 0 };
-    const header = encodeSegmentHeader(fields, IDENTITY);
-    header[8] = 9;
-    const { checksum32 } = await import("../../src/protocol/encoding/checksum.ts");
-    new DataView(header.buffer).setUint32(0, checksum32(header.subarray(4)), true);
-    const bytes = disk.readFile(path);
-    bytes.set(header);
-    disk.writeFile(path, bytes);
-    disk.deleteFile(`${LOG_FOLDER}/mark`);
-    const outcome = await reopened(disk);
-    expect(outcome).toBeInstanceOf(CorruptionError);
-    expect((outcome as Error).message).toContain("format 9");
   });
 });
 

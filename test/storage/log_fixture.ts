@@ -20,10 +20,14 @@ import { openDataDirectory } from "../../src/storage/data_directory.ts";
 import type { LogIdentity } from "../../src/storage/identity.ts";
 import { FileWALManager, type FileWALOptions } from "../../src/storage/wal/file_wal_manager.ts";
 import type { WALEntry } from "../../src/storage/wal/iwal_manager.ts";
+import { MemoryWALManager } from "../../src/storage/wal/memory_wal_manager.ts";
 import { writeEntryCommand } from "../../src/storage/wal/wal_entry_codec.ts";
 import { type DiskOptions, SimulatedDisk } from "./fake_disk.ts";
 
-/** Whose log the tests write. */
+/** A log in files. */
+export type OpenedLog = FileWALManager;
+
+/** The owner of the log that the tests write. */
 export const IDENTITY: LogIdentity = {
   clusterId: "00112233445566aa",
   nodeId: "n1",
@@ -86,6 +90,11 @@ export async function createLog(disk: SimulatedDisk, path = "data/n1"): Promise<
     segmentSizeBytes: 64 * 1024,
     onClose: release,
   });
+}
+
+/** A log in memory. */
+export function memoryLog(): MemoryWALManager {
+  return new MemoryWALManager({ clock: standingClock });
 }
 
 export function walEntry(value: unknown, fields: Partial<WALEntry> = {}): WALEntry {

@@ -65,7 +65,9 @@ export interface LogSurvey {
   /** Highest number of any known record: `watermark <= lastRecord`. */
   readonly lastRecord: number;
   readonly lastSegmentNumber: number;
-  /** Highest entry that any readable byte names: `index of each readable batch <= lastIndexTold`. */
+  /**
+   * Highest entry that any readable byte names: `index of each readable batch <= lastIndexTold`.
+   */
   readonly lastIndexTold: LogIndex;
   /** Sequence number behind all operations of readable batches. */
   readonly nextSequenceTold: number;

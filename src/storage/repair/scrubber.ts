@@ -3,8 +3,8 @@
  * while other nodes still have the data, and not at the next start.
  *
  * The scrubber reads the segments before the one that is written to, and the snapshots. A file that
- * is removed meanwhile is no damage. Bytes that the page cache holds are read from there; bytes that
- * were not used for a while come from the disk.
+ * is removed meanwhile is no damage. Bytes in the page cache are read from there; bytes that were
+ * not used for a while come from the disk.
  *
  * @module
  */
@@ -39,7 +39,9 @@ export interface ScrubDamage {
   readonly file: string;
   readonly byte: number;
   readonly problem: string;
-  /** Entries at that place, `first <= last`; undefined for snapshots, and where they are unknown. */
+  /**
+   * Entries at that place, `first <= last`; undefined for snapshots, and where they are unknown.
+   */
   readonly entries: { readonly first: LogIndex; readonly last: LogIndex } | undefined;
 }
 
@@ -165,7 +167,7 @@ export class Scrubber {
     }
   }
 
-  /** Reads a file. One that cannot be read is damaged, unless it is gone or the scrubber stopped. */
+  /** Reads a file. If that fails, the file is damaged, unless it is gone or this was stopped. */
   async #scrub(path: string, read: (file: OpenFile) => Promise<void>): Promise<void> {
     const { files } = this.#platform;
     let file: OpenFile | undefined;

@@ -2,9 +2,9 @@
  * Plans the repair of a damaged data directory: the entries that are kept and those that are lost.
  * Pure: a survey in, a plan out.
  *
- * The repaired log is a prefix of the log behind a whole snapshot: from the entry at which the state
- * can be restored, every entry up to the last one, none left out. Of several whole runs of records
- * the one that leads furthest is kept; entries behind a hole are given up, and named.
+ * The repaired log is a prefix of the log behind a whole snapshot: every entry from the one at
+ * which the state can be restored up to the last one, none left out. Of several whole runs of
+ * records the one that leads furthest is kept; entries behind a hole are given up, and named.
  *
  * The hard state must not go back. If the last one may be lost, a later term begins in which this
  * node votes for itself, so that no other candidate gets that vote. That suffices for the only

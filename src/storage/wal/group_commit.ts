@@ -15,7 +15,7 @@ export interface SyncTarget {
   sync(): Promise<void>;
   /** Called when everything up to that record is durable. */
   synced(throughRecord: number): void;
-  /** Called when the sync failed: the content of the disk is unknown, and nothing may be retried. */
+  /** Called when a sync failed: the content of the disk is unknown, and nothing is retried. */
   failed(cause: unknown): void;
 }
 

@@ -79,8 +79,7 @@ export interface IWALManager {
   /** All or none after a crash: one batch. */
   writeBatch?(entries: WALEntry[]): Promise<void>;
   /**
-   * Drops entries behind a sequence number that ends a batch. Refused when consensus owns the
-   * log.
+   * Drops entries behind a sequence number that ends a batch. Refused when consensus owns the log.
    */
   truncateAfter?(sequence: number): Promise<void>;
 }
@@ -101,8 +100,7 @@ export interface ReplicatedLog extends LogReader {
   readonly writtenBytes: number;
   /**
    * Writes term and vote, then entries; the first one supersedes what has its index or a higher
-   * one.
-   * Nothing is durable before the sync that covers the returned record number ends.
+   * one. Nothing is durable before the sync that covers the returned record number ends.
    */
   write(change: {
     readonly hardState: HardState | undefined;

@@ -121,7 +121,9 @@ export class LogRebuild {
     if (isAboutMembers(bytes, count)) clusterEntries.push(entry);
   }
 
-  /** Empties the table: entries up to `index` are in no file so far; a later HEAD may allow that. */
+  /**
+   * Empties the table: entries up to `index` are in no file so far; a later HEAD may allow that.
+   */
   #startBehind(index: LogIndex, nextSequence: number | undefined, record: RecoveredRecord): void {
     this.#gap = record;
     if (index !== this.#head.index) {

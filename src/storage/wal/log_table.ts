@@ -36,7 +36,9 @@ export class LogTable implements LogReader {
   #nextSequences: number[] = [];
   /** As long as `#terms`. */
   #positions: BatchPosition[] = [];
-  /** The newest entries without a hole: `base.index < #cache[0].index`, the last is `lastIndex()`. */
+  /**
+   * The newest entries without a hole: `base.index < #cache[0].index`, the last is `lastIndex()`.
+   */
   #cache: Entry[] = [];
   /** Bytes of the cached batches; above the bound only with one entry. */
   #cacheBytes = 0;

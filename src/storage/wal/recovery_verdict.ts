@@ -42,8 +42,8 @@ export interface RecoveryVerdict {
   /** Segments with valid records, in order; the last one may end in a tail. */
   readonly kept: readonly FoundSegment[];
   /**
-   * Byte in the last kept segment from which the tail is set aside and zeroed:
-   * `SEGMENT_DATA_START <= tailStart`; 0 when no segment is kept.
+   * Byte in the last kept segment from which the tail is set aside and zeroed: `SEGMENT_DATA_START
+   * <= tailStart`; 0 when no segment is kept.
    */
   readonly tailStart: number;
   /** Segments behind it, set aside whole. */

@@ -283,7 +283,7 @@ export function segmentPath(directory: string, segmentNumber: number): string {
   return `${directory}/${segmentName(segmentNumber)}`;
 }
 
-/** The error for a verified record that does not fit the log: it was damaged when it was written. */
+/** The error for a verified record that does not fit the log: it was written like that. */
 export function damagedRecord(record: RecoveredRecord, problem: string): CorruptionError {
   return new CorruptionError(`Cannot open the log: ${problem}`, {
     file: record.path,
