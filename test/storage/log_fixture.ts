@@ -7,6 +7,7 @@
 
 import { ByteWriter } from "../../src/base/bytes.ts";
 import type { Clock } from "../../src/platform/clock.ts";
+import type { FileSystem } from "../../src/platform/file_system.ts";
 import { type Platform, systemPlatform } from "../../src/platform/platform.ts";
 import { SeededRandom } from "../../src/platform/random.ts";
 import {
@@ -62,6 +63,20 @@ export function diskOf(seed: number, options: Partial<DiskOptions> = {}): Simula
 export function platformOn(disk: SimulatedDisk, seed = 1): Platform {
   const { network } = systemPlatform();
   return { clock: standingClock, random: new SeededRandom(seed), files: disk.files, network };
+}
+
+/** A file system as a plain object, so that a test can replace one of its functions. */
+export function boundFiles(files: FileSystem): FileSystem {
+  return {
+    makeDirectory: (path) => files.makeDirectory(path),
+    list: (path) => files.list(path),
+    exists: (path) => files.exists(path),
+    open: (path, mode) => files.open(path, mode),
+    rename: (from, to) => files.rename(from, to),
+    remove: (path) => files.remove(path),
+    syncDirectory: (path) => files.syncDirectory(path),
+    lock: (path) => files.lock(path),
+  };
 }
 
 /** Small segments, so that few entries make several; consensus owns the log. */

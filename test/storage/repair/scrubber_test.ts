@@ -21,6 +21,7 @@ import { scanSegment } from "../../../src/storage/wal/segment_scan.ts";
 import { seeded } from "../../protocol/fuzz_seed.ts";
 import type { SimulatedDisk } from "../fake_disk.ts";
 import {
+  boundFiles,
   closedLog,
   diskOf,
   entryAt,
@@ -257,7 +258,7 @@ describe("a log", () => {
       if (path === broken) throw new StorageError(`Cannot read "${path}": EIO`);
       return files.open(path, mode);
     };
-    const failing = { ...bound(files), open };
+    const failing = { ...boundFiles(files), open };
     const damages = await scrubOnce(disk, { files: failing });
     expect(damages.map(({ file }) => file)).toEqual([broken, later.path]);
     expect(damages[0]?.problem).toContain("EIO");
@@ -282,7 +283,9 @@ describe("a log", () => {
         isGone ||= name === path;
         return file;
       };
-      const { scrubber, clock, damages } = scrubbing(copy, { files: { ...bound(files), open } });
+      const { scrubber, clock, damages } = scrubbing(copy, {
+        files: { ...boundFiles(files), open },
+      });
       scrubber.start();
       while (scrubber.status().fullPasses === 0) await clock.step(1_000);
       await scrubber.stop();
@@ -291,19 +294,6 @@ describe("a log", () => {
     }
   });
 });
-
-function bound(files: FileSystem): FileSystem {
-  return {
-    makeDirectory: (path) => files.makeDirectory(path),
-    list: (path) => files.list(path),
-    exists: (path) => files.exists(path),
-    open: (path, mode) => files.open(path, mode),
-    rename: (from, to) => files.rename(from, to),
-    remove: (path) => files.remove(path),
-    syncDirectory: (path) => files.syncDirectory(path),
-    lock: (path) => files.lock(path),
-  };
-}
 
 test(seeded("snapshots: a flipped byte anywhere is told"), async () => {
   const { disk } = await closedLog();
@@ -362,7 +352,7 @@ test("stop ends a pass in the middle; nothing is told or left open after it", as
       const read = file.read.bind(file);
       return Object.assign(Object.create(file), { path, close, read, size: () => file.size() });
     };
-    const options = { bytesPerSecond: 1_000, files: { ...bound(files), open } };
+    const options = { bytesPerSecond: 1_000, files: { ...boundFiles(files), open } };
     const { scrubber, clock, damages } = scrubbing(disk, options);
     scrubber.start();
     for (let left = waits; left > 0; left -= 1) await clock.step(1_000_000);

@@ -6,6 +6,7 @@
 
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { checksum32 } from "../../../src/protocol/encoding/checksum.ts";
 import {
   chainValue,
   type NewRecord,
@@ -117,5 +118,42 @@ describe("a record", () => {
     expect(readRecordHeader(written(new Uint8Array(1)).subarray(0, 63), 0, SALT)).toBeUndefined();
     const none = { ...FIELDS, kind: "NONE" as NewRecord["kind"] };
     expect(readRecordHeader(written(new Uint8Array(1), none), 0, SALT)).toBeUndefined();
+  });
+
+  // History: such a number was read as NaN, and a watermark of NaN lets no damage be seen.
+  test("a number that no writer puts there is no record's", () => {
+    for (const [at, field] of [
+      [8, "number"],
+      [40, "syncedThrough"],
+      [48, "commitIndex"],
+    ] as const) {
+      const bytes = written(new Uint8Array(1));
+      const view = new DataView(bytes.buffer);
+      const patch = (value: bigint): void => {
+        view.setBigUint64(at, value, true);
+        view.setUint32(0, checksum32(bytes.subarray(4, 64), Number(SALT & 0xffff_ffffn)), true);
+      };
+      patch(2n ** 53n - 1n);
+      expect(readRecordHeader(bytes, 0, SALT)?.[field]).toBe(Number.MAX_SAFE_INTEGER);
+      patch(2n ** 53n);
+      expect(readRecordHeader(bytes, 0, SALT)).toBeUndefined();
+    }
+  });
+
+  test("stands anywhere in its bytes, up to their end", () => {
+    const record = written(new Uint8Array([5]));
+    const bytes = new Uint8Array(192);
+    bytes.set(record, 64);
+    expect(readRecordHeader(bytes, 64, SALT)).toEqual(readRecordHeader(record, 0, SALT));
+    expect(readRecordHeader(bytes.subarray(0, 128), 64, SALT)).toBeDefined();
+    expect(readRecordHeader(bytes.subarray(0, 127), 64, SALT)).toBeUndefined();
+    expect(chainValue(bytes, 64, SALT)).toBe(chainValue(record, 0, SALT));
+    const target = new Uint8Array(192);
+    const chain = writeRecord(target, 64, {
+      fields: FIELDS,
+      body: new Uint8Array([5]),
+      salt: SALT,
+    });
+    expect([target, chain]).toEqual([bytes, chainValue(record, 0, SALT)]);
   });
 });
