@@ -96,7 +96,11 @@ describe("writing", () => {
     let turns = 0;
     const disk = diskOf(1);
     const { clock } = platformOn(disk);
-    const counting = { ...clock, soon: (run: () => void) => (turns++, queueMicrotask(run)) };
+    const soon = (run: () => void): void => {
+      turns += 1;
+      queueMicrotask(run);
+    };
+    const counting = { ...clock, soon };
     await storeOn(disk, { clock: counting }).write(at(40), BLOCKS);
     expect(turns).toBe(2 * BLOCKS.length);
   });

@@ -25,9 +25,9 @@ export class GroupCommit {
   #isSyncing = false;
   #hasFailed = false;
   /** Highest record that a sync was requested for: `#wanted <= lastRecord()`, rising. */
-  #wanted = 0;
+  #wanted: number;
   /** Highest durable record: `#done <= lastRecord()`, rising. */
-  #done = 0;
+  #done: number;
 
   constructor(target: SyncTarget, syncedThrough: number) {
     assert(syncedThrough <= target.lastRecord(), "no record is durable before it is written");

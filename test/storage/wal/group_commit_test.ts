@@ -94,6 +94,7 @@ test("after a failure nothing is synced or told any more", async () => {
   commit.request();
   await target.end();
   expect(target.events).toEqual(["failed EIO"]);
+  expect(commit.isSyncing).toBe(false);
   expect([target.issuedAt.length, commit.syncedThrough]).toEqual([1, 0]);
 });
 

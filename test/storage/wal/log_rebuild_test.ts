@@ -121,6 +121,11 @@ describe("records", () => {
     expect(rebuild.problem(2)).toBeUndefined();
   });
 
+  test("a later head at the same entry counts", () => {
+    const rebuild = rebuilt([head(2), head(2, 7)]);
+    expect(shown(rebuild).base).toEqual({ index: 2, term: 7, nextSequence: 5 });
+  });
+
   test("a head of another history drops everything", () => {
     const rebuild = rebuilt([batch(1), batch(2), head(2, 7)]);
     expect(shown(rebuild)).toEqual({ base: { index: 2, term: 7, nextSequence: 5 }, entries: [] });
@@ -199,6 +204,12 @@ describe("a log that begins in the middle", () => {
     expect(shown(rebuild).entries).toEqual([[5, 1, 2064]]);
     const dropped = rebuilt([batch(5), tailRecord(3)]);
     expect(shown(dropped)).toEqual({ base: { index: 2, term: 0, nextSequence: 0 }, entries: [] });
+    // The entry before the first batch goes, too.
+    const base = rebuilt([batch(5), tailRecord(4)]);
+    expect(shown(base)).toEqual({ base: { index: 3, term: 0, nextSequence: 0 }, entries: [] });
+    // Right behind the head everything is known again.
+    const known = rebuilt([head(1), batch(5), tailRecord(2)]);
+    expect(shown(known)).toEqual({ base: { index: 1, term: 1, nextSequence: 3 }, entries: [] });
   });
 
   test("older files are missed by the last index that the oldest one names", () => {

@@ -155,5 +155,27 @@ describe("a record", () => {
       salt: SALT,
     });
     expect([target, chain]).toEqual([bytes, chainValue(record, 0, SALT)]);
+    expect([target[127], target[128], target[129]]).toEqual([0, 5, 0]);
+  });
+
+  test("must lie inside the bytes that it is written into", () => {
+    const record = { fields: FIELDS, body: new Uint8Array(10), salt: SALT };
+    for (const size of [64 + 64 + 9, 64 + 9]) {
+      const at = size - 64 - 9;
+      expect(() => writeRecord(new Uint8Array(size), at, record)).toThrow(
+        "the record lies inside the target",
+      );
+      expect(writeRecord(new Uint8Array(size + 1), at, record)).toBeTypeOf("bigint");
+    }
+  });
+
+  test("a header without the magic is none, whatever its checksum", () => {
+    for (const at of [4, 5]) {
+      const bytes = written(new Uint8Array(1));
+      bytes[at]! ^= 1;
+      const checksum = checksum32(bytes.subarray(4, 64), Number(SALT & 0xffff_ffffn));
+      new DataView(bytes.buffer).setUint32(0, checksum, true);
+      expect(readRecordHeader(bytes, 0, SALT)).toBeUndefined();
+    }
   });
 });

@@ -82,7 +82,12 @@ describe("a scan", () => {
   test("ends at the end of the file as at zeros", () => {
     const full = segmentOf([10, 0, 200], SEGMENT_DATA_START + 512);
     expect(scanned(full)).toMatchObject({ recordCount: 3, end: 1024 });
-    expect(scanned(segmentOf([]))).toMatchObject({ recordCount: 0, end: 512, nextNumber: 10 });
+    expect(scanned(segmentOf([]))).toMatchObject({
+      ...{ recordCount: 0, end: 512, nextNumber: 10, syncedThrough: 0, commitIndex: 0 },
+      reason: "the record header's checksum does not match",
+    });
+    // A body that takes the file's last byte is whole.
+    expect(scanned(segmentOf([64], 640))).toMatchObject({ recordCount: 1, end: 640 });
   });
 
   test.each([
