@@ -30,6 +30,12 @@ export interface SnapshotId {
   readonly checksum: bigint;
 }
 
+/** A file that is to be received. */
+interface AnnouncedFile extends SnapshotId {
+  /** Bytes: `0 <= received <= size`. */
+  readonly size: number;
+}
+
 /** A snapshot that is being sent: it stays readable even when newer ones replace it. */
 export class OutgoingSnapshot {
   /** The entry that the snapshot ends with. */
@@ -78,7 +84,7 @@ export class IncomingSnapshot {
   #isClosed = false;
 
   /** Continues an earlier attempt at the same file; removes the partial files of others. */
-  constructor(platform: Platform, directory: string, file: SnapshotId & { size: number }) {
+  constructor(platform: Platform, directory: string, file: AnnouncedFile) {
     const { files } = platform;
     this.id = { index: file.index, checksum: file.checksum };
     this.size = file.size;

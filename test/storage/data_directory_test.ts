@@ -136,6 +136,12 @@ describe("the lock", () => {
       const again = await FileWALManager.create(path);
       expect(await again.recover()).toMatchObject({ entries: 1, lastSequence: 1 });
       await again.close();
+      const { files } = systemPlatform();
+      expect(readIdentity(files, path)).toMatchObject({ clusterId: "0".repeat(16), nodeId: "wal" });
+      // A log that is refused gives the lock back, too.
+      writeFileSync(join(path, "wal/0000000001.segment"), "rotten");
+      expect(await errorOf(FileWALManager.create(path))).toBeInstanceOf(CorruptionError);
+      expect(existsSync(join(path, "LOCK"))).toBe(false);
     });
   });
 

@@ -351,6 +351,7 @@ function applyChange(names: Map<string, Node>, change: NameChange): void {
 class Process {
   isAlive = true;
   readonly locks = new Set<string>();
+  readonly openFiles = new Set<{ readonly path: string }>();
 }
 
 /** The disk of one machine. */
@@ -412,6 +413,11 @@ export class SimulatedDisk {
   /** Completes the syncs that stalled. */
   releaseStalled(): void {
     for (const complete of this.#stalled.splice(0)) complete();
+  }
+
+  /** Paths of the files that the running process holds open, sorted. */
+  get openFiles(): readonly string[] {
+    return [...this.#process.openFiles].map(({ path }) => path).sort();
   }
 
   get stalledCount(): number {
@@ -744,6 +750,7 @@ class SimulatedFile implements OpenFile {
     this.#process = process;
     this.path = file.path;
     this.#inode = file.inode;
+    process.openFiles.add(this);
   }
 
   size(): number {
@@ -812,6 +819,7 @@ class SimulatedFile implements OpenFile {
     if (!this.#process.isAlive) return;
     if (this.#isClosed) throw failure("close", this.path, "EBADF");
     this.#isClosed = true;
+    this.#process.openFiles.delete(this);
   }
 
   #check(): void {

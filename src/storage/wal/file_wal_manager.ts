@@ -265,14 +265,13 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
     assert(this.getCurrentSequence() === base.nextSequence - 1, "sequence numbers go on");
     const oldest = this.#writer.segmentNumber;
     this.#removal = this.#removal.catch(() => {}).then(() => this.#removeOnceDurable(oldest));
-    // `listen` reports a failure to sync; the next compaction removes files that are left.
+    // `listen` reports a failure; the next compaction removes files that are left.
     this.#removal.catch(() => {});
     return this.#writer.lastNumber;
   }
 
   /** Removes older files when the new head is durable. */
   async #removeOnceDurable(oldest: number): Promise<void> {
-    if (this.#isClosed || this.#failure !== undefined) return;
     await this.flush();
     await this.#removeBefore(oldest);
   }

@@ -35,6 +35,7 @@ interface Shown extends Omit<LogSurvey, "runs"> {
 
 function survey(disk: SimulatedDisk): Shown {
   const found = surveyLog(disk.files, { directory: LOG_FOLDER, identity: IDENTITY });
+  expect(disk.openFiles).toEqual([]);
   const runs = found.runs.map(({ firstRecord, lastRecord, hasHardState, rebuild: { table } }) => {
     const vote = hasHardState ? " with vote" : "";
     const entries = `entries ${table.base.index}-${table.lastIndex()}`;
@@ -56,6 +57,13 @@ function logOf(...shapes: readonly SegmentShape[]): {
     return written;
   });
   return { disk, segments };
+}
+
+/** Writes the durable watermark. */
+function markOn(disk: SimulatedDisk, record: number): void {
+  const mark = new MarkFile(disk.files, LOG_FOLDER);
+  mark.write(record);
+  mark.close();
 }
 
 /** Records 1 to 6 in two segments: a vote and entries 1 to 5. */
@@ -167,7 +175,7 @@ describe("a bad body", () => {
       [64, 4],
     ] as const) {
       const { disk, segments } = twoSegments();
-      new MarkFile(disk.files, LOG_FOLDER).write(6);
+      markOn(disk, 6);
       const { path, places } = segments[1]!;
       disk.rot(path, places[2]! + offset);
       expect(survey(disk)).toEqual({
@@ -234,7 +242,7 @@ describe("a bad header", () => {
 
   test("of the last synced record: the end is lost", () => {
     const { disk, segments } = twoSegments();
-    new MarkFile(disk.files, LOG_FOLDER).write(8);
+    markOn(disk, 8);
     const { path, places } = segments[1]!;
     disk.rot(path, places[2]! + 9);
     expect(survey(disk)).toEqual({
@@ -354,7 +362,7 @@ describe("a segment", () => {
 
   test("is named by the directory when all are missing, though records were synced", () => {
     const { disk } = logOf();
-    new MarkFile(disk.files, LOG_FOLDER).write(3);
+    markOn(disk, 3);
     expect(survey(disk)).toEqual({
       ...EMPTY,
       damages: [{ file: LOG_FOLDER, byte: 0, problem: "no segment is there", record: 1 }],

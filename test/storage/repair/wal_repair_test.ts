@@ -97,6 +97,13 @@ describe("nothing is damaged", () => {
     expect(isWhole(plan)).toBe(true);
   });
 
+  test("a log with a hard state and no entry yet stays as it is", () => {
+    const votes = run(1, 0, { vote: "n2" });
+    const plan = judge(surveyOf([votes]));
+    expect([plan.isLogKept, plan.run, plan.last]).toEqual([true, votes, EMPTY_BASE]);
+    expect([plan.lost, plan.hardState]).toEqual([undefined, { term: 3, vote: "n2" }]);
+  });
+
   // Without damage the hard state is what the log says, also where that is nothing.
   test("a log without a hard state has lost none", () => {
     const plan = judge(surveyOf([run(1, 2)], { hasVoted: false }));
@@ -204,12 +211,12 @@ describe("what is lost", () => {
   });
 
   test("readable entries begin behind the last kept one", () => {
-    const runs = [run(1, 4), run(3, 4), run(2, 6, { term: 2 }), run(8, 9)];
+    const runs = [run(1, 4), run(3, 4), run(2, 6, { term: 2 }), run(8, 8)];
     const plan = judge(surveyOf(runs, { damages }), [snapshot(4)]);
     expect(plan.last).toEqual(at(4));
     expect(plan.lost?.readable).toEqual([
       { first: 5, last: 6 },
-      { first: 8, last: 9 },
+      { first: 8, last: 8 },
     ]);
   });
 
@@ -229,6 +236,7 @@ describe("what is lost", () => {
       judge(surveyOf([run(1, 4)], { damages, termTold }), snapshots).hardState.term;
     expect(term(5, [])).toBe(6);
     expect(term(5, [damagedSnapshot(2)])).toBe(6);
+    expect(term(0, [damagedSnapshot(2)])).toBe(1);
     expect(term(5, [snapshot(2), snapshot(9, { position: at(9, 8) })])).toBe(9);
   });
 

@@ -21,7 +21,11 @@ function readBack(id = { term: 2, index: 5 }, damage: (bytes: Uint8Array) => voi
   damage(bytes);
   disk.writeFile("data/segment", bytes);
   const position = { segmentNumber: 1, at: AT, size: ENTRY.bytes.byteLength };
-  return readEntryAt(disk.files, "data/segment", { id, position });
+  try {
+    return readEntryAt(disk.files, "data/segment", { id, position });
+  } finally {
+    expect(disk.openFiles).toEqual([]);
+  }
 }
 
 describe("an entry", () => {

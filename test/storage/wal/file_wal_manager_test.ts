@@ -10,6 +10,9 @@ import type { Clock } from "../../../src/platform/clock.ts";
 import type { Entry } from "../../../src/raft/types.ts";
 import { FileWALManager } from "../../../src/storage/wal/file_wal_manager.ts";
 import type { WALEntry } from "../../../src/storage/wal/iwal_manager.ts";
+import { decodeSegmentHeader } from "../../../src/storage/wal/segment.ts";
+import { scanSegment } from "../../../src/storage/wal/segment_scan.ts";
+import { readMark } from "../../../src/storage/wal/wal_open.ts";
 import type { SimulatedDisk } from "../fake_disk.ts";
 import {
   createLog,
@@ -270,6 +273,66 @@ describe("what the log reports", () => {
   });
 });
 
+describe("opening", () => {
+  async function withVote() {
+    const disk = diskOf(1);
+    const log = await openLog(disk);
+    log.write({ hardState: { term: 1, vote: "n1" }, entries: [entry(1)], commitIndex: 0 });
+    await log.close();
+    expect(disk.openFiles.filter((path) => !path.endsWith("spare.tmp"))).toEqual([]);
+    return disk;
+  }
+
+  test("notes all recovered records as synced, in the new segment and in the mark", async () => {
+    const disk = await withVote();
+    const log = await openLog(disk);
+    const bytes = disk.readFile(`${LOG_FOLDER}/0000000002.segment`);
+    const header = decodeSegmentHeader(bytes, IDENTITY);
+    if ("refusal" in header) throw new Error(header.refusal);
+    const records: unknown[] = [];
+    scanSegment(bytes, header, ({ header: { kind, number, syncedThrough } }) =>
+      records.push([kind, number, syncedThrough]),
+    );
+    expect(records).toEqual([["HARD_STATE", 3, 2]]);
+    expect(readMark(disk.files, LOG_FOLDER)).toBe(3);
+    expect(log.syncedThrough).toBe(3);
+  });
+
+  test("the mark is synced once for each segment, after its first sync", async () => {
+    const disk = diskOf(1);
+    const log = await openLog(disk);
+    await settle(5);
+    const syncs: string[] = [];
+    disk.faults = {
+      sync: (path) => {
+        if (path.endsWith("mark")) syncs.push(path);
+        return "done";
+      },
+    };
+    for (const [index, size, expected] of [
+      [1, 10, 1],
+      [2, 10, 1],
+      // This one begins the second segment.
+      [3, 3_500, 2],
+    ] as const) {
+      write(log, entry(index, "x".repeat(size)));
+      await log.flush();
+      expect([index, syncs.length]).toEqual([index, expected]);
+    }
+  });
+});
+
+test("a closed log changes nothing and refuses everything", async () => {
+  const log = await openLog(diskOf(1));
+  write(log, entry(1));
+  await log.close();
+  const change = { hardState: { term: 9, vote: "n9" }, entries: [entry(2)], commitIndex: 1 };
+  expect(() => log.write(change)).toThrow("Cannot use the log: it is closed");
+  const base = { index: 9, term: 2, nextSequence: 20 };
+  expect(() => log.restartBehind(base)).toThrow("Cannot use the log: it is closed");
+  expect([log.hardState.term, log.lastIndex(), log.base.index]).toEqual([0, 1, 0]);
+});
+
 describe("listeners", () => {
   test("are notified of each sync, and once of the failure", async () => {
     const disk = diskOf(1);
@@ -413,7 +476,19 @@ describe("removal of files", () => {
     expect([again.base, again.lastIndex()]).toEqual([{ index: 9, term: 2, nextSequence: 20 }, 9]);
   });
 
-  test("a log that fails or is closed before its sync ends removes nothing", async () => {
+  test("a restart behind an entry of the log drops those behind it, also at the next start", async () => {
+    const { disk, log } = await segmented();
+    log.restartBehind({ index: 3, term: 1, nextSequence: 7 });
+    // Without the removal of the older files.
+    disk.faults = { sync: () => "stalled" };
+    log.requestSync();
+    disk.killProcess();
+    disk.faults = {};
+    const again = await openLog(disk, { segmentSizeBytes: 1024 });
+    expect([again.firstIndex(), again.lastIndex(), again.getCurrentSequence()]).toEqual([4, 3, 6]);
+  });
+
+  test("a log that fails before its sync ends removes nothing", async () => {
     const { disk, log } = await segmented();
     disk.faults = { sync: () => "failed" };
     log.restartBehind({ index: 9, term: 2, nextSequence: 20 });

@@ -112,6 +112,7 @@ describe("inspection", () => {
       records.push(`${header.number} ${segmentNumber} ${file} ${at}`),
     );
     expect(records).toEqual([`1 1 ${path(1)} 512`, `2 1 ${path(1)} 640`, `3 2 ${path(2)} 512`]);
+    expect(disk.openFiles).toEqual([]);
     const { kept, dropped, nextNumber, nextSegmentNumber, tailStart, watermark, commitIndex } =
       verdict;
     expect({ nextNumber, nextSegmentNumber, tailStart, watermark, commitIndex }).toEqual({
@@ -183,6 +184,7 @@ describe("recovery", () => {
     expect(taker.lastIndex).toBe(0);
     expect([1, 2].map((number) => disk.readFile(path(number)))).toEqual(before);
     expect(disk.files.list(LOG_FOLDER)).toEqual([segmentName(1), segmentName(2), "mark"]);
+    expect(disk.openFiles).toEqual([]);
   });
 
   test("of a new log makes its directory, durably", async () => {
@@ -231,7 +233,7 @@ describe("recovery", () => {
       bytes[byte] = 7;
       disk.writeFile(path(2), bytes);
       const { tornBytes } = await recover(disk);
-      expect(tornBytes).toBe(byte + 1 - 640);
+      expect([tornBytes, disk.openFiles]).toEqual([byte + 1 - 640, []]);
       expect(disk.readFile(`${LOG_FOLDER}/${name}`)).toEqual(bytes.slice(640, byte + 1));
       // The record above the watermark was written again without the zeros.
       expect(disk.readFile(path(2))).toEqual(whole.slice(0, 640));
@@ -327,6 +329,7 @@ describe("the mark", () => {
     mark.close();
     const bytes = disk.readFile(`${LOG_FOLDER}/mark`);
     new MarkFile(disk.files, LOG_FOLDER).close();
+    expect(disk.openFiles).toEqual([]);
     expect(disk.readFile(`${LOG_FOLDER}/mark`)).toEqual(bytes);
     disk.writeFile(`${LOG_FOLDER}/mark`, bytes.subarray(0, 100));
     new MarkFile(disk.files, LOG_FOLDER).close();
