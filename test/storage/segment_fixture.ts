@@ -18,6 +18,9 @@ import type { PendingRecord } from "../../src/storage/wal/segment_writer.ts";
 import type { SimulatedDisk } from "./fake_disk.ts";
 import { entryAt, IDENTITY, LOG_FOLDER } from "./log_fixture.ts";
 
+/** The salt of segments unless another one is given. */
+export const SALT = 0xa1a2a3a4a5a6a7a8n;
+
 /** A segment to write. */
 export interface SegmentShape {
   readonly number: number;
@@ -48,7 +51,7 @@ export interface WrittenSegment {
 /** Writes a segment into the folder of the log. */
 export function writeSegment(disk: SimulatedDisk, shape: SegmentShape): WrittenSegment {
   const { number: segmentNumber, first, records, chain: previousChain = 0n } = shape;
-  const { lastIndex = 0, salt = 0xa1a2a3a4a5a6a7a8n, identity = IDENTITY } = shape;
+  const { lastIndex = 0, salt = SALT, identity = IDENTITY } = shape;
   const sizes = records.map(({ body }) => recordSize(body.byteLength));
   const end = sizes.reduce((sum, size) => sum + size, SEGMENT_DATA_START);
   const bytes = new Uint8Array(Math.max(end, shape.size ?? 0));

@@ -164,6 +164,7 @@ class RunBuilder implements LogRun {
 }
 
 type RecordStep = Exclude<WalkStep, { kind: "read" | "unreadable" }>;
+type BadBody = Extract<WalkStep, { kind: "bad body" }>;
 
 class Surveyor {
   readonly #watermark: number;
@@ -302,7 +303,7 @@ class Surveyor {
   }
 
   /** Notes a record with a bad body; no entry is lost if its header names another kind. */
-  #takeBad(step: RecordStep & { readonly kind: "bad body" }, place: SegmentPlace): void {
+  #takeBad(step: BadBody, place: SegmentPlace): void {
     const { kind, number: record } = step.header;
     const damage = { file: place.path, byte: step.at, problem: step.problem, record };
     if (kind === "BATCH" || kind === "TAIL" || record > this.#watermark) {

@@ -8,6 +8,7 @@
 import { describe, expect, test } from "bun:test";
 import { type LogSurvey, surveyLog } from "../../../src/storage/repair/log_survey.ts";
 import { hardStateRecord, headRecord, tailRecord } from "../../../src/storage/wal/log_rebuild.ts";
+import { writeRecord } from "../../../src/storage/wal/segment_record.ts";
 import { MarkFile } from "../../../src/storage/wal/wal_open.ts";
 import type { SimulatedDisk } from "../fake_disk.ts";
 import { diskOf, IDENTITY, LOG_FOLDER } from "../log_fixture.ts";
@@ -15,6 +16,7 @@ import {
   batchRecord as batch,
   membersRecord,
   NOTE,
+  SALT,
   type SegmentShape,
   type WrittenSegment,
   writeSegment,
@@ -104,13 +106,39 @@ describe("a log without damage", () => {
 
   test("that ends in an unsynced tail loses it without damage", () => {
     const { disk, segments } = twoSegments();
-    disk.rot(segments[1]!.path, segments[1]!.places[2]! + 64);
+    disk.rot(segments[1]!.path, segments[1]!.places[2]! + 64 + 100);
     // Header and batch of the last record are still readable, but it is no part of the log.
     expect(survey(disk)).toEqual({
       ...WHOLE,
       runs: ["records 1-5 with vote, entries 0-4"],
       ...{ lastRecord: 5, lastSegmentNumber: 2, lastIndexTold: 4, nextSequenceTold: 9 },
     });
+  });
+
+  test("whose first segment ends early and unsynced ends there, whatever follows", () => {
+    const { disk, segments } = twoSegments({ synced: 2 });
+    const third = { number: 3, first: 7, records: [batch(6, 2)], lastIndex: 5, synced: 2 };
+    writeSegment(disk, { ...third, chain: segments[1]!.chain });
+    disk.rot(segments[0]!.path, segments[0]!.places[2]! + 9);
+    expect(survey(disk)).toMatchObject({
+      runs: ["records 1-2 with vote, entries 0-1"],
+      damages: [],
+      ...{ isEndLost: false, lastIndexTold: 2, commitIndex: 0, lastSegmentNumber: 1 },
+    });
+  });
+
+  test("of which a record in the middle was never synced ends before that", () => {
+    const records = [batch(1), batch(2), batch(3)];
+    const { disk, segments } = logOf({ number: 1, first: 1, records, synced: 0 });
+    for (const offset of [9, 64]) {
+      const copy = disk.clone();
+      copy.rot(segments[0]!.path, segments[0]!.places[1]! + offset);
+      expect(survey(copy)).toMatchObject({
+        runs: ["records 1-1, entries 0-1"],
+        damages: [],
+        ...{ isEndLost: false, lastIndexTold: 1, lastRecord: 1 },
+      });
+    }
   });
 
   test("whose second segment was never synced ends with the first", () => {
@@ -207,6 +235,13 @@ describe("a bad body", () => {
       damages: [{ problem: `${BAD_BODY} (HARD_STATE, no entry)`, record: 3 }],
       ...{ termTold: 2, voteTold: "n2" },
     });
+    // As the last record of a run it still counts as one of its records.
+    const last = logOf({ number: 1, first: 1, records: [batch(1), NOTE] });
+    markOn(last.disk, 2);
+    last.disk.rot(path, last.segments[0]!.places[1]! + 64);
+    expect(survey(last.disk)).toMatchObject({
+      ...{ runs: ["records 1-2, entries 0-1"], isEndLost: false, lastRecord: 2 },
+    });
     // The first record of all: there is no run yet.
     const first = disk.clone();
     first.rot(path, places[0]! + 64);
@@ -253,6 +288,21 @@ describe("a bad header", () => {
     });
   });
 
+  test.each([7, 8])("no record is bad, but record %i was synced: the end is lost", (mark) => {
+    const { disk, segments } = twoSegments();
+    markOn(disk, mark);
+    // The records were found with the first copy of the salt; the second one finds none.
+    disk.rot(segments[1]!.path, 120);
+    const { path, places } = segments[1]!;
+    expect(survey(disk)).toMatchObject({
+      damages: [
+        { file: path, byte: 0, record: 4 },
+        { file: path, byte: places[3]!, problem: BAD_HEADER, record: 7 },
+      ],
+      ...{ isEndLost: true, lastRecord: mark },
+    });
+  });
+
   // Number and chain show that the garbage between two records took no record's place.
   test("that was no record's: the run goes on behind it", () => {
     const { disk, segments } = logOf({ number: 1, first: 1, records: [batch(1), NOTE, batch(2)] });
@@ -295,6 +345,20 @@ describe("a segment", () => {
       runs: ["records 1-2, entries 0-2"],
       damages: [{ byte: 0, record: 1 }],
       lastSegmentNumber: 1,
+    });
+  });
+
+  test("that is the first, with a bad header and a bad first record", () => {
+    const records = [batch(1), batch(2), batch(3)];
+    const { disk, segments } = logOf({ number: 1, first: 1, records });
+    disk.rot(segments[0]!.path, 20);
+    disk.rot(segments[0]!.path, segments[0]!.places[0]! + 9);
+    expect(survey(disk)).toMatchObject({
+      runs: ["records 2-3, entries 1-3"],
+      damages: [
+        { byte: 0, record: 1 },
+        { byte: 512, record: 1, problem: BAD_HEADER },
+      ],
     });
   });
 
@@ -400,6 +464,30 @@ describe("entries that are in no file", () => {
   });
 });
 
+test("a record of another history at the right place is no part of the run before it", () => {
+  const { disk, segments } = logOf({ number: 1, first: 1, records: [batch(1)], size: 2048 });
+  markOn(disk, 2);
+  const [{ path, places }] = segments as readonly [WrittenSegment];
+  const bytes = disk.readFile(path);
+  const place = { kind: "BATCH", number: 2, previousChain: 1n, syncedThrough: 1 } as const;
+  const { body } = batch(2, 2);
+  writeRecord(bytes, places[1]!, { fields: { ...place, commitIndex: 0 }, body, salt: SALT });
+  disk.writeFile(path, bytes);
+  expect(survey(disk)).toMatchObject({
+    runs: ["records 1-1, entries 0-1", "records 2-2, entries 1-2"],
+    damages: [{ byte: places[1]!, problem: "the chain to the record before is broken", record: 2 }],
+  });
+});
+
+test("a batch that is none, as the first record: a run without records", () => {
+  const records = [{ kind: "BATCH", body: new Uint8Array(10) } as const, batch(1)];
+  const { disk } = logOf({ number: 1, first: 1, records });
+  expect(survey(disk)).toMatchObject({
+    runs: ["records 1-0, entries 0-0", "records 2-2, entries 0-1"],
+    damages: [{ byte: 512, record: 1, problem: expect.stringContaining("Cannot read batch") }],
+  });
+});
+
 test("a record that does not fit the log is damage, whatever its checksums say", () => {
   const records = [headRecord({ index: 2, term: 1, nextSequence: 5 }), batch(3, 1, 99), batch(4)];
   const { disk, segments } = logOf({ number: 1, first: 1, records });
@@ -413,4 +501,7 @@ test("a record that does not fit the log is damage, whatever its checksums say",
     ],
     ...{ lastIndexTold: 4, nextSequenceTold: 9 },
   });
+  // Its checksums tell that it was written like that, so it is no unsynced tail.
+  const unsynced = logOf({ number: 1, first: 1, records: records.slice(0, 2), synced: 0 });
+  expect(survey(unsynced.disk).damages).toHaveLength(1);
 });
