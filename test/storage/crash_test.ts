@@ -122,7 +122,7 @@ describe("a synced log", () => {
   });
 
   // [ignore mark] [missing head segments accepted] [lastIndex not looked at]
-  // History: the first of two files vanished, the log opened empty, and nobody was told.
+  // History: the first of two files vanished, and the log opened empty without an error.
   test("any one segment missing: refused", async () => {
     const { disk, state } = await closedLog();
     for (const path of segmentsOf(disk)) {
@@ -224,7 +224,7 @@ describe("a power cut", () => {
   // [skip body checksum] [two syncs at once] [skipped supersession] [mark written before sync]
   // [removals not synced] [oldest asked after the flush] [segment numbers not dense]
   // [recovered records not synced] [recovered records synced only]
-  test("random histories: what was synced is there, and nothing by halves", async () => {
+  test("random histories: synced records are there, and no write in part", async () => {
     const totals = { writes: 0, cuts: 0, kills: 0, failedSyncs: 0, tornTails: 0, compactions: 0 };
     const first = ONLY === undefined ? 1 : Number(ONLY);
     const last = ONLY === undefined ? SEEDS : first;
@@ -255,7 +255,7 @@ describe("a power cut", () => {
   // must succeed, and so must the one after it (which once took the number of a segment that was
   // set aside for a missing one).
   test.each(["dropped", "zeroed", "garbled"] as const)(
-    "every subset of the unsynced sectors %s: the log opens, twice",
+    "many subsets of the unsynced sectors %s: the log opens, twice",
     async (fate) => {
       const disk = diskOf(5);
       const log = await openLog(disk, { segmentSizeBytes: 1024 });
@@ -567,7 +567,7 @@ describe("a disk that fails", () => {
   });
 
   // [mark error unheard]
-  // History: the mark's error was thrown where nobody heard it, and the writer waited for ever.
+  // History: the mark's error was lost, and the writer waited for ever.
   test("a mark that cannot be written ends the log with an error", async () => {
     const disk = diskOf(1);
     const log = await openLog(disk);

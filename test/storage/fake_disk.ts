@@ -61,9 +61,9 @@ const MISDIRECTION_SYNCS = 4;
 
 /** What can be made to go wrong. May be replaced at any time. */
 export interface DiskFaults {
-  /** Asked when a sync of a file or folder is issued. */
+  /** Decides how a sync of a file or directory ends, when it is issued. */
   sync?(path: string): SyncFate;
-  /** Asked before a write; an error is thrown instead of writing. */
+  /** Called before a write; an error is thrown instead of writing. */
   write?(path: string, position: number, size: number): Error | undefined;
 }
 
@@ -379,7 +379,7 @@ export class SimulatedDisk {
     return new SimulatedFiles(this, this.#process);
   }
 
-  /** `kill -9`: open files and locks are gone, syncs under way are never heard of again. */
+  /** `kill -9`: open files and locks are gone, and running syncs never end. */
   killProcess(): void {
     this.#process.isAlive = false;
     this.#process = new Process();
@@ -789,7 +789,7 @@ class SimulatedFile implements OpenFile {
       this.#check();
       this.#disk.tick(this.#process);
     } catch {
-      return new Promise(() => {}); // A process that is gone hears nothing.
+      return new Promise(() => {}); // A sync of a killed process never ends.
     }
     const inode = this.#inode;
     const flight = inode.issue();

@@ -44,7 +44,7 @@ const PLAIN = {
   },
 } as const;
 
-/** A clock that stands, but for what is asked to run soon. */
+/** A clock that stands; callbacks of `soon` run all the same. */
 export const standingClock: Clock = {
   nowMs: () => 0,
   wallMs: () => 1_700_000_000_000,

@@ -348,7 +348,7 @@ describe("reading", () => {
     expect(await refusal(bytes)).toEqual([problem(text), byte]);
   });
 
-  test("the cluster of a file that is cut off cannot be told", () => {
+  test("the cluster of a file that is cut off is unknown", () => {
     const read = (size: number) => readSnapshotCluster(on(whole.subarray(0, size)).files, PATH);
     expect(() => read(47)).toThrow("Cannot read the snapshot: it is cut off");
     expect(read(48)).toBe(clusterId);

@@ -56,6 +56,11 @@ export interface RepairedFolder {
   readonly identity: LogIdentity;
 }
 
+/** A data directory whose log is written anew. */
+interface RewrittenFolder extends RepairedFolder {
+  readonly segmentSizeBytes: number;
+}
+
 /** A plan and the survey that it was made from. */
 export interface Examination {
   readonly plan: RepairPlan;
@@ -116,7 +121,7 @@ export interface RepairOutcome {
 /** Carries a plan out. The caller holds the directory's lock and accepts the loss. */
 export async function repairFolder(
   platform: Platform,
-  folder: RepairedFolder & { readonly segmentSizeBytes: number },
+  folder: RewrittenFolder,
   { plan, survey }: Examination,
 ): Promise<RepairOutcome> {
   assert(plan.refusal === "", "a plan that is refused is not carried out");
@@ -165,7 +170,7 @@ function setAside(files: FileSystem, from: string): { from: string; to: string }
 
 async function buildLog(
   platform: Platform,
-  folder: RepairedFolder & { readonly segmentSizeBytes: number },
+  folder: RewrittenFolder,
   { plan, survey }: Examination,
 ): Promise<void> {
   const { files } = platform;

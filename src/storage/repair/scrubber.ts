@@ -258,7 +258,7 @@ export class Scrubber {
     this.#options.damaged(damage);
   }
 
-  /** Waits as long as reading so many bytes may take. */
+  /** Waits as long as the reading of these bytes may take. */
   async #pay(size: number): Promise<void> {
     const { bytesPerSecond = BYTES_PER_SECOND } = this.#options;
     this.#bytesScrubbed += size;

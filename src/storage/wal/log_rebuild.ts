@@ -178,7 +178,7 @@ function decodeBase(body: Uint8Array): LogBase {
   return { index: reader.u64(), term: reader.u64(), nextSequence: reader.u64() };
 }
 
-/** TAIL: index of the first entry that is gone. */
+/** TAIL: index of the first entry that was dropped. */
 export function tailRecord(index: LogIndex): PendingRecord {
   const body = new ByteWriter(TAIL_SIZE).u64(index);
   assert(body.size === TAIL_SIZE, "a tail has its size");

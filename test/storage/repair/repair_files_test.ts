@@ -5,7 +5,7 @@
  * @module
  */
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { CorruptionError } from "../../../src/base/errors.ts";
 import { SEQUENCE_GAP } from "../../../src/storage/repair/repair_files.ts";
 import { createLog, diskOf, errorOf, settle, walEntry } from "../log_fixture.ts";
@@ -28,6 +28,8 @@ import {
   THREE,
   WAL,
 } from "./node_folder.ts";
+
+setDefaultTimeout(60_000);
 
 describe("a log of a single node", () => {
   test("several damaged records: the first one behind the snapshot decides", async () => {

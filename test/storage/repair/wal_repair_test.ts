@@ -254,7 +254,7 @@ describe("what is lost", () => {
   });
 });
 
-describe("who else may vote", () => {
+describe("other voters", () => {
   const damages = [DAMAGE];
   const known = [
     { index: 1, voters: ["n1", "n2"] },
@@ -332,7 +332,7 @@ describe("a log for one user", () => {
     expect(headless.refusal).toContain("no first entry");
   });
 
-  test("in which somebody has voted belongs to nodes that it does not name", () => {
+  test("with a vote in it has other voters that it does not name", () => {
     const survey = surveyOf([run(1, 4)], { damages, ...none, hasVoted: true, isEndLost: true });
     expect(judge(survey, [], USER).otherVoters).toEqual(["nodes that this log does not name"]);
     expect(judge(survey).otherVoters).toEqual([]);

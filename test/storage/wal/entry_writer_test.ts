@@ -1,5 +1,6 @@
 /**
- * Which `writeEntry` calls share a batch, when the batch is written, and who is notified of it.
+ * Batches of `writeEntry` calls: which calls share one, when it is written, and which calls end
+ * with it.
  *
  * @module
  */
@@ -22,7 +23,9 @@ import { errorOf, settle, walEntry } from "../log_fixture.ts";
 
 const WALL_MS = 1_700_000_000_000.75;
 
-/** A log that keeps what it is given; its flushes and its clock's turns end when the test says so. */
+/**
+ * A log that keeps what it is given; its flushes and its clock's turns end when the test says so.
+ */
 class Target implements EntryTarget {
   readonly written: Entry[] = [];
   readonly commits: number[] = [];

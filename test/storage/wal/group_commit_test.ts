@@ -83,7 +83,7 @@ test("without a request nothing is synced, and without news neither", async () =
 });
 
 // [sync retried]
-test("after a failure nothing is synced or told any more", async () => {
+test("after a failure nothing is synced or reported any more", async () => {
   const target = new Target();
   const commit = new GroupCommit(target, 0);
   target.last = 1;

@@ -256,8 +256,8 @@ describe("a compaction", () => {
   });
 
   // [oldest asked after the flush]
-  // History: a compaction that waited for its sync then asked which file is the oldest, and heard
-  // of entries that were written meanwhile and were not durable.
+  // History: a compaction looked for its oldest file after it had waited for its sync, and found
+  // entries that were written meanwhile and were not durable.
   test("does not count on entries written while it waits for its sync", async () => {
     const { disk, log } = await tenEntries();
     const done = log.compactTo({ index: 2, term: 1, nextSequence: 3 });

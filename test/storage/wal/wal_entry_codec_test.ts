@@ -35,7 +35,9 @@ function read(write: (writer: ByteWriter) => void): WALEntry[] {
   return readEntryCommands(writer.copy(), PLACE);
 }
 
-/** An entry of consensus or of a client, as it is shown: its checksum is that of its other fields. */
+/**
+ * An entry of consensus or of a client, as it is shown: its checksum is that of its other fields.
+ */
 function shown(fields: Partial<WALEntry> & Pick<WALEntry, "operation" | "data">): WALEntry {
   const { transactionId = "", collectionName = "*", operation, data } = fields;
   const type = "DATA" as const;
