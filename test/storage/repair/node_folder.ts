@@ -149,17 +149,17 @@ export function folderOn(disk: SimulatedDisk, path = FOLDER) {
   return { directory: path, identity, segmentSizeBytes: 2048 };
 }
 
-export function examine(disk: SimulatedDisk): Promise<Examination> {
-  return examineFolder(platformOn(disk), folderOn(disk));
+export function examine(disk: SimulatedDisk, files = disk.files): Promise<Examination> {
+  return examineFolder({ ...platformOn(disk), files }, folderOn(disk));
 }
 
 /** What `cstore wal repair --accept-data-loss` does. */
-export async function repair(disk: SimulatedDisk): Promise<RepairPlan> {
+export async function repair(disk: SimulatedDisk, files = disk.files): Promise<RepairPlan> {
   if (isRepairUnfinished(disk.files, FOLDER)) await finishRepair(disk.files, FOLDER);
   const examination = await examine(disk);
   const { plan } = examination;
   if (plan.refusal !== "" || isWhole(plan)) return plan;
-  await repairFolder(platformOn(disk), folderOn(disk), examination);
+  await repairFolder({ ...platformOn(disk), files }, folderOn(disk), examination);
   await settle();
   disk.killProcess();
   return plan;
@@ -233,8 +233,12 @@ export function reopen(disk: SimulatedDisk): Promise<FileWALManager> {
 }
 
 /** Writes a snapshot of one block. */
-export async function snapshotAt(disk: SimulatedDisk, position: LogBase): Promise<void> {
+export async function snapshotAt(
+  disk: SimulatedDisk,
+  position: LogBase,
+  block = new Uint8Array([4]),
+): Promise<void> {
   const { clusterId } = folderOn(disk).identity;
   const store = new SnapshotStore(platformOn(disk), SNAPSHOTS, clusterId);
-  await store.write(position, [new Uint8Array([4])]);
+  await store.write(position, [block]);
 }

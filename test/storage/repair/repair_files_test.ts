@@ -6,9 +6,11 @@
  */
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { CorruptionError } from "../../../src/base/errors.ts";
-import { SEQUENCE_GAP } from "../../../src/storage/repair/repair_files.ts";
-import { createLog, diskOf, errorOf, settle, walEntry } from "../log_fixture.ts";
+import { CorruptionError, StorageError } from "../../../src/base/errors.ts";
+import { encodeCbor } from "../../../src/protocol/encoding/cbor.ts";
+import { isRepairUnfinished, SEQUENCE_GAP } from "../../../src/storage/repair/repair_files.ts";
+import { segmentPath } from "../../../src/storage/wal/wal_open.ts";
+import { boundFiles, createLog, diskOf, errorOf, settle, walEntry } from "../log_fixture.ts";
 import {
   contentOf,
   examine,
@@ -149,6 +151,108 @@ describe("snapshots", () => {
   });
 });
 
+describe("what earlier repairs left", () => {
+  async function damagedFolder() {
+    const folder = await nodeFolder();
+    const record = recordsOn(folder.disk).find(({ index }) => index === 25)!;
+    folder.disk.rot(record.path, record.at + 64);
+    return folder;
+  }
+
+  // On a disk, a directory cannot take the name of another one that holds something.
+  test("a new log that was not put in place, or not completed, is replaced", async () => {
+    const folder = await damagedFolder();
+    const { disk } = folder;
+    for (const name of ["wal.repaired", "wal.repaired.tmp"]) {
+      disk.makeFolder(`${FOLDER}/${name}`);
+      disk.writeFile(`${FOLDER}/${name}/0000000099.segment`, new Uint8Array(1024).fill(7));
+    }
+    const files = {
+      ...boundFiles(disk.files),
+      rename: (from: string, to: string) => {
+        if (disk.files.exists(to)) throw new StorageError(`Cannot rename to "${to}": ENOTEMPTY`);
+        disk.files.rename(from, to);
+      },
+    };
+    expect(isRepairUnfinished(disk.files, FOLDER)).toBe(false);
+    const plan = await repair(disk, files);
+    expect(plan.last.index).toBe(24);
+    await expectRepaired(folder, disk, plan);
+  });
+
+  test("old logs keep their names; the next one counts on", async () => {
+    const { disk } = await damagedFolder();
+    for (const name of ["wal.damaged", "wal.2.damaged"]) disk.makeFolder(`${FOLDER}/${name}`);
+    await repair(disk);
+    const names = disk.files.list(FOLDER).filter((name) => name.startsWith("wal"));
+    expect(names).toEqual(["wal", "wal.2.damaged", "wal.3.damaged", "wal.damaged"]);
+  });
+
+  test("only a new log without an old one is an unfinished repair", () => {
+    const disk = diskOf(1);
+    expect(isRepairUnfinished(disk.files, FOLDER)).toBe(false);
+    disk.makeFolder(`${FOLDER}/wal.repaired`);
+    expect(isRepairUnfinished(disk.files, FOLDER)).toBe(true);
+    disk.makeFolder(WAL);
+    expect(isRepairUnfinished(disk.files, FOLDER)).toBe(false);
+  });
+
+  test("a damaged snapshot's new name is durable", async () => {
+    const { disk } = await nodeFolder();
+    const name = "0000000000000016.snapshot";
+    disk.rot(`${SNAPSHOTS}/${name}`, 60);
+    await repair(disk);
+    disk.cutPower(() => "dropped");
+    expect(disk.files.list(SNAPSHOTS)).toContain(`${name}.damaged`);
+    expect(disk.files.exists(`${SNAPSHOTS}/${name}`)).toBe(false);
+  });
+});
+
+describe("the examination of snapshots", () => {
+  test("looks at snapshots only, and keeps no file open", async () => {
+    const { disk } = await nodeFolder();
+    for (const name of ["16.snapshot", "0000000000000016.snapshot.tmp", "40-1.partial"]) {
+      disk.writeFile(`${SNAPSHOTS}/${name}`, new Uint8Array(5));
+    }
+    const { plan } = await examine(disk);
+    expect([plan.damagedSnapshots, isWhole(plan), disk.openFiles]).toEqual([[], true, []]);
+  });
+
+  test("takes those of its members for voters that may vote", async () => {
+    const { disk } = await nodeFolder();
+    const roles = { n1: "voter", n2: "voter", n3: "learner", n4: "standby" };
+    const members = Object.entries(roles).map(([id, role]) => ({ id, role }));
+    const block = new Uint8Array([1, ...encodeCbor({ members })]);
+    await snapshotAt(disk, { index: 20, term: 2, nextSequence: 21 }, block);
+    expect((await examine(disk)).plan.otherVoters).toEqual(["n2"]);
+  });
+
+  test("says what is wrong with a damaged one, and where", async () => {
+    const { disk } = await nodeFolder();
+    const path = `${SNAPSHOTS}/0000000000000016.snapshot`;
+    disk.rot(path, 60);
+    expect((await examine(disk)).plan.damagedSnapshots).toEqual([
+      {
+        ...{ path, position: undefined, indexTold: 16, byte: 48, voters: [] },
+        problem: expect.stringContaining("Cannot read the snapshot: a block does not verify"),
+      },
+    ]);
+  });
+
+  test("takes an error of the disk for no damage", async () => {
+    const { disk } = await nodeFolder();
+    const broken = new StorageError("EIO");
+    const files = {
+      ...boundFiles(disk.files),
+      open: (path: string, mode: "read" | "write") => {
+        if (path.endsWith(".snapshot")) throw broken;
+        return disk.files.open(path, mode);
+      },
+    };
+    expect(await errorOf(examine(disk, files))).toBe(broken);
+  });
+});
+
 test("a whole folder is left alone, also with an unsynced tail", async () => {
   const { disk } = await nodeFolder();
   const before = contentOf(disk);
@@ -191,6 +295,7 @@ test("the term goes on, and numbers of operations are never given twice", async 
   const { disk } = folder;
   const record = recordsOn(disk).find(({ index }) => index === 29)!;
   disk.rot(record.path, record.at + 64);
+  const { survey: before } = await examine(disk);
   const plan = await repair(disk);
   expect(plan.hardState).toEqual({ term: 3, vote: "n1" });
   const records = recordsOn(disk);

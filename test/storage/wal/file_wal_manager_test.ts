@@ -365,7 +365,7 @@ describe("listeners", () => {
     const log = await openLog(disk);
     await settle(5);
     const cause = new Error("EIO");
-    disk.faults = { write: () => cause };
+    disk.faults = { write: (path) => (path.endsWith(".segment") ? cause : undefined) };
     expect(() => write(log, entry(1))).toThrow(cause);
     const failure = await errorOf(log.flush());
     expect(failure).toBeInstanceOf(StorageError);
