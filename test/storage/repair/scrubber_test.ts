@@ -218,6 +218,31 @@ describe("a log", () => {
     expect(atEnd).toMatchObject({ byte: at, entries: { first: last + 1, last: last + 1 } });
   });
 
+  // A file that is bad throughout must not flood the log: 16 places of it are reported.
+  test.each([
+    ["bodies", 64 + 100],
+    ["headers", 9],
+  ])("many bad %s: a bounded number of places in one file is reported", async (_what, offset) => {
+    const disk = diskOf(3);
+    const log = await openLog(disk, { segmentSizeBytes: 16_384 });
+    for (let index = 1; index <= 100; index += 1) {
+      const entry = entryAt({ term: 1, index, firstSequence: index });
+      log.write({ hardState: undefined, entries: [entry], commitIndex: index - 1 });
+    }
+    await log.close();
+    const records = sealedRecords(disk);
+    const inFirst = records.filter(({ path }) => path === records[0]!.path);
+    expect(inFirst.length).toBeGreaterThan(2 * 17);
+    // Every second one, so that each bad header is a place of its own.
+    const bad = inFirst.filter((_record, i) => i % 2 === 0).slice(0, 17);
+    for (const { path, at } of bad.slice(0, 16)) disk.rot(path, at + offset);
+    expect((await scrubOnce(disk)).map(({ byte }) => byte)).toEqual(
+      bad.slice(0, 16).map(({ at }) => at),
+    );
+    disk.rot(bad[16]!.path, bad[16]!.at + offset);
+    expect(await scrubOnce(disk)).toHaveLength(16);
+  });
+
   test("a segment's header, and a segment that is missing, are reported", async () => {
     const { disk } = await closedLog();
     const [first, second, third] = disk.files.list(LOG_FOLDER).filter((name) => {

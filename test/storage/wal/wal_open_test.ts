@@ -141,6 +141,11 @@ describe("inspection", () => {
     const verdict = inspectSegments(disk.files, LOG, ({ header }) => records.push(header.number));
     expect([records, verdict.kept.length, verdict.dropped.length]).toEqual([[1], 1, 2]);
     expect(verdict.dropped[0]).toMatchObject({ hasContent: false, syncedThrough: 0 });
+    const bytes = new Uint8Array(600);
+    bytes[512] = 1;
+    disk.writeFile(path(2), bytes);
+    const { dropped } = inspectSegments(disk.files, LOG, () => {});
+    expect(dropped[0]).toMatchObject({ hasContent: true, syncedThrough: 0 });
   });
 
   // Its records tell by themselves what was synced, with either copy of the salt.
