@@ -44,7 +44,14 @@ const SUITES: Readonly<Record<string, readonly string[]>> = {
     "test/raft",
     "test/simulation/scenario_core_test.ts",
   ],
-  "src/storage": ["test/storage"],
+  "src/storage": [
+    "test/storage/wal",
+    "test/storage/snapshot_store_test.ts",
+    "test/storage/snapshot_files_test.ts",
+    "test/storage/repair",
+    "test/storage/data_directory_test.ts",
+    "test/storage/crash_test.ts",
+  ],
   "src/protocol": ["test/protocol", "test/compatibility/frames_test.ts", "test/database"],
 };
 /** A run that takes longer hangs, which is a fault that was noticed. */

@@ -1,21 +1,21 @@
 /**
- * The folder of one node: its lock, its identity, and the names of what stands in it.
+ * The data directory of one node: its lock, its identity, and the names of its files.
  *
  * ```
- * LOCK                 process that holds the folder
+ * LOCK                 process that holds the directory
  * identity             cluster id, node id, incarnation; see below
  * wal/NNNNNNNNNN.segment   the log; wal/mark: the durable watermark
  * snapshots/           states of the state machine
- * lost/                entries that a deposed leader had answered early (ASYNC) and must give up
+ * lost/                entries that a deposed leader had answered early (ASYNC) and must drop
  * ```
  *
  * `identity`: xxh64 of the rest (8 bytes, little-endian), then a CBOR map {format, clusterId,
- * nodeId,
- * incarnation}. It is written once, aside, synced and renamed.
+ * nodeId, incarnation, isJoined}. It is written once, aside, synced and renamed.
  *
  * @module
  */
 
+import { assert } from "../base/assert.ts";
 import { viewOf } from "../base/bytes.ts";
 import { ConfigError, CorruptionError } from "../base/errors.ts";
 import { DISK_FORMAT_VERSION } from "../base/version.ts";
@@ -26,15 +26,17 @@ import { decodeUntrustedCbor, encodeCbor } from "../protocol/encoding/cbor.ts";
 import { checksum64 } from "../protocol/encoding/checksum.ts";
 import type { LogIdentity } from "./identity.ts";
 
-/** Identities, marks and addresses are far smaller. */
+/** Bytes; identities, marks and addresses are far smaller. */
 const SMALL_FILE_SIZE_MAX = 64 * 1024;
+/** Bytes of the checksum before a body. */
+const CHECKSUM_SIZE = 8;
 
-/** Whose folder it should be. */
+/** The identity that a data directory should have. */
 export interface ExpectedIdentity {
-  /** Undefined: whatever an existing folder says. */
+  /** Undefined: that of an existing directory. */
   readonly clusterId: string | undefined;
   readonly nodeId: string;
-  /** For a new folder that joins a cluster; random, and no joining, unless given. */
+  /** Of a new directory that joins a cluster; without it the directory is no joining one. */
   readonly incarnation?: string;
 }
 
@@ -44,16 +46,16 @@ function notInitialized(path: string): [string, { remedy: string }] {
   return [`Cannot start: "${path}" holds no node yet, and no cluster is named`, { remedy }];
 }
 
-/** An opened folder. */
+/** An opened data directory. */
 export interface DataDirectory {
   readonly path: string;
   readonly identity: LogIdentity;
-  /** Whether the folder was empty. */
+  /** Whether the directory was empty. */
   readonly isNew: boolean;
   release(): void;
 }
 
-/** Locks the folder and reads its identity, or gives it one. */
+/** Locks the directory and reads its identity, or gives it one. */
 export async function openDataDirectory(
   platform: Platform,
   path: string,
@@ -66,6 +68,7 @@ export async function openDataDirectory(
     const found = readIdentity(files, path);
     if (found !== undefined) {
       checkIdentity(found, expected, path);
+      assert(found.nodeId === expected.nodeId, "the directory of another node is refused");
       return { path, identity: found, isNew: false, release: () => lock.release() };
     }
     if (files.list(`${path}/wal`).length > 0) {
@@ -74,13 +77,17 @@ export async function openDataDirectory(
         byte: 0,
       });
     }
-    // The folder may be new: its own name is made durable before anything in it counts.
+    // The directory may be new: its own name is made durable before anything in it counts.
     await syncNames(files, path);
     const { clusterId, nodeId, incarnation = randomId(platform.random) } = expected;
     if (clusterId === undefined) throw new ConfigError(...notInitialized(path));
     const isJoined = expected.incarnation !== undefined;
     const identity = { clusterId, nodeId, incarnation, isJoined };
     await writeIdentityFile(files, path, { name: "identity", identity });
+    const written = readIdentity(files, path);
+    assert(written?.incarnation === incarnation, "the incarnation can be read back");
+    assert(written.nodeId === nodeId, "the node's id can be read back");
+    assert(written.clusterId === clusterId, "the cluster's id can be read back");
     return { path, identity, isNew: true, release: () => lock.release() };
   } catch (error) {
     lock.release();
@@ -88,7 +95,7 @@ export async function openDataDirectory(
   }
 }
 
-/** Reads the identity of a folder without locking it; undefined when there is none. */
+/** Reads the identity of a directory without locking it; undefined when there is none. */
 export function readIdentity(files: FileSystem, path: string): LogIdentity | undefined {
   return readIdentityFile(files, `${path}/identity`);
 }
@@ -126,22 +133,25 @@ export async function writeIdentityFile(
   const { clusterId, nodeId, incarnation, isJoined = false } = file.identity;
   const fields = { clusterId, nodeId, incarnation, isJoined };
   const bytes = withChecksum(encodeCbor({ format: DISK_FORMAT_VERSION, ...fields }));
+  assert(bytes.byteLength <= SMALL_FILE_SIZE_MAX, "a reader reads the whole file");
   await writeFileDurably(files, { directory: path, name: file.name, bytes });
 }
 
 /** A file's content: xxh64 of the body (8 bytes, little-endian), then the body. */
 export function withChecksum(body: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array(8 + body.byteLength);
-  bytes.set(body, 8);
+  const bytes = new Uint8Array(CHECKSUM_SIZE + body.byteLength);
+  bytes.set(body, CHECKSUM_SIZE);
   viewOf(bytes).setBigUint64(0, checksum64(body), true);
+  assert(bodyBehindChecksum(bytes)?.byteLength === body.byteLength, "a reader finds the body");
   return bytes;
 }
 
 /** The body of such a content, a view; undefined when its checksum does not match. */
 export function bodyBehindChecksum(bytes: Uint8Array): Uint8Array | undefined {
-  const body = bytes.subarray(8);
-  const isWhole = bytes.byteLength >= 8 && viewOf(bytes).getBigUint64(0, true) === checksum64(body);
-  return isWhole ? body : undefined;
+  if (bytes.byteLength < CHECKSUM_SIZE) return undefined;
+  const body = bytes.subarray(CHECKSUM_SIZE);
+  assert(body.byteLength + CHECKSUM_SIZE === bytes.byteLength, "the body is all the rest");
+  return viewOf(bytes).getBigUint64(0, true) === checksum64(body) ? body : undefined;
 }
 
 /** The bytes of a small file, of a larger one only the first; undefined when there is none. */
@@ -151,10 +161,12 @@ export function readSmallFile(files: FileSystem, path: string): Uint8Array | und
   const bytes = new Uint8Array(Math.min(file.size(), SMALL_FILE_SIZE_MAX));
   const size = file.read(0, bytes);
   file.close();
+  assert(size <= bytes.byteLength, "a read does not leave its target");
+  assert(size <= SMALL_FILE_SIZE_MAX, "a small file is read");
   return bytes.subarray(0, size);
 }
 
-/** Writes a file aside, syncs it, renames it into place and syncs the folder. */
+/** Writes a file aside, syncs it, renames it into place and syncs the directory. */
 export async function writeFileDurably(
   files: FileSystem,
   target: { readonly directory: string; readonly name: string; readonly bytes: Uint8Array },
@@ -164,6 +176,7 @@ export async function writeFileDurably(
   const file = files.open(`${path}.tmp`, "write");
   try {
     file.write(0, target.bytes);
+    assert(file.size() === target.bytes.byteLength, "the file holds these bytes only");
     await file.sync();
   } finally {
     file.close();
@@ -172,21 +185,23 @@ export async function writeFileDurably(
   await files.syncDirectory(target.directory);
 }
 
-/** Makes the names of a folder and of all that hold it durable: any of them may be new. */
+/** Makes the names of a directory and of all that hold it durable: any of them may be new. */
 export async function syncNames(files: FileSystem, path: string): Promise<void> {
   await files.syncDirectory(parentOf(path));
   for (let at = parentOf(path); at !== "/" && at !== "."; at = parentOf(at)) {
+    assert(parentOf(at) !== at, "the way to the root ends");
     try {
       await files.syncDirectory(parentOf(at));
     } catch {
-      return; // A folder that we may not read is not one that we made.
+      return; // This process made no directory that it may not read.
     }
   }
 }
 
-/** The folder that holds a name. */
+/** The directory that holds a name. */
 export function parentOf(path: string): string {
   const end = path.lastIndexOf("/");
+  assert(end < path.length, "the place lies inside the path");
   if (end === 0) return "/";
   return end === -1 ? "." : path.slice(0, end);
 }

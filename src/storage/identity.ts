@@ -1,16 +1,16 @@
 /**
- * Which cluster and which data folder a log belongs to.
+ * The cluster and the data directory that a log belongs to.
  *
  * @module
  */
 
-/** Whose log it is. */
+/** The owner of a log. */
 export interface LogIdentity {
   /** 16 hex digits. */
   readonly clusterId: string;
   readonly nodeId: string;
-  /** 16 hex digits. */
+  /** 16 hex digits; each data directory of a node has another one. */
   readonly incarnation: string;
-  /** The folder was made to join a cluster: what it holds at first is not the whole. */
+  /** Whether the directory was made to join a cluster: its state is incomplete at first. */
   readonly isJoined?: boolean;
 }

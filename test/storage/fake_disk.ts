@@ -61,9 +61,9 @@ const MISDIRECTION_SYNCS = 4;
 
 /** What can be made to go wrong. May be replaced at any time. */
 export interface DiskFaults {
-  /** Asked when a sync of a file or folder is issued. */
+  /** Decides how a sync of a file or directory ends, when it is issued. */
   sync?(path: string): SyncFate;
-  /** Asked before a write; an error is thrown instead of writing. */
+  /** Called before a write; an error is thrown instead of writing. */
   write?(path: string, position: number, size: number): Error | undefined;
 }
 
@@ -351,6 +351,7 @@ function applyChange(names: Map<string, Node>, change: NameChange): void {
 class Process {
   isAlive = true;
   readonly locks = new Set<string>();
+  readonly openFiles = new Set<{ readonly path: string }>();
 }
 
 /** The disk of one machine. */
@@ -378,7 +379,7 @@ export class SimulatedDisk {
     return new SimulatedFiles(this, this.#process);
   }
 
-  /** `kill -9`: open files and locks are gone, syncs under way are never heard of again. */
+  /** `kill -9`: open files and locks are gone, and running syncs never end. */
   killProcess(): void {
     this.#process.isAlive = false;
     this.#process = new Process();
@@ -412,6 +413,11 @@ export class SimulatedDisk {
   /** Completes the syncs that stalled. */
   releaseStalled(): void {
     for (const complete of this.#stalled.splice(0)) complete();
+  }
+
+  /** Paths of the files that the running process holds open, sorted. */
+  get openFiles(): readonly string[] {
+    return [...this.#process.openFiles].map(({ path }) => path).sort();
   }
 
   get stalledCount(): number {
@@ -744,6 +750,7 @@ class SimulatedFile implements OpenFile {
     this.#process = process;
     this.path = file.path;
     this.#inode = file.inode;
+    process.openFiles.add(this);
   }
 
   size(): number {
@@ -782,7 +789,7 @@ class SimulatedFile implements OpenFile {
       this.#check();
       this.#disk.tick(this.#process);
     } catch {
-      return new Promise(() => {}); // A process that is gone hears nothing.
+      return new Promise(() => {}); // A sync of a killed process never ends.
     }
     const inode = this.#inode;
     const flight = inode.issue();
@@ -812,6 +819,7 @@ class SimulatedFile implements OpenFile {
     if (!this.#process.isAlive) return;
     if (this.#isClosed) throw failure("close", this.path, "EBADF");
     this.#isClosed = true;
+    this.#process.openFiles.delete(this);
   }
 
   #check(): void {

@@ -7,6 +7,7 @@
 
 import { ByteWriter } from "../../src/base/bytes.ts";
 import type { Clock } from "../../src/platform/clock.ts";
+import type { FileSystem } from "../../src/platform/file_system.ts";
 import { type Platform, systemPlatform } from "../../src/platform/platform.ts";
 import { SeededRandom } from "../../src/platform/random.ts";
 import {
@@ -20,10 +21,14 @@ import { openDataDirectory } from "../../src/storage/data_directory.ts";
 import type { LogIdentity } from "../../src/storage/identity.ts";
 import { FileWALManager, type FileWALOptions } from "../../src/storage/wal/file_wal_manager.ts";
 import type { WALEntry } from "../../src/storage/wal/iwal_manager.ts";
+import { MemoryWALManager } from "../../src/storage/wal/memory_wal_manager.ts";
 import { writeEntryCommand } from "../../src/storage/wal/wal_entry_codec.ts";
 import { type DiskOptions, SimulatedDisk } from "./fake_disk.ts";
 
-/** Whose log the tests write. */
+/** A log in files. */
+export type OpenedLog = FileWALManager;
+
+/** The owner of the log that the tests write. */
 export const IDENTITY: LogIdentity = {
   clusterId: "00112233445566aa",
   nodeId: "n1",
@@ -39,7 +44,7 @@ const PLAIN = {
   },
 } as const;
 
-/** A clock that stands, but for what is asked to run soon. */
+/** A clock that stands; callbacks of `soon` run all the same. */
 export const standingClock: Clock = {
   nowMs: () => 0,
   wallMs: () => 1_700_000_000_000,
@@ -58,6 +63,20 @@ export function diskOf(seed: number, options: Partial<DiskOptions> = {}): Simula
 export function platformOn(disk: SimulatedDisk, seed = 1): Platform {
   const { network } = systemPlatform();
   return { clock: standingClock, random: new SeededRandom(seed), files: disk.files, network };
+}
+
+/** A file system as a plain object, so that a test can replace one of its functions. */
+export function boundFiles(files: FileSystem): FileSystem {
+  return {
+    makeDirectory: (path) => files.makeDirectory(path),
+    list: (path) => files.list(path),
+    exists: (path) => files.exists(path),
+    open: (path, mode) => files.open(path, mode),
+    rename: (from, to) => files.rename(from, to),
+    remove: (path) => files.remove(path),
+    syncDirectory: (path) => files.syncDirectory(path),
+    lock: (path) => files.lock(path),
+  };
 }
 
 /** Small segments, so that few entries make several; consensus owns the log. */
@@ -86,6 +105,11 @@ export async function createLog(disk: SimulatedDisk, path = "data/n1"): Promise<
     segmentSizeBytes: 64 * 1024,
     onClose: release,
   });
+}
+
+/** A log in memory. */
+export function memoryLog(): MemoryWALManager {
+  return new MemoryWALManager({ clock: standingClock });
 }
 
 export function walEntry(value: unknown, fields: Partial<WALEntry> = {}): WALEntry {

@@ -152,7 +152,7 @@ export class LogRun {
     const log = this.#opened();
     log.compactTo(base).catch(() => {});
     const entries = state.entries.filter((kept) => kept.index > index);
-    // Its record is the last one written: nobody else writes within this turn.
+    // Its record is the last one written: nothing else is written within this turn.
     this.#steps.push({ state: { ...state, base, entries }, record: Number.POSITIVE_INFINITY });
     this.counts.compactions += 1;
   }

@@ -62,11 +62,17 @@ describe("outgoing", () => {
     const file = outgoing(disk, store);
     const whole = disk.readFile(store.pathOf(BASE.index));
     expect([file.base, file.size]).toEqual([BASE, whole.byteLength]);
+    const end = new DataView(whole.buffer, whole.byteOffset + whole.byteLength - 8);
+    expect(file.checksum).toBe(end.getBigUint64(0, true));
     const pieces: number[] = [];
     for (let at = 0; at < file.size; at += 100) pieces.push(...file.read(at, 100));
     expect(pieces).toEqual([...whole]);
     expect(file.read(file.size, 100)).toHaveLength(0);
     expect(file.read(2 ** 53 - 1, 100)).toHaveLength(0);
+    expect(file.read(file.size - 1, 100)).toHaveLength(1);
+    expect(disk.openFiles).toEqual([store.pathOf(BASE.index)]);
+    file.close();
+    expect(disk.openFiles).toEqual([]);
   });
 
   test("it stays readable when newer snapshots take its place", async () => {
@@ -139,6 +145,56 @@ describe("incoming", () => {
     other.close(true);
     other.close(true);
     expect(names(disk)).toEqual([]);
+  });
+
+  test("a whole file is whole at once; one that is too long begins anew", async () => {
+    const { file, disk } = await pair();
+    const first = incoming(disk, file);
+    first.write(0, file.read(0, file.size));
+    first.close(false);
+    expect(disk.openFiles).toEqual([]);
+    const second = incoming(disk, file);
+    expect([second.received, second.isWhole]).toEqual([file.size, true]);
+    second.close(false);
+    const [partial = ""] = names(disk);
+    disk.writeFile(`${FOLDER}/${partial}`, new Uint8Array(file.size + 1));
+    const third = incoming(disk, file);
+    expect([third.received, third.isWhole, third.id.index, third.size]).toEqual([
+      0,
+      false,
+      BASE.index,
+      file.size,
+    ]);
+    third.close(true);
+    expect(disk.openFiles).toEqual([]);
+  });
+
+  // The announcement comes from another node: the file is believed, not it.
+  test("a file that ends with another entry than announced is refused", async () => {
+    const { file, disk } = await pair();
+    const taken = incoming(disk, file, { index: 41 });
+    taken.write(0, file.read(0, file.size));
+    const error = await errorOf(taken.verify(clusterId, () => undefined));
+    expect(code(error)).toBe("CORRUPTION");
+    expect(error).toMatchObject({ byte: 16 });
+    expect((error as Error).message).toContain("it ends with entry 40, not with entry 41");
+  });
+
+  test("an adopted file is durable under its name, and closed", async () => {
+    const { file, disk, store } = await pair();
+    await disk.files.syncDirectory("data");
+    const taken = incoming(disk, file);
+    taken.write(0, file.read(0, file.size));
+    const base = await taken.verify(clusterId, () => undefined);
+    await taken.adopt(base, store.pathOf(base.index));
+    expect(disk.openFiles).toEqual([]);
+    taken.close(false);
+    disk.cutPower(() => "dropped");
+    expect(names(disk)).toEqual(["0000000000000040.snapshot", "install"]);
+    expect(readInstallMark(disk.files, FOLDER)).toEqual(BASE);
+    await removeInstallMark(disk.files, FOLDER);
+    disk.cutPower(() => "dropped");
+    expect(names(disk)).toEqual(["0000000000000040.snapshot"]);
   });
 
   test("snapshots, marks and other files are not dropped", async () => {

@@ -1,13 +1,15 @@
 /**
- * Reads a damaged log past its damage, for the repair: which runs of records are whole, what stands
- * between them, and what the readable rest tells about what is lost. Changes and decides nothing.
+ * Reads a damaged log past its damage, for the repair: the runs of records that are whole, the
+ * damage between them, and the facts about lost records that the readable ones show. Changes and
+ * decides nothing.
  *
  * A run is a chain of records without a break in which an entry may be missing. Each run gives a
- * picture of the log by itself; the repair keeps one of them.
+ * table of the log by itself; the repair keeps one of them.
  *
  * @module
  */
 
+import { assert } from "../../base/assert.ts";
 import { CStoreError, ProtocolError } from "../../base/errors.ts";
 import type { FileSystem, OpenFile } from "../../platform/file_system.ts";
 import { type BatchHeader, decodeBatchHeader } from "../../protocol/encoding/batch_codec.ts";
@@ -19,6 +21,7 @@ import { LogTable } from "../wal/log_table.ts";
 import type { NextRecord } from "../wal/recovery_verdict.ts";
 import {
   decodeSegmentHeader,
+  SEGMENT_DATA_START,
   SEGMENT_HEADER_SIZE,
   type SegmentHeader,
   segmentNumberOf,
@@ -31,12 +34,13 @@ export interface LogDamage {
   readonly file: string;
   readonly byte: number;
   readonly problem: string;
-  /** Number of the first record that is lost there. */
+  /** Number of the first record that is lost there; an estimate where its header is lost, too. */
   readonly record: number;
 }
 
-/** Who may vote since an entry. */
+/** The voters since an entry. */
 export interface KnownVoters {
+  /** `1 <= index <= lastIndexTold` of the survey. */
   readonly index: LogIndex;
   readonly voters: readonly string[];
 }
@@ -44,24 +48,30 @@ export interface KnownVoters {
 /** Records without a break. */
 export interface LogRun {
   readonly rebuild: LogRebuild;
+  /** `last record of the run before < firstRecord <= lastRecord + 1`. */
   readonly firstRecord: number;
+  /** `firstRecord - 1 <= lastRecord`; smaller than `firstRecord` when its first one is refused. */
   readonly lastRecord: number;
-  /** Whether the run shows what the hard state was at its end. */
+  /** Whether the run shows the hard state at its end. */
   readonly hasHardState: boolean;
 }
 
-/** What a log's files hold. */
+/** The content of a log's files. */
 export interface LogSurvey {
   readonly runs: readonly LogRun[];
   readonly damages: readonly LogDamage[];
-  /** Whether records at the end are lost, so that nobody knows what was the last one. */
+  /** Whether records at the end are lost, so that the last one is unknown. */
   readonly isEndLost: boolean;
-  /** Highest number of any record that is known of. */
+  /** Highest number of any known record: `watermark <= lastRecord`. */
   readonly lastRecord: number;
   readonly lastSegmentNumber: number;
-  /** Highest entry that anything readable speaks of, and the number behind its operations. */
+  /**
+   * Highest entry that any readable byte names: `index of each readable batch <= lastIndexTold`.
+   */
   readonly lastIndexTold: LogIndex;
+  /** Sequence number behind all operations of readable batches. */
   readonly nextSequenceTold: number;
+  /** Highest commit index of the readable records. */
   readonly commitIndex: LogIndex;
   /** Highest term of any readable record. */
   readonly termTold: Term;
@@ -71,7 +81,7 @@ export interface LogSurvey {
   readonly hasVoted: boolean;
 }
 
-/** Where a log stands and whose it is. */
+/** The directory and the owner of a log. */
 export interface SurveyedLog {
   readonly directory: string;
   readonly identity: LogIdentity;
@@ -84,20 +94,23 @@ interface SegmentPlace {
   readonly header: ReturnType<typeof decodeSegmentHeader>;
 }
 
-/** Reads all segments, twice: what was synced decides which of the bad places are damage. */
+/** Reads all segments, twice: the watermark decides which of the bad places are damage. */
 export function surveyLog(files: FileSystem, log: SurveyedLog): LogSurvey {
-  const told: number[] = [readMark(files, log.directory)];
+  const marks: number[] = [readMark(files, log.directory)];
   eachSegment(files, log, (place) => {
     for (const salt of saltsOf(place.header)) {
       const walk = walkSegment(place.file, { salt, first: undefined });
       let step = walk.next();
       while (step.done !== true) step = walk.next();
-      told.push(step.value.syncedThrough);
+      marks.push(step.value.syncedThrough);
     }
   });
-  const surveyor = new Surveyor(Math.max(...told));
+  const watermark = Math.max(...marks);
+  const surveyor = new Surveyor(watermark);
   eachSegment(files, log, (place) => surveyor.segment(place));
-  return surveyor.end(log.directory);
+  const survey = surveyor.end(log.directory);
+  assert(survey.lastRecord >= watermark, "a synced record is known");
+  return survey;
 }
 
 function eachSegment(
@@ -105,14 +118,18 @@ function eachSegment(
   log: SurveyedLog,
   visit: (place: SegmentPlace) => void,
 ): void {
+  let before = -1;
   for (const name of files.list(log.directory)) {
     const segmentNumber = segmentNumberOf(name);
     if (segmentNumber === undefined) continue;
+    assert(segmentNumber > before, "names are listed in order of segments");
+    before = segmentNumber;
     const path = `${log.directory}/${name}`;
     const file = files.open(path, "read");
     try {
       const bytes = new Uint8Array(SEGMENT_HEADER_SIZE);
       const size = file.read(0, bytes);
+      assert(size <= bytes.byteLength, "a read does not leave its target");
       const header = decodeSegmentHeader(bytes.subarray(0, size), log.identity);
       visit({ path, segmentNumber, file, header });
     } finally {
@@ -121,7 +138,7 @@ function eachSegment(
   }
 }
 
-/** A header that is whole and not ours speaks of another log's records. */
+/** The salts of the records behind a header; none if it is whole and belongs to another log. */
 function saltsOf(header: SegmentPlace["header"]): readonly bigint[] {
   if (!("refusal" in header)) return [header.salt];
   return header.isWhole ? [] : [...new Set(header.salts)];
@@ -137,9 +154,17 @@ class RunBuilder implements LogRun {
     this.firstRecord = firstRecord;
     this.lastRecord = firstRecord - 1;
   }
+
+  /** Counts a record of the run: `lastRecord < number`. */
+  extend(number: number): void {
+    assert(number >= this.firstRecord, "a run does not go back behind its first record");
+    assert(number > this.lastRecord, "record numbers rise in a run");
+    this.lastRecord = number;
+  }
 }
 
 type RecordStep = Exclude<WalkStep, { kind: "read" | "unreadable" }>;
+type BadBody = Extract<WalkStep, { kind: "bad body" }>;
 
 class Surveyor {
   readonly #watermark: number;
@@ -147,13 +172,14 @@ class Surveyor {
   readonly #damages: LogDamage[] = [];
   readonly #voters: KnownVoters[] = [];
   #run: RunBuilder | undefined;
-  /** The run before a bad place, as long as a record may show that it goes on behind it. */
+  /** The run before a bad place, as long as a later record may show that it continues there. */
   #halted: RunBuilder | undefined;
-  /** The record that must come now; undefined before the first file. */
+  /** The record that must come next; undefined before the first file. */
   #next: NextRecord | undefined;
+  /** Where the last walk ended; `segmentNumber < that of the next file`. */
   #end = { path: "", at: 0, problem: "", segmentNumber: 0 };
   #isOver = false;
-  /** Damage was found, and no record behind it yet. */
+  /** Whether damage was found, and no record behind it yet. */
   #isInHole = false;
   #oldest: { readonly path: string; readonly lastIndex: LogIndex } | undefined;
   #lastIndexTold = 0;
@@ -185,6 +211,8 @@ class Surveyor {
       }
       if (step.done === true) {
         const { at, problem } = step.value;
+        assert(segmentNumber >= this.#end.segmentNumber, "segments are read in order");
+        assert(at >= SEGMENT_DATA_START, "a walk ends behind the segment's header");
         this.#end = { path, at, problem, segmentNumber };
       }
       if (isFound) return;
@@ -221,7 +249,7 @@ class Surveyor {
     };
   }
 
-  /** Older files may be missing without a trace but that entries are in no file. */
+  /** Notes missing older files: their only trace may be entries that are in no file. */
   #findMissing(): void {
     const [run] = this.#runs;
     const { path, lastIndex } = this.#oldest ?? { path: "", lastIndex: 0 };
@@ -230,10 +258,11 @@ class Surveyor {
     if (problem === undefined) return;
     const place = problem.record ?? { path, at: 0 };
     const { path: file, at: byte } = place;
+    assert(run.firstRecord <= run.lastRecord + 1, "a run does not end before it begins");
     this.#damages.push({ file, byte, problem: problem.text, record: run.firstRecord });
   }
 
-  /** A header that does not verify: its records may all the same. */
+  /** Notes a header that does not verify; its records may verify all the same. */
   #refused(place: SegmentPlace, header: { readonly refusal: string; readonly isWhole: boolean }) {
     const record = this.#next?.number ?? 1;
     // The oldest header was synced before anything was written behind it.
@@ -261,6 +290,7 @@ class Surveyor {
 
   #take(step: WalkStep, place: SegmentPlace): void {
     if (step.kind === "read") return;
+    assert(step.at >= SEGMENT_DATA_START, "a step lies behind the segment's header");
     if (step.kind === "unreadable") {
       const { at: byte, problem } = step;
       const record = this.#next?.number ?? 1;
@@ -272,8 +302,8 @@ class Surveyor {
     if (!this.#isOver) this.#next = { number: step.header.number + 1, chain: step.chain };
   }
 
-  /** No entry is missing where the header says that it was none. */
-  #takeBad(step: RecordStep & { readonly kind: "bad body" }, place: SegmentPlace): void {
+  /** Notes a record with a bad body; no entry is lost if its header names another kind. */
+  #takeBad(step: BadBody, place: SegmentPlace): void {
     const { kind, number: record } = step.header;
     const damage = { file: place.path, byte: step.at, problem: step.problem, record };
     if (kind === "BATCH" || kind === "TAIL" || record > this.#watermark) {
@@ -285,18 +315,19 @@ class Surveyor {
     this.#damages.push({ ...damage, problem: `${step.problem} (${kind}, no entry)` });
     const run = this.#run;
     if (run === undefined) return;
-    run.lastRecord = record;
+    run.extend(record);
     if (kind === "HARD_STATE") run.hasHardState = false;
   }
 
   #takeRecord(step: RecordStep, place: SegmentPlace): void {
     const { number, chain } = this.#next ?? { number: 0, chain: 0n };
-    // Number and chain show that no record stood between.
+    // Number and chain show that no record is missing between.
     if (step.header.number !== number || step.header.previousChain !== chain) {
       this.#halted = undefined;
     }
     const { header, at, body } = step;
     const run = this.#run ?? this.#halted ?? new RunBuilder(header.number);
+    assert(header.number > run.lastRecord, "record numbers rise in a run");
     if (run !== this.#runs.at(-1)) this.#runs.push(run);
     this.#run = run;
     this.#isInHole = false;
@@ -310,7 +341,7 @@ class Surveyor {
       this.#halted = undefined;
       return;
     }
-    run.lastRecord = header.number;
+    run.extend(header.number);
     this.#commitIndex = Math.max(this.#commitIndex, header.commitIndex);
     if (header.kind === "BATCH") this.#noteBatch(body);
     if (header.kind !== "HARD_STATE") return;
@@ -320,7 +351,7 @@ class Surveyor {
     this.#noteHardState({ term, vote });
   }
 
-  /** A batch's header has a checksum of its own. */
+  /** Notes the header of a bad batch: it has a checksum of its own. */
   #noteBad(body: Uint8Array): void {
     try {
       this.#noteHeader(decodeBatchHeader(body));
@@ -339,9 +370,11 @@ class Surveyor {
     const header = decodeBatchHeader(body);
     const { index, count } = header;
     this.#noteHeader(header);
+    assert(index <= this.#lastIndexTold, "a readable batch is known");
     const members = membersIn(body, count);
     if (members === undefined) return;
     const voters = members.filter(({ role }) => role !== "learner" && role !== "standby");
+    assert(voters.length <= members.length, "a voter is a member");
     this.#voters.push({ index, voters: voters.map(({ id }) => id) });
   }
 
@@ -351,12 +384,13 @@ class Surveyor {
     this.#voteTold = vote;
   }
 
-  /** Ends the run. Behind what was synced it also ends the log, as at every start. */
+  /** Ends the run. Behind the synced records it also ends the log, as at every start. */
   #break(damage: LogDamage, isSynced: boolean): void {
     this.#halted = this.#run ?? this.#halted;
     this.#run = undefined;
     this.#isOver = !isSynced && damage.record > this.#watermark;
     if (this.#isOver) return;
+    assert(isSynced || damage.record <= this.#watermark, "an unsynced tail is no damage");
     this.#isInHole = true;
     this.#damages.push(damage);
   }

@@ -1,6 +1,6 @@
 /**
- * Carries a repair out. The log that remains is written anew beside the old one and verified, then
- * the old one's folder is renamed and the new one takes its place: at every moment the folder is
+ * Carries a repair out. The kept log is written anew beside the old one and verified. Then the old
+ * log's directory is renamed and the new one takes its place: at every moment the data directory is
  * either as it was, or refused by a start, or repaired. Nothing is deleted.
  *
  * ```
@@ -28,7 +28,7 @@ import {
 import { decodeUntrustedCbor } from "../../protocol/encoding/cbor.ts";
 import { beginCommand, endCommand, NO_SESSION } from "../../protocol/encoding/command.ts";
 import type { Member } from "../../raft/configuration.ts";
-import type { LogBase } from "../../raft/types.ts";
+import type { LogBase, LogIndex } from "../../raft/types.ts";
 import type { LogIdentity } from "../identity.ts";
 import { readSnapshot } from "../snapshot_store.ts";
 import { headRecords, LogRebuild } from "../wal/log_rebuild.ts";
@@ -38,29 +38,36 @@ import { inspectSegments, MarkFile, REPAIRED_SUFFIX, segmentPath } from "../wal/
 import { type LogSurvey, surveyLog } from "./log_survey.ts";
 import { type FoundSnapshot, judgeRepair, type RepairPlan } from "./wal_repair.ts";
 
-/** The first block of a snapshot tells the members (`database/snapshot_codec.ts`). */
+/** Kind of the block of a snapshot that holds the members (`database/snapshot_codec.ts`). */
 const STATE_BLOCK = 1;
+/** Bytes of entries that are written between two syncs. */
 const CHUNK_SIZE = 4 * 1024 * 1024;
 /**
- * Numbers of operations that a repair leaves out: more than the lost entries can have used. A
- * version, or a session's id, that was given out with one of them is never given out again.
+ * Sequence numbers that a repair leaves out: more than the lost entries can have used. So a version
+ * or a session's id from one of them is never used again.
  */
 export const SEQUENCE_GAP = 2 ** 30;
+/** Sequence numbers of one command. */
 const COMMAND_COUNT_MAX = 0xffff;
 
-/** A node's folder. */
+/** A node's data directory. */
 export interface RepairedFolder {
   readonly directory: string;
   readonly identity: LogIdentity;
 }
 
-/** A plan and what it was made from. */
+/** A data directory whose log is written anew. */
+interface RewrittenFolder extends RepairedFolder {
+  readonly segmentSizeBytes: number;
+}
+
+/** A plan and the survey that it was made from. */
 export interface Examination {
   readonly plan: RepairPlan;
   readonly survey: LogSurvey;
 }
 
-/** Reads everything in a folder and judges it. Changes nothing; the caller holds the lock. */
+/** Reads a data directory and plans its repair. Changes nothing; the caller holds the lock. */
 export async function examineFolder(
   platform: Platform,
   folder: RepairedFolder,
@@ -68,7 +75,10 @@ export async function examineFolder(
   const { directory, identity } = folder;
   const survey = surveyLog(platform.files, { directory: `${directory}/wal`, identity });
   const snapshots = await readSnapshots(platform, folder);
-  return { plan: judgeRepair(survey, snapshots, identity), survey };
+  const plan = judgeRepair(survey, snapshots, identity);
+  assert(plan.damages.length === survey.damages.length, "the plan names each damage");
+  assert(plan.damagedSnapshots.length <= snapshots.length, "a damaged snapshot was found");
+  return { plan, survey };
 }
 
 async function readSnapshots(
@@ -103,18 +113,20 @@ function votersOf(state: Uint8Array): readonly string[] {
   return members.flatMap(({ id, role }) => (role === "learner" || role === "standby" ? [] : id));
 }
 
-/** Where things went. */
+/** The files and directories that were moved aside. */
 export interface RepairOutcome {
   readonly moved: readonly { readonly from: string; readonly to: string }[];
 }
 
-/** Does what a plan says. The caller holds the folder's lock and accepts what is lost. */
+/** Carries a plan out. The caller holds the directory's lock and accepts the loss. */
 export async function repairFolder(
   platform: Platform,
-  folder: RepairedFolder & { readonly segmentSizeBytes: number },
+  folder: RewrittenFolder,
   { plan, survey }: Examination,
 ): Promise<RepairOutcome> {
   assert(plan.refusal === "", "a plan that is refused is not carried out");
+  assert(plan.base.index <= plan.commitIndex, "the entries before the log are committed");
+  assert(plan.commitIndex <= plan.last.index, "no lost entry counts as committed");
   const { files } = platform;
   const { directory } = folder;
   const moved: { from: string; to: string }[] = [];
@@ -125,38 +137,40 @@ export async function repairFolder(
     files.rename(`${wal}${REPAIRED_SUFFIX}.tmp`, `${wal}${REPAIRED_SUFFIX}`);
     await files.syncDirectory(directory);
     moved.push(setAside(files, wal));
-    // The old name must be gone for good before the new log can get it.
+    // The old name must be gone durably before the new log can get it.
     await files.syncDirectory(directory);
     await finishRepair(files, directory);
   }
   for (const { path } of plan.damagedSnapshots) moved.push(setAside(files, path));
+  assert(moved.length >= plan.damagedSnapshots.length, "each damaged snapshot is moved aside");
   if (plan.damagedSnapshots.length > 0) await files.syncDirectory(`${directory}/snapshots`);
   return { moved };
 }
 
-/** Whether a repair ended between the two renames. */
+/** Whether a repair was interrupted between the two renames. */
 export function isRepairUnfinished(files: FileSystem, directory: string): boolean {
   const wal = `${directory}/wal`;
   return files.exists(`${wal}${REPAIRED_SUFFIX}`) && !files.exists(wal);
 }
 
-/** Puts the new log in the place of the old one, which was set aside. */
+/** Puts the new log in the place of the old one, which was moved aside. */
 export async function finishRepair(files: FileSystem, directory: string): Promise<void> {
   files.rename(`${directory}/wal${REPAIRED_SUFFIX}`, `${directory}/wal`);
   await files.syncDirectory(directory);
 }
 
-/** Gives a name to what is damaged; an earlier one is never replaced. */
+/** Renames a damaged file or directory; an earlier one is never replaced. */
 function setAside(files: FileSystem, from: string): { from: string; to: string } {
   let to = `${from}.damaged`;
   for (let copy = 2; files.exists(to); copy += 1) to = `${from}.${copy}.damaged`;
+  assert(to.length > from.length, "the damaged file gets another name");
   files.rename(from, to);
   return { from, to };
 }
 
 async function buildLog(
   platform: Platform,
-  folder: RepairedFolder & { readonly segmentSizeBytes: number },
+  folder: RewrittenFolder,
   { plan, survey }: Examination,
 ): Promise<void> {
   const { files } = platform;
@@ -184,14 +198,19 @@ async function buildLog(
   const state = { syncedThrough: survey.lastRecord, commitIndex: plan.commitIndex };
   try {
     await writer.start(state);
+    assert(writer.segmentNumber > survey.lastSegmentNumber, "segment numbers go on");
     for (const chunk of keptBatches(files, `${folder.directory}/wal`, plan)) {
-      writer.append(chunk.records, state);
+      const written = writer.append(chunk.records, state);
+      assert(written.length === chunk.records.length, "each kept entry has its place");
+      assert(chunk.lastIndex >= lastIndex, "entries are written in order");
       lastIndex = chunk.lastIndex;
       await writer.sync();
     }
   } finally {
     writer.close();
   }
+  assert(lastIndex === lastIndexOf(plan), "every kept entry is written");
+  assert(writer.lastNumber > survey.lastRecord, "record numbers go on");
   files.remove(`${directory}/spare.tmp`);
   const mark = new MarkFile(files, directory);
   mark.write(writer.lastNumber);
@@ -199,15 +218,24 @@ async function buildLog(
   verifyLog(files, { directory, identity }, plan);
 }
 
-interface Chunk {
-  readonly records: readonly PendingRecord[];
-  readonly lastIndex: number;
+/** Last index of the repaired log. */
+function lastIndexOf({ last, isRaised }: RepairPlan): LogIndex {
+  const index = last.index + (isRaised ? 1 : 0);
+  assert(index >= last.index, "the raising entry lies behind the last one");
+  return index;
 }
 
-/** The entries that are kept, and the one that raises the numbers of operations behind them. */
+interface Chunk {
+  readonly records: readonly PendingRecord[];
+  /** Of the chunk's last entry: `base.index <= lastIndex <= lastIndexOf(plan)`, rising. */
+  readonly lastIndex: LogIndex;
+}
+
+/** The kept entries, and behind them the one that takes the sequence numbers of lost entries. */
 function* keptBatches(files: FileSystem, directory: string, plan: RepairPlan): Generator<Chunk> {
   let records: PendingRecord[] = [];
   let size = 0;
+  assert(plan.base.index <= plan.last.index, "the log does not end before its base");
   for (let index = plan.base.index + 1; index <= plan.last.index; index += 1) {
     const body = readBatch(files, directory, { plan, index });
     records.push({ kind: "BATCH", body });
@@ -218,7 +246,7 @@ function* keptBatches(files: FileSystem, directory: string, plan: RepairPlan): G
     size = 0;
   }
   if (plan.isRaised) records.push({ kind: "BATCH", body: raisingBatch(plan.last, plan) });
-  yield { records, lastIndex: plan.last.index + (plan.isRaised ? 1 : 0) };
+  yield { records, lastIndex: lastIndexOf(plan) };
 }
 
 function readBatch(
@@ -227,6 +255,8 @@ function readBatch(
   { plan, index }: { readonly plan: RepairPlan; readonly index: number },
 ): Uint8Array {
   assert(plan.run !== undefined, "kept entries stand in a run");
+  assert(index > plan.base.index, "a kept entry lies behind the base");
+  assert(index <= plan.last.index, "a kept entry is not behind the last one");
   const { segmentNumber, at, size } = plan.run.rebuild.table.position(index);
   const file = files.open(segmentPath(directory, segmentNumber), "read");
   const bytes = new Uint8Array(size);
@@ -237,21 +267,24 @@ function readBatch(
   return bytes;
 }
 
-/** An entry without effect that takes `SEQUENCE_GAP` numbers. */
+/** An entry without effect that takes `SEQUENCE_GAP` sequence numbers. */
 function raisingBatch(last: LogBase, plan: Pick<RepairPlan, "hardState">): Uint8Array {
   const writer = new ByteWriter(1024);
   writer.reserve(BATCH_HEADER_SIZE);
-  for (let left = SEQUENCE_GAP; left > 0; left -= COMMAND_COUNT_MAX) {
-    const count = Math.min(left, COMMAND_COUNT_MAX);
+  let taken = 0;
+  while (taken < SEQUENCE_GAP) {
+    const count = Math.min(SEQUENCE_GAP - taken, COMMAND_COUNT_MAX);
     endCommand(writer, beginCommand(writer, "NOOP", { ...NO_SESSION, count }));
+    taken += count;
   }
+  assert(taken === SEQUENCE_GAP, "the commands take as many numbers as their batch");
   const fields = { count: SEQUENCE_GAP, timeMs: 0 };
   const batch = prepareBatch(writer.copy(), fields, UNCOMPRESSED);
   const { term } = plan.hardState;
   return sealBatch(batch, { term, index: last.index + 1, firstSequence: last.nextSequence });
 }
 
-/** Reads the new log as a start does: it must give what the plan says. */
+/** Reads the new log as a start does: it must be the planned one. */
 function verifyLog(
   files: FileSystem,
   log: { readonly directory: string; readonly identity: LogIdentity },
@@ -260,12 +293,11 @@ function verifyLog(
   const rebuild = new LogRebuild(new LogTable(0));
   const { dropped } = inspectSegments(files, log, (record) => rebuild.take(record));
   const { table, hardState } = rebuild;
-  const isAsPlanned =
-    dropped.length === 0 &&
-    rebuild.problem(plan.base.index) === undefined &&
-    table.base.index === plan.base.index &&
-    table.lastIndex() === plan.last.index + (plan.isRaised ? 1 : 0) &&
-    hardState.term === plan.hardState.term &&
-    hardState.vote === plan.hardState.vote;
-  assert(isAsPlanned, "the new log holds what the plan keeps");
+  assert(dropped.length === 0, "no segment of the new log is set aside");
+  assert(rebuild.problem(plan.base.index) === undefined, "no entry is missing in the new log");
+  assert(table.base.index === plan.base.index, "the new log begins where the plan says");
+  assert(table.lastIndex() === lastIndexOf(plan), "the new log ends where the plan says");
+  assert(table.sequenceAfter(plan.last.index) === plan.last.nextSequence, "numbers are kept");
+  assert(hardState.term === plan.hardState.term, "the new log has the planned term");
+  assert(hardState.vote === plan.hardState.vote, "the new log has the planned vote");
 }

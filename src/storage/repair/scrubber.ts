@@ -1,14 +1,15 @@
 /**
- * Reads what a running node has on its disk, slowly and over and over, so that bytes that rot are
- * noticed while other nodes still have them, and not at the next start.
+ * Reads the files of a running node, slowly and again and again, so that rotten bytes are noticed
+ * while other nodes still have the data, and not at the next start.
  *
- * Read are the segments before the one that is written to, and the snapshots. A file that is
- * removed meanwhile is no damage. What the page cache holds is read from there: what nobody has
- * used for a while comes from the disk.
+ * The scrubber reads the segments before the one that is written to, and the snapshots. A file that
+ * is removed meanwhile is no damage. Bytes in the page cache are read from there; bytes that were
+ * not used for a while come from the disk.
  *
  * @module
  */
 
+import { assert } from "../../base/assert.ts";
 import { ByteReader } from "../../base/bytes.ts";
 import { ClosedError, CorruptionError, ProtocolError, StorageError } from "../../base/errors.ts";
 import type { CancelTimer } from "../../platform/clock.ts";
@@ -20,6 +21,7 @@ import type { LogIdentity } from "../identity.ts";
 import { readSnapshot } from "../snapshot_store.ts";
 import {
   decodeSegmentHeader,
+  SEGMENT_DATA_START,
   SEGMENT_HEADER_SIZE,
   type SegmentHeader,
   segmentNumberOf,
@@ -29,7 +31,7 @@ import { type WalkEnd, type WalkStep, walkSegment } from "./segment_walk.ts";
 
 const BYTES_PER_SECOND = 8 * 1024 * 1024;
 const PASS_INTERVAL_MS = 24 * 60 * 60 * 1000;
-/** Places told of one file in one pass: a file that is bad throughout is told of often enough. */
+/** Reports of one file in one pass: a file that is bad throughout must not flood the log. */
 const PLACES_PER_FILE_MAX = 16;
 
 /** One damaged place. */
@@ -37,31 +39,33 @@ export interface ScrubDamage {
   readonly file: string;
   readonly byte: number;
   readonly problem: string;
-  /** Entries that stand there; undefined for snapshots, and where nothing tells. */
+  /**
+   * Entries at that place, `first <= last`; undefined for snapshots, and where they are unknown.
+   */
   readonly entries: { readonly first: LogIndex; readonly last: LogIndex } | undefined;
 }
 
-/** What is read, and how. */
+/** Options of a {@link Scrubber}. */
 export interface ScrubOptions {
   readonly logDirectory: string;
   readonly snapshotDirectory: string;
   readonly identity: LogIdentity;
-  /** Default 8 MiB. */
+  /** Bytes read in a second; default 8 MiB. */
   readonly bytesPerSecond?: number;
-  /** From the beginning of one pass to the next; a pass that takes longer is not broken off. */
+  /** From the beginning of one pass to the next; a pass that takes longer is not interrupted. */
   readonly passIntervalMs?: number;
-  /** Told of each damaged place, in every pass anew. Must not throw. */
+  /** Called for each damaged place, in every pass anew. Must not throw. */
   readonly damaged: (damage: ScrubDamage) => void;
 }
 
-/** How far it is. Numbers count from the start of the process. */
+/** The progress. Numbers count from the start of the process. */
 export interface ScrubStatus {
   readonly isRunning: boolean;
   readonly bytesScrubbed: number;
   readonly fullPasses: number;
   /** Wall time at which the last full pass ended; 0 before the first. */
   readonly lastPassMs: number;
-  /** Places found in the last full pass. */
+  /** Places found in the last full pass: `lastPassDamages <= damages`. */
   readonly lastPassDamages: number;
   readonly damages: number;
 }
@@ -102,6 +106,7 @@ export class Scrubber {
   }
 
   status(): ScrubStatus {
+    assert(this.#lastPassDamages <= this.#damages, "the damage of a pass counts in the total");
     return {
       isRunning: this.#isRunning,
       bytesScrubbed: this.#bytesScrubbed,
@@ -117,8 +122,10 @@ export class Scrubber {
     const { passIntervalMs = PASS_INTERVAL_MS } = this.#options;
     while (this.#isRunning) {
       const nextMs = clock.nowMs() + passIntervalMs;
+      const passes = this.#fullPasses;
       await this.#runPass();
-      // Never at once: a pass over few bytes must not become a busy loop.
+      assert(this.#fullPasses <= passes + 1, "a pass counts at most once");
+      // The next pass never follows at once: a pass over few bytes must not become a busy loop.
       await this.#sleep(Math.max(1, nextMs - clock.nowMs()));
     }
   }
@@ -131,8 +138,10 @@ export class Scrubber {
     for (const [i, number] of numbers.slice(0, -1).entries()) {
       if (!this.#isRunning) return;
       const path = segmentPath(logDirectory, number);
+      const following = numbers[i + 1]!;
+      assert(following > number, "names are listed in order of segments");
       await this.#scrub(path, (file) => this.#scrubSegment(file, number));
-      if (numbers[i + 1] === number + 1) continue;
+      if (following === number + 1) continue;
       const problem = `segment ${number + 1} is missing behind it`;
       this.#tell({ file: path, byte: 0, problem, entries: undefined });
     }
@@ -142,6 +151,7 @@ export class Scrubber {
       await this.#scrub(`${snapshotDirectory}/${name}`, (file) => this.#scrubSnapshot(file.path));
     }
     if (!this.#isRunning) return;
+    assert(this.#damages >= before, "damage is only added");
     this.#fullPasses += 1;
     this.#lastPassMs = this.#platform.clock.wallMs();
     this.#lastPassDamages = this.#damages - before;
@@ -157,7 +167,7 @@ export class Scrubber {
     }
   }
 
-  /** A file that cannot be read is damaged, unless it is gone or the scrubber was stopped. */
+  /** Reads a file. If that fails, the file is damaged, unless it is gone or this was stopped. */
   async #scrub(path: string, read: (file: OpenFile) => Promise<void>): Promise<void> {
     const { files } = this.#platform;
     let file: OpenFile | undefined;
@@ -181,7 +191,9 @@ export class Scrubber {
       this.#tell({ file: file.path, byte: 0, problem, entries: undefined });
       return;
     }
+    assert(header.segmentNumber === number, "a header with another number is refused");
     const next = this.#successor(number);
+    assert((next?.segmentNumber ?? number + 1) === number + 1, "the successor is the next segment");
     const finder = new DamageFinder(file.path, header.lastIndex);
     const walk = walkSegment(file, {
       salt: header.salt,
@@ -195,12 +207,13 @@ export class Scrubber {
       step = walk.next();
     }
     finder.end(step.value, next);
+    assert(step.value.next.number >= header.firstRecord, "record numbers do not go back");
     for (const damage of finder.damages) this.#tell(damage);
   }
 
   /**
    * Header of the segment behind one: it tells where that one ends. Undefined when it cannot be
-   * read, which is told when its own turn comes.
+   * read; that is reported when its own turn comes.
    */
   #successor(number: number): SegmentHeader | undefined {
     const { files } = this.#platform;
@@ -209,12 +222,15 @@ export class Scrubber {
     const file = files.open(path, "read");
     const header = this.#readHeader(file, number + 1);
     file.close();
-    return "refusal" in header ? undefined : header;
+    if ("refusal" in header) return undefined;
+    assert(header.segmentNumber === number + 1, "a header with another number is refused");
+    return header;
   }
 
   #readHeader(file: OpenFile, number: number): ReturnType<typeof decodeSegmentHeader> {
     const bytes = new Uint8Array(SEGMENT_HEADER_SIZE);
     const size = file.read(0, bytes);
+    assert(size <= bytes.byteLength, "a read does not leave its target");
     const header = decodeSegmentHeader(bytes.subarray(0, size), this.#options.identity);
     if ("refusal" in header || header.segmentNumber === number) return header;
     return { refusal: "the file's name and number differ", isWhole: true, salts: [] };
@@ -236,18 +252,21 @@ export class Scrubber {
 
   #tell(damage: ScrubDamage): void {
     if (!this.#isRunning || !this.#platform.files.exists(damage.file)) return;
+    const { entries } = damage;
+    assert((entries?.first ?? 0) <= (entries?.last ?? 0), "a range does not end before it begins");
     this.#damages += 1;
     this.#options.damaged(damage);
   }
 
-  /** Waits as long as reading that much may take. */
+  /** Waits as long as the reading of these bytes may take. */
   async #pay(size: number): Promise<void> {
     const { bytesPerSecond = BYTES_PER_SECOND } = this.#options;
     this.#bytesScrubbed += size;
     const nowMs = this.#platform.clock.nowMs();
     this.#dueMs = Math.max(this.#dueMs, nowMs) + (size / bytesPerSecond) * 1000;
+    assert(this.#dueMs >= nowMs, "the bytes are paid for now or later");
     if (this.#dueMs > nowMs) await this.#sleep(this.#dueMs - nowMs);
-    // The only way out of the reading of a snapshot that is under way.
+    // Only an error ends the reading of a snapshot that is under way.
     if (!this.#isRunning) throw new ClosedError("Cannot go on scrubbing: it was stopped");
   }
 
@@ -265,12 +284,13 @@ interface Place {
   readonly problem: string;
 }
 
-/** What of one segment is damaged, and which entries stand there. */
+/** Finds the damaged places of one segment, and the entries at them. */
 class DamageFinder {
   readonly damages: ScrubDamage[] = [];
   readonly #file: string;
-  /** Damage behind the last batch: how far it reaches is told by the next one. */
+  /** Damage behind the last batch: the next batch tells how far it reaches. */
   readonly #open: Place[] = [];
+  /** The last known entry; it goes back only at a TAIL or a batch that supersedes others. */
   #lastIndex: LogIndex;
 
   /** `lastIndex` is the last entry of the segments before. */
@@ -280,6 +300,7 @@ class DamageFinder {
   }
 
   take(step: Exclude<WalkStep, { kind: "read" }>): void {
+    assert(step.at >= SEGMENT_DATA_START, "a step lies behind the segment's header");
     if (step.kind === "unreadable") {
       this.#leaveOpen({ byte: step.at, problem: step.problem });
     } else if (step.header.kind === "BATCH") {
@@ -301,6 +322,7 @@ class DamageFinder {
       const problem = `segment ${next.segmentNumber} does not follow`;
       this.#add({ byte: end.at, problem }, undefined);
     }
+    assert(end.at >= SEGMENT_DATA_START, "a walk ends behind the segment's header");
     this.#close(next?.lastIndex ?? this.#lastIndex);
   }
 
@@ -323,9 +345,10 @@ class DamageFinder {
 
   #leaveOpen(place: Place): void {
     if (this.#open.length < PLACES_PER_FILE_MAX) this.#open.push(place);
+    assert(this.#open.length <= PLACES_PER_FILE_MAX, "the open places are bounded");
   }
 
-  /** Whatever is open lies between the last known entry and this one. */
+  /** Reports the open places: they lie between the last known entry and this one. */
   #close(last: LogIndex): void {
     const first = this.#lastIndex + 1;
     for (const place of this.#open.splice(0)) {
@@ -336,6 +359,7 @@ class DamageFinder {
   #add(place: Place, entries: ScrubDamage["entries"]): void {
     if (this.damages.length >= PLACES_PER_FILE_MAX) return;
     this.damages.push({ file: this.#file, ...place, entries });
+    assert(this.damages.length <= PLACES_PER_FILE_MAX, "the reports of a file are bounded");
   }
 }
 

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { assert } from "../../base/assert.ts";
 import { ByteWriter } from "../../base/bytes.ts";
 import { ValidationError } from "../../base/errors.ts";
 import { BATCH_BODY_SIZE_GOAL, BATCH_BODY_SIZE_MAX } from "../../base/limits.ts";
@@ -18,12 +19,14 @@ import type { Entry } from "../../raft/types.ts";
 import type { WALEntry } from "./iwal_manager.ts";
 import { entryChecksum, writeEntryCommand } from "./wal_entry_codec.ts";
 
-/** The term of a log whose order nobody disputes. */
+/** The term of a log with a single writer. */
 const OWN_TERM = 1;
 
-/** The log that gets the batches. */
+/** The log that the batches are written to. */
 export interface EntryTarget {
+  /** `0 <= lastIndex()`; a write of one entry raises it by one. */
   lastIndex(): number;
+  /** Sequence number behind the entry at an index: `1 <= sequenceAfter(lastIndex())`. */
   sequenceAfter(index: number): number;
   write(change: {
     readonly hardState: undefined;
@@ -43,10 +46,12 @@ interface Waiter {
 export class EntryWriter {
   readonly #target: EntryTarget;
   readonly #clock: Clock;
+  /** The open batch: room for its header, then the commands of `#entries`. */
   #open = new ByteWriter(4096);
   #entries: WALEntry[] = [];
   #waiters: Waiter[] = [];
   #isQueued = false;
+  /** Batches that are written and not durable yet. */
   #underway = 0;
   #idleWaiters: (() => void)[] = [];
 
@@ -59,9 +64,12 @@ export class EntryWriter {
   /** Resolves when all the entries, which stay in one batch, are durable. */
   write(entries: readonly WALEntry[]): Promise<void> {
     const before = this.#open.size;
+    assert(before >= BATCH_HEADER_SIZE, "the open batch has room for its header");
     this.#encode(entries);
+    assert(before <= this.#open.size, "encoding appends to the open batch");
     if (this.#open.size - BATCH_HEADER_SIZE > BATCH_BODY_SIZE_MAX) {
       this.#open.rewind(before);
+      assert(this.#open.size === before, "entries that do not fit leave nothing behind");
       if (before === BATCH_HEADER_SIZE) {
         throw new ValidationError("Cannot write entries: they do not fit into one batch");
       }
@@ -71,6 +79,7 @@ export class EntryWriter {
     return new Promise((resolve, reject) => {
       for (const entry of entries) this.#entries.push(entry);
       this.#waiters.push({ resolve, reject });
+      assert(this.#waiters.length <= this.#entries.length, "each call brings an entry");
       if (this.#open.size > BATCH_BODY_SIZE_GOAL) this.seal();
       else this.#queue();
     });
@@ -85,11 +94,12 @@ export class EntryWriter {
       }
     } catch (cause) {
       this.#open.rewind(before);
+      assert(this.#open.size === before, "a refused entry leaves nothing behind");
       throw cause;
     }
   }
 
-  /** Resolves when nothing is under way. */
+  /** Resolves when every batch written so far is durable or has failed. */
   async idle(): Promise<void> {
     this.seal();
     if (this.#underway === 0) return;
@@ -99,7 +109,7 @@ export class EntryWriter {
   #queue(): void {
     if (this.#isQueued) return;
     this.#isQueued = true;
-    // Not a microtask: callers that wait for the same sync all get their next entry in.
+    // No microtask: all callers that waited for one sync write their next entry before this runs.
     this.#clock.soon(() => {
       if (this.#isQueued) this.seal();
     });
@@ -111,6 +121,8 @@ export class EntryWriter {
     const waiters = this.#waiters;
     const entries = this.#entries;
     if (waiters.length === 0) return;
+    assert(waiters.length <= entries.length, "each call brings an entry");
+    assert(this.#open.size > BATCH_HEADER_SIZE, "entries take bytes");
     const body = this.#open.written();
     this.#open = new ByteWriter(body.byteLength + 256);
     this.#open.reserve(BATCH_HEADER_SIZE);
@@ -127,6 +139,7 @@ export class EntryWriter {
   async #append(body: Uint8Array, entries: readonly WALEntry[]): Promise<void> {
     const index = this.#target.lastIndex() + 1;
     const firstSequence = this.#target.sequenceAfter(index - 1);
+    assert(firstSequence >= index, "each entry takes at least one sequence number");
     const count = entries.length;
     const batch = prepareBatch(
       body,
@@ -134,17 +147,20 @@ export class EntryWriter {
       UNCOMPRESSED,
     );
     const bytes = sealBatch(batch, { term: OWN_TERM, index, firstSequence });
+    assert(bytes.byteLength <= BATCH_HEADER_SIZE + BATCH_BODY_SIZE_MAX, "a batch has its bound");
     entries.forEach((entry, i) => {
       entry.sequenceNumber = firstSequence + i;
     });
     const entry = { term: OWN_TERM, index, firstSequence, count, bytes };
     this.#target.write({ hardState: undefined, entries: [entry], commitIndex: index });
+    assert(this.#target.lastIndex() === index, "the entry is the last one");
+    assert(this.#target.sequenceAfter(index) === firstSequence + count, "it takes its numbers");
     await this.#target.flush();
   }
 
-  #settle(tell: () => void): void {
+  #settle(notify: () => void): void {
     this.#underway -= 1;
-    tell();
+    notify();
     if (this.#underway > 0) return;
     for (const resolve of this.#idleWaiters.splice(0)) resolve();
   }

@@ -1,26 +1,21 @@
 /**
  * FileWALManager: the log in segment files. It serves two kinds of owner through the same records:
- * consensus, which decides the order of entries itself (`ReplicatedLog`), and a single user, for
- * whom
- * every turn's `writeEntry` calls form one batch (`IWALManager`).
+ * consensus, which decides the order of entries itself (`ReplicatedLog`), and a single user, whose
+ * `writeEntry` calls of one turn form one batch (`IWALManager`).
  *
  * @module
  */
 
 import { assert } from "../../base/assert.ts";
 import { ByteWriter } from "../../base/bytes.ts";
-import { CorruptionError, CStoreError, StorageError } from "../../base/errors.ts";
+import { CStoreError, StorageError } from "../../base/errors.ts";
 import { LOG_CACHE_BYTES, SEGMENT_SIZE_BYTES } from "../../base/limits.ts";
 import { compress, decompress } from "../../platform/compression.ts";
 import { type Platform, systemPlatform } from "../../platform/platform.ts";
-import {
-  batchCommands,
-  decodeBatchHeader,
-  verifyBatch,
-} from "../../protocol/encoding/batch_codec.ts";
 import type { Entry, HardState, LogIndex, Term } from "../../raft/types.ts";
 import { openDataDirectory } from "../data_directory.ts";
 import type { LogIdentity } from "../identity.ts";
+import { operationsIn, readEntryAt } from "./entry_reader.ts";
 import { EntryWriter } from "./entry_writer.ts";
 import { GroupCommit } from "./group_commit.ts";
 import type {
@@ -34,22 +29,21 @@ import { hardStateRecord, headRecord, headRecords, LogRebuild, tailRecord } from
 import { type LogBase, LogTable } from "./log_table.ts";
 import { segmentNumberOf } from "./segment.ts";
 import { type PendingRecord, SegmentWriter } from "./segment_writer.ts";
-import { readEntryCommands } from "./wal_entry_codec.ts";
 import { MarkFile, recoverSegments, segmentPath } from "./wal_open.ts";
 
 const COMPRESSOR = { compress, decompress };
+/** Bytes of entries that `readEntries` reads before other work gets its turn. */
+const READ_PIECE_BYTES = 1024 * 1024;
 
 /** Options of a {@link FileWALManager}. */
 export interface FileWALOptions {
-  /** Folder of the segments. */
+  /** Directory of the segments. */
   readonly directory: string;
   readonly identity: LogIdentity;
   readonly segmentSizeBytes?: number;
-  /** Newest batches kept in memory. */
+  /** Bytes of the newest batches that are kept in memory. */
   readonly cacheBytes?: number;
-  /**
-   * Who decides about entries; `truncateAfter` is refused to users of a log that consensus owns.
-   */
+  /** The owner decides about entries: `truncateAfter` is refused when consensus owns the log. */
   readonly owner?: "user" | "consensus";
   /** Frees what was opened with the log, for example a lock. */
   readonly onClose?: () => void;
@@ -68,8 +62,10 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
   readonly #recoveredCommit: LogIndex;
   readonly #entryWriter: EntryWriter;
   #hardState: HardState;
+  /** Highest commit index noted in a record; it does not go back. */
   #commitIndex: LogIndex;
   #syncSinceMs: number | undefined;
+  /** Segment in which the mark was last synced: `#markedSegment <= segment written to`. */
   #markedSegment = 0;
   #handlers: { synced(through: number): void; failed(cause: unknown): void } | undefined;
   #syncWaiters: { readonly record: number; resolve(): void; reject(cause: unknown): void }[] = [];
@@ -100,6 +96,8 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
     this.#writer = opened.writer;
     this.#report = opened.report;
     this.#mark = opened.mark;
+    assert(this.#table.base.index <= opened.commitIndex, "a compacted entry is committed");
+    assert(opened.commitIndex <= this.#table.lastIndex(), "a committed entry is in the log");
     this.#groupCommit = new GroupCommit(
       {
         lastRecord: () => this.#writer.lastNumber,
@@ -116,8 +114,8 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
   }
 
   /**
-   * Opens a log for one user: `path` is a folder of its own. Throws LockedError, CorruptionError,
-   * StorageError.
+   * Opens a log for one user: `path` is a directory of its own. Throws LockedError,
+   * CorruptionError, StorageError.
    */
   static async create(path: string, platform = systemPlatform()): Promise<FileWALManager> {
     const expected = { clusterId: "0".repeat(16), nodeId: "wal" };
@@ -155,6 +153,8 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
     let manager: FileWALManager | undefined;
     await writer.start({ syncedThrough: verdict.nextNumber - 1, commitIndex });
     mark.write(writer.lastNumber);
+    assert(writer.lastNumber >= verdict.nextNumber - 1, "record numbers go on");
+    assert(writer.segmentNumber >= verdict.nextSegmentNumber, "segment numbers go on");
     const report: RecoveryReport = {
       entries: table.lastIndex() - table.base.index,
       lastSequence: table.sequenceAfter(table.lastIndex()) - 1,
@@ -200,6 +200,7 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
 
   get sizeBytes(): number {
     const oldest = this.#table.oldestSegment() ?? this.#writer.segmentNumber;
+    assert(oldest <= this.#writer.segmentNumber, "no entry lies behind the newest segment");
     const count = this.#writer.segmentNumber - oldest + 1;
     return count * (this.#options.segmentSizeBytes ?? SEGMENT_SIZE_BYTES);
   }
@@ -237,16 +238,21 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
     this.#commitIndex = Math.max(this.#commitIndex, change.commitIndex);
     const records: PendingRecord[] = [];
     if (change.hardState !== undefined) {
+      assert(change.hardState.term >= this.#hardState.term, "a term does not go back");
       this.#hardState = change.hardState;
       records.push(hardStateRecord(change.hardState));
     }
     for (const entry of change.entries) records.push({ kind: "BATCH", body: entry.bytes });
-    const written = this.#append(records).slice(-change.entries.length);
+    const written = this.#append(records).slice(records.length - change.entries.length);
+    assert(written.length === change.entries.length, "each entry has its place");
     change.entries.forEach((entry, i) => {
       const { segmentNumber, bodyAt } = written[i]!;
-      this.#table.append(entry, { segmentNumber, at: bodyAt, size: entry.bytes.byteLength });
-      this.#writtenBytes += entry.bytes.byteLength;
+      const size = entry.bytes.byteLength;
+      assert(entry.term >= (this.term(entry.index - 1) ?? 0), "terms do not go back in a log");
+      this.#table.append(entry, { segmentNumber, at: bodyAt, size });
+      this.#writtenBytes += size;
     });
+    assert((change.entries.at(-1)?.index ?? 0) <= this.lastIndex(), "the entries are in the log");
     return this.#writer.lastNumber;
   }
 
@@ -255,14 +261,17 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
     this.#table.startBehind(base);
     this.#commitIndex = Math.max(this.#commitIndex, base.index);
     this.#append([headRecord(base), tailRecord(base.index + 1)]);
+    assert(this.lastIndex() === base.index, "the log is empty behind the snapshot");
+    assert(this.getCurrentSequence() === base.nextSequence - 1, "sequence numbers go on");
     const oldest = this.#writer.segmentNumber;
     this.#removal = this.#removal.catch(() => {}).then(() => this.#removeOnceDurable(oldest));
+    // `listen` reports a failure; the next compaction removes files that are left.
+    this.#removal.catch(() => {});
     return this.#writer.lastNumber;
   }
 
-  /** Older files may go when the new head is durable. A failure to sync is told elsewhere. */
+  /** Removes older files when the new head is durable. */
   async #removeOnceDurable(oldest: number): Promise<void> {
-    if (this.#isClosed || this.#failure !== undefined) return;
     await this.flush();
     await this.#removeBefore(oldest);
   }
@@ -273,7 +282,8 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
 
   readFromDisk(from: LogIndex, bytesMax: number): readonly Entry[] {
     const last = this.#table.lastIndex();
-    assert(from >= this.#table.firstIndex() && from <= last, () => `entry ${from} is kept`);
+    assert(from >= this.#table.firstIndex(), "the first wanted entry is kept");
+    assert(from <= last, "the first wanted entry was written");
     const entries: Entry[] = [];
     let bytes = 0;
     for (let index = from; index <= last; index += 1) {
@@ -282,23 +292,26 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
       entries.push(this.#readEntry(index));
       bytes += size;
     }
+    assert(from + entries.length - 1 <= last, "no entry behind the last one is given");
     return entries;
   }
 
   async compactTo(base: LogBase): Promise<void> {
     if (base.index <= this.#table.base.index) return;
     this.#table.compactTo(base);
+    assert(this.firstIndex() === base.index + 1, "the log begins behind its new base");
     this.#append([headRecord(base)]);
-    // As of now: what is written during the flush is not durable after it.
+    // Read before the flush: entries that are written during it are not durable after it.
     const oldest = this.#table.oldestSegment() ?? this.#writer.segmentNumber;
-    // Only when the new head is durable may the files go that the old head needs.
+    assert(oldest <= this.#writer.segmentNumber, "no entry lies behind the newest segment");
+    // The files that the old head needs are removed only when the new head is durable.
     await this.flush();
-    // Compactions may overlap, removals may not: see there.
+    // Compactions may overlap, removals may not: see `#removeBefore`.
     this.#removal = this.#removal.catch(() => {}).then(() => this.#removeBefore(oldest));
     await this.#removal;
   }
 
-  /** One file after the other: a power cut that undid an older removal only would leave a hole. */
+  /** Removes file by file: a power cut that undid only an older removal would leave a hole. */
   async #removeBefore(oldest: number): Promise<void> {
     const { files } = this.#platform;
     const { directory } = this.#options;
@@ -323,17 +336,14 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
     let { removals } = this.#table;
     let index = this.#table.indexOfSequence(fromSequence);
     while (index !== 0 && index <= this.lastIndex()) {
-      for (const entry of this.readFromDisk(index, 1024 * 1024)) {
-        const header = decodeBatchHeader(entry.bytes);
-        const commands = batchCommands(entry.bytes, header, COMPRESSOR);
-        for (const read of readEntryCommands(commands, header)) {
-          if (read.sequenceNumber >= fromSequence) found.push(read);
-        }
-        index = entry.index + 1;
+      for (const entry of this.readFromDisk(index, READ_PIECE_BYTES)) {
+        assert(entry.index === index, "entries are read in order");
+        for (const read of operationsIn(entry, fromSequence, COMPRESSOR)) found.push(read);
+        index += 1;
       }
       await new Promise<void>((resolve) => this.#platform.clock.soon(resolve));
       if (this.#table.removals === removals) continue;
-      // Entries went meanwhile, at the head or at the tail: what was read belongs to another log.
+      // Entries were removed meanwhile, at the head or at the tail: the reading starts again.
       removals = this.#table.removals;
       index = this.#table.indexOfSequence(fromSequence);
       found = [];
@@ -346,6 +356,7 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
     const last = beforeSequence > this.getCurrentSequence() ? this.lastIndex() : index;
     const term = this.term(last);
     if (last <= this.base.index || term === undefined) return;
+    assert(last <= this.lastIndex(), "entries behind the last one are not dropped");
     await this.compactTo({ index: last, term, nextSequence: this.sequenceAfter(last) });
   }
 
@@ -361,6 +372,7 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
     }
     this.#append([tailRecord(index)]);
     this.#table.truncateFrom(index);
+    assert(this.getCurrentSequence() === sequence, "the log ends with the wanted operation");
     await this.flush();
   }
 
@@ -373,6 +385,7 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
       this.#syncWaiters.push({ record, resolve, reject });
       this.#groupCommit.request();
     });
+    assert(this.syncedThrough >= record, "a flush ends when its records are durable");
   }
 
   async recover(): Promise<RecoveryReport> {
@@ -386,6 +399,7 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
     const checkpointId = `checkpoint-${sequenceNumber}-${this.#writer.lastNumber + 1}`;
     const body = new ByteWriter().u64(sequenceNumber).u64(timestamp).text(checkpointId).copy();
     this.#append([{ kind: "CHECKPOINT", body }]);
+    assert(this.getCurrentSequence() === sequenceNumber, "a note takes no sequence number");
     await this.flush();
     return { checkpointId, timestamp, sequenceNumber, transactionIds: [] };
   }
@@ -427,19 +441,11 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
   #readEntry(index: LogIndex): Entry {
     const cached = this.#table.entries(index, index, 1)?.[0];
     if (cached !== undefined) return cached;
-    const { segmentNumber, at, size } = this.#table.position(index);
-    const path = segmentPath(this.#options.directory, segmentNumber);
-    const file = this.#platform.files.open(path, "read");
-    const bytes = new Uint8Array(size);
-    file.read(at, bytes);
-    file.close();
-    try {
-      const { term, firstSequence, count } = verifyBatch(bytes);
-      return { term, index, firstSequence, count, bytes };
-    } catch (cause) {
-      const problem = cause instanceof Error ? cause.message : String(cause);
-      throw new CorruptionError(`Cannot read entry ${index}: ${problem}`, { file: path, byte: at });
-    }
+    const position = this.#table.position(index);
+    assert(position.segmentNumber <= this.#writer.segmentNumber, "the segment was written");
+    const path = segmentPath(this.#options.directory, position.segmentNumber);
+    const id = { term: this.term(index) ?? 0, index };
+    return readEntryAt(this.#platform.files, path, { id, position });
   }
 
   #wakeWaiters(through: number): void {
@@ -449,6 +455,7 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
   }
 
   #onSynced(through: number): void {
+    assert(through <= this.syncedThrough, "a record is durable when that is reported");
     if (!this.#groupCommit.isSyncing) this.#syncSinceMs = undefined;
     try {
       this.#mark.write(through);
@@ -462,17 +469,18 @@ export class FileWALManager implements IWALManager, ReplicatedLog {
   }
 
   /**
-   * Once for each segment, beside everything else: so the mark tells after a power cut, too, that a
-   * segment whose first sector is damaged was not an unsynced one.
+   * Syncs the mark once for each segment, beside everything else. So the mark shows after a power
+   * cut, too, that a segment whose first sector is damaged was not an unsynced one.
    */
   #syncMark(): void {
     const { segmentNumber } = this.#writer;
     if (segmentNumber === this.#markedSegment) return;
+    assert(segmentNumber > this.#markedSegment, "segment numbers rise");
     this.#markedSegment = segmentNumber;
     this.#mark.sync().catch((cause: unknown) => this.#onFailed(cause));
   }
 
-  /** What is on disk is unknown now: nothing is written or answered any more. */
+  /** The content of the disk is unknown now: nothing is written or answered any more. */
   #onFailed(cause: unknown): void {
     if (this.#failure !== undefined || this.#isClosed) return;
     this.#failure =

@@ -1,21 +1,21 @@
 /**
- * One sync in flight serves everything that was written before it was issued; what is written
- * meanwhile is covered by the next one, which is issued as soon as this one ends.
+ * One sync in flight serves everything that was written before it was issued. Later writes are
+ * covered by the next sync, which is issued as soon as this one ends.
  *
  * @module
  */
 
 import { assert } from "../../base/assert.ts";
 
-/** What syncs are about. */
+/** The log that is synced. */
 export interface SyncTarget {
-  /** Number of the last record written so far. */
+  /** Number of the last record written so far; it does not go back. */
   lastRecord(): number;
   /** Makes everything written so far durable. */
   sync(): Promise<void>;
-  /** Everything up to that record is durable. */
+  /** Called when everything up to that record is durable. */
   synced(throughRecord: number): void;
-  /** The sync failed: what is on disk is unknown, and nothing may be retried. */
+  /** Called when a sync failed: the content of the disk is unknown, and nothing is retried. */
   failed(cause: unknown): void;
 }
 
@@ -24,10 +24,13 @@ export class GroupCommit {
   readonly #target: SyncTarget;
   #isSyncing = false;
   #hasFailed = false;
-  #wanted = 0;
-  #done = 0;
+  /** Highest record that a sync was requested for: `#wanted <= lastRecord()`, rising. */
+  #wanted: number;
+  /** Highest durable record: `#done <= lastRecord()`, rising. */
+  #done: number;
 
   constructor(target: SyncTarget, syncedThrough: number) {
+    assert(syncedThrough <= target.lastRecord(), "no record is durable before it is written");
     this.#target = target;
     this.#wanted = syncedThrough;
     this.#done = syncedThrough;
@@ -35,6 +38,7 @@ export class GroupCommit {
 
   /** Highest record known to be durable. */
   get syncedThrough(): number {
+    assert(this.#done <= this.#target.lastRecord(), "no record is durable before it is written");
     return this.#done;
   }
 
@@ -42,19 +46,24 @@ export class GroupCommit {
     return this.#isSyncing;
   }
 
-  /** Asks that everything written so far becomes durable. */
+  /** Requests that everything written so far becomes durable. */
   request(): void {
-    this.#wanted = this.#target.lastRecord();
+    const last = this.#target.lastRecord();
+    assert(last >= this.#wanted, "record numbers do not go back");
+    this.#wanted = last;
     if (!this.#isSyncing && !this.#hasFailed && this.#wanted > this.#done) this.#issue();
   }
 
   #issue(): void {
     const through = this.#target.lastRecord();
+    assert(through > this.#done, "a sync makes at least one record durable");
+    assert(through >= this.#wanted, "a sync covers all that it was requested for");
     this.#isSyncing = true;
     this.#target.sync().then(
       () => {
         this.#isSyncing = false;
         assert(through >= this.#done, "syncs end in order");
+        assert(through <= this.#target.lastRecord(), "record numbers do not go back");
         this.#done = through;
         if (this.#wanted > this.#done) this.#issue();
         this.#target.synced(through);

@@ -1,5 +1,5 @@
 /**
- * The log as its users see it, and as consensus sees it.
+ * The interfaces of the log: for its users, and for consensus.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import type { LogBase } from "./log_table.ts";
 /** One operation in the log. */
 export interface WALEntry {
   transactionId: string;
-  /** Position over the whole log, dense, from 1; given by the manager. */
+  /** Position over the whole log, dense, given by the manager: `1 <= sequenceNumber`. */
   sequenceNumber: number;
   /** Milliseconds since 1970. */
   timestamp: number;
@@ -38,19 +38,21 @@ export interface WALEntry {
   nodeId?: string;
 }
 
-/** A point that a reader may start from. */
+/** A point at which a reader may start. */
 export interface WALCheckpoint {
   checkpointId: string;
   timestamp: number;
+  /** The last sequence number before it: `0 <= sequenceNumber <= getCurrentSequence()`. */
   sequenceNumber: number;
-  /** Transactions that were under way. */
+  /** Transactions that were active. */
   transactionIds: string[];
 }
 
-/** What opening a log found. */
+/** The result of opening a log. */
 export interface RecoveryReport {
   /** Entries (batches) kept. */
   readonly entries: number;
+  /** The last sequence number of the kept entries; 0 for an empty log. */
   readonly lastSequence: number;
   /** Bytes of unsynced tail that were set aside; 0 when the log ended cleanly. */
   readonly tornBytes: number;
@@ -58,38 +60,37 @@ export interface RecoveryReport {
 }
 
 /**
- * A log of operations. `writeEntry` resolves when the entry is as durable as the log's mode says:
- * by default, on the disk.
+ * A log of operations. `writeEntry` resolves when the entry is as durable as the log's mode
+ * promises: by default, on the disk.
  */
 export interface IWALManager {
   /** Fills in `sequenceNumber` and `checksum` of the given entry. */
   writeEntry(entry: WALEntry): Promise<void>;
   /** Entries from a sequence number on (from the first kept one by default). */
   readEntries(fromSequence?: number): Promise<WALEntry[]>;
-  /** Allows the log to forget what is older; whole files go, the rest is hidden. */
+  /** Drops older entries: whole files are removed, the rest is hidden. */
   truncate(beforeSequence: number): Promise<void>;
   /** Resolves when everything written so far is on the disk. */
   flush(): Promise<void>;
-  /** What opening found; opens the log if that did not happen yet. */
+  /** The result of opening the log; opens it if it is not open yet. */
   recover(): Promise<RecoveryReport>;
   createCheckpoint(): Promise<WALCheckpoint>;
-  /** The last sequence number given out; 0 for an empty log. */
+  /** The last sequence number in use; 0 for an empty log. */
   getCurrentSequence(): number;
   close(): Promise<void>;
-  /** All or none after a crash: one batch. */
+  /** Writes one batch: after a crash all of its entries are there, or none. */
   writeBatch?(entries: WALEntry[]): Promise<void>;
   /**
-   * Drops entries behind a sequence number that ends a batch. Refused when consensus owns the
-   * log.
+   * Drops entries behind a sequence number that ends a batch. Refused when consensus owns the log.
    */
   truncateAfter?(sequence: number): Promise<void>;
 }
 
-/** What consensus asks of a log: it decides the order, the log keeps it. */
+/** The log of consensus, which decides the order of entries; the log keeps it. */
 export interface ReplicatedLog extends LogReader {
   readonly hardState: HardState;
   readonly base: LogBase;
-  /** Highest commit index that any record mentions, at most the last index. */
+  /** Highest commit index in any record: `base.index <= recoveredCommit <= lastIndex()`. */
   readonly recoveredCommit: LogIndex;
   /** Bytes of all segments on disk. */
   readonly sizeBytes: number;
@@ -100,9 +101,8 @@ export interface ReplicatedLog extends LogReader {
   /** Bytes of batches written since the log was opened. */
   readonly writtenBytes: number;
   /**
-   * Writes term and vote, then entries; the first one supersedes what has its index or a higher
-   * one.
-   * Nothing is durable before the sync that covers the returned record number ends.
+   * Writes term and vote, then entries; the first one supersedes all with its index or a higher
+   * one. Nothing is durable before the sync that covers the returned record number ends.
    */
   write(change: {
     readonly hardState: HardState | undefined;
@@ -110,21 +110,21 @@ export interface ReplicatedLog extends LogReader {
     readonly commitIndex: LogIndex;
   }): number;
   /**
-   * Starts over, empty, behind a snapshot's last entry; what stands in the log goes. Nothing is
-   * durable before the sync that covers the returned record number ends.
+   * Empties the log, which then begins behind a snapshot's last entry. Nothing is durable before
+   * the sync that covers the returned record number ends.
    */
   restartBehind(base: LogBase): number;
-  /** Asks for a sync of everything written; `onSynced` hears of it. */
+  /** Requests a sync of everything written; its end is reported to `synced`. */
   requestSync(): void;
-  /** When the sync that is under way began, on the monotonic clock; undefined without one. */
+  /** Time at which the running sync began, on the monotonic clock; undefined without one. */
   readonly syncSinceMs: number | undefined;
-  /** Highest record number that is durable. */
+  /** Highest durable record number: `syncedThrough <= number of the last record`. */
   readonly syncedThrough: number;
-  /** Who hears when more became durable, and of the failure that ends the log. */
+  /** Sets the handlers for more durable records, and for the failure that ends the log. */
   listen(handlers: { synced(throughRecord: number): void; failed(cause: unknown): void }): void;
-  /** Entries from disk, for a reader that is behind the memory. At least one. */
+  /** Entries from disk, at least one: `firstIndex() <= from <= lastIndex()`. */
   readFromDisk(from: LogIndex, bytesMax: number): readonly Entry[];
-  /** Forgets entries up to `base` once that is durable. */
+  /** Drops entries up to `base`, and their files once the new base is durable. */
   compactTo(base: LogBase): Promise<void>;
   close(): Promise<void>;
 }

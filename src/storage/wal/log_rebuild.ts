@@ -1,14 +1,15 @@
 /**
- * Rebuilds the picture of a log from its records, taken in file order; and the records of this node
- * that stand between the batches.
+ * Rebuilds the table of a log from its records, taken in file order, and encodes the records of
+ * this node that stand between the batches.
  *
- * The oldest kept file may begin in the middle: entries before its first batch went with older
- * files, and it may hold batches that later ones supersede. So a batch that does not follow is no
- * damage yet; only at the end must everything behind the HEAD be there.
+ * The oldest kept file may begin in the middle of the log: entries before its first batch were
+ * removed with older files, and it may hold batches that later ones supersede. So a batch that does
+ * not follow is no damage yet; only at the end must every entry behind the HEAD be there.
  *
  * @module
  */
 
+import { assert } from "../../base/assert.ts";
 import { ByteReader, ByteWriter } from "../../base/bytes.ts";
 import { decodeBatchHeader } from "../../protocol/encoding/batch_codec.ts";
 import { isAboutMembers } from "../../protocol/encoding/cluster_command.ts";
@@ -18,12 +19,18 @@ import { RECORD_HEADER_SIZE } from "./segment_record.ts";
 import type { PendingRecord } from "./segment_writer.ts";
 import { damagedRecord, type RecoveredRecord } from "./wal_open.ts";
 
-/** Takes records, gives a table and a hard state. */
+/** Bytes of the body of a HEAD. */
+const HEAD_SIZE = 24;
+/** Bytes of the body of a TAIL. */
+const TAIL_SIZE = 8;
+
+/** Takes records and builds a table and a hard state. */
 export class LogRebuild {
   readonly table: LogTable;
   hardState: HardState = { term: 0, vote: undefined };
-  /** Entries about members and bindings: they count before they are applied. */
+  /** Entries about members and bindings, by rising index: they count before they are applied. */
   clusterEntries: Entry[] = [];
+  /** The entry that the log may begin after; its index does not go back. */
   #head: LogBase = EMPTY_BASE;
   /** The last record whose predecessors are in no file. */
   #gap: RecoveredRecord | undefined;
@@ -33,7 +40,7 @@ export class LogRebuild {
     this.table = table;
   }
 
-  /** Takes one valid record into the picture. */
+  /** Applies one verified record. */
   take(record: RecoveredRecord): void {
     switch (record.header.kind) {
       case "HARD_STATE":
@@ -54,11 +61,13 @@ export class LogRebuild {
   }
 
   /**
-   * Checks that nothing is missing behind the head. `lastIndex` is the last entry before the oldest
-   * file. Returns why the log is refused, and the record that shows it; undefined when it is whole.
+   * Checks that no entry is missing behind the head. `lastIndex` is the last entry before the
+   * oldest file. Returns the reason why the log is refused, and the record that shows it; undefined
+   * when the log is whole.
    */
   problem(lastIndex: LogIndex): { text: string; record: RecoveredRecord | undefined } | undefined {
     const first = this.#head.index + 1;
+    assert(this.table.base.index <= this.table.lastIndex(), "a table does not end before its base");
     if (this.table.base.index > this.#head.index) {
       return { text: `entries from ${first} on are in no file`, record: this.#gap };
     }
@@ -73,46 +82,48 @@ export class LogRebuild {
     if (head.index < this.#head.index) return;
     this.#head = head;
     this.table.compactTo(head);
+    assert(this.table.firstIndex() > head.index, "the table begins behind the head");
     const last = this.table.lastIndex();
     const isKept = ({ index }: Entry): boolean => index > head.index && index <= last;
     this.clusterEntries = this.clusterEntries.filter(isKept);
+    assert((this.clusterEntries.at(-1)?.index ?? 0) <= last, "an entry is noted while it is kept");
   }
 
   #takeTail(record: RecoveredRecord): void {
     const index = new ByteReader(record.body).u64();
     this.#hasTail = true;
-    while ((this.clusterEntries.at(-1)?.index ?? 0) >= index) this.clusterEntries.pop();
+    dropFrom(this.clusterEntries, index);
     if (index > this.table.lastIndex()) return;
     if (index > this.table.base.index) this.table.truncateFrom(index);
     else this.#startBehind(index - 1, undefined, record);
+    assert(this.table.lastIndex() < index, "no entry of the dropped tail is kept");
   }
 
   #takeBatch(record: RecoveredRecord): void {
     const { term, index, firstSequence, count } = decodeBatchHeader(record.body);
     this.#hasTail = true;
     if (index <= this.#head.index) return;
-    const { table } = this;
+    const { table, clusterEntries } = this;
     const follows =
       index > table.base.index &&
       index <= table.lastIndex() + 1 &&
       table.sequenceAfter(index - 1) === firstSequence;
     if (!follows) this.#startBehind(index - 1, firstSequence, record);
+    assert(table.sequenceAfter(index - 1) === firstSequence, "the batch continues the numbers");
     const bytes = record.body.slice();
     const at = record.at + RECORD_HEADER_SIZE;
     const { segmentNumber } = record;
+    assert(index > this.#head.index, "a batch up to the head is left out");
     const entry = { term, index, firstSequence, count, bytes };
     table.append(entry, { segmentNumber, at, size: bytes.byteLength });
-    this.#noteCluster(entry);
+    assert(table.lastIndex() === index, "a batch supersedes its index and higher ones");
+    dropFrom(clusterEntries, index);
+    if (isAboutMembers(bytes, count)) clusterEntries.push(entry);
   }
 
-  #noteCluster(entry: Entry): void {
-    const noted = this.clusterEntries;
-    // A batch supersedes whatever has its index or a higher one.
-    while ((noted.at(-1)?.index ?? 0) >= entry.index) noted.pop();
-    if (isAboutMembers(entry.bytes, entry.count)) noted.push(entry);
-  }
-
-  /** What is before `index` is unknown; a later record may make that good. */
+  /**
+   * Empties the table: entries up to `index` are in no file so far; a later HEAD may allow that.
+   */
   #startBehind(index: LogIndex, nextSequence: number | undefined, record: RecoveredRecord): void {
     this.#gap = record;
     if (index !== this.#head.index) {
@@ -123,10 +134,18 @@ export class LogRebuild {
       throw damagedRecord(record, `entry ${index + 1} does not follow entry ${index}`);
     }
     this.table.startBehind(this.#head);
+    assert(this.table.lastIndex() === index, "the table is empty behind the head");
   }
 }
 
-/** What must not be lost with older files, for the head of a new one. */
+/** Drops the entries with that index or a higher one. */
+function dropFrom(entries: Entry[], index: LogIndex): void {
+  const before = entries.length;
+  while ((entries.at(-1)?.index ?? 0) >= index) entries.pop();
+  assert(entries.length <= before, "entries are only dropped");
+}
+
+/** The records at the head of a new file: they must not be lost with older files. */
 export function headRecords(hardState: HardState, base: LogBase): PendingRecord[] {
   const records: PendingRecord[] = [];
   if (hardState.term > 0) records.push(hardStateRecord(hardState));
@@ -149,7 +168,8 @@ function decodeHardState(body: Uint8Array): HardState {
 
 /** HEAD: index, term and next sequence number of the entry that the log may begin after. */
 export function headRecord(base: LogBase): PendingRecord {
-  const body = new ByteWriter(24).u64(base.index).u64(base.term).u64(base.nextSequence);
+  const body = new ByteWriter(HEAD_SIZE).u64(base.index).u64(base.term).u64(base.nextSequence);
+  assert(body.size === HEAD_SIZE, "a head has its size");
   return { kind: "HEAD", body: body.copy() };
 }
 
@@ -158,7 +178,9 @@ function decodeBase(body: Uint8Array): LogBase {
   return { index: reader.u64(), term: reader.u64(), nextSequence: reader.u64() };
 }
 
-/** TAIL: index of the first entry that is gone. */
+/** TAIL: index of the first entry that was dropped. */
 export function tailRecord(index: LogIndex): PendingRecord {
-  return { kind: "TAIL", body: new ByteWriter(8).u64(index).copy() };
+  const body = new ByteWriter(TAIL_SIZE).u64(index);
+  assert(body.size === TAIL_SIZE, "a tail has its size");
+  return { kind: "TAIL", body: body.copy() };
 }

@@ -1,16 +1,17 @@
 /**
- * MemoryWALManager: the same contract without files. A process that ends has lost it all, so in a
- * cluster such a node is a new incarnation at every start.
+ * MemoryWALManager: the same contract without files. The log ends with its process, so in a cluster
+ * such a node is a new incarnation at every start.
  *
  * @module
  */
 
+import { assert } from "../../base/assert.ts";
 import { StorageError } from "../../base/errors.ts";
 import type { Clock } from "../../platform/clock.ts";
 import { systemClock } from "../../platform/clock.ts";
 import { zlibCompressor } from "../../platform/compression.ts";
-import { batchCommands, decodeBatchHeader } from "../../protocol/encoding/batch_codec.ts";
 import type { Entry, HardState, LogIndex, Term } from "../../raft/types.ts";
+import { operationsIn } from "./entry_reader.ts";
 import { EntryWriter } from "./entry_writer.ts";
 import type {
   IWALManager,
@@ -20,7 +21,6 @@ import type {
   WALEntry,
 } from "./iwal_manager.ts";
 import { type LogBase, LogTable } from "./log_table.ts";
-import { readEntryCommands } from "./wal_entry_codec.ts";
 
 /** A log in memory. */
 export class MemoryWALManager implements IWALManager, ReplicatedLog {
@@ -28,7 +28,9 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
   readonly #table = new LogTable(Number.POSITIVE_INFINITY);
   readonly #entryWriter: EntryWriter;
   #hardState: HardState = { term: 0, vote: undefined };
+  /** Number of the last write, which stands for a record's number. */
   #writes = 0;
+  /** Highest write that counts as durable: `#synced <= #writes`, rising. */
   #synced = 0;
   #sizeBytes = 0;
   #checkpoints = 0;
@@ -57,6 +59,7 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
     return [];
   }
 
+  /** Bytes of all batches ever written. */
   get sizeBytes(): number {
     return this.#sizeBytes;
   }
@@ -66,7 +69,9 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
   }
 
   bytesBehind(index: LogIndex): number {
-    return this.#table.bytesBehind(index);
+    const bytes = this.#table.bytesBehind(index);
+    assert(bytes <= this.#sizeBytes, "only written batches are kept");
+    return bytes;
   }
 
   get syncSinceMs(): undefined {
@@ -74,6 +79,7 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
   }
 
   get syncedThrough(): number {
+    assert(this.#synced <= this.#writes, "no write is durable before it is done");
     return this.#synced;
   }
 
@@ -98,7 +104,14 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
   }
 
   readFromDisk(from: LogIndex, bytesMax: number): readonly Entry[] {
-    return this.#table.entries(from, this.lastIndex(), bytesMax) ?? [];
+    assert(from >= this.firstIndex(), "the first wanted entry is kept");
+    const last = this.lastIndex();
+    const entries = this.#table.entries(from, last, bytesMax) ?? [];
+    assert(
+      from + entries.length - 1 <= Math.max(last, from),
+      "no entry behind the last one is given",
+    );
+    return entries;
   }
 
   listen(handlers: { synced(through: number): void; failed(cause: unknown): void }): void {
@@ -111,11 +124,16 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
     readonly commitIndex: LogIndex;
   }): number {
     this.#assertOpen();
+    const { term } = this.#hardState;
+    assert((change.hardState?.term ?? term) >= term, "a term does not go back");
     this.#hardState = change.hardState ?? this.#hardState;
     for (const entry of change.entries) {
+      assert(entry.term >= (this.term(entry.index - 1) ?? 0), "terms do not go back in a log");
       this.#table.append(entry, { segmentNumber: 0, at: 0, size: entry.bytes.byteLength });
       this.#sizeBytes += entry.bytes.byteLength;
+      assert(this.lastIndex() === entry.index, "an entry becomes the last one");
     }
+    assert((change.entries.at(-1)?.index ?? 0) <= this.lastIndex(), "the entries are in the log");
     this.#writes += 1;
     return this.#writes;
   }
@@ -123,15 +141,19 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
   restartBehind(base: LogBase): number {
     this.#assertOpen();
     this.#table.startBehind(base);
+    assert(this.lastIndex() === base.index, "the log is empty behind the snapshot");
+    assert(this.getCurrentSequence() === base.nextSequence - 1, "sequence numbers go on");
     this.#writes += 1;
     return this.#writes;
   }
 
-  /** Nothing to wait for, but the answer comes later all the same, as from a disk. */
+  /** Writes are durable at once, but that is reported later, as from a disk. */
   requestSync(): void {
     const through = this.#writes;
+    assert(through >= this.#synced, "no write is durable before it is done");
     queueMicrotask(() => {
       if (through <= this.#synced) return;
+      assert(through <= this.#writes, "write numbers do not go back");
       this.#synced = through;
       this.#handlers?.synced(through);
     });
@@ -139,6 +161,8 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
 
   async compactTo(base: LogBase): Promise<void> {
     this.#table.compactTo(base);
+    assert(this.firstIndex() > base.index, "the log begins behind its new base");
+    assert(this.firstIndex() <= this.lastIndex() + 1, "the log does not end before its base");
   }
 
   async writeEntry(entry: WALEntry): Promise<void> {
@@ -155,12 +179,9 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
     const wanted = this.#table.indexOfSequence(fromSequence);
     if (wanted === 0 && fromSequence > this.getCurrentSequence()) return [];
     const from = Math.max(wanted, this.firstIndex());
-    for (const { bytes } of this.readFromDisk(from, Number.POSITIVE_INFINITY)) {
-      const header = decodeBatchHeader(bytes);
-      const commands = batchCommands(bytes, header, zlibCompressor);
-      for (const entry of readEntryCommands(commands, header)) {
-        if (entry.sequenceNumber >= fromSequence) found.push(entry);
-      }
+    assert(from <= this.lastIndex() + 1, "the reading begins inside the log");
+    for (const entry of this.readFromDisk(from, Number.POSITIVE_INFINITY)) {
+      for (const read of operationsIn(entry, fromSequence, zlibCompressor)) found.push(read);
     }
     return found;
   }
@@ -170,6 +191,7 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
     const index = isAll ? this.lastIndex() : this.#table.indexOfSequence(beforeSequence) - 1;
     const term = this.term(index);
     if (index <= this.base.index || term === undefined) return;
+    assert(index <= this.lastIndex(), "entries behind the last one are not dropped");
     await this.compactTo({ index, term, nextSequence: this.sequenceAfter(index) });
   }
 
@@ -181,11 +203,13 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
       throw new StorageError(`Cannot drop entries behind ${sequence}: it does not end a batch`);
     }
     this.#table.truncateFrom(index);
+    assert(this.getCurrentSequence() === sequence, "the log ends with the wanted operation");
   }
 
   async flush(): Promise<void> {
     this.#entryWriter.seal();
     this.#assertOpen();
+    assert(this.#synced <= this.#writes, "no write is durable before it is done");
     this.#synced = this.#writes;
   }
 
@@ -202,7 +226,9 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
   }
 
   getCurrentSequence(): number {
-    return this.#table.sequenceAfter(this.#table.lastIndex()) - 1;
+    const next = this.#table.sequenceAfter(this.#table.lastIndex());
+    assert(next >= this.base.nextSequence, "sequence numbers do not go back");
+    return next - 1;
   }
 
   async close(): Promise<void> {

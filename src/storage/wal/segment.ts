@@ -23,15 +23,17 @@
  * @module
  */
 
+import { assert } from "../../base/assert.ts";
 import { encodeText, readU64, viewOf, writeU64 } from "../../base/bytes.ts";
 import { DISK_FORMAT_VERSION } from "../../base/version.ts";
 import type { FileSystem, OpenFile } from "../../platform/file_system.ts";
 import { checksum32, checksum64 } from "../../protocol/encoding/checksum.ts";
 import type { LogIdentity } from "../identity.ts";
+import { RECORD_HEADER_SIZE } from "./segment_record.ts";
 
 /** Bytes of the header. */
 export const SEGMENT_HEADER_SIZE = 128;
-/** Where the first record stands. */
+/** Byte of the first record: `SEGMENT_HEADER_SIZE <= SEGMENT_DATA_START`. */
 export const SEGMENT_DATA_START = 512;
 const SEGMENT_MAGIC = 0x47455343;
 const ZEROS_SIZE = 1024 * 1024;
@@ -40,26 +42,33 @@ const SYNC_EVERY = 4;
 
 /** A verified segment header. */
 export interface SegmentHeader {
+  /** `1 <= segmentNumber`, dense over the segments of a log. */
   readonly segmentNumber: number;
+  /** Number of its first record: `firstRecord <= number of each of its records`. */
   readonly firstRecord: number;
   readonly previousChain: bigint;
   readonly salt: bigint;
-  /** The last entry of the segments before it: these may go only when that entry may. */
+  /**
+   * The last entry of the segments before it: `lastIndex <= last index of the log` as of then.
+   * These segments may be removed only when that entry may.
+   */
   readonly lastIndex: number;
 }
 
-/** Why a header is not one of this log's. */
+/** The reason why a header is not one of this log's. */
 export interface SegmentRefusal {
   readonly refusal: string;
   /** Whether it was written as it is, so that no power cut can have left it. */
   readonly isWhole: boolean;
-  /** The salts that stand there, so that records can speak for themselves. */
+  /** The two copies of the salt, with which the records can be verified without the header. */
   readonly salts: readonly bigint[];
 }
 
 /** "0000000001.segment" */
 export function segmentName(segmentNumber: number): string {
-  return `${String(segmentNumber).padStart(10, "0")}.segment`;
+  const name = `${String(segmentNumber).padStart(10, "0")}.segment`;
+  assert(segmentNumberOf(name) === segmentNumber, "the name leads back to the number");
+  return name;
 }
 
 /** The number in a segment's name; undefined for other files. */
@@ -84,10 +93,11 @@ export function encodeSegmentHeader(header: SegmentHeader, identity: LogIdentity
   writeU64(view, 72, header.lastIndex);
   view.setBigUint64(120, header.salt, true);
   view.setUint32(0, checksum32(bytes.subarray(4)), true);
+  assert(view.byteLength === SEGMENT_HEADER_SIZE, "the header has its size");
   return bytes;
 }
 
-/** Reads a header: what it says, or why it does not belong here. */
+/** Reads a header from untrusted bytes: its fields, or the reason why it does not belong here. */
 export function decodeSegmentHeader(
   bytes: Uint8Array,
   identity: LogIdentity | undefined,
@@ -113,28 +123,32 @@ export function decodeSegmentHeader(
       view.getBigUint64(64, true) === checksum64(encodeText(identity.nodeId));
     if (!isOwn) return { refusal: "it belongs to another cluster, node or folder", isWhole, salts };
   }
-  return {
-    segmentNumber: readU64(view, 16),
-    firstRecord: readU64(view, 24),
-    previousChain: view.getBigUint64(32, true),
-    salt,
-    lastIndex: readU64(view, 72),
-  };
+  const segmentNumber = readU64(view, 16);
+  const firstRecord = readU64(view, 24);
+  const lastIndex = readU64(view, 72);
+  // A writer puts safe integers there; the sum of one that is none is NaN.
+  if (Number.isNaN(segmentNumber + firstRecord + lastIndex)) {
+    return { refusal: "a number in the header is out of range", isWhole, salts };
+  }
+  const previousChain = view.getBigUint64(32, true);
+  return { segmentNumber, firstRecord, previousChain, salt, lastIndex };
 }
 
-/** Fills `file` with zeros up to `size`, in steps so that others get a turn. */
+/** Fills `file` with zeros up to `size`, in steps between which other work gets its turn. */
 export async function fillWithZeros(
   file: OpenFile,
   size: number,
   pause: () => Promise<void>,
 ): Promise<void> {
   const zeros = new Uint8Array(Math.min(size, ZEROS_SIZE));
+  assert(zeros.byteLength <= size, "no step is longer than the file");
   for (let at = 0; at < size; at += zeros.byteLength) {
     file.write(at, zeros.subarray(0, Math.min(zeros.byteLength, size - at)));
-    // Bit by bit: one large sync at the end would keep the log's own syncs waiting.
+    // Several small syncs: one large sync at the end would keep the log's own syncs waiting.
     if ((at / zeros.byteLength) % SYNC_EVERY === SYNC_EVERY - 1) await file.sync();
     await pause();
   }
+  assert(file.size() >= size, "the zeros reach the wanted size");
   await file.sync();
 }
 
@@ -142,8 +156,9 @@ export async function fillWithZeros(
 export class Segment {
   readonly header: SegmentHeader;
   readonly file: OpenFile;
+  /** Bytes of the file as planned; a record longer than that makes the file longer. */
   readonly size: number;
-  /** Where the next record goes. */
+  /** Byte of the next record: `SEGMENT_DATA_START <= end`, rising, a multiple of 64. */
   end = SEGMENT_DATA_START;
 
   constructor(file: OpenFile, header: SegmentHeader, size: number) {
@@ -154,13 +169,17 @@ export class Segment {
 
   /** Whether a record of that size still fits; the first one always does. */
   fits(size: number): boolean {
+    assert(size >= RECORD_HEADER_SIZE, "a record has a header");
+    assert(this.end >= SEGMENT_DATA_START, "records stand behind the segment's header");
     return this.end + size <= this.size || this.end === SEGMENT_DATA_START;
   }
 
   /** Writes whole records at the end. */
   append(bytes: Uint8Array): void {
+    assert(bytes.byteLength >= RECORD_HEADER_SIZE, "at least one record is written");
     this.file.write(this.end, bytes);
     this.end += bytes.byteLength;
+    assert(this.end % RECORD_HEADER_SIZE === SEGMENT_DATA_START % RECORD_HEADER_SIZE, "aligned");
   }
 }
 
@@ -175,6 +194,8 @@ export function createSegment(
   },
 ): Segment {
   const file = files.open(path, "write");
-  file.write(0, encodeSegmentHeader(segment.header, segment.identity));
+  const header = encodeSegmentHeader(segment.header, segment.identity);
+  assert(header.byteLength <= SEGMENT_DATA_START, "the first record stands behind the header");
+  file.write(0, header);
   return new Segment(file, segment.header, segment.size);
 }

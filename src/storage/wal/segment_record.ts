@@ -1,5 +1,5 @@
 /**
- * The record: what stands in a segment around every batch and every note of this node. Records are
+ * The record: the envelope in a segment around every batch and every note of this node. Records are
  * aligned to 64 bytes, so that a header never crosses a sector. Integers are unsigned,
  * little-endian. Header, 64 bytes:
  *
@@ -25,6 +25,7 @@
  * @module
  */
 
+import { assert } from "../../base/assert.ts";
 import { readU64, viewOf, writeU64 } from "../../base/bytes.ts";
 import { checksum32, checksum64 } from "../../protocol/encoding/checksum.ts";
 
@@ -34,7 +35,7 @@ const RECORD_MAGIC = 0x5243;
 const MASK_32 = 0xffff_ffffn;
 
 /**
- * What a record is; the number on disk is the position in this list. BATCH: one log entry; it
+ * The kinds of records; the number on disk is the position in this list. BATCH: one log entry; it
  * supersedes all earlier ones of its stream with the same or a higher index. HARD_STATE: term and
  * vote; the latest counts. HEAD: the log may begin after this entry. TAIL: entries from an index on
  * are gone (only on logs without consensus). CHECKPOINT: a note of this node.
@@ -48,11 +49,15 @@ export type RecordKind = Exclude<(typeof RECORD_KINDS)[number], "NONE">;
 export interface RecordHeader {
   readonly kind: RecordKind;
   readonly stream: number;
+  /** `syncedThrough < number`, and one more than that of the record before. */
   readonly number: number;
+  /** Bytes: `RECORD_HEADER_SIZE + bodySize <= size of the segment - place of the record`. */
   readonly bodySize: number;
   readonly bodyChecksum: bigint;
   readonly previousChain: bigint;
+  /** `0 <= syncedThrough < number`. */
   readonly syncedThrough: number;
+  /** `0 <= commitIndex`; it may lie behind the last entry of the log. */
   readonly commitIndex: number;
 }
 
@@ -61,7 +66,10 @@ export type NewRecord = Omit<RecordHeader, "bodySize" | "bodyChecksum" | "stream
 
 /** Bytes that a record with such a body takes in a segment. */
 export function recordSize(bodySize: number): number {
-  return Math.ceil((RECORD_HEADER_SIZE + bodySize) / RECORD_HEADER_SIZE) * RECORD_HEADER_SIZE;
+  const size = Math.ceil((RECORD_HEADER_SIZE + bodySize) / RECORD_HEADER_SIZE) * RECORD_HEADER_SIZE;
+  assert(size >= RECORD_HEADER_SIZE + bodySize, "header and body fit into a record");
+  assert(size - bodySize < 2 * RECORD_HEADER_SIZE, "the padding is shorter than a header");
+  return size;
 }
 
 /**
@@ -74,6 +82,9 @@ export function writeRecord(
   record: { readonly fields: NewRecord; readonly body: Uint8Array; readonly salt: bigint },
 ): bigint {
   const { fields, body, salt } = record;
+  const end = at + RECORD_HEADER_SIZE + body.byteLength;
+  assert(end <= target.byteLength, "the record lies inside the target");
+  assert(fields.syncedThrough < fields.number, "a record is not synced before it is written");
   const header = target.subarray(at, at + RECORD_HEADER_SIZE);
   const view = viewOf(header);
   view.setUint16(4, RECORD_MAGIC, true);
@@ -99,35 +110,43 @@ export function readRecordHeader(
   salt: bigint,
 ): RecordHeader | undefined {
   if (at + RECORD_HEADER_SIZE > bytes.byteLength) return undefined;
-  // First of all, and without a view: recovery looks at every place behind a log's end.
+  // The magic comes first, and without a view: recovery looks at every place behind a log's end.
   if (bytes[at + 4] !== (RECORD_MAGIC & 0xff) || bytes[at + 5] !== RECORD_MAGIC >>> 8) {
     return undefined;
   }
   const header = bytes.subarray(at, at + RECORD_HEADER_SIZE);
+  assert(header.byteLength === RECORD_HEADER_SIZE, "the header is whole");
   const view = viewOf(header);
   if (view.getUint32(0, true) !== checksum32(header.subarray(4), Number(salt & MASK_32))) {
     return undefined;
   }
   const kind = RECORD_KINDS[view.getUint8(6)];
   if (kind === undefined || kind === "NONE") return undefined;
+  const number = readU64(view, 8);
+  const syncedThrough = readU64(view, 40);
+  const commitIndex = readU64(view, 48);
+  // A writer puts safe integers there; the sum of one that is none is NaN.
+  if (Number.isNaN(number + syncedThrough + commitIndex)) return undefined;
   return {
     kind,
     stream: view.getUint8(7),
-    number: readU64(view, 8),
+    number,
     bodySize: view.getUint32(16, true),
     bodyChecksum: view.getBigUint64(24, true),
     previousChain: view.getBigUint64(32, true),
-    syncedThrough: readU64(view, 40),
-    commitIndex: readU64(view, 48),
+    syncedThrough,
+    commitIndex,
   };
 }
 
 /** Chain value of the record whose header stands at `at`. */
 export function chainValue(bytes: Uint8Array, at: number, salt: bigint): bigint {
+  assert(at + RECORD_HEADER_SIZE <= bytes.byteLength, "a whole header stands there");
   return checksum64(bytes.subarray(at, at + RECORD_HEADER_SIZE), salt);
 }
 
 /** Whether the body is the one that the header was written for. */
 export function recordBodyMatches(body: Uint8Array, header: RecordHeader, salt: bigint): boolean {
+  assert(body.byteLength === header.bodySize, "the body is as long as its header says");
   return checksum64(body, salt) === header.bodyChecksum;
 }

@@ -1,7 +1,7 @@
 /**
  * Writes records into segments, one after the other, and syncs them. The next segment is filled
  * with zeros ahead of time, unless segments fill so fast that the zeros would cost more than they
- * save; a new file counts as durable only after its folder was synced too.
+ * save. A new file counts as durable only after its directory was synced, too.
  *
  * @module
  */
@@ -18,7 +18,7 @@ import {
   type Segment,
   segmentName,
 } from "./segment.ts";
-import { type NewRecord, recordSize, writeRecord } from "./segment_record.ts";
+import { type NewRecord, RECORD_HEADER_SIZE, recordSize, writeRecord } from "./segment_record.ts";
 
 const SPARE_NAME = "spare.tmp";
 
@@ -34,28 +34,34 @@ export interface PendingRecord {
   readonly body: Uint8Array;
 }
 
-/** Where a written record's body stands. */
+/** The place of a written record's body. */
 export interface WrittenRecord {
+  /** `syncedThrough < number <= lastNumber` of the writer. */
   readonly number: number;
+  /** `segmentNumber <= segmentNumber` of the writer. */
   readonly segmentNumber: number;
+  /** Byte of the body: `SEGMENT_DATA_START + RECORD_HEADER_SIZE <= bodyAt < end of the segment`. */
   readonly bodyAt: number;
 }
 
-/** Where the writer starts. */
+/** The place at which the writer starts. */
 export interface WriterStart {
+  /** `number of the last record on disk < nextNumber`. */
   readonly nextNumber: number;
   readonly nextChain: bigint;
+  /** `number of the last segment on disk < nextSegmentNumber`. */
   readonly nextSegmentNumber: number;
 }
 
-/** How the writer is set up. */
+/** Options of a {@link SegmentWriter}. */
 export interface SegmentWriterOptions {
   readonly directory: string;
+  /** Bytes of a segment; a record that is longer than that gets a longer one. */
   readonly segmentSize: number;
   readonly identity: LogIdentity;
-  /** Records that stand at the head of every segment, so that older ones can go. */
+  /** Records at the head of every segment, so that older segments can be removed. */
   readonly headRecords: () => readonly PendingRecord[];
-  /** Index of the last entry before a new segment. */
+  /** Index of the last entry before a new segment: `lastIndex() <= last index of the log`. */
   readonly lastIndex: () => number;
 }
 
@@ -64,8 +70,10 @@ export class SegmentWriter {
   readonly #platform: Platform;
   readonly #options: SegmentWriterOptions;
   #segment: Segment | undefined;
+  /** `number of each written record < #nextNumber`. */
   #nextNumber: number;
   #nextChain: bigint;
+  /** `segmentNumber < #nextSegmentNumber`. */
   #nextSegmentNumber: number;
   /** Full segments whose last writes are not synced yet. */
   #unsynced: Segment[] = [];
@@ -89,6 +97,7 @@ export class SegmentWriter {
     return this.#nextNumber - 1;
   }
 
+  /** Number of the segment that is written to: `segmentNumber < #nextSegmentNumber`. */
   get segmentNumber(): number {
     return this.#segment?.header.segmentNumber ?? 0;
   }
@@ -98,6 +107,7 @@ export class SegmentWriter {
     readonly syncedThrough: number;
     readonly commitIndex: number;
   }): Promise<void> {
+    assert(this.#nextNumber > state.syncedThrough, "record numbers go on");
     await this.#prepareSpare();
     this.#roll(state.syncedThrough, state.commitIndex);
     await this.sync();
@@ -109,6 +119,8 @@ export class SegmentWriter {
     state: { readonly syncedThrough: number; readonly commitIndex: number },
   ): WrittenRecord[] {
     assert(!this.#isClosed, "an open log is written to");
+    assert(state.syncedThrough < this.#nextNumber, "no record is durable before it is written");
+    const first = this.#nextNumber;
     const written: WrittenRecord[] = [];
     let next = 0;
     while (next < records.length) {
@@ -121,9 +133,12 @@ export class SegmentWriter {
         size += more;
         end += 1;
       }
+      assert(end <= records.length, "a run ends inside the records");
       this.#write(records.slice(next, end), { size, ...state, written });
       next = end;
     }
+    assert(written.length === records.length, "each record has its place");
+    assert(first + written.length <= this.#nextNumber, "each record has a number of its own");
     return written;
   }
 
@@ -135,6 +150,8 @@ export class SegmentWriter {
 
   async #syncAll(): Promise<void> {
     const full = this.#unsynced;
+    const newest = full.at(-1)?.header.segmentNumber ?? 0;
+    assert(newest < this.segmentNumber, "a full segment lies before the current one");
     this.#unsynced = [];
     const isDirectoryDirty = this.#isDirectoryDirty;
     this.#isDirectoryDirty = false;
@@ -167,20 +184,24 @@ export class SegmentWriter {
     },
   ): void {
     const segment = this.#current();
+    const start = segment.end;
     if (run.size > this.#staging.byteLength) this.#staging = new Uint8Array(run.size * 2);
     const staging = this.#staging.subarray(0, run.size).fill(0);
     let at = 0;
     for (const { kind, body } of records) {
       const number = this.#nextNumber;
+      assert(at < run.size, "a record begins inside its run");
       const { syncedThrough, commitIndex } = run;
       const fields = { kind, number, previousChain: this.#nextChain, syncedThrough, commitIndex };
       this.#nextChain = writeRecord(staging, at, { fields, body, salt: segment.header.salt });
       this.#nextNumber += 1;
       const { segmentNumber } = segment.header;
-      run.written.push({ number, segmentNumber, bodyAt: segment.end + at + 64 });
+      run.written.push({ number, segmentNumber, bodyAt: start + at + RECORD_HEADER_SIZE });
       at += recordSize(body.byteLength);
     }
+    assert(at === run.size, "the sizes of the records add up");
     segment.append(staging);
+    assert(segment.end === start + run.size, "the segment grows by the run");
   }
 
   /** Switches to the next segment and repeats there what must not be lost with older ones. */
@@ -202,15 +223,20 @@ export class SegmentWriter {
     const full = this.#segment;
     this.#segment = createSegment(files, path, { header, identity, size: segmentSize });
     if (full !== undefined) this.#unsynced.push(full);
+    assert(segmentNumber > (full?.header.segmentNumber ?? 0), "segment numbers rise");
+    assert(firstRecord > syncedThrough, "a new segment begins with an unsynced record");
     this.#nextSegmentNumber += 1;
     this.#isDirectoryDirty = true;
-    this.append(this.#options.headRecords(), { syncedThrough, commitIndex });
+    const heads = this.append(this.#options.headRecords(), { syncedThrough, commitIndex });
+    assert(this.#nextNumber === firstRecord + heads.length, "the head comes first in a segment");
+    assert(this.segmentNumber < this.#nextSegmentNumber, "the next segment has another number");
     this.#planSpare();
   }
 
   #planSpare(): void {
     const { clock } = this.#platform;
     const nowMs = clock.nowMs();
+    assert(nowMs >= this.#rolledAtMs, "the monotonic clock does not go back");
     const isFast = nowMs - this.#rolledAtMs < SPARE_AFTER_MS;
     this.#rolledAtMs = nowMs;
     this.#cancelSpare();
@@ -218,7 +244,7 @@ export class SegmentWriter {
     else this.#cancelSpare = clock.setTimer(SPARE_AFTER_MS, () => void this.#prepareSpare());
   }
 
-  /** Without a spare, segments grow as they are written: slower syncs, nothing else. */
+  /** Fills the next segment. Without a spare a segment grows as it is written: syncs are slower. */
   async #prepareSpare(): Promise<void> {
     if (this.#spare !== "none" || this.#isClosed) return;
     this.#spare = "preparing";
@@ -233,8 +259,8 @@ export class SegmentWriter {
       file.close();
       this.#spare = this.#isClosed ? "none" : "ready";
     } catch {
-      // A full disk shows itself, with its error, when the segment is really needed. The zeros must
-      // not take the place that the segment needs then.
+      // The error of a full disk is reported when the segment is needed. Until then the zeros must
+      // not take the space that the segment needs.
       this.#spare = "none";
       this.#discard(path, file);
     }
@@ -245,7 +271,7 @@ export class SegmentWriter {
       file?.close();
       this.#platform.files.remove(path);
     } catch {
-      // Nothing depends on it: the next spare begins with removing this one.
+      // A spare that stays does no harm: the next one begins with removing it.
     }
   }
 }

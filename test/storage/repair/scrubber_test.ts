@@ -1,6 +1,6 @@
 /**
- * The scrubber: whatever rots in a sealed segment or a snapshot is told with its place and the
- * entries that stand there; nothing else is.
+ * The scrubber: each rotten byte in a sealed segment or a snapshot is reported with its place and
+ * the entries there; nothing else is reported.
  *
  * @module
  */
@@ -21,6 +21,7 @@ import { scanSegment } from "../../../src/storage/wal/segment_scan.ts";
 import { seeded } from "../../protocol/fuzz_seed.ts";
 import type { SimulatedDisk } from "../fake_disk.ts";
 import {
+  boundFiles,
   closedLog,
   diskOf,
   entryAt,
@@ -33,7 +34,7 @@ import {
 
 const SNAPSHOTS = "data/snapshots";
 
-/** Time that goes on when it is told to. */
+/** Time that advances by calls of {@link ManualClock.step}. */
 class ManualClock implements Clock {
   now = 0;
   timers: { readonly atMs: number; readonly callback: () => void }[] = [];
@@ -148,7 +149,7 @@ async function snapshotsOn(disk: SimulatedDisk, indexes: readonly number[]): Pro
 }
 
 describe("a log", () => {
-  test("that is whole: nothing is told, all sealed bytes are read", async () => {
+  test("that is whole: nothing is reported, all sealed bytes are read", async () => {
     const { disk } = await closedLog();
     const { scrubber, clock, damages } = scrubbing(disk);
     scrubber.start();
@@ -173,7 +174,7 @@ describe("a log", () => {
 
   // Mutations that this finds: a checksum that is not compared, a chain that is not followed across
   // a segment's end, an entry range that is off by one.
-  test("a flipped byte anywhere in a record is told with the record and its entry", async () => {
+  test("a flipped byte in each part of a record is reported with the record and its entry", async () => {
     const { disk } = await closedLog();
     const records = sealedRecords(disk);
     expect(records.filter(({ kind }) => kind === "BATCH").length).toBeGreaterThan(5);
@@ -193,7 +194,7 @@ describe("a log", () => {
     }
   });
 
-  test("a hole of several entries is told with all of them", async () => {
+  test("a hole of several entries is reported with all of them", async () => {
     const disk = diskOf(3);
     const log = await openLog(disk, { segmentSizeBytes: 4096 });
     for (let index = 1; index <= 30; index += 1) {
@@ -217,7 +218,32 @@ describe("a log", () => {
     expect(atEnd).toMatchObject({ byte: at, entries: { first: last + 1, last: last + 1 } });
   });
 
-  test("a segment's header, and a segment that is missing, are told", async () => {
+  // A file that is bad throughout must not flood the log: 16 places of it are reported.
+  test.each([
+    ["bodies", 64 + 100],
+    ["headers", 9],
+  ])("many bad %s: a bounded number of places in one file is reported", async (_what, offset) => {
+    const disk = diskOf(3);
+    const log = await openLog(disk, { segmentSizeBytes: 16_384 });
+    for (let index = 1; index <= 100; index += 1) {
+      const entry = entryAt({ term: 1, index, firstSequence: index });
+      log.write({ hardState: undefined, entries: [entry], commitIndex: index - 1 });
+    }
+    await log.close();
+    const records = sealedRecords(disk);
+    const inFirst = records.filter(({ path }) => path === records[0]!.path);
+    expect(inFirst.length).toBeGreaterThan(2 * 17);
+    // Every second one, so that each bad header is a place of its own.
+    const bad = inFirst.filter((_record, i) => i % 2 === 0).slice(0, 17);
+    for (const { path, at } of bad.slice(0, 16)) disk.rot(path, at + offset);
+    expect((await scrubOnce(disk)).map(({ byte }) => byte)).toEqual(
+      bad.slice(0, 16).map(({ at }) => at),
+    );
+    disk.rot(bad[16]!.path, bad[16]!.at + offset);
+    expect(await scrubOnce(disk)).toHaveLength(16);
+  });
+
+  test("a segment's header, and a segment that is missing, are reported", async () => {
     const { disk } = await closedLog();
     const [first, second, third] = disk.files.list(LOG_FOLDER).filter((name) => {
       return name.endsWith(".segment");
@@ -247,7 +273,7 @@ describe("a log", () => {
     expect(await scrubOnce(disk)).toEqual([]);
   });
 
-  test("a file that the disk cannot read is told, and the others are read", async () => {
+  test("a file that the disk cannot read is reported, and the others are read", async () => {
     const { disk } = await closedLog();
     const { files } = disk;
     const broken = sealedRecords(disk)[0]!.path;
@@ -257,7 +283,7 @@ describe("a log", () => {
       if (path === broken) throw new StorageError(`Cannot read "${path}": EIO`);
       return files.open(path, mode);
     };
-    const failing = { ...bound(files), open };
+    const failing = { ...boundFiles(files), open };
     const damages = await scrubOnce(disk, { files: failing });
     expect(damages.map(({ file }) => file)).toEqual([broken, later.path]);
     expect(damages[0]?.problem).toContain("EIO");
@@ -282,7 +308,9 @@ describe("a log", () => {
         isGone ||= name === path;
         return file;
       };
-      const { scrubber, clock, damages } = scrubbing(copy, { files: { ...bound(files), open } });
+      const { scrubber, clock, damages } = scrubbing(copy, {
+        files: { ...boundFiles(files), open },
+      });
       scrubber.start();
       while (scrubber.status().fullPasses === 0) await clock.step(1_000);
       await scrubber.stop();
@@ -292,26 +320,13 @@ describe("a log", () => {
   });
 });
 
-function bound(files: FileSystem): FileSystem {
-  return {
-    makeDirectory: (path) => files.makeDirectory(path),
-    list: (path) => files.list(path),
-    exists: (path) => files.exists(path),
-    open: (path, mode) => files.open(path, mode),
-    rename: (from, to) => files.rename(from, to),
-    remove: (path) => files.remove(path),
-    syncDirectory: (path) => files.syncDirectory(path),
-    lock: (path) => files.lock(path),
-  };
-}
-
-test(seeded("snapshots: a flipped byte anywhere is told"), async () => {
-  const { disk } = await closedLog();
+test(seeded("snapshots: any flipped byte is reported"), async () => {
+  const disk = diskOf(1);
   await snapshotsOn(disk, [2, 6]);
   expect(await scrubOnce(disk)).toEqual([]);
   for (const name of disk.files.list(SNAPSHOTS)) {
     const path = `${SNAPSHOTS}/${name}`;
-    for (let byte = 0; byte < disk.readFile(path).byteLength; byte += 7) {
+    for (let byte = 0; byte < disk.readFile(path).byteLength; byte += 1) {
       const copy = disk.clone();
       copy.rot(path, byte);
       const damages = await scrubOnce(copy);
@@ -320,7 +335,7 @@ test(seeded("snapshots: a flipped byte anywhere is told"), async () => {
   }
 });
 
-test("the rate is held, a pass begins anew after the interval, and damage is told again", async () => {
+test("the rate is held, a pass begins after the interval, and damage is reported again", async () => {
   const { disk } = await closedLog();
   await snapshotsOn(disk, [2, 6]);
   const record = sealedRecords(disk)[1]!;
@@ -332,7 +347,7 @@ test("the rate is held, a pass begins anew after the interval, and damage is tol
   const { bytesScrubbed, lastPassMs } = scrubber.status();
   expect(bytesScrubbed).toBeGreaterThan(2_000);
   expect(lastPassMs).toBe(clock.wallMs());
-  // As long as the bytes take, but for the last piece, for which nobody waits twice.
+  // As long as the bytes take, but for the last piece, which is waited for only once.
   expect(clock.now).toBeGreaterThanOrEqual(bytesScrubbed - 1);
   expect(clock.now).toBeLessThan(bytesScrubbed + 10);
   expect(damages.length).toBe(1);
@@ -344,7 +359,7 @@ test("the rate is held, a pass begins anew after the interval, and damage is tol
   await scrubber.stop();
 });
 
-test("stop ends a pass in the middle; nothing is told or left open after it", async () => {
+test("stop ends a pass in the middle; nothing is reported or left open after it", async () => {
   const { disk } = await closedLog();
   await snapshotsOn(disk, [2, 6]);
   for (const record of sealedRecords(disk)) disk.rot(record.path, record.at + 64);
@@ -362,7 +377,7 @@ test("stop ends a pass in the middle; nothing is told or left open after it", as
       const read = file.read.bind(file);
       return Object.assign(Object.create(file), { path, close, read, size: () => file.size() });
     };
-    const options = { bytesPerSecond: 1_000, files: { ...bound(files), open } };
+    const options = { bytesPerSecond: 1_000, files: { ...boundFiles(files), open } };
     const { scrubber, clock, damages } = scrubbing(disk, options);
     scrubber.start();
     for (let left = waits; left > 0; left -= 1) await clock.step(1_000_000);

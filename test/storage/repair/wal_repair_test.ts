@@ -1,655 +1,340 @@
 /**
- * Repairs of damaged folders: what is kept is what the log held there, the plan names the rest, and
- * nothing is deleted, wherever it is broken off.
- *
- * The folder is a real one of a single node: state machine, snapshots, and a log cut behind the
- * older one. "Opens" means what a node does at its start.
+ * The plan of a repair: a survey and snapshots in, the kept and the lost entries out.
  *
  * @module
  */
 
 import { describe, expect, test } from "bun:test";
-import { CorruptionError } from "../../../src/base/errors.ts";
-import { freezeState } from "../../../src/database/snapshot_codec.ts";
-import { parseNodeConfig } from "../../../src/node/config/node_config.ts";
-import { openStorage } from "../../../src/node/recovery/open_storage.ts";
-import { SeededRandom } from "../../../src/platform/random.ts";
-import { decodeBatchHeader } from "../../../src/protocol/encoding/batch_codec.ts";
+import type { LogBase } from "../../../src/raft/types.ts";
+import type { LogIdentity } from "../../../src/storage/identity.ts";
+import type { LogDamage, LogRun, LogSurvey } from "../../../src/storage/repair/log_survey.ts";
 import {
-  clusterIdOf,
-  firstBatch,
-  type NodeAddress,
-} from "../../../src/protocol/encoding/cluster_command.ts";
-import type { HardState, LogBase } from "../../../src/raft/types.ts";
-import { openDataDirectory, readIdentity } from "../../../src/storage/data_directory.ts";
-import { surveyLog } from "../../../src/storage/repair/log_survey.ts";
-import {
-  type Examination,
-  examineFolder,
-  finishRepair,
-  isRepairUnfinished,
-  repairFolder,
-  SEQUENCE_GAP,
-} from "../../../src/storage/repair/repair_files.ts";
-import { isWhole, type RepairPlan } from "../../../src/storage/repair/wal_repair.ts";
-import { SnapshotStore } from "../../../src/storage/snapshot_store.ts";
-import { FileWALManager } from "../../../src/storage/wal/file_wal_manager.ts";
-import { decodeSegmentHeader } from "../../../src/storage/wal/segment.ts";
-import { scanSegment } from "../../../src/storage/wal/segment_scan.ts";
-import { applyEntry, consensus, Machine } from "../../database/machine.ts";
-import type { SimulatedDisk } from "../fake_disk.ts";
-import { createLog, diskOf, errorOf, platformOn, settle, walEntry } from "../log_fixture.ts";
+  type FoundSnapshot,
+  isWhole,
+  judgeRepair,
+  type RepairPlan,
+} from "../../../src/storage/repair/wal_repair.ts";
+import { hardStateRecord, headRecord, LogRebuild } from "../../../src/storage/wal/log_rebuild.ts";
+import { EMPTY_BASE, LogTable } from "../../../src/storage/wal/log_table.ts";
+import type { PendingRecord } from "../../../src/storage/wal/segment_writer.ts";
+import { IDENTITY } from "../log_fixture.ts";
+import { batchRecord } from "../segment_fixture.ts";
 
-const FOLDER = "data/n1";
-const WAL = `${FOLDER}/wal`;
-const SNAPSHOTS = `${FOLDER}/snapshots`;
-const ALONE: readonly NodeAddress[] = [{ id: "n1", address: "h:1" }];
-const THREE: readonly NodeAddress[] = ["n1", "n2", "n3"].map((id) => ({ id, address: `${id}:1` }));
-const LAST = 30;
+const USER: LogIdentity = { ...IDENTITY, clusterId: "0".repeat(16) };
+const DAMAGE: LogDamage = { file: "wal/1", byte: 512, problem: "bad", record: 4 };
 
-interface Folder {
-  readonly disk: SimulatedDisk;
-  /** Documents after each entry, by index. */
-  readonly states: readonly string[];
-}
-
-interface FolderOptions {
-  readonly nodes?: readonly NodeAddress[];
-  readonly snapshotsAt?: readonly number[];
-  /** The log is not cut behind the older snapshot: a voter still needs it. */
-  readonly isHeldBack?: boolean;
-}
-
-/** Entries 1 to 30, of which the members are the first; a new term in the middle. */
-async function nodeFolder({
-  nodes = ALONE,
-  snapshotsAt = [8, 16],
-  isHeldBack = false,
-}: FolderOptions = {}): Promise<Folder> {
-  const disk = diskOf(5);
-  const platform = platformOn(disk);
-  const expected = { clusterId: clusterIdOf(nodes), nodeId: "n1" };
-  const { identity, release } = await openDataDirectory(platform, FOLDER, expected);
-  const options = { directory: WAL, identity, segmentSizeBytes: 2048, owner: "consensus" } as const;
-  const log = await FileWALManager.open(platform, options);
-  const store = new SnapshotStore(platform, SNAPSHOTS, identity.clusterId);
-  await platform.files.syncDirectory(FOLDER);
-  const machine = new Machine();
-  const states = [machine.dump()];
-  const body = firstBatch(nodes).subarray(64 + 32);
-  for (let index = 1; index <= LAST; index += 1) {
-    if (index === 1) machine.apply(consensus("MEMBERSHIP", (writer) => writer.raw(body)));
-    else machine.one(["PUT", index % 7, { index, text: "x".repeat(index * 5) }]);
-    states.push(machine.dump());
-    const entry = machine.entries.at(-1)!;
-    log.write({ hardState: hardStateAt(index), entries: [entry], commitIndex: index - 1 });
-    await log.flush();
-    if (!snapshotsAt.includes(index)) continue;
-    const frozen = freezeState(machine.state);
-    const older = await store.write(frozen.position, frozen.blocks());
-    frozen.thaw();
-    if (older !== undefined && !isHeldBack) await log.compactTo(older);
+/** Entries of term 1 from `first` to `last`, and the hard state if it is known. */
+function run(
+  first: number,
+  last: number,
+  more: { readonly head?: LogBase; readonly term?: number; readonly vote?: string } = {},
+): LogRun {
+  const { head, term = 1, vote } = more;
+  const records: PendingRecord[] = head === undefined ? [] : [headRecord(head)];
+  if (vote !== undefined) records.push(hardStateRecord({ term: 3, vote }));
+  for (let index = first; index <= last; index += 1) records.push(batchRecord(index, term));
+  const rebuild = new LogRebuild(new LogTable(0));
+  for (const [i, { kind, body }] of records.entries()) {
+    const header = {
+      ...{ kind, stream: 0, number: i + 1, bodySize: body.byteLength, bodyChecksum: 0n },
+      ...{ previousChain: 0n, syncedThrough: 0, commitIndex: 0 },
+    };
+    rebuild.take({ header, at: 1000 * (i + 1), body, segmentNumber: 1, path: "wal/1" });
   }
-  await log.close();
-  release();
-  await settle();
-  disk.killProcess();
-  disk.files.remove(`${WAL}/spare.tmp`);
-  return { disk, states };
+  return { rebuild, firstRecord: first, lastRecord: last, hasHardState: vote !== undefined };
 }
 
-function hardStateAt(index: number): HardState | undefined {
-  if (index === 1) return { term: 1, vote: undefined };
-  return index === 5 ? { term: 2, vote: "n1" } : undefined;
+function surveyOf(runs: readonly LogRun[], more: Partial<LogSurvey> = {}): LogSurvey {
+  return {
+    ...{ runs, damages: [], isEndLost: false, lastRecord: 50, lastSegmentNumber: 5 },
+    ...{ lastIndexTold: 0, nextSequenceTold: 1, commitIndex: 0, termTold: 3 },
+    ...{ voters: [{ index: 1, voters: ["n1"] }], voteTold: undefined, hasVoted: true },
+    ...more,
+  };
 }
 
-/** What a start of the node finds, or why it refuses. */
-async function opened(disk: SimulatedDisk, nodes = ALONE): Promise<Opened | Error> {
-  const config = parseNodeConfig({
-    id: "n1",
-    isEmbedded: nodes.length === 1,
-    dataDirectory: FOLDER,
-    segmentSizeBytes: 64 * 1024,
-    members: nodes,
-  });
-  try {
-    const { log, machine, directory } = await openStorage(platformOn(disk), config);
-    const replayed = new Machine();
-    const state = Object.assign(replayed, { state: machine });
-    for (let index = machine.appliedIndex + 1; index <= log.lastIndex(); index += 1) {
-      applyEntry(machine, log.readFromDisk(index, 1)[0]!);
-    }
-    const { hardState, base } = log;
-    const nextSequence = log.sequenceAfter(log.lastIndex());
-    const result = { hardState, lastIndex: log.lastIndex(), base, nextSequence };
-    const dump = state.dump();
-    await log.close();
-    directory.release();
-    disk.killProcess();
-    return { ...result, dump, voters: machine.memberTable.members.map(({ id }) => id) };
-  } catch (error) {
-    disk.killProcess();
-    if (error instanceof CorruptionError) return error;
-    throw error;
-  }
+/** The position of a snapshot at an entry of two operations each. */
+function at(index: number, term = 1): LogBase {
+  return { index, term, nextSequence: index * 2 + 1 };
 }
 
-interface Opened {
-  readonly hardState: HardState;
-  readonly lastIndex: number;
-  readonly base: LogBase;
-  readonly nextSequence: number;
-  readonly dump: string;
-  readonly voters: readonly string[];
+function snapshot(index: number, more: Partial<FoundSnapshot> = {}): FoundSnapshot {
+  const place = { path: `snapshots/${index}`, position: at(index), indexTold: index };
+  return { ...place, problem: "", byte: 0, voters: ["n1"], ...more };
 }
 
-function folderOn(disk: SimulatedDisk, path = FOLDER) {
-  const identity = readIdentity(disk.files, path);
-  if (identity === undefined) throw new Error("the folder has its identity");
-  return { directory: path, identity, segmentSizeBytes: 2048 };
+function damagedSnapshot(index: number): FoundSnapshot {
+  return snapshot(index, { position: undefined, problem: "cut off", byte: 7, voters: ["n9"] });
 }
 
-function examine(disk: SimulatedDisk): Promise<Examination> {
-  return examineFolder(platformOn(disk), folderOn(disk));
+function judge(
+  survey: LogSurvey,
+  snapshots: readonly FoundSnapshot[] = [],
+  identity = IDENTITY,
+): RepairPlan {
+  return judgeRepair(survey, snapshots, identity);
 }
 
-/** What `cstore wal repair --accept-data-loss` does. */
-async function repair(disk: SimulatedDisk): Promise<RepairPlan> {
-  if (isRepairUnfinished(disk.files, FOLDER)) await finishRepair(disk.files, FOLDER);
-  const examination = await examine(disk);
-  const { plan } = examination;
-  if (plan.refusal !== "" || isWhole(plan)) return plan;
-  await repairFolder(platformOn(disk), folderOn(disk), examination);
-  await settle();
-  disk.killProcess();
-  return plan;
-}
-
-interface Placed {
-  readonly path: string;
-  readonly at: number;
-  readonly size: number;
-  readonly kind: string;
-  readonly index: number;
-}
-
-function recordsOn(disk: SimulatedDisk): Placed[] {
-  const placed: Placed[] = [];
-  for (const path of segmentsOn(disk)) {
-    const bytes = disk.readFile(path);
-    const header = decodeSegmentHeader(bytes, undefined);
-    if ("refusal" in header) throw new Error(header.refusal);
-    scanSegment(bytes, header, ({ header: { kind }, at, body }) => {
-      const index = kind === "BATCH" ? decodeBatchHeader(body).index : 0;
-      placed.push({ path, at, size: body.byteLength, kind, index });
+describe("nothing is damaged", () => {
+  test("the plan keeps everything as it is", () => {
+    const whole = run(1, 5, { vote: "n1" });
+    const plan = judge(surveyOf([whole], { commitIndex: 4, lastIndexTold: 5 }), [snapshot(3)]);
+    expect(plan).toEqual({
+      ...{ damages: [], damagedSnapshots: [], snapshot: at(3), isLogKept: true },
+      ...{ base: EMPTY_BASE, last: at(5), run: whole, commitIndex: 4 },
+      ...{ hardState: { term: 3, vote: "n1" }, lost: undefined, isRaised: false },
+      ...{ otherVoters: [], refusal: "" },
     });
-  }
-  return placed;
-}
+    expect(isWhole(plan)).toBe(true);
+  });
 
-function segmentsOn(disk: SimulatedDisk): string[] {
-  const names = disk.files.list(WAL).filter((name) => name.endsWith(".segment"));
-  return names.map((name) => `${WAL}/${name}`);
-}
+  test("a folder without anything is whole, too", () => {
+    const plan = judge(surveyOf([], { voters: [], hasVoted: false, termTold: 0 }));
+    expect(plan).toMatchObject({
+      ...{ isLogKept: true, snapshot: undefined, base: EMPTY_BASE, last: EMPTY_BASE },
+      refusal: "",
+    });
+    expect(isWhole(plan)).toBe(true);
+  });
 
-/** Every file with its bytes, wherever it stands. */
-function contentOf(disk: SimulatedDisk): Map<string, string> {
-  const content = new Map<string, string>();
-  const visit = (path: string): void => {
-    for (const name of disk.files.list(path)) {
-      const own = `${path}/${name}`;
-      if (/\/(wal|snapshots|lost)[^/]*$/.test(own) && !own.endsWith("mark")) visit(own);
-      else content.set(own, Buffer.from(disk.readFile(own)).toString("latin1"));
-    }
-  };
-  visit(FOLDER);
-  return content;
-}
+  test("a log with a hard state and no entry yet stays as it is", () => {
+    const votes = run(1, 0, { vote: "n2" });
+    const plan = judge(surveyOf([votes]));
+    expect([plan.isLogKept, plan.run, plan.last]).toEqual([true, votes, EMPTY_BASE]);
+    expect([plan.lost, plan.hardState]).toEqual([undefined, { term: 3, vote: "n2" }]);
+  });
 
-/** A repaired folder opens with what the plan keeps, and with nothing else. */
-async function expectRepaired(
-  folder: Folder,
-  disk: SimulatedDisk,
-  plan: RepairPlan,
-): Promise<void> {
-  const result = await opened(disk);
-  if (result instanceof Error) throw result;
-  const { last, lost, hardState } = plan;
-  expect(result.lastIndex).toBe(last.index + (lost === undefined ? 0 : 1));
-  expect(result.dump).toBe(folder.states[last.index]!);
-  expect(result.base).toEqual(plan.base);
-  expect(result.base.term > 0).toBe(result.base.index > 0);
-  expect(result.hardState).toEqual(hardState);
-  expect(result.voters).toEqual(["n1"]);
-  const raised = lost === undefined ? 0 : SEQUENCE_GAP;
-  expect(result.nextSequence).toBe(last.nextSequence + raised);
-}
+  // Without damage the hard state is what the log says, also where that is nothing.
+  test("a log without a hard state has lost none", () => {
+    const plan = judge(surveyOf([run(1, 2)], { hasVoted: false }));
+    expect([plan.lost, plan.isRaised]).toEqual([undefined, false]);
+    expect(plan.hardState).toEqual({ term: 0, vote: undefined });
+  });
 
-describe("a log of a single node", () => {
-  // Mutations that this finds: a hole that is kept, an entry more or less than there is, a
-  // snapshot's entries counted as lost, a term that goes back.
-  test("one damaged record: what is behind the snapshot is kept up to the damage", async () => {
-    const folder = await nodeFolder();
-    const records = recordsOn(folder.disk);
-    expect(records.filter(({ index }) => index > 16).length).toBe(LAST - 16);
-    for (const record of records) {
-      for (const offset of [9, 64 + record.size - 1]) {
-        const disk = folder.disk.clone();
-        disk.rot(record.path, record.at + offset);
-        expect(await opened(disk.clone())).toBeInstanceOf(CorruptionError);
-        const plan = await repair(disk);
-        expect(plan.refusal).toBe("");
-        expect(plan.damages).toMatchObject([{ file: record.path, byte: record.at }]);
-        expectLoss(plan, { record, isHeader: offset < 64 });
-        await expectRepaired(folder, disk, plan);
-      }
-    }
-  }, 60_000);
+  test("a commit index counts as far as entries are kept, and at least the snapshot", () => {
+    const commits = [1, 4, 9].map((commitIndex) => {
+      return judge(surveyOf([run(1, 5)], { commitIndex }), [snapshot(3)]).commitIndex;
+    });
+    expect(commits).toEqual([3, 4, 5]);
+  });
+});
 
-  function expectLoss(
-    plan: RepairPlan,
-    { record, isHeader }: { readonly record: Placed; readonly isHeader: boolean },
-  ): void {
-    if (record.index > 16) {
-      expect(plan.last.index).toBe(record.index - 1);
-      const { lost } = plan;
-      const isLast = record.index === LAST;
-      // Nothing but its number is known of a record whose header is gone.
-      const lastTold = isLast && isHeader ? LAST - 1 : LAST;
-      expect(lost).toMatchObject({ firstIndex: record.index, lastIndex: lastTold, isOpen: isLast });
-      expect([lost?.firstSequence, lost?.lastSequence]).toEqual([record.index, lastTold]);
-      expect(lost?.readable).toEqual(isLast ? [] : [{ first: record.index + 1, last: LAST }]);
-      return;
-    }
-    const isEntry = record.kind === "BATCH";
-    // The older snapshot stays usable as long as nothing behind it is damaged.
-    if (isEntry) expect(plan.base.index).toBe(record.index <= 8 ? 8 : 16);
-    if (isEntry || !isHeader) expect(plan.last.index).toBe(LAST);
-    if (!isEntry && !isHeader && record.kind === "HEAD") expect(plan.lost).toBeUndefined();
-  }
+describe("which run is kept", () => {
+  const damages = [DAMAGE];
 
-  test("several damaged records: the first one behind the snapshot decides", async () => {
-    const folder = await nodeFolder();
-    const at = (index: number) => recordsOn(folder.disk).find((one) => one.index === index)!;
-    const disk = folder.disk.clone();
-    for (const index of [11, 14, 22, 27]) disk.rot(at(index).path, at(index).at + 64);
-    const plan = await repair(disk);
-    expect(plan.damages.length).toBe(4);
-    expect(plan.last.index).toBe(21);
+  test("the one that holds the snapshot's entry and leads furthest", () => {
+    const [first, second] = [run(1, 4), run(3, 9)];
+    const plan = judge(surveyOf([first, second], { damages }), [snapshot(3)]);
+    expect([plan.run, plan.last, plan.base]).toEqual([second, at(9), at(3)]);
+    // Of two that lead equally far the later one.
+    const again = judge(surveyOf([run(3, 9), second], { damages }), [snapshot(3)]);
+    expect(again.run).toBe(second);
+  });
+
+  test.each<[string, LogRun, boolean]>([
+    ["holds the entry at its end", run(1, 5), true],
+    ["begins right behind the entry", run(6, 8), true],
+    ["begins one later", run(7, 8), false],
+    ["ends one before", run(1, 4), false],
+    ["has the entry in another term", run(1, 8, { term: 2 }), false],
+    ["has a head at the entry", run(6, 8, { head: at(5) }), true],
+    ["has a head at the entry of another term", run(6, 8, { head: at(5, 2) }), false],
+  ])("one that %s", (...row) => {
+    const [, candidate, isKept] = row;
+    const plan = judge(surveyOf([candidate], { damages }), [snapshot(5)]);
+    expect(plan.run).toBe(isKept ? candidate : undefined);
+    expect(plan.last).toEqual(at(isKept ? candidate.rebuild.table.lastIndex() : 5));
+  });
+
+  test("one whose sequence numbers differ is not", () => {
+    const other = snapshot(5, { position: { ...at(5), nextSequence: 12 } });
+    expect(judge(surveyOf([run(1, 8)], { damages }), [other]).run).toBeUndefined();
+  });
+
+  test("the log goes back to the oldest snapshot that it fits, or to its own head", () => {
+    const snapshots = [snapshot(3), snapshot(5), snapshot(4)];
+    const base = (candidate: LogRun, found = snapshots): LogBase =>
+      judge(surveyOf([candidate], { damages }), found).base;
+    expect(base(run(4, 8))).toEqual(at(3));
+    expect(base(run(5, 8))).toEqual(at(4));
+    expect(base(run(6, 8))).toEqual(at(5));
+    expect(base(run(1, 8))).toEqual(EMPTY_BASE);
+    expect(base(run(3, 8, { head: at(2) }))).toEqual(at(2));
+    const other = snapshot(3, { position: { ...at(3), nextSequence: 8 } });
+    expect(base(run(4, 8), [other, snapshot(5)])).toEqual(at(5));
+    expect(base(run(4, 8), [damagedSnapshot(3), snapshot(5)])).toEqual(at(5));
+    expect(base(run(7, 8))).toEqual(at(5));
+  });
+
+  test("the newest whole snapshot decides, in whatever order they are found", () => {
+    const found = [snapshot(3), snapshot(5), snapshot(4), damagedSnapshot(7)];
+    const plan = judge(surveyOf([run(1, 8)], { damages }), found);
+    expect([plan.snapshot, plan.damagedSnapshots]).toEqual([at(5), [found[3]!]]);
+  });
+});
+
+describe("what is lost", () => {
+  const damages = [DAMAGE];
+
+  test("the entries behind the last kept one, up to the last that anything names", () => {
+    const kept = run(1, 4, { vote: "n1" });
+    const behind = run(7, 9);
+    const survey = surveyOf([kept, behind], {
+      ...{ damages, lastIndexTold: 9, nextSequenceTold: 19, commitIndex: 6 },
+    });
+    const plan = judge(survey, [snapshot(2)]);
+    expect(plan).toEqual({
+      ...{ damages, damagedSnapshots: [], snapshot: at(2), isLogKept: false },
+      ...{ base: EMPTY_BASE, last: at(4), run: kept, commitIndex: 4 },
+      hardState: { term: 4, vote: "n1" },
+      lost: {
+        ...{ firstIndex: 5, lastIndex: 9, firstSequence: 9, lastSequence: 18 },
+        ...{ isOpen: false, readable: [{ first: 7, last: 9 }] },
+      },
+      ...{ isRaised: true, otherVoters: [], refusal: "" },
+    });
+    expect(isWhole(plan)).toBe(false);
+  });
+
+  test.each<[string, Partial<LogSurvey>, readonly FoundSnapshot[], number, boolean]>([
+    ["nothing", {}, [], 4, false],
+    ["a record's header", { lastIndexTold: 6 }, [], 6, true],
+    ["a commit index", { commitIndex: 7 }, [], 7, true],
+    ["the name of a damaged snapshot", {}, [damagedSnapshot(8)], 8, true],
+    ["the end of the log", { isEndLost: true }, [], 4, true],
+  ])("as far as it is told by %s", (...row) => {
+    const [, more, snapshots, lastIndex, isOpen] = row;
+    const survey = surveyOf([run(1, 4)], { damages, ...more });
+    expect(judge(survey, snapshots).lost).toEqual({
+      ...{ firstIndex: 5, lastIndex, firstSequence: 9, lastSequence: 8, isOpen, readable: [] },
+    });
+  });
+
+  test("readable entries begin behind the last kept one", () => {
+    const runs = [run(1, 4), run(3, 4), run(2, 6, { term: 2 }), run(8, 8)];
+    const plan = judge(surveyOf(runs, { damages }), [snapshot(4)]);
+    expect(plan.last).toEqual(at(4));
     expect(plan.lost?.readable).toEqual([
-      { first: 23, last: 26 },
-      { first: 28, last: LAST },
+      { first: 5, last: 6 },
+      { first: 8, last: 8 },
     ]);
-    await expectRepaired(folder, disk, plan);
   });
 
-  test("damage before the older snapshot: the log still reaches back to it", async () => {
-    const folder = await nodeFolder({ isHeldBack: true });
-    for (const index of [1, 3, 8, 9]) {
-      const disk = folder.disk.clone();
-      const record = recordsOn(disk).find((one) => one.index === index)!;
-      disk.rot(record.path, record.at + 64);
-      const plan = await repair(disk);
-      expect([plan.base.index, plan.last.index]).toEqual([index > 8 ? 16 : 8, LAST]);
-      await expectRepaired(folder, disk, plan);
-    }
+  test("nothing, if the kept run is the last one and knows the hard state", () => {
+    const kept = run(1, 4, { vote: "n1" });
+    const lost = (survey: LogSurvey): boolean => judge(survey, [snapshot(2)]).lost !== undefined;
+    expect(lost(surveyOf([run(1, 3), kept], { damages }))).toBe(false);
+    expect(lost(surveyOf([kept, run(1, 3)], { damages }))).toBe(true);
+    expect(lost(surveyOf([run(1, 4)], { damages }))).toBe(true);
+    expect(lost(surveyOf([kept], { damages, isEndLost: true }))).toBe(true);
+    expect(lost(surveyOf([], { damages }))).toBe(true);
+    expect(judge(surveyOf([kept], { damages })).hardState).toEqual({ term: 3, vote: "n1" });
   });
 
-  test("a segment's header: its records tell that nothing is lost", async () => {
-    const folder = await nodeFolder();
-    for (const path of segmentsOn(folder.disk).slice(0, -1)) {
-      const disk = folder.disk.clone();
-      disk.rot(path, 20);
-      expect(await opened(disk.clone())).toBeInstanceOf(CorruptionError);
-      const plan = await repair(disk);
-      expect([plan.lost, plan.last.index]).toEqual([undefined, LAST]);
-      await expectRepaired(folder, disk, plan);
-    }
+  test("the new term is behind every term that anything names", () => {
+    const term = (termTold: number, snapshots: readonly FoundSnapshot[]): number =>
+      judge(surveyOf([run(1, 4)], { damages, termTold }), snapshots).hardState.term;
+    expect(term(5, [])).toBe(6);
+    expect(term(5, [damagedSnapshot(2)])).toBe(6);
+    expect(term(0, [damagedSnapshot(2)])).toBe(1);
+    expect(term(5, [snapshot(2), snapshot(9, { position: at(9, 8) })])).toBe(9);
   });
 
-  test("a missing segment: entries in the snapshot are not lost, others are", async () => {
-    const folder = await nodeFolder();
-    for (const path of segmentsOn(folder.disk)) {
-      const inside = recordsOn(folder.disk).filter((one) => one.path === path && one.index > 16);
-      const disk = folder.disk.clone();
-      disk.deleteFile(path);
-      const plan = await repair(disk);
-      const expected = inside[0] === undefined ? LAST : inside[0].index - 1;
-      expect(plan.last.index).toBe(expected);
-      await expectRepaired(folder, disk, plan);
-    }
+  test("without any run: the snapshot is all", () => {
+    const plan = judge(surveyOf([], { damages, lastIndexTold: 4 }), [snapshot(6)]);
+    expect(plan).toMatchObject({
+      ...{ base: at(6), last: at(6), run: undefined, isLogKept: false, commitIndex: 6 },
+      lost: { firstIndex: 7, lastIndex: 6, firstSequence: 13, lastSequence: 12, isOpen: false },
+    });
   });
 
-  test("everything of the log is gone: the snapshot is left", async () => {
-    const folder = await nodeFolder();
-    const { disk } = folder;
-    for (const path of segmentsOn(disk)) disk.deleteFile(path);
-    const plan = await repair(disk);
-    expect(plan.last.index).toBe(16);
-    expect(plan.lost).toMatchObject({ firstIndex: 17, isOpen: true, readable: [] });
-    await expectRepaired(folder, disk, plan);
-  });
-
-  test("garbage over whole areas: never a hole, always a state that once was", async () => {
-    const folder = await nodeFolder();
-    const segments = segmentsOn(folder.disk);
-    for (let round = 0; round < 40; round += 1) {
-      const disk = folder.disk.clone();
-      const path = segments[round % segments.length]!;
-      const size = disk.readFile(path).byteLength;
-      const from = (round * 389) % size;
-      for (let byte = from; byte < Math.min(size, from + 700); byte += 3)
-        disk.rot(path, byte, 0x5a);
-      const plan = await repair(disk);
-      if (isWhole(plan)) expect(await opened(disk)).not.toBeInstanceOf(Error);
-      else await expectRepaired(folder, disk, plan);
-    }
-  }, 60_000);
-});
-
-describe("snapshots", () => {
-  test("a damaged one is moved aside; the other and the log give everything", async () => {
-    const folder = await nodeFolder();
-    for (const name of folder.disk.files.list(SNAPSHOTS)) {
-      const disk = folder.disk.clone();
-      disk.rot(`${SNAPSHOTS}/${name}`, 60);
-      const plan = await repair(disk);
-      expect([plan.lost, plan.isLogKept, plan.last.index]).toEqual([undefined, true, LAST]);
-      expect(disk.files.list(SNAPSHOTS)).toContain(`${name}.damaged`);
-      await expectRepaired(folder, disk, plan);
-    }
-  });
-
-  test("both damaged, and the log is cut: nothing can be kept, nothing is touched", async () => {
-    const { disk } = await nodeFolder();
-    for (const name of disk.files.list(SNAPSHOTS)) disk.rot(`${SNAPSHOTS}/${name}`, 60);
-    const before = contentOf(disk);
-    const plan = await repair(disk);
-    expect(plan.refusal).toContain("no snapshot and no first entry is left");
-    expect(contentOf(disk)).toEqual(before);
-  });
-
-  test("the newer one damaged, and the log between the two: back to the older one", async () => {
-    const folder = await nodeFolder();
-    const { disk } = folder;
-    disk.rot(`${SNAPSHOTS}/0000000000000016.snapshot`, 60);
-    const record = recordsOn(disk).find(({ index }) => index === 12)!;
-    disk.rot(record.path, record.at + 64);
-    const plan = await repair(disk);
-    expect(plan.last.index).toBe(11);
-    expect(plan.lost).toMatchObject({ firstIndex: 12, lastIndex: LAST });
-    await expectRepaired(folder, disk, plan);
-  });
-
-  test("all damaged, and the log is whole from entry 1 on: nothing is lost", async () => {
-    const folder = await nodeFolder({ snapshotsAt: [8] });
-    const { disk } = folder;
-    disk.rot(`${SNAPSHOTS}/0000000000000008.snapshot`, 60);
-    expect(await opened(disk.clone())).toBeInstanceOf(CorruptionError);
-    const plan = await repair(disk);
-    expect([plan.lost, plan.last.index]).toEqual([undefined, LAST]);
-    await expectRepaired(folder, disk, plan);
-  });
-
-  test("the first record is damaged and there is no snapshot: nothing can be kept", async () => {
-    const { disk } = await nodeFolder({ snapshotsAt: [] });
-    const first = recordsOn(disk).find(({ index }) => index === 1)!;
-    disk.rot(first.path, first.at);
-    const before = contentOf(disk);
-    expect((await repair(disk)).refusal).toContain("no snapshot and no first entry is left");
-    expect(contentOf(disk)).toEqual(before);
+  test("a log that does not reach back to the snapshot is written anew", () => {
+    const plan = judge(surveyOf([run(9, 9)]), [snapshot(6)]);
+    expect([plan.isLogKept, plan.run, plan.base]).toEqual([false, undefined, at(6)]);
   });
 });
 
-test("a whole folder is left alone, also with an unsynced tail", async () => {
-  const { disk } = await nodeFolder();
-  const before = contentOf(disk);
-  const { plan } = await examine(disk);
-  expect([isWhole(plan), plan.refusal, plan.lost]).toEqual([true, "", undefined]);
-  expect(contentOf(disk)).toEqual(before);
-  // Bytes behind the last record, which no record tells of: a start sets them aside by itself.
-  const tail = recordsOn(disk).at(-1)!;
-  const bytes = disk.readFile(tail.path);
-  disk.writeFile(tail.path, new Uint8Array([...bytes, ...new Array(100).fill(7)]));
-  expect(isWhole((await examine(disk)).plan)).toBe(true);
-  expect(await opened(disk)).not.toBeInstanceOf(Error);
-});
+describe("other voters", () => {
+  const damages = [DAMAGE];
+  const known = [
+    { index: 1, voters: ["n1", "n2"] },
+    { index: 3, voters: ["n1", "n3"] },
+    { index: 6, voters: ["n4", "n1"] },
+  ];
 
-// Whatever is flipped: a start succeeds if and only if the examination finds nothing to repair.
-test("the examination and the start agree about each byte of the log", async () => {
-  const { disk } = await nodeFolder();
-  let damaged = 0;
-  for (const path of segmentsOn(disk)) {
-    const size = disk.readFile(path).byteLength;
-    for (let byte = 1; byte < size; byte += 41) {
-      const copy = disk.clone();
-      copy.rot(path, byte);
-      const { plan } = await examine(copy);
-      const result = await opened(copy);
-      expect([path, byte, isWhole(plan)]).toEqual([path, byte, !(result instanceof Error)]);
-      if (result instanceof Error) damaged += 1;
-    }
+  function others(more: Partial<LogSurvey>, snapshots: readonly FoundSnapshot[] = []) {
+    return judge(surveyOf([run(1, 4)], { damages, voters: known, ...more }), snapshots).otherVoters;
   }
-  expect(damaged).toBeGreaterThan(50);
-}, 60_000);
 
-test("the old log is kept as it was, and a second repair keeps both", async () => {
-  const folder = await nodeFolder();
-  const { disk } = folder;
-  const damage = (index: number): void => {
-    const record = recordsOn(disk).find((one) => one.index === index)!;
-    disk.rot(record.path, record.at + 64);
-  };
-  damage(25);
-  const before = contentOf(disk);
-  await repair(disk);
-  for (const [path, bytes] of before) {
-    const now = path.startsWith(`${WAL}/`) ? path.replace(WAL, `${WAL}.damaged`) : path;
-    expect(contentOf(disk).get(now)).toBe(bytes);
-  }
-  damage(20);
-  const plan = await repair(disk);
-  expect(plan.last.index).toBe(19);
-  expect(disk.files.list(WAL)).toEqual([...segmentsOn(disk).map((path) => path.slice(12)), "mark"]);
-  await expectRepaired(folder, disk, plan);
-  const names = disk.files.list(FOLDER).filter((name) => name.startsWith("wal"));
-  expect(names).toEqual(["wal", "wal.2.damaged", "wal.damaged"]);
-});
-
-test("the term goes on, and numbers of operations are never given twice", async () => {
-  const folder = await nodeFolder();
-  const { disk } = folder;
-  const record = recordsOn(disk).find(({ index }) => index === 29)!;
-  disk.rot(record.path, record.at + 64);
-  const plan = await repair(disk);
-  expect(plan.hardState).toEqual({ term: 3, vote: "n1" });
-  const records = recordsOn(disk);
-  const numbers = surveyLog(disk.files, { directory: WAL, identity: folderOn(disk).identity }).runs;
-  expect(numbers[0]!.firstRecord).toBeGreaterThan(records.length);
-  const result = (await opened(disk)) as Opened;
-  expect(result.nextSequence).toBe(29 + SEQUENCE_GAP);
-});
-
-// Mutations that this finds: the old folder renamed before the new log is complete or durable, a
-// start that makes a new log where the old one was just renamed, names that overtake each other.
-test.each([
-  ["with snapshots", [8, 16]],
-  ["without", []],
-])(
-  "broken off or without power at any step, %s: refused or repaired",
-  async (_what, snapshotsAt) => {
-    const folder = await nodeFolder({ snapshotsAt });
-    const record = recordsOn(folder.disk).find(({ index }) => index === 25)!;
-    folder.disk.rot(record.path, record.at + 64);
-    if (snapshotsAt.length > 0) folder.disk.rot(`${SNAPSHOTS}/0000000000000016.snapshot`, 60);
-    const damaged = Buffer.from(folder.disk.readFile(record.path)).toString("latin1");
-    const seen = new Set<boolean>();
-    for (let operations = 1, how = ""; how !== "ended"; operations += 1) {
-      for (let round = 0; round < 3; round += 1) {
-        const random = new SeededRandom(operations * 100 + round);
-        const disk = folder.disk.clone({ random });
-        const halted = disk.haltAfter(operations);
-        const ended = repair(disk).then(
-          () => "ended",
-          () => "failed",
-        );
-        how = await Promise.race([ended, halted.then(() => "halted")]);
-        await settle();
-        disk.killProcess();
-        if (how === "ended") break;
-        if (round > 0) disk.cutPower();
-        seen.add(isRepairUnfinished(disk.files, FOLDER));
-        const start = await opened(disk.clone());
-        if (start instanceof Error) expect(start).toBeInstanceOf(CorruptionError);
-        else expect([start.lastIndex, start.dump]).toEqual([25, folder.states[24]!]);
-        await repair(disk);
-        const result = await opened(disk);
-        if (result instanceof Error) throw result;
-        expect([result.lastIndex, result.dump]).toEqual([25, folder.states[24]!]);
-        expect([...contentOf(disk).values()]).toContain(damaged);
-      }
-    }
-    expect(seen).toEqual(new Set([false, true]));
-  },
-);
-
-test("records that were never synced are a tail, beside damage, too", async () => {
-  const folder = await nodeFolder();
-  const { disk } = folder;
-  // Without the mark, only a later record could tell that the last one was synced.
-  disk.deleteFile(`${WAL}/mark`);
-  const last = recordsOn(disk).at(-1)!;
-  disk.rot(last.path, last.at + 64);
-  expect(isWhole((await examine(disk.clone())).plan)).toBe(true);
-  expect(((await opened(disk.clone())) as Opened).lastIndex).toBe(LAST - 1);
-
-  const record = recordsOn(disk).find(({ index }) => index === 10)!;
-  disk.rot(record.path, record.at + 64);
-  const plan = await repair(disk);
-  expect(plan.damages).toMatchObject([{ file: record.path, byte: record.at }]);
-  expect([plan.last.index, plan.lost]).toEqual([LAST - 1, undefined]);
-  await expectRepaired(folder, disk, plan);
-});
-
-test.each([
-  ["term", { term: 9, nextSequence: 17 }],
-  ["number of operations", { term: 1, nextSequence: 18 }],
-])(
-  "a snapshot of another history: its %s does not fit the log behind it",
-  async (_what, fields) => {
-    const { disk } = await nodeFolder();
-    const store = new SnapshotStore(platformOn(disk), SNAPSHOTS, folderOn(disk).identity.clusterId);
-    await store.write({ index: 16, ...fields }, [new Uint8Array([4])]);
-    const record = recordsOn(disk).find(({ index }) => index === 25)!;
-    disk.rot(record.path, record.at + 64);
-    const { plan } = await examine(disk);
-    expect([plan.last.index, plan.run]).toEqual([16, undefined]);
-    expect(plan.lost).toMatchObject({ firstIndex: 17, lastIndex: LAST });
-  },
-);
-
-test("a disk that fills up, or fails to sync: the folder stays as it was", async () => {
-  const { disk } = await nodeFolder();
-  const record = recordsOn(disk).find(({ index }) => index === 25)!;
-  disk.rot(record.path, record.at + 64);
-  const before = contentOf(disk);
-  const own = (path: string): boolean => path.includes("wal.repaired");
-  const full = disk.clone();
-  full.faults = { write: (path) => (own(path) ? new Error("ENOSPC") : undefined) };
-  const unsynced = disk.clone();
-  unsynced.faults = { sync: (path) => (own(path) ? "failed" : "done") };
-  for (const copy of [full, unsynced]) {
-    expect(await errorOf(repair(copy))).toBeInstanceOf(Error);
-    await settle();
-    copy.killProcess();
-    copy.faults = {};
-    const after = contentOf(copy);
-    for (const [path, bytes] of before) expect(after.get(path)).toBe(bytes);
-    expect((await repair(copy)).last.index).toBe(24);
-  }
-});
-
-describe("a cluster of several voters", () => {
-  const folderOfThree = () => nodeFolder({ nodes: THREE });
-
-  test("is refused when an entry may be lost, and named are the others", async () => {
-    const { disk } = await folderOfThree();
-    const record = recordsOn(disk).find(({ index }) => index === 25)!;
-    disk.rot(record.path, record.at + 64);
-    const before = contentOf(disk);
-    const plan = await repair(disk);
-    expect(plan.otherVoters).toEqual(["n2", "n3"]);
-    expect(plan.refusal).toContain("n2, n3 may vote");
-    expect(contentOf(disk)).toEqual(before);
+  test("the latest kept members and any later ones, each once, in order", () => {
+    expect(others({})).toEqual(["n3", "n4"]);
+    expect(others({ voters: known.slice(0, 2) })).toEqual(["n3"]);
+    expect(others({ voters: known.slice(0, 1) })).toEqual(["n2"]);
+    expect(others({ voters: [...known, { index: 4, voters: ["n5", "n4"] }] })).toEqual([
+      "n4",
+      "n5",
+    ]);
+    expect(others({ voters: [] })).toEqual([]);
   });
 
-  test("is repaired when the snapshot has what is damaged: the vote stays as it was", async () => {
-    const folder = await folderOfThree();
-    const { disk } = folder;
-    // In a segment before the last one: the head of each later one tells the vote.
-    const record = recordsOn(disk).find(({ index }) => index === 9)!;
-    disk.rot(record.path, record.at + 64);
-    expect(await opened(disk.clone(), THREE)).toBeInstanceOf(CorruptionError);
-    const plan = await repair(disk);
-    expect([plan.refusal, plan.lost]).toEqual(["", undefined]);
-    const result = (await opened(disk, THREE)) as Opened;
-    expect(result).toMatchObject({ lastIndex: LAST, hardState: { term: 2, vote: "n1" } });
-    expect(result.dump).toBe(folder.states[LAST]!);
-    expect(result.nextSequence).toBe(LAST + 1);
+  test("members of whole snapshots count from their entry on", () => {
+    const voters = ["n7", "n1"];
+    expect(others({}, [snapshot(2, { voters })])).toEqual(["n3", "n4"]);
+    expect(others({}, [snapshot(4, { voters })])).toEqual(["n4", "n7"]);
+    expect(others({}, [damagedSnapshot(4)])).toEqual(["n3", "n4"]);
   });
 
-  test("is refused when nothing but the last vote may be lost", async () => {
-    const { disk } = await nodeFolder({ nodes: THREE, snapshotsAt: [] });
-    const vote = recordsOn(disk).findLast(({ kind }) => kind === "HARD_STATE")!;
-    disk.rot(vote.path, vote.at + 64);
-    const plan = await repair(disk);
-    expect(plan.last.index).toBe(LAST);
-    expect(plan.lost).toMatchObject({ firstIndex: LAST + 1, lastIndex: LAST, isOpen: false });
-    expect(plan.refusal).toContain("may vote");
+  test("the node that got this node's vote may", () => {
+    expect(others({ voters: [], voteTold: "n8" })).toEqual(["n8"]);
+    expect(others({ voters: [], voteTold: "n1" })).toEqual([]);
   });
 
-  test("a vote for another node is taken for a sign of a cluster", async () => {
-    const folder = await nodeFolder({ snapshotsAt: [] });
-    const { disk } = folder;
-    const { plan, survey } = await examine(disk);
-    expect([plan.otherVoters, survey.voteTold]).toEqual([[], "n1"]);
-    const log = await reopen(disk);
-    log.write({ hardState: { term: 5, vote: "n2" }, entries: [], commitIndex: LAST });
-    await log.close();
-    disk.killProcess();
-    const record = recordsOn(disk).find(({ index }) => index === 25)!;
-    disk.rot(record.path, record.at + 64);
-    expect((await examine(disk)).plan.otherVoters).toEqual(["n2"]);
+  test("they refuse a repair that loses something, and no other", () => {
+    const lossy = judge(surveyOf([run(1, 4)], { damages, voters: known }));
+    expect(lossy.refusal).toBe("n3, n4 may vote, too: a promise to them may be lost");
+    const lossless = surveyOf([run(1, 4, { vote: "n1" })], { damages, voters: known });
+    expect(judge(lossless)).toMatchObject({ refusal: "", lost: undefined });
+    expect(judge(surveyOf([run(1, 4)], { damages })).refusal).toBe("");
+    // With damaged snapshots alone there is something to be moved aside.
+    const whole = surveyOf([run(1, 4, { vote: "n1" })], { voters: known });
+    const plan = judge(whole, [damagedSnapshot(2)]);
+    expect([plan.isLogKept, isWhole(plan), plan.refusal]).toEqual([true, false, ""]);
+  });
+
+  test("without a snapshot and a first entry there is nothing to begin with", () => {
+    const refusal = "no snapshot and no first entry is left to begin with";
+    expect(judge(surveyOf([run(2, 4)], { damages })).refusal).toBe(refusal);
+    expect(judge(surveyOf([], { damages })).refusal).toBe(refusal);
+    expect(judge(surveyOf([run(1, 1)], { damages })).refusal).toBe("");
   });
 });
 
-function reopen(disk: SimulatedDisk): Promise<FileWALManager> {
-  const { identity } = folderOn(disk);
-  const options = { directory: WAL, identity, segmentSizeBytes: 2048, owner: "consensus" } as const;
-  return FileWALManager.open(platformOn(disk), options);
-}
+describe("a log for one user", () => {
+  const damages = [DAMAGE];
+  const none = { voters: [], voteTold: undefined, hasVoted: false };
 
-test("a log for one user: the operations before the damage are kept, and nothing is added", async () => {
-  const disk = diskOf(5);
-  const log = await createLog(disk, FOLDER);
-  for (let n = 1; n <= 10; n += 1) await log.writeEntry(walEntry(n));
-  await log.close();
-  await settle();
-  disk.killProcess();
-  const record = recordsOn(disk).find(({ index }) => index === 7)!;
-  disk.rot(record.path, record.at + 64);
-  const plan = await repair(disk);
-  expect([plan.refusal, plan.last.index, plan.isRaised]).toEqual(["", 6, false]);
-  const again = await createLog(disk, FOLDER);
-  const values = (await again.readEntries()).map(({ data }) => data.newValue as unknown);
-  expect(values).toEqual([1, 2, 3, 4, 5, 6]);
-  await again.close();
-});
+  test("keeps its first run, without a vote, a raised number or a snapshot", () => {
+    const kept = run(1, 4);
+    const plan = judge(surveyOf([kept, run(6, 9)], { damages, ...none }), [], USER);
+    expect(plan).toMatchObject({
+      ...{ base: EMPTY_BASE, last: at(4), run: kept, snapshot: undefined, isRaised: false },
+      ...{ hardState: { term: 0, vote: undefined }, otherVoters: [], refusal: "" },
+      lost: { firstIndex: 5, lastIndex: 9 },
+    });
+  });
 
-test("the fixture: a start gives every entry, and each changes the state", async () => {
-  const folder = await nodeFolder();
-  const result = (await opened(folder.disk)) as Opened;
-  expect(result).toMatchObject({ lastIndex: LAST, hardState: { term: 2, vote: "n1" } });
-  expect(result.base.index).toBe(8);
-  expect(new Set(folder.states).size).toBe(LAST);
+  test("begins at its head, if a head tells the term", () => {
+    const headed = run(4, 6, { head: at(3) });
+    const plan = judge(surveyOf([headed], { damages, ...none }), [], USER);
+    expect([plan.base, plan.last, plan.lost]).toEqual([at(3), at(6), undefined]);
+    const headless = judge(surveyOf([run(4, 6)], { damages, ...none }), [], USER);
+    expect([headless.base, headless.run]).toEqual([EMPTY_BASE, undefined]);
+    expect(headless.refusal).toContain("no first entry");
+  });
+
+  test("with a vote in it has other voters that it does not name", () => {
+    const survey = surveyOf([run(1, 4)], { damages, ...none, hasVoted: true, isEndLost: true });
+    expect(judge(survey, [], USER).otherVoters).toEqual(["nodes that this log does not name"]);
+    expect(judge(survey).otherVoters).toEqual([]);
+  });
 });

@@ -69,8 +69,8 @@ test("a sync covers only what was written before it was issued", async () => {
 
 test("without a request nothing is synced, and without news neither", async () => {
   const target = new Target();
-  const commit = new GroupCommit(target, 4);
   target.last = 4;
+  const commit = new GroupCommit(target, 4);
   commit.request();
   expect(target.issuedAt).toEqual([]);
   target.last = 6;
@@ -83,7 +83,7 @@ test("without a request nothing is synced, and without news neither", async () =
 });
 
 // [sync retried]
-test("after a failure nothing is synced or told any more", async () => {
+test("after a failure nothing is synced or reported any more", async () => {
   const target = new Target();
   const commit = new GroupCommit(target, 0);
   target.last = 1;
@@ -94,6 +94,7 @@ test("after a failure nothing is synced or told any more", async () => {
   commit.request();
   await target.end();
   expect(target.events).toEqual(["failed EIO"]);
+  expect(commit.isSyncing).toBe(false);
   expect([target.issuedAt.length, commit.syncedThrough]).toEqual([1, 0]);
 });
 

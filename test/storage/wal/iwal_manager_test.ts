@@ -23,18 +23,16 @@ import {
   writeDocumentsCommand,
 } from "../../../src/protocol/encoding/command.ts";
 import { encodeKey } from "../../../src/protocol/encoding/document_key.ts";
-import { FileWALManager } from "../../../src/storage/wal/file_wal_manager.ts";
 import type {
   IWALManager,
   ReplicatedLog,
   WALEntry,
 } from "../../../src/storage/wal/iwal_manager.ts";
-import { MemoryWALManager } from "../../../src/storage/wal/memory_wal_manager.ts";
 import {
   createLog,
   diskOf,
   errorOf,
-  platformOn,
+  memoryLog,
   settle,
   standingClock,
   walEntry,
@@ -46,7 +44,7 @@ setDefaultTimeout(60_000);
 
 const KINDS: readonly [string, () => Promise<Log>][] = [
   ["FileWALManager", () => createLog(diskOf(1))],
-  ["MemoryWALManager", async () => new MemoryWALManager({ clock: standingClock })],
+  ["MemoryWALManager", async () => memoryLog()],
 ];
 
 function values(entries: readonly WALEntry[]): unknown[] {
@@ -418,114 +416,6 @@ describe.each(KINDS)("%s", (_name, open) => {
       expect(checksum).toBe(checksum64(encodeCbor(fields)).toString(16).padStart(16, "0"));
     }
     expect(numbers(await log.readEntries(4))).toEqual([4, 5]);
-    await log.close();
-  });
-});
-
-describe("FileWALManager", () => {
-  test("what was acknowledged is there after a power cut, and the numbers go on", async () => {
-    const disk = diskOf(1);
-    const log = await createLog(disk);
-    await log.writeBatch([walEntry(1), walEntry(2)]);
-    await log.writeEntry(walEntry(3));
-    await log.truncateAfter(2);
-    await log.writeEntry(walEntry("3 again"));
-    await log.createCheckpoint();
-    disk.cutPower(() => "dropped");
-    const again = await createLog(disk);
-    expect(await again.recover()).toMatchObject({ entries: 2, lastSequence: 3 });
-    expect(values(await again.readEntries())).toEqual([1, 2, "3 again"]);
-    await again.truncate(4);
-    await again.close();
-    const empty = await createLog(disk);
-    await empty.writeEntry(walEntry(4));
-    expect(numbers(await empty.readEntries())).toEqual([4]);
-    await empty.close();
-  });
-
-  // [TAIL not written]
-  test("what truncateAfter dropped stays away, also without the older files", async () => {
-    const disk = diskOf(1);
-    const log = await createLog(disk);
-    for (const value of [1, 2, 3, 4]) await log.writeEntry(walEntry(value));
-    await log.truncateAfter(3);
-    disk.cutPower(() => "dropped");
-    const second = await createLog(disk);
-    expect(values(await second.readEntries())).toEqual([1, 2, 3]);
-    // The file that stays begins behind entry 3 and drops it again.
-    await second.truncateAfter(2);
-    await second.truncate(3);
-    expect(disk.files.list("data/n1/wal").filter((name) => name.endsWith(".segment"))).toHaveLength(
-      1,
-    );
-    disk.cutPower(() => "dropped");
-    const third = await createLog(disk);
-    expect([third.firstIndex(), third.getCurrentSequence()]).toEqual([3, 2]);
-    await third.writeEntry(walEntry("3 again"));
-    await third.close();
-    const last = await createLog(disk);
-    expect(values(await last.readEntries())).toEqual(["3 again"]);
-    await last.close();
-  });
-
-  // [ack before sync]
-  test("writeEntry does not resolve before its sync ended", async () => {
-    const disk = diskOf(1);
-    const log = await createLog(disk);
-    disk.faults = { sync: () => "stalled" };
-    let isDone = false;
-    const written = log.writeEntry(walEntry(1)).then(() => {
-      isDone = true;
-    });
-    await settle(5);
-    expect(isDone).toBe(false);
-    disk.faults = {};
-    disk.releaseStalled();
-    await written;
-    await log.close();
-  });
-
-  test("writes of many turns share syncs", async () => {
-    const disk = diskOf(1);
-    const log = await createLog(disk);
-    await settle(5);
-    disk.faults = { sync: () => "stalled" };
-    const written = Array.from({ length: 50 }, async (_, i) => {
-      await settle(i % 5);
-      await log.writeEntry(walEntry(i));
-    });
-    await settle(10);
-    expect(disk.stalledCount).toBe(1);
-    disk.faults = {};
-    disk.releaseStalled();
-    await Promise.all(written);
-    await log.close();
-  });
-
-  test("a failed sync rejects all that wait, with one typed error", async () => {
-    const disk = diskOf(1);
-    const log = await createLog(disk);
-    disk.faults = { sync: () => "failed" };
-    const errors = await Promise.all(
-      [1, 2].map((value) => errorOf(log.writeEntry(walEntry(value)))),
-    );
-    disk.faults = {};
-    errors.push(await errorOf(log.writeEntry(walEntry(3))));
-    errors.push(await errorOf(log.flush()));
-    for (const error of errors) expect(error).toBeInstanceOf(StorageError);
-    await log.close();
-    const again = await createLog(disk);
-    await again.close();
-  });
-
-  // [truncateAfter for consensus]
-  test("a log that consensus owns does not drop its end for a user", async () => {
-    const disk = diskOf(1);
-    const directory = "data/wal";
-    const identity = { clusterId: "1".repeat(16), nodeId: "n1", incarnation: "2".repeat(16) };
-    const options = { directory, identity, segmentSizeBytes: 4096, owner: "consensus" } as const;
-    const log = await FileWALManager.open(platformOn(disk), options);
-    expect(await errorOf(log.truncateAfter(0))).toBeInstanceOf(StorageError);
     await log.close();
   });
 });

@@ -126,6 +126,13 @@ describe("entries", () => {
     [1, 4, 1_000, [1, 2, 3, 4]],
     [2, 3, 1_000, [2, 3]],
     [1, 4, 250, [1, 2]],
+    [1, 4, 199, [1]],
+    [1, 4, 200, [1, 2]],
+    [1, 4, 201, [1, 2]],
+    [2, 4, 300, [2, 3, 4]],
+    [2, 4, 299, [2, 3]],
+    [1, 1, 1_000, [1]],
+    [4, 9, 1_000, [4]],
     [1, 4, 0, [1]],
     [3, 4, 1, [3]],
     [5, 4, 100, []],
@@ -150,6 +157,126 @@ describe("refuses", () => {
   ])("%s", (_what, entry) => {
     expect(() => table.append(entry, place)).toThrow("entry");
   });
+});
+
+describe("the memory", () => {
+  const place = { segmentNumber: 1, at: 0, size: 100 };
+  const at = (index: number): Entry => {
+    return { term: 1, index, firstSequence: index, count: 1, bytes: new Uint8Array(100) };
+  };
+
+  /** First index in memory of a log with so many entries. */
+  function firstCached(table: LogTable): number {
+    let index = table.lastIndex();
+    while (index > table.base.index && table.entries(index, index, 1) !== undefined) index -= 1;
+    return index + 1;
+  }
+
+  function filled(count: number, from = 1, table = new LogTable(1_000)): LogTable {
+    for (let index = from; index < from + count; index += 1) table.append(at(index), place);
+    return table;
+  }
+
+  test("is full at its bound, and a quarter is freed at once above it", () => {
+    expect(firstCached(filled(10))).toBe(1);
+    // 11 entries are above the bound; 7 of them are not above three quarters.
+    expect(firstCached(filled(11))).toBe(5);
+    expect(firstCached(filled(14))).toBe(5);
+    expect(firstCached(filled(15))).toBe(9);
+  });
+
+  test("counts no bytes of entries that went", () => {
+    const cut = filled(10);
+    cut.truncateFrom(4);
+    expect(firstCached(filled(7, 4, cut))).toBe(1);
+    const compacted = filled(10);
+    compacted.compactTo({ index: 6, term: 1, nextSequence: 7 });
+    expect(firstCached(filled(6, 11, compacted))).toBe(7);
+    const restarted = filled(10);
+    restarted.startBehind({ index: 10, term: 1, nextSequence: 11 });
+    expect(firstCached(filled(10, 11, restarted))).toBe(11);
+  });
+
+  test("a tail that begins before the memory empties it", () => {
+    const table = filled(20);
+    expect(firstCached(table)).toBeGreaterThan(10);
+    table.truncateFrom(3);
+    expect(table.entries(2, 2, 1)).toBeUndefined();
+    expect(firstCached(filled(2, 3, table))).toBe(3);
+  });
+});
+
+test("the base of an empty log is the entry before all", () => {
+  expect(new LogTable(1).base).toEqual({ index: 0, term: 0, nextSequence: 1 });
+  expect(new LogTable(1).oldestSegment()).toBeUndefined();
+});
+
+test("removals count the times at which entries went", () => {
+  const table = new LogTable(1_000);
+  const counts = [table.removals];
+  const step = (act: () => void): void => {
+    act();
+    counts.push(table.removals);
+  };
+  const append = (index: number): void => {
+    const entry = { term: 1, index, firstSequence: index, count: 1, bytes: new Uint8Array(1) };
+    table.append(entry, { segmentNumber: 1, at: 0, size: 1 });
+  };
+  for (const index of [1, 2, 3, 4]) step(() => append(index));
+  step(() => append(4));
+  step(() => table.truncateFrom(4));
+  step(() => table.compactTo({ index: 1, term: 1, nextSequence: 2 }));
+  step(() => table.compactTo({ index: 0, term: 9, nextSequence: 1 }));
+  step(() => table.startBehind({ index: 8, term: 2, nextSequence: 9 }));
+  expect(counts).toEqual([0, 0, 0, 0, 0, 1, 2, 3, 3, 4]);
+  expect(table.base).toEqual({ index: 8, term: 2, nextSequence: 9 });
+});
+
+test("a head at the base itself takes the place of that", () => {
+  const table = new LogTable(1_000);
+  table.startBehind({ index: 5, term: 1, nextSequence: 9 });
+  table.compactTo({ index: 5, term: 2, nextSequence: 9 });
+  expect(table.base).toEqual({ index: 5, term: 2, nextSequence: 9 });
+  table.compactTo({ index: 4, term: 3, nextSequence: 7 });
+  expect(table.base.index).toBe(5);
+});
+
+test("places do not go back", () => {
+  const at = (index: number): Entry => {
+    return { term: 1, index, firstSequence: index, count: 1, bytes: new Uint8Array(1) };
+  };
+  const table = new LogTable(10);
+  table.append(at(1), { segmentNumber: 2, at: 64, size: 1 });
+  const segment = { segmentNumber: 1, at: 128, size: 1 };
+  expect(() => table.append(at(2), segment)).toThrow("segments are filled in order");
+  const before = { segmentNumber: 2, at: 0, size: 1 };
+  expect(() => table.append(at(2), before)).toThrow("a segment is filled from front to back");
+  table.append(at(2), { segmentNumber: 3, at: 0, size: 1 });
+  expect(() => table.append(at(3), { ...segment, size: 2 })).toThrow("batch's bytes");
+  expect(table.oldestSegment()).toBe(2);
+});
+
+test("bytes behind an index, before the base and behind the end included", () => {
+  const table = new LogTable(10);
+  table.startBehind({ index: 4, term: 1, nextSequence: 5 });
+  for (const [i, size] of [10, 20, 40].entries()) {
+    const index = 5 + i;
+    const entry = { term: 1, index, firstSequence: index, count: 1, bytes: new Uint8Array(size) };
+    table.append(entry, { segmentNumber: 1, at: i, size });
+  }
+  const sums = [0, 4, 5, 6, 7, 9].map((index) => table.bytesBehind(index));
+  expect(sums).toEqual([70, 70, 60, 40, 0, 0]);
+});
+
+test("outside of the log there is no place and no sequence number", () => {
+  const table = new LogTable(10);
+  table.startBehind({ index: 4, term: 1, nextSequence: 5 });
+  for (const index of [4, 5]) expect(() => table.position(index)).toThrow("entry");
+  for (const index of [3, 5]) expect(() => table.sequenceAfter(index)).toThrow("entry");
+  expect(() => table.truncateFrom(4)).toThrow("the truncation starts behind the base");
+  expect(() => table.truncateFrom(5)).toThrow("the truncation removes at least one entry");
+  expect([table.term(3), table.term(4), table.term(5)]).toEqual([undefined, 1, undefined]);
+  expect([table.indexOfSequence(4), table.indexOfSequence(5)]).toEqual([0, 0]);
 });
 
 // Paper figure 13, step 7: the log is kept behind a snapshot only when it holds its last entry.

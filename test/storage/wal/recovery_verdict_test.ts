@@ -6,7 +6,11 @@
 
 import { describe, expect, test } from "bun:test";
 import { CorruptionError } from "../../../src/base/errors.ts";
-import { type FoundSegment, judgeSegments } from "../../../src/storage/wal/recovery_verdict.ts";
+import {
+  type FoundSegment,
+  judgeSegments,
+  segmentProblem,
+} from "../../../src/storage/wal/recovery_verdict.ts";
 import type { SegmentScan } from "../../../src/storage/wal/segment_scan.ts";
 
 interface Shape {
@@ -160,6 +164,33 @@ describe("refused", () => {
     ],
     ["the file has another segment's name", [{ ...ONE, named: 2, synced: 0 }], 0, "wal/1", 0],
     [
+      "a later file has another segment's name",
+      [
+        { ...ONE, synced: 0 },
+        { ...TWO, named: 9, synced: 0 },
+      ],
+      0,
+      "wal/2",
+      0,
+    ],
+    [
+      "the first of two is rotten, and nothing stands in it",
+      [
+        { ...ONE, refused: "rotten", synced: 0, hasContent: false },
+        { ...TWO, synced: 0 },
+      ],
+      0,
+      "wal/1",
+      0,
+    ],
+    [
+      "a second segment without its head is rotten, and nothing stands in it",
+      [{ ...TWO, refused: "rotten", synced: 0, hasContent: false }],
+      0,
+      "wal/2",
+      0,
+    ],
+    [
       "the oldest of several is rotten",
       [
         { ...ONE, refused: "rotten", synced: 0 },
@@ -203,6 +234,49 @@ test("a record at the watermark was synced, the one after it need not be", () =>
   expect(() => judgeSegments([segment(cut)], 3)).toThrow(CorruptionError);
   expect(judgeSegments([segment({ ...cut, synced: 2 })], 0).watermark).toBe(2);
   expect(() => judgeSegments([segment({ ...cut, synced: 3 })], 0)).toThrow(CorruptionError);
+});
+
+test("an empty log has no commit index and no watermark", () => {
+  expect(judgeSegments([], 0)).toEqual({
+    ...{ kept: [], dropped: [], tailStart: 0, watermark: 0, commitIndex: 0 },
+    ...{ nextNumber: 1, nextChain: 0n, nextSegmentNumber: 1 },
+  });
+});
+
+describe("a segment's problem", () => {
+  const next = { number: 4, chain: 3n };
+  test.each<[string, Shape, Shape | undefined, string]>([
+    ["none", TWO, ONE, ""],
+    ["none for the first one", TWO, undefined, ""],
+    ["its refusal", { ...TWO, refused: "rotten" }, ONE, "rotten"],
+    ["its name", { ...TWO, named: 3 }, ONE, "the file's name and number differ"],
+    ["a hole", { ...TWO, is: 4 }, ONE, "segment 2 is missing before it"],
+    [
+      "its first record",
+      { ...TWO, first: 5 },
+      ONE,
+      "it does not follow record 3 of the segment before it",
+    ],
+    [
+      "its chain",
+      { ...TWO, chain: 9n },
+      ONE,
+      "it does not follow record 3 of the segment before it",
+    ],
+  ])("%s", (...row) => {
+    const [, shape, previous, problem] = row;
+    const before = previous === undefined ? undefined : segment(previous);
+    expect(segmentProblem(segment(shape), before, next)).toBe(problem);
+  });
+});
+
+test("the error says which record was synced, and why it cannot be read", () => {
+  expect(() => judgeSegments([segment({ ...ONE, count: 2 })], 3)).toThrow(
+    "Cannot open the log: the record header's checksum does not match, but record 3 was synced",
+  );
+  expect(() => judgeSegments([], 3, "wal")).toThrow(
+    "Cannot open the log: the segment is missing, but record 1 was synced",
+  );
 });
 
 test("the commit index comes from kept segments only", () => {

@@ -1,30 +1,23 @@
 /**
- * Segment headers and the scan of a segment's records.
+ * Segment headers, and segments that are filled and written to.
  *
  * @module
  */
 
 import { describe, expect, test } from "bun:test";
+import { checksum32 } from "../../../src/protocol/encoding/checksum.ts";
 import {
+  createSegment,
   decodeSegmentHeader,
   encodeSegmentHeader,
-  SEGMENT_DATA_START,
+  fillWithZeros,
   SEGMENT_HEADER_SIZE,
   type SegmentHeader,
+  type SegmentRefusal,
   segmentName,
   segmentNumberOf,
 } from "../../../src/storage/wal/segment.ts";
-import {
-  RECORD_HEADER_SIZE,
-  recordSize,
-  writeRecord,
-} from "../../../src/storage/wal/segment_record.ts";
-import {
-  type ScannedRecord,
-  type SegmentScan,
-  scanSegment,
-} from "../../../src/storage/wal/segment_scan.ts";
-import { IDENTITY } from "../log_fixture.ts";
+import { diskOf, IDENTITY } from "../log_fixture.ts";
 
 const HEADER: SegmentHeader = {
   segmentNumber: 3,
@@ -33,37 +26,6 @@ const HEADER: SegmentHeader = {
   salt: 0xa1a2a3a4a5a6a7a8n,
   lastIndex: 9,
 };
-
-/** A segment with records of the given body sizes, each written when the one before was synced. */
-function segmentOf(sizes: readonly number[], room = 4096): Uint8Array {
-  const bytes = new Uint8Array(room);
-  bytes.set(encodeSegmentHeader(HEADER, IDENTITY));
-  let at = SEGMENT_DATA_START;
-  let previousChain = HEADER.previousChain;
-  sizes.forEach((size, i) => {
-    const number = HEADER.firstRecord + i;
-    const body = new Uint8Array(size).fill(i + 1);
-    const fields = {
-      kind: "BATCH",
-      number,
-      previousChain,
-      syncedThrough: number - 1,
-      commitIndex: i,
-    };
-    previousChain = writeRecord(bytes, at, {
-      fields: { ...fields, kind: "BATCH" },
-      body,
-      salt: HEADER.salt,
-    });
-    at += recordSize(size);
-  });
-  return bytes;
-}
-
-function scanned(bytes: Uint8Array): SegmentScan & { readonly records: readonly ScannedRecord[] } {
-  const records: ScannedRecord[] = [];
-  return { ...scanSegment(bytes, HEADER, (record) => records.push(record)), records };
-}
 
 describe("a segment's header", () => {
   test("comes back", () => {
@@ -107,71 +69,133 @@ describe("a segment's header", () => {
   });
 });
 
-describe("a scan", () => {
-  test("shows all records in order, with number, place and body", () => {
-    const found = scanned(segmentOf([10, 0, 200]));
-    expect(found).toMatchObject({
-      recordCount: 3,
-      nextNumber: 13,
-      syncedThrough: 11,
-      commitIndex: 2,
+describe("what refuses a header", () => {
+  function patched(patch: (view: DataView) => void): Uint8Array {
+    const bytes = encodeSegmentHeader(HEADER, IDENTITY);
+    const view = new DataView(bytes.buffer);
+    patch(view);
+    view.setUint32(0, checksum32(bytes.subarray(4)), true);
+    return bytes;
+  }
+
+  const salts = [HEADER.salt, HEADER.salt];
+  const TOO_LARGE = 2n ** 53n;
+  test.each<[string, Uint8Array, object]>([
+    [
+      "too few bytes",
+      encodeSegmentHeader(HEADER, IDENTITY).subarray(0, 127),
+      { refusal: "the header is cut off", isWhole: false, salts: [] },
+    ],
+    [
+      "no magic",
+      patched((view) => view.setUint32(4, 1, true)),
+      { refusal: "the header's checksum does not match", isWhole: false, salts },
+    ],
+    [
+      "another format",
+      patched((view) => view.setUint16(8, 9, true)),
+      { refusal: "disk format 9 is unknown", isWhole: true, salts },
+    ],
+    [
+      "another node's id",
+      patched((view) => view.setBigUint64(64, 1n, true)),
+      { refusal: "it belongs to another cluster, node or folder", isWhole: true, salts },
+    ],
+    // History: such a number was read as NaN, which no comparison refuses.
+    ...[16, 24, 72].map((at): [string, Uint8Array, object] => [
+      `a number at ${at} that no writer puts there`,
+      patched((view) => view.setBigUint64(at, TOO_LARGE, true)),
+      { refusal: "a number in the header is out of range", isWhole: true, salts },
+    ]),
+  ])("%s", (_what, bytes, expected) => {
+    expect(decodeSegmentHeader(bytes, IDENTITY)).toEqual(expected as SegmentRefusal);
+  });
+
+  test("bytes behind the header do not count", () => {
+    const bytes = new Uint8Array(512).fill(7);
+    bytes.set(encodeSegmentHeader(HEADER, IDENTITY));
+    expect(decodeSegmentHeader(bytes, IDENTITY)).toEqual(HEADER);
+  });
+
+  test("the largest numbers come back", () => {
+    const most = Number.MAX_SAFE_INTEGER;
+    const header = { ...HEADER, segmentNumber: most, firstRecord: most, lastIndex: most };
+    expect(decodeSegmentHeader(encodeSegmentHeader(header, IDENTITY), IDENTITY)).toEqual(header);
+  });
+});
+
+describe("filling with zeros", () => {
+  const MIB = 1024 * 1024;
+
+  /** What happens to the file, in order. */
+  async function filled(size: number): Promise<{ steps: string[]; bytes: Uint8Array }> {
+    const disk = diskOf(1);
+    const file = disk.files.open("data/spare", "write");
+    const steps: string[] = [];
+    const watched = Object.assign(Object.create(file), {
+      size: () => file.size(),
+      write: (at: number, bytes: Uint8Array) => {
+        steps.push(`write ${at} ${bytes.byteLength}`);
+        file.write(at, bytes);
+      },
+      sync: () => {
+        steps.push("sync");
+        return file.sync();
+      },
     });
-    expect(found.end).toBe(SEGMENT_DATA_START + 128 + 64 + 320);
-    expect(found.records.map(({ at, body }) => [at, body.byteLength, body[0]])).toEqual([
-      [512, 10, 1],
-      [640, 0, undefined],
-      [704, 200, 3],
+    await fillWithZeros(watched, size, async () => void steps.push("pause"));
+    return { steps, bytes: disk.readFile("data/spare") };
+  }
+
+  test("a small file: one step", async () => {
+    const { steps, bytes } = await filled(4096);
+    expect(steps).toEqual(["write 0 4096", "pause", "sync"]);
+    expect(bytes).toEqual(new Uint8Array(4096));
+  });
+
+  test("a large one: a piece at a time, a sync after every fourth, the rest at the end", async () => {
+    const { steps, bytes } = await filled(5 * MIB + 10);
+    const piece = (i: number): string[] => [`write ${i * MIB} ${MIB}`];
+    expect(steps).toEqual([
+      ...[...piece(0), "pause", ...piece(1), "pause", ...piece(2), "pause"],
+      ...[...piece(3), "sync", "pause", ...piece(4), "pause"],
+      ...[`write ${5 * MIB} 10`, "pause", "sync"],
     ]);
+    expect(bytes.byteLength).toBe(5 * MIB + 10);
   });
+});
 
-  test("ends at the end of the file as at zeros", () => {
-    const full = segmentOf([10, 0, 200], SEGMENT_DATA_START + 512);
-    expect(scanned(full)).toMatchObject({ recordCount: 3, end: 1024 });
-    expect(scanned(segmentOf([]))).toMatchObject({ recordCount: 0, end: 512, nextNumber: 10 });
-  });
-
-  test.each([
-    ["the record header's checksum does not match", 512 + 8],
-    ["the record body's checksum does not match", 512 + 64],
-  ])("stops where %s", (reason, byte) => {
-    const bytes = segmentOf([10, 10, 10]);
-    bytes[byte]! ^= 1;
-    const found = scanned(bytes);
-    expect(found).toMatchObject({ recordCount: 0, end: 512, reason, nextNumber: 10 });
-    // The records behind still tell what was synced when they were written.
-    expect(found.syncedThrough).toBe(11);
-  });
-
-  test("stops at a record that is cut off", () => {
-    const bytes = segmentOf([10, 300]).subarray(0, 640 + RECORD_HEADER_SIZE + 299);
-    expect(scanned(bytes)).toMatchObject({ recordCount: 1, reason: "the record is cut off" });
-  });
-
-  // [chain not checked]
-  test("stops where the chain breaks or a number is not the next", () => {
-    const bytes = segmentOf([10, 10]);
-    const [first, second] = [bytes.slice(512, 640), bytes.slice(640, 768)];
-    bytes.set(second, 512);
-    expect(scanned(bytes).reason).toBe("record 11 stands at the place of 10");
-    bytes.set(first, 512);
-    const fields = {
-      kind: "BATCH",
-      number: 11,
-      previousChain: 1n,
-      syncedThrough: 0,
-      commitIndex: 0,
-    };
-    writeRecord(bytes, 640, {
-      fields: { ...fields, kind: "BATCH" },
-      body: new Uint8Array(10),
-      salt: HEADER.salt,
+describe("a segment that is written to", () => {
+  function created(size: number) {
+    const disk = diskOf(1);
+    const segment = createSegment(disk.files, "data/s", {
+      header: HEADER,
+      identity: IDENTITY,
+      size,
     });
-    expect(scanned(bytes).reason).toBe("the chain to the record before is broken");
+    return { disk, segment };
+  }
+
+  test("begins with its header, and its records behind it", () => {
+    const { disk, segment } = created(2048);
+    expect([segment.end, segment.size, segment.header]).toEqual([512, 2048, HEADER]);
+    expect(disk.readFile("data/s")).toEqual(encodeSegmentHeader(HEADER, IDENTITY));
+    segment.append(new Uint8Array(128).fill(1));
+    segment.append(new Uint8Array(64).fill(2));
+    expect(segment.end).toBe(512 + 192);
+    const bytes = disk.readFile("data/s");
+    expect([bytes[511], bytes[512], bytes[639], bytes[640]]).toEqual([0, 1, 1, 2]);
+    expect(bytes.byteLength).toBe(704);
   });
 
-  test("believes the commit index of valid records only", () => {
-    const bytes = segmentOf([10, 10, 10]);
-    bytes[640 + 64]! ^= 1;
-    expect(scanned(bytes)).toMatchObject({ recordCount: 1, commitIndex: 0, syncedThrough: 11 });
+  test("a record fits up to the last byte, and the first one always", () => {
+    const { segment } = created(1024);
+    expect([segment.fits(512), segment.fits(576), segment.fits(100_000)]).toEqual([
+      true,
+      true,
+      true,
+    ]);
+    segment.append(new Uint8Array(64));
+    expect([segment.fits(448), segment.fits(512)]).toEqual([true, false]);
   });
 });

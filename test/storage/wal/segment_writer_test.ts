@@ -6,10 +6,12 @@
  */
 
 import { describe, expect, test } from "bun:test";
+import type { Clock } from "../../../src/platform/clock.ts";
 import type { HardState } from "../../../src/raft/types.ts";
 import type { FileWALManager } from "../../../src/storage/wal/file_wal_manager.ts";
 import { decodeSegmentHeader, type SegmentHeader } from "../../../src/storage/wal/segment.ts";
 import { scanSegment } from "../../../src/storage/wal/segment_scan.ts";
+import { type PendingRecord, SegmentWriter } from "../../../src/storage/wal/segment_writer.ts";
 import { inspectSegments } from "../../../src/storage/wal/wal_open.ts";
 import type { SimulatedDisk } from "../fake_disk.ts";
 import {
@@ -20,7 +22,9 @@ import {
   IDENTITY,
   LOG_FOLDER,
   openLog,
+  platformOn,
   settle,
+  standingClock,
 } from "../log_fixture.ts";
 
 interface Written {
@@ -256,8 +260,8 @@ describe("a compaction", () => {
   });
 
   // [oldest asked after the flush]
-  // History: a compaction that waited for its sync then asked which file is the oldest, and heard
-  // of entries that were written meanwhile and were not durable.
+  // History: a compaction looked for its oldest file after it had waited for its sync, and found
+  // entries that were written meanwhile and were not durable.
   test("does not count on entries written while it waits for its sync", async () => {
     const { disk, log } = await tenEntries();
     const done = log.compactTo({ index: 2, term: 1, nextSequence: 3 });
@@ -267,5 +271,172 @@ describe("a compaction", () => {
     disk.cutPower(() => "dropped");
     const again = await openLog(disk, { segmentSizeBytes: 1024 });
     expect([again.firstIndex(), again.lastIndex(), again.term(3)]).toEqual([3, 10, 1]);
+  });
+});
+
+describe("the writer alone", () => {
+  const NOTE = { kind: "CHECKPOINT", body: new Uint8Array(10) } as const;
+  const STATE = { syncedThrough: 0, commitIndex: 0 };
+
+  /** A writer over segments of 1024 bytes: four notes each. Its clock stands where the test puts it. */
+  async function written(headRecords: () => readonly PendingRecord[] = () => []) {
+    const disk = diskOf(1);
+    disk.makeFolder(LOG_FOLDER);
+    const time = { nowMs: 0 };
+    const timers: { delayMs: number; isCancelled: boolean; run(): void }[] = [];
+    const clock: Clock = {
+      ...standingClock,
+      nowMs: () => time.nowMs,
+      setTimer: (delayMs, run) => {
+        const timer = { delayMs, isCancelled: false, run };
+        timers.push(timer);
+        return () => {
+          timer.isCancelled = true;
+        };
+      },
+    };
+    const writer = new SegmentWriter(
+      { ...platformOn(disk), clock },
+      {
+        ...{ directory: LOG_FOLDER, segmentSize: 1024, identity: IDENTITY },
+        ...{ headRecords, lastIndex: () => 0 },
+      },
+      { nextNumber: 5, nextChain: 9n, nextSegmentNumber: 3 },
+    );
+    expect([writer.segmentNumber, writer.lastNumber]).toEqual([0, 4]);
+    await writer.start({ syncedThrough: 4, commitIndex: 0 });
+    const steps: string[] = [];
+    const nameOf = (path: string): string => path.replace(`${LOG_FOLDER}/`, "").slice(-11);
+    const watch = (): void => {
+      disk.faults = {
+        sync: (path) => {
+          steps.push(`sync ${nameOf(path)}`);
+          return "done";
+        },
+        write: (path, at, size) => {
+          steps.push(`write ${nameOf(path)} ${at} ${size}`);
+          return undefined;
+        },
+      };
+    };
+    await settle(5);
+    return { disk, writer, time, timers, steps, watch };
+  }
+
+  test("starts with the given numbers, and with nothing to sync", async () => {
+    const { disk, writer } = await written();
+    expect([writer.segmentNumber, writer.lastNumber]).toEqual([3, 4]);
+    const [header] = [...segments(disk).values()].map((segment) => segment.header);
+    expect(header).toMatchObject({ segmentNumber: 3, firstRecord: 5, previousChain: 9n });
+    disk.cutPower(() => "dropped");
+    expect([...segments(disk).keys()]).toEqual(["3"]);
+  });
+
+  test("records that fit together are one write; their places are those on disk", async () => {
+    const { disk, writer, steps, watch } = await written();
+    watch();
+    const more = { ...NOTE, body: new Uint8Array(100) };
+    expect(writer.append([NOTE, more, NOTE], STATE)).toEqual([
+      { number: 5, segmentNumber: 3, bodyAt: 512 + 64 },
+      { number: 6, segmentNumber: 3, bodyAt: 512 + 128 + 64 },
+      { number: 7, segmentNumber: 3, bodyAt: 512 + 128 + 192 + 64 },
+    ]);
+    expect(steps).toEqual(["write 003.segment 512 448"]);
+    expect(writer.lastNumber).toBe(7);
+    expect(segments(disk).get("3")?.kinds.length).toBe(3);
+  });
+
+  test("the bytes between a body and the next record are zero", async () => {
+    const { disk, writer } = await written();
+    writer.append([{ ...NOTE, body: new Uint8Array(64).fill(255) }], STATE);
+    writer.append([{ ...NOTE, body: new Uint8Array(10).fill(255) }], STATE);
+    const bytes = disk.readFile(`${LOG_FOLDER}/0000000003.segment`);
+    expect(bytes.slice(640 + 74)).toEqual(new Uint8Array(1024 - 714));
+  });
+
+  test("records that do not fit begin the next segment, behind its head", async () => {
+    const head = { kind: "HARD_STATE", body: new Uint8Array(9) } as const;
+    const { disk, writer } = await written(() => [head]);
+    // Three notes more fill the segment; the next ones come behind the head of the next.
+    const places = writer.append([NOTE, NOTE, NOTE, NOTE, NOTE], STATE);
+    expect(
+      places.map(({ number, segmentNumber, bodyAt }) => [number, segmentNumber, bodyAt]),
+    ).toEqual([
+      [6, 3, 704],
+      [7, 3, 832],
+      [8, 3, 960],
+      [10, 4, 704],
+      [11, 4, 832],
+    ]);
+    const found = [...segments(disk).values()];
+    expect(found.map(({ kinds }) => kinds)).toEqual([
+      ["HARD_STATE", "CHECKPOINT", "CHECKPOINT", "CHECKPOINT"],
+      ["HARD_STATE", "CHECKPOINT", "CHECKPOINT"],
+    ]);
+    expect(found.map(({ size }) => size)).toEqual([1024, 1024]);
+    expect(found[1]?.header).toMatchObject({ firstRecord: 9 });
+  });
+
+  test("a sync takes one file as long as no segment was begun, then all and the directory", async () => {
+    const { disk, writer, steps, watch } = await written();
+    watch();
+    writer.append([NOTE], STATE);
+    await writer.sync();
+    expect(steps.filter((step) => step.startsWith("sync"))).toEqual(["sync 003.segment"]);
+    writer.append([NOTE, NOTE, NOTE, NOTE], STATE);
+    steps.length = 0;
+    // The spare of the next segment is filled beside it.
+    await writer.sync();
+    const own = steps.filter((step) => step.startsWith("sync") && !step.includes("spare"));
+    expect(own).toEqual(["sync 003.segment", "sync 004.segment", "sync data/wal"]);
+    await settle(5);
+    expect(disk.openFiles.length).toBe(1);
+    steps.length = 0;
+    writer.append([NOTE], STATE);
+    await writer.sync();
+    expect(steps.filter((step) => step.startsWith("sync"))).toHaveLength(1);
+  });
+
+  test("a spare is filled at once when a segment lasted long enough, else later", async () => {
+    const { disk, writer, time, timers } = await written();
+    const spare = `${LOG_FOLDER}/spare.tmp`;
+    const fill = (): void => void writer.append([NOTE, NOTE, NOTE, NOTE], STATE);
+    expect([disk.files.exists(spare), timers.length]).toEqual([true, 0]);
+    fill();
+    time.nowMs = 4_999;
+    fill();
+    await settle(5);
+    // The spare was used, and the next one waits for its timer.
+    expect([disk.files.exists(spare), timers.length, timers[0]?.delayMs]).toEqual([
+      false,
+      1,
+      5_000,
+    ]);
+    timers[0]?.run();
+    await settle(5);
+    expect(disk.files.exists(spare)).toBe(true);
+    time.nowMs += 5_000;
+    fill();
+    await settle(5);
+    expect([disk.files.exists(spare), timers.length, timers[0]?.isCancelled]).toEqual([
+      true,
+      1,
+      true,
+    ]);
+  });
+
+  test("close closes all its files, cancels the spare, and fills none after it", async () => {
+    const { disk, writer, timers } = await written();
+    for (let i = 0; i < 3; i += 1) writer.append([NOTE, NOTE, NOTE, NOTE], STATE);
+    expect(disk.openFiles.length).toBeGreaterThan(2);
+    writer.close();
+    expect([disk.openFiles, timers.map(({ isCancelled }) => isCancelled)]).toEqual([
+      [],
+      timers.map(() => true),
+    ]);
+    timers.at(-1)?.run();
+    await settle(5);
+    expect(disk.files.exists(`${LOG_FOLDER}/spare.tmp`)).toBe(false);
+    expect(() => writer.append([NOTE], STATE)).toThrow("an open log is written to");
   });
 });

@@ -1,0 +1,58 @@
+/**
+ * Reads entries back: a batch from its place on disk, and the operations of a batch.
+ *
+ * @module
+ */
+
+import { assert } from "../../base/assert.ts";
+import { CorruptionError, ProtocolError } from "../../base/errors.ts";
+import type { FileSystem } from "../../platform/file_system.ts";
+import {
+  BATCH_HEADER_SIZE,
+  batchCommands,
+  type Compressor,
+  decodeBatchHeader,
+  verifyBatch,
+} from "../../protocol/encoding/batch_codec.ts";
+import type { Entry, EntryId } from "../../raft/types.ts";
+import type { WALEntry } from "./iwal_manager.ts";
+import type { BatchPosition } from "./log_table.ts";
+import { readEntryCommands } from "./wal_entry_codec.ts";
+
+/** Reads an entry at its place. Throws CorruptionError when the bytes there are not that entry. */
+export function readEntryAt(
+  files: FileSystem,
+  path: string,
+  place: { readonly id: EntryId; readonly position: BatchPosition },
+): Entry {
+  const { id, position } = place;
+  const { index } = id;
+  const file = files.open(path, "read");
+  const bytes = new Uint8Array(position.size);
+  file.read(position.at, bytes);
+  file.close();
+  try {
+    const { term, firstSequence, count, ...found } = verifyBatch(bytes);
+    if (found.index !== index || term !== id.term) {
+      throw new ProtocolError(`entry ${found.index} of term ${term} stands there`);
+    }
+    assert(bytes.byteLength === BATCH_HEADER_SIZE + found.storedSize, "the batch is whole");
+    return { term, index, firstSequence, count, bytes };
+  } catch (cause) {
+    const problem = cause instanceof Error ? cause.message : String(cause);
+    const where = { file: path, byte: position.at };
+    throw new CorruptionError(`Cannot read entry ${index}: ${problem}`, where);
+  }
+}
+
+/** The operations of a batch, without those before a sequence number. */
+export function operationsIn(
+  { bytes }: Pick<Entry, "bytes">,
+  fromSequence: number,
+  compressor: Compressor,
+): readonly WALEntry[] {
+  const header = decodeBatchHeader(bytes);
+  const all = readEntryCommands(batchCommands(bytes, header, compressor), header);
+  assert(all.length <= header.count, "each operation has a sequence number of its own");
+  return all.filter(({ sequenceNumber }) => sequenceNumber >= fromSequence);
+}
