@@ -6,6 +6,7 @@
  * @module
  */
 
+import { assert } from "../../base/assert.ts";
 import { ByteReader, ByteWriter } from "../../base/bytes.ts";
 import { ProtocolError } from "../../base/errors.ts";
 import { MEMBERS_MAX } from "../encoding/cluster_command.ts";
@@ -23,6 +24,7 @@ export interface LeaderNews {
 /** The body of the frame. */
 export function encodeLeaderNews(news: LeaderNews): Uint8Array {
   const { term, nodeId, address, members } = news;
+  assert(members.length <= MEMBERS_MAX, "a cluster has no more members than its limit");
   const writer = new ByteWriter(512).u64(term).text(nodeId).text(address).u16(members.length);
   for (const member of members) writer.text(member);
   return writer.written();
@@ -33,5 +35,7 @@ export function decodeLeaderNews(body: Uint8Array): LeaderNews {
   const reader = new ByteReader(body);
   const [term, nodeId, address, count] = [reader.u64(), reader.text(), reader.text(), reader.u16()];
   if (count > MEMBERS_MAX) throw new ProtocolError(`Cannot believe in ${count} members`);
-  return { term, nodeId, address, members: Array.from({ length: count }, () => reader.text()) };
+  const members = Array.from({ length: count }, () => reader.text());
+  assert(reader.offset <= body.byteLength, "the fields are inside of the body");
+  return { term, nodeId, address, members };
 }

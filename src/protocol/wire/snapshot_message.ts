@@ -14,6 +14,7 @@
  * @module
  */
 
+import { assert } from "../../base/assert.ts";
 import { ByteReader, ByteWriter } from "../../base/bytes.ts";
 import { ProtocolError } from "../../base/errors.ts";
 import type { LogBase } from "../../raft/types.ts";
@@ -70,11 +71,14 @@ export function isSnapshotMessage(body: Uint8Array): boolean {
 /** A whole frame. */
 export function encodeSnapshotMessage(message: SnapshotMessage): Uint8Array {
   const extra = message.type === "SNAPSHOT_CHUNK" ? message.bytes.byteLength : 0;
-  const writer = new ByteWriter(FRAME_HEADER_SIZE + 64 + extra);
+  assert(extra <= SNAPSHOT_CHUNK_SIZE, "a chunk is no larger than the limit");
+  const capacity = FRAME_HEADER_SIZE + 64 + extra;
+  const writer = new ByteWriter(capacity);
   writer.reserve(FRAME_HEADER_SIZE);
   const { term, index, checksum } = message;
   switch (message.type) {
     case "SNAPSHOT_OFFER":
+      assert(message.base.index === index, "the offered state is the one at the index");
       writer.u8(OFFER).u8(0).u64(term).u64(index).u64(message.base.term);
       writer.u64(message.base.nextSequence).u64(message.size).big64(checksum);
       break;
@@ -87,6 +91,7 @@ export function encodeSnapshotMessage(message: SnapshotMessage): Uint8Array {
       writer.u8(STATUSES.indexOf(message.status));
       break;
   }
+  assert(writer.size <= capacity, "the writer did not grow");
   const frame = writer.written();
   sealFrame(frame, "REPLICATION", 0);
   return frame;
@@ -99,6 +104,7 @@ export function decodeSnapshotMessage(body: Uint8Array, route: MessageRoute): Sn
   if (reader.u8() !== 0) throw new ProtocolError("Cannot read snapshot message: flags are 0");
   const message = readMessage(reader, type, route);
   reader.end();
+  assert(reader.offset === body.byteLength, "the fields fill the body");
   return message;
 }
 
