@@ -203,16 +203,20 @@ class Decoder {
   }
 
   #array(size: number): unknown[] {
-    const left = this.#bytes.byteLength - this.at;
-    assert(size <= left, "every item of an array has at least one byte");
+    assert(
+      size <= this.#bytes.byteLength - this.at,
+      "every item of an array has at least one byte",
+    );
     const items: unknown[] = [];
     for (let i = 0; i < size; i += 1) items.push(this.value());
     return items;
   }
 
   #map(size: number): Record<string, unknown> {
-    const left = this.#bytes.byteLength - this.at;
-    assert(2 * size <= left, "every field of a map has at least two bytes");
+    assert(
+      2 * size <= this.#bytes.byteLength - this.at,
+      "every field of a map has at least two bytes",
+    );
     const fields: Record<string, unknown> = {};
     for (let i = 0; i < size; i += 1) {
       this.at += 1;

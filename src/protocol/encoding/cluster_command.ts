@@ -163,8 +163,10 @@ export function readMembers(body: Uint8Array): Member[] {
     return { id, address, role, incarnation: reader.text() };
   });
   reader.end();
-  const sizeMin = COUNT_SIZE + count * MEMBER_SIZE_MIN;
-  assert(sizeMin <= body.byteLength, "every member has its fields in the body");
+  assert(
+    COUNT_SIZE + count * MEMBER_SIZE_MIN <= body.byteLength,
+    "every member has its fields in the body",
+  );
   if (new Set(members.map(({ id }) => id)).size < count) {
     throw new ProtocolError("Cannot read members: one stands there twice");
   }
@@ -211,8 +213,10 @@ export function writeBindings(writer: ByteWriter, bindings: readonly Binding[]):
   const start = writer.size;
   writer.u32(bindings.length);
   for (const binding of bindings) writer.text(binding.id).text(binding.incarnation);
-  const sizeMin = COUNT_SIZE + bindings.length * BINDING_SIZE_MIN;
-  assert(sizeMin <= writer.size - start, "every binding has its fields in the body");
+  assert(
+    COUNT_SIZE + bindings.length * BINDING_SIZE_MIN <= writer.size - start,
+    "every binding has its fields in the body",
+  );
 }
 
 /** Reads the body of BIND, which may come from a peer. Throws ProtocolError. */
@@ -224,8 +228,10 @@ export function readBindings(body: Uint8Array): Binding[] {
     return { id: reader.text(), incarnation: reader.text() };
   });
   reader.end();
-  const sizeMin = COUNT_SIZE + count * BINDING_SIZE_MIN;
-  assert(sizeMin <= body.byteLength, "every binding has its fields in the body");
+  assert(
+    COUNT_SIZE + count * BINDING_SIZE_MIN <= body.byteLength,
+    "every binding has its fields in the body",
+  );
   return bindings;
 }
 
@@ -234,8 +240,10 @@ export function writeSessionIds(writer: ByteWriter, ids: readonly number[]): voi
   const start = writer.size;
   writer.u32(ids.length);
   for (const id of ids) writer.u64(id);
-  const end = start + COUNT_SIZE + ids.length * SESSION_ID_SIZE;
-  assert(writer.size === end, "the ids follow their count");
+  assert(
+    writer.size === start + COUNT_SIZE + ids.length * SESSION_ID_SIZE,
+    "the ids follow their count",
+  );
 }
 
 /** Reads the body of EXPIRE_SESSIONS, which may come from a peer. Throws ProtocolError. */

@@ -182,9 +182,11 @@ function writeOperations(writer: ByteWriter, request: CollectionOperations): voi
     writer.u16(operation.key.byteLength).u32(operation.document.byteLength);
     if (operation.ifVersion !== undefined) writer.u64(operation.ifVersion);
     writer.raw(operation.key).raw(operation.document);
-    const size = operation.key.byteLength + operation.document.byteLength;
-    const headerSize = OPERATION_HEADER_SIZE + (hasVersion ? 8 : 0);
-    assert(writer.size === start + headerSize + size, "an operation is its header and its bytes");
+    assert(
+      writer.size - operation.key.byteLength - operation.document.byteLength ===
+        start + OPERATION_HEADER_SIZE + (hasVersion ? 8 : 0),
+      "an operation is its header, its key and its document",
+    );
   }
 }
 

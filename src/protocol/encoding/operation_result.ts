@@ -31,8 +31,10 @@ export function writeOperationResult(writer: ByteWriter, result: OperationResult
     .u64(version)
     .u32(documentSize);
   if (document !== undefined) writer.raw(document);
-  const end = start + RESULT_HEADER_SIZE + documentSize;
-  assert(writer.size === end, "a result is its header and its document");
+  assert(
+    writer.size === start + RESULT_HEADER_SIZE + documentSize,
+    "a result is its header and its document",
+  );
 }
 
 /** Reads a RESULT payload to COMMAND or READ. Documents are views. Throws ProtocolError. */
@@ -48,7 +50,9 @@ export function readOperationResults(payload: Uint8Array): OperationResult[] {
     results.push({ found: outcome === 1, version, document });
   }
   assert(reader.offset === payload.byteLength, "the results fill the payload");
-  const sizeMin = results.length * RESULT_HEADER_SIZE;
-  assert(sizeMin <= payload.byteLength, "every result has a header in the payload");
+  assert(
+    results.length * RESULT_HEADER_SIZE <= payload.byteLength,
+    "every result has a header in the payload",
+  );
   return results;
 }
