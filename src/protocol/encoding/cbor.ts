@@ -175,7 +175,7 @@ class Decoder {
   #date(): Date {
     // 1.001 s * 1000 is less than 1001 ms, and Date cuts.
     const ms = Math.round(Number(this.value()) * 1000);
-    assert(Math.abs(ms) <= DATE_MS_MAX, "the gate refused dates beyond the calendar");
+    assert(Math.abs(ms) <= DATE_MS_MAX, "the gate let only dates of the calendar pass");
     return new Date(ms);
   }
 

@@ -5,13 +5,14 @@
  */
 
 import { describe, expect, test } from "bun:test";
+import { ProtocolError } from "../../../src/base/errors.ts";
 import { DOCUMENT_DEPTH_MAX } from "../../../src/base/limits.ts";
 import {
   decodeCbor,
   decodeUntrustedCbor,
   encodeCbor,
 } from "../../../src/protocol/encoding/cbor.ts";
-import { checkCbor } from "../../../src/protocol/encoding/cbor_gate.ts";
+import { checkCbor, isUtf8 } from "../../../src/protocol/encoding/cbor_gate.ts";
 
 function hex(digits: string): Uint8Array {
   return new Uint8Array(Buffer.from(digits.replaceAll(" ", ""), "hex"));
@@ -19,6 +20,15 @@ function hex(digits: string): Uint8Array {
 
 function check(bytes: Uint8Array): string {
   return checkCbor(bytes, 0, bytes.byteLength);
+}
+
+function accepts(decoder: TextDecoder, bytes: Uint8Array): boolean {
+  try {
+    decoder.decode(bytes);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Checks, and holds the gate to its promise of linear time. */
@@ -51,6 +61,18 @@ describe("refusals", () => {
     ["text date", "c0 6a 323032362d30312d3031", TAG],
     ["date in a longer head", "d8 01 00", TAG],
     ["date on a text", "c1 61 61", TAG],
+    ["date on an empty text", "c1 60", TAG],
+    ["date on empty bytes", "c1 40", TAG],
+    ["date on bytes", "c1 41 00", TAG],
+    ["date on an empty array", "c1 80", TAG],
+    ["date on an empty map", "c1 a0", TAG],
+    ["date on false", "c1 f4", TAG],
+    ["date on a simple value in 2 bytes", "c1 f8 20", TAG],
+    ["date on single infinity", "c1 fa 7f800000", TAG],
+    ["date on a reserved head", `c1 1c ${"00".repeat(16)}`, TAG],
+    ["date on an indefinite length", "c1 1f", TAG],
+    ["date on a cut integer", "c1 18", TAG],
+    ["date on a cut half float", "c1 f9 3e", TAG],
     ["date on a date", "c1 c1 00", TAG],
     ["date on nothing", "c1", TAG],
     ["date on NaN", "c1 f9 7e00", TAG],
@@ -95,6 +117,7 @@ describe("refusals", () => {
     ["number key", "a1 01 02", "key is not a text"],
     ["bytes key", "a1 41 61 02", "key is not a text"],
     ["tagged key", "a1 c1 00 02", "key is not a text"],
+    ["key of the innermost map", `${"81".repeat(63)} a1 01 02`, "key is not a text"],
     ["second key not a text", "a2 61 61 01 02 03", "key is not a text"],
     ["key of an inner map", "81 a1 f6 00", "key is not a text"],
     ["__proto__", "a1 69 5f5f70726f746f5f5f a0", "key __proto__ is not allowed"],
@@ -170,6 +193,14 @@ describe("refusals", () => {
     expect(checkCbor(bytes, 1, 4)).toBe(CUT);
     expect(checkCbor(bytes, 1, 6)).toBe("bytes follow the value");
     expect(checkCbor(hex("00 64 61 62 63 64"), 1, 5)).toBe(CUT);
+    expect(checkCbor(hex("a1 01"), 0, 1)).toBe(CUT);
+    expect(checkCbor(hex("81 ff"), 0, 1)).toBe(CUT);
+    expect(checkCbor(hex("18 05"), 0, 1)).toBe(CUT);
+    expect(checkCbor(hex("fb 3ff8000000000000"), 0, 8)).toBe(CUT);
+    expect(checkCbor(hex("c1 00"), 0, 1)).toBe(TAG);
+    expect(checkCbor(hex("c1 1a 00000000"), 0, 5)).toBe(TAG);
+    expect(isUtf8(hex("e2 82 ac"), 0, 2)).toBe(false);
+    expect(isUtf8(hex("ff e2 82 ac ff"), 1, 4)).toBe(true);
   });
 });
 
@@ -232,10 +263,81 @@ describe("what passes", () => {
     "c1 1b ffffffffffffffff",
     "c1 3b ffffffffffffffff",
     "c1 1b 000007dba8218001",
+    "c1 3b 000007dba8218000",
+    "c1 fb 429f6ea086000001",
+    "c1 fb c29f6ea086000001",
     "c1 fb 7e37e43c8800759c",
+    "c1 fa 54fb7505",
+    "c1 fa d4fb7505",
     "c1 fa 7f7fffff",
   ])("gate: the date %s is beyond the calendar", (bytes) => {
-    expect(() => decodeUntrustedCbor(hex(bytes))).toThrow(/beyond the calendar/);
+    expect(check(hex(bytes))).toBe("date is beyond the calendar");
+    expect(check(hex(`82 00 ${bytes}`))).toBe("date is beyond the calendar");
+    expect(() => decodeUntrustedCbor(hex(bytes))).toThrow(ProtocolError);
+  });
+
+  // Seconds since 1970, in every form of a number.
+  test.each<readonly [string, number]>([
+    ["c1 00", 0],
+    ["c1 17", 23],
+    ["c1 18 18", 24],
+    ["c1 18 64", 100],
+    ["c1 19 0100", 256],
+    ["c1 1a ffffffff", 2 ** 32 - 1],
+    ["c1 1b 000007dba8218000", 8.64e12],
+    ["c1 20", -1],
+    ["c1 38 18", -25],
+    ["c1 3b 000007dba8217fff", -8.64e12],
+    ["c1 f9 3e00", 1.5],
+    ["c1 f9 7bff", 65_504],
+    ["c1 f9 fbff", -65_504],
+    ["c1 fa 3fc00000", 1.5],
+    ["c1 fa 54fb7504", 8_639_999_901_696],
+    ["c1 fb 429f6ea086000000", 8.64e12],
+    ["c1 fb c29f6ea086000000", -8.64e12],
+  ])("gate: the date %s is %d seconds", (bytes, seconds) => {
+    expect(decodeUntrustedCbor(hex(bytes))).toEqual(new Date(seconds * 1000));
+    expect(check(hex(`82 18 ff ${bytes}`))).toBe("");
+    expect(check(hex(`82 ${bytes} 00`))).toBe("");
+  });
+
+  test.each([
+    "a1 69 615f70726f746f5f5f 01",
+    "a1 69 5f5f71726f746f5f5f 01",
+    "a1 69 5f5f70736f746f5f5f 01",
+    "a1 69 5f5f70726f746f5f60 01",
+    "a1 68 5f5f70726f746f5f 01",
+    "a1 6a 5f5f70726f746f5f5f5f 01",
+    "69 5f5f70726f746f5f5f",
+    "a1 61 61 69 5f5f70726f746f5f5f",
+  ])("gate: %s is not the key __proto__", (bytes) => {
+    expect(check(hex(bytes))).toBe("");
+  });
+
+  // The edges of RFC 3629, each with the edges of the bytes behind it.
+  test("gate: isUtf8 and the runtime agree on every kind of character", () => {
+    const strict = new TextDecoder("utf-8", { fatal: true });
+    const firsts = [0x7f, 0x80, 0xc1, 0xc2, 0xdf, 0xe0, 0xe1, 0xec, 0xed, 0xee, 0xef];
+    const more = [0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xff];
+    const seconds = [0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0];
+    const ends = [0x41, 0x7f, 0x80, 0xbf, 0xc0];
+    const disagreed: string[] = [];
+    for (const first of [...firsts, ...more]) {
+      for (const second of seconds) {
+        for (const third of ends) {
+          for (const fourth of ends) {
+            const bytes = Uint8Array.of(first, second, third, fourth);
+            for (let end = 1; end <= 4; end += 1) {
+              const isValid = isUtf8(bytes, 0, end);
+              if (isValid !== accepts(strict, bytes.subarray(0, end))) {
+                disagreed.push(Buffer.from(bytes.subarray(0, end)).toString("hex"));
+              }
+            }
+          }
+        }
+      }
+    }
+    expect(disagreed).toEqual([]);
   });
 
   test("gate: the first and the last date pass", () => {

@@ -56,6 +56,10 @@ function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString("hex");
 }
 
+function hexBytes(digits: string): Uint8Array {
+  return new Uint8Array(Buffer.from(digits.replaceAll(" ", ""), "hex"));
+}
+
 function written(write: (writer: ByteWriter) => void): Uint8Array {
   const writer = new ByteWriter();
   write(writer);
@@ -171,6 +175,20 @@ describe("acknowledgements", () => {
     const expected = new Uint8Array([...new Uint8Array(3), ...documents([PUT])]);
     expected.set([0x0a, 0x0b], 27);
     expect(bytes).toEqual(expected);
+  });
+
+  // Its session and request number look like zeros when they are read a byte beside their place.
+  test("the smallest session counts, too", () => {
+    const bytes = written((writer) => {
+      const identity = { sessionId: 1, requestNumber: 256, acknowledgedBelow: 0, count: 1 };
+      endCommand(writer, beginCommand(writer, "DOCUMENTS", identity));
+    });
+    acknowledgeIn(bytes, 0, 9);
+    expect(readCommandHeader(viewOf(bytes), 0).acknowledgedBelow).toBe(9);
+  });
+
+  test("no session is the session 0, without numbers", () => {
+    expect(NO_SESSION).toEqual({ sessionId: 0, requestNumber: 0, acknowledgedBelow: 0 });
   });
 
   test("a command without a session stays as it is", () => {
@@ -420,6 +438,23 @@ describe("what clients may send", () => {
       "a transaction of no bytes",
       command("TRANSACTION", 1, NO_BYTES),
       "the transaction is cut off",
+    ],
+    [
+      "a transaction of 4 bytes",
+      command("TRANSACTION", 1, new Uint8Array(4)),
+      "the transaction's conditions are refused: truncated",
+    ],
+    ["a part of 1 byte", command("TRANSACTION", 1, hexBytes("01000000 80 01000000 01")), badName],
+    [
+      "a part of no size",
+      command("TRANSACTION", 1, hexBytes("01000000 80 00000000")),
+      "the transaction is cut off",
+    ],
+    ["a name alone, of 0 bytes", command("DOCUMENTS", 1, Uint8Array.of(0)), badName],
+    [
+      "an operation's header alone",
+      command("DOCUMENTS", 1, hexBytes("01 61 02 00 0000 00000000")),
+      "a key has 1 to 1024 bytes",
     ],
     [
       "a transaction of 3 bytes",
