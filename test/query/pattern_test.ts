@@ -8,6 +8,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { QueryError } from "../../src/base/errors.ts";
 import { compileFilter } from "../../src/query/matcher.ts";
+import { compilePattern } from "../../src/query/pattern.ts";
 import { fuzz, seeded } from "../protocol/fuzz_seed.ts";
 
 describe("refusals", () => {
@@ -136,5 +137,107 @@ describe("patterns", () => {
       }),
       fuzz(5_000),
     );
+  });
+});
+
+/** Whether the pattern matches, and the steps that this costs. */
+function run(source: string, flags: string, text: string): readonly [boolean, number] {
+  const cost = { steps: 0 };
+  return [compilePattern(source, flags, cost)(text), cost.steps];
+}
+
+describe("limits", () => {
+  test("a pattern of 1,000 characters is taken, one of 1,001 is refused", () => {
+    expect(run("a".repeat(1000), "", "a".repeat(1000))[0]).toBe(true);
+    expect(() => compilePattern("a".repeat(1001), "")).toThrow(
+      new QueryError("Cannot use a pattern of more than 1000 characters"),
+    );
+  });
+
+  test.each(["d", "g", "i", "m", "s", "u", "gimsud"])("the options %j are taken", (flags) => {
+    expect(run("a.c", flags, "abc")[0]).toBe(true);
+  });
+
+  test.each(["y", "v", "x", "iy", " "])("the options %j are refused", (flags) => {
+    expect(() => compilePattern("a", flags)).toThrow(
+      new QueryError(`Cannot use the pattern options "${flags}": i, m, s and u are known`),
+    );
+  });
+
+  // A text without signs of a pattern is found by the runtime, at a step a character.
+  test.each<readonly [string, string, string, boolean, number]>([
+    ["bc", "", "abcd", true, 4],
+    ["bc", "", "", false, 0],
+    ["bc", "ms", "abd", false, 3],
+    ["bc", "i", "aBCd", true, 5 * 3],
+    ["b.", "", "abcd", true, 5 * 3],
+    ["^$", "", "", true, 1 * 3],
+    ["a|b", "", "xxb", true, 4 * 5],
+  ])("%j with %j in %j", (...[source, flags, text, isMatch, steps]) => {
+    expect(run(source, flags, text)).toEqual([isMatch, steps]);
+  });
+
+  test.each([..."\\^$.*+?()[]{}|"])("%j is a sign of a pattern", (sign) => {
+    const source = `\\${sign}`;
+    expect(run(source, "", `x${sign}x`)).toEqual([true, 4 * 2]);
+    expect(run(source, "", "xx")).toEqual([false, 3 * 2]);
+  });
+
+  test("5,000,000 steps are taken, more are refused", () => {
+    const matches = compilePattern("a.c", "");
+    // Four instructions: three characters and the match.
+    expect(matches("x".repeat(1_249_999))).toBe(false);
+    expect(() => matches("x".repeat(1_250_000))).toThrow(
+      new QueryError(
+        'Cannot match "a.c" with a text of 1250000 characters: that takes too many steps',
+      ),
+    );
+    const long = compilePattern(`${"a".repeat(200)}.`, "");
+    expect(() => long("x".repeat(100_000))).toThrow(`Cannot match "${"a".repeat(100)}" with`);
+  });
+
+  test("matching without a cost works, too", () => {
+    expect(compilePattern("a.c", "")("xabc")).toBe(true);
+    expect(compilePattern("abc", "")("xabc")).toBe(true);
+  });
+});
+
+describe("positions", () => {
+  test.each<readonly [string, string, string, boolean]>([
+    ["^a", "", "a", true],
+    ["^a", "", "ba", false],
+    ["^a", "", "b\na", false],
+    ["^a", "m", "b\na", true],
+    ["^a", "m", "b\u2028a", true],
+    ["^a", "m", "ba", false],
+    ["a$", "", "a", true],
+    ["a$", "", "ab", false],
+    ["a$", "", "a\nb", false],
+    ["a$", "m", "a\nb", true],
+    ["a$", "m", "a\rb", true],
+    ["a$", "m", "ab", false],
+    ["\\ba", "", "a", true],
+    ["\\ba", "", " a", true],
+    ["\\ba", "", "ba", false],
+    ["a\\b", "", "a", true],
+    ["a\\b", "", "a ", true],
+    ["a\\b", "", "ab", false],
+    ["\\b", "", "", false],
+    ["\\b", "", "a", true],
+    ["\\b", "", " ", false],
+    ["\\B", "", "", true],
+    ["\\B", "", "a", false],
+    ["\\B", "", " ", true],
+    ["a\\Bb", "", "ab", true],
+    ["a\\B-", "", "a-", false],
+    ["^.$", "", "\u{1f600}", true],
+    ["^..$", "", "\u{1f600}", false],
+    ["^..$", "", "\u{1f600}a", true],
+    ["^.$", "", "\uffff", true],
+    ["\u{1f600}$", "", "a\u{1f600}", true],
+    [".b", "", "\u{1f600}b", true],
+  ])("%j with %j in %j: %j", (...[source, flags, text, isMatch]) => {
+    expect(run(source, flags, text)[0]).toBe(isMatch);
+    expect(new RegExp(source, `${flags}u`).test(text)).toBe(isMatch);
   });
 });

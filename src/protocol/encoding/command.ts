@@ -128,7 +128,8 @@ export function beginCommand(
   identity: RequestIdentity & { readonly count: number },
 ): number {
   const start = writer.size;
-  writer.u32(0).u8(COMMAND_KINDS.indexOf(kind)).u8(0).u16(identity.count);
+  writer.reserve(4);
+  writer.u8(COMMAND_KINDS.indexOf(kind)).u8(0).u16(identity.count);
   writer.u64(identity.sessionId).u64(identity.requestNumber).u64(identity.acknowledgedBelow);
   assert(writer.size === start + COMMAND_HEADER_SIZE, "the fields fill the header");
   return start;
@@ -208,7 +209,7 @@ export function writeTransactionCommand(
   writer.u32(conditions.byteLength).raw(conditions);
   for (const write of writes) {
     const at = writer.size;
-    writer.u32(0);
+    writer.reserve(4);
     writeOperations(writer, write);
     const size = writer.size - at - 4;
     assert(size > write.collection.byteLength, "a part begins with the name and its size");
