@@ -419,6 +419,12 @@ describe("operands at their limits", () => {
     expect(matches({ a: { $in: [/^AB/i] } }, { a: ["x", "abc"] })).toBe(true);
   });
 
+  test("$elemMatch of no conditions asks for an object in the array, not deeper", () => {
+    const filter = compileFilter({ a: { $elemMatch: {} } });
+    const values: readonly Value[] = [[{}], [{ b: 1 }], [[{}]], [1], [], {}];
+    expect(values.filter((a) => filter({ a }))).toEqual([[{}], [{ b: 1 }]]);
+  });
+
   test("matching adds to the cost that is given", () => {
     const cost = { steps: 0 };
     const filter = compileFilter({ a: /^ab/, b: { $regex: "c" } }, cost);
