@@ -1,7 +1,7 @@
 /**
  * Patterns as programs for {@link compilePattern}: Thompson's construction (1968, "Regular
- * Expression Search Algorithm"). The syntax is that of JavaScript without what needs to go back:
- * references to groups and looking ahead or behind; nor are there property escapes.
+ * Expression Search Algorithm"). The syntax is that of JavaScript without references to groups and
+ * looking ahead or behind, which need backtracking, and without property escapes.
  *
  * @module
  */
@@ -20,7 +20,7 @@ export type Instruction =
   | { readonly kind: "start" | "end" | "boundary" | "inside" }
   | { readonly kind: "match" };
 
-/** How a pattern is read. */
+/** Options of a pattern. */
 export interface PatternFlags {
   readonly ignoresCase: boolean;
   /** `^` and `$` also at the ends of lines. */
@@ -29,7 +29,7 @@ export interface PatternFlags {
   readonly isDotAll: boolean;
 }
 
-/** Makes the program of a part, behind what is there already. */
+/** Appends the program of a part. */
 type Part = (program: Instruction[]) => void;
 
 const LINE_ENDS: ReadonlySet<number> = new Set([0x0a, 0x0d, 0x2028, 0x2029]);
@@ -169,7 +169,7 @@ class Parser {
     return typeof test === "number" ? this.#literal(test) : this.#char(test);
   }
 
-  /** What stands behind a backslash: a character, or a set of them. */
+  /** The character, or the set of characters, behind a backslash. */
   #escaped(): number | CharTest {
     const char = this.#chars[this.#at] ?? "";
     this.#at += 1;
@@ -275,7 +275,7 @@ function one(instruction: Instruction): Part {
 }
 
 function add(program: Instruction[], instruction: Instruction): void {
-  if (program.length >= PATTERN_PROGRAM_MAX) throw refused("so many repeats");
+  if (program.length >= PATTERN_PROGRAM_MAX) throw refused("too many repeats");
   program.push(instruction);
 }
 

@@ -138,7 +138,9 @@ describe("projections", () => {
     [{ id: 2 }],
   ])("%j is refused", (spec) => {
     expect(() => compileProjection(spec as ProjectionSpec, "id")).toThrow(
-      new QueryError("Cannot read the projection: it has 1 for what stays or 0 for what goes"),
+      new QueryError(
+        "Cannot read the projection: it takes 1 for fields to keep or 0 for fields to leave out",
+      ),
     );
   });
 

@@ -48,6 +48,7 @@ const TABLE: readonly [UpdateOperators, Fields, Fields][] = [
   [{ $rename: { "a.b": "c.d" } }, { a: { b: 1 } }, { a: {}, c: { d: 1 } }],
   [{ $rename: { a: "b" } }, { a: null }, { b: null }],
   [{ $rename: { "a.0": "b" } }, { a: [1, 2] }, { a: [null, 2], b: 1 }],
+  [{ $rename: { x: "y" } }, { y: 1 }, { y: 1 }],
   [{ $rename: { "a.5": "b" } }, { a: [1, 2] }, { a: [1, 2] }],
   [{ $rename: { a: "b" }, $set: { c: 1 } }, { a: 1 }, { b: 1, c: 1 }],
   [{ $currentDate: { a: true } }, {}, { a: new Date(NOW_MS) }],
@@ -117,24 +118,24 @@ describe("operators", () => {
 
 describe("refused", () => {
   const refused: readonly (readonly [UpdateOperators, Fields, string])[] = [
-    [{ $set: { a: 1 }, $inc: { a: 1 } }, {}, '"a" and "a" are one place'],
-    [{ $set: { a: 1, "a.b": 1 } }, {}, '"a" and "a.b" are one place'],
-    [{ $set: { "a.b": 1, "a!": 1, a: 1 } }, {}, '"a" and "a.b" are one place'],
-    [{ $set: { "a.b.c": 1 }, $unset: { "a.b": 1 } }, {}, '"a.b" and "a.b.c" are one place'],
-    [{ $rename: { a: "b" }, $set: { b: 1 } }, {}, '"b" and "b" are one place'],
-    [{ $rename: { a: "a.b" } }, {}, '"a" and "a.b" are one place'],
+    [{ $set: { a: 1 }, $inc: { a: 1 } }, {}, '"a" and "a" overlap'],
+    [{ $set: { a: 1, "a.b": 1 } }, {}, '"a" and "a.b" overlap'],
+    [{ $set: { "a.b": 1, "a!": 1, a: 1 } }, {}, '"a" and "a.b" overlap'],
+    [{ $set: { "a.b.c": 1 }, $unset: { "a.b": 1 } }, {}, '"a.b" and "a.b.c" overlap'],
+    [{ $rename: { a: "b" }, $set: { b: 1 } }, {}, '"b" and "b" overlap'],
+    [{ $rename: { a: "a.b" } }, {}, '"a" and "a.b" overlap'],
     [{ $rename: { a: 1 } }, {}, "$rename takes the new name as a text"],
     [{ $set: 1 }, {}, "$set takes an object of fields"],
     [{ $set: [1] }, {}, "$set takes an object of fields"],
     [{ $nothing: { a: 1 } }, {}, 'operator "$nothing" is unknown'],
     [{ $set: { "a.__proto__": 1 } }, {}, "no document has a field __proto__"],
     [{ $rename: { a: "b.__proto__" } }, {}, "no document has a field __proto__"],
-    [{ $set: { "a.b": 1 } }, { a: 1 }, 'Cannot update "a.b": what holds "b" is no object'],
-    [{ $set: { "a.b": 1 } }, { a: null }, 'Cannot update "a.b": what holds "b" is no object'],
+    [{ $set: { "a.b": 1 } }, { a: 1 }, 'Cannot update "a.b": the parent of "b" is no object'],
+    [{ $set: { "a.b": 1 } }, { a: null }, 'Cannot update "a.b": the parent of "b" is no object'],
     [
       { $set: { "a.b.c": 1 } },
       { a: { b: 1 } },
-      'Cannot update "a.b.c": what holds "c" is no object',
+      'Cannot update "a.b.c": the parent of "c" is no object',
     ],
     [{ $set: { "a.x": 1 } }, { a: [] }, 'Cannot update "a.x": "x" is no position'],
     [{ $set: { "a.1x": 1 } }, { a: [] }, 'Cannot update "a.1x": "1x" is no position'],
@@ -146,7 +147,11 @@ describe("refused", () => {
     [{ $unset: { "a.x": 1 } }, { a: [] }, 'Cannot update "a.x": "x" is no position'],
     [{ $set: { "a.999999": 1 } }, { a: [] }, 'Cannot update "a.999999": the array is too short'],
     [{ $set: { "a.1002": 1 } }, { a: [0] }, 'Cannot update "a.1002": the array is too short'],
-    [{ $rename: { a: "b.c" } }, { a: 1, b: 1 }, 'Cannot update "b.c": what holds "c" is no object'],
+    [
+      { $rename: { a: "b.c" } },
+      { a: 1, b: 1 },
+      'Cannot update "b.c": the parent of "c" is no object',
+    ],
     [{ $inc: { a: 1 } }, { a: "1" }, "$inc needs a number, and the field holds none"],
     [{ $mul: { a: 1 } }, { a: true }, "$mul needs a number, and the field holds none"],
     [{ $inc: { a: "1" } }, { a: 1 }, "Cannot read the update: $inc takes a number"],
@@ -220,7 +225,7 @@ describe("refused", () => {
     expect(isOperatorUpdate({ a: { $set: 1 } })).toBe(false);
     expect(isOperatorUpdate({})).toBe(false);
     expect(() => isOperatorUpdate({ $set: { a: 1 }, b: 2 })).toThrow(
-      new QueryError("Cannot read the update: operators and fields do not go together"),
+      new QueryError("Cannot read the update: it mixes operators and fields"),
     );
   });
 });

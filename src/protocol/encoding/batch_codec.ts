@@ -40,7 +40,7 @@ const BATCH_FORMAT = 1;
 /** The codecs by their number in the header. */
 export const BATCH_CODECS = ["none", "zstd", "deflate-raw"] as const;
 
-/** How a batch body is stored. */
+/** The codec of a stored body. */
 export type BatchCodec = (typeof BATCH_CODECS)[number];
 
 /** Compression, given by the caller because it belongs to the platform. */

@@ -5,8 +5,8 @@
  * Allowed: integers of at most 64 bits, byte strings, valid UTF-8 text, arrays, maps with text
  * keys, tag 1 (a date) on a finite number, false, true, null, finite floats. Everything else is
  * refused: indefinite lengths, other tags, `undefined`, simple values, NaN and infinities, a key
- * `__proto__`, nesting deeper than `DOCUMENT_DEPTH_MAX`. A key that stands twice in one map is kept
- * as it came; every reader takes the last one.
+ * `__proto__`, nesting deeper than `DOCUMENT_DEPTH_MAX`. A duplicate key in a map is kept; every
+ * reader takes the last one.
  *
  * @module
  */
@@ -14,7 +14,7 @@
 import { assert } from "../../base/assert.ts";
 import { DOCUMENT_DEPTH_MAX } from "../../base/limits.ts";
 
-/** Why bytes were refused; empty when they are allowed. */
+/** The reason of a refusal; empty for allowed bytes. */
 export type CborRefusal =
   | ""
   | "truncated"
@@ -108,11 +108,11 @@ function checkSimple(bytes: Uint8Array, at: number, info: number): CborRefusal {
   return "value not allowed";
 }
 
-/** Seconds since 1970 that a date can be away from then. */
+/** Seconds between 1970 and the first or the last date of the calendar. */
 const CALENDAR_SECONDS = 8.64e12;
 const FLOAT = new DataView(new ArrayBuffer(8));
 
-/** Whether the number at `at`, seconds since 1970, is one that a date can have. */
+/** Whether a date can be the number at `at`, in seconds since 1970. */
 function isInCalendar(bytes: Uint8Array, at: number): boolean {
   const first = bytes[at]!;
   const info = first & 31;
@@ -120,7 +120,7 @@ function isInCalendar(bytes: Uint8Array, at: number): boolean {
     const value = info < 24 ? info : readSize(bytes, at + 1, 1 << (info - 24));
     return value + (first >> 5) <= CALENDAR_SECONDS;
   }
-  // A half float is never so large.
+  // No half float is that large.
   if (info === 25) return true;
   const size = info === 26 ? 4 : 8;
   assert(at + size < bytes.byteLength, "the size of the tagged number was checked");
@@ -128,7 +128,7 @@ function isInCalendar(bytes: Uint8Array, at: number): boolean {
   return Math.abs(size === 4 ? FLOAT.getFloat32(0) : FLOAT.getFloat64(0)) <= CALENDAR_SECONDS;
 }
 
-/** Bytes of the integer or finite float at `at`; 0 when there is something else. */
+/** Bytes of the integer or finite float at `at`; 0 for anything else. */
 function taggedNumberSize(bytes: Uint8Array, at: number, end: number): number {
   assert(end <= bytes.byteLength, "a range ends inside of the bytes");
   if (at >= end) return 0;

@@ -43,7 +43,7 @@ import {
 
 /** The roles by their number in MEMBERSHIP. */
 export const MEMBER_ROLES = ["voter", "learner", "standby", "incoming", "outgoing"] as const;
-/** Members of one cluster: more than any cluster has, few enough for one entry. */
+/** The most members of one cluster: few enough for one entry. */
 export const MEMBERS_MAX = 64;
 
 /** Hex digits of a cluster's id. */
@@ -55,14 +55,14 @@ const BINDING_SIZE_MIN = 4;
 const COUNT_SIZE = 4;
 const SESSION_ID_SIZE = 8;
 
-/** A node and where it listens. */
+/** A node's id and the address that it listens on. */
 export interface NodeAddress {
   readonly id: string;
   /** HOST:PORT */
   readonly address: string;
 }
 
-/** A node id and the data folder that it belongs to. */
+/** A node's id and the incarnation of the data directory that it belongs to. */
 export interface Binding {
   readonly id: string;
   readonly incarnation: string;
@@ -89,12 +89,12 @@ export function noopBatch(): PreparedBatch {
   return clusterBatch("NOOP", 0, () => undefined);
 }
 
-/** Every node freezes its state behind this entry, to be compared with the others'. */
+/** Every node freezes its state after this entry, for a comparison with the other nodes. */
 export function digestBatch(timeMs: number): PreparedBatch {
   return clusterBatch("DIGEST", Math.floor(timeMs), () => undefined);
 }
 
-/** Operations of the leader's own: it removes documents whose time is over. */
+/** Operations that the leader itself proposes: it removes expired documents. */
 export function documentsBatch(
   request: { readonly collection: string; readonly operations: readonly DocumentOperation[] },
   timeMs: number,
@@ -111,7 +111,7 @@ export function documentsBatch(
   return batch;
 }
 
-/** All documents are in an index: it serves behind this entry. */
+/** Marks an index as complete: it serves queries after this entry. */
 export function indexReadyBatch(
   index: { readonly collection: string; readonly index: string },
   timeMs: number,
@@ -119,7 +119,7 @@ export function indexReadyBatch(
   return clusterBatch("INDEX_READY", Math.floor(timeMs), (writer) => writer.raw(encodeCbor(index)));
 }
 
-/** A batch that makes these the members. */
+/** A batch that sets the members. */
 export function membershipBatch(members: readonly Member[], timeMs: number): PreparedBatch {
   const sorted = [...members].sort((a, b) => (a.id < b.id ? -1 : 1));
   return clusterBatch("MEMBERSHIP", timeMs, (writer) => {
@@ -140,7 +140,7 @@ export function firstBatch(nodes: readonly NodeAddress[]): Uint8Array {
   return sealBatch(membershipBatch(firstMembers(nodes), 0), FIRST_PLACE);
 }
 
-/** Where the membership stands. */
+/** The place of the first entry, which sets the members. */
 export const FIRST_PLACE: BatchPlace = { term: 1, index: 1, firstSequence: 1 };
 
 /** The cluster's id unless one is given: 16 hex digits that follow from the list of nodes. */
@@ -168,7 +168,7 @@ export function readMembers(body: Uint8Array): Member[] {
     "every member has its fields in the body",
   );
   if (new Set(members.map(({ id }) => id)).size < count) {
-    throw new ProtocolError("Cannot read members: one stands there twice");
+    throw new ProtocolError("Cannot read members: an id occurs twice");
   }
   return members;
 }
@@ -179,7 +179,7 @@ export function membersIn(bytes: Uint8Array, count: number): Member[] | undefine
   return body && readMembers(body);
 }
 
-/** Whether an entry is about members or bindings. */
+/** Whether an entry sets members or bindings. */
 export function isAboutMembers(bytes: Uint8Array, count: number): boolean {
   const kinds = ["MEMBERSHIP", "BIND"] as const;
   return kinds.some((kind) => commandBody(bytes, count, kind) !== undefined);

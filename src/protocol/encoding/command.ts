@@ -55,7 +55,7 @@ const NAME_SIZE_FIELD_MAX = 0xff;
 /** Largest value of an operation's `keySize`. */
 const KEY_SIZE_FIELD_MAX = 0xffff;
 
-/** What a command is; the number in the log is the position in this list. */
+/** Kinds of commands; the number in the log is the position in this list. */
 export const COMMAND_KINDS = [
   "NONE",
   "DOCUMENTS",
@@ -74,7 +74,7 @@ export const COMMAND_KINDS = [
 /** One of {@link COMMAND_KINDS}. */
 export type CommandKind = (typeof COMMAND_KINDS)[number];
 
-/** What an operation does; the number in the log is the position in this list. */
+/** Kinds of operations; the number in the log is the position in this list. */
 export const OPERATION_KINDS = ["NONE", "INSERT", "PUT", "MERGE", "REMOVE", "UPDATE"] as const;
 
 /** One of {@link OPERATION_KINDS}. */
@@ -87,14 +87,14 @@ export const FLAG_RETURN_DOCUMENT = 2;
 /** Operation flag: the collection's validator has passed the document. */
 export const FLAG_CHECKED = 4;
 
-/** Who asks, and which of its requests this is. */
+/** The session of a request, and the number of the request in that session. */
 export interface RequestIdentity {
   readonly sessionId: number;
   readonly requestNumber: number;
   readonly acknowledgedBelow: number;
 }
 
-/** A command without a session. */
+/** The identity of a command without a session. */
 export const NO_SESSION: RequestIdentity = {
   sessionId: 0,
   requestNumber: 0,
@@ -121,7 +121,7 @@ export interface CommandHeader extends RequestIdentity {
   readonly count: number;
 }
 
-/** Appends a header whose size is patched by {@link endCommand}; gives the command's start. */
+/** Appends a header whose size {@link endCommand} patches; returns the command's start. */
 export function beginCommand(
   writer: ByteWriter,
   kind: CommandKind,
@@ -135,7 +135,7 @@ export function beginCommand(
   return start;
 }
 
-/** Sets what a command in those bytes acknowledges, if it belongs to a session. */
+/** Sets `acknowledgedBelow` of the command at `start`, if it belongs to a session. */
 export function acknowledgeIn(bytes: Uint8Array, start: number, below: number): void {
   assert(start + COMMAND_HEADER_SIZE <= bytes.byteLength, "the command has a whole header");
   const view = viewOf(bytes);
@@ -237,7 +237,7 @@ export function encodeCollectionName(name: string): Uint8Array {
   return bytes;
 }
 
-/** Reads the header at `at`. The caller knows that a whole command stands there. */
+/** Reads the header at `at`, where one whole command begins that was checked before. */
 export function readCommandHeader(view: DataView, at: number): CommandHeader {
   assert(at + COMMAND_HEADER_SIZE <= view.byteLength, "the command has a whole header");
   const kind = COMMAND_KINDS[view.getUint8(at + 4)];
@@ -256,7 +256,7 @@ export function readCommandHeader(view: DataView, at: number): CommandHeader {
   };
 }
 
-/** Whether a checked command writes one document, whatever was there, and gives none back. */
+/** Whether a checked command is one unconditional PUT that returns no document. */
 export function isPlainPut(view: DataView, start: number): boolean {
   assert(start + COMMAND_HEADER_SIZE <= view.byteLength, "the command has a whole header");
   if (COMMAND_KINDS[view.getUint8(start + 4)] !== "DOCUMENTS") return false;
@@ -333,8 +333,8 @@ export class OperationCursor {
 }
 
 /**
- * Checks untrusted bytes that should be one command from a client. Returns why they are refused, or
- * an empty text. After it nothing on the path to the state machine checks again.
+ * Checks untrusted bytes as one command of a client. Returns the reason of a refusal, or an empty
+ * text. Nothing behind it on the path to the state machine checks the bytes again.
  */
 export function checkClientCommand(
   bytes: Uint8Array,
@@ -389,7 +389,7 @@ export function checkClientCommand(
   return found < count ? "an operation is cut off" : "operations follow the last one";
 }
 
-/** Why the body is refused, or how many operations it holds. */
+/** The reason of a refusal, or the number of operations in the body. */
 function checkTransaction(
   bytes: Uint8Array,
   view: DataView,
@@ -418,7 +418,7 @@ function checkTransaction(
   return count;
 }
 
-/** Why the operations on a collection are refused, or how many they are. */
+/** The reason of a refusal, or the number of operations on the collection. */
 function checkOperations(
   bytes: Uint8Array,
   view: DataView,

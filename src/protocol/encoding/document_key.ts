@@ -21,7 +21,7 @@ const STRING = 3;
 const NUMBER_KEY_SIZE = 9;
 const TEXT_DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
 
-/** What an application uses as a document's id. */
+/** A document's id, as applications use it. */
 export type DocumentId = string | number;
 
 /** The bytes of an id. Throws ValidationError. */
@@ -83,7 +83,7 @@ export function decodeKey(key: Uint8Array): DocumentId {
   return viewOf(bytes).getFloat64(0);
 }
 
-/** Why `bytes[start, end)` is not a key; empty when it is one. */
+/** The reason why `bytes[start, end)` is no key; empty for a key. */
 export function checkKey(bytes: Uint8Array, start: number, end: number): string {
   assert(start <= end, "a range does not end before its start");
   assert(end <= bytes.byteLength, "a range ends inside of the bytes");

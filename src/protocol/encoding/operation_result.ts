@@ -13,11 +13,11 @@ const RESULT_HEADER_SIZE = 13;
 
 /** The outcome of one operation or of one read. */
 export interface OperationResult {
-  /** False: there was no such document. */
+  /** False for a document that does not exist. */
   readonly found: boolean;
   /** Sequence number of the operation that wrote the document; of a removal, its own. */
   readonly version: number;
-  /** Encoded document; undefined when none was asked for or found. */
+  /** Encoded document; undefined when none was requested or found. */
   readonly document: Uint8Array | undefined;
 }
 

@@ -17,7 +17,7 @@ import {
   frameBodyMatches,
 } from "./frame_header.ts";
 
-/** Reassembles the frames of one connection. Throws ProtocolError; then the connection is over. */
+/** Reassembles the frames of one connection. A ProtocolError ends the connection. */
 export class FrameDecoder {
   /** `HANDSHAKE_BODY_SIZE_MAX <= bodySizeMax <= FRAME_BODY_SIZE_MAX` */
   #bodySizeMax = HANDSHAKE_BODY_SIZE_MAX;

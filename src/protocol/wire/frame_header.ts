@@ -32,7 +32,7 @@ const REQUEST_ID_MAX = 0xffff_ffff;
 /** "CS" in memory order. */
 export const FRAME_MAGIC = 0x5343;
 
-/** What a frame carries; the number on the wire is the position in this list. */
+/** Kinds of frames; the number on the wire is the position in this list. */
 export const FRAME_KINDS = [
   "NONE",
   "HELLO",
@@ -104,7 +104,7 @@ export function decodeFrameHeader(
   return { kind, bodySize, requestId, bodyChecksum };
 }
 
-/** People connect browsers and TLS clients to the wrong port: say what arrived. */
+/** Browsers and TLS clients may be connected to the wrong port: the message names what arrived. */
 function wrongProtocol(source: Uint8Array): ProtocolError {
   const start = String.fromCharCode(...source.subarray(0, 4));
   const guess = /^(GET|POST|PUT|HEAD|OPTI|DELE)/.test(start)
@@ -117,7 +117,7 @@ function wrongProtocol(source: Uint8Array): ProtocolError {
   });
 }
 
-/** Whether the body is the one that the header was made for. */
+/** Whether the body has the checksum of the header. */
 export function frameBodyMatches(header: FrameHeader, body: Uint8Array): boolean {
   assert(body.byteLength === header.bodySize, "the caller waited for the whole body");
   return checksum64(body) === header.bodyChecksum;

@@ -1,6 +1,6 @@
 /**
- * Body of a LEADER frame, by which a node tells its clients who leads and who the members are:
- * term (8), leader's node id (text), leader's address (text), count of members (2), their addresses
+ * Body of a LEADER frame, in which a node names the leader and the members to its clients: term
+ * (8), leader's node id (text), leader's address (text), count of members (2), their addresses
  * (texts).
  *
  * @module
@@ -11,10 +11,10 @@ import { ByteReader, ByteWriter } from "../../base/bytes.ts";
 import { ProtocolError } from "../../base/errors.ts";
 import { MEMBERS_MAX } from "../encoding/cluster_command.ts";
 
-/** What a node knows of its cluster's leader and members. Addresses are HOST:PORT. */
+/** The leader and the members of a cluster, as one node knows them. Addresses are HOST:PORT. */
 export interface LeaderNews {
   readonly term: number;
-  /** Empty, like its address, while nobody is known to lead. */
+  /** Empty, like its address, while no leader is known. */
   readonly nodeId: string;
   readonly address: string;
   /** Addresses of all members that have one. */
@@ -34,7 +34,7 @@ export function encodeLeaderNews(news: LeaderNews): Uint8Array {
 export function decodeLeaderNews(body: Uint8Array): LeaderNews {
   const reader = new ByteReader(body);
   const [term, nodeId, address, count] = [reader.u64(), reader.text(), reader.text(), reader.u16()];
-  if (count > MEMBERS_MAX) throw new ProtocolError(`Cannot believe in ${count} members`);
+  if (count > MEMBERS_MAX) throw new ProtocolError(`Cannot read the news of ${count} members`);
   const members = Array.from({ length: count }, () => reader.text());
   assert(reader.offset <= body.byteLength, "the fields are inside of the body");
   return { term, nodeId, address, members };

@@ -1,7 +1,7 @@
 /**
- * Everything that nodes send each other, and its codec. One REPLICATION frame is one message; its
- * integrity is the frame's job. Source and target come from the handshake of the connection, never
- * from the message's bytes, so that no node can speak for another. Integers are unsigned,
+ * All messages between nodes, and their codec. One REPLICATION frame is one message; the frame
+ * ensures its integrity. Source and target come from the handshake of the connection, never from
+ * the message's bytes, so that no node can speak for another. Integers are unsigned,
  * little-endian. First byte: the type's number; second byte: flags; then by type:
  *
  * | type                    | number | fields                                                      |
@@ -51,7 +51,7 @@ const TYPE_LENGTH_MAX = 64;
 interface Envelope {
   readonly sourceNodeId: string;
   readonly targetNodeId?: string;
-  /** When it was sent (generic messages) or received (consensus), ms since 1970. */
+  /** Time of sending (generic messages) or of receipt (consensus), ms since 1970. */
   readonly timestamp: number;
   readonly messageId: string;
   /** xxh64 of the frame's body that it came in, as 16 hex digits; empty before it is sent. */
@@ -70,10 +70,10 @@ export interface GenericMessage extends Envelope {
   readonly data: unknown;
 }
 
-/** Everything that nodes send each other. */
+/** All messages between nodes. */
 export type ReplicationMessage = ConsensusMessage | GenericMessage;
 
-/** Who speaks and who listens, as the handshake settled it. */
+/** The sender and the receiver of a message, as the handshake established them. */
 export interface MessageRoute {
   readonly from: string;
   readonly to: string;
