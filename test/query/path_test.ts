@@ -102,7 +102,7 @@ describe("values spread out", () => {
     [{ a: [1] }, [1], true],
     [{ a: [1, [2, 3]] }, [1, [2, 3]], true],
   ])("at a of %j", (document, values, hasArray) => {
-    expect(spreadAt(document, ["a"])).toEqual({ values, hasArray });
+    expect(spreadAt(document, ["a"])).toStrictEqual({ values: [...values], hasArray });
   });
 
   test.each<readonly [Fields, readonly Value[], boolean]>([
@@ -112,7 +112,7 @@ describe("values spread out", () => {
     [{ a: [{ b: [1, 2] }, { b: 3 }] }, [1, 2, 3], true],
     [{ a: { b: [4] } }, [4], true],
   ])("at a.b of %j", (document, values, hasArray) => {
-    expect(spreadAt(document, ["a", "b"])).toEqual({ values, hasArray });
+    expect(spreadAt(document, ["a", "b"])).toStrictEqual({ values: [...values], hasArray });
   });
 
   test("one value more than the bound is given, so that the caller sees that it is crossed", () => {
@@ -121,5 +121,7 @@ describe("values spread out", () => {
     expect(counts).toEqual([1, 2, 4, 5, 5, 5]);
     const behind = { a: [{ b: [1, 2] }, { b: [3, 4] }] };
     expect(spreadAt(behind, ["a", "b"], 2).values).toEqual([1, 2, 3]);
+    expect(spreadAt(behind, ["a", "b"], 1).values).toEqual([1, 2]);
+    expect(spreadAt(behind, ["a", "b"], 0).values).toEqual([1]);
   });
 });

@@ -132,7 +132,9 @@ export function sealBatch(batch: PreparedBatch, place: BatchPlace): Uint8Array {
   const storedSize = bytes.byteLength - BATCH_HEADER_SIZE;
   assert(bytes.byteLength >= BATCH_HEADER_SIZE, "a batch begins with room for its header");
   assert(place.index <= place.firstSequence, "each entry takes at least one sequence number");
-  const header = new ByteWriter(BATCH_HEADER_SIZE).u32(0).u16(BATCH_MAGIC).u8(BATCH_FORMAT);
+  const header = new ByteWriter(BATCH_HEADER_SIZE);
+  header.reserve(4);
+  header.u16(BATCH_MAGIC).u8(BATCH_FORMAT);
   header.u8(BATCH_CODECS.indexOf(batch.codec));
   header.u32(batch.rawSize).u32(storedSize);
   header.u64(place.term).u64(place.index).u64(place.firstSequence);

@@ -6,7 +6,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { deflateRawSync, zstdCompressSync } from "node:zlib";
-import { viewOf } from "../../../src/base/bytes.ts";
+import { viewOf, writeU64 } from "../../../src/base/bytes.ts";
 import { ProtocolError } from "../../../src/base/errors.ts";
 import { BATCH_BODY_SIZE_MAX, COMPRESSION_SIZE_MIN } from "../../../src/base/limits.ts";
 import { zlibCompressor } from "../../../src/platform/compression.ts";
@@ -14,7 +14,9 @@ import {
   BATCH_HEADER_SIZE,
   type BatchCodec,
   batchCommands,
+  batchSizeAt,
   decodeBatchHeader,
+  isCompressed,
   prepareBatch,
   sealBatch,
   verifyBatch,
@@ -74,6 +76,70 @@ describe("whole batches", () => {
   });
 });
 
+describe("headers", () => {
+  const BYTES = [
+    "4342 01 00 03000000 03000000",
+    "0300000000000000 0900000000000000 2800000000000000",
+    "02000000 00000000 d204000000000000",
+  ];
+
+  test("batch: the fields stand where the table says", () => {
+    const bytes = seal(bodyOf(3), "none");
+    const hex = Buffer.from(bytes.subarray(4, 56)).toString("hex");
+    expect(hex).toBe(BYTES.join("").replaceAll(" ", ""));
+    const view = viewOf(bytes);
+    expect(view.getUint32(0, true)).toBe(checksum32(bytes.slice(4, BATCH_HEADER_SIZE)));
+    expect(view.getBigUint64(56, true)).toBe(checksum64(bodyOf(3)));
+    expect(bytes.subarray(BATCH_HEADER_SIZE)).toEqual(bodyOf(3));
+  });
+
+  test("batch: every field comes back", () => {
+    const bodyChecksum = checksum64(bodyOf(3));
+    const sizes = { codec: "none", rawSize: 3, storedSize: 3 } as const;
+    const header = { ...PLACE, ...sizes, count: 2, timeMs: 1_234, bodyChecksum };
+    expect(decodeBatchHeader(seal(bodyOf(3), "none"))).toEqual(header);
+  });
+
+  test("batch: its size is in its header, also when it follows others", () => {
+    const bytes = seal(bodyOf(100), "none");
+    expect(batchSizeAt(bytes, 0)).toBe(BATCH_HEADER_SIZE + 100);
+    const behind = new Uint8Array([...new Uint8Array(7).fill(0xee), ...bytes]);
+    expect(batchSizeAt(behind, 7)).toBe(BATCH_HEADER_SIZE + 100);
+    expect(batchSizeAt(behind.subarray(0, 7 + BATCH_HEADER_SIZE), 7)).toBe(BATCH_HEADER_SIZE + 100);
+    for (const end of [7, 8, 7 + BATCH_HEADER_SIZE - 1]) {
+      expect(batchSizeAt(behind.subarray(0, end), 7)).toBe(BATCH_HEADER_SIZE);
+    }
+  });
+
+  test.each(["none", ...PACKED] as const)("batch: %s is told by its header", (codec) => {
+    expect(isCompressed(seal(bodyOf(5_000), codec))).toBe(codec !== "none");
+  });
+
+  // The compressor is not asked: it may not know bodies that are stored as they are.
+  test("batch: a body that is stored as it is needs no compressor", () => {
+    const none = {
+      compress: () => undefined,
+      decompress: (): Uint8Array => {
+        throw new RangeError("it is not compressed");
+      },
+    };
+    const bytes = seal(bodyOf(100), "none");
+    expect(batchCommands(bytes, verifyBatch(bytes), none)).toEqual(bodyOf(100));
+  });
+
+  test("batch: a body of the largest size is prepared and read", () => {
+    const bytes = seal(new Uint8Array(BATCH_BODY_SIZE_MAX), "none");
+    expect(verifyBatch(bytes)).toMatchObject({ rawSize: BATCH_BODY_SIZE_MAX });
+    expect(() => seal(new Uint8Array(BATCH_BODY_SIZE_MAX + 1), "none")).toThrow("batch body");
+  });
+
+  test("batch: fewer bytes than a header are refused by number", () => {
+    expect(() => decodeBatchHeader(new Uint8Array(63))).toThrow(
+      new ProtocolError("Cannot read batch: 63 bytes are less than its header"),
+    );
+  });
+});
+
 describe("T37: damage", () => {
   // Mutations that this finds: either checksum that is not compared.
   test.each(["none", ...PACKED] as const)("batch: %s, no flipped bit gets through", (codec) => {
@@ -93,25 +159,36 @@ describe("T37: damage", () => {
     expect(() => verifyBatch(new Uint8Array([...bytes, 0]))).toThrow("were declared");
   });
 
-  test.each<readonly [string, (view: DataView) => void]>([
-    ["another magic", (view) => view.setUint16(4, 0x5343, true)],
-    ["another format", (view) => view.setUint8(6, 2)],
-    ["an unknown codec", (view) => view.setUint8(7, 3)],
-    ["a raw size above the bound", (view) => view.setUint32(8, BATCH_BODY_SIZE_MAX + 1, true)],
-    ["a raw size of 2^32 - 1", (view) => view.setUint32(8, 0xffff_ffff, true)],
-    ["a raw size that differs", (view) => view.setUint32(8, 101, true)],
-    ["a stored size that differs", (view) => view.setUint32(12, 99, true)],
-    ["a term above 2^53", (view) => view.setUint32(20, 0x20_0000, true)],
-    ["an index above 2^53", (view) => view.setUint32(28, 0xffff_ffff, true)],
-    ["a sequence above 2^53", (view) => view.setUint32(36, 0x20_0000, true)],
-    ["a time above 2^53", (view) => view.setUint32(52, 0x20_0000, true)],
-    ["no operations", (view) => view.setUint32(40, 0, true)],
-    ["reserved bytes", (view) => view.setUint32(44, 1, true)],
-  ])("batch: %s is refused though the checksum is right", (_name, change) => {
+  const RANGE = "Cannot read batch: a number in its header is out of range";
+  test.each<readonly [string, (view: DataView) => void, string]>([
+    ["another magic", (view) => view.setUint16(4, 0x5343, true), "format 1 is unknown"],
+    ["another format", (view) => view.setUint8(6, 2), "format 2 is unknown"],
+    ["an unknown codec", (view) => view.setUint8(7, 3), "codec 3 is unknown"],
+    [
+      "a raw size above the bound",
+      (view) => view.setUint32(8, BATCH_BODY_SIZE_MAX + 1, true),
+      RANGE,
+    ],
+    ["a raw size of 2^32 - 1", (view) => view.setUint32(8, 0xffff_ffff, true), RANGE],
+    ["a raw size that differs", (view) => view.setUint32(8, 101, true), RANGE],
+    ["a stored size that is smaller", (view) => view.setUint32(12, 99, true), RANGE],
+    ["a stored size that is larger", (view) => view.setUint32(12, 101, true), RANGE],
+    ["a term above 2^53", (view) => view.setUint32(20, 0x20_0000, true), "above 2^53 - 1"],
+    ["an index above 2^53", (view) => view.setUint32(28, 0xffff_ffff, true), "above 2^53 - 1"],
+    ["a sequence above 2^53", (view) => view.setUint32(36, 0x20_0000, true), "above 2^53 - 1"],
+    ["a time above 2^53", (view) => view.setUint32(52, 0x20_0000, true), "above 2^53 - 1"],
+    ["the largest term", (view) => writeU64(view, 16, Number.MAX_SAFE_INTEGER), RANGE],
+    ["the largest index", (view) => writeU64(view, 24, Number.MAX_SAFE_INTEGER), RANGE],
+    ["the largest sequence", (view) => writeU64(view, 32, Number.MAX_SAFE_INTEGER), RANGE],
+    ["the largest time", (view) => writeU64(view, 48, Number.MAX_SAFE_INTEGER), RANGE],
+    ["no operations", (view) => view.setUint32(40, 0, true), RANGE],
+    ["reserved bytes", (view) => view.setUint32(44, 1, true), "codec 0 is unknown"],
+  ])("batch: %s is refused though the checksum is right", (_name, change, message) => {
     const bytes = seal(bodyOf(100), "none");
     change(viewOf(bytes));
     viewOf(bytes).setUint32(0, checksum32(bytes.subarray(4, BATCH_HEADER_SIZE)), true);
     expect(() => decodeBatchHeader(bytes)).toThrow(ProtocolError);
+    expect(() => decodeBatchHeader(bytes)).toThrow(message);
   });
 
   test(seeded("batch: mutations give ProtocolError and nothing else"), () => {

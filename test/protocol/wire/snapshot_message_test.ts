@@ -9,7 +9,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { ProtocolError } from "../../../src/base/errors.ts";
 import { FRAME_BODY_SIZE_MAX } from "../../../src/base/limits.ts";
-import { FRAME_HEADER_SIZE } from "../../../src/protocol/wire/frame_header.ts";
+import { decodeFrameHeader, FRAME_HEADER_SIZE } from "../../../src/protocol/wire/frame_header.ts";
 import {
   decodeSnapshotMessage,
   encodeSnapshotMessage,
@@ -130,6 +130,9 @@ describe("snapshot messages", () => {
     ),
   ])("%s has exactly these bytes", (_name, sent, digits) => {
     const body = bodyOf(sent);
+    const frame = encodeSnapshotMessage(sent);
+    const header = { kind: "REPLICATION", requestId: 0, bodySize: body.byteLength };
+    expect(decodeFrameHeader(frame, FRAME_BODY_SIZE_MAX)).toMatchObject(header);
     expect(Buffer.from(body).toString("hex")).toBe(digits.replaceAll(" ", ""));
     expect(decodeSnapshotMessage(body, ROUTE)).toEqual(sent);
     expect(() => decodeSnapshotMessage(Uint8Array.of(...body, 0), ROUTE)).toThrow(
@@ -160,6 +163,7 @@ describe("snapshot messages", () => {
   });
 
   test("a chunk of the largest size fits a frame, and is not copied when it is read", () => {
+    expect(SNAPSHOT_CHUNK_SIZE).toBe(262_144);
     const bytes = new Uint8Array(SNAPSHOT_CHUNK_SIZE);
     const sent = { ...ROUTE, term: 1, index: 1, checksum: 1n, offset: 5, bytes } as const;
     const body = bodyOf({ ...sent, type: "SNAPSHOT_CHUNK" });
