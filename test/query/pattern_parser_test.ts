@@ -213,6 +213,7 @@ describe("refusals", () => {
       new QueryError("Cannot use the pattern: groups that are nested too deep"),
     );
     expect(parsePattern("()".repeat(200), FLAGS)).toHaveLength(1);
+    expect(() => parsePattern("()".repeat(50) + nested(100), FLAGS)).toThrow("too deep");
   });
 
   // A number of repeats has at most nine digits; behind ten it is a text.

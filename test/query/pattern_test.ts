@@ -234,6 +234,7 @@ describe("positions", () => {
     ["^..$", "", "\u{1f600}", false],
     ["^..$", "", "\u{1f600}a", true],
     ["^.$", "", "\uffff", true],
+    ["^.a$", "", "\u{10000}a", true],
     ["\u{1f600}$", "", "a\u{1f600}", true],
     [".b", "", "\u{1f600}b", true],
   ])("%j with %j in %j: %j", (...[source, flags, text, isMatch]) => {
