@@ -1,3 +1,10 @@
+/**
+ * Queries: matching documents and values, refusals with their messages, and answers beside mingo
+ * and sift.
+ *
+ * @module
+ */
+
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { Query } from "mingo";
@@ -60,7 +67,7 @@ const TABLE: readonly [Filter, readonly Fields[], readonly Fields[]][] = [
   [{ constructor: null, toString: null }, [{}], [{ toString: 1 }]],
 ];
 
-describe("what matches", () => {
+describe("documents that match", () => {
   for (const [filter, yes, no] of TABLE) {
     test(Bun.inspect(filter, { compact: true }), () => {
       expect(yes.filter((document) => !matches(filter, document))).toEqual([]);
@@ -247,7 +254,7 @@ function repeated(count: number, item: unknown): unknown[] {
   return Array(count).fill(item);
 }
 
-describe("what is refused", () => {
+describe("refusals", () => {
   const refused: readonly (readonly [unknown, string])[] = [
     [null, "Cannot read the query: it is not an object"],
     [[], "it is not an object"],

@@ -1,3 +1,9 @@
+/**
+ * Update operators: documents before and after, and refusals with their messages.
+ *
+ * @module
+ */
+
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { CStoreError, QueryError, ValidationError } from "../../src/base/errors.ts";

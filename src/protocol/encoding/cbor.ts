@@ -39,7 +39,7 @@ export function encodeCbor(value: unknown): Uint8Array {
 
 /**
  * The encoder writes a lone surrogate of a short text as it is, which the gate refuses, but puts
- * U+FFFD (ef bf bd) for it in a long one. Only where those bytes occur is the value inspected again.
+ * U+FFFD (ef bf bd) for it in a long one. The value is inspected again only if those bytes occur.
  */
 function withoutReplacement(bytes: Uint8Array, value: unknown): Uint8Array {
   for (let at = bytes.indexOf(0xbd, 2); at !== -1; at = bytes.indexOf(0xbd, at + 1)) {

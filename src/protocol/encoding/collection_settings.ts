@@ -23,7 +23,7 @@ export interface CollectionSettings {
 /** Settings of a collection that was created without any, or by its first document. */
 export const PLAIN_SETTINGS: CollectionSettings = { ids: "uuidv7", validator: "" };
 
-/** Reads settings from untrusted fields; absent fields have their defaults. Throws ValidationError. */
+/** Reads untrusted settings; absent fields have their defaults. Throws ValidationError. */
 export function readSettings(value: unknown): CollectionSettings {
   if (value === undefined || value === null) return PLAIN_SETTINGS;
   if (typeof value !== "object") {

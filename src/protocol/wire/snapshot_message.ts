@@ -1,8 +1,9 @@
 /**
  * Messages of a snapshot transfer. The leader offers a file; the follower reports how many bytes of
  * that file it has; the leader sends the next chunk from there, one at a time. A transfer therefore
- * continues where it stopped, after a broken connection and after a restart. Body of a REPLICATION frame, integers unsigned, little-endian; the frame's checksum covers a
- * chunk, the file's own checksums the whole. First byte: the type's number, second: 0; then:
+ * continues where it stopped, after a broken connection and after a restart. Body of a REPLICATION
+ * frame, integers unsigned, little-endian; the frame's checksum covers a chunk, the file's own
+ * checksums the whole. First byte: the type's number, second: 0; then:
  *
  * | type              | number | fields                                                          |
  * | ----------------- | -----: | --------------------------------------------------------------- |

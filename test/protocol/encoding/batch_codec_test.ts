@@ -1,5 +1,5 @@
 /**
- * Batches: sealed once, verified everywhere, and every lie about a compressed body is found.
+ * Batches: sealed once, verified everywhere; wrong sizes of compressed bodies are refused.
  *
  * @module
  */
@@ -38,7 +38,7 @@ function seal(body: Uint8Array, codec: BatchCodec): Uint8Array {
   return sealBatch(prepareBatch(bytes, { count: 2, timeMs: 1_234 }, compression), PLACE);
 }
 
-/** A batch whose header claims `rawSize`, with both checksums right: only the body can tell. */
+/** A batch whose header claims `rawSize`, with both checksums right: only the body contradicts it. */
 function forge(codec: BatchCodec, stored: Uint8Array, rawSize: number): Uint8Array {
   const bytes = new Uint8Array(BATCH_HEADER_SIZE + stored.byteLength);
   bytes.set(stored, BATCH_HEADER_SIZE);
@@ -111,11 +111,14 @@ describe("headers", () => {
     }
   });
 
-  test.each(["none", ...PACKED] as const)("batch: %s is told by its header", (codec) => {
-    expect(isCompressed(seal(bodyOf(5_000), codec))).toBe(codec !== "none");
-  });
+  test.each(["none", ...PACKED] as const)(
+    "batch: %s, the header says whether it is compressed",
+    (codec) => {
+      expect(isCompressed(seal(bodyOf(5_000), codec))).toBe(codec !== "none");
+    },
+  );
 
-  // The compressor is not asked: it may not know bodies that are stored as they are.
+  // A compressor need not know bodies that are stored as they are.
   test("batch: a body that is stored as it is needs no compressor", () => {
     const none = {
       compress: () => undefined,
@@ -142,14 +145,17 @@ describe("headers", () => {
 
 describe("T37: damage", () => {
   // Mutations that this finds: either checksum that is not compared.
-  test.each(["none", ...PACKED] as const)("batch: %s, no flipped bit gets through", (codec) => {
-    const bytes = seal(bodyOf(5_000), codec);
-    for (let at = 0; at < bytes.byteLength; at += 1) {
-      const damaged = bytes.slice();
-      damaged[at]! ^= 1 << (at % 8);
-      expect(() => verifyBatch(damaged)).toThrow(ProtocolError);
-    }
-  });
+  test.each(["none", ...PACKED] as const)(
+    "batch: %s, one flipped bit in any byte is refused",
+    (codec) => {
+      const bytes = seal(bodyOf(5_000), codec);
+      for (let at = 0; at < bytes.byteLength; at += 1) {
+        const damaged = bytes.slice();
+        damaged[at]! ^= 1 << (at % 8);
+        expect(() => verifyBatch(damaged)).toThrow(ProtocolError);
+      }
+    },
+  );
 
   test("batch: every cut and every byte too many is refused", () => {
     const bytes = seal(bodyOf(100), "none");
@@ -203,7 +209,7 @@ describe("T37: damage", () => {
   });
 });
 
-describe("lies about the body", () => {
+describe("wrong claims about the body", () => {
   const raw = bodyOf(100_000);
   const pack = {
     zstd: (bytes: Uint8Array): Uint8Array => zstdCompressSync(bytes),
@@ -220,20 +226,23 @@ describe("lies about the body", () => {
 
   // zstd gives short output for truncated input without an error. Mutation that this finds: a
   // result whose size is not compared.
-  test.each(PACKED)("%s: a truncated body is refused at every cut", (codec) => {
-    const stored = pack[codec](raw);
-    for (let end = 0; end < stored.byteLength; end += 1) {
-      let opened: Uint8Array;
-      try {
-        opened = open(forge(codec, stored.subarray(0, end), raw.byteLength));
-      } catch (error) {
-        expect(error).toBeInstanceOf(ProtocolError);
-        continue;
+  test.each(PACKED)(
+    "%s: a body cut at any byte is refused, or gives all of the raw body",
+    (codec) => {
+      const stored = pack[codec](raw);
+      for (let end = 0; end < stored.byteLength; end += 1) {
+        let opened: Uint8Array;
+        try {
+          opened = open(forge(codec, stored.subarray(0, end), raw.byteLength));
+        } catch (error) {
+          expect(error).toBeInstanceOf(ProtocolError);
+          continue;
+        }
+        // The part that is cut off may be an end mark without content: then the body is complete.
+        expect(Buffer.compare(opened, raw)).toBe(0);
       }
-      // What is cut off may be an end mark without content: then everything is there.
-      expect(Buffer.compare(opened, raw)).toBe(0);
-    }
-  });
+    },
+  );
 
   test.each(PACKED)("%s: a bomb is stopped at the declared size", (codec) => {
     const bomb = pack[codec](new Uint8Array(64 * 1024 * 1024));

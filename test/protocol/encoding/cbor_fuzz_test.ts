@@ -1,5 +1,5 @@
 /**
- * The gate and our decoder against other people's: what the gate lets pass, all read alike.
+ * The gate and our decoder beside other decoders: all read the same value from allowed bytes.
  *
  * @module
  */

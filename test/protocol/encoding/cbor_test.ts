@@ -198,7 +198,7 @@ describe("refused values", () => {
     expect(() => encodeCbor(cycle)).toThrow(expect.objectContaining({ cause: expect.any(Error) }));
   });
 
-  // U+FFFD is ef bf bd in UTF-8: the encoder writes it for a lone surrogate, but a text may hold it.
+  // U+FFFD is ef bf bd in UTF-8: the encoder writes it for a lone surrogate, but texts may hold it.
   test("U+FFFD itself, and its bytes in other values, are stored", () => {
     const long = `${"x".repeat(100)}\ufffd`;
     const replacement = Uint8Array.of(0xef, 0xbf, 0xbd);

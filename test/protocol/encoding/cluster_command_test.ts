@@ -1,6 +1,5 @@
 /**
- * The commands of consensus: members, bindings, ends of sessions. What a peer may send is refused
- * by name when it is none.
+ * The commands of consensus: members, bindings, ends of sessions; refusals of malformed bodies.
  *
  * @module
  */
@@ -301,7 +300,7 @@ describe("bindings and sessions", () => {
       false,
       [],
     ]);
-    // Several operations: no batch of consensus, whatever its bytes look like.
+    // A batch of several operations is none of consensus, whatever its bytes are.
     const bytes = sealBatch(membershipBatch(members(3), 0), PLACE);
     expect([membersIn(bytes, 2), isAboutMembers(bytes, 2)]).toEqual([undefined, false]);
   });

@@ -1,5 +1,5 @@
 /**
- * Commands field by field: exact bytes, every refusal with its whole text, and walks over operations.
+ * Commands field by field: exact bytes, each refusal with its whole text, walks over operations.
  *
  * @module
  */
@@ -292,12 +292,15 @@ describe("names", () => {
     expect(encodeCollectionName(name)).toEqual(encodeText(name));
   });
 
-  test.each(["", "x".repeat(121), `${"x".repeat(119)}\u00e4`, "a\ud800"])("%j is none", (name) => {
-    expect(() => encodeCollectionName(name)).toThrow(ValidationError);
-    expect(() => encodeCollectionName(name)).toThrow(
-      `Cannot use the collection name "${name.slice(0, 40)}": it must have 1 to 120 bytes`,
-    );
-  });
+  test.each(["", "x".repeat(121), `${"x".repeat(119)}\u00e4`, "a\ud800"])(
+    "%j is no name",
+    (name) => {
+      expect(() => encodeCollectionName(name)).toThrow(ValidationError);
+      expect(() => encodeCollectionName(name)).toThrow(
+        `Cannot use the collection name "${name.slice(0, 40)}": it must have 1 to 120 bytes`,
+      );
+    },
+  );
 
   test.each<readonly [unknown, string]>([
     [1, "number"],
@@ -310,7 +313,7 @@ describe("names", () => {
   });
 });
 
-describe("what clients may send", () => {
+describe("commands of clients", () => {
   const name = (size: number): Uint8Array => new Uint8Array(size).fill(0x61);
   const text = (size: number): Uint8Array => encodeCbor("x".repeat(size));
   const catalog = (size: number): Uint8Array => text(size - 3);

@@ -1,5 +1,5 @@
 /**
- * Keys: they sort as their ids, come back as their ids, and nothing else is a key.
+ * Keys: they sort as their ids, come back as their ids, and all other bytes are refused.
  *
  * @module
  */
@@ -113,7 +113,7 @@ test.each([
   expect(decodeKey(encodeKey(id))).toBe(id);
 });
 
-test("keys: ids that are none are refused", () => {
+test("keys: values that are no ids are refused", () => {
   const bad = [Number.NaN, Number.POSITIVE_INFINITY, "\ud800", `${"x".repeat(50)}\udc00`];
   for (const id of [...bad, "x".repeat(KEY_SIZE_MAX), "ä".repeat(KEY_SIZE_MAX / 2)]) {
     expect(() => encodeKey(id)).toThrow(ValidationError);
@@ -139,7 +139,7 @@ test.each([
   ["-0", "02 7fffffffffffffff", "the key is not a finite number"],
   ["bad UTF-8", "03 ff", "the key is not valid UTF-8"],
   ["a surrogate", "03 eda080", "the key is not valid UTF-8"],
-])("keys: %s is none", (_name, digits, refusal) => {
+])("keys: %s is no key", (_name, digits, refusal) => {
   const key = new Uint8Array(Buffer.from(digits.replaceAll(" ", ""), "hex"));
   expect(check(key)).toBe(refusal);
   const around = new Uint8Array([3, ...key, 0x61]);

@@ -161,7 +161,7 @@ describe("consensus", () => {
 });
 
 describe("appended batches", () => {
-  // Mutations that these find: a gap, an older or a future term that is not looked at.
+  // Mutations that these find: a gap, an older or a future term that is not compared.
   test.each<readonly [string, readonly Entry[]]>([
     ["a gap behind the previous entry", [entry(4, 12)]],
     ["an entry twice", [entry(4, 11), entry(4, 11)]],
@@ -175,7 +175,7 @@ describe("appended batches", () => {
     expect(() => decode(body)).toThrow("does not follow");
   });
 
-  test("append: a flipped bit in a batch is refused", () => {
+  test("append: one flipped bit in any byte of a batch is refused", () => {
     const body = bodyOf(ReplicationProtocol.encodeRaft(append([entry(4, 11)])));
     for (let at = 38; at < body.byteLength; at += 1) {
       const damaged = body.slice();

@@ -1,6 +1,5 @@
 /**
- * Messages about snapshots: what is written is read again, what was damaged on the way is refused
- * or is another message, and nothing else happens.
+ * Messages about snapshots: exact bytes, and damaged bytes that are refused or another message.
  *
  * @module
  */
