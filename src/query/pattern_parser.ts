@@ -6,6 +6,7 @@
  * @module
  */
 
+import { assert } from "../base/assert.ts";
 import { QueryError } from "../base/errors.ts";
 import { PATTERN_PROGRAM_MAX } from "../base/limits.ts";
 
@@ -289,10 +290,13 @@ function either(a: Part, b: Part): Part {
     split.second = program.length;
     b(program);
     jump.to = program.length;
+    assert(split.first < split.second, "the second way begins behind the first one");
+    assert(split.second <= jump.to, "the first way goes on behind the second one");
   };
 }
 
 function repeated(part: Part, least: number, most: number): Part {
+  assert(least <= most, "a range that ends before it begins was refused");
   return (program) => {
     for (let i = 0; i < least; i += 1) part(program);
     if (most === Number.POSITIVE_INFINITY) {
@@ -325,5 +329,6 @@ export function parsePattern(source: string, flags: PatternFlags): readonly Inst
   const program: Instruction[] = [];
   part(program);
   add(program, { kind: "match" });
+  assert(program.length <= PATTERN_PROGRAM_MAX, "longer programs were refused");
   return program;
 }

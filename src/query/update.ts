@@ -5,6 +5,7 @@
  * @module
  */
 
+import { assert } from "../base/assert.ts";
 import { QueryError, ValidationError } from "../base/errors.ts";
 import { COMPARISONS_MAX } from "../base/limits.ts";
 import {
@@ -114,6 +115,7 @@ export class CompiledUpdate {
 function changeAt(value: Value, step: Step, place: { at: number; context: UpdateContext }): Value {
   const { path, change, isOnExisting } = step;
   const { at, context } = place;
+  assert(at < path.length, "a change happens at the last segment or before it");
   const segment = path[at]!;
   const isLast = at === path.length - 1;
   const deeper = { at: at + 1, context };
@@ -128,6 +130,7 @@ function changeAt(value: Value, step: Step, place: { at: number; context: Update
       throw new ValidationError(`Cannot update "${path.join(".")}": the array is too short`);
     }
     while (items.length < position) items.push(null);
+    assert(position <= items.length, "the item follows the others without a gap");
     const next = isLast
       ? change(items[position], context)
       : changeAt(items[position], step, deeper);
