@@ -34,6 +34,7 @@ export function encodeCbor(value: unknown): Uint8Array {
   const again = encode(withoutUndefined(value));
   const second = checkCbor(again, 0, again.byteLength);
   if (second !== "") throw notStored(second);
+  assert(again.byteLength <= bytes.byteLength, "no value grows when fields are left out");
   return withoutReplacement(again, value);
 }
 

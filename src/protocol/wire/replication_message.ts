@@ -142,7 +142,6 @@ function writeFields(writer: ByteWriter, message: RaftMessage): void {
       writer.u64(message.last.term).u64(message.last.index);
       return;
     case "APPEND_ENTRIES":
-      assert(message.previous.term <= message.term, "no entry has a later term than its leader");
       writer.u64(message.previous.term).u64(message.previous.index).u64(message.commitIndex);
       writer.u32(message.entries.length);
       for (const entry of message.entries) writer.raw(entry.bytes);
