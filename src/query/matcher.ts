@@ -5,7 +5,7 @@
  * - a scalar also matches an array that holds it; `$eq` with an array compares the whole array or an
  *   element of it;
  * - `{a: null}` also matches a document without `a`; `{a: {$in: [null]}}` does not;
- * - `{a: {b: 1}}` without operators asks for the fields that it names, and lets others be;
+ * - `{a: {b: 1}}` without operators requires the fields that it names, and ignores others;
  * - `$gt` and the like compare within one type; numbers and bigints are one;
  * - `$ne`, `$nin`, `$nor` and `$not` are the opposite of what they negate, for arrays too.
  *
@@ -35,7 +35,7 @@ export type Matcher = (document: Fields) => boolean;
 
 type Test = (value: Value) => boolean;
 
-/** What all matching documents have in common: a condition on one path, for a planner. */
+/** A condition on one path that every matching document meets, for the planner. */
 export interface Condition {
   readonly path: string;
   readonly operator: "$eq" | "$in" | "$gt" | "$gte" | "$lt" | "$lte";
@@ -173,7 +173,7 @@ class Compiler {
     return (value) => isSame(value) || holds(value, isSame);
   }
 
-  /** Objects that have the fields which are named, whatever else they have. */
+  /** Objects with the named fields, whatever other fields they have. */
   #partial(fields: Fields, depth: number): Test {
     const matches = this.filter(fields, depth + 1);
     return (value) => {
@@ -336,7 +336,8 @@ function typeTest(operand: Value): Test {
     if (known === -1) throw new QueryError(`Cannot read the query: type "${name}" is unknown`);
     return known;
   });
-  if (names.length > TYPE_NAMES.length) throw new QueryError("Cannot read the query: many types");
+  if (names.length > TYPE_NAMES.length)
+    throw new QueryError("Cannot read the query: too many types");
   return (value) =>
     value !== undefined &&
     (wanted.includes(typeRank(value)) || holds(value, (item) => wanted.includes(typeRank(item))));

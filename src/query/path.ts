@@ -5,6 +5,7 @@
  * @module
  */
 
+import { assert } from "../base/assert.ts";
 import { QueryError } from "../base/errors.ts";
 import { PATH_LENGTH_MAX, PATH_SEGMENTS_MAX, PATH_VISITS_MAX } from "../base/limits.ts";
 import { type Fields, fieldOf, isFields, type Value } from "../base/value.ts";
@@ -92,5 +93,6 @@ export function spreadAt(
     return false;
   });
   if (values.length === 0) values.push(undefined);
+  assert(values.length <= most + 1, "the search ends with the first value too many");
   return { values, hasArray: hasArray || values.length > 1 };
 }

@@ -2,7 +2,7 @@
  * Patterns that come over the network, matched in time that is linear in the text, in the same
  * number of steps on every runtime: all ways through the program are followed at once (Pike's form
  * of Thompson's algorithm; Cox 2009, "Regular Expression Matching: the Virtual Machine Approach").
- * The runtime's own engine tries one way after the other, which may take exponential time, and
+ * The runtime's own engine tries one way after the other, which may take exponential time, and it
  * gives up where another runtime's does not: replicas would differ.
  *
  * @module
@@ -18,7 +18,7 @@ import {
   parsePattern,
 } from "./pattern_parser.ts";
 
-/** Counts the work of matching, for whoever has a bound for it. */
+/** The work of matching, counted for callers that bound it. */
 export interface MatchCost {
   steps: number;
 }
@@ -59,7 +59,7 @@ export function compilePattern(
   };
 }
 
-/** One text. */
+/** One search in one text. */
 class Run {
   readonly #program: readonly Instruction[];
   readonly #flags: PatternFlags;

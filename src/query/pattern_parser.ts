@@ -1,11 +1,12 @@
 /**
  * Patterns as programs for {@link compilePattern}: Thompson's construction (1968, "Regular
- * Expression Search Algorithm"). The syntax is that of JavaScript without what needs to go back:
- * references to groups and looking ahead or behind; nor are there property escapes.
+ * Expression Search Algorithm"). The syntax is that of JavaScript without references to groups and
+ * looking ahead or behind, which need backtracking, and without property escapes.
  *
  * @module
  */
 
+import { assert } from "../base/assert.ts";
 import { QueryError } from "../base/errors.ts";
 import { PATTERN_PROGRAM_MAX } from "../base/limits.ts";
 
@@ -20,7 +21,7 @@ export type Instruction =
   | { readonly kind: "start" | "end" | "boundary" | "inside" }
   | { readonly kind: "match" };
 
-/** How a pattern is read. */
+/** Options of a pattern. */
 export interface PatternFlags {
   readonly ignoresCase: boolean;
   /** `^` and `$` also at the ends of lines. */
@@ -29,7 +30,7 @@ export interface PatternFlags {
   readonly isDotAll: boolean;
 }
 
-/** Makes the program of a part, behind what is there already. */
+/** Appends the program of a part. */
 type Part = (program: Instruction[]) => void;
 
 const LINE_ENDS: ReadonlySet<number> = new Set([0x0a, 0x0d, 0x2028, 0x2029]);
@@ -169,7 +170,7 @@ class Parser {
     return typeof test === "number" ? this.#literal(test) : this.#char(test);
   }
 
-  /** What stands behind a backslash: a character, or a set of them. */
+  /** The character, or the set of characters, behind a backslash. */
   #escaped(): number | CharTest {
     const char = this.#chars[this.#at] ?? "";
     this.#at += 1;
@@ -275,7 +276,7 @@ function one(instruction: Instruction): Part {
 }
 
 function add(program: Instruction[], instruction: Instruction): void {
-  if (program.length >= PATTERN_PROGRAM_MAX) throw refused("so many repeats");
+  if (program.length >= PATTERN_PROGRAM_MAX) throw refused("too many repeats");
   program.push(instruction);
 }
 
@@ -289,10 +290,13 @@ function either(a: Part, b: Part): Part {
     split.second = program.length;
     b(program);
     jump.to = program.length;
+    assert(split.first < split.second, "the second way begins behind the first one");
+    assert(split.second <= jump.to, "the first way goes on behind the second one");
   };
 }
 
 function repeated(part: Part, least: number, most: number): Part {
+  assert(least <= most, "a range that ends before it begins was refused");
   return (program) => {
     for (let i = 0; i < least; i += 1) part(program);
     if (most === Number.POSITIVE_INFINITY) {
@@ -325,5 +329,6 @@ export function parsePattern(source: string, flags: PatternFlags): readonly Inst
   const program: Instruction[] = [];
   part(program);
   add(program, { kind: "match" });
+  assert(program.length <= PATTERN_PROGRAM_MAX, "longer programs were refused");
   return program;
 }

@@ -38,7 +38,7 @@ function checkPaths(spec: object): void {
   throw new QueryError(`Cannot use more than ${QUERY_PATHS_MAX} paths to sort by or to project`);
 }
 
-/** Compares documents in an order. Throws QueryError for a wrong one. */
+/** Compares documents in an order. Throws QueryError for an invalid one. */
 export function compareBy(spec: SortSpec): (a: Fields, b: Fields) => number {
   const parts = sortParts(spec);
   return (a, b) => {
@@ -60,7 +60,9 @@ export function compileProjection(
   const isWrong = Object.values(spec).some((flag) => flag !== 0 && flag !== 1);
   const isKeeping = entries.some(([, flag]) => flag === 1) || spec[idField] === 1;
   if (isWrong || (isKeeping && entries.some(([, flag]) => flag === 0))) {
-    throw new QueryError("Cannot read the projection: it has 1 for what stays or 0 for what goes");
+    throw new QueryError(
+      "Cannot read the projection: it takes 1 for fields to keep or 0 for fields to leave out",
+    );
   }
   const paths = entries.map(([name]) => parsePath(name));
   if (isKeeping) {

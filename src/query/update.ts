@@ -1,11 +1,11 @@
 /**
- * Update operators: `{$set: {a: 1}, $inc: {"b.c": 2}}` applied to a document. Deterministic: what
- * the moment decides (`$currentDate`) comes in from the caller, so every node makes the same
- * document.
+ * Update operators: `{$set: {a: 1}, $inc: {"b.c": 2}}` applied to a document. Deterministic: the
+ * time of `$currentDate` comes from the caller, so every node makes the same document.
  *
  * @module
  */
 
+import { assert } from "../base/assert.ts";
 import { QueryError, ValidationError } from "../base/errors.ts";
 import { COMPARISONS_MAX } from "../base/limits.ts";
 import {
@@ -23,11 +23,11 @@ import { compareBy, type SortSpec } from "./sort.ts";
 /** Operators with the paths that they change; see docs/queries.md. */
 export type UpdateOperators = Readonly<Record<string, unknown>>;
 
-/** What an update is applied in. */
+/** The circumstances of an update. */
 export interface UpdateContext {
-  /** The moment for `$currentDate`, in ms since 1970. */
+  /** The time for `$currentDate`, in ms since 1970. */
   readonly nowMs: number;
-  /** The document comes into being by this update: `$setOnInsert` counts. */
+  /** The update creates the document: `$setOnInsert` applies. */
   readonly isInsert: boolean;
 }
 
@@ -37,7 +37,7 @@ type Change = (current: Value, context: UpdateContext) => Value;
 interface Step {
   readonly path: readonly string[];
   readonly change: Change;
-  /** A path that leads nowhere is left alone instead of being made. */
+  /** A path that leads nowhere is left alone instead of being created. */
   readonly isOnExisting: boolean;
   readonly isOnlyForInsert: boolean;
 }
@@ -47,16 +47,16 @@ interface Rename {
   readonly to: readonly string[];
 }
 
-/** What `$unset` leaves. */
+/** The result of a change that removes its field. */
 const GONE: unique symbol = Symbol("gone");
 
-/** Whether a change is written with operators. Throws QueryError when it is a mixture. */
+/** Whether a change is written with operators. Throws QueryError for operators beside fields. */
 export function isOperatorUpdate(change: UpdateOperators): boolean {
   const names = Object.keys(change);
   const operators = names.filter((name) => name.startsWith("$"));
   if (operators.length === 0) return false;
   if (operators.length === names.length) return true;
-  throw new QueryError("Cannot read the update: operators and fields do not go together");
+  throw new QueryError("Cannot read the update: it mixes operators and fields");
 }
 
 /** An update that was read and checked. */
@@ -111,10 +111,11 @@ export class CompiledUpdate {
   }
 }
 
-/** Rebuilds what lies on the path; everything beside it is shared. */
+/** Rebuilds the values along the path; all others are shared. */
 function changeAt(value: Value, step: Step, place: { at: number; context: UpdateContext }): Value {
   const { path, change, isOnExisting } = step;
   const { at, context } = place;
+  assert(at < path.length, "a change happens at the last segment or before it");
   const segment = path[at]!;
   const isLast = at === path.length - 1;
   const deeper = { at: at + 1, context };
@@ -129,17 +130,18 @@ function changeAt(value: Value, step: Step, place: { at: number; context: Update
       throw new ValidationError(`Cannot update "${path.join(".")}": the array is too short`);
     }
     while (items.length < position) items.push(null);
+    assert(position <= items.length, "the item follows the others without a gap");
     const next = isLast
       ? change(items[position], context)
       : changeAt(items[position], step, deeper);
-    // A place in an array that is taken away stays as null: the others keep their positions.
+    // A removed item of an array becomes null, so that the others keep their positions.
     items[position] = (next as unknown) === GONE ? null : next;
     return items;
   }
   if (value !== undefined && !isFields(value)) {
     if (isOnExisting) return value;
     throw new ValidationError(
-      `Cannot update "${path.join(".")}": what holds "${segment}" is no object`,
+      `Cannot update "${path.join(".")}": the parent of "${segment}" is no object`,
     );
   }
   const fields = value ?? {};
@@ -315,15 +317,15 @@ function pullOf(operand: Value): Change {
   return (current) => listOf("$pull", current).filter((item) => !isPulled(item));
 }
 
-/** Two operators must not change the same place, or one inside the other. */
+/** Two operators must not change the same field, or one inside the other. */
 function checkApart(paths: readonly string[]): void {
-  // With the dot before every other character a path stands right before those inside it.
+  // With the dot before every other character a path sorts directly before those inside it.
   const keyed = paths.map((path) => path.replaceAll(".", "\u0000")).sort();
   const sorted = keyed.map((key) => key.replaceAll("\u0000", "."));
   for (let i = 1; i < sorted.length; i += 1) {
     const [before, after] = [sorted[i - 1]!, sorted[i]!];
     if (before === after || after.startsWith(`${before}.`)) {
-      throw new QueryError(`Cannot read the update: "${before}" and "${after}" are one place`);
+      throw new QueryError(`Cannot read the update: "${before}" and "${after}" overlap`);
     }
   }
 }

@@ -20,8 +20,7 @@
  * |     56 |    8 | bodyChecksum   | xxh64 of the stored body, seed 0                          |
  *
  * The body is compressed and checksummed before the entry gets its place; the header is sealed
- * once,
- * when term, index and firstSequence are known. No other place encodes.
+ * once, when term, index and firstSequence are known. No other module encodes batches.
  *
  * @module
  */
@@ -41,7 +40,7 @@ const BATCH_FORMAT = 1;
 /** The codecs by their number in the header. */
 export const BATCH_CODECS = ["none", "zstd", "deflate-raw"] as const;
 
-/** How a batch body is stored. */
+/** The codec of a stored body. */
 export type BatchCodec = (typeof BATCH_CODECS)[number];
 
 /** Compression, given by the caller because it belongs to the platform. */
@@ -52,13 +51,16 @@ export interface Compressor {
   decompress(codec: BatchCodec, stored: Uint8Array, rawSize: number): Uint8Array;
 }
 
-/** What a batch's header says. */
+/** The fields of a batch's header. */
 export interface BatchHeader {
   readonly codec: BatchCodec;
+  /** `storedSize <= rawSize <= BATCH_BODY_SIZE_MAX`; equal for the codec `none`. */
   readonly rawSize: number;
+  /** Bytes of the batch are `BATCH_HEADER_SIZE + storedSize`. */
   readonly storedSize: number;
   readonly term: number;
   readonly index: number;
+  /** The operations have the sequence numbers `firstSequence <= n < firstSequence + count`. */
   readonly firstSequence: number;
   readonly count: number;
   readonly timeMs: number;
@@ -69,6 +71,7 @@ export interface BatchHeader {
 export interface PreparedBatch {
   readonly bytes: Uint8Array;
   readonly codec: BatchCodec;
+  /** `bytes.byteLength - BATCH_HEADER_SIZE <= rawSize <= BATCH_BODY_SIZE_MAX` */
   readonly rawSize: number;
   readonly count: number;
   readonly timeMs: number;
@@ -87,20 +90,21 @@ export const UNCOMPRESSED = {
 /** The place that consensus gave to a batch. */
 export interface BatchPlace {
   readonly term: number;
+  /** `1 <= index <= firstSequence`: each entry takes at least one sequence number. */
   readonly index: number;
   readonly firstSequence: number;
 }
 
 /**
  * Finishes a body. `bytes` holds `BATCH_HEADER_SIZE` bytes of room and then the commands; the
- * result
- * uses the same buffer unless compression made a smaller one.
+ * result uses the same buffer unless compression made a smaller one.
  */
 export function prepareBatch(
   bytes: Uint8Array,
   fields: { readonly count: number; readonly timeMs: number },
   compression: { readonly codec: BatchCodec; readonly compressor: Compressor },
 ): PreparedBatch {
+  assert(bytes.byteLength >= BATCH_HEADER_SIZE, "a batch begins with room for its header");
   const raw = rangeOf(bytes, BATCH_HEADER_SIZE);
   assert(raw.byteLength <= BATCH_BODY_SIZE_MAX, () => `a batch body of ${raw.byteLength} bytes`);
   assert(fields.count >= 1, "a batch holds at least one operation");
@@ -115,6 +119,7 @@ export function prepareBatch(
       bodyChecksum: checksum64(raw),
     };
   }
+  assert(smaller.byteLength < raw.byteLength, "a compressed body is smaller than the raw one");
   const packed = new Uint8Array(BATCH_HEADER_SIZE + smaller.byteLength);
   packed.set(smaller, BATCH_HEADER_SIZE);
   const bodyChecksum = checksum64(smaller);
@@ -124,11 +129,17 @@ export function prepareBatch(
 /** Writes the header, once. The bytes are final after it. */
 export function sealBatch(batch: PreparedBatch, place: BatchPlace): Uint8Array {
   const { bytes } = batch;
-  const header = new ByteWriter(BATCH_HEADER_SIZE).u32(0).u16(BATCH_MAGIC).u8(BATCH_FORMAT);
+  const storedSize = bytes.byteLength - BATCH_HEADER_SIZE;
+  assert(bytes.byteLength >= BATCH_HEADER_SIZE, "a batch begins with room for its header");
+  assert(place.index <= place.firstSequence, "each entry takes at least one sequence number");
+  const header = new ByteWriter(BATCH_HEADER_SIZE);
+  header.reserve(4);
+  header.u16(BATCH_MAGIC).u8(BATCH_FORMAT);
   header.u8(BATCH_CODECS.indexOf(batch.codec));
-  header.u32(batch.rawSize).u32(bytes.byteLength - BATCH_HEADER_SIZE);
+  header.u32(batch.rawSize).u32(storedSize);
   header.u64(place.term).u64(place.index).u64(place.firstSequence);
   header.u32(batch.count).u32(0).u64(batch.timeMs).big64(batch.bodyChecksum);
+  assert(header.size === BATCH_HEADER_SIZE, "the fields fill the header");
   header.patchU32(0, checksum32(rangeOf(header.written(), 4)));
   bytes.set(header.written());
   return bytes;
@@ -136,12 +147,14 @@ export function sealBatch(batch: PreparedBatch, place: BatchPlace): Uint8Array {
 
 /** Bytes of the untrusted batch at `at`, as its header has them; nothing is verified. */
 export function batchSizeAt(bytes: Uint8Array, at: number): number {
+  assert(at <= bytes.byteLength, "a batch begins inside of the bytes or at their end");
   const hasHeader = bytes.byteLength - at >= BATCH_HEADER_SIZE;
   return BATCH_HEADER_SIZE + (hasHeader ? u32At(bytes, at + 12) : 0);
 }
 
 /** Whether the body of a verified batch is compressed. */
 export function isCompressed(bytes: Uint8Array): boolean {
+  assert(bytes.byteLength >= BATCH_HEADER_SIZE, "a verified batch has a whole header");
   return bytes[7] !== BATCH_CODECS.indexOf("none");
 }
 
@@ -169,6 +182,7 @@ export function decodeBatchHeader(bytes: Uint8Array): BatchHeader {
     throw new ProtocolError(`Cannot read batch: codec ${bytes[7]} is unknown`);
   }
   const [timeMs, bodyChecksum] = [reader.u64(), reader.big64()];
+  assert(reader.offset === BATCH_HEADER_SIZE, "the fields fill the header");
   const header: BatchHeader = {
     codec,
     rawSize,
@@ -213,6 +227,9 @@ export function batchCommands(
   compressor: Compressor,
 ): Uint8Array {
   const stored = bytes.subarray(BATCH_HEADER_SIZE);
+  assert(stored.byteLength === header.storedSize, "the body is the one of the verified header");
   if (header.codec === "none") return plainBytes(stored);
-  return plainBytes(compressor.decompress(header.codec, stored, header.rawSize));
+  const raw = compressor.decompress(header.codec, stored, header.rawSize);
+  assert(raw.byteLength === header.rawSize, "a compressor gives exactly the declared size");
+  return plainBytes(raw);
 }

@@ -16,6 +16,10 @@ import { checkCbor } from "./cbor_gate.ts";
 const ENCODER = new Encoder({ useRecords: false, tagUint8Array: false });
 const TEXT_DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
 const SHORT_TEXT_SIZE = 24;
+/** Milliseconds between 1970 and the first or the last date of the calendar. */
+const DATE_MS_MAX = 8.64e15;
+/** The largest finite number of 16 bits. */
+const HALF_FLOAT_MAX = 65_504;
 
 /**
  * The bytes of a value. Fields that are `undefined` are left out. Throws ValidationError for values
@@ -30,12 +34,13 @@ export function encodeCbor(value: unknown): Uint8Array {
   const again = encode(withoutUndefined(value));
   const second = checkCbor(again, 0, again.byteLength);
   if (second !== "") throw notStored(second);
+  assert(again.byteLength <= bytes.byteLength, "no value grows when fields are left out");
   return withoutReplacement(again, value);
 }
 
 /**
  * The encoder writes a lone surrogate of a short text as it is, which the gate refuses, but puts
- * U+FFFD (ef bf bd) for it in a long one. Only then it is worth looking at the value again.
+ * U+FFFD (ef bf bd) for it in a long one. The value is inspected again only if those bytes occur.
  */
 function withoutReplacement(bytes: Uint8Array, value: unknown): Uint8Array {
   for (let at = bytes.indexOf(0xbd, 2); at !== -1; at = bytes.indexOf(0xbd, at + 1)) {
@@ -100,6 +105,7 @@ export function decodeCbor(bytes: Uint8Array): unknown {
 }
 
 class Decoder {
+  /** Offset of the next byte to read: `0 <= at <= bytes.byteLength`. */
   at = 0;
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
@@ -110,6 +116,7 @@ class Decoder {
   }
 
   value(): unknown {
+    assert(this.at < this.#bytes.byteLength, "a value begins inside of the bytes");
     const first = this.#bytes[this.at]!;
     this.at += 1;
     const info = first & 31;
@@ -127,8 +134,7 @@ class Decoder {
       case 5:
         return this.#map(this.#length(info));
       case 6:
-        // 1.001 s * 1000 is less than 1001 ms, and Date cuts.
-        return new Date(Math.round(Number(this.value()) * 1000));
+        return this.#date();
       default:
         return this.#simple(info);
     }
@@ -141,6 +147,7 @@ class Decoder {
   #integer(info: number): number | bigint {
     if (info < 24) return info;
     const at = this.at;
+    assert(at < this.#bytes.byteLength, "the gate saw the bytes of the integer");
     if (info === 24) {
       this.at += 1;
       return this.#bytes[at]!;
@@ -154,6 +161,7 @@ class Decoder {
       return this.#view.getUint32(at);
     }
     this.at += 8;
+    assert(this.at <= this.#bytes.byteLength, "the gate saw the whole integer");
     const high = this.#view.getUint32(at);
     if (high < 0x20_0000) return high * 2 ** 32 + this.#view.getUint32(at + 4);
     return this.#view.getBigUint64(at);
@@ -165,15 +173,25 @@ class Decoder {
     return value === Number.MAX_SAFE_INTEGER ? -1n - BigInt(value) : -1 - value;
   }
 
+  #date(): Date {
+    // 1.001 s * 1000 is less than 1001 ms, and Date cuts.
+    const ms = Math.round(Number(this.value()) * 1000);
+    assert(Math.abs(ms) <= DATE_MS_MAX, "the gate let only dates of the calendar pass");
+    return new Date(ms);
+  }
+
   #take(size: number): Uint8Array {
     const start = this.at;
-    this.at += size;
-    return this.#bytes.subarray(start, start + size);
+    const end = start + size;
+    assert(end <= this.#bytes.byteLength, "the gate saw the whole byte string");
+    this.at = end;
+    return this.#bytes.subarray(start, end);
   }
 
   #text(size: number): string {
     const start = this.at;
     const end = start + size;
+    assert(end <= this.#bytes.byteLength, "the gate saw the whole text");
     this.at = end;
     if (size > SHORT_TEXT_SIZE) return TEXT_DECODER.decode(this.#bytes.subarray(start, end));
     let text = "";
@@ -186,12 +204,20 @@ class Decoder {
   }
 
   #array(size: number): unknown[] {
+    assert(
+      size <= this.#bytes.byteLength - this.at,
+      "every item of an array has at least one byte",
+    );
     const items: unknown[] = [];
     for (let i = 0; i < size; i += 1) items.push(this.value());
     return items;
   }
 
   #map(size: number): Record<string, unknown> {
+    assert(
+      2 * size <= this.#bytes.byteLength - this.at,
+      "every field of a map has at least two bytes",
+    );
     const fields: Record<string, unknown> = {};
     for (let i = 0; i < size; i += 1) {
       this.at += 1;
@@ -219,6 +245,7 @@ class Decoder {
       default:
         assert(info === 27, "the gate let pass only these simple values");
         this.at += 8;
+        assert(this.at <= this.#bytes.byteLength, "the gate saw the whole float");
         return this.#view.getFloat64(at);
     }
   }
@@ -229,5 +256,6 @@ function halfFloat(bits: number): number {
   const exponent = (bits >> 10) & 31;
   const fraction = bits & 0x3ff;
   const size = exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** (exponent - 25);
+  assert(size <= HALF_FLOAT_MAX, "the gate refused infinities and NaN");
   return bits & 0x8000 ? -size : size;
 }

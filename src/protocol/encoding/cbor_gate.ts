@@ -5,15 +5,16 @@
  * Allowed: integers of at most 64 bits, byte strings, valid UTF-8 text, arrays, maps with text
  * keys, tag 1 (a date) on a finite number, false, true, null, finite floats. Everything else is
  * refused: indefinite lengths, other tags, `undefined`, simple values, NaN and infinities, a key
- * `__proto__`, nesting deeper than `DOCUMENT_DEPTH_MAX`. A key that stands twice in one map is kept
- * as it came; every reader takes the last one.
+ * `__proto__`, nesting deeper than `DOCUMENT_DEPTH_MAX`. A duplicate key in a map is kept; every
+ * reader takes the last one.
  *
  * @module
  */
 
+import { assert } from "../../base/assert.ts";
 import { DOCUMENT_DEPTH_MAX } from "../../base/limits.ts";
 
-/** Why bytes were refused; empty when they are allowed. */
+/** The reason of a refusal; empty for allowed bytes. */
 export type CborRefusal =
   | ""
   | "truncated"
@@ -37,12 +38,15 @@ const IS_MAP = new Uint8Array(DOCUMENT_DEPTH_MAX + 2);
 
 /** Checks that `bytes[start, end)` is one allowed value. */
 export function checkCbor(bytes: Uint8Array, start: number, end: number): CborRefusal {
+  assert(start <= end, "a range does not end before its start");
+  assert(end <= bytes.byteLength, "a range ends inside of the bytes");
   let at = start;
   let depth = 0;
   LEFT[0] = 1;
   IS_MAP[0] = 0;
   while (true) {
     while (LEFT[depth] === 0) {
+      assert(at <= end, "no value crosses the end of the range");
       if (depth === 0) return at === end ? "" : "bytes follow the value";
       depth -= 1;
     }
@@ -93,6 +97,7 @@ export function checkCbor(bytes: Uint8Array, start: number, end: number): CborRe
 function checkSimple(bytes: Uint8Array, at: number, info: number): CborRefusal {
   if (info >= 20 && info <= 22) return "";
   if (info === 23) return "undefined not allowed";
+  assert(at < bytes.byteLength, "the head of the value was read");
   if (info === 25) return (bytes[at + 1]! & 0x7c) === 0x7c ? "number is not finite" : "";
   if (info === 26) {
     return (bytes[at + 1]! & 0x7f) === 0x7f && bytes[at + 2]! >= 0x80 ? "number is not finite" : "";
@@ -103,11 +108,11 @@ function checkSimple(bytes: Uint8Array, at: number, info: number): CborRefusal {
   return "value not allowed";
 }
 
-/** Seconds since 1970 that a date can be away from then. */
+/** Seconds between 1970 and the first or the last date of the calendar. */
 const CALENDAR_SECONDS = 8.64e12;
 const FLOAT = new DataView(new ArrayBuffer(8));
 
-/** Whether the number at `at`, seconds since 1970, is one that a date can have. */
+/** Whether a date can be the number at `at`, in seconds since 1970. */
 function isInCalendar(bytes: Uint8Array, at: number): boolean {
   const first = bytes[at]!;
   const info = first & 31;
@@ -115,15 +120,17 @@ function isInCalendar(bytes: Uint8Array, at: number): boolean {
     const value = info < 24 ? info : readSize(bytes, at + 1, 1 << (info - 24));
     return value + (first >> 5) <= CALENDAR_SECONDS;
   }
-  // A half float is never so large.
+  // No half float is that large.
   if (info === 25) return true;
   const size = info === 26 ? 4 : 8;
+  assert(at + size < bytes.byteLength, "the size of the tagged number was checked");
   for (let i = 0; i < size; i += 1) FLOAT.setUint8(i, bytes[at + 1 + i]!);
   return Math.abs(size === 4 ? FLOAT.getFloat32(0) : FLOAT.getFloat64(0)) <= CALENDAR_SECONDS;
 }
 
-/** Bytes of the integer or finite float at `at`; 0 when there is something else. */
+/** Bytes of the integer or finite float at `at`; 0 for anything else. */
 function taggedNumberSize(bytes: Uint8Array, at: number, end: number): number {
+  assert(end <= bytes.byteLength, "a range ends inside of the bytes");
   if (at >= end) return 0;
   const first = bytes[at]!;
   const info = first & 31;
@@ -136,18 +143,22 @@ function taggedNumberSize(bytes: Uint8Array, at: number, end: number): number {
 }
 
 function readSize(bytes: Uint8Array, at: number, extra: number): number {
+  assert(at + extra <= bytes.byteLength, "the bytes of a size were checked");
   let size = 0;
   for (let i = 0; i < extra; i += 1) size = size * 256 + bytes[at + i]!;
   return size;
 }
 
 function isProto(bytes: Uint8Array, at: number): boolean {
+  assert(at + PROTO.length <= bytes.byteLength, "the size of the key was checked");
   for (let i = 0; i < PROTO.length; i += 1) if (bytes[at + i] !== PROTO[i]) return false;
   return true;
 }
 
 /** Whether the range is well-formed UTF-8 (RFC 3629): no overlong forms, no surrogates. */
 export function isUtf8(bytes: Uint8Array, start: number, end: number): boolean {
+  assert(start <= end, "a range does not end before its start");
+  assert(end <= bytes.byteLength, "a range ends inside of the bytes");
   let at = start;
   while (at < end) {
     const first = bytes[at]!;
@@ -162,6 +173,7 @@ export function isUtf8(bytes: Uint8Array, start: number, end: number): boolean {
     for (let i = 2; i < size; i += 1) if (bytes[at + i]! >> 6 !== 2) return false;
     at += size;
   }
+  assert(at === end, "the last character ends with the range");
   return true;
 }
 

@@ -7,6 +7,7 @@
  */
 
 import xxhash from "xxhash-wasm";
+import { assert } from "../../base/assert.ts";
 
 const { h32Raw, h64Raw, create64 } = await xxhash();
 
@@ -22,8 +23,12 @@ export function checksum32(bytes: Uint8Array, seed = 0): number {
 export function checksum64(bytes: Uint8Array, seed = 0n): bigint {
   if (bytes.byteLength <= PIECE_SIZE) return h64Raw(bytes, seed);
   const state = create64(seed);
-  for (let start = 0; start < bytes.byteLength; start += PIECE_SIZE) {
-    state.update(bytes.subarray(start, start + PIECE_SIZE));
+  let hashed = 0;
+  while (hashed < bytes.byteLength) {
+    const piece = bytes.subarray(hashed, hashed + PIECE_SIZE);
+    state.update(piece);
+    hashed += piece.byteLength;
   }
+  assert(hashed === bytes.byteLength, "the pieces cover the whole range");
   return state.digest();
 }

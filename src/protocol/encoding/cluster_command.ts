@@ -1,6 +1,6 @@
 /**
- * Commands that consensus itself needs in the log: who the members are, which data folder each node
- * id belongs to, and which sessions end. Bodies, integers little-endian, texts with 2 bytes of
+ * Commands that consensus itself needs in the log: the members, the data directory that each node
+ * id belongs to, and the sessions that end. Bodies, integers little-endian, texts with 2 bytes of
  * size:
  *
  * | command         | body                                                             |
@@ -14,8 +14,10 @@
  * @module
  */
 
+import { assert } from "../../base/assert.ts";
 import { ByteReader, ByteWriter, encodeText } from "../../base/bytes.ts";
 import { ProtocolError } from "../../base/errors.ts";
+import { OPERATIONS_PER_REQUEST_MAX } from "../../base/limits.ts";
 import type { Member } from "../../raft/configuration.ts";
 import {
   BATCH_HEADER_SIZE,
@@ -41,17 +43,26 @@ import {
 
 /** The roles by their number in MEMBERSHIP. */
 export const MEMBER_ROLES = ["voter", "learner", "standby", "incoming", "outgoing"] as const;
-/** Members of one cluster: more than any cluster has, few enough for one entry. */
+/** The most members of one cluster: few enough for one entry. */
 export const MEMBERS_MAX = 64;
 
-/** A node and where it listens. */
+/** Hex digits of a cluster's id. */
+const CLUSTER_ID_DIGITS = 16;
+/** Bytes of a member whose texts are empty: three sizes of texts and a role. */
+const MEMBER_SIZE_MIN = 7;
+/** Bytes of a binding whose texts are empty. */
+const BINDING_SIZE_MIN = 4;
+const COUNT_SIZE = 4;
+const SESSION_ID_SIZE = 8;
+
+/** A node's id and the address that it listens on. */
 export interface NodeAddress {
   readonly id: string;
   /** HOST:PORT */
   readonly address: string;
 }
 
-/** A node id and the data folder that it belongs to. */
+/** A node's id and the incarnation of the data directory that it belongs to. */
 export interface Binding {
   readonly id: string;
   readonly incarnation: string;
@@ -68,7 +79,9 @@ export function clusterBatch(
   const start = beginCommand(writer, kind, { ...NO_SESSION, count: 1 });
   writeBody(writer);
   endCommand(writer, start);
-  return prepareBatch(writer.written(), { count: 1, timeMs }, UNCOMPRESSED);
+  const batch = prepareBatch(writer.written(), { count: 1, timeMs }, UNCOMPRESSED);
+  assert(batch.rawSize === writer.size - start, "the command fills the batch");
+  return batch;
 }
 
 /** The entry of a new leader. Its time is 0: the state's clock stands still for it. */
@@ -76,26 +89,29 @@ export function noopBatch(): PreparedBatch {
   return clusterBatch("NOOP", 0, () => undefined);
 }
 
-/** Every node freezes its state behind this entry, to be compared with the others'. */
+/** Every node freezes its state after this entry, for a comparison with the other nodes. */
 export function digestBatch(timeMs: number): PreparedBatch {
   return clusterBatch("DIGEST", Math.floor(timeMs), () => undefined);
 }
 
-/** Operations of the leader's own: it removes documents whose time is over. */
+/** Operations that the leader itself proposes: it removes expired documents. */
 export function documentsBatch(
   request: { readonly collection: string; readonly operations: readonly DocumentOperation[] },
   timeMs: number,
 ): PreparedBatch {
   const { operations } = request;
+  assert(operations.length <= OPERATIONS_PER_REQUEST_MAX, "a command holds no more operations");
   const writer = new ByteWriter(4096);
   writer.reserve(BATCH_HEADER_SIZE);
   const collection = encodeText(request.collection);
   writeDocumentsCommand(writer, NO_SESSION, { collection, operations });
   const fields = { count: operations.length, timeMs: Math.floor(timeMs) };
-  return prepareBatch(writer.written(), fields, UNCOMPRESSED);
+  const batch = prepareBatch(writer.written(), fields, UNCOMPRESSED);
+  assert(batch.rawSize === writer.size - BATCH_HEADER_SIZE, "the command fills the batch");
+  return batch;
 }
 
-/** All documents are in an index: it serves behind this entry. */
+/** Marks an index as complete: it serves queries after this entry. */
 export function indexReadyBatch(
   index: { readonly collection: string; readonly index: string },
   timeMs: number,
@@ -103,7 +119,7 @@ export function indexReadyBatch(
   return clusterBatch("INDEX_READY", Math.floor(timeMs), (writer) => writer.raw(encodeCbor(index)));
 }
 
-/** A batch that makes these the members. */
+/** A batch that sets the members. */
 export function membershipBatch(members: readonly Member[], timeMs: number): PreparedBatch {
   const sorted = [...members].sort((a, b) => (a.id < b.id ? -1 : 1));
   return clusterBatch("MEMBERSHIP", timeMs, (writer) => {
@@ -124,12 +140,14 @@ export function firstBatch(nodes: readonly NodeAddress[]): Uint8Array {
   return sealBatch(membershipBatch(firstMembers(nodes), 0), FIRST_PLACE);
 }
 
-/** Where the membership stands. */
+/** The place of the first entry, which sets the members. */
 export const FIRST_PLACE: BatchPlace = { term: 1, index: 1, firstSequence: 1 };
 
 /** The cluster's id unless one is given: 16 hex digits that follow from the list of nodes. */
 export function clusterIdOf(nodes: readonly NodeAddress[]): string {
-  return checksum64(firstBatch(nodes)).toString(16).padStart(16, "0");
+  const id = checksum64(firstBatch(nodes)).toString(16).padStart(CLUSTER_ID_DIGITS, "0");
+  assert(id.length === CLUSTER_ID_DIGITS, "a checksum of 64 bits has 16 hex digits");
+  return id;
 }
 
 /** Reads the body of MEMBERSHIP, which may come from a peer. Throws ProtocolError. */
@@ -145,8 +163,12 @@ export function readMembers(body: Uint8Array): Member[] {
     return { id, address, role, incarnation: reader.text() };
   });
   reader.end();
+  assert(
+    COUNT_SIZE + count * MEMBER_SIZE_MIN <= body.byteLength,
+    "every member has its fields in the body",
+  );
   if (new Set(members.map(({ id }) => id)).size < count) {
-    throw new ProtocolError("Cannot read members: one stands there twice");
+    throw new ProtocolError("Cannot read members: an id occurs twice");
   }
   return members;
 }
@@ -157,7 +179,7 @@ export function membersIn(bytes: Uint8Array, count: number): Member[] | undefine
   return body && readMembers(body);
 }
 
-/** Whether an entry is about members or bindings. */
+/** Whether an entry sets members or bindings. */
 export function isAboutMembers(bytes: Uint8Array, count: number): boolean {
   const kinds = ["MEMBERSHIP", "BIND"] as const;
   return kinds.some((kind) => commandBody(bytes, count, kind) !== undefined);
@@ -179,14 +201,22 @@ export function expiredIn(bytes: Uint8Array, count: number): readonly number[] {
 function commandBody(bytes: Uint8Array, count: number, kind: CommandKind): Uint8Array | undefined {
   if (count !== 1 || bytes.byteLength < BATCH_HEADER_SIZE + COMMAND_HEADER_SIZE) return undefined;
   if (bytes[BATCH_HEADER_SIZE + 4] !== COMMAND_KINDS.indexOf(kind)) return undefined;
-  if (decodeBatchHeader(bytes).codec !== "none") return undefined;
+  const header = decodeBatchHeader(bytes);
+  if (header.codec !== "none") return undefined;
+  assert(header.count === count, "the entry counts what its batch counts");
+  assert(header.storedSize === bytes.byteLength - BATCH_HEADER_SIZE, "the batch is whole");
   return bytes.subarray(BATCH_HEADER_SIZE + COMMAND_HEADER_SIZE);
 }
 
 /** Writes the body of BIND. */
 export function writeBindings(writer: ByteWriter, bindings: readonly Binding[]): void {
+  const start = writer.size;
   writer.u32(bindings.length);
   for (const binding of bindings) writer.text(binding.id).text(binding.incarnation);
+  assert(
+    COUNT_SIZE + bindings.length * BINDING_SIZE_MIN <= writer.size - start,
+    "every binding has its fields in the body",
+  );
 }
 
 /** Reads the body of BIND, which may come from a peer. Throws ProtocolError. */
@@ -198,21 +228,32 @@ export function readBindings(body: Uint8Array): Binding[] {
     return { id: reader.text(), incarnation: reader.text() };
   });
   reader.end();
+  assert(
+    COUNT_SIZE + count * BINDING_SIZE_MIN <= body.byteLength,
+    "every binding has its fields in the body",
+  );
   return bindings;
 }
 
 /** Writes the body of EXPIRE_SESSIONS. */
 export function writeSessionIds(writer: ByteWriter, ids: readonly number[]): void {
+  const start = writer.size;
   writer.u32(ids.length);
   for (const id of ids) writer.u64(id);
+  assert(
+    writer.size === start + COUNT_SIZE + ids.length * SESSION_ID_SIZE,
+    "the ids follow their count",
+  );
 }
 
 /** Reads the body of EXPIRE_SESSIONS, which may come from a peer. Throws ProtocolError. */
 export function readSessionIds(body: Uint8Array): number[] {
   const reader = new ByteReader(body);
   const count = reader.u32();
-  if (count > reader.remaining / 8) throw new ProtocolError(`Cannot read ${count} session ids`);
+  if (count > reader.remaining / SESSION_ID_SIZE)
+    throw new ProtocolError(`Cannot read ${count} session ids`);
   const ids = Array.from({ length: count }, () => reader.u64());
   reader.end();
+  assert(reader.offset === COUNT_SIZE + count * SESSION_ID_SIZE, "the ids fill the body");
   return ids;
 }

@@ -1,5 +1,5 @@
 /**
- * What is settled of a collection when it is made: part of the state, and in snapshots.
+ * Settings of a collection, fixed when it is created: part of the state and of snapshots.
  *
  * @module
  */
@@ -9,21 +9,21 @@ import { ValidationError } from "../../base/errors.ts";
 /** Longest name of a validator, in UTF-16 code units. */
 const VALIDATOR_NAME_MAX = 120;
 
-/** How a collection is made. */
+/** Settings of a new collection. */
 export interface CollectionSettings {
   /**
-   * Where ids of documents without one come from: `uuidv7`, made by the writer (the default), or
-   * `autoIncrement`, whole numbers from 0 that the cluster gives out.
+   * The source of ids for documents without one: `uuidv7`, made by the writer (the default), or
+   * `autoIncrement`, whole numbers from 0 that the cluster assigns.
    */
   readonly ids: "uuidv7" | "autoIncrement";
   /** Name of the validator that documents have passed before they are written; empty for none. */
   readonly validator: string;
 }
 
-/** Of a collection that is made without settings, or by its first document. */
+/** Settings of a collection that was created without any, or by its first document. */
 export const PLAIN_SETTINGS: CollectionSettings = { ids: "uuidv7", validator: "" };
 
-/** Reads settings from untrusted fields; what is left out is as usual. Throws ValidationError. */
+/** Reads untrusted settings; absent fields have their defaults. Throws ValidationError. */
 export function readSettings(value: unknown): CollectionSettings {
   if (value === undefined || value === null) return PLAIN_SETTINGS;
   if (typeof value !== "object") {

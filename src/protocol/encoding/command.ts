@@ -1,7 +1,6 @@
 /**
- * Commands: what stands in a batch, one request each. A client sends the very bytes that are
- * logged.
- * Integers are unsigned, little-endian. Header, 32 bytes:
+ * Commands: the content of a batch, one request each. A client sends the very bytes that are
+ * logged. Integers are unsigned, little-endian. Header, 32 bytes:
  *
  * | offset | size | field             | meaning                                               |
  * | -----: | ---: | ----------------- | ----------------------------------------------------- |
@@ -51,8 +50,12 @@ import { checkKey } from "./document_key.ts";
 export const COMMAND_HEADER_SIZE = 32;
 /** Bytes of an operation's header without `ifVersion`. */
 export const OPERATION_HEADER_SIZE = 8;
+/** Largest value of the byte before a collection's name. */
+const NAME_SIZE_FIELD_MAX = 0xff;
+/** Largest value of an operation's `keySize`. */
+const KEY_SIZE_FIELD_MAX = 0xffff;
 
-/** What a command is; the number in the log is the position in this list. */
+/** Kinds of commands; the number in the log is the position in this list. */
 export const COMMAND_KINDS = [
   "NONE",
   "DOCUMENTS",
@@ -71,7 +74,7 @@ export const COMMAND_KINDS = [
 /** One of {@link COMMAND_KINDS}. */
 export type CommandKind = (typeof COMMAND_KINDS)[number];
 
-/** What an operation does; the number in the log is the position in this list. */
+/** Kinds of operations; the number in the log is the position in this list. */
 export const OPERATION_KINDS = ["NONE", "INSERT", "PUT", "MERGE", "REMOVE", "UPDATE"] as const;
 
 /** One of {@link OPERATION_KINDS}. */
@@ -84,14 +87,14 @@ export const FLAG_RETURN_DOCUMENT = 2;
 /** Operation flag: the collection's validator has passed the document. */
 export const FLAG_CHECKED = 4;
 
-/** Who asks, and which of its requests this is. */
+/** The session of a request, and the number of the request in that session. */
 export interface RequestIdentity {
   readonly sessionId: number;
   readonly requestNumber: number;
   readonly acknowledgedBelow: number;
 }
 
-/** A command without a session. */
+/** The identity of a command without a session. */
 export const NO_SESSION: RequestIdentity = {
   sessionId: 0,
   requestNumber: 0,
@@ -113,30 +116,37 @@ export interface DocumentOperation {
 /** A command's header. */
 export interface CommandHeader extends RequestIdentity {
   readonly kind: CommandKind;
+  /** `COMMAND_HEADER_SIZE <= size <= BATCH_BODY_SIZE_MAX` */
   readonly size: number;
   readonly count: number;
 }
 
-/** Appends a header whose size is patched by {@link endCommand}; gives the command's start. */
+/** Appends a header whose size {@link endCommand} patches; returns the command's start. */
 export function beginCommand(
   writer: ByteWriter,
   kind: CommandKind,
   identity: RequestIdentity & { readonly count: number },
 ): number {
   const start = writer.size;
-  writer.u32(0).u8(COMMAND_KINDS.indexOf(kind)).u8(0).u16(identity.count);
+  writer.reserve(4);
+  writer.u8(COMMAND_KINDS.indexOf(kind)).u8(0).u16(identity.count);
   writer.u64(identity.sessionId).u64(identity.requestNumber).u64(identity.acknowledgedBelow);
+  assert(writer.size === start + COMMAND_HEADER_SIZE, "the fields fill the header");
   return start;
 }
 
-/** Sets what a command in those bytes acknowledges, if it belongs to a session. */
+/** Sets `acknowledgedBelow` of the command at `start`, if it belongs to a session. */
 export function acknowledgeIn(bytes: Uint8Array, start: number, below: number): void {
+  assert(start + COMMAND_HEADER_SIZE <= bytes.byteLength, "the command has a whole header");
   const view = viewOf(bytes);
-  if (readU64(view, start + 8) !== 0) writeU64(view, start + 24, below);
+  if (readU64(view, start + 8) === 0) return;
+  assert(below <= readU64(view, start + 16), "a request does not acknowledge itself");
+  writeU64(view, start + 24, below);
 }
 
 /** Completes the command that began at `start`. */
 export function endCommand(writer: ByteWriter, start: number): void {
+  assert(start + COMMAND_HEADER_SIZE <= writer.size, "the command has a whole header");
   writer.patchU32(start, writer.size - start);
 }
 
@@ -160,8 +170,11 @@ export interface CollectionOperations {
 
 function writeOperations(writer: ByteWriter, request: CollectionOperations): void {
   const { collection, operations } = request;
+  assert(collection.byteLength <= NAME_SIZE_FIELD_MAX, "the name's size fits its field");
   writer.u8(collection.byteLength).raw(collection);
   for (const operation of operations) {
+    const start = writer.size;
+    assert(operation.key.byteLength <= KEY_SIZE_FIELD_MAX, "the key's size fits its field");
     const hasVersion = operation.ifVersion !== undefined;
     const back = operation.returnDocument === true ? FLAG_RETURN_DOCUMENT : 0;
     const checked = operation.isChecked === true ? FLAG_CHECKED : 0;
@@ -170,6 +183,11 @@ function writeOperations(writer: ByteWriter, request: CollectionOperations): voi
     writer.u16(operation.key.byteLength).u32(operation.document.byteLength);
     if (operation.ifVersion !== undefined) writer.u64(operation.ifVersion);
     writer.raw(operation.key).raw(operation.document);
+    assert(
+      writer.size - operation.key.byteLength - operation.document.byteLength ===
+        start + OPERATION_HEADER_SIZE + (hasVersion ? 8 : 0),
+      "an operation is its header, its key and its document",
+    );
   }
 }
 
@@ -191,9 +209,11 @@ export function writeTransactionCommand(
   writer.u32(conditions.byteLength).raw(conditions);
   for (const write of writes) {
     const at = writer.size;
-    writer.u32(0);
+    writer.reserve(4);
     writeOperations(writer, write);
-    writer.patchU32(at, writer.size - at - 4);
+    const size = writer.size - at - 4;
+    assert(size > write.collection.byteLength, "a part begins with the name and its size");
+    writer.patchU32(at, size);
   }
   endCommand(writer, start);
 }
@@ -204,6 +224,7 @@ export function encodeCollectionName(name: string): Uint8Array {
     throw new ValidationError(`Cannot use a ${typeof name} as the name of a collection`);
   }
   const bytes = encodeText(name);
+  assert(bytes.byteLength >= name.length, "UTF-8 has at least a byte for each UTF-16 code unit");
   if (
     bytes.byteLength === 0 ||
     bytes.byteLength > COLLECTION_NAME_SIZE_MAX ||
@@ -216,13 +237,18 @@ export function encodeCollectionName(name: string): Uint8Array {
   return bytes;
 }
 
-/** Reads the header at `at`. The caller knows that a whole command stands there. */
+/** Reads the header at `at`, where one whole command begins that was checked before. */
 export function readCommandHeader(view: DataView, at: number): CommandHeader {
+  assert(at + COMMAND_HEADER_SIZE <= view.byteLength, "the command has a whole header");
   const kind = COMMAND_KINDS[view.getUint8(at + 4)];
-  assert(kind !== undefined && kind !== "NONE", "the command's kind is known");
+  const size = view.getUint32(at, true);
+  assert(kind !== undefined, "the command's kind is known");
+  assert(kind !== "NONE", "the command has a kind");
+  assert(size >= COMMAND_HEADER_SIZE, "the command's size includes its header");
+  assert(at + size <= view.byteLength, "the command ends inside of the bytes");
   return {
     kind,
-    size: view.getUint32(at, true),
+    size,
     count: view.getUint16(at + 6, true),
     sessionId: readU64(view, at + 8),
     requestNumber: readU64(view, at + 16),
@@ -230,11 +256,13 @@ export function readCommandHeader(view: DataView, at: number): CommandHeader {
   };
 }
 
-/** Whether a checked command writes one document, whatever was there, and gives none back. */
+/** Whether a checked command is one unconditional PUT that returns no document. */
 export function isPlainPut(view: DataView, start: number): boolean {
+  assert(start + COMMAND_HEADER_SIZE <= view.byteLength, "the command has a whole header");
   if (COMMAND_KINDS[view.getUint8(start + 4)] !== "DOCUMENTS") return false;
   if (view.getUint16(start + 6, true) !== 1) return false;
   const at = start + COMMAND_HEADER_SIZE + 1 + view.getUint8(start + COMMAND_HEADER_SIZE);
+  assert(at + OPERATION_HEADER_SIZE <= view.byteLength, "a checked command has its operations");
   const isConditional = (view.getUint8(at + 1) & (FLAG_IF_VERSION | FLAG_RETURN_DOCUMENT)) !== 0;
   return OPERATION_KINDS[view.getUint8(at)] === "PUT" && !isConditional;
 }
@@ -245,19 +273,28 @@ export class OperationCursor {
   ifVersion: number | undefined;
   returnsDocument = false;
   isChecked = false;
+  /** `nameEnd < keyStart < keyEnd` */
   keyStart = 0;
+  /** `keyEnd === documentStart` */
   keyEnd = 0;
+  /** `documentStart <= documentEnd`; equal for an operation without a document. */
   documentStart = 0;
+  /** The next operation starts here, or the command ends. */
   documentEnd = 0;
+  /** `nameStart < nameEnd < keyStart` */
   nameStart = 0;
   nameEnd = 0;
   #view: DataView | undefined;
+  /** Start of the next operation: `nameEnd <= at <= end`. */
   #at = 0;
+  /** End of the operations: `end <= view.byteLength`. */
   #end = 0;
 
   /** Starts at the command's first operation. */
   start(view: DataView, commandStart: number): void {
+    assert(commandStart + COMMAND_HEADER_SIZE <= view.byteLength, "the command has its header");
     const end = commandStart + view.getUint32(commandStart, true);
+    assert(commandStart + COMMAND_HEADER_SIZE < end, "a name follows the command's header");
     this.startAt(view, commandStart + COMMAND_HEADER_SIZE, end);
   }
 
@@ -268,6 +305,9 @@ export class OperationCursor {
     this.nameStart = nameAt + 1;
     this.nameEnd = this.nameStart + view.getUint8(nameAt);
     this.#at = this.nameEnd;
+    assert(this.nameStart < this.nameEnd, "the collection's name is not empty");
+    assert(this.nameEnd <= end, "the name ends inside of the operations");
+    assert(end <= view.byteLength, "the operations end inside of the bytes");
   }
 
   /** Moves to the next operation; false after the last one. */
@@ -286,13 +326,15 @@ export class OperationCursor {
     this.documentStart = this.keyEnd;
     this.documentEnd = this.documentStart + view.getUint32(at + 4, true);
     this.#at = this.documentEnd;
+    assert(this.keyStart < this.keyEnd, "the key is not empty");
+    assert(this.documentEnd <= this.#end, "a checked operation ends inside of its command");
     return true;
   }
 }
 
 /**
- * Checks untrusted bytes that should be one command from a client. Returns why they are refused, or
- * an empty text. After it nothing on the path to the state machine checks again.
+ * Checks untrusted bytes as one command of a client. Returns the reason of a refusal, or an empty
+ * text. Nothing behind it on the path to the state machine checks the bytes again.
  */
 export function checkClientCommand(
   bytes: Uint8Array,
@@ -300,6 +342,9 @@ export function checkClientCommand(
   range: { readonly start: number; readonly end: number },
 ): string {
   const { start, end } = range;
+  assert(start <= end, "a range does not end before its start");
+  assert(end <= bytes.byteLength, "a range ends inside of the bytes");
+  assert(view.byteLength === bytes.byteLength, "the view is one of the same bytes");
   if (end - start < COMMAND_HEADER_SIZE) return "the command is shorter than its header";
   if (view.getUint32(start, true) !== end - start) return "the command's size does not match";
   if (end - start > BATCH_BODY_SIZE_MAX) {
@@ -338,18 +383,20 @@ export function checkClientCommand(
       ? checkOperations(bytes, view, { start: body, end })
       : checkTransaction(bytes, view, { start: body, end });
   if (typeof found === "string") return found;
+  assert(found <= end - body, "an operation has at least one byte");
   const isCounted = found === count || (kind === "TRANSACTION" && found === 0 && count === 1);
   if (isCounted) return "";
   return found < count ? "an operation is cut off" : "operations follow the last one";
 }
 
-/** Why the body is refused, or how many operations it holds. */
+/** The reason of a refusal, or the number of operations in the body. */
 function checkTransaction(
   bytes: Uint8Array,
   view: DataView,
   body: { readonly start: number; readonly end: number },
 ): string | number {
   const { start, end } = body;
+  assert(start <= end, "the body follows a whole header");
   if (end - start < 4) return "the transaction is cut off";
   const size = view.getUint32(start, true);
   if (size > end - start - 4) return "the transaction is cut off";
@@ -367,16 +414,18 @@ function checkTransaction(
     count += found;
     at += 4 + partSize;
   }
+  assert(at === end, "the last part ends with the transaction");
   return count;
 }
 
-/** Why the operations on a collection are refused, or how many they are. */
+/** The reason of a refusal, or the number of operations on the collection. */
 function checkOperations(
   bytes: Uint8Array,
   view: DataView,
   body: { readonly start: number; readonly end: number },
 ): string | number {
   const { end } = body;
+  assert(body.start <= end, "the body follows a whole header");
   const nameStart = body.start + 1;
   if (nameStart > end) return "the collection name is missing";
   const nameSize = view.getUint8(nameStart - 1);
@@ -404,6 +453,7 @@ function checkOperations(
     if (refusal !== "") return refusal;
     at = documentStart + documentSize;
   }
+  assert(at === end, "the last operation ends with the body");
   return count;
 }
 
@@ -429,6 +479,7 @@ function checkMap(bytes: Uint8Array, start: number, size: number): string {
   if (size > DOCUMENT_SIZE_MAX) {
     return `a document has at most ${DOCUMENT_SIZE_MAX} bytes, this one has ${size}`;
   }
+  assert(start + size <= bytes.byteLength, "the size of the document was checked");
   if (size === 0 || bytes[start]! >> 5 !== 5) return "a document is a map";
   const refusal = checkCbor(bytes, start, start + size);
   return refusal === "" ? "" : `the document is refused: ${refusal}`;

@@ -9,6 +9,7 @@
  * @module
  */
 
+import { assert } from "../../base/assert.ts";
 import { encodeText, viewOf } from "../../base/bytes.ts";
 import { ValidationError } from "../../base/errors.ts";
 import { KEY_SIZE_MAX } from "../../base/limits.ts";
@@ -16,9 +17,11 @@ import { isUtf8 } from "./cbor_gate.ts";
 
 const NUMBER = 2;
 const STRING = 3;
+/** Bytes of the key of a number: the type and a float64. */
+const NUMBER_KEY_SIZE = 9;
 const TEXT_DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
 
-/** What an application uses as a document's id. */
+/** A document's id, as applications use it. */
 export type DocumentId = string | number;
 
 /** The bytes of an id. Throws ValidationError. */
@@ -33,6 +36,7 @@ export function encodeKey(id: DocumentId): Uint8Array {
       `Cannot use an id of ${key.byteLength} bytes: it has at most ${KEY_SIZE_MAX}`,
     );
   }
+  assert(key.byteLength > id.length, "UTF-8 has at least a byte for each UTF-16 code unit");
   return key;
 }
 
@@ -60,7 +64,7 @@ function encodeLongText(id: string): Uint8Array {
 
 function encodeNumber(id: number): Uint8Array {
   if (!Number.isFinite(id)) throw new ValidationError(`Cannot use the id ${id}: it is not finite`);
-  const key = new Uint8Array(9);
+  const key = new Uint8Array(NUMBER_KEY_SIZE);
   key[0] = NUMBER;
   viewOf(key).setFloat64(1, id === 0 ? 0 : id);
   if (id < 0) for (let i = 1; i < 9; i += 1) key[i]! ^= 0xff;
@@ -70,22 +74,26 @@ function encodeNumber(id: number): Uint8Array {
 
 /** The id that a checked key stands for. */
 export function decodeKey(key: Uint8Array): DocumentId {
+  assert(key.byteLength <= KEY_SIZE_MAX, "the size of the key was checked");
   if (key[0] === STRING) return TEXT_DECODER.decode(key.subarray(1));
+  assert(key.byteLength === NUMBER_KEY_SIZE, "the size of a number key was checked");
   const bytes = new Uint8Array(key.subarray(1)); // Not `slice`: that of a Buffer is a view.
   if (bytes[0]! & 0x80) bytes[0]! ^= 0x80;
   else for (let i = 0; i < 8; i += 1) bytes[i]! ^= 0xff;
   return viewOf(bytes).getFloat64(0);
 }
 
-/** Why `bytes[start, end)` is not a key; empty when it is one. */
+/** The reason why `bytes[start, end)` is no key; empty for a key. */
 export function checkKey(bytes: Uint8Array, start: number, end: number): string {
+  assert(start <= end, "a range does not end before its start");
+  assert(end <= bytes.byteLength, "a range ends inside of the bytes");
   const size = end - start;
   if (size < 1 || size > KEY_SIZE_MAX) return `a key has 1 to ${KEY_SIZE_MAX} bytes`;
   const type = bytes[start]!;
   if (type === STRING) {
     return isUtf8(bytes, start + 1, end) ? "" : "the key is not valid UTF-8";
   }
-  if (type !== NUMBER || size !== 9) return "the key's type is unknown";
+  if (type !== NUMBER || size !== NUMBER_KEY_SIZE) return "the key's type is unknown";
   const id = decodeKey(bytes.subarray(start, end)) as number;
   return Number.isFinite(id) && !Object.is(id, -0) ? "" : "the key is not a finite number";
 }

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { assert } from "../../base/assert.ts";
 import { plainBytes, rangeOf } from "../../base/bytes.ts";
 import { ProtocolError } from "../../base/errors.ts";
 import { FRAME_BODY_SIZE_MAX, HANDSHAKE_BODY_SIZE_MAX } from "../../base/limits.ts";
@@ -16,19 +17,23 @@ import {
   frameBodyMatches,
 } from "./frame_header.ts";
 
-/** Reassembles the frames of one connection. Throws ProtocolError; then the connection is over. */
+/** Reassembles the frames of one connection. A ProtocolError ends the connection. */
 export class FrameDecoder {
+  /** `HANDSHAKE_BODY_SIZE_MAX <= bodySizeMax <= FRAME_BODY_SIZE_MAX` */
   #bodySizeMax = HANDSHAKE_BODY_SIZE_MAX;
   readonly #headerBytes = new Uint8Array(FRAME_HEADER_SIZE);
   readonly #checkedBytes = this.#headerBytes.subarray(4);
+  /** Bytes of the next header that arrived: `0 <= headerFilled < FRAME_HEADER_SIZE`. */
   #headerFilled = 0;
   #header: FrameHeader | undefined;
   #body: Uint8Array | undefined;
+  /** Bytes of the body that arrived: `0 <= bodyFilled < header.bodySize`. */
   #bodyFilled = 0;
 
   /** After the handshake frames may be large. */
   allowLargeFrames(): void {
     this.#bodySizeMax = FRAME_BODY_SIZE_MAX;
+    assert(this.#bodySizeMax >= HANDSHAKE_BODY_SIZE_MAX, "the bound of a body only rises");
   }
 
   /** Whether the last chunk ended inside a frame. */
@@ -48,6 +53,7 @@ export class FrameDecoder {
       at = this.#fillHeader(chunk, at);
       const header = this.#header as FrameHeader | undefined;
       if (header === undefined) return;
+      assert(header.bodySize <= this.#bodySizeMax, "the header was refused above the bound");
       const end = at + header.bodySize;
       if (end > chunk.byteLength) {
         this.#body = new Uint8Array(header.bodySize);
@@ -58,15 +64,19 @@ export class FrameDecoder {
       emit(header, rangeOf(chunk, at, end), onFrame);
       at = end;
     }
+    assert(at === chunk.byteLength, "every byte of the chunk was taken");
   }
 
   #fillHeader(chunk: Uint8Array, from: number): number {
+    assert(this.#headerFilled < FRAME_HEADER_SIZE, "a whole header was decoded before");
     let at = from;
     while (this.#headerFilled < FRAME_HEADER_SIZE && at < chunk.byteLength) {
       this.#headerBytes[this.#headerFilled] = chunk[at]!;
       this.#headerFilled += 1;
       at += 1;
     }
+    assert(at > from, "at least one byte of the chunk was taken");
+    assert(at <= chunk.byteLength, "only bytes of the chunk were taken");
     if (this.#headerFilled === FRAME_HEADER_SIZE) {
       this.#headerFilled = 0;
       this.#header = decodeFrameHeader(this.#headerBytes, this.#bodySizeMax, this.#checkedBytes);
@@ -78,9 +88,13 @@ export class FrameDecoder {
     const header = this.#header;
     const body = this.#body;
     if (header === undefined || body === undefined) return at;
+    assert(body.byteLength === header.bodySize, "the body has room for what was declared");
+    assert(this.#bodyFilled < header.bodySize, "a whole body was given before");
     const size = Math.min(header.bodySize - this.#bodyFilled, chunk.byteLength - at);
     body.set(rangeOf(chunk, at, at + size), this.#bodyFilled);
     this.#bodyFilled += size;
+    assert(this.#bodyFilled <= header.bodySize, "bytes of the next frame stay in the chunk");
+    assert(at + size <= chunk.byteLength, "only bytes of the chunk were taken");
     if (this.#bodyFilled === header.bodySize) {
       this.#header = undefined;
       this.#body = undefined;
@@ -91,6 +105,7 @@ export class FrameDecoder {
 }
 
 function emit(header: FrameHeader, body: Uint8Array, onFrame: (frame: Frame) => void): void {
+  assert(body.byteLength === header.bodySize, "the body is as large as its header declares");
   if (!frameBodyMatches(header, body)) {
     throw new ProtocolError(`Cannot read ${header.kind} frame: its body checksum does not match`);
   }

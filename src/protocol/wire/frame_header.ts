@@ -27,10 +27,12 @@ import { checksum32, checksum64 } from "../encoding/checksum.ts";
 
 /** Bytes of the header. */
 export const FRAME_HEADER_SIZE = 24;
+/** Largest `requestId`: it has 32 bits. */
+const REQUEST_ID_MAX = 0xffff_ffff;
 /** "CS" in memory order. */
 export const FRAME_MAGIC = 0x5343;
 
-/** What a frame carries; the number on the wire is the position in this list. */
+/** Kinds of frames; the number on the wire is the position in this list. */
 export const FRAME_KINDS = [
   "NONE",
   "HELLO",
@@ -53,6 +55,7 @@ const KIND_NUMBERS = new Map<FrameKind, number>(FRAME_KINDS.map((kind, number) =
 /** A verified header. */
 export interface FrameHeader {
   readonly kind: FrameKind;
+  /** Bytes after the header: `0 <= bodySize <= FRAME_BODY_SIZE_MAX`. */
   readonly bodySize: number;
   readonly requestId: number;
   readonly bodyChecksum: bigint;
@@ -75,6 +78,7 @@ export function decodeFrameHeader(
   checked = source.subarray(4, FRAME_HEADER_SIZE),
 ): FrameHeader {
   assert(source.byteLength >= FRAME_HEADER_SIZE, "the caller waited for a whole header");
+  assert(bodySizeMax <= FRAME_BODY_SIZE_MAX, "no caller allows bodies above the limit");
   const header = new ByteReader(source);
   const checksum = header.u32();
   if (header.u16() !== FRAME_MAGIC) throw wrongProtocol(source);
@@ -95,10 +99,12 @@ export function decodeFrameHeader(
   if (bodySize > bodySizeMax) {
     throw new ProtocolError(`Cannot read frame: ${bodySize} bytes exceed ${bodySizeMax} bytes`);
   }
-  return { kind, bodySize, requestId: header.u32(), bodyChecksum: header.big64() };
+  const [requestId, bodyChecksum] = [header.u32(), header.big64()];
+  assert(header.offset === FRAME_HEADER_SIZE, "the fields fill the header");
+  return { kind, bodySize, requestId, bodyChecksum };
 }
 
-/** People connect browsers and TLS clients to the wrong port: say what arrived. */
+/** Browsers and TLS clients may be connected to the wrong port: the message names what arrived. */
 function wrongProtocol(source: Uint8Array): ProtocolError {
   const start = String.fromCharCode(...source.subarray(0, 4));
   const guess = /^(GET|POST|PUT|HEAD|OPTI|DELE)/.test(start)
@@ -111,19 +117,21 @@ function wrongProtocol(source: Uint8Array): ProtocolError {
   });
 }
 
-/** Whether the body is the one that the header was made for. */
+/** Whether the body has the checksum of the header. */
 export function frameBodyMatches(header: FrameHeader, body: Uint8Array): boolean {
+  assert(body.byteLength === header.bodySize, "the caller waited for the whole body");
   return checksum64(body) === header.bodyChecksum;
 }
 
 /**
  * Writes the header of the frame that fills `frame`: 24 bytes of room, then the body. Both
- * checksums
- * are computed here, so the body must be complete.
+ * checksums are computed here, so the body must be complete.
  */
 export function sealFrame(frame: Uint8Array, kind: FrameKind, requestId: number): void {
   const bodySize = frame.byteLength - FRAME_HEADER_SIZE;
-  assert(bodySize >= 0 && bodySize <= FRAME_BODY_SIZE_MAX, () => `a frame of ${bodySize} bytes`);
+  assert(frame.byteLength >= FRAME_HEADER_SIZE, "a frame begins with room for its header");
+  assert(bodySize <= FRAME_BODY_SIZE_MAX, () => `a frame of ${bodySize} bytes`);
+  assert(requestId <= REQUEST_ID_MAX, "a request id fits its field");
   frame[4] = FRAME_MAGIC & 0xff;
   frame[5] = FRAME_MAGIC >>> 8;
   frame[6] = PROTOCOL_VERSION;

@@ -1,7 +1,7 @@
 /**
- * Everything that nodes send each other, and its codec. One REPLICATION frame is one message; its
- * integrity is the frame's job. Source and target come from the handshake of the connection, never
- * from the message's bytes, so that no node can speak for another. Integers are unsigned,
+ * All messages between nodes, and their codec. One REPLICATION frame is one message; the frame
+ * ensures its integrity. Source and target come from the handshake of the connection, never from
+ * the message's bytes, so that no node can speak for another. Integers are unsigned,
  * little-endian. First byte: the type's number; second byte: flags; then by type:
  *
  * | type                    | number | fields                                                      |
@@ -20,13 +20,13 @@
  * @module
  */
 
-import { unreachable } from "../../base/assert.ts";
+import { assert, unreachable } from "../../base/assert.ts";
 import { ByteReader, ByteWriter } from "../../base/bytes.ts";
 import { ProtocolError, ValidationError } from "../../base/errors.ts";
 import { FRAME_BODY_SIZE_MAX } from "../../base/limits.ts";
 import type { AppendEntries, RaftMessage } from "../../raft/message.ts";
 import type { Entry } from "../../raft/types.ts";
-import { batchSizeAt, verifyBatch } from "../encoding/batch_codec.ts";
+import { BATCH_HEADER_SIZE, batchSizeAt, verifyBatch } from "../encoding/batch_codec.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../encoding/cbor.ts";
 import { FRAME_HEADER_SIZE, sealFrame } from "./frame_header.ts";
 
@@ -51,7 +51,7 @@ const TYPE_LENGTH_MAX = 64;
 interface Envelope {
   readonly sourceNodeId: string;
   readonly targetNodeId?: string;
-  /** When it was sent (generic messages) or received (consensus), ms since 1970. */
+  /** Time of sending (generic messages) or of receipt (consensus), ms since 1970. */
   readonly timestamp: number;
   readonly messageId: string;
   /** xxh64 of the frame's body that it came in, as 16 hex digits; empty before it is sent. */
@@ -70,10 +70,10 @@ export interface GenericMessage extends Envelope {
   readonly data: unknown;
 }
 
-/** Everything that nodes send each other. */
+/** All messages between nodes. */
 export type ReplicationMessage = ConsensusMessage | GenericMessage;
 
-/** Who speaks and who listens, as the handshake settled it. */
+/** The sender and the receiver of a message, as the handshake established them. */
 export interface MessageRoute {
   readonly from: string;
   readonly to: string;
@@ -87,10 +87,12 @@ export function isConsensusType(type: string): type is RaftMessage["type"] {
 
 /** A whole frame. */
 function encodeRaft(message: RaftMessage): Uint8Array {
-  const writer = new ByteWriter(frameSize(message));
+  const size = frameSize(message);
+  const writer = new ByteWriter(size);
   writer.reserve(FRAME_HEADER_SIZE);
   writer.u8(RAFT_MESSAGE_TYPES.indexOf(message.type)).u8(flagsOf(message)).u64(message.term);
   writeFields(writer, message);
+  assert(writer.size === size, "the fields have the sizes of the table");
   const frame = writer.written();
   sealFrame(frame, "REPLICATION", 0);
   return frame;
@@ -136,6 +138,7 @@ function writeFields(writer: ByteWriter, message: RaftMessage): void {
       return;
     case "VOTE_REQUEST":
     case "TIMEOUT_NOW":
+      assert(message.last.term <= message.term, "no entry has a later term than its node");
       writer.u64(message.last.term).u64(message.last.index);
       return;
     case "APPEND_ENTRIES":
@@ -174,6 +177,7 @@ function decodeRaft(body: Uint8Array, route: MessageRoute): RaftMessage {
   const { from, to } = route;
   const message = readFields(reader, type, { from, to, term: reader.u64(), flags });
   reader.end();
+  assert(reader.offset === body.byteLength, "the fields fill the body");
   return message;
 }
 
@@ -238,13 +242,17 @@ function readAppend(
     }
     entries.push(entry);
   }
+  const last = entries.at(-1) ?? previous;
+  assert(entries.length === count, "every entry was read");
+  assert(last.index === previous.index + count, "the indexes follow without a gap");
   return { ...envelope, type: "APPEND_ENTRIES", previous, commitIndex, entries };
 }
 
 function readEntry(reader: ByteReader): Entry {
   // A copy: a view would keep the whole network chunk in memory.
   const bytes = reader.copy(batchSizeAt(reader.bytes, reader.offset));
-  const { term, index, firstSequence, count } = verifyBatch(bytes);
+  const { term, index, firstSequence, count, storedSize } = verifyBatch(bytes);
+  assert(bytes.byteLength === BATCH_HEADER_SIZE + storedSize, "the entry is one whole batch");
   return { term, index, firstSequence, count, bytes };
 }
 
@@ -261,9 +269,11 @@ function encodeGeneric(message: GenericMessage): Uint8Array {
       `Cannot send a message of ${body.byteLength} bytes: it does not fit a frame`,
     );
   }
-  const writer = new ByteWriter(FRAME_HEADER_SIZE + 2 + body.byteLength);
+  const size = FRAME_HEADER_SIZE + 2 + body.byteLength;
+  const writer = new ByteWriter(size);
   writer.reserve(FRAME_HEADER_SIZE);
   const frame = writer.u8(0).u8(0).raw(body).written();
+  assert(frame.byteLength === size, "the frame is its header, two bytes and the value");
   sealFrame(frame, "REPLICATION", 0);
   return frame;
 }

@@ -1,9 +1,9 @@
 /**
- * What nodes say to each other while a snapshot travels. The leader offers a file; the follower
- * answers how much of that very file it has; the leader sends the next chunk from there, one at a
- * time. So a transfer goes on where it stopped, after a broken connection and after a restart.
- * Body of a REPLICATION frame, integers unsigned, little-endian; the frame's checksum covers a
- * chunk, the file's own checksums the whole. First byte: the type's number, second: 0; then:
+ * Messages of a snapshot transfer. The leader offers a file; the follower reports how many bytes of
+ * that file it has; the leader sends the next chunk from there, one at a time. A transfer therefore
+ * continues where it stopped, after a broken connection and after a restart. Body of a REPLICATION
+ * frame, integers unsigned, little-endian; the frame's checksum covers a chunk, the file's own
+ * checksums the whole. First byte: the type's number, second: 0; then:
  *
  * | type              | number | fields                                                          |
  * | ----------------- | -----: | --------------------------------------------------------------- |
@@ -14,6 +14,7 @@
  * @module
  */
 
+import { assert } from "../../base/assert.ts";
 import { ByteReader, ByteWriter } from "../../base/bytes.ts";
 import { ProtocolError } from "../../base/errors.ts";
 import type { LogBase } from "../../raft/types.ts";
@@ -24,10 +25,10 @@ const OFFER = 16;
 const CHUNK = 17;
 const PROGRESS = 18;
 const STATUSES = ["receiving", "done", "refused"] as const;
-/** Bytes of a file in one message. */
+/** The most bytes of a file in one message. */
 export const SNAPSHOT_CHUNK_SIZE = 256 * 1024;
 
-/** Which file is meant: the state at an index, and the checksum over its blocks. */
+/** Identity of a snapshot file: the index of its state, and the checksum over its blocks. */
 export interface SnapshotName {
   readonly index: number;
   readonly checksum: bigint;
@@ -41,25 +42,29 @@ interface Envelope extends MessageRoute, SnapshotName {
 /** A leader has a snapshot for a follower. */
 export interface SnapshotOffer extends Envelope {
   readonly type: "SNAPSHOT_OFFER";
+  /** `base.index === index` */
   readonly base: LogBase;
+  /** Bytes of the file. */
   readonly size: number;
 }
 
 /** A piece of the file. */
 export interface SnapshotChunk extends Envelope {
   readonly type: "SNAPSHOT_CHUNK";
+  /** `0 <= offset <= offset + bytes.byteLength <= size` of the file. */
   readonly offset: number;
   readonly bytes: Uint8Array;
 }
 
-/** What the follower has: send from `offset`. */
+/** Progress of the follower: the next chunk begins at `offset`. */
 export interface SnapshotProgress extends Envelope {
   readonly type: "SNAPSHOT_PROGRESS";
+  /** `0 <= offset <= size` of the file. */
   readonly offset: number;
   readonly status: (typeof STATUSES)[number];
 }
 
-/** Everything that is said about snapshots. */
+/** All messages about snapshots. */
 export type SnapshotMessage = SnapshotOffer | SnapshotChunk | SnapshotProgress;
 
 /** Whether the body of a REPLICATION frame is about snapshots. */
@@ -70,11 +75,14 @@ export function isSnapshotMessage(body: Uint8Array): boolean {
 /** A whole frame. */
 export function encodeSnapshotMessage(message: SnapshotMessage): Uint8Array {
   const extra = message.type === "SNAPSHOT_CHUNK" ? message.bytes.byteLength : 0;
-  const writer = new ByteWriter(FRAME_HEADER_SIZE + 64 + extra);
+  assert(extra <= SNAPSHOT_CHUNK_SIZE, "a chunk is no larger than the limit");
+  const capacity = FRAME_HEADER_SIZE + 64 + extra;
+  const writer = new ByteWriter(capacity);
   writer.reserve(FRAME_HEADER_SIZE);
   const { term, index, checksum } = message;
   switch (message.type) {
     case "SNAPSHOT_OFFER":
+      assert(message.base.index === index, "the offered state is the one at the index");
       writer.u8(OFFER).u8(0).u64(term).u64(index).u64(message.base.term);
       writer.u64(message.base.nextSequence).u64(message.size).big64(checksum);
       break;
@@ -87,6 +95,7 @@ export function encodeSnapshotMessage(message: SnapshotMessage): Uint8Array {
       writer.u8(STATUSES.indexOf(message.status));
       break;
   }
+  assert(writer.size <= capacity, "the writer did not grow");
   const frame = writer.written();
   sealFrame(frame, "REPLICATION", 0);
   return frame;
@@ -96,9 +105,11 @@ export function encodeSnapshotMessage(message: SnapshotMessage): Uint8Array {
 export function decodeSnapshotMessage(body: Uint8Array, route: MessageRoute): SnapshotMessage {
   const reader = new ByteReader(body);
   const type = reader.u8();
-  if (reader.u8() !== 0) throw new ProtocolError("Cannot read snapshot message: flags are 0");
+  if (reader.u8() !== 0)
+    throw new ProtocolError("Cannot read snapshot message: its flags are unknown");
   const message = readMessage(reader, type, route);
   reader.end();
+  assert(reader.offset === body.byteLength, "the fields fill the body");
   return message;
 }
 
@@ -116,6 +127,7 @@ function readMessage(reader: ByteReader, type: number, route: MessageRoute): Sna
     return { ...head, type: "SNAPSHOT_CHUNK", checksum, offset, bytes };
   }
   const status = type === PROGRESS ? STATUSES[reader.u8()] : undefined;
-  if (status === undefined) throw new ProtocolError("Cannot read snapshot message: unknown");
+  if (status === undefined)
+    throw new ProtocolError("Cannot read snapshot message: its type or status is unknown");
   return { ...head, type: "SNAPSHOT_PROGRESS", checksum, offset, status };
 }

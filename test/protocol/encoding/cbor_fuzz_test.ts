@@ -1,5 +1,5 @@
 /**
- * The gate and our decoder against other people's: what the gate lets pass, all read alike.
+ * The gate and our decoder beside other decoders: all read the same value from allowed bytes.
  *
  * @module
  */
@@ -75,7 +75,7 @@ test(seeded("values: everything that is stored comes back, and cborg reads the s
       expect(plain(decodeCbor(bytes))).toEqual(plain(input));
       expectAlike(bytes);
     }),
-    fuzz(3_000),
+    fuzz(1_000),
   );
 });
 
@@ -102,7 +102,7 @@ test(
     const random = fuzzRandom();
     const samples = fc.sample(value, fuzz(300)).map(encodeCbor);
     let passed = 0;
-    for (let i = 0; i < rounds(60_000); i += 1) {
+    for (let i = 0; i < rounds(20_000); i += 1) {
       const bytes = mutate(random, samples[i % samples.length]!);
       if (check(bytes) !== "") continue;
       passed += 1;
@@ -112,7 +112,7 @@ test(
       if (shown.includes("NaN")) continue;
       expectAlike(bytes);
     }
-    expect(passed).toBeGreaterThan(rounds(60_000) / 20);
+    expect(passed).toBeGreaterThan(rounds(20_000) / 20);
   },
 );
 
@@ -131,10 +131,11 @@ test(seeded("gate: random heads and bytes"), () => {
     const ours = JSON.stringify(plain(decodeCbor(bytes)), (_, item) => `${item}`);
     if (!ours.includes("NaN")) expectAlike(bytes);
   }
-  expect(passed).toBeGreaterThan(1_000);
+  expect(passed).toBeGreaterThan(rounds(150_000) / 150);
 });
 
-test(seeded("gate: isUtf8 and TextDecoder agree"), () => {
+// The edges of each form stand in cbor_gate_test.ts.
+test(seeded("gate: isUtf8 and TextDecoder agree on random bytes"), () => {
   const random = fuzzRandom();
   const strict = new TextDecoder("utf-8", { fatal: true });
   const accepts = (bytes: Uint8Array): boolean => {
@@ -145,26 +146,16 @@ test(seeded("gate: isUtf8 and TextDecoder agree"), () => {
       return false;
     }
   };
-  const edges = [0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc1, 0xc2, 0xdf, 0xe0];
-  const more = [0xe1, 0xec, 0xed, 0xee, 0xef, 0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xf8, 0xff, 0x61];
-  const bytesOf = [...edges, ...more];
-  for (const a of bytesOf) {
-    for (const b of bytesOf) {
-      for (const c of bytesOf) {
-        for (const d of [0x41, 0x80, 0xbf, 0xc0]) {
-          const bytes = Uint8Array.of(a, b, c, d);
-          for (let end = 1; end <= 4; end += 1) {
-            expect(isUtf8(bytes, 0, end)).toBe(accepts(bytes.subarray(0, end)));
-          }
-        }
-      }
-    }
-  }
+  const disagreed: string[] = [];
+  const compare = (bytes: Uint8Array): void => {
+    if (isUtf8(bytes, 0, bytes.byteLength) === accepts(bytes)) return;
+    disagreed.push(Buffer.from(bytes).toString("hex"));
+  };
   for (let i = 0; i < rounds(20_000); i += 1) {
     const bytes = Uint8Array.from({ length: random.below(12) }, () => random.below(256));
-    expect(isUtf8(bytes, 0, bytes.byteLength)).toBe(accepts(bytes));
+    compare(bytes);
     const text = new TextEncoder().encode(String.fromCodePoint(random.below(0x11_0000)));
-    const damaged = mutate(random, text);
-    expect(isUtf8(damaged, 0, damaged.byteLength)).toBe(accepts(damaged));
+    compare(mutate(random, text));
   }
+  expect(disagreed).toEqual([]);
 });

@@ -1,5 +1,5 @@
 /**
- * Commands from clients: what the check lets pass can be walked, applied and nothing else.
+ * Commands from clients: those that pass the check can be walked and applied.
  *
  * @module
  */

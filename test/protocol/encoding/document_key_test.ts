@@ -1,5 +1,5 @@
 /**
- * Keys: they sort as their ids, come back as their ids, and nothing else is a key.
+ * Keys: they sort as their ids, come back as their ids, and all other bytes are refused.
  *
  * @module
  */
@@ -58,6 +58,39 @@ test(seeded("keys: strings come back, and sort by code point"), () => {
   );
 });
 
+test.each<readonly [string | number, string]>([
+  ["", "03"],
+  ["a", "0361"],
+  ["\u007f", "037f"],
+  ["\u0080", "03c280"],
+  ["\u00e4", "03c3a4"],
+  ["x".repeat(40), `03${"78".repeat(40)}`],
+  [`${"x".repeat(39)}\u00e4`, `03${"78".repeat(39)}c3a4`],
+  ["x".repeat(41), `03${"78".repeat(41)}`],
+  [0, "028000000000000000"],
+  [-0, "028000000000000000"],
+  [1, "02bff0000000000000"],
+  [-1, "02400fffffffffffff"],
+  [Number.MAX_VALUE, "02ffefffffffffffff"],
+  [-Number.MAX_VALUE, "020010000000000000"],
+  [5e-324, "028000000000000001"],
+  [-5e-324, "027ffffffffffffffe"],
+])("keys: the id %j has exactly these bytes", (id, digits) => {
+  expect(Buffer.from(encodeKey(id)).toString("hex")).toBe(digits);
+  expect(decodeKey(encodeKey(id))).toBe(id === 0 ? 0 : id);
+});
+
+test.each<readonly [unknown, string]>([
+  [null, "Cannot use an id of type object: use a string or a number"],
+  [true, "Cannot use an id of type boolean: use a string or a number"],
+  [Number.NaN, "Cannot use the id NaN: it is not finite"],
+  [Number.NEGATIVE_INFINITY, "Cannot use the id -Infinity: it is not finite"],
+  ["\ud800", "Cannot use an id with a lone surrogate"],
+  ["x".repeat(KEY_SIZE_MAX), "Cannot use an id of 1025 bytes: it has at most 1024"],
+])("keys: the id %j is refused", (id, message) => {
+  expect(() => encodeKey(id as string)).toThrow(new ValidationError(message));
+});
+
 test("keys: 1 and '1' are different, and all numbers stand before all strings", () => {
   expect(encodeKey(1)).not.toEqual(encodeKey("1"));
   expect(Buffer.compare(encodeKey(Number.MAX_VALUE), encodeKey(""))).toBe(-1);
@@ -80,7 +113,7 @@ test.each([
   expect(decodeKey(encodeKey(id))).toBe(id);
 });
 
-test("keys: ids that are none are refused", () => {
+test("keys: values that are no ids are refused", () => {
   const bad = [Number.NaN, Number.POSITIVE_INFINITY, "\ud800", `${"x".repeat(50)}\udc00`];
   for (const id of [...bad, "x".repeat(KEY_SIZE_MAX), "ä".repeat(KEY_SIZE_MAX / 2)]) {
     expect(() => encodeKey(id)).toThrow(ValidationError);
@@ -92,21 +125,25 @@ test("keys: ids that are none are refused", () => {
 });
 
 test.each([
-  ["nothing", ""],
-  ["type 0", "00"],
-  ["type 1", "01 61"],
-  ["type 4", "04 61"],
-  ["a number of 7 bytes", "02 bff00000000000"],
-  ["a number of 9 bytes", "02 bff0000000000000 00"],
-  ["a number alone", "02"],
-  ["NaN", "02 fff8000000000000"],
-  ["infinity", "02 fff0000000000000"],
-  ["-infinity", "02 000fffffffffffff"],
-  ["-0", "02 7fffffffffffffff"],
-  ["bad UTF-8", "03 ff"],
-  ["a surrogate", "03 eda080"],
-])("keys: %s is none", (_name, digits) => {
-  expect(check(new Uint8Array(Buffer.from(digits.replaceAll(" ", ""), "hex")))).not.toBe("");
+  ["nothing", "", "a key has 1 to 1024 bytes"],
+  ["type 0", "00", "the key's type is unknown"],
+  ["type 1", "01 61", "the key's type is unknown"],
+  ["type 4", "04 61", "the key's type is unknown"],
+  ["type 4 with 8 bytes", "04 bff0000000000000", "the key's type is unknown"],
+  ["a number of 7 bytes", "02 bff00000000000", "the key's type is unknown"],
+  ["a number of 9 bytes", "02 bff0000000000000 00", "the key's type is unknown"],
+  ["a number alone", "02", "the key's type is unknown"],
+  ["NaN", "02 fff8000000000000", "the key is not a finite number"],
+  ["infinity", "02 fff0000000000000", "the key is not a finite number"],
+  ["-infinity", "02 000fffffffffffff", "the key is not a finite number"],
+  ["-0", "02 7fffffffffffffff", "the key is not a finite number"],
+  ["bad UTF-8", "03 ff", "the key is not valid UTF-8"],
+  ["a surrogate", "03 eda080", "the key is not valid UTF-8"],
+])("keys: %s is no key", (_name, digits, refusal) => {
+  const key = new Uint8Array(Buffer.from(digits.replaceAll(" ", ""), "hex"));
+  expect(check(key)).toBe(refusal);
+  const around = new Uint8Array([3, ...key, 0x61]);
+  expect(checkKey(around, 1, 1 + key.byteLength)).toBe(refusal);
 });
 
 test("keys: one byte too many is refused, in a range too", () => {

@@ -1,6 +1,5 @@
 /**
- * Messages about snapshots: what is written is read again, what was damaged on the way is refused
- * or is another message, and nothing else happens.
+ * Messages about snapshots: exact bytes, and damaged bytes that are refused or another message.
  *
  * @module
  */
@@ -9,7 +8,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { ProtocolError } from "../../../src/base/errors.ts";
 import { FRAME_BODY_SIZE_MAX } from "../../../src/base/limits.ts";
-import { FRAME_HEADER_SIZE } from "../../../src/protocol/wire/frame_header.ts";
+import { decodeFrameHeader, FRAME_HEADER_SIZE } from "../../../src/protocol/wire/frame_header.ts";
 import {
   decodeSnapshotMessage,
   encodeSnapshotMessage,
@@ -84,7 +83,86 @@ describe("snapshot messages", () => {
     expect(checksum).toBe(2n ** 64n - 1n);
   });
 
+  // Bytes of each message, field by field, so that no two fields can change places.
+  test.each<readonly [string, SnapshotMessage, string]>([
+    [
+      "an offer",
+      {
+        ...ROUTE,
+        type: "SNAPSHOT_OFFER",
+        term: 1,
+        index: 2,
+        base: { index: 2, term: 3, nextSequence: 4 },
+        size: 5,
+        checksum: 6n,
+      },
+      "1000 0100000000000000 0200000000000000 0300000000000000 0400000000000000 0500000000000000 0600000000000000",
+    ],
+    [
+      "a chunk",
+      {
+        ...ROUTE,
+        type: "SNAPSHOT_CHUNK",
+        term: 1,
+        index: 2,
+        checksum: 3n,
+        offset: 4,
+        bytes: Uint8Array.of(7, 8),
+      },
+      "1100 0100000000000000 0200000000000000 0300000000000000 0400000000000000 02000000 0708",
+    ],
+    ...(["receiving", "done", "refused"] as const).map(
+      (status, number) =>
+        [
+          `progress: ${status}`,
+          {
+            ...ROUTE,
+            type: "SNAPSHOT_PROGRESS",
+            term: 1,
+            index: 2,
+            checksum: 3n,
+            offset: 4,
+            status,
+          },
+          `1200 0100000000000000 0200000000000000 0300000000000000 0400000000000000 0${number}`,
+        ] as const,
+    ),
+  ])("%s has exactly these bytes", (_name, sent, digits) => {
+    const body = bodyOf(sent);
+    const frame = encodeSnapshotMessage(sent);
+    const header = { kind: "REPLICATION", requestId: 0, bodySize: body.byteLength };
+    expect(decodeFrameHeader(frame, FRAME_BODY_SIZE_MAX)).toMatchObject(header);
+    expect(Buffer.from(body).toString("hex")).toBe(digits.replaceAll(" ", ""));
+    expect(decodeSnapshotMessage(body, ROUTE)).toEqual(sent);
+    expect(() => decodeSnapshotMessage(Uint8Array.of(...body, 0), ROUTE)).toThrow(
+      new ProtocolError("Cannot read a message: 1 bytes follow its end"),
+    );
+    expect(() => decodeSnapshotMessage(body.slice().fill(1, 1, 2), ROUTE)).toThrow(
+      new ProtocolError("Cannot read snapshot message: its flags are unknown"),
+    );
+  });
+
+  test("unknown types and statuses are refused", () => {
+    const sent = { ...ROUTE, term: 1, index: 2, checksum: 3n, offset: 4 } as const;
+    const body = bodyOf({ ...sent, type: "SNAPSHOT_PROGRESS", status: "done" });
+    const unknown = new ProtocolError(
+      "Cannot read snapshot message: its type or status is unknown",
+    );
+    for (const type of [0, 15, 19, 255]) {
+      expect(() => decodeSnapshotMessage(body.slice().fill(type, 0, 1), ROUTE)).toThrow(unknown);
+    }
+    expect(() => decodeSnapshotMessage(body.slice().fill(3, 34), ROUTE)).toThrow(unknown);
+  });
+
+  test("types from 16 on are about snapshots", () => {
+    const types = [0, 9, 15, 16, 17, 18, 255];
+    const answers = types.map((type) => isSnapshotMessage(Uint8Array.of(type, 0)));
+    expect(answers).toEqual([false, false, false, true, true, true, true]);
+    expect(isSnapshotMessage(new Uint8Array(0))).toBe(false);
+  });
+
   test("a chunk of the largest size fits a frame, and is not copied when it is read", () => {
+    expect(SNAPSHOT_CHUNK_SIZE).toBe(262_144);
     const bytes = new Uint8Array(SNAPSHOT_CHUNK_SIZE);
     const sent = { ...ROUTE, term: 1, index: 1, checksum: 1n, offset: 5, bytes } as const;
     const body = bodyOf({ ...sent, type: "SNAPSHOT_CHUNK" });

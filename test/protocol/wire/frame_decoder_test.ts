@@ -1,5 +1,5 @@
 /**
- * Frames: every way in which bytes may arrive, and every way in which they may lie.
+ * Frames: all ways in which bytes may arrive, damaged bytes and forged headers.
  *
  * @module
  */
@@ -54,7 +54,7 @@ function sample(): { readonly bytes: Uint8Array; readonly frames: Seen[] } {
   return { bytes: new Uint8Array(bytes), frames };
 }
 
-/** Changes header fields and makes the header's checksum right again: a liar, not an accident. */
+/** Changes header fields and makes the header's checksum right again: a forgery, no accident. */
 function forge(change: (view: DataView) => void): Uint8Array {
   const bytes = encodeFrame("PING", 1, encodeText("body"));
   const view = new DataView(bytes.buffer);
@@ -67,7 +67,7 @@ describe("arrival", () => {
   test("frames: every cut into two and three chunks gives the same frames", () => {
     const { bytes, frames } = sample();
     for (let a = 0; a <= bytes.byteLength; a += 1) {
-      for (let b = a; b <= bytes.byteLength; b += 3) {
+      for (let b = a; b <= bytes.byteLength; b += 1) {
         const chunks = [bytes.subarray(0, a), bytes.subarray(a, b), bytes.subarray(b)];
         expect(feed(open(), chunks)).toEqual(frames);
       }
@@ -93,7 +93,7 @@ describe("arrival", () => {
     expect(seen.map(({ body }) => body)).toEqual(frames.map((_, i) => `${i}`));
   });
 
-  test("frames: a cut at any byte gives only the frames before it, and is seen as a part", () => {
+  test("frames: a cut at any byte gives only the frames before it, and is known as a part", () => {
     const { bytes, frames } = sample();
     const ends = [24 + 5, 24 + 5 + 24, bytes.byteLength];
     for (let cut = 0; cut <= bytes.byteLength; cut += 1) {
@@ -152,7 +152,7 @@ describe("damage", () => {
     },
   );
 
-  test("frames: a declared body of 0 bytes does not swallow what follows", () => {
+  test("frames: a body behind a declared size of 0 bytes is refused", () => {
     const forged = forge((view) => view.setUint32(8, 0, true));
     expect(() => feed(open(), [forged])).toThrow(ProtocolError);
   });
@@ -186,7 +186,7 @@ describe("damage", () => {
     ["OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP"],
     ["\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03abcdefghijklmnopqrstuvwxyz", "TLS"],
     ["SSH-2.0-OpenSSH_9.6 and more text", "not cstore frames"],
-  ])("frames: %j is told apart", (text, guess) => {
+  ])("frames: %j is recognized", (text, guess) => {
     const bytes = Buffer.from(text, "latin1");
     expect(() => feed(open(), [bytes])).toThrow(guess);
     expect(() => feed(open(), [bytes.subarray(0, 9), bytes.subarray(9)])).toThrow(guess);
