@@ -16,6 +16,7 @@
  * @module
  */
 
+import { assert } from "../../base/assert.ts";
 import { ProtocolError, ValidationError } from "../../base/errors.ts";
 import { COLLECTION_NAME_SIZE_MAX, OPERATIONS_PER_REQUEST_MAX } from "../../base/limits.ts";
 import { type Fields, isFields, type Value } from "../../base/value.ts";
@@ -105,7 +106,10 @@ export function decodeCatalogAnswer(payload: Uint8Array): CatalogAnswer {
     const { changed, ids } = value;
     if (ids === undefined) return { changed };
     const isWhole = (id: unknown): id is number => Number.isSafeInteger(id);
-    if (Array.isArray(ids) && ids.every(isWhole)) return { changed, ids };
+    if (Array.isArray(ids) && ids.every(isWhole)) {
+      assert(ids.length < payload.byteLength, "every id took a byte of the answer");
+      return { changed, ids };
+    }
   }
   throw new ProtocolError("Cannot read the answer of a catalog command: it is not whole");
 }
@@ -128,7 +132,8 @@ function textOf(value: Value): string {
 
 function nameOf(value: Value): string {
   if (typeof value === "string" && value.length <= COLLECTION_NAME_SIZE_MAX) {
-    encodeCollectionName(value);
+    const { byteLength } = encodeCollectionName(value);
+    assert(byteLength >= value.length, "UTF-8 takes a byte for each UTF-16 unit, at least");
     return value;
   }
   throw new ValidationError("Cannot change the catalog: the collection's name is missing");

@@ -86,12 +86,16 @@ export function clusterBatch(
 
 /** The entry of a new leader. Its time is 0: the state's clock stands still for it. */
 export function noopBatch(): PreparedBatch {
-  return clusterBatch("NOOP", 0, () => undefined);
+  const batch = clusterBatch("NOOP", 0, () => undefined);
+  assert(batch.rawSize === COMMAND_HEADER_SIZE, "a no-op has no body");
+  return batch;
 }
 
 /** Every node freezes its state after this entry, for a comparison with the other nodes. */
 export function digestBatch(timeMs: number): PreparedBatch {
-  return clusterBatch("DIGEST", Math.floor(timeMs), () => undefined);
+  const batch = clusterBatch("DIGEST", Math.floor(timeMs), () => undefined);
+  assert(batch.rawSize === COMMAND_HEADER_SIZE, "a digest has no body");
+  return batch;
 }
 
 /** Operations that the leader itself proposes: it removes expired documents. */
@@ -137,7 +141,10 @@ export function firstMembers(nodes: readonly NodeAddress[]): Member[] {
 
 /** Entry 1, made from the static list: the same bytes on every node. */
 export function firstBatch(nodes: readonly NodeAddress[]): Uint8Array {
-  return sealBatch(membershipBatch(firstMembers(nodes), 0), FIRST_PLACE);
+  const batch = membershipBatch(firstMembers(nodes), 0);
+  const bytes = sealBatch(batch, FIRST_PLACE);
+  assert(bytes.byteLength === BATCH_HEADER_SIZE + batch.rawSize, "the first entry is plain");
+  return bytes;
 }
 
 /** The place of the first entry, which sets the members. */
@@ -176,7 +183,9 @@ export function readMembers(body: Uint8Array): Member[] {
 /** The members that an entry's batch sets; undefined for all other entries. */
 export function membersIn(bytes: Uint8Array, count: number): Member[] | undefined {
   const body = commandBody(bytes, count, "MEMBERSHIP");
-  return body && readMembers(body);
+  if (body === undefined) return undefined;
+  assert(body.byteLength < bytes.byteLength, "the body is a part of the batch");
+  return readMembers(body);
 }
 
 /** Whether an entry sets members or bindings. */
@@ -188,13 +197,19 @@ export function isAboutMembers(bytes: Uint8Array, count: number): boolean {
 /** The bindings that an entry's batch makes; none for all other entries. */
 export function bindingsIn(bytes: Uint8Array, count: number): readonly Binding[] {
   const body = commandBody(bytes, count, "BIND");
-  return body === undefined ? [] : readBindings(body);
+  if (body === undefined) return [];
+  const bindings = readBindings(body);
+  assert(bindings.length < body.byteLength, "every binding took bytes of the body");
+  return bindings;
 }
 
 /** The sessions that an entry's batch ends; none for all other entries. */
 export function expiredIn(bytes: Uint8Array, count: number): readonly number[] {
   const body = commandBody(bytes, count, "EXPIRE_SESSIONS");
-  return body === undefined ? [] : readSessionIds(body);
+  if (body === undefined) return [];
+  const ids = readSessionIds(body);
+  assert(ids.length < body.byteLength, "every id took eight bytes of the body");
+  return ids;
 }
 
 /** The body of a batch of consensus: it holds one command, and is never compressed. */

@@ -31,8 +31,10 @@
  * @module
  */
 
+import { assert } from "../../base/assert.ts";
 import { ByteReader, type ByteWriter } from "../../base/bytes.ts";
 import { type CStoreError, ProtocolError, ValidationError } from "../../base/errors.ts";
+import { FRAME_BODY_SIZE_MAX } from "../../base/limits.ts";
 import { readErrorMessage, writeErrorMessage } from "./error_message.ts";
 
 /** Request kinds by number. */
@@ -57,6 +59,11 @@ export type ReadLevel = (typeof READ_LEVELS)[number];
 /** Bytes before a request's payload. */
 export const REQUEST_HEADER_SIZE = 14;
 const REPLIES_HEADER_SIZE = 16;
+const WRITTEN_SIZE = 16;
+const RESULT_HEADER_SIZE = 10;
+const ERROR_HEADER_SIZE = 5;
+/** Writes of one WRITTEN reply. */
+export const WRITTEN_COUNT_MAX = 0xffff;
 const WRITTEN = 1;
 const RESULT = 2;
 const ERROR = 3;
@@ -80,16 +87,19 @@ export function beginRequest(
   const start = writer.size;
   writer.u32(0).u8(REQUEST_KINDS.indexOf(kind)).u8(0).u32(request.requestId);
   writer.u32(request.deadlineMs);
+  assert(writer.size === start + REQUEST_HEADER_SIZE, "a request's header has its size");
   return start;
 }
 
 /** Completes the request that began at `start`. */
 export function endRequest(writer: ByteWriter, start: number): void {
+  assert(writer.size >= start + REQUEST_HEADER_SIZE, "a request ends behind its header");
   writer.patchU32(start, writer.size - start - 4);
 }
 
 /** Reads the request at `at` of an untrusted body. Throws ProtocolError. */
 export function readRequest(view: DataView, at: number): RequestView {
+  assert(at <= view.byteLength, "a request begins inside its frame");
   const room = view.byteLength - at;
   if (room < REQUEST_HEADER_SIZE) throw new ProtocolError("Cannot read request: it is cut off");
   const end = at + 4 + view.getUint32(at, true);
@@ -102,7 +112,11 @@ export function readRequest(view: DataView, at: number): RequestView {
   }
   const requestId = view.getUint32(at + 6, true);
   const deadlineMs = view.getUint32(at + 10, true);
-  return { kind, requestId, deadlineMs, start: at + REQUEST_HEADER_SIZE, end };
+  const start = at + REQUEST_HEADER_SIZE;
+  assert(at < start, "a payload stands behind its header");
+  assert(start <= end, "a payload does not end before it begins");
+  assert(end <= view.byteLength, "a request ends inside its frame");
+  return { kind, requestId, deadlineMs, start, end };
 }
 
 /** Starts the body of a REPLIES frame. */
@@ -110,7 +124,9 @@ export function beginReplies(
   writer: ByteWriter,
   state: { readonly term: number; readonly committedSequence: number },
 ): void {
+  const start = writer.size;
   writer.u64(state.term).u64(state.committedSequence);
+  assert(writer.size === start + REPLIES_HEADER_SIZE, "the header of replies has its size");
 }
 
 /** Replies of one write each. */
@@ -123,22 +139,33 @@ export interface WrittenRun {
 
 /** Appends a WRITTEN reply. */
 export function writeWritten(writer: ByteWriter, run: WrittenRun): void {
+  const start = writer.size;
+  assert(run.count <= WRITTEN_COUNT_MAX, "a run of writes fits its count");
   writer
     .u8(WRITTEN)
     .u8(run.committed ? FLAG_COMMITTED : 0)
     .u16(run.count);
   writer.u32(run.firstRequestId).u64(run.firstVersion);
+  assert(writer.size === start + WRITTEN_SIZE, "a WRITTEN reply has its size");
 }
 
 /** Appends a RESULT reply. */
 export function writeResult(writer: ByteWriter, requestId: number, payload: Uint8Array): void {
+  const start = writer.size;
+  assert(payload.byteLength <= FRAME_BODY_SIZE_MAX, "a result fits a frame");
   writer.u8(RESULT).u8(FLAG_COMMITTED).u32(requestId).u32(payload.byteLength).raw(payload);
+  assert(
+    writer.size === start + RESULT_HEADER_SIZE + payload.byteLength,
+    "a RESULT reply is its header and its payload",
+  );
 }
 
 /** Appends an ERROR reply. */
 export function writeError(writer: ByteWriter, requestId: number, error: CStoreError): void {
+  const start = writer.size;
   writer.u8(ERROR).u32(requestId);
   writeErrorMessage(writer, error);
+  assert(writer.size > start + ERROR_HEADER_SIZE, "an ERROR reply holds an error");
 }
 
 /** What a client does with each reply of a frame. */
@@ -156,7 +183,9 @@ export function readReplies(body: Uint8Array, handlers: ReplyHandlers): void {
   if (body.byteLength < REPLIES_HEADER_SIZE)
     throw new ProtocolError("Cannot read replies: cut off");
   handlers.state(reader.u64(), reader.u64());
+  assert(reader.offset === REPLIES_HEADER_SIZE, "replies follow the header");
   while (reader.remaining > 0) {
+    const before = reader.offset;
     const kind = reader.u8();
     if (kind === WRITTEN) {
       const committed = (reader.u8() & FLAG_COMMITTED) !== 0;
@@ -177,6 +206,8 @@ export function readReplies(body: Uint8Array, handlers: ReplyHandlers): void {
     } else {
       throw new ProtocolError(`Cannot read reply: kind ${kind} is unknown`);
     }
+    assert(reader.offset >= before + ERROR_HEADER_SIZE, "every reply has a kind and an id");
+    assert(reader.offset <= body.byteLength, "a reply ends inside its frame");
   }
 }
 
@@ -198,9 +229,16 @@ export interface ReadTarget {
 
 /** Reads the payload of a READ or COUNT. Throws ProtocolError. */
 export function readReadTarget(body: Uint8Array, start: number, end: number): ReadTarget {
+  assert(start <= end, "a payload does not end before it begins");
+  assert(end <= body.byteLength, "a payload ends inside its frame");
   const reader = new ByteReader(body.subarray(start, end));
   const level = READ_LEVELS[reader.u8()];
   if (level === undefined) throw new ProtocolError("Cannot read request: unknown read level");
   const collection = reader.take(reader.u8());
-  return { level, collection, key: reader.take(reader.remaining) };
+  const key = reader.take(reader.remaining);
+  assert(
+    key.byteLength + collection.byteLength + 2 === end - start,
+    "level, name and key are the whole payload",
+  );
+  return { level, collection, key };
 }

@@ -6,7 +6,8 @@
  * @module
  */
 
-import type { ByteReader, ByteWriter } from "../../base/bytes.ts";
+import { assert } from "../../base/assert.ts";
+import { type ByteReader, type ByteWriter, EMPTY_BYTES } from "../../base/bytes.ts";
 import {
   type CStoreError,
   type ErrorFields,
@@ -16,9 +17,13 @@ import {
 import { isFields } from "../../base/value.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../encoding/cbor.ts";
 
+/** Number, and the sizes of message, remedy and fields. */
+const ERROR_SIZE_MIN = 8;
+/** Larger fields are left out: an error must fit a frame before the handshake. */
+const FIELDS_SIZE_MAX = 4096;
 const MESSAGE_LENGTH_MAX = 2000;
 const REMEDY_LENGTH_MAX = 500;
-const FIELD_LENGTH_MAX = 500;
+const FIELD_LENGTH_MAX = 512;
 
 /** What may stand under each name. */
 const FIELD_TYPES: Readonly<Record<keyof ErrorFields, readonly string[]>> = {
@@ -38,18 +43,24 @@ const FIELD_TYPES: Readonly<Record<keyof ErrorFields, readonly string[]>> = {
 
 /** Appends an error. */
 export function writeErrorMessage(writer: ByteWriter, error: CStoreError): void {
+  const start = writer.size;
   writer.u16(errorNumber(error.code)).text(error.message.slice(0, MESSAGE_LENGTH_MAX));
   writer.text((error.remedy ?? "").slice(0, REMEDY_LENGTH_MAX));
   const entries = Object.entries(error.fields);
   if (entries.length === 0) {
     writer.u16(0);
+    assert(writer.size >= start + ERROR_SIZE_MIN, "an error has a number and three sizes");
     return;
   }
   const shown = entries.map(([name, value]) => {
     return [name, typeof value === "string" ? value.slice(0, FIELD_LENGTH_MAX) : value];
   });
-  const bytes = encodeCbor(Object.fromEntries(shown));
+  const encoded = encodeCbor(Object.fromEntries(shown));
+  const bytes = encoded.byteLength <= FIELDS_SIZE_MAX ? encoded : EMPTY_BYTES;
+  assert(bytes.byteLength <= FIELDS_SIZE_MAX, "the fields of an error are few and short");
+  const fieldsAt = writer.size;
   writer.u16(bytes.byteLength).raw(bytes);
+  assert(writer.size === fieldsAt + 2 + bytes.byteLength, "the fields are written whole");
 }
 
 /** Reads an untrusted error. Throws ProtocolError. */
@@ -59,7 +70,9 @@ export function readErrorMessage(reader: ByteReader): CStoreError {
   const remedy = reader.text();
   // Builds before 0.2 end the body of an ERROR frame here.
   const size = reader.remaining === 0 ? 0 : reader.u16();
+  const end = reader.offset + size;
   const fields = size === 0 ? {} : knownFields(decodeUntrustedCbor(reader.take(size)));
+  assert(reader.offset === end, "the fields are read whole, and nothing behind them");
   return errorFromNumber(number, { message, ...(remedy !== "" && { remedy }), fields });
 }
 
@@ -68,5 +81,6 @@ function knownFields(value: unknown): ErrorFields {
   const known = Object.entries(FIELD_TYPES).filter(([name, types]) => {
     return types.includes(typeof value[name]);
   });
+  assert(known.length <= Object.keys(value).length, "no field is added");
   return Object.fromEntries(known.map(([name]) => [name, value[name]]));
 }

@@ -1,14 +1,15 @@
 /**
  * The first frame in each direction: who is there, and which cluster and versions it speaks for.
- * HELLO from the side that connected, WELCOME back, or ERROR and the end of the connection. Both
- * are
- * CBOR maps with exactly these fields.
+ * HELLO from the side that connected, WELCOME back, or ERROR and the end of the connection. HELLO
+ * and WELCOME are CBOR maps with exactly these fields.
  *
  * @module
  */
 
+import { assert } from "../../base/assert.ts";
 import { ByteReader, ByteWriter } from "../../base/bytes.ts";
 import { type CStoreError, HandshakeError, ProtocolError } from "../../base/errors.ts";
+import { HANDSHAKE_BODY_SIZE_MAX } from "../../base/limits.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../encoding/cbor.ts";
 import { readErrorMessage, writeErrorMessage } from "./error_message.ts";
 
@@ -46,7 +47,9 @@ const TEXT_LENGTH_MAX = 200;
 
 /** The body of a HELLO or WELCOME frame. */
 export function encodeHello(hello: Hello): Uint8Array {
-  return encodeCbor(hello).slice();
+  const body = encodeCbor(hello).slice();
+  assert(body.byteLength <= HANDSHAKE_BODY_SIZE_MAX, "a handshake fits its frame");
+  return body;
 }
 
 /** Reads untrusted bytes. Throws ProtocolError. */
@@ -75,12 +78,16 @@ function malformed(field: string): ProtocolError {
 export function encodeConnectionError(error: CStoreError): Uint8Array {
   const writer = new ByteWriter();
   writeErrorMessage(writer, error);
+  assert(writer.size <= HANDSHAKE_BODY_SIZE_MAX, "an error fits a frame before the handshake");
   return writer.copy();
 }
 
 /** Reads the body of an ERROR frame. Throws ProtocolError. */
 export function decodeConnectionError(body: Uint8Array): CStoreError {
-  return readErrorMessage(new ByteReader(body));
+  const reader = new ByteReader(body);
+  const error = readErrorMessage(reader);
+  assert(reader.offset <= body.byteLength, "an error ends inside its frame");
+  return error;
 }
 
 /** Refuses a peer or node of another cluster, with both ids in the message. */

@@ -6,6 +6,7 @@
  * @module
  */
 
+import { assert } from "../../base/assert.ts";
 import { ProtocolError } from "../../base/errors.ts";
 import { isFields } from "../../base/value.ts";
 import type { MemberRole } from "../../raft/configuration.ts";
@@ -224,7 +225,10 @@ export function decodeWatchReply<Change>(payload: Uint8Array): WatchReply<Change
 export function decodeLogReply(payload: Uint8Array): readonly Uint8Array[] {
   const batches = decodeUntrustedCbor(payload);
   const isList = Array.isArray(batches) && batches.every((batch) => batch instanceof Uint8Array);
-  if (isList) return batches;
+  if (isList) {
+    assert(batches.length < payload.byteLength, "every batch took a byte of the answer");
+    return batches;
+  }
   throw new ProtocolError("Cannot read the log: the answer is no list of batches");
 }
 
@@ -235,6 +239,9 @@ function shaped<T>(payload: Uint8Array, shape: Shape): T {
     if (kindOf(value[name]) === kind) continue;
     throw new ProtocolError(`Cannot read the answer: "${name}" is no ${kind}`);
   }
+  const names = Object.keys(shape);
+  assert(Object.keys(value).length >= names.length, "an answer has every field of its shape");
+  assert(payload.byteLength >= names.length, "every field took a byte of the answer");
   // The named fields are there; what is inside of lists and maps is the node's word.
   return value as T;
 }

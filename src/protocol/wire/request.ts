@@ -5,6 +5,7 @@
  * @module
  */
 
+import { assert } from "../../base/assert.ts";
 import { ByteReader } from "../../base/bytes.ts";
 import { ValidationError } from "../../base/errors.ts";
 import { type Fields, isFields, type Value } from "../../base/value.ts";
@@ -127,6 +128,8 @@ export type Request =
  */
 export function decodeRequest(body: Uint8Array, view: RequestView): Request {
   const { kind, requestId, deadlineMs, start, end } = view;
+  assert(start <= end, "a payload does not end before it begins");
+  assert(end <= body.byteLength, "a payload ends inside its frame");
   const head = { requestId, deadlineMs };
   switch (kind) {
     case "COMMAND":
@@ -233,6 +236,8 @@ export function readQueryFields(fields: Fields): QueryFields {
   if (typeof collection !== "string") {
     throw new ValidationError("Cannot query: no collection is named");
   }
+  assert(Number.MAX_SAFE_INTEGER >= skip, "skip is a safe integer");
+  assert(Number.MAX_SAFE_INTEGER >= limit, "limit is a safe integer");
   return { collection, filter, sort, projection, idField, hint, skip, limit };
 }
 
@@ -252,7 +257,11 @@ function readWatch(fields: Fields): {
 /** The map in a CLUSTER or QUERY request. Throws ValidationError. */
 function readMap(payload: Uint8Array, sizeMax: number): Fields {
   const value = payload.byteLength > sizeMax ? undefined : decodeUntrustedCbor(payload);
-  if (isFields(value)) return value;
+  if (isFields(value)) {
+    assert(payload.byteLength <= sizeMax, "a longer map was not decoded");
+    assert(Object.keys(value).length <= payload.byteLength, "every field took a byte");
+    return value;
+  }
   throw new ValidationError(`Cannot read the request: it is not a map of at most ${sizeMax} bytes`);
 }
 

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { WRITTEN_COUNT_MAX } from "../../protocol/wire/client_message.ts";
 import { ByteWriter } from "../../base/bytes.ts";
 import type { CStoreError } from "../../base/errors.ts";
 import {
@@ -16,7 +17,6 @@ import {
 import type { Replies } from "../request_gate.ts";
 
 const BODY_GOAL = 1024 * 1024;
-const RUN_MAX = 0xffff;
 
 /** Where finished bodies go. */
 export interface ReplyOutput {
@@ -58,7 +58,7 @@ export class ReplyCollector implements Replies {
     this.#inFlight -= 1;
     const continues =
       this.#runCount > 0 &&
-      this.#runCount < RUN_MAX &&
+      this.#runCount < WRITTEN_COUNT_MAX &&
       requestId === this.#runFirstId + this.#runCount &&
       version === this.#runFirstVersion + this.#runCount &&
       committed === this.#runCommitted;
