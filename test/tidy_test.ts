@@ -31,6 +31,13 @@ import {
 } from "./tidy/import_rules.ts";
 import { checkPurity, checkSynchronous } from "./tidy/purity_rules.ts";
 import {
+  checkAssertions,
+  checkClosedTypes,
+  checkErrorMessages,
+  checkFolderSizes,
+  checkLongFiles,
+} from "./tidy/shape_rules.ts";
+import {
   type Finding,
   parseSource,
   ROOT,
@@ -74,6 +81,8 @@ const FILE_RULES: readonly (readonly [string, Rule])[] = [
   ["reminders have reasons", checkReminders],
   ["modules hold no state", checkModuleState],
   ["names say what is inside", (file) => checkFileName(file.path)],
+  ["types are closed behind the decoders", checkClosedTypes],
+  ["errors are told apart by code and fields", checkErrorMessages],
 ];
 
 describe("the project", () => {
@@ -96,9 +105,16 @@ describe("the project", () => {
     expect(show(checkCycles(files))).toEqual([]);
   });
 
-  // While the library has no entry point yet, nothing can be said to be dead.
-  test.skipIf(!files.some((file) => file.path === "src/mod.ts"))("no file is dead", () => {
+  test("no file is dead", () => {
     expect(show(checkDeadFiles(files))).toEqual([]);
+  });
+
+  test("folders are small, and long files have reasons", () => {
+    expect(show([...checkFolderSizes(files), ...checkLongFiles(files)])).toEqual([]);
+  });
+
+  test("assertions only become more", () => {
+    expect(show(checkAssertions(files))).toEqual([]);
   });
 });
 
@@ -264,6 +280,54 @@ describe("functions", () => {
       "function a() {} class B { c() {} async d(): Promise<void> {} get e() { return 1; } }\n" +
       "const f = () => 1; const g = async (): Promise<void> => {}; h((i) => { if (i) { j(); } });";
     expect(findFunctions(parseSource("src/a.ts", source).code)).toHaveLength(7);
+  });
+});
+
+describe("shape", () => {
+  test("types: maps of unknown fields and unchecked casts are found outside of the decoders", () => {
+    const source =
+      "let a: Record<string, unknown>;\nconst b = c as unknown as D;\n" +
+      "let e: Readonly<Record<string, unknown>>;\nlet f: Record<string, number>;\nlet g: unknown;";
+    expect(lines(checkClosedTypes, "src/node/a.ts", source)).toEqual([1, 2, 3]);
+    expect(lines(checkClosedTypes, "src/protocol/wire/a.ts", source)).toEqual([]);
+    expect(lines(checkClosedTypes, "test/a_test.ts", source)).toEqual([]);
+  });
+
+  test.each([
+    'if (error.message.includes("x")) f();',
+    'if (error?.message?.startsWith("x")) f();',
+    "if (/x/.test(error.message)) f();",
+    "const found = error.message.match(x);",
+    'if (error.message === "x") f();',
+    'if ("x" === error.message) f();',
+  ])("messages: %s is found", (source) => {
+    expect(lines(checkErrorMessages, "src/node/a.ts", source)).toEqual([1]);
+    expect(lines(checkErrorMessages, "test/a_test.ts", source)).toEqual([]);
+  });
+
+  test.each([
+    "print(error.message);",
+    "const { message } = error;",
+    'const shown = error.message.split("\\n")[0];',
+    "if (typeof message === 'string') f();",
+  ])("messages: %s is allowed", (source) => {
+    expect(lines(checkErrorMessages, "src/node/a.ts", source)).toEqual([]);
+  });
+
+  test("sizes: the 17th file of a folder, and long files without a reason, are found", () => {
+    const many = Array.from({ length: 17 }, (_, i) => parseSource(`src/raft/a${i}.ts`, ""));
+    expect(checkFolderSizes(many)).toHaveLength(1);
+    expect(checkFolderSizes(many.slice(1))).toEqual([]);
+    const long = parseSource("src/raft/a.ts", "f();\n".repeat(401));
+    expect(checkLongFiles([long], {})).toHaveLength(1);
+    expect(checkLongFiles([long], { "src/raft/a.ts": "it is one thing, and not two" })).toEqual([]);
+    expect(checkLongFiles([], { "src/raft/a.ts": "it is one thing, and not two" })).toHaveLength(1);
+  });
+
+  test("assertions: those that compare with a literal, and those taken away, do not count", () => {
+    const text = "function f() { assert(a < b, ''); assert(a < 1, ''); assert(isOk(a), ''); }";
+    const source = parseSource("src/raft/a.ts", text);
+    expect(checkAssertions([source]).map(({ path }) => path)).toContain("src/raft");
   });
 });
 

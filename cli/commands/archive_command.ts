@@ -86,8 +86,8 @@ class Follower {
     } catch (error) {
       const isPassing = error instanceof CStoreError && error.retry !== "never";
       if (!isPassing || isOnce) throw error;
-      if (error.message !== this.#told) tell(`waiting: ${error.message}`);
-      this.#told = error.message;
+      if (error.code !== this.#told) tell(`waiting: ${error.message}`);
+      this.#told = error.code;
       return [];
     }
   }

@@ -28,7 +28,9 @@ import { parsePath, someAt } from "./path.ts";
 import { compilePattern, type MatchCost } from "./pattern.ts";
 
 /** A query as a caller writes it; see docs/queries.md. */
-export type Filter = Readonly<Record<string, unknown>>;
+export interface Filter {
+  readonly [path: string]: unknown;
+}
 
 /** Whether a document matches. */
 export type Matcher = (document: Fields) => boolean;
@@ -194,12 +196,9 @@ class Compiler {
     // Texts, numbers and the like are looked up; only what has no key of its own is compared.
     const keys = new Set<string>();
     const others: Test[] = [];
-    for (const item of operand as readonly Value[]) {
-      if (!((item as unknown) instanceof RegExp)) keys.add(orderKey(item));
-      else {
-        const { source, flags } = item as unknown as RegExp;
-        others.push(this.#pattern(source, flags));
-      }
+    for (const item of operand as readonly (Value | RegExp)[]) {
+      if (item instanceof RegExp) others.push(this.#pattern(item.source, item.flags));
+      else keys.add(orderKey(item));
     }
     const isOne: Test = (value) => {
       if (value === undefined) return false;

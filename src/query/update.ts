@@ -21,7 +21,9 @@ import { parsePath } from "./path.ts";
 import { compareBy, type SortSpec } from "./sort.ts";
 
 /** Operators with the paths that they change; see docs/queries.md. */
-export type UpdateOperators = Readonly<Record<string, unknown>>;
+export interface UpdateOperators {
+  readonly [operator: string]: unknown;
+}
 
 /** The circumstances of an update. */
 export interface UpdateContext {
@@ -32,7 +34,9 @@ export interface UpdateContext {
 }
 
 type Mutable = { [name: string]: Value };
-type Change = (current: Value, context: UpdateContext) => Value;
+/** A value, or none at all. */
+type Changed = Value | typeof GONE;
+type Change = (current: Value, context: UpdateContext) => Changed;
 
 interface Step {
   readonly path: readonly string[];
@@ -96,14 +100,14 @@ export class CompiledUpdate {
       changed = changeAt(changed, step, { at: 0, context }) as Fields;
     }
     for (const { from, to } of this.#renames) {
-      let moved: Value | typeof GONE = GONE;
+      let moved: Changed = GONE;
       const take: Change = (current) => {
         moved = current;
-        return GONE as unknown as Value;
+        return GONE;
       };
       const taken = { path: from, change: take, isOnExisting: true, isOnlyForInsert: false };
       changed = changeAt(changed, taken, { at: 0, context }) as Fields;
-      if ((moved as unknown) === GONE || moved === undefined) continue;
+      if (moved === GONE || moved === undefined) continue;
       const put = { ...taken, path: to, change: () => moved as Value, isOnExisting: false };
       changed = changeAt(changed, put, { at: 0, context }) as Fields;
     }
@@ -135,7 +139,7 @@ function changeAt(value: Value, step: Step, place: { at: number; context: Update
       ? change(items[position], context)
       : changeAt(items[position], step, deeper);
     // A removed item of an array becomes null, so that the others keep their positions.
-    items[position] = (next as unknown) === GONE ? null : next;
+    items[position] = next === GONE ? null : next;
     return items;
   }
   if (value !== undefined && !isFields(value)) {
@@ -150,7 +154,7 @@ function changeAt(value: Value, step: Step, place: { at: number; context: Update
   const before = has ? fields[segment] : undefined;
   const next = isLast ? change(before, context) : changeAt(before, step, deeper);
   const copy: Mutable = { ...fields };
-  if ((next as unknown) === GONE) delete copy[segment];
+  if (next === GONE) delete copy[segment];
   else copy[segment] = next;
   return copy;
 }
@@ -167,7 +171,7 @@ function changeOf(operator: string, operand: Value): Change {
     case "$setOnInsert":
       return () => operand;
     case "$unset":
-      return () => GONE as unknown as Value;
+      return () => GONE;
     case "$inc":
       return (current) => calculate(operator, current ?? 0, operand);
     case "$mul":

@@ -45,7 +45,7 @@ import {
 import type { RaftMessage, ReadIndexRequest } from "./message.ts";
 import { RaftState } from "./raft_state.ts";
 import { addRead, confirmedRound } from "./read_index.ts";
-import type { Ready } from "./ready.ts";
+import type { PeerView, RaftView, Ready } from "./ready.ts";
 import type {
   Entry,
   EntrySource,
@@ -56,9 +56,8 @@ import type {
   Role,
   Term,
 } from "./types.ts";
-import type { PeerView, RaftView } from "./view.ts";
 
-export type { PeerView, RaftView } from "./view.ts";
+export type { PeerView, RaftView } from "./ready.ts";
 
 /** Terms that a message may be ahead of the node's own: no honest node is further ahead. */
 export const TERM_STEP_MAX = 1_000_000;

@@ -18,6 +18,7 @@
 import { assert } from "../base/assert.ts";
 import { viewOf } from "../base/bytes.ts";
 import { ConfigError, CorruptionError } from "../base/errors.ts";
+import type { Fields } from "../base/value.ts";
 import { DISK_FORMAT_VERSION } from "../base/version.ts";
 import type { FileSystem } from "../platform/file_system.ts";
 import type { Platform } from "../platform/platform.ts";
@@ -111,7 +112,7 @@ export function readIdentityFile(files: FileSystem, name: string): LogIdentity |
       byte: 0,
     });
   }
-  const fields = decodeUntrustedCbor(body) as Readonly<Record<string, unknown>>;
+  const fields = decodeUntrustedCbor(body) as Fields;
   const { format, clusterId, nodeId, incarnation, isJoined } = fields;
   if (format !== DISK_FORMAT_VERSION) {
     throw new ConfigError(`Cannot open "${name}": it has disk format ${String(format)}`);

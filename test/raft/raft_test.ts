@@ -8,9 +8,8 @@ import { describe, expect, test } from "bun:test";
 import type { RaftConfig } from "../../src/raft/config.ts";
 import type { RaftMessage, RaftMessageBody } from "../../src/raft/message.ts";
 import { Raft, TERM_STEP_MAX } from "../../src/raft/raft.ts";
-import type { Ready } from "../../src/raft/ready.ts";
+import type { PeerView, RaftView, Ready } from "../../src/raft/ready.ts";
 import { NO_ENTRY } from "../../src/raft/types.ts";
-import type { PeerView, RaftView } from "../../src/raft/view.ts";
 import {
   Cluster,
   clusterWithLeader,

@@ -10,6 +10,7 @@ import { assert } from "../../base/assert.ts";
 import { type ByteReader, type ByteWriter, EMPTY_BYTES } from "../../base/bytes.ts";
 import {
   type CStoreError,
+  ERROR_CODES,
   type ErrorFields,
   errorFromNumber,
   errorNumber,
@@ -55,6 +56,7 @@ export function writeErrorMessage(writer: ByteWriter, error: CStoreError): void 
   const shown = entries.map(([name, value]) => {
     return [name, typeof value === "string" ? value.slice(0, FIELD_LENGTH_MAX) : value];
   });
+  assert(errorNumber(error.code) < ERROR_CODES.length, "every code has a number");
   const encoded = encodeCbor(Object.fromEntries(shown));
   const bytes = encoded.byteLength <= FIELDS_SIZE_MAX ? encoded : EMPTY_BYTES;
   assert(bytes.byteLength <= FIELDS_SIZE_MAX, "the fields of an error are few and short");

@@ -67,6 +67,7 @@ export function decodeHello(body: Uint8Array): Hello {
   if (typeof term !== "number" || !Number.isSafeInteger(term) || term < 0) throw malformed("term");
   if (!Array.isArray(features) || features.length > 64) throw malformed("features");
   if (!features.every((feature) => typeof feature === "string")) throw malformed("features");
+  assert(features.length < body.byteLength, "every feature took bytes of the body");
   return fields as unknown as Hello;
 }
 

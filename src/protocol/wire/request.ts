@@ -140,15 +140,23 @@ export function decodeRequest(body: Uint8Array, view: RequestView): Request {
     case "STATUS":
       return { ...head, kind };
     case "PROMOTE":
-      return { ...head, kind, nodeId: new ByteReader(body.subarray(start, end)).text() };
+      return { ...head, kind, nodeId: readNodeId(body.subarray(start, end)) };
     case "CLUSTER":
       return { ...head, kind, cluster: readClusterRequest(body.slice(start, end)) };
     case "QUERY": {
       const level = READ_LEVELS[body[start] ?? READ_LEVELS.length];
       if (level === undefined) throw new ValidationError("Cannot query: the read level is unknown");
+      assert(start < end, "the level is a byte of the payload");
       return { ...head, kind, level, query: readQueryRequest(body.slice(start + 1, end)) };
     }
   }
+}
+
+function readNodeId(payload: Uint8Array): string {
+  const reader = new ByteReader(payload);
+  const nodeId = reader.text();
+  assert(nodeId.length <= reader.offset, "UTF-8 takes a byte for each UTF-16 unit, at least");
+  return nodeId;
 }
 
 function readClusterRequest(payload: Uint8Array): ClusterRequest {

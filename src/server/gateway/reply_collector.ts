@@ -5,11 +5,11 @@
  * @module
  */
 
-import { WRITTEN_COUNT_MAX } from "../../protocol/wire/client_message.ts";
 import { ByteWriter } from "../../base/bytes.ts";
 import type { CStoreError } from "../../base/errors.ts";
 import {
   beginReplies,
+  WRITTEN_COUNT_MAX,
   writeError,
   writeResult,
   writeWritten,

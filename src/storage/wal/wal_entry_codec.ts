@@ -24,7 +24,7 @@ import type { WALEntry } from "./iwal_manager.ts";
 const TEXT_DECODER = new TextDecoder();
 
 /** The fields that are stored: sequence number and checksum follow from the place and the bytes. */
-function storedFields(entry: WALEntry): Record<string, unknown> {
+function storedFields(entry: WALEntry): Omit<WALEntry, "sequenceNumber" | "checksum"> {
   const { sequenceNumber: _position, checksum: _checksum, ...fields } = entry;
   return fields;
 }
