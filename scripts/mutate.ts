@@ -37,9 +37,13 @@ const SUITES: Readonly<Record<string, readonly string[]>> = {
   // The fast ones first: the random runs take more time than all others together.
   "src/raft": [
     "test/raft/leader_test.ts",
+    "test/raft/raft_state_test.ts",
     "test/raft/raft_test.ts",
     "test/raft/traps_test.ts",
     "test/raft/paper_test.ts",
+    "test/raft/paper_members_test.ts",
+    "test/raft/regression_test.ts",
+    "test/raft/scenarios_test.ts",
     "test/raft/interaction_test.ts",
     "test/raft",
     "test/simulation/scenario_core_test.ts",
