@@ -402,3 +402,15 @@ describe("habits", () => {
     expect(checkFileName("src/multi_master/version_vector.ts")).toEqual([]);
   });
 });
+
+// A page that leaves files out sends its reader astray.
+test("docs/architecture.md lists every file of src", () => {
+  const text = readFileSync(join(ROOT, "docs/architecture.md"), "utf8");
+  const [block = ""] = /```\nsrc\/\n[\s\S]*?```/.exec(text) ?? [];
+  const [sources = ""] = block.split("\ncli/");
+  const listed = new Set(sources.match(/[a-z0-9_]+/g));
+  const names = files.flatMap(({ path }) => {
+    return path.startsWith("src/") ? [path.replace(/^.*\//, "").replace(".ts", "")] : [];
+  });
+  expect(names.filter((name) => !listed.has(name))).toEqual([]);
+});
