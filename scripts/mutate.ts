@@ -159,8 +159,9 @@ async function judge(copy: string, folder: string, mutant: Mutant): Promise<"kil
   const { start, end, replacement } = mutant;
   writeFileSync(path, source.slice(0, start) + replacement + source.slice(end));
   try {
-    const own = testsOf(mutant.file, folder);
-    if (own.length > 0 && !(await passes(copy, own))) return "killed";
+    for (const own of testsOf(mutant.file, folder)) {
+      if (!(await passes(copy, own))) return "killed";
+    }
     for (const suite of SUITES[folder] ?? [folder.replace("src", "test")]) {
       if (!(await passes(copy, [suite]))) return "killed";
     }
@@ -170,14 +171,16 @@ async function judge(copy: string, folder: string, mutant: Mutant): Promise<"kil
   }
 }
 
-/** Tests of the folder that import the file themselves. */
-function testsOf(file: string, folder: string): readonly string[] {
+/** Tests of the folder that import the file themselves: first the one that has its name. */
+function testsOf(file: string, folder: string): readonly (readonly string[])[] {
   const place = folder.replace("src", "test");
   const imports = (test: SourceFile): boolean =>
     test.imports.some(({ specifier }) => resolveImport(test.path, specifier) === file);
-  return tests
-    .filter((test) => test.path.startsWith(`${place}/`) && imports(test))
-    .map((t) => t.path);
+  const found = tests.filter((test) => test.path.startsWith(`${place}/`) && imports(test));
+  const named = file.replace("src", "test").replace(/\.ts$/, "_test.ts");
+  const others = found.map(({ path }) => path).filter((path) => path !== named);
+  const first = found.length > others.length ? [[named]] : [];
+  return others.length === 0 ? first : [...first, others];
 }
 
 function passes(copy: string, paths: readonly string[]): Promise<boolean> {

@@ -236,6 +236,13 @@ describe("bindings and sessions", () => {
     }
   });
 
+  test("members and bindings of empty texts are read", () => {
+    const empty: Member = { id: "", address: "", role: "voter", incarnation: "" };
+    expect(readMembers(bodyOf([empty]))).toEqual([empty]);
+    const bindings = [{ id: "", incarnation: "" }];
+    expect(readBindings(written((writer) => writeBindings(writer, bindings)))).toEqual(bindings);
+  });
+
   test("counts above the bounds are refused by number", () => {
     const bindings = written((writer) => writer.u32(MEMBERS_MAX + 1));
     expect(() => readBindings(bindings)).toThrow(new ProtocolError("Cannot read 65 bindings"));
