@@ -7,16 +7,30 @@
 
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { run, tool } from "./run.ts";
+import { join, resolve } from "node:path";
+import { ROOT, run, tool } from "./run.ts";
 import { formatTally, parseJUnit, settle } from "./tally.ts";
 
 const TEST_DEADLINE_MS = 60_000;
+/** Options of the runner whose value is the next word. */
+const TAKES_VALUE = new Set(["-t", "--test-name-pattern", "--preload", "--rerun-each"]);
 
 const folder = mkdtempSync(join(tmpdir(), "cstore-test-"));
 const report = join(folder, "junit.xml");
 const given = process.argv.slice(2);
-const hasFilter = given.some((argument) => !argument.startsWith("-"));
+const paths = given.filter((argument, at) => {
+  return !argument.startsWith("-") && !TAKES_VALUE.has(given[at - 1] ?? "");
+});
+const missing = paths.filter((path) => !existsSync(resolve(ROOT, path)));
+if (missing.length > 0) {
+  console.log(`Cannot test ${missing.join(", ")}: there is no such file or folder`);
+  console.log(formatTally({ passed: 0, failed: missing.length, skipped: 0 }));
+  process.exit(1);
+}
+// A bare path is a filter to the runner, and would also match names that contain it.
+const options = given.map((argument) =>
+  paths.includes(argument) ? resolve(ROOT, argument) : argument,
+);
 
 const outcome = await run(
   [
@@ -26,8 +40,8 @@ const outcome = await run(
     `--timeout=${TEST_DEADLINE_MS}`,
     "--reporter=junit",
     `--reporter-outfile=${report}`,
-    ...given,
-    ...(hasFilter ? [] : ["./test"]),
+    ...options,
+    ...(paths.length > 0 ? [] : ["./test"]),
   ],
   { capture: false },
 );
