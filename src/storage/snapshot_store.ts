@@ -82,7 +82,10 @@ export class SnapshotStore {
     for (const old of names.slice(0, -KEPT)) files.remove(`${this.#directory}/${old}`);
     const older = names.at(-KEPT);
     if (names.length < KEPT || older === undefined) return undefined;
-    assert(older < names.at(-1)!, "the newest snapshot is not the one that the log is cut at");
+    assert(
+      older < (names.at(-1) ?? ""),
+      "the newest snapshot is not the one that the log is cut at",
+    );
     return readSnapshotHeader(files, `${this.#directory}/${older}`, this.#clusterId);
   }
 
