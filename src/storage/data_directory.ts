@@ -73,7 +73,7 @@ export async function openDataDirectory(
       return { path, identity: found, isNew: false, release: () => lock.release() };
     }
     if (files.list(`${path}/wal`).length > 0) {
-      throw new CorruptionError("Cannot open the folder: it holds a log but no identity", {
+      throw new CorruptionError("Cannot open the data directory: it holds a log but no identity", {
         file: `${path}/identity`,
         byte: 0,
       });
@@ -107,7 +107,7 @@ export function readIdentityFile(files: FileSystem, name: string): LogIdentity |
   if (bytes === undefined) return undefined;
   const body = bodyBehindChecksum(bytes);
   if (body === undefined) {
-    throw new CorruptionError("Cannot read the folder's identity: its checksum does not match", {
+    throw new CorruptionError("Cannot read the identity: its checksum does not match", {
       file: name,
       byte: 0,
     });
@@ -211,7 +211,7 @@ function checkIdentity(found: LogIdentity, expected: ExpectedIdentity, path: str
   if (found.nodeId !== expected.nodeId) {
     throw new ConfigError(
       `Cannot open "${path}": it belongs to node "${found.nodeId}", not to "${expected.nodeId}"`,
-      { remedy: "Start the node with its own id, or give it another folder" },
+      { remedy: "Start the node with its own id, or give it another directory" },
     );
   }
   if (expected.clusterId !== undefined && found.clusterId !== expected.clusterId) {
@@ -220,7 +220,7 @@ function checkIdentity(found: LogIdentity, expected: ExpectedIdentity, path: str
         `not to ${expected.clusterId}`,
       {
         remedy:
-          "Leave --cluster and --cluster-id out: the folder knows its cluster; or give another folder",
+          "Leave --cluster and --cluster-id out: the directory knows its cluster; or give another one",
       },
     );
   }

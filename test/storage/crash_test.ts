@@ -164,7 +164,9 @@ describe("a synced log", () => {
     const before = segmentsOf(disk);
     const outcome = await errorOf(openLog(disk, { identity }));
     expect(outcome).toBeInstanceOf(CorruptionError);
-    expect((outcome as CorruptionError).message).toContain("another cluster, node or folder");
+    expect((outcome as CorruptionError).message).toContain(
+      "another cluster, node or data directory",
+    );
     expect(segmentsOf(disk)).toEqual(before);
   });
 

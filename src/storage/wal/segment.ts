@@ -121,7 +121,8 @@ export function decodeSegmentHeader(
       view.getBigUint64(48, true) === BigInt(`0x${identity.clusterId}`) &&
       view.getBigUint64(56, true) === BigInt(`0x${identity.incarnation}`) &&
       view.getBigUint64(64, true) === checksum64(encodeText(identity.nodeId));
-    if (!isOwn) return { refusal: "it belongs to another cluster, node or folder", isWhole, salts };
+    if (!isOwn)
+      return { refusal: "it belongs to another cluster, node or data directory", isWhole, salts };
   }
   const segmentNumber = readU64(view, 16);
   const firstRecord = readU64(view, 24);

@@ -370,7 +370,7 @@ describe("a segment", () => {
       damages: [
         {
           ...{ file: segments[1]!.path, byte: 0, record: 4 },
-          problem: "it belongs to another cluster, node or folder",
+          problem: "it belongs to another cluster, node or data directory",
         },
       ],
       ...{ isEndLost: true, lastIndexTold: 2, lastSegmentNumber: 1 },

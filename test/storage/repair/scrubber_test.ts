@@ -286,7 +286,36 @@ describe("a log", () => {
     const failing = { ...boundFiles(files), open };
     const damages = await scrubOnce(disk, { files: failing });
     expect(damages.map(({ file }) => file)).toEqual([broken, later.path]);
-    expect(damages[0]?.problem).toContain("EIO");
+    expect(damages[0]).toEqual({
+      ...{ file: broken, byte: 0, entries: undefined },
+      problem: expect.stringContaining("EIO"),
+    });
+  });
+
+  test("a directory that the disk cannot list is reported, and the other one is read", async () => {
+    const { disk } = await closedLog();
+    await snapshotsOn(disk, [2]);
+    const { files } = disk;
+    const list: FileSystem["list"] = (path) => {
+      if (path === LOG_FOLDER) throw new StorageError("Cannot list: EIO");
+      return files.list(path);
+    };
+    disk.rot(`${SNAPSHOTS}/0000000000000002.snapshot`, 60);
+    const damages = await scrubOnce(disk, { files: { ...boundFiles(files), list } });
+    expect(damages.map(({ file, byte, problem }) => [file, byte, problem])).toEqual([
+      [LOG_FOLDER, 0, "Cannot list: EIO"],
+      [`${SNAPSHOTS}/0000000000000002.snapshot`, 48, expect.any(String)],
+    ]);
+  });
+
+  test("the bytes of snapshots count as those of their blocks", async () => {
+    const disk = diskOf(1);
+    await snapshotsOn(disk, [2, 6]);
+    const { scrubber, clock } = scrubbing(disk);
+    scrubber.start();
+    while (scrubber.status().fullPasses === 0) await clock.step(1_000);
+    expect(scrubber.status().bytesScrubbed).toBe(2 * 3 * 100);
+    await scrubber.stop();
   });
 
   test("segments and snapshots that are removed while they are read are no damage", async () => {

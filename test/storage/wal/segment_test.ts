@@ -99,7 +99,7 @@ describe("what refuses a header", () => {
     [
       "another node's id",
       patched((view) => view.setBigUint64(64, 1n, true)),
-      { refusal: "it belongs to another cluster, node or folder", isWhole: true, salts },
+      { refusal: "it belongs to another cluster, node or data directory", isWhole: true, salts },
     ],
     // History: such a number was read as NaN, which no comparison refuses.
     ...[16, 24, 72].map((at): [string, Uint8Array, object] => [
