@@ -278,11 +278,7 @@ describe("the writer alone", () => {
   const NOTE = { kind: "CHECKPOINT", body: new Uint8Array(10) } as const;
   const STATE = { syncedThrough: 0, commitIndex: 0 };
 
-<<<<<<< HEAD
-  /** A writer over segments of 1024 bytes: four notes each. The test sets its clock. */
-=======
   /** A writer over segments of 1024 bytes: four notes each. Its clock is set by the test. */
->>>>>>> storage
   async function written(headRecords: () => readonly PendingRecord[] = () => []) {
     const disk = diskOf(1);
     disk.makeFolder(LOG_FOLDER);
