@@ -8,6 +8,7 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { SEAMS } from "../scripts/seams/suites.ts";
 import { checkFunctionLengths, checkParameters, findFunctions } from "./tidy/function_rules.ts";
 import {
   checkConsole,
@@ -42,6 +43,7 @@ import {
   parseSource,
   ROOT,
   readProject,
+  resolveImport,
   type SourceFile,
 } from "./tidy/source_file.ts";
 
@@ -401,6 +403,24 @@ describe("habits", () => {
     expect(checkFileName("src/raft/foo-bar.ts")).toHaveLength(1);
     expect(checkFileName("src/multi_master/version_vector.ts")).toEqual([]);
   });
+});
+
+// A file that no test imports by itself is covered by a suite: scripts/seams.ts holds by how much.
+test("every file of src has a test that imports it, or a suite that covers it", () => {
+  const imported = new Set(
+    files
+      .filter(({ path }) => path.endsWith("_test.ts"))
+      .flatMap(({ path, imports }) => imports.map((one) => resolveImport(path, one.specifier))),
+  );
+  const covered = new Set(Object.values(SEAMS).flat());
+  const sources = files.filter(({ path }) => path.startsWith("src/") && path !== "src/mod.ts");
+  const withCode = sources.filter(({ code }) =>
+    code.some(({ text }) => /^(?:function|class|const)$/.test(text)),
+  );
+  const alone = withCode.filter(({ path }) => !imported.has(path) && !covered.has(path));
+  expect(alone.map(({ path }) => path)).toEqual([]);
+  const known = new Set(sources.map(({ path }) => path));
+  expect([...covered].filter((path) => !known.has(path) || imported.has(path))).toEqual([]);
 });
 
 // A page that leaves files out sends its reader astray.

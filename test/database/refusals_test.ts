@@ -1,5 +1,5 @@
 /**
- * Refusals: the error that the waiting caller gets has fields; the stored one keeps code and message.
+ * Refusals: the error for the waiting caller has fields, the stored one keeps code and message.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Answers to queries: errors of a query are answered, broken invariants are not; answers fit a frame.
+ * Answers to queries: errors of a query are answered, broken invariants are not; each fits a frame.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * The base of all collections: which calls are made of which, and that a forwarding collection hands
- * on every call with all that it was given.
+ * The base of all collections: which calls are made of which, and that a forwarding collection
+ * hands on every call with all that it was given.
  *
  * @module
  */
