@@ -9,7 +9,7 @@
 import { viewOf } from "../base/bytes.ts";
 import { CStoreError } from "../base/errors.ts";
 import { type RequestView, readRequest } from "../protocol/wire/client_message.ts";
-import { decodeRequest, type Request } from "../protocol/wire/request.ts";
+import { decodeRequest, isCommand, type Request } from "../protocol/wire/request.ts";
 import type { ReplyTarget } from "../replication/raft/open_batch.ts";
 import { type RequestBackend, type RequestFrame, RequestHandler } from "./request_handler.ts";
 
@@ -40,6 +40,11 @@ export class RequestGate {
   }
 
   #pass(frame: RequestFrame, view: RequestView, replies: Replies): void {
+    // Most requests are commands: they stay in their frame, and cost no object here.
+    if (isCommand(view)) {
+      this.#handler.handle(frame, view, replies);
+      return;
+    }
     let request: Request;
     try {
       request = decodeRequest(frame.body, view);

@@ -122,6 +122,11 @@ export type Request =
       readonly query: QueryRequest;
     });
 
+/** Whether a request is a command, which needs no decoding. */
+export function isCommand(view: RequestView): view is RequestView & { readonly kind: "COMMAND" } {
+  return view.kind === "COMMAND";
+}
+
 /**
  * Decodes the untrusted payload of a request. Throws ProtocolError for bytes that no client
  * writes, and ValidationError for fields that the request cannot have.
@@ -133,7 +138,7 @@ export function decodeRequest(body: Uint8Array, view: RequestView): Request {
   const head = { requestId, deadlineMs };
   switch (kind) {
     case "COMMAND":
-      return { ...head, kind, start, end };
+      return { ...view, kind };
     case "READ":
     case "COUNT":
       return { ...head, kind, target: readReadTarget(body, start, end) };
