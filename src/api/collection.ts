@@ -108,8 +108,7 @@ export interface Versioned<T> {
 
 /**
  * Documents by id. Every promise of a write resolves when the write is committed and applied
- * (SYNC),
- * or durable on the leader (ASYNC). All may reject with DeadlineError, SessionExpiredError,
+ * (SYNC), or durable on the leader (ASYNC). All may reject with DeadlineError, SessionExpiredError,
  * ValidationError, ClosedError.
  */
 export interface Collection<T extends Item> {

@@ -101,8 +101,7 @@ export interface ConnectOptions extends ClientOptions {
 
 /**
  * Connects to a cluster: `cstore://host:port,host:port`. One node that answers is enough; the
- * others
- * are found through it. Rejects with UnreachableError, HandshakeError.
+ * others are found through it. Rejects with UnreachableError, HandshakeError.
  */
 export async function connect(url: string, options: ConnectOptions = {}): Promise<RemoteDatabase> {
   const client = await Client.connect(parseAddresses(url), options);

@@ -2,8 +2,7 @@
  * Which data folder each node id belongs to. The first leader binds the ids of the voters that it
  * reaches, and no write is served before a majority is bound; from then on another folder under a
  * bound id is refused. Without this a wiped folder could help to elect a leader that lacks writes
- * it
- * had acknowledged.
+ * it had acknowledged.
  *
  * @module
  */
@@ -78,8 +77,8 @@ export class Bindings {
 
   /**
    * Entries reach the log. A binding in them counts from now on, committed or not: this node may
-   * never
-   * learn that it was committed, and a refusal too many harms less than a vote from a wiped folder.
+   * never learn that it was committed, and a refusal too many harms less than a vote from a wiped
+   * folder.
    */
   logged(entries: Iterable<Entry>): void {
     for (const { bytes, count } of entries) {

@@ -4,8 +4,7 @@
  *
  * The table keeps every number above `acknowledgedBelow`, not only the last one: with several
  * requests in flight, a later one may be applied while an earlier one was refused before the log
- * and
- * comes again.
+ * and comes again.
  *
  * @module
  */

@@ -1,8 +1,7 @@
 /**
  * The outgoing link to one peer: dial, handshake, send, and dial again with backoff and jitter.
- * Each
- * node sends on the link it dialled and receives on those dialled by others, so there is nothing to
- * agree on about who connects to whom.
+ * Each node sends on the link it dialled and receives on those dialled by others, so there is
+ * nothing to agree on about who connects to whom.
  *
  * @module
  */

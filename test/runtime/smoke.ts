@@ -1,7 +1,6 @@
 /**
  * Three node processes on the runtime that runs this file: write, kill the leader, read back, go
- * on.
- * Prints one line and exits with 0, or fails.
+ * on. Prints one line and exits with 0, or fails.
  *
  * @module
  */

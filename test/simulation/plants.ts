@@ -1,8 +1,7 @@
 /**
  * Planted bugs: a checker that was never seen to fail proves nothing. Each is a change of source
- * text
- * made while a module is loaded, so that the shipped code knows nothing of it. The text must be
- * there exactly once, or the plant has rotted and the run stops.
+ * text made while a module is loaded, so that the shipped code knows nothing of it. The text must
+ * be there exactly once, or the plant has rotted and the run stops.
  *
  * @module
  */

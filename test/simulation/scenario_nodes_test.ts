@@ -1,6 +1,5 @@
 // Scenarios of elections, reads, hand-overs and broken links, with whole nodes. The numbers are
-// those
-// of the list of regression scenarios in docs/testing.md.
+// those of the list of regression scenarios in docs/testing.md.
 
 import { describe, expect, test } from "bun:test";
 import type { RaftMessage } from "../../src/raft/message.ts";

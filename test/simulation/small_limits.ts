@@ -1,8 +1,7 @@
 /**
  * Limits so small that a run of seconds reaches them all: refusals for overload, several batches
- * for
- * one turn, appends of one entry, catching up from the disk. The constants are changed while the
- * modules are loaded; everything else is the shipped code.
+ * for one turn, appends of one entry, catching up from the disk. The constants are changed while
+ * the modules are loaded; everything else is the shipped code.
  *
  * @module
  */

@@ -1,7 +1,6 @@
 /**
  * The client's way to one node: requests out, replies in. Over TCP, or straight to a node in the
- * same
- * process.
+ * same process.
  *
  * @module
  */

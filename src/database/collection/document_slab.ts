@@ -1,13 +1,10 @@
 /**
  * Encoded documents in slabs: append-only blocks of bytes, so that a million documents are a few
  * hundred objects to the garbage collector. A document that is replaced or removed stays where it
- * is
- * and is marked with the sequence number that superseded it; a snapshot can therefore read the
- * state
- * of an earlier moment while writes go on, and compaction later moves what is alive out of slabs
- * that
- * are mostly dead. Record: documentSize (4), keySize (2), unused (2), version (8, float64),
- * supersededBy (8, float64, 0 = alive, negative = moved, see `freeze`), key, document.
+ * is and is marked with the sequence number that superseded it; a snapshot can therefore read the
+ * state of an earlier moment while writes go on, and compaction later moves what is alive out of
+ * slabs that are mostly dead. Record: documentSize (4), keySize (2), unused (2), version (8,
+ * float64), supersededBy (8, float64, 0 = alive, negative = moved, see `freeze`), key, document.
  *
  * @module
  */
@@ -106,8 +103,7 @@ export class DocumentSlabs {
 
   /**
    * Writes the document over the record that it replaces: no garbage, nothing to compact. False
-   * when
-   * it does not fit there exactly, or when a frozen moment still needs the old one.
+   * when it does not fit there exactly, or when a frozen moment still needs the old one.
    */
   overwrite(
     location: Location,

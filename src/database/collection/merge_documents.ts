@@ -1,7 +1,6 @@
 /**
  * Merges a change into a document, on the encoded bytes: what does not change is copied as it is,
- * so
- * every node gets the same bytes whatever its encoder would write. Maps are merged recursively;
+ * so every node gets the same bytes whatever its encoder would write. Maps are merged recursively;
  * everything else, arrays too, is replaced.
  *
  * @module

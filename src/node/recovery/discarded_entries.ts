@@ -1,9 +1,8 @@
 /**
  * Entries that a node had answered early (ASYNC) and must give up: copied aside, durably, before
- * the
- * records that supersede them are written. `lost/batches` holds the batches one after the other;
- * it is
- * made, empty, when the folder is opened, so that its name is durable long before it is needed.
+ * the records that supersede them are written. `lost/batches` holds the batches one after the
+ * other; it is made, empty, when the folder is opened, so that its name is durable long before it
+ * is needed.
  *
  * @module
  */

@@ -124,6 +124,7 @@ export type Request =
 
 /** Whether a request is a command, which needs no decoding. */
 export function isCommand(view: RequestView): view is RequestView & { readonly kind: "COMMAND" } {
+  assert(view.start <= view.end, "a payload does not end before it begins");
   return view.kind === "COMMAND";
 }
 

@@ -1,7 +1,6 @@
 /**
  * One Raft, one log, one network, one state machine: takes inputs, lets the core decide, carries
- * out
- * what it decided. One turn at a time; a turn ends before the next input is looked at.
+ * out what it decided. One turn at a time; a turn ends before the next input is looked at.
  *
  * @module
  */

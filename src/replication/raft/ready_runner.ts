@@ -1,8 +1,7 @@
 /**
  * Carries out one Ready. The only place where effects are ordered: messages that promise nothing
  * leave first, beside the writing; then term, vote and entries go into the log; messages that
- * promise
- * something wait until everything of their Ready, and of all before it, is on the disk.
+ * promise something wait until everything of their Ready, and of all before it, is on the disk.
  *
  * @module
  */

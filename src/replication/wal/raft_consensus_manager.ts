@@ -1,7 +1,6 @@
 /**
  * RaftConsensusManager: the driver of a node's Raft behind the public names. It runs over any log
- * and
- * any network of the public interfaces, with the very code that the nodes run.
+ * and any network of the public interfaces, with the very code that the nodes run.
  *
  * @module
  */

@@ -1,7 +1,6 @@
 /**
  * ReplicationWALManager: an IWALManager whose `writeEntry` resolves when the entry is replicated.
- * It
- * wraps a log; nothing is written there before consensus has placed it.
+ * It wraps a log; nothing is written there before consensus has placed it.
  *
  * @module
  */

@@ -1,7 +1,6 @@
 /**
  * WALReplicationManager: entries in at any node, out at all of them. On the leader an entry goes
- * into
- * the log; on another node it is sent to the leader, and the answer comes back.
+ * into the log; on another node it is sent to the leader, and the answer comes back.
  *
  * @module
  */

@@ -1,7 +1,6 @@
 /**
  * What clients saw, and whether one order of all operations explains it: a Wing-Gong search for
- * each
- * key, with memory of the states it has been in (Lowe's refinement).
+ * each key, with memory of the states it has been in (Lowe's refinement).
  *
  * @module
  */

@@ -267,8 +267,7 @@ describe.each(KINDS)("%s", (_name, open) => {
     await log.close();
   });
 
-  // [close twice]
-  // History: two calls of close at once closed the same file twice.
+  // [close twice] History: two calls of close at once closed the same file twice.
   test("close waits for what was written, can be repeated, and ends the log", async () => {
     const log = await open();
     const written = [1, 2, 3].map((value) => log.writeEntry(walEntry(value)));
