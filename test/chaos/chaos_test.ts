@@ -66,7 +66,7 @@ describe("chaos", () => {
     expect(seen).toHaveLength(operations);
     expect(new Set(seen.map(({ op }) => op)).size).toBe(4);
     expect(readFileSync(history, "utf8")).toBe(formatHistory(seen));
-  }, 60_000);
+  }, 300_000);
 
   test("kills: every node dies at once, and what was acknowledged is read again", async () => {
     const data = join(folder.path, "kept");
@@ -76,7 +76,7 @@ describe("chaos", () => {
     const log = readFileSync(join(data, "n1.log"), "utf8");
     expect(log.match(/SIGKILL$/gm)).toHaveLength(2); // Sent, and how the process ended.
     expect(existsSync(join(data, "n1", "identity"))).toBe(true);
-  }, 60_000);
+  }, 300_000);
 
   test("check: a history with a lost write is a failure", async () => {
     const path = join(folder.path, "lost.jsonl");

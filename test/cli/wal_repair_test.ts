@@ -79,7 +79,7 @@ test("a database: shown first, repaired when the loss is accepted, and written t
   for (const id of ["c", "d"]) expect((await items.findById(id)) ?? null).toBeNull();
   await items.put({ id: "d", text: "new" });
   expect(await items.findById("d")).toMatchObject({ text: "new" });
-}, 60_000);
+}, 300_000);
 
 test("--json: one object with the same facts", async () => {
   const folder = join(ROOT, "json", "n1");
@@ -104,7 +104,7 @@ test("--json: one object with the same facts", async () => {
     verdict: "repaired",
     moved: [{ from: `${folder}/wal`, to: `${folder}/wal.damaged` }],
   });
-}, 60_000);
+}, 300_000);
 
 test("a member of a cluster: refused, with what to do instead", async () => {
   const folder = join(ROOT, "member");
@@ -130,7 +130,7 @@ test("a member of a cluster: refused, with what to do instead", async () => {
   expect(refused.stderr).toContain("cstore cluster recover n1");
   expect(refused.stdout).toContain("kept     entries 1 to 1;");
   expect(existsSync(`${folder}/wal.damaged`)).toBe(false);
-}, 60_000);
+}, 300_000);
 
 test("no folder, a folder in use, and the option on another action", async () => {
   const none = await run(["wal", "repair", join(ROOT, "none")]);
@@ -146,4 +146,4 @@ test("no folder, a folder in use, and the option on another action", async () =>
   const used = await run(["wal", "repair", join(ROOT, "used", "n1")]);
   expect(used.code).toBe(1);
   expect(used.stderr).toContain("[LOCKED]");
-}, 60_000);
+}, 300_000);

@@ -247,7 +247,7 @@ describe("queries", () => {
       }),
       { numRuns: 1500 },
     );
-  }, 120_000);
+  }, 300_000);
 
   test("a unique index: the second of two equal values is refused, another document's not", () => {
     const subject = new Subject();

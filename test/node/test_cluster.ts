@@ -18,10 +18,10 @@ import { sleep, systemClock } from "../../src/platform/clock.ts";
 import type { NodeAddress } from "../../src/protocol/encoding/cluster_command.ts";
 import { MortalPlatform } from "./mortal_platform.ts";
 
-const WAIT_MS = 30_000;
+const WAIT_MS = 120_000;
 const SEGMENT_SIZE_BYTES = 256 * 1024;
 
-/** Waits until `look` gives something; fails after a generous time. */
+/** Waits until `look` gives something; fails after a time that no slow machine needs. */
 export async function waitFor<T>(
   what: string,
   look: () => T | undefined | false | Promise<T | undefined | false>,

@@ -85,7 +85,7 @@ test("S3: a voter that dies between its vote and the reply votes for nobody else
   simulation.start(leader);
   simulation.start(candidate);
   await simulation.untilLeader();
-}, 60_000);
+}, 300_000);
 
 test(
   "S4: after any power cut the term on a disk is as high as its last entry's",

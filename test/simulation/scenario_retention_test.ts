@@ -25,4 +25,4 @@ test("retention: a voter that was away finds what it missed at whoever leads", a
   simulation.judge();
 
   expect(simulation.history.length).toBeGreaterThan(200);
-}, 60_000);
+}, 300_000);

@@ -53,5 +53,5 @@ for (const [name, expected] of Object.entries(EXPECTED)) {
     expect({ code, output: code === 0 ? "" : output }).toEqual({ code: 0, output: "" });
     for (const line of expected) expect(output).toMatch(line);
     folder.remove();
-  }, 60_000);
+  }, 300_000);
 }

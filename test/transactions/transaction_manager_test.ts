@@ -589,5 +589,5 @@ describe("on a database", () => {
     });
     expect([...ledger.committed]).toEqual([["a", 1]]);
     await dying.close();
-  }, 30_000);
+  }, 300_000);
 });

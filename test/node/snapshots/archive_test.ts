@@ -131,7 +131,7 @@ test("a state of any moment, through a failover and a restart of the archive", a
     expect(error.code).toBe("CONFIG");
     expect(error.message).toContain(`entry ${last}`);
   }
-}, 60_000);
+}, 300_000);
 
 test("an archive takes what follows, of its cluster and with its backup, and nothing else", async () => {
   const database = await begun();
@@ -179,7 +179,7 @@ test("an archive takes what follows, of its cluster and with its backup, and not
   expect((await rejection(restoreBackup(platform, file, { ...wrongBackup, recovery }))).code).toBe(
     "CORRUPTION",
   );
-}, 60_000);
+}, 300_000);
 
 test("an archive that comes too late is told so", async () => {
   const database = await begun({ snapshotLogBytes: 256 * 1024, segmentSizeBytes: 128 * 1024 });
@@ -197,4 +197,4 @@ test("an archive that comes too late is told so", async () => {
   }
   expect(error?.code).toBe("COMPACTED");
   await archive.close();
-}, 60_000);
+}, 300_000);

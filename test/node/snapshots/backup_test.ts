@@ -89,7 +89,7 @@ test("a backup under writes shows one moment; a new cluster begins with it and g
   expect(version).toBeGreaterThan((await left.findVersioned("both"))!.version);
   await other.close();
   await node.stop();
-}, 60_000);
+}, 300_000);
 
 test("a damaged backup is refused wherever it is damaged, and leaves nothing behind", async () => {
   const database = await cluster.connect();
@@ -109,4 +109,4 @@ test("a damaged backup is refused wherever it is damaged, and leaves nothing beh
     expect((await rejection(restoreBackup(platform, file, target))).code).toBe("CORRUPTION");
   }
   expect(existsSync(target.dataDirectory)).toBe(false);
-}, 60_000);
+}, 300_000);
