@@ -122,8 +122,10 @@ export class TestCluster {
 
   options(seat: Seat): NodeOptions {
     return {
+      // A busy machine stops a process for hundreds of milliseconds: a leader must stay all the
+      // same. A node that dies is noticed by its closed connections, whatever stands here.
       heartbeatMs: 50,
-      electionTimeoutMs: 300,
+      electionTimeoutMs: 1500,
       segmentSizeBytes: SEGMENT_SIZE_BYTES,
       ...this.#settings,
       id: seat.id,

@@ -16,6 +16,7 @@ import {
   type ScrubOptions,
 } from "../../../src/storage/repair/scrubber.ts";
 import { SnapshotStore } from "../../../src/storage/snapshot_store.ts";
+import { tailRecord } from "../../../src/storage/wal/log_rebuild.ts";
 import { decodeSegmentHeader } from "../../../src/storage/wal/segment.ts";
 import { scanSegment } from "../../../src/storage/wal/segment_scan.ts";
 import { seeded } from "../../protocol/fuzz_seed.ts";
@@ -31,6 +32,7 @@ import {
   platformOn,
   settle,
 } from "../log_fixture.ts";
+import { batchRecord, NOTE, writeSegment } from "../segment_fixture.ts";
 
 const SNAPSHOTS = "data/snapshots";
 
@@ -290,6 +292,21 @@ describe("a log", () => {
       ...{ file: broken, byte: 0, entries: undefined },
       problem: expect.stringContaining("EIO"),
     });
+  });
+
+  // Entries behind a tail begin again with its index.
+  test("a hole behind a tail is reported with the entries that came after it", async () => {
+    const disk = diskOf(1);
+    disk.makeFolder(LOG_FOLDER);
+    const batches = [1, 2, 3].map((index) => batchRecord(index));
+    const records = [...batches, tailRecord(2), batchRecord(2, 2), batchRecord(3, 2)];
+    const first = writeSegment(disk, { number: 1, first: 1, records });
+    const { chain } = first;
+    writeSegment(disk, { number: 2, first: 7, records: [NOTE], chain, lastIndex: 3 });
+    disk.rot(first.path, first.places[4]! + 9);
+    expect(await scrubOnce(disk)).toMatchObject([
+      { byte: first.places[4]!, entries: { first: 2, last: 2 } },
+    ]);
   });
 
   test("a directory that the disk cannot list is reported, and the other one is read", async () => {

@@ -359,6 +359,22 @@ describe("listeners", () => {
     expect([log.lastIndex(), log.syncedThrough]).toEqual([2, 1]);
   });
 
+  test("only the first failure counts, also when a running sync fails after it", async () => {
+    const disk = diskOf(1);
+    const log = await openLog(disk);
+    await settle(5);
+    const failures: unknown[] = [];
+    log.listen({ synced: () => {}, failed: (cause) => failures.push(cause) });
+    write(log, entry(1));
+    const full = new StorageError("ENOSPC");
+    disk.faults = { sync: () => "failed", write: () => full };
+    log.requestSync();
+    expect(() => write(log, entry(2))).toThrow(full);
+    await settle();
+    expect(failures).toEqual([full]);
+    expect(await errorOf(log.flush())).toBe(full);
+  });
+
   // An error that is none of ours gets a code, a cause and a message of its own.
   test("a foreign error of the disk becomes a StorageError that names it as its cause", async () => {
     const disk = diskOf(1);
