@@ -263,7 +263,7 @@ describe("reads", () => {
   });
 
   test("T33: a write that was logged and cannot be committed ends with an unknown outcome", async () => {
-    await start({ requestTimeoutMs: 400 });
+    await start({ requestTimeoutMs: 400, electionTimeoutMs: 300 });
     const database = await cluster.connect(cluster.addresses, { timeoutMs: 1200 });
     await database.collection("c").put({ id: "x" });
     const [one, two] = await cluster.followers();
