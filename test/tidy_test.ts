@@ -1,5 +1,5 @@
 /**
- * docs/architecture.md sections 3 and 11, enforced over the sources. The first half holds the
+ * docs/architecture.md and docs/style.md, enforced over the sources. The first half holds the
  * project to the rules, the second half shows each rule a source that breaks it.
  *
  * @module

@@ -70,7 +70,7 @@ export function readErrorMessage(reader: ByteReader): CStoreError {
   const number = reader.u16();
   const message = reader.text();
   const remedy = reader.text();
-  // Builds before 0.2 end the body of an ERROR frame here.
+  // The body of an ERROR frame may end here: the first builds sent no fields.
   const size = reader.remaining === 0 ? 0 : reader.u16();
   const end = reader.offset + size;
   const fields = size === 0 ? {} : knownFields(decodeUntrustedCbor(reader.take(size)));
