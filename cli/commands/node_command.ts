@@ -73,7 +73,7 @@ async function openNode(config: NodeConfig): Promise<Node> {
       onFatal: (error: CStoreError) => exit(reportError(error, false)),
     });
   } catch (error) {
-    // What the leader refuses comes without its remedy over the wire.
+    // A leader of an older build sends a refusal without its remedy.
     if (!(error instanceof MembershipError) || error.remedy !== undefined) throw error;
     throw new MembershipError(error.message, {
       cause: error,

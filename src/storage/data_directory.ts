@@ -219,8 +219,7 @@ function checkIdentity(found: LogIdentity, expected: ExpectedIdentity, path: str
       `Cannot open "${path}": it belongs to cluster ${found.clusterId}, ` +
         `not to ${expected.clusterId}`,
       {
-        remedy:
-          "Leave --cluster and --cluster-id out: the directory knows its cluster; or give another one",
+        remedy: "Leave --cluster out: the directory knows its cluster; or give another directory",
       },
     );
   }
