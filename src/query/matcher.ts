@@ -24,7 +24,7 @@ import {
   typeRank,
   type Value,
 } from "../base/value.ts";
-import { parsePath, someAt } from "./path.ts";
+import { atPath, parsePath, someAt } from "./path.ts";
 import { compilePattern, type MatchCost } from "./pattern.ts";
 
 /** A query as a caller writes it; see docs/queries.md. */
@@ -86,7 +86,8 @@ class Compiler {
 
   #onField(name: string, operand: unknown, depth: number): Matcher {
     const path = parsePath(name);
-    const tests = this.#tests(operand, depth).map(({ test, isNegated }): Matcher => {
+    const read = atPath(name, () => this.#tests(operand, depth));
+    const tests = read.map(({ test, isNegated }): Matcher => {
       if (isNegated) return (document) => !someAt(document, path, test);
       return (document) => someAt(document, path, test);
     });

@@ -6,7 +6,7 @@
  */
 
 import { assert } from "../base/assert.ts";
-import { QueryError } from "../base/errors.ts";
+import { QueryError, ValidationError } from "../base/errors.ts";
 import { PATH_LENGTH_MAX, PATH_SEGMENTS_MAX, PATH_VISITS_MAX } from "../base/limits.ts";
 import { type Fields, fieldOf, isFields, type Value } from "../base/value.ts";
 
@@ -23,6 +23,19 @@ export function parsePath(path: string): readonly string[] {
     throw new QueryError(`Cannot use the path "${path}": no document has a field __proto__`);
   }
   return segments;
+}
+
+/** Runs `work`; the fields of what it refuses name the path, or the one further inside. */
+export function atPath<T>(path: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    const isQuery = error instanceof QueryError;
+    if (!isQuery && !(error instanceof ValidationError)) throw error;
+    if (error.fields.path !== undefined) throw error;
+    const details = { cause: error, remedy: error.remedy, fields: { ...error.fields, path } };
+    throw new (isQuery ? QueryError : ValidationError)(error.message, details);
+  }
 }
 
 /**

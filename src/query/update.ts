@@ -17,7 +17,7 @@ import {
   type Value,
 } from "../base/value.ts";
 import { compileFilter, type Filter } from "./matcher.ts";
-import { parsePath } from "./path.ts";
+import { atPath, parsePath } from "./path.ts";
 import { compareBy, type SortSpec } from "./sort.ts";
 
 /** Operators with the paths that they change; see docs/queries.md. */
@@ -77,18 +77,21 @@ export class CompiledUpdate {
       }
       for (const [path, operand] of Object.entries(fields)) {
         paths.push(path);
-        if (operator === "$rename") paths.push(this.#rename(path, operand));
-        else this.#steps.push(stepOf(operator, parsePath(path), operand));
+        const segments = parsePath(path);
+        atPath(path, () => {
+          if (operator === "$rename") paths.push(this.#rename(segments, operand));
+          else this.#steps.push(stepOf(operator, segments, operand));
+        });
       }
     }
     checkApart(paths);
   }
 
-  #rename(path: string, operand: Value): string {
+  #rename(from: readonly string[], operand: Value): string {
     if (typeof operand !== "string") {
       throw new QueryError("Cannot read the update: $rename takes the new name as a text");
     }
-    this.#renames.push({ from: parsePath(path), to: parsePath(operand) });
+    this.#renames.push({ from, to: parsePath(operand) });
     return operand;
   }
 
@@ -125,13 +128,13 @@ function changeAt(value: Value, step: Step, place: { at: number; context: Update
   const deeper = { at: at + 1, context };
   if (Array.isArray(value)) {
     if (!/^\d{1,6}$/.test(segment)) {
-      throw new ValidationError(`Cannot update "${path.join(".")}": "${segment}" is no position`);
+      throw refusedAt(path, `"${segment}" is no position`);
     }
     const position = Number(segment);
     const items = [...(value as readonly Value[])];
     if (position >= items.length && isOnExisting) return value;
     if (position > items.length + 1000) {
-      throw new ValidationError(`Cannot update "${path.join(".")}": the array is too short`);
+      throw refusedAt(path, `the array is too short`);
     }
     while (items.length < position) items.push(null);
     assert(position <= items.length, "the item follows the others without a gap");
@@ -144,9 +147,7 @@ function changeAt(value: Value, step: Step, place: { at: number; context: Update
   }
   if (value !== undefined && !isFields(value)) {
     if (isOnExisting) return value;
-    throw new ValidationError(
-      `Cannot update "${path.join(".")}": the parent of "${segment}" is no object`,
-    );
+    throw refusedAt(path, `the parent of "${segment}" is no object`);
   }
   const fields = value ?? {};
   const has = Object.hasOwn(fields, segment);
@@ -157,6 +158,11 @@ function changeAt(value: Value, step: Step, place: { at: number; context: Update
   if (next === GONE) delete copy[segment];
   else copy[segment] = next;
   return copy;
+}
+
+function refusedAt(segments: readonly string[], why: string): ValidationError {
+  const path = segments.join(".");
+  return new ValidationError(`Cannot update "${path}": ${why}`, { fields: { path } });
 }
 
 function stepOf(operator: string, path: readonly string[], operand: Value): Step {

@@ -5,9 +5,11 @@
  */
 
 import { describe, expect, test } from "bun:test";
-import { QueryError } from "../../src/base/errors.ts";
+import { QueryError, ValidationError } from "../../src/base/errors.ts";
 import type { Fields, Value } from "../../src/base/value.ts";
-import { parsePath, someAt, spreadAt, valueAt } from "../../src/query/path.ts";
+import { compileFilter } from "../../src/query/matcher.ts";
+import { atPath, parsePath, someAt, spreadAt, valueAt } from "../../src/query/path.ts";
+import { CompiledUpdate, type UpdateOperators } from "../../src/query/update.ts";
 
 /** All values at a path, in the order in which they are found. */
 function allAt(document: Fields, path: string): Value[] {
@@ -123,5 +125,55 @@ describe("values spread out", () => {
     expect(spreadAt(behind, ["a", "b"], 2).values).toEqual([1, 2, 3]);
     expect(spreadAt(behind, ["a", "b"], 1).values).toEqual([1, 2]);
     expect(spreadAt(behind, ["a", "b"], 0).values).toEqual([1]);
+  });
+});
+
+describe("What is refused names the path", () => {
+  function pathOf(work: () => unknown): string | undefined {
+    try {
+      work();
+    } catch (error) {
+      if (error instanceof QueryError || error instanceof ValidationError) return error.fields.path;
+      throw error;
+    }
+    throw new Error("nothing was refused");
+  }
+
+  test.each<readonly [string, unknown, string | undefined]>([
+    ["a size", { "a.b": { $size: "x" } }, "a.b"],
+    ["a condition under $or", { $or: [{ a: 1 }, { c: { $mod: 3 } }] }, "c"],
+    ["a condition of elements", { list: { $elemMatch: { price: { $in: 1 } } } }, "price"],
+    ["the elements themselves", { list: { $elemMatch: 1 } }, "list"],
+    ["an operator at the top", { $xor: [] }, undefined],
+  ])("in a query: %s", (_what, filter, path) => {
+    expect(pathOf(() => compileFilter(filter))).toBe(path);
+  });
+
+  test.each<readonly [string, UpdateOperators, string | undefined]>([
+    ["an operand", { $set: { ok: 1 }, $pop: { "a.b": 3 } }, "a.b"],
+    ["a new name", { $rename: { old: 5 } }, "old"],
+    ["no fields", { $set: 5 } as never, undefined],
+  ])("in an update: %s", (_what, operators, path) => {
+    expect(pathOf(() => new CompiledUpdate(operators))).toBe(path);
+  });
+
+  test("where the document stands against the update", () => {
+    const context = { nowMs: 0, isInsert: false };
+    const update = new CompiledUpdate({ $set: { "a.b": 1 } });
+    expect(pathOf(() => update.apply({ a: 5 }, context))).toBe("a.b");
+    expect(pathOf(() => update.apply({ a: [5] }, context))).toBe("a.b");
+  });
+
+  test("the message, the remedy and what is no refusal stay", () => {
+    const remedy = "docs/queries.md lists the operators";
+    const unknown = () => compileFilter({ a: { $near: 1 } });
+    expect(unknown).toThrow('Cannot read the query: operator "$near" is unknown');
+    expect(unknown).toThrow(expect.objectContaining({ remedy }));
+    const fault = new RangeError("a fault of the code");
+    const failing = () =>
+      atPath("a", () => {
+        throw fault;
+      });
+    expect(failing).toThrow(fault);
   });
 });
