@@ -31,7 +31,7 @@ export interface CollectionOptions {
   readonly isOutsideTransactions?: boolean;
 }
 
-/** A document whose id may be left out, to be made by the collection's rule. */
+/** A document whose id may be omitted: the collection's rule then makes one. */
 export type NewDocument<T> =
   | T
   | (T extends { readonly id: infer Id } ? Omit<T, "id"> & { readonly id?: Id } : never);
@@ -51,7 +51,7 @@ export interface WriteOptions extends ChangeOptions {
   readonly ifVersion?: number;
 }
 
-/** What is settled of a collection when it is made. */
+/** Settings of a collection, fixed when it is made. */
 export type CollectionSettingsOptions = Partial<CollectionSettings>;
 
 /** Bounds of {@link Collection.findRange}. */

@@ -34,9 +34,9 @@ export interface Database {
   /** Names of all collections. */
   listCollections(): Promise<string[]>;
   /**
-   * Runs a function whose reads and writes take effect all at once or not at all, as if nothing
-   * else went on meanwhile: it is called again when something that it had read was changed. Rejects
-   * with what the function throws - nothing is written then - or with TransactionConflictError when
+   * Runs a function whose reads and writes take effect all at once or not at all, isolated from all
+   * other writes: it is called again when a document that it had read was changed. Rejects with
+   * what the function throws - nothing is written then - or with TransactionConflictError when
    * there is no more time.
    */
   transaction<R>(

@@ -34,7 +34,7 @@ export interface Transaction {
     name: string,
     options?: CollectionOptions,
   ): TransactionCollection<T>;
-  /** Notes what is written so far, under a name. */
+  /** Notes the writes so far, under a name. */
   savepoint(name: string): void;
   /** Forgets what was written since a savepoint. Throws NotFoundError. */
   rollbackTo(name: string): void;

@@ -31,8 +31,8 @@ export function encodeText(text: string): Uint8Array {
 }
 
 /**
- * The same bytes as a plain Uint8Array. Sockets and zlib give Buffers, whose `slice` is a view: who
- * writes into such a "copy" damages the source.
+ * The same bytes as a plain Uint8Array. Sockets and zlib give Buffers, whose `slice` is a view:
+ * writing into such a "copy" damages the source.
  */
 export function plainBytes(bytes: Uint8Array): Uint8Array {
   if (bytes.constructor === Uint8Array) return bytes;
@@ -185,7 +185,7 @@ export class ByteReader {
     }
   }
 
-  /** Refuses bytes that nobody asked for. */
+  /** Refuses bytes behind the last field. */
   end(): void {
     if (this.remaining !== 0) {
       throw new ProtocolError(`Cannot read a message: ${this.remaining} bytes follow its end`);

@@ -60,7 +60,7 @@ export abstract class CStoreError extends Error {
   }
 }
 
-/** This node does not lead. `leaderId` and `leaderAddress` are empty while nobody is known to. */
+/** This node does not lead. `leaderId` and `leaderAddress` are empty while no leader is known. */
 export class NotLeaderError extends CStoreError {
   readonly code = "NOT_LEADER";
   readonly retry = "safe";
@@ -350,7 +350,7 @@ export class ClosedError extends CStoreError {
 export class UnreachableError extends CStoreError {
   readonly code = "UNREACHABLE";
   readonly retry = "safe";
-  /** The machine answered that nobody listens there: the process is gone. */
+  /** The machine refused the connection: no process listens there, so the node is gone. */
   readonly isRefused: boolean;
 
   constructor(message: string, details: ErrorDetails & { readonly isRefused?: boolean } = {}) {

@@ -79,7 +79,7 @@ export const WATCH_WAIT_MS_MAX = 30_000;
 export const PAGE_SIZE_GOAL = 1 * MIB;
 /** Queries of a node that are under way or wait to be continued. */
 export const CURSORS_MAX = 1024;
-/** Time after which a cursor that nobody asks for is forgotten. */
+/** Idle time after which a cursor is closed. */
 export const CURSOR_IDLE_MS = 30_000;
 /** Longest life of a cursor: it keeps the memory of what was replaced meanwhile. */
 export const CURSOR_LIFE_MS = 600_000;

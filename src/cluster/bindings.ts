@@ -35,7 +35,7 @@ export class Bindings {
   readonly #table: MemberTable;
   /** Incarnations that were seen with an empty log since this process began. */
   readonly #seen = new Map<string, string>();
-  /** The same with any log: who counts while nobody at all is bound. */
+  /** The same with any log: these count while no folder at all is bound. */
   readonly #met = new Map<string, string>();
   /** Bindings that stand in the log, also those that are not known to be committed. */
   readonly #logged = new Map<string, string>();
@@ -70,7 +70,7 @@ export class Bindings {
     return this.#table.isRetired(incarnation);
   }
 
-  /** Whether this node's own folder is bound: then nobody may tell it that it does not belong. */
+  /** Whether this node's own folder is bound: then refusals by peers do not count. */
   get isOwnBound(): boolean {
     return this.#table.bindings.get(this.#own.id) === this.#own.incarnation;
   }
@@ -158,8 +158,8 @@ export class Bindings {
   /**
    * The batch that a leader should propose now; undefined when there is nothing to bind, or not
    * enough voters were seen for a first binding. The same batch is not proposed twice in a term.
-   * `isCaughtUp`: all that is committed is applied here. A cluster that then has bound nobody never
-   * served a write, so any folder may be the first: those with empty logs may be no more.
+   * `isCaughtUp`: all committed entries are applied here. A cluster without bindings then never
+   * served a write, so any folder may be the first: those with empty logs may be gone.
    */
   next(at: {
     readonly term: number;

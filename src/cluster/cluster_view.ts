@@ -34,7 +34,7 @@ export interface MemberRow {
 export interface ClusterPicture {
   readonly clusterId: string;
   readonly term: number;
-  /** Node id; empty while nobody leads. */
+  /** Node id; empty while there is no leader. */
   readonly leader: string;
   readonly syncMode: string;
   /** Of the voters; while a change is under way (`isJoint`) of the new ones. */

@@ -1,6 +1,6 @@
 /**
- * Joining a cluster with an empty folder: any member is asked, the leader adds this node as a
- * learner, and the answer says which cluster it is now part of.
+ * Joining a cluster with an empty folder: any member takes the request, the leader adds this node
+ * as a learner, and the answer names the cluster that it is now part of.
  *
  * @module
  */
@@ -30,7 +30,7 @@ export interface JoinedCluster {
   readonly incarnation: string;
 }
 
-/** Who asks, and whom. */
+/** A request to join: its sender, and the seeds to contact. */
 export interface JoinQuestion {
   readonly seeds: readonly string[];
   readonly attempts: number;
@@ -40,8 +40,8 @@ export interface JoinQuestion {
 }
 
 /**
- * Asks until a member answers. Rejects with MembershipError when the cluster refuses, with
- * UnreachableError when nobody is found.
+ * Repeats the request until a member answers. Rejects with MembershipError when the cluster
+ * refuses, with UnreachableError when no node answers.
  */
 export async function askToJoin(
   platform: Platform,

@@ -42,7 +42,7 @@ export class Members {
   readonly #strangers = new Map<string, string>();
   /** Strangers that were removed, and are dialled until their time is over. */
   readonly #departed = new Set<string>();
-  /** Removed nodes at whose address somebody else answers. */
+  /** Removed nodes at whose address another node answers. */
   readonly #supplanted = new Set<string>();
   #configuration: Configuration = NO_MEMBERS;
 
@@ -89,9 +89,10 @@ export class Members {
   }
 
   /**
-   * Dials nodes that were removed, and no others of those any more. One that was cut off meanwhile
-   * may know nobody who is still a member: it sees who dials, asks there, and is told that it was
-   * removed. Nobody can know that it was not started again after that, so only time ends it.
+   * Dials nodes that were removed, and drops the links to other removed ones. One that was cut off
+   * meanwhile may know no present member: it sees the dialling node, contacts it, and learns that
+   * it was removed. It may have been started again after that without a trace here, so only time
+   * ends it.
    */
   reachDeparted(departed: readonly Departed[], wallMs: number): void {
     const { network } = this.#parts;
@@ -112,7 +113,7 @@ export class Members {
     }
   }
 
-  /** Somebody else answers at a node's address; whether it is one that was removed. */
+  /** Another node answers at a node's address. Returns whether the node is one that was removed. */
   noteSupplanted(id: string): boolean {
     if (this.#departed.has(id)) this.#supplanted.add(id);
     return this.#departed.has(id);
@@ -133,14 +134,14 @@ export class Members {
     return dialable(this.#configuration.member(id)?.address ?? "");
   }
 
-  /** Whether a node was heard within the last while. */
+  /** Whether there was contact with a node within the last while. */
   isUp(id: string): boolean {
     if (id === this.#parts.id) return true;
     const link = this.#parts.network?.linkHealth(id);
     return link?.isUp === true && healthOf(link) === "healthy";
   }
 
-  /** Notes who has everything; only a leader knows. */
+  /** Notes the peers that have everything; only a leader knows. */
   observe(nowMs: number): void {
     const driver = this.#parts.driver;
     const { commitIndex } = driver.view;

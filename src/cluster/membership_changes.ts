@@ -1,9 +1,9 @@
 /**
- * Changes of the members, on the leader: asked for by an operator or by a node that wants to join,
+ * Changes of the members, on the leader: requested by an operator or by a node that wants to join,
  * and the promotion of learners that have caught up.
  *
  * A learner is made a voter when it was brought from one end of the log to the next within an
- * election timeout (thesis §4.2.1), its folder is bound to its id, and it is heard.
+ * election timeout (thesis §4.2.1), its folder is bound to its id, and it is up.
  *
  * @module
  */
@@ -45,7 +45,7 @@ export interface ChangeParts {
   readonly members: Members;
   readonly handover: Handover;
   transferTo(id: string): TransferView | undefined;
-  /** Where others reach this node; empty when it listens to nobody. */
+  /** Where others reach this node; empty when it does not listen. */
   ownAddress(): string;
 }
 
@@ -78,7 +78,7 @@ export class MembershipChanges {
   /** Carries out a request; resolves when its change is committed. */
   async execute(request: MembershipRequest): Promise<MembersReply | JoinReply> {
     if (!this.#parts.bindings.isSettled) {
-      // Who leaves must be known by its folder, or it could never be told.
+      // A node is removed by its folder: without that it could never be notified.
       throw new OverloadedError(
         "Cannot change the members yet: their folders are not known",
         RETRY_AFTER_MS.membership,
@@ -333,7 +333,7 @@ export class MembershipChanges {
     return this.#result();
   }
 
-  /** Whether a learner has what was committed a moment ago, and is heard. */
+  /** Whether a learner has what was committed a moment ago, and is up. */
   #isReady(id: string): boolean {
     const { driver, members, bindings } = this.#parts;
     const match = driver.peers().find((peer) => peer.id === id)?.match ?? 0;
@@ -385,7 +385,7 @@ export class MembershipChanges {
     return member;
   }
 
-  /** A leader that is to go hands over first; its successor is asked to make the change. */
+  /** A leader that is to go hands over first; its successor receives the request for the change. */
   async #leaveFirst(id: string): Promise<void> {
     const { handover, driver, members } = this.#parts;
     if (id !== this.#parts.id) return;
@@ -435,7 +435,7 @@ export class MembershipChanges {
     });
   }
 
-  /** What is only logged yet may be lost with this leader: nobody is told of it. */
+  /** An entry that is only logged may be lost with this leader: its caller gets no answer yet. */
   async #untilCommitted(): Promise<void> {
     const { driver } = this.#parts;
     const { configurationIndex: index } = driver.view;

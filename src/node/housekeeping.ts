@@ -25,7 +25,7 @@ import type { Snapshotter } from "./snapshots/snapshotter.ts";
 const SESSIONS_PER_SWEEP = 1000;
 const EXPIRED_PER_BATCH = 500;
 
-/** What is looked after. */
+/** The parts that housekeeping works on. */
 export interface HousekeepingParts {
   readonly clock: Clock;
   readonly driver: RaftDriver;

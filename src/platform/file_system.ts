@@ -162,7 +162,8 @@ export const systemFileSystem: FileSystem = {
 
 /**
  * Creates the lock file, or takes over one whose process is gone. The file comes into being whole,
- * by a link, so nobody ever sees an empty one; and what is taken away must be what was judged.
+ * by a link, so no process ever sees an empty one; and the file taken away must be the one that
+ * was judged.
  */
 function takeLock(path: string): void {
   const own = `${process.pid} ${processStart(process.pid)}\n`;

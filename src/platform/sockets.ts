@@ -23,7 +23,7 @@ export interface Socket {
   readonly remoteAddress: string;
   /** Bytes handed to `write` that the kernel has not taken. */
   readonly unsentBytes: number;
-  /** Sets who hears of this socket; called once, before anything arrives. */
+  /** Sets the socket's handlers; called once, before anything arrives. */
   attach(handlers: SocketHandlers): void;
   /** Takes over the bytes, which must not change afterwards. False: wait for `drain`. */
   write(bytes: Uint8Array): boolean;
@@ -45,7 +45,7 @@ export interface Listener {
 /** Where connections come from. */
 export interface Network {
   listen(endpoint: Endpoint, onSocket: (socket: Socket) => void): Promise<Listener>;
-  /** Rejects with UnreachableError when nobody answers within `timeoutMs`. */
+  /** Rejects with UnreachableError when there is no answer within `timeoutMs`. */
   connect(endpoint: Endpoint, timeoutMs: number): Promise<Socket>;
 }
 

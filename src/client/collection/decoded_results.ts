@@ -14,7 +14,7 @@ export interface DecodedResult {
   /** False: there was no such document. */
   readonly found: boolean;
   readonly version: number;
-  /** A private copy; undefined when none was asked for or found. */
+  /** A private copy; undefined when none was requested or found. */
   readonly document: unknown;
 }
 

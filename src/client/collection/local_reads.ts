@@ -13,7 +13,7 @@ export interface LocalDocument {
   readonly document: unknown;
 }
 
-/** What a database gives whose only node is in this process. */
+/** Reads of a database whose only node is in this process. */
 export interface LocalReads {
   /** `key`: as `encodeKey` gives it. */
   read(collection: string, key: Uint8Array): LocalDocument;

@@ -125,7 +125,7 @@ export async function* queryPages<T>(
       page = pageOf<T>(await ask(client, target, { action: "next", cursor }));
     }
   } finally {
-    // Who stops early frees the node's memory; that the request may fail harms nobody.
+    // A caller that stops early frees the node's memory; this request may fail without harm.
     if (cursor !== 0) ask(client, target, { action: "close", cursor }).catch(() => undefined);
   }
 }
@@ -205,7 +205,7 @@ export function ask(
 ): Promise<Uint8Array> {
   const { level, timeoutMs } = target;
   const body = encodeCbor(fields).slice();
-  // What a cursor gave and the client did not get is gone: it is not asked for a second time.
+  // A page that was lost on the way is gone: a cursor's request is not repeated.
   const isRepeatable = !("cursor" in fields);
   const answer = client.execute({
     kind: "QUERY",

@@ -1,5 +1,5 @@
 /**
- * Where to send next, given what is known. Pure.
+ * Chooses the node to send to, by what is known of the leader. Pure.
  *
  * @module
  */

@@ -42,7 +42,7 @@ const FRAME_SIZE_MIN = 512;
 export interface ChannelHandlers {
   up(): void;
   down(): void;
-  /** The node said who leads, and who the members are. */
+  /** The node named the leader and the members. */
   leader(news: LeaderNews): void;
   /** Body of a REPLIES frame, valid during the call. */
   replies(body: Uint8Array): void;

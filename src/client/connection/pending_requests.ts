@@ -155,7 +155,7 @@ export function bytesAgain(request: PendingRequest, lowest: number): Uint8Array 
   return bytes;
 }
 
-/** What a request whose deadline has passed is told: nothing happened only if it was never sent. */
+/** The error of a request whose deadline has passed: nothing happened only if it was never sent. */
 export function tooLate(
   request: PendingRequest,
   lastError: CStoreError | undefined,

@@ -1,6 +1,6 @@
 /**
- * Transactions that are begun and ended by calls of their own. What is done between with the
- * database's collections belongs to the one that is open.
+ * Transactions that are begun and ended by calls of their own. Calls on the database's collections
+ * in between belong to the open one.
  *
  * @module
  */

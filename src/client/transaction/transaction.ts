@@ -93,7 +93,7 @@ export class RunningTransaction implements Transaction, TransactionState {
   /** Times that anything was read. */
   #looks = 0;
   #isEnded = false;
-  /** What is written now would not be in the command that is on its way. */
+  /** A write made now would miss the command that is on its way. */
   #isCommitting = false;
 
   constructor(client: Client, parts: TransactionParts, options: TransactionOptions) {

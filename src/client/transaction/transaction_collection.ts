@@ -33,7 +33,7 @@ import type {
 import { queryAll, wireFilter } from "../collection/query_client.ts";
 import type { Client } from "../connection/client.ts";
 
-/** What is to be written to one document. */
+/** The pending write of one document. */
 export interface Write {
   /** NOTHING: it was inserted and removed again, so it must not exist, and is not written. */
   readonly kind: "INSERT" | "PUT" | "REMOVE" | "NOTHING";
@@ -88,7 +88,7 @@ export class CollectionView<T extends Item>
     return saved as T;
   }
 
-  /** All or none: what is refused leaves nothing behind. */
+  /** All or none: a refusal leaves nothing behind. */
   async insertMany(documents: readonly NewDocument<T>[]): Promise<T[]> {
     const prepared = await this.#transaction.rules.prepare(this.#ruled(), documents);
     const own = this.#transaction.writesTo(this.name);
@@ -113,7 +113,7 @@ export class CollectionView<T extends Item>
     await this.#putAll(documents);
   }
 
-  /** All or none: what is refused leaves nothing behind. */
+  /** All or none: a refusal leaves nothing behind. */
   async #putAll(documents: readonly object[], keepsIds = false): Promise<T[]> {
     const collection = { ...this.#ruled(), keepsIds };
     const prepared = await this.#transaction.rules.prepare(collection, documents);

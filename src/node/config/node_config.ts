@@ -123,7 +123,7 @@ export function parseNodeConfig(input: NodeOptions): NodeConfig {
     }
   }
   const set = Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined));
-  // `set` has no fields but those of the options, whose values are checked below.
+  // `set` has no fields but the options', whose values are checked below.
   const config: Settings = { ...DEFAULTS, id: input.id, ...(set as Partial<Settings>) };
   checkId(config.id);
   checkChoice("syncMode", config.syncMode, ["SYNC", "ASYNC"]);

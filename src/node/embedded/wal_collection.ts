@@ -65,7 +65,7 @@ export class WALCollection<T extends Item = AnyDocument> extends ForwardingColle
     await this.close();
   }
 
-  /** Until it is ended, what is done with this collection belongs to the transaction. */
+  /** Until it is ended, calls on this collection belong to the transaction. */
   beginTransaction(options?: TransactionOptions): Promise<string> {
     return this.#database.beginGlobalTransaction(options);
   }

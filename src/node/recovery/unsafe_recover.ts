@@ -29,7 +29,7 @@ export interface SurvivorReport {
   readonly commitIndex: number;
   /** Newest snapshot; 0 without one. */
   readonly snapshotIndex: number;
-  /** Entries behind the commit index: nobody knows whether they were committed. */
+  /** Entries behind the commit index, which may have been committed or not. */
   readonly uncommittedEntries: number;
   readonly uncommittedOperations: number;
   readonly members: readonly Pick<Member, "id" | "address" | "role">[];
@@ -45,7 +45,7 @@ export interface RecoveredCluster {
 }
 
 /**
- * Looks into a survivor's folder, whose node must be stopped. Rejects with LockedError,
+ * Inspects a survivor's folder, whose node must be stopped. Rejects with LockedError,
  * CorruptionError, ConfigError.
  */
 export async function inspectSurvivor(platform: Platform, path: string): Promise<SurvivorReport> {

@@ -21,7 +21,7 @@ import type { LogBase } from "../../raft/types.ts";
 import { IncomingSnapshot } from "../../storage/snapshot_files.ts";
 import type { SnapshotStore } from "../../storage/snapshot_store.ts";
 
-/** While a long file is verified the sender is told so often that it is not forgotten. */
+/** Interval of the replies that keep a transfer alive while a long file is verified. */
 const KEEP_ALIVE_MS = 1000;
 
 /** What the receiver asks of its node. */

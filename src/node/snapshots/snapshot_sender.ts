@@ -84,7 +84,7 @@ export class SnapshotSender {
     if (transfer.sentBytes < transfer.file.size) this.#sendSoon(transfer);
   }
 
-  /** The connection to a peer broke: it goes on from where it is when the peer is heard again. */
+  /** The connection to a peer broke: the transfer goes on from there at the next contact. */
   lost(peer: string): void {
     const transfer = this.#transfers.get(peer);
     if (transfer !== undefined) this.#end(transfer, false);
