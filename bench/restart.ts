@@ -114,7 +114,7 @@ async function restart(cluster: LocalCluster, variant: string): Promise<Restart>
   return { variant, firstWriteSeconds, caughtUpSeconds, documents };
 }
 
-/** Runs the stopped nodes inside this process, where they can be told to write a snapshot. */
+/** Runs the stopped nodes inside this process, where they can be made to write a snapshot. */
 async function takeSnapshots(cluster: LocalCluster): Promise<void> {
   await Promise.all(cluster.nodes.map((node) => cluster.signal(node, "SIGTERM")));
   const members = cluster.nodes.map(({ id, address }) => ({ id, address }));

@@ -57,7 +57,7 @@ interface Totals {
   failures: Failure[];
 }
 
-/** Whether another process of this program reads what is printed here. */
+/** Whether another process of this program reads the printed lines. */
 const isWorker = values.json && values.workers === "1";
 
 function say(line: string): void {

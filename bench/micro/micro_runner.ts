@@ -25,7 +25,7 @@ export interface MicroTask {
   readonly run: () => void | Promise<void>;
 }
 
-/** At least so many operations a second, or at most so much time for one. */
+/** A lower bound of operations a second, or an upper bound of the time for one. */
 export type Target =
   | { readonly opsPerSecondMin: number }
   | { readonly medianMicrosecondsMax: number };

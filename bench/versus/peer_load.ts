@@ -12,7 +12,7 @@ import { systemClock } from "../../src/platform/clock.ts";
 export const KEY_COUNT = 100_000;
 /** Bytes of a value. */
 export const VALUE_SIZE = 128;
-/** What is written. */
+/** The value of every write. */
 export const VALUE = "v".repeat(VALUE_SIZE);
 
 /** A random key. */

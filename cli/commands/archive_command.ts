@@ -60,7 +60,7 @@ class Follower {
   readonly #archive: LogArchive;
   readonly #signal: AbortSignal;
   #toldMs = 0;
-  /** What is waited for, as it was told. */
+  /** Code of the error that was printed last while waiting. */
   #told = "";
 
   constructor(database: RemoteDatabase, archive: LogArchive, signal: AbortSignal) {

@@ -72,7 +72,7 @@ async function checkIsDown(id: string, addresses: string): Promise<void> {
 
 const LOOK_MS = 2000;
 
-/** One change at a time: while another one is under way, this one is asked for again. */
+/** One change at a time: while another one is under way, this one is requested again. */
 async function ask(
   request: ChangeRequest,
   addresses: string,

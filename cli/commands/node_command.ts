@@ -82,7 +82,7 @@ async function openNode(config: NodeConfig): Promise<Node> {
   }
 }
 
-/** Whether the cluster is to be asked first: the folder is empty. */
+/** Whether the node must be admitted by the cluster first: the folder is empty. */
 function isJoining({ join, dataDirectory }: NodeConfig): boolean {
   return join.length > 0 && readIdentity(systemFileSystem, dataDirectory) === undefined;
 }
@@ -147,7 +147,10 @@ function whenSet<T extends object>(values: T): { [K in keyof T]?: NonNullable<T[
   return Object.fromEntries(given) as { [K in keyof T]?: NonNullable<T[K]> };
 }
 
-/** A node belongs to the cluster of its folder, or is told which one it begins or joins. */
+/**
+ * A node belongs to the cluster of its folder; without one, options name the cluster that it begins
+ * or joins.
+ */
 function checkOrigin(origin: {
   readonly dataDirectory: string;
   readonly isKnown: boolean;
@@ -175,7 +178,7 @@ function checkOrigin(origin: {
   );
 }
 
-/** An id for a node that joins; whoever begins a cluster stands in its list. */
+/** An id for a node that joins; a node that begins a cluster stands in its list. */
 function freshId(options: RawOptions, join: readonly string[]): string {
   if (join.length === 0) return requiredOption(options, "id", "n1");
   return `n-${randomId(systemRandom()).slice(0, 6)}`;

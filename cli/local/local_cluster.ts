@@ -175,7 +175,7 @@ export class LocalCluster {
   }
 }
 
-/** Ports that nobody listens on right now. */
+/** Ports that are free right now. */
 export async function freePorts(count: number): Promise<number[]> {
   const servers = Array.from({ length: count }, () => createServer());
   const ports = await Promise.all(

@@ -236,7 +236,7 @@ function startLoad(
   };
 }
 
-/** Asks the other nodes again and again who leads. */
+/** Polls the other nodes for the new leader. */
 function watchElection(
   cluster: LocalCluster,
   old: { readonly leader: LocalNode; readonly oldTerm: number },

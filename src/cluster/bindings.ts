@@ -132,7 +132,7 @@ export class Bindings {
     const hasGoneOn = bindings.size > 0 && !this.#consensus.view.configuration.has(hello.nodeId);
     if (isEmpty && hasGoneOn && members.length > 0) {
       throw new MembershipError(
-        `Cannot let node "${hello.nodeId}" in: its data folder ${hello.incarnation} is empty, and the cluster has gone on without that id`,
+        `Cannot let node "${hello.nodeId}" in: its data folder ${hello.incarnation} is empty, and that id was removed from the cluster`,
         { remedy: "Start it with --join and an id of its own", fields: folderOf(hello) },
       );
     }

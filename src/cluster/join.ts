@@ -63,7 +63,7 @@ export async function askToJoin(
     await sleep(platform.clock, BACKOFF_MS.join.first);
   }
   throw new UnreachableError(
-    `Cannot join through ${seeds.join(", ")}: ${lastError?.message ?? "nobody answered"}`,
+    `Cannot join through ${seeds.join(", ")}: ${lastError?.message ?? "no node answered"}`,
     { remedy: "Check the addresses and that the cluster has a leader" },
   );
 }

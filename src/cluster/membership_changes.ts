@@ -117,7 +117,7 @@ export class MembershipChanges {
 
   #reason(member: Member, transfer: TransferView | undefined): string {
     const { bindings, members, electionTimeoutMs } = this.#parts;
-    if (!members.isUp(member.id)) return "it is not heard";
+    if (!members.isUp(member.id)) return "no contact";
     if (bindings.incarnationOf(member.id) === "") return "its folder is not known yet";
     if (transfer !== undefined) return `a snapshot of ${transfer.sizeBytes} bytes is on its way`;
     if (member.role === "standby") return "it stays a learner";
@@ -319,7 +319,7 @@ export class MembershipChanges {
     const progress = this.progressOf(newId);
     if (!this.#isReady(newId)) {
       throw new MembershipError(
-        `Cannot replace "${oldId}" by "${newId}": it has ${progress?.percent ?? 0} %, ${progress?.reason ?? "it is not followed"}`,
+        `Cannot replace "${oldId}" by "${newId}": it is ${progress?.percent ?? 0} % caught up, ${progress?.reason ?? "it is not followed"}`,
         { remedy: "Wait until `cstore cluster status` shows that it has caught up" },
       );
     }
@@ -391,7 +391,9 @@ export class MembershipChanges {
     if (id !== this.#parts.id) return;
     const successor = driver.successor;
     if (successor === undefined) {
-      throw new MembershipError(`Cannot remove "${id}": it leads, and nobody can take over`);
+      throw new MembershipError(
+        `Cannot remove "${id}": it leads, and no other voter can take over`,
+      );
     }
     await handover.promote(successor);
     throw driver.notLeader(members.addressOf(successor));

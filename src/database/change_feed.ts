@@ -20,7 +20,7 @@ export class ChangeFeed {
     return this.#start;
   }
 
-  /** Knows nothing of what is before a number: the state came from elsewhere. */
+  /** Forgets everything before a number: the state came from elsewhere. */
   restart(sequence: number): void {
     this.#start = sequence;
     this.#froms = [];

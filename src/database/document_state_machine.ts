@@ -381,8 +381,8 @@ export class DocumentStateMachine implements StateMachine {
   }
 
   /**
-   * A document as it is now: a view, valid until the next entry is applied. `nowMs`: one whose time
-   * is over then is not there.
+   * A document as it is now: a view, valid until the next entry is applied. One that has expired at
+   * `nowMs` counts as absent.
    */
   read(collection: Uint8Array, key: Uint8Array, nowMs: number): OperationResult {
     const store = this.#collections.get(TEXT_DECODER.decode(collection));

@@ -9,8 +9,8 @@
  * hashes of its documents. Two operators, because what cancels out in one does not in the other.
  * So two nodes whose digests differ find first the collection, then the ranges, then the documents.
  *
- * The work is cut into slices. Whoever asks gives others a turn between two of them; entries that
- * are applied meanwhile do not show.
+ * The work is cut into slices. The caller gives others a turn between two of them; entries that are
+ * applied meanwhile do not show.
  *
  * @module
  */

@@ -18,7 +18,7 @@ export interface MultiMasterConfig {
   readonly origin: Origin;
   /** How far another node's stamp may be ahead of this node's clock, in ms. */
   readonly driftMaxMs: number;
-  /** Ticks between two times of asking the members for what is lacking. */
+  /** Ticks between two pulls of missing operations from a member. */
   readonly pullTicks: number;
   /** The rule of a collection. */
   readonly conflictOf: (collection: string) => ConflictConfig;
@@ -26,7 +26,7 @@ export interface MultiMasterConfig {
   readonly resolvers: ReadonlyMap<string, ConflictResolver>;
 }
 
-/** Who takes part, agreed upon through consensus. */
+/** The members, agreed upon through consensus. */
 export interface Members {
   /** Grows with each change. */
   readonly version: number;

@@ -1,7 +1,7 @@
 /**
- * What a reader sees of versions that were written concurrently. A resolver is a function of the
- * versions alone, asked at each read: it never writes, so nodes that resolve the same conflict do
- * not make new ones.
+ * The result of a read among versions that were written concurrently. A resolver is a function of
+ * the versions alone, called at each read: it never writes, so nodes that resolve the same conflict
+ * do not make new ones.
  *
  * @module
  */

@@ -38,7 +38,7 @@ export interface ReseedMessage extends Envelope {
   readonly type: "RESEED";
   /** The incarnation that is meant: a later one has begun again already. */
   readonly incarnation: Origin;
-  /** What is kept for nobody any more. */
+  /** Operations that are kept for no member any more. */
   readonly stable: VersionVector;
   /** Version of the members by which the sender judges. */
   readonly membersVersion: number;

@@ -9,8 +9,8 @@ import type { Dot } from "./dot.ts";
 import type { VersionVector } from "./version_vector.ts";
 
 /**
- * A time of the hybrid clock. Orders concurrent versions only: what came after what is decided by
- * {@link VersionVector}s.
+ * A time of the hybrid clock. Orders concurrent versions only: {@link VersionVector}s decide which
+ * version came after which.
  */
 export interface Stamp {
   /** ms since 1970. */

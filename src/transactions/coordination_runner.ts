@@ -35,7 +35,7 @@ interface Running {
   readonly decided: (decision: Decision) => void;
   readonly done: () => void;
   readonly failed: (cause: unknown) => void;
-  /** What each participant was told last; the next call waits for it. */
+  /** The last call to each participant; the next one waits for it. */
   readonly calls: Map<string, Promise<void>>;
 }
 
@@ -176,7 +176,7 @@ export class CoordinationRunner {
     });
   }
 
-  /** What is under way is left to a recovery. */
+  /** Transactions that are being ended are left to a recovery. */
   close(): void {
     for (const end of this.#pauses) end();
     const closed = new ClosedError("The manager is closed");

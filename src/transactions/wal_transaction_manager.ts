@@ -232,7 +232,7 @@ export class WALTransactionManager {
       await log.begin(record, changes);
     } catch (error) {
       this.#beginning.delete(id);
-      // Nobody is prepared, so nobody commits it: what the stores hold is rolled back.
+      // No participant is prepared, so none commits it: the stores roll their changes back.
       await this.#rollBack(id, names);
       throw error;
     }
@@ -260,8 +260,8 @@ export class WALTransactionManager {
   }
 
   /**
-   * Settles what was left behind: by this manager before a restart, or by others whose time is
-   * over. It runs at the first use and from time to time; here it runs now.
+   * Settles transactions left behind: by this manager before a restart, or by others whose deadline
+   * has passed. It runs at the first use and from time to time; here it runs now.
    */
   performRecovery(): Promise<TransactionRecovery> {
     this.#recovering ??= this.#recover().finally(() => {
@@ -272,7 +272,7 @@ export class WALTransactionManager {
 
   async #recover(): Promise<TransactionRecovery> {
     const log = await this.#ready();
-    // Who is prepared is asked first: a record comes before that, so none can be missed.
+    // The prepared ones are listed first: a record comes before that, so none can be missed.
     const prepared = await this.#prepared();
     const records = await log.unfinished();
     const result = {
@@ -285,7 +285,7 @@ export class WALTransactionManager {
     const mine = ({ id }: TransactionRecord) => this.#runner.has(id) || this.#beginning.has(id);
     const isDue = (record: TransactionRecord) =>
       record.coordinator === this.#coordinator ||
-      // What is decided may be carried out by anybody, and twice.
+      // A decision may be carried out by any manager, and twice.
       record.decision !== undefined ||
       record.deadlineMs <= wallMs ||
       this.#options.database === undefined;
@@ -297,7 +297,7 @@ export class WALTransactionManager {
       else result.rolledBack.push(record.id);
     }
     const known = new Set([...records.map(({ id }) => id), ...this.getActiveTransactionIds()]);
-    // Every one was on record before it was prepared: who is not is another log's, or has ended.
+    // Each was on record before it was prepared: the others are another log's, or have ended.
     result.unknown.push(...prepared.filter((id) => !known.has(id) && !this.#beginning.has(id)));
     return result;
   }
@@ -317,7 +317,7 @@ export class WALTransactionManager {
     await this.#wal?.flush();
   }
 
-  /** Rolls back what is open, leaves what is being committed to a recovery, closes its own log. */
+  /** Rolls back open ones, leaves those being committed to a recovery, closes its own log. */
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
@@ -362,7 +362,7 @@ export class WALTransactionManager {
         const nextMs = this.#options.recoveryIntervalMs ?? DEFAULT_RECOVERY_INTERVAL_MS;
         if (!this.#isClosed) this.#recoverAfter(nextMs);
       };
-      // What cannot be settled now is tried again; `performRecovery` says why to who calls it.
+      // Unsettled ones are tried again; `performRecovery` reports the reason to its caller.
       this.performRecovery().then(again, again);
     });
   }
@@ -422,7 +422,7 @@ export class WALTransactionManager {
     await this.#rollBack(id, [...participants]);
   }
 
-  /** Nobody is prepared: what a store does not undo now is gone with its process. */
+  /** No participant is prepared: changes that a store does not undo now end with its process. */
   async #rollBack(id: string, names: readonly string[]): Promise<void> {
     await Promise.allSettled(names.map(async (name) => this.#adapters.get(name)?.rollback(id)));
   }

@@ -24,7 +24,7 @@ import { VALUE_ENTRIES_MAX, ValueTable } from "./value_table.ts";
 const loaded = sortedBtree as typeof sortedBtree & { readonly default?: typeof sortedBtree };
 const BTree = loaded.default ?? sortedBtree;
 
-/** An ordered tree of entries: what is used of the package's. */
+/** An ordered tree of entries: the part of the package's that is used. */
 export interface IndexTree {
   readonly size: number;
   set(entry: string, location: Location): boolean;
@@ -103,7 +103,7 @@ export class CollectionIndex {
   readonly #table: ValueTable;
   /** Entries that share their key with an entry of another document. */
   #duplicates = 0;
-  /** Whether all documents are in it: before, nobody searches it. */
+  /** Whether all documents are in it: before, no search uses it. */
   isReady = false;
   /** Keys of documents that it cannot hold; while it serves there are none. */
   readonly unfit = new Set<string>();
@@ -162,8 +162,8 @@ export class CollectionIndex {
   }
 
   /**
-   * Visits the entries of a key in order, until told to break. A key's text begins no other's: what
-   * begins with it has that value.
+   * Visits the entries of a key in order, until `visit` breaks. No key's text is the beginning of
+   * another's, so each entry that begins with it has that value.
    */
   forKey(
     key: string,
@@ -232,7 +232,7 @@ export class CollectionIndex {
     }
   }
 
-  /** Where documents lie whose date is before that time, in ms since 1970; `count` at most. */
+  /** Places of documents whose date is before that time, in ms since 1970; `count` at most. */
   before(timeMs: number, count: number): Location[] {
     const order = this.definition.paths[0]?.order ?? 1;
     const date = new Date(timeMs);

@@ -1,6 +1,6 @@
 /**
  * Answers one query over one moment of a collection, in slices: writes go on between them, and do
- * not show. Whoever drives it gives others a turn at each `undefined`.
+ * not show. The caller gives others a turn at each `undefined`.
  *
  * @module
  */
@@ -41,7 +41,7 @@ export interface QuerySpec {
   readonly idField?: string;
   /** Name of the index to use. */
   readonly hint?: string;
-  /** In ms since 1970: documents whose time is over then do not show. */
+  /** In ms since 1970: documents that have expired then do not show. */
   readonly nowMs?: number;
 }
 
@@ -265,7 +265,7 @@ export class QueryRun {
     }
   }
 
-  /** All that match, in the order asked for; of those no more than `wanted`. */
+  /** All that match, in the requested order; of those no more than `wanted`. */
   *#sorted(wanted: number): Generator<Location | undefined> {
     const runs: SortEntry[][] = [];
     let run: SortEntry[] = [];

@@ -37,7 +37,7 @@ export class ValueTable {
   readonly #seed: number;
   readonly #shards: (Shard | undefined)[] = new Array(SHARDS);
 
-  /** The seed is secret to the process: nobody can choose values that collide. */
+  /** The seed is secret to the process: a client cannot choose values that collide. */
   constructor(seed: number) {
     this.#seed = seed;
   }
@@ -138,7 +138,10 @@ export class ValueTable {
     }
   }
 
-  /** What the tree told of a key: if those are all entries with the hash, they are known now. */
+  /**
+   * Notes a key's locations in the tree: if those are all entries with the hash, they are
+   * known now.
+   */
   learn(hash: number, locations: readonly Location[]): void {
     const shard = this.#shardOf(hash);
     const slot = slotOf(shard, hash);

@@ -1,5 +1,5 @@
 /**
- * What a driver of Raft is made of, and who hears from it.
+ * The parts of a driver of Raft, and the hooks that it calls.
  *
  * @module
  */
@@ -17,8 +17,9 @@ import type { Entry, LogBase, LogIndex, NodeId } from "../../raft/types.ts";
 import type { ReplicatedLog } from "../../storage/wal/iwal_manager.ts";
 
 /**
- * Why a node does not campaign: its state is being replaced, its disk hangs, it has not heard yet
- * whether its cluster has gone on without it, or it joined and does not hold its own admission yet.
+ * Why a node does not campaign: its state is being replaced, its disk hangs, it does not know
+ * yet whether its id was removed from the cluster, or it joined and does not hold its own
+ * admission yet.
  */
 export type HoldReason = "restoring" | "disk" | "beginning" | "joining";
 
@@ -49,7 +50,7 @@ export interface DriverParts {
   send(message: RaftMessage): void;
 }
 
-/** Who hears what happened. */
+/** Receives the driver's events. */
 export interface DriverHooks {
   event(event: RaftEvent): void;
   /** More entries were applied. */

@@ -1,6 +1,6 @@
 /**
- * Batches that are proposed and wait to be committed and applied, by index; and what their waiters
- * are told.
+ * Batches that are proposed and wait to be committed and applied, by index; and the answers to
+ * their waiters.
  *
  * @module
  */

@@ -47,7 +47,7 @@ export interface ConsensusManager {
   readonly nodeId: NodeId;
   readonly currentTerm: Term;
   readonly state: ConsensusRole;
-  /** Empty while nobody is known to lead. */
+  /** Empty while no leader is known. */
   readonly leaderId: NodeId;
   isLeader(): boolean;
   requestVote(request: VoteQuestion): Promise<VoteAnswer>;

@@ -250,7 +250,7 @@ export class RaftConsensusManager implements ConsensusManager {
     return () => this.#stateListeners.delete(listener);
   }
 
-  /** Stops taking part. The log stays open: it belongs to whoever gave it. */
+  /** Stops taking part. The log stays open: it belongs to the caller that gave it. */
   async stop(): Promise<void> {
     if (this.#isStopped) return;
     this.#isStopped = true;

@@ -52,7 +52,7 @@ export class ReplicationWALManager implements IWALManager {
     return entries.filter((entry) => entry.sequenceNumber <= last);
   }
 
-  /** Forgets what is older and committed. */
+  /** Forgets committed entries before a sequence number. */
   async truncate(beforeSequence: number): Promise<void> {
     await this.#wal.truncate(Math.min(beforeSequence, this.getCurrentSequence() + 1));
   }
