@@ -36,7 +36,7 @@ interface Restart {
   readonly variant: string;
   /** From starting the processes to the first acknowledged write. */
   readonly firstWriteSeconds: number;
-  /** From starting the processes until every node had applied what was acknowledged before. */
+  /** From starting the processes until every node had applied all writes acknowledged before. */
   readonly caughtUpSeconds: number;
   /** Documents that were there afterwards, counted by a linearizable read. */
   readonly documents: number;

@@ -1,5 +1,5 @@
 /**
- * What people and programs see: data on stdout, messages on stderr, colour only on a terminal.
+ * Output for people and programs: data on stdout, messages on stderr, colour only on a terminal.
  *
  * @module
  */

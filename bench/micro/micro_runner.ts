@@ -18,7 +18,7 @@ export interface MicroTask {
   readonly name: string;
   /** Operations in one call of `run`. */
   readonly operations: number;
-  /** What has to be reached, if something has to. */
+  /** The goal to be reached, if there is one. */
   readonly target?: Target;
   readonly note?: string;
   /** One call is one sample. */
@@ -43,7 +43,7 @@ export interface MicroGroup {
   open(directory: string): Promise<OpenGroup>;
 }
 
-/** What was measured. */
+/** Results of a task. */
 export interface MicroResult {
   readonly group: string;
   readonly name: string;

@@ -23,7 +23,7 @@ const PROPOSALS = 256;
 const OPERATIONS = 64;
 const BODY = new Uint8Array(64 * 128);
 
-/** What a Raft has written, cut at the head. */
+/** The entries that a Raft has written, cut at the head. */
 class KeptLog implements LogReader {
   #base = { index: 0, term: 0, nextSequence: 1 };
   #entries: Entry[] = [];

@@ -26,7 +26,7 @@ export interface PeerClient {
   readonly slots: number;
   /** Puts that one call of `put` makes and acknowledges together. */
   readonly group: number;
-  /** Begins a group on a slot that is free; `done` is called once, when all of it is acknowledged. */
+  /** Begins a group on a free slot; `done` is called once, when all of it is acknowledged. */
   put(slot: number, done: (isWritten: boolean) => void): void;
   close(): void;
 }
@@ -45,7 +45,7 @@ export interface PeerMode {
   open(): Promise<PeerClient>;
 }
 
-/** What was measured. */
+/** Results of a measurement. */
 export interface PeerFigures {
   readonly opsPerSecond: number;
   readonly latencyMs: LatencyMs;

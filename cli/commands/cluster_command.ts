@@ -93,7 +93,7 @@ function cellsOf(m: MemberRow): string[] {
   ];
 }
 
-/** What a person should know beside the table. */
+/** Notes for the operator beside the table. */
 function notesOf({ isJoint, members }: ClusterPicture): string[] {
   const notes = members.flatMap((m) => [
     ...(isWaiting(m) ? [`${m.id}: ${m.caughtUpPercent ?? 0} % caught up, ${m.waitsFor}`] : []),

@@ -152,7 +152,7 @@ function readQuery(text: string | undefined): AnyDocument {
   return text === undefined ? {} : readObject(text, "query", `'{"age":{"$gte":18}}'`);
 }
 
-/** What changes many documents names them, even if it names all. */
+/** A command that changes many documents names them, even if it names all. */
 function givenQuery(text: string | undefined): AnyDocument {
   return readObject(text, "query", `'{"age":{"$gte":18}}', or '{}' for all`);
 }

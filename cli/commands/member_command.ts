@@ -1,6 +1,6 @@
 /**
- * `cstore cluster init`, and the changes of the members: `add`, `remove`, `replace`, `recover`,
- * `role`.
+ * `cstore cluster init`, and the changes of the members: `add`, `remove`, `replace`,
+ * `recover`, `role`.
  *
  * @module
  */
@@ -150,7 +150,7 @@ function headOf(request: ChangeRequest, { members }: MembersReply): string {
   }
 }
 
-/** What a person does next. */
+/** The operator's next steps. */
 function nextSteps(
   request: ChangeRequest,
   context: { readonly changed: MembersReply; readonly addresses: string },

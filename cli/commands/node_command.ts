@@ -73,7 +73,7 @@ async function openNode(config: NodeConfig): Promise<Node> {
       onFatal: (error: CStoreError) => exit(reportError(error, false)),
     });
   } catch (error) {
-    // What the leader refuses comes without its remedy over the wire.
+    // A refusal of the leader comes without its remedy over the wire.
     if (!(error instanceof MembershipError) || error.remedy !== undefined) throw error;
     throw new MembershipError(error.message, {
       cause: error,
@@ -100,7 +100,7 @@ async function startLogging(level: (typeof LEVELS)[number]): Promise<void> {
   });
 }
 
-/** What a node is started with: the options, and what its folder knows already. */
+/** Options that a node is started with: the given ones, and those that its folder knows already. */
 function nodeOptionsOf(options: RawOptions): NodeOptions {
   const dataDirectory = textOption(options, "data") ?? DEFAULT_DATA;
   const known = readIdentity(systemFileSystem, dataDirectory);
@@ -141,7 +141,7 @@ function nodeOptionsOf(options: RawOptions): NodeOptions {
   };
 }
 
-/** Only what was given: for the rest the library has its defaults. */
+/** Only the given values: for the rest the library has its defaults. */
 function whenSet<T extends object>(values: T): { [K in keyof T]?: NonNullable<T[K]> } {
   const given = Object.entries(values).filter(([, value]) => value !== undefined);
   return Object.fromEntries(given) as { [K in keyof T]?: NonNullable<T[K]> };

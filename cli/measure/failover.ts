@@ -11,7 +11,7 @@ import { sleep, systemClock } from "../../src/platform/clock.ts";
 import { LocalCluster, type LocalNode } from "../local/local_cluster.ts";
 import { machine, median } from "./report.ts";
 
-/** What to measure. */
+/** Options of the measurement. */
 export interface FailoverOptions {
   readonly nodes: number;
   readonly rounds: number;

@@ -48,7 +48,7 @@ export type Change = PutChange | UpdateChange | RemoveChange;
 export interface WatchOptions {
   /** Sequence number of the last change that is known; from now on unless set. */
   readonly since?: number;
-  /** Of one collection only. */
+  /** Limits the stream to one collection. */
   readonly collection?: string;
   /** Ends the stream, also while it waits. */
   readonly signal?: AbortSignal;

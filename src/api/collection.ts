@@ -39,8 +39,8 @@ export type NewDocument<T> =
 /** How a change of fields is made. */
 export interface ChangeOptions {
   /**
-   * False: the fields take the place of what was there. Otherwise objects are merged, and only what
-   * is no object is replaced.
+   * False: the fields replace the present ones. Otherwise objects are merged, and only other values
+   * are replaced.
    */
   readonly merge?: boolean;
 }
@@ -89,7 +89,7 @@ export interface IndexInfo {
   readonly ready: boolean;
 }
 
-/** What an update did. */
+/** Effect of an update. */
 export interface UpdateResult {
   /** Documents that matched. */
   readonly matched: number;

@@ -24,9 +24,9 @@ export interface Database {
     options?: CollectionOptions,
   ): Collection<T>;
   /**
-   * Makes an empty collection; false when there is one of that name. Settings hold as long as the
-   * collection is there. Rejects with ValidationError when it is there with others than those
-   * given.
+   * Makes an empty collection; false when there is one of that name. Settings hold as long as
+   * the collection is there. Rejects with ValidationError when it is there with others than
+   * those given.
    */
   createCollection(name: string, settings?: CollectionSettingsOptions): Promise<boolean>;
   /** Removes a collection with its documents and indexes; false when there is none. */
@@ -55,7 +55,7 @@ export interface Database {
    * open and none is named.
    */
   commitGlobalTransaction(id?: string): Promise<void>;
-  /** Forgets what was written. Rejects with NotFoundError, AmbiguousTransactionError. */
+  /** Forgets the transaction's writes. Rejects with NotFoundError, AmbiguousTransactionError. */
   rollbackGlobalTransaction(id?: string): Promise<void>;
   /**
    * Changes that take effect from now on, or behind `since`, in order and without gaps; it goes on

@@ -27,7 +27,9 @@ export interface TransactionOptions {
   readonly readOnly?: boolean;
 }
 
-/** What a transaction's function works with. It is of no use after the function has ended. */
+/**
+ * Handle that a transaction's function works with. It is of no use after the function has ended.
+ */
 export interface Transaction {
   readonly id: string;
   collection<T extends Item = AnyDocument>(
@@ -36,7 +38,7 @@ export interface Transaction {
   ): TransactionCollection<T>;
   /** Notes the writes so far, under a name. */
   savepoint(name: string): void;
-  /** Forgets what was written since a savepoint. Throws NotFoundError. */
+  /** Forgets the writes since a savepoint. Throws NotFoundError. */
   rollbackTo(name: string): void;
 }
 

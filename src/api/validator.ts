@@ -4,7 +4,7 @@
  * @module
  */
 
-/** What a validator found wrong. */
+/** One problem that a validator found. */
 export interface ValidatorIssue {
   readonly message: string;
   readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined;

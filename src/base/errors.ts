@@ -5,8 +5,8 @@
  */
 
 /**
- * `safe`: nothing happened. `never`: repeating gives the same. `unknown-outcome`: it may have
- * happened.
+ * `safe`: nothing happened. `never`: repeating gives the same. `unknown-outcome`: it may
+ * have happened.
  */
 export type RetryRule = "safe" | "never" | "unknown-outcome";
 
@@ -34,10 +34,10 @@ export interface ErrorFields {
   readonly byte?: number;
 }
 
-/** What an error carries beside its message. */
+/** Details that an error carries beside its message. */
 export interface ErrorDetails {
   readonly cause?: unknown;
-  /** What the reader should do about it. */
+  /** Advice to the reader. */
   readonly remedy?: string | undefined;
   readonly fields?: ErrorFields;
 }
@@ -143,7 +143,7 @@ export class VersionConflictError extends CStoreError {
   }
 }
 
-/** A transaction's time is over; it was rolled back. */
+/** A transaction has timed out; it was rolled back. */
 export class TransactionTimeoutError extends CStoreError {
   readonly code = "TRANSACTION_TIMEOUT";
   readonly retry = "safe";
@@ -205,8 +205,8 @@ export class SessionExpiredError extends CStoreError {
 }
 
 /**
- * The request number was answered long ago, or was used before with other bytes. Nothing was
- * executed.
+ * The request number was answered long ago, or was used before with other bytes. Nothing
+ * was executed.
  */
 export class DuplicateRequestError extends CStoreError {
   readonly code = "DUPLICATE_REQUEST";

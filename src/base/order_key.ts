@@ -21,7 +21,7 @@ export function orderKey(value: Value, isDescending = false): string {
   return isDescending ? reversed(text) : text;
 }
 
-/** What all key texts of values of that type begin with. */
+/** The common beginning of all key texts of values of that type. */
 export function typeKey(value: Value, isDescending = false): string {
   const unit = typeRank(value) + 1;
   return String.fromCharCode(isDescending ? 0xffff - unit : unit);

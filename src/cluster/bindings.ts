@@ -53,7 +53,7 @@ export class Bindings {
 
   /** Whether enough voters are bound for writes to be served. */
   get isSettled(): boolean {
-    // Once they were, a change of members binds whom it adds.
+    // Once they were, a change of members binds each member that it adds.
     this.#isSettled ||= this.#hasMajority();
     return this.#isSettled;
   }
@@ -77,8 +77,8 @@ export class Bindings {
 
   /**
    * Entries reach the log. A binding in them counts from now on, committed or not: this node may
-   * never learn that it was committed, and a refusal too many harms less than a vote from a wiped
-   * folder.
+   * never learn that it was committed, and a refusal too many harms less than a vote from a
+   * wiped folder.
    */
   logged(entries: Iterable<Entry>): void {
     for (const { bytes, count } of entries) {

@@ -23,10 +23,10 @@ const ATTEMPT_TIMEOUT_MS = 5000;
 /** File that holds the incarnation which a node asks with. */
 const ASKING = "asking";
 
-/** What joining gave. */
+/** Result of joining. */
 export interface JoinedCluster {
   readonly clusterId: string;
-  /** Of the folder that is about to be made. */
+  /** Incarnation of the folder that is about to be made. */
   readonly incarnation: string;
 }
 
@@ -34,7 +34,7 @@ export interface JoinedCluster {
 export interface JoinQuestion {
   readonly seeds: readonly string[];
   readonly attempts: number;
-  /** Of the folder that is to be made: {@link askingIncarnation}. */
+  /** Incarnation of the folder that is to be made: {@link askingIncarnation}. */
   readonly incarnation: string;
   readonly request: Omit<JoinRequest, "action" | "incarnation">;
 }
@@ -98,7 +98,7 @@ export async function askingIncarnation(
   return incarnation;
 }
 
-/** That incarnation was refused, or is the folder's own now. */
+/** Forgets an incarnation that was refused, or is the folder's own now. */
 export async function forgetAsking(files: FileSystem, directory: string): Promise<void> {
   files.remove(`${directory}/${ASKING}`);
   await files.syncDirectory(directory);

@@ -16,10 +16,10 @@ import type { NetworkManager } from "../transport/network_manager.ts";
 const SUSPECT_AFTER_MS = 500;
 const DOWN_AFTER_MS = 2000;
 
-/** A node that was removed so long ago is looked for no more: 72 hours. */
+/** Time after which a removed node is dialled no more: 72 hours. */
 const DEPARTED_MS = 72 * 3_600_000;
 
-/** What the members are seen through. */
+/** Parts that the members are observed through. */
 export interface MembersParts {
   readonly id: string;
   readonly clock: Clock;
@@ -40,7 +40,7 @@ export class Members {
   readonly #caughtUpMs = new Map<string, number>();
   /** Linked to without being members, as far as this node knows; with their addresses. */
   readonly #strangers = new Map<string, string>();
-  /** Strangers that were removed, and are dialled until their time is over. */
+  /** Strangers that were removed, and are dialled until `DEPARTED_MS` has passed. */
   readonly #departed = new Set<string>();
   /** Removed nodes at whose address another node answers. */
   readonly #supplanted = new Set<string>();

@@ -32,7 +32,7 @@ import type { Bindings } from "./bindings.ts";
 import type { Handover } from "./handover.ts";
 import type { Members } from "./members.ts";
 
-/** What the changes are made with. */
+/** Parts that the changes are made with. */
 export interface ChangeParts {
   readonly id: string;
   readonly clusterId: string;
@@ -228,7 +228,7 @@ export class MembershipChanges {
 
   async #join(request: JoinRequest): Promise<JoinReply> {
     const { id, incarnation, repairs } = request;
-    // An answer was lost, and what it was about is over: the node begins again with a new folder.
+    // An answer was lost, and its folder was removed since: the node begins again with a new one.
     if (this.#parts.bindings.isRetired(incarnation)) {
       throw new MembershipError(`Cannot join as "${id}": that folder was removed meanwhile`, {
         remedy: "Start the node again",
@@ -333,7 +333,7 @@ export class MembershipChanges {
     return this.#result();
   }
 
-  /** Whether a learner has what was committed a moment ago, and is up. */
+  /** Whether a learner has the entries committed a moment ago, and is up. */
   #isReady(id: string): boolean {
     const { driver, members, bindings } = this.#parts;
     const match = driver.peers().find((peer) => peer.id === id)?.match ?? 0;
@@ -406,7 +406,7 @@ export class MembershipChanges {
     throw new MembershipError(missing, { remedy: "Bring voters back or add new ones first" });
   }
 
-  /** What the voters left lack to a quorum; empty when enough of them are up. */
+  /** Why the remaining voters are no quorum; empty when enough of them are up. */
   #missingQuorum(next: Configuration): string {
     const up = next.voters.filter((id) => this.#parts.members.isUp(id)).length;
     const needed = majority(next.voters.length);

@@ -1,6 +1,6 @@
 /**
- * What a node tells its peers of itself, and what it concludes from theirs: restarted peers, dead
- * peers, and those that refuse this node's folder.
+ * The facts that a node tells its peers of itself, and its conclusions from theirs: restarted
+ * peers, dead peers, and those that refuse this node's folder.
  *
  * @module
  */
@@ -27,7 +27,7 @@ import type { Members } from "./members.ts";
 /** A node that begins waits so long for the others of its list before it campaigns. */
 const BEGIN_WAIT_MS = 1000;
 
-/** What the watch acts on. */
+/** Parts that the watch acts on. */
 export interface PeerWatchParts {
   readonly identity: LogIdentity;
   readonly clock: Clock;
@@ -36,7 +36,7 @@ export interface PeerWatchParts {
   readonly driver: Pick<RaftDriver, "view" | "hold" | "release" | "peerGone" | "peerUnreachable">;
   /** Where other nodes reach this one. */
   ownAddress(): string;
-  /** Whom a node dials that may be no member as far as this one knows. */
+  /** Links to nodes that may be no members as far as this one knows. */
   readonly members: Pick<Members, "reach" | "noteSupplanted">;
   /** The connection to a peer broke. */
   lost(nodeId: string): void;

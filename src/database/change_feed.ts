@@ -1,6 +1,6 @@
 /**
- * What the log does not say of itself: which of its operations had no effect, because they were
- * refused, repeated or met no document. Everything else in the log is a change.
+ * Operations of the log without effect, because they were refused, repeated or met no document: the
+ * log itself does not name them. Everything else in it is a change.
  *
  * @module
  */

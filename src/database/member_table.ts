@@ -22,7 +22,7 @@ export interface Departed {
   readonly timeMs: number;
 }
 
-/** What a snapshot keeps of the table. */
+/** The part of the table that a snapshot keeps. */
 export interface MemberTableState {
   readonly members: readonly Member[];
   readonly bindings: readonly Binding[];

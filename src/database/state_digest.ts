@@ -36,7 +36,7 @@ export const DIGEST_RANGES = 256;
 export const RANGE_DIGEST_SIZE = 16;
 /** Work of one slice: about half a millisecond. */
 const SLICE_BYTES = 512 * 1024;
-/** What a document costs beside its bytes. */
+/** Cost of a document beside its bytes. */
 const DOCUMENT_COST = 256;
 
 /** Where two states differ. */
@@ -60,8 +60,8 @@ export class FrozenDigest {
   #isThawed = false;
 
   /**
-   * Freezes the state as it is now. The table of sessions is copied at once, as it is for a
-   * snapshot.
+   * Freezes the state as it is now. The table of sessions is copied at once, as it is for
+   * a snapshot.
    */
   constructor(machine: DocumentStateMachine) {
     this.position = machine.position;

@@ -1,5 +1,5 @@
 /**
- * What a node needs to take part.
+ * Configuration, members and first state of a node that takes part.
  *
  * @module
  */
@@ -40,13 +40,13 @@ export interface Members {
   readonly closed: ReadonlyMap<Origin, OriginSequence | undefined>;
 }
 
-/** What a node begins with: what its disk holds, or another member's state. */
+/** First state of a node: the content of its disk, or another member's state. */
 export interface Seed {
   readonly cursor: VersionVector;
   readonly documents: Iterable<StoredDocument>;
   /** The largest stamp in it. */
   readonly lastStamp: Stamp;
-  /** Every member's disk held these: they need not be kept for anybody. */
+  /** Every member's disk held these: no member needs them to be kept. */
   readonly stable: VersionVector;
 }
 

@@ -56,7 +56,7 @@ export interface Sibling {
 /** Makes one document of several. It must depend on nothing but them. */
 export type ConflictResolver = (siblings: readonly Sibling[]) => Fields;
 
-/** What a reader sees. */
+/** Result of a read. */
 export interface Resolution {
   /** `undefined`: there is no such document. */
   readonly body: Fields | undefined;
@@ -76,7 +76,7 @@ const BY_PARTS: ReadonlySet<ConflictStrategy> = new Set([
   "min",
 ]);
 
-/** What a reader sees of a document's versions. */
+/** Resolves a document's versions to the result of a read. */
 export function resolve(
   versions: readonly DocumentVersion[],
   config: ConflictConfig,

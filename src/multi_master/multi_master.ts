@@ -61,7 +61,7 @@ export class MultiMaster {
   readonly #peers = new Map<string, Peer>();
   /** All that was taken in, on disk or on its way there. */
   #cursor: Map<Origin, OriginSequence>;
-  /** What the disk holds. */
+  /** The operations on disk. */
   #durable: VersionVector;
   /** Origins whose operations are too far ahead of this node's clock. */
   readonly #quarantined = new Set<Origin>();
@@ -98,7 +98,7 @@ export class MultiMaster {
     this.#checkMembership();
   }
 
-  /** What was taken in of each origin. */
+  /** The operations taken in of each origin. */
   get cursor(): VersionVector {
     return this.#cursor;
   }
@@ -145,7 +145,7 @@ export class MultiMaster {
     return this.#store.text();
   }
 
-  /** What a reader sees of a document; see {@link versions}. */
+  /** Reads a document as its versions resolve; see {@link versions}. */
   read(collection: string, key: string): Resolution {
     const { conflictOf, resolvers } = this.#config;
     return resolve(this.versions(collection, key), conflictOf(collection), resolvers);
@@ -229,7 +229,7 @@ export class MultiMaster {
   setMembers(members: Members): void {
     if (members.version <= this.#members.version) return;
     this.#members = members;
-    // What they said before may come of operations that do not count any more.
+    // Their earlier cursors may count operations that do not count any more.
     this.#peers.clear();
     this.#round = undefined;
     this.#checkMembership();
@@ -340,7 +340,7 @@ export class MultiMaster {
     this.#isClockAhead = isAhead;
   }
 
-  /** Of an incarnation that is over, nothing behind its end is waited for, once that is known. */
+  /** Nothing behind the end of an ended incarnation is waited for, once that end is known. */
   #hasSeen(context: VersionVector): boolean {
     const { closed } = this.#members;
     for (const [origin, sequence] of context) {

@@ -10,9 +10,9 @@ import { NOTHING_SEEN, type VersionVector } from "./version_vector.ts";
 /** State of another member, in its present incarnation. */
 export interface Peer {
   readonly origin: Origin | undefined;
-  /** What its disk holds. */
+  /** The operations on its disk. */
   cursor: VersionVector;
-  /** What it has when all that was sent to it has arrived. */
+  /** Its cursor when all that was sent to it has arrived. */
   sent: VersionVector;
   /** Its cursor at its last pull. */
   asked: VersionVector | undefined;

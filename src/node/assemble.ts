@@ -31,7 +31,7 @@ import type { OpenedStorage } from "./recovery/open_storage.ts";
 import { SnapshotTransfer } from "./snapshots/snapshot_transfer.ts";
 import { Snapshotter } from "./snapshots/snapshotter.ts";
 
-/** What a node is built from. */
+/** Parts that a node is built from. */
 export interface NodeBase {
   readonly platform: Platform;
   readonly config: NodeConfig;

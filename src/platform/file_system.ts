@@ -27,7 +27,7 @@ export interface OpenFile {
   close(): void;
 }
 
-/** What the storage needs of a file system. Every failure is a StorageError with its cause. */
+/** File system, as the storage uses it. Every failure is a StorageError with its cause. */
 export interface FileSystem {
   makeDirectory(path: string): void;
   /** Names in a folder, sorted; none when it does not exist. */

@@ -8,7 +8,7 @@ import * as net from "node:net";
 import type { Endpoint } from "../base/address.ts";
 import { UnreachableError } from "../base/errors.ts";
 
-/** What the owner of a socket hears. */
+/** Receives a socket's events. */
 export interface SocketHandlers {
   /** Bytes arrived. The chunk is not overwritten later. */
   data(chunk: Uint8Array): void;
@@ -30,7 +30,7 @@ export interface Socket {
   /** Stops reading, so that the sender is slowed by TCP itself. */
   pause(): void;
   resume(): void;
-  /** Sends what was written, then closes. */
+  /** Sends the written bytes, then closes. */
   end(): void;
   /** Closes now. */
   destroy(): void;

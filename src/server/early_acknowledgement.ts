@@ -14,7 +14,7 @@ import {
 } from "../protocol/encoding/command.ts";
 import type { ReplyTarget } from "../replication/raft/open_batch.ts";
 
-/** What the decision is made from. */
+/** Parts that the decision depends on. */
 export interface EarlyParts {
   readonly machine: DocumentStateMachine;
   readonly syncMode: "SYNC" | "ASYNC";

@@ -44,7 +44,7 @@ interface Backup {
   idleSinceMs: number;
 }
 
-/** What queries are answered with. */
+/** Parts that queries are answered with. */
 export interface QueryParts extends ChangeStreamParts {
   readonly random: Random;
 }

@@ -18,7 +18,7 @@ import {
   type Decision,
 } from "./two_phase_commit.ts";
 
-/** What a runner works with. */
+/** Parts that a runner works with. */
 export interface CoordinationParts {
   readonly clock: Clock;
   log(): Promise<TransactionLog>;

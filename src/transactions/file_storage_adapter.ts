@@ -4,8 +4,8 @@
  * change. Each is written aside, synced, renamed, and its folder synced. Meant for some thousands
  * of documents; a cstore database is the store for more.
  *
- * File: xxh64 of the rest (8 bytes, little-endian), then a CBOR list of {collection, key,
- * document}.
+ * File: xxh64 of the rest (8 bytes, little-endian), then a CBOR list of {collection,
+ * key, document}.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * What a store needs so that a transaction can change it together with others.
+ * Interfaces of a store that a transaction can change together with others.
  *
  * @module
  */

@@ -26,7 +26,7 @@ export interface Coordination {
   readonly waiting: ReadonlySet<string>;
 }
 
-/** What a coordinator hears. */
+/** Events that a coordinator receives. */
 export type CoordinationEvent =
   | { readonly type: "VOTED"; readonly participant: string; readonly isYes: boolean }
   /** There is no more time for votes. */
@@ -36,7 +36,7 @@ export type CoordinationEvent =
   /** A participant has carried the decision out. */
   | { readonly type: "SETTLED"; readonly participant: string };
 
-/** What a coordinator is to do. */
+/** Work for a coordinator. */
 export type CoordinationEffect =
   | { readonly type: "PREPARE" | "FINALIZE" | "ROLL_BACK"; readonly participant: string }
   /** Put the decision on record; no participant receives it before that. */
@@ -70,7 +70,7 @@ export function resumeCoordination(
   return decision === undefined ? decide(found, "ROLLBACK") : settle(found, decision);
 }
 
-/** What follows from an event. Events that come late or twice change nothing. */
+/** The step that an event leads to. Events that come late or twice change nothing. */
 export function advanceCoordination(
   state: Coordination,
   event: CoordinationEvent,

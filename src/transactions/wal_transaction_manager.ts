@@ -39,7 +39,7 @@ const LOGGER = partLogger("node");
 const DEFAULT_TIMEOUT_MS = 30_000;
 const DEFAULT_RECOVERY_INTERVAL_MS = 1_000;
 const DEFAULT_COLLECTION = "cstore.transactions";
-/** What a timer can wait for, in milliseconds. */
+/** Longest wait of a timer, in milliseconds. */
 const TIMEOUT_MS_MAX = 2_147_483_647;
 /** Transactions of one manager that are open or not settled. */
 const TRANSACTIONS_MAX = 10_000;
@@ -68,7 +68,7 @@ export interface WALTransactionManagerOptions {
   readonly platform?: Platform;
 }
 
-/** What a recovery did. */
+/** Result of a recovery. */
 export interface TransactionRecovery {
   readonly committed: readonly string[];
   readonly rolledBack: readonly string[];
@@ -162,7 +162,7 @@ export class WALTransactionManager {
     this.#listeners.delete(listener);
   }
 
-  /** Resolves with the transaction's id. When its time is over it is rolled back. */
+  /** Resolves with the transaction's id. When it times out it is rolled back. */
   async beginTransaction(options: { readonly timeoutMs?: number } = {}): Promise<string> {
     await this.#ready();
     if (this.activeTransactionCount >= TRANSACTIONS_MAX) {
@@ -193,12 +193,12 @@ export class WALTransactionManager {
     const transaction = this.#known(id, "write");
     const adapter = this.#adapters.get(adapterName);
     if (adapter === undefined) throw new NotFoundError(`No adapter "${adapterName}" is registered`);
-    // What the caller does with it later is no part of the transaction.
+    // Later changes of the object by the caller are no part of the transaction.
     const copy = decodeUntrustedCbor(encodeCbor(change).slice()) as ChangeRecord;
     transaction.participants.add(adapterName);
     await adapter.writeInTransaction(id, copy);
     if (this.#open.get(id) !== transaction) {
-      // Its time ended meanwhile, or its owner ended it: what was noted just now goes, too.
+      // It timed out meanwhile, or its owner ended it: the change noted just now goes, too.
       await this.#rollBack(id, [adapterName]);
       throw timedOut(id);
     }
@@ -207,7 +207,7 @@ export class WALTransactionManager {
 
   /**
    * Commits everywhere, or nowhere. Resolves when all stores show it, or when the decision is on
-   * record and the transaction's time is over: then the rest follows by itself. Rejects with
+   * record and the time limit has passed: then the rest follows by itself. Rejects with
    * TransactionConflictError ("failed to prepare"), TransactionTimeoutError: nothing was committed;
    * UnknownOutcomeError: the log failed, and a recovery will tell.
    */
@@ -393,7 +393,7 @@ export class WALTransactionManager {
     }
   }
 
-  /** What a listener throws must not stand in the way of a decision. */
+  /** An exception of a listener must not stand in the way of a decision. */
   #hearChange(listener: (change: ChangeRecord) => void, change: ChangeRecord): void {
     try {
       listener(change);

@@ -16,7 +16,7 @@ import { encodeConnectionError } from "../protocol/wire/handshake.ts";
 /** Frames up to this size are joined before they are written. */
 const JOIN_SIZE_MAX = 64 * 1024;
 
-/** What the owner of a connection hears. */
+/** Receives a connection's events. */
 export interface ConnectionHandlers {
   /** A whole, verified frame; its body is valid during the call. May throw ProtocolError. */
   frame(frame: Frame): void;

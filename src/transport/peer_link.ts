@@ -35,7 +35,7 @@ const SILENCE_MAX_MS = 2000;
 /** Bytes handed to the socket at most, so that urgent frames wait behind little. */
 const SOCKET_BYTES_GOAL = 1024 * 1024;
 
-/** What the owner of a link hears. */
+/** Receives a link's events. */
 export interface LinkHandlers {
   up(welcome: Hello): void;
   down(): void;

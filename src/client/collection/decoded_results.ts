@@ -1,5 +1,5 @@
 /**
- * What came of the operations of a write, with decoded documents.
+ * Results of the operations of a write, with decoded documents.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import type { DocumentOperation } from "../../protocol/encoding/command.ts";
 import { readOperationResults } from "../../protocol/encoding/operation_result.ts";
 import type { Answer } from "../connection/pending_requests.ts";
 
-/** What came of one operation. */
+/** Result of one operation. */
 export interface DecodedResult {
   /** False: there was no such document. */
   readonly found: boolean;
@@ -19,8 +19,7 @@ export interface DecodedResult {
 }
 
 /**
- * The operations' results with decoded documents: private copies, taken while the payload is
- * valid.
+ * The operations' results with decoded documents: private copies, taken while the payload is valid.
  */
 export function resultsOf(answer: Answer): DecodedResult[] | undefined {
   if (answer.payload === undefined) return undefined;

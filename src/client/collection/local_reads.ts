@@ -18,8 +18,8 @@ export interface LocalReads {
   /** `key`: as `encodeKey` gives it. */
   read(collection: string, key: Uint8Array): LocalDocument;
   /**
-   * Answers a query; undefined when it takes longer than a moment. Throws QueryError,
-   * ValidationError.
+   * Answers a query; undefined when it takes longer than a moment. Throws
+   * QueryError, ValidationError.
    */
   find(
     collection: string,

@@ -19,7 +19,7 @@ import type { QueryRequestFields } from "../../protocol/wire/request.ts";
 import type { Filter } from "../../query/matcher.ts";
 import type { Client } from "../connection/client.ts";
 
-/** What every query of a collection says. */
+/** The common fields of all queries of a collection. */
 export interface QueryTarget {
   readonly collection: string;
   readonly idField: string;

@@ -309,7 +309,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     const client = await this.#backend.client();
     const isLocal = typeof condition === "function";
     const sent = wireOptions(options);
-    // What a function leaves is counted here.
+    // Documents that pass a function are counted here.
     const query = isLocal
       ? { ...sent, filter: {}, skip: 0, limit: 0, pageSize: LOCAL_PAGE }
       : { ...sent, filter: condition };

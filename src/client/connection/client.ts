@@ -79,7 +79,7 @@ export class Client {
   readonly #backoff: Backoff;
   readonly #onLost: NonNullable<ClientOptions["onLost"]>;
   #replyTerm = 0;
-  /** What was committed by then, in that term. */
+  /** Highest committed sequence number by then, in that term. */
   #committed = 0;
   #heardMs = 0;
   #anyIndex = 0;
@@ -359,8 +359,7 @@ export class Client {
   }
 
   /**
-   * A write answered early stays in the window, to be sent again to a next leader, until
-   * committed.
+   * A write answered early stays in the window, to be sent again to a next leader, until committed.
    */
   #resolve(request: PendingRequest | undefined, answer: Answer): void {
     if (request === undefined) return;
@@ -382,7 +381,7 @@ export class Client {
     else this.#onLost({ requestNumber, version: early.version });
   }
 
-  /** What the same leader has committed needs no confirmation any more. */
+  /** Writes that the same leader has committed need no confirmation any more. */
   #onCommitted(term: number, committedSequence: number): void {
     this.#replyTerm = term;
     this.#committed = committedSequence;
@@ -451,7 +450,7 @@ export class Client {
     this.#looks.by(this.platform.clock.nowMs());
   }
 
-  /** Sends what is lost and was to wait until `dueMs`, and what is at a node that leads no more. */
+  /** Sends lost requests that were to wait until `dueMs`, and those sent to a former leader. */
   #resend(dueMs = Number.POSITIVE_INFINITY): void {
     const leader = this.#leaderChannel;
     let isHeldBack = false;

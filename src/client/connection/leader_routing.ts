@@ -6,7 +6,7 @@
 
 import { type CStoreError, UnreachableError } from "../../base/errors.ts";
 
-/** What routing needs to know of a way to a node. */
+/** Facts about a channel that routing needs. */
 export interface Route {
   readonly nodeId: string;
   readonly address: string;

@@ -61,7 +61,7 @@ export class GlobalTransactions {
 
   /**
    * The one that is open. Throws AmbiguousTransactionError when several are,
-   * TransactionTimeoutError when its time is over: what follows must not take effect outside of it.
+   * TransactionTimeoutError when it has timed out: later calls must not take effect outside of it.
    */
   current(): RunningTransaction | undefined {
     const [first, second] = this.#open.values();

@@ -175,8 +175,8 @@ export class CollectionIndex {
   }
 
   /**
-   * Calls `visit` for documents among which are all that have the key, in no order, until it returns
-   * true. False when they are too many for that: then `forKey` finds them.
+   * Calls `visit` for documents among which are all that have the key, in no order, until it
+   * returns true. False when they are too many for that: then `forKey` finds them.
    */
   visitFew(key: string, visit: (location: Location) => boolean): boolean {
     return this.#table.visit(this.#table.hash(key), visit);
@@ -187,7 +187,7 @@ export class CollectionIndex {
     return this.#table.count(this.#table.hash(key)) <= VALUE_ENTRIES_MAX;
   }
 
-  /** All documents with the key, as `forKey` found them: perhaps `visitFew` can do it from now on. */
+  /** All documents with the key, as `forKey` found them: `visitFew` may find them from now on. */
   noteAll(key: string, locations: readonly Location[]): void {
     if (locations.length > 0) this.#table.learn(this.#table.hash(key), locations);
   }

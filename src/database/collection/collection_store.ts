@@ -19,7 +19,7 @@ import { DocumentSlabs, type FrozenSlabs, type SlabRecord } from "./document_sla
 import { expiryAt } from "./expiry_rule.ts";
 import { type ByteRange, KeyIndex } from "./key_index.ts";
 
-/** What a change replaced, so that it can be taken back. */
+/** State that a change replaced, so that it can be taken back. */
 export interface Undo {
   readonly hash: number;
   /** Location that was there before; -1 for none. */
@@ -230,7 +230,7 @@ export class CollectionStore {
     this.#slabs.thaw(frozen);
   }
 
-  /** Those alive at the frozen moment, or only those that still are. */
+  /** Records alive at the frozen moment, or only those that still are. */
   frozenRecords(frozen: FrozenSlabs, which?: "present"): Generator<SlabRecord> {
     return this.#slabs.frozenRecords(frozen, which);
   }

@@ -64,7 +64,7 @@ export class DocumentSlabs {
   #compacting: { number: number; at: number } | undefined;
   /** Bytes written or superseded since the last step. */
   #churn = 0;
-  /** Those of earlier steps that compaction has not worked for yet. */
+  /** Bytes of earlier steps that compaction has not worked for yet. */
   #backlog = 0;
 
   /** Bytes of all slabs. */

@@ -58,7 +58,7 @@ export interface FoundNow {
   readonly document: Fields;
 }
 
-/** What a plan says to a person. */
+/** A plan as a person reads it. */
 export interface Explanation {
   readonly plan: "ids" | "index" | "scan";
   /** Name of the index; an empty text for none. */
@@ -118,8 +118,8 @@ export class QueryRun {
   }
 
   /**
-   * All documents at once, if they are few and found without looking at every document; else
-   * undefined.
+   * All documents at once, if they are few and found without looking at every document;
+   * else undefined.
    */
   now(): FoundNow[] | undefined {
     const plan = this.#plan;
@@ -281,7 +281,7 @@ export class QueryRun {
       if (kept > SORTED_DOCUMENTS_MAX) throw tooManyToSort();
       if (run.length < SORT_RUN) continue;
       run.sort((a, b) => this.#compare(a, b));
-      // What lies behind the last document that is wanted is not needed in any run.
+      // Documents behind the last one that is wanted are not needed in any run.
       if (run.length > wanted) run.length = wanted;
       kept -= SORT_RUN - run.length;
       runs.push(run);

@@ -1,6 +1,6 @@
 /**
- * The most frequent query of all, documents with one value at one indexed path, answered without a
- * plan.
+ * The most frequent query of all, documents with one value at one indexed path, answered without
+ * a plan.
  *
  * @module
  */

@@ -21,7 +21,7 @@ class Shard {
   hashes = new Int32Array(FIRST_CAPACITY);
   /** Entries with that hash; 0 = the slot is free. */
   counts = new Int32Array(FIRST_CAPACITY);
-  /** Of one entry its location; of several the first node of their chain; or `UNKNOWN`. */
+  /** Location of one entry; of several the first node of their chain; or `UNKNOWN`. */
   places = new Float64Array(FIRST_CAPACITY);
   used = 0;
   /** Nodes of chains: a location, and the number of the next node or `UNKNOWN`. */
@@ -54,8 +54,8 @@ export class ValueTable {
   }
 
   /**
-   * Calls `visit` for each document that may have the key, until it returns true; keys with the same
-   * hash share their documents. False when the table does not know them: nothing was visited.
+   * Calls `visit` for each document that may have the key, until it returns true; keys with the
+   * same hash share their documents. False when the table does not know them: nothing was visited.
    */
   visit(hash: number, visit: (location: Location) => boolean): boolean {
     const shard = this.#shards[hash & (SHARDS - 1)];

@@ -11,12 +11,12 @@ import { SEGMENT_SIZE_BYTES, VOTERS_MAX } from "../../base/limits.ts";
 import { NodeDiscovery } from "../../cluster/node_discovery.ts";
 import type { NodeAddress } from "../../protocol/encoding/cluster_command.ts";
 
-/** What a node needs to know; every field is set. */
+/** Configuration of a node; every field is set. */
 export interface NodeConfig {
   readonly id: string;
   /**
-   * Where to listen. Undefined: at this node's address among the members; nowhere at all when
-   * `isEmbedded`.
+   * Where to listen. Undefined: at this node's address among the members; nowhere at all
+   * when `isEmbedded`.
    */
   readonly listen: Endpoint | undefined;
   /** Where to listen when nothing else says so: set at the start of a node that joined. */

@@ -97,7 +97,7 @@ export class DiskMonitor {
   }
 }
 
-/** The message of what was thrown. */
+/** The message of a thrown value. */
 export function reasonOf(cause: unknown): string {
   return cause instanceof Error ? cause.message : String(cause);
 }

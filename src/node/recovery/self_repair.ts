@@ -124,7 +124,7 @@ async function setAside({ files }: Platform, directory: string): Promise<void> {
   }
 }
 
-/** Where other members may be found: the static list, and whom it joined or the log named last. */
+/** Addresses of other members: those noted last, and those of `join` and the static list. */
 function knownPeers({ files }: Platform, config: NodeConfig): string[] {
   const others = config.members.filter(({ id }) => id !== config.id);
   const listed = [...config.join, ...others.map(({ address }) => address)];

@@ -18,7 +18,7 @@ import { type OpenedStorage, openStorage } from "./open_storage.ts";
 
 const READ_BYTES = 1024 * 1024;
 
-/** What one survivor's folder holds. */
+/** Content of one survivor's folder. */
 export interface SurvivorReport {
   readonly path: string;
   readonly nodeId: string;
@@ -35,7 +35,7 @@ export interface SurvivorReport {
   readonly members: readonly Pick<Member, "id" | "address" | "role">[];
 }
 
-/** What the recovery made. */
+/** Result of the recovery. */
 export interface RecoveredCluster {
   readonly clusterId: string;
   /** Where the old folder is kept. */

@@ -24,7 +24,7 @@ import type { SnapshotStore } from "../../storage/snapshot_store.ts";
 /** Interval of the replies that keep a transfer alive while a long file is verified. */
 const KEEP_ALIVE_MS = 1000;
 
-/** What the receiver asks of its node. */
+/** Services that the receiver needs from its node. */
 export interface ReceiverParts {
   readonly id: string;
   readonly platform: Platform;

@@ -11,7 +11,7 @@ import type { SnapshotStore } from "../../storage/snapshot_store.ts";
 import type { ReplicatedLog } from "../../storage/wal/iwal_manager.ts";
 import type { LogBase } from "../../storage/wal/log_table.ts";
 
-/** What the snapshotter works on. */
+/** Parts that the snapshotter works on. */
 export interface SnapshotParts {
   readonly machine: DocumentStateMachine;
   readonly log: ReplicatedLog;
@@ -44,7 +44,7 @@ export class Snapshotter {
     this.#parts = parts;
     this.#logBytes = logBytes;
     this.#dueBytes = logBytes;
-    // What earlier processes wrote behind the newest snapshot counts, too.
+    // Bytes that earlier processes wrote behind the newest snapshot count, too.
     this.#bytesAtLast = -parts.log.bytesBehind(parts.machine.appliedIndex);
   }
 

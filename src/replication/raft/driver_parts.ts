@@ -23,10 +23,10 @@ import type { ReplicatedLog } from "../../storage/wal/iwal_manager.ts";
  */
 export type HoldReason = "restoring" | "disk" | "beginning" | "joining";
 
-/** What the driver is set up with. */
+/** Options of a driver. */
 export interface DriverOptions {
   readonly id: NodeId;
-  /** What the snapshot and the log say of the members, in order. */
+  /** The configurations in the snapshot and the log, in order. */
   readonly configurations: readonly LoggedConfiguration[];
   readonly heartbeatMs: number;
   readonly electionTimeoutMs: number;
@@ -45,7 +45,7 @@ export interface DriverParts {
   readonly log: ReplicatedLog;
   readonly machine: StateMachine;
   readonly compressor: Compressor;
-  /** Of what learners are sent from the disk. */
+  /** Rate of entries that learners are sent from the disk. */
   readonly catchUpRate: RateLimit;
   send(message: RaftMessage): void;
 }
@@ -74,7 +74,7 @@ export interface DriverHooks {
   failed(cause: unknown): void;
 }
 
-/** Of a driver that was not started. */
+/** Hooks of a driver that was not started. */
 export const NO_HOOKS: DriverHooks = {
   event: () => undefined,
   applied: () => undefined,

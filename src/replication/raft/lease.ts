@@ -34,7 +34,7 @@ export class Lease {
     return nowMs < confirmed.sentMs + this.#durationMs;
   }
 
-  /** Another term or role: what was sent before counts no more. */
+  /** Another term or role: heartbeats sent before count no more. */
   forget(): void {
     this.#rounds = [];
   }

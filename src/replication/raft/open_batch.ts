@@ -16,8 +16,8 @@ import type { EntrySource } from "../../raft/types.ts";
 /** Receives a request's end; exactly one of the calls is made, once. */
 export interface ReplyTarget {
   /**
-   * One operation was written (or a session opened). `committed` is false for early answers
-   * (ASYNC).
+   * One operation was written (or a session opened). `committed` is false for early
+   * answers (ASYNC).
    */
   written(requestId: number, version: number, committed: boolean): void;
   /** The operations' results, encoded. */

@@ -107,7 +107,7 @@ export class ProposalTable {
     }
   }
 
-  /** Leadership is lost: what was proposed may be committed or not. */
+  /** Leadership is lost: proposed batches may be committed or not. */
   failAll(): void {
     for (const [index, { batch }] of this.#proposed) batch.fail(() => lost(index));
     this.#proposed.clear();

@@ -155,7 +155,7 @@ export class RaftDriver {
 
   /**
    * Takes a request in. Before anything is logged it may be refused: `NotLeaderError`,
-   * `OverloadedError` through the returned value; afterwards the target hears.
+   * `OverloadedError` through the returned value; later errors go to the target.
    */
   propose(request: ProposedRequest): CStoreError | undefined {
     const size = request.end - request.start;
@@ -317,7 +317,7 @@ export class RaftDriver {
         this.#proposeBatches();
       }
     } catch (cause) {
-      // What was decided is not carried out to its end: going on would break promises.
+      // A decision is carried out only in part: going on would break promises.
       this.#fail(cause);
       if (!(cause instanceof CStoreError)) throw cause;
     } finally {

@@ -1,5 +1,5 @@
 /**
- * What the layers above ask of consensus.
+ * Consensus, as the layers above use it.
  *
  * @module
  */

@@ -148,7 +148,7 @@ export class RaftConsensusManager implements ConsensusManager {
     return this.#driver.view.commitIndex;
   }
 
-  /** What a leader knows of each voter; empty on other nodes. */
+  /** A leader's view of each voter; empty on other nodes. */
   peers(): readonly PeerView[] {
     return this.#driver.peers();
   }

@@ -19,7 +19,7 @@ import type { ConsensusRole } from "./consensus_manager.ts";
 import { type ConsensusOptions, RaftConsensusManager } from "./raft_consensus_manager.ts";
 import { type ReplicationStatus, WALReplicationManager } from "./wal_replication_manager.ts";
 
-/** What a replicated log is made of. */
+/** Parts of a replicated log. */
 export interface ReplicationWALOptions extends Omit<ConsensusOptions, "log" | "stateMachine"> {
   readonly nodeId: NodeId;
   /** The local log; consensus owns it from now on. */

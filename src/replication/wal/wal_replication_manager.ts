@@ -32,7 +32,7 @@ export interface ReplicationStatus {
   readonly replicationLag: number;
 }
 
-/** What can be listened to. */
+/** Events, with the listener's argument. */
 export interface ReplicationEvents {
   /** An entry is committed; emitted on every node, in order. */
   entryReplicated: WALEntry;

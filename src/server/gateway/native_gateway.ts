@@ -14,7 +14,7 @@ import type { ConnectionHandlers, PeerConnection } from "../../transport/peer_co
 import type { RequestGate } from "../request_gate.ts";
 import { ReplyCollector, type ReplyOutput } from "./reply_collector.ts";
 
-/** What the server asks of its node. */
+/** Services that the gateway needs from its node. */
 export interface NativeGatewayParts {
   readonly clock: Clock;
   readonly gate: RequestGate;
