@@ -51,7 +51,7 @@ export interface MicroResult {
   readonly opsPerSecond: number;
   /** Median time of one call, divided by its operations. */
   readonly medianMicroseconds: number;
-  /** Of one whole call. */
+  /** Time of one whole call. */
   readonly p99Microseconds: number;
   readonly samples: number;
   readonly operationsPerSample: number;

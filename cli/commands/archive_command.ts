@@ -54,7 +54,7 @@ export async function runArchive(words: readonly string[], options: RawOptions):
   else print(`${folder} holds the log up to entry ${index}: ${index - first} entries were added`);
 }
 
-/** Copies what comes, through failovers. */
+/** Copies new entries, through failovers. */
 class Follower {
   readonly #database: RemoteDatabase;
   readonly #archive: LogArchive;

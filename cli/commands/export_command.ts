@@ -167,7 +167,7 @@ function cutToLastLine(file: string, idField: string): DocumentId | undefined {
     const begun = rest.toString();
     // One object alone, without an end of line, is some other file's content.
     if (begun !== "" && (!begun.startsWith("{") || (whole === 0 && isWhole(begun)))) {
-      throw notResumable(file, "what it ends with is no document");
+      throw notResumable(file, "its last line is no document");
     }
     ftruncateSync(handle, whole);
     return last;

@@ -42,7 +42,7 @@ export async function clusterInit(options: RawOptions): Promise<void> {
 
 type ChangeRequest = Exclude<MembershipRequest, { readonly action: "join" }>;
 
-/** Asks the leader for a change, prints what it made of the members, and what comes next. */
+/** Sends a change to the leader, prints the members after it, and the next steps. */
 export async function clusterChange(words: readonly string[], options: RawOptions): Promise<void> {
   const request = requestOf(words, flagOption(options, "standby"));
   const addresses = addressesOf(options);

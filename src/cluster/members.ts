@@ -65,7 +65,7 @@ export class Members {
       const member = configuration.member(id);
       if (member === undefined) continue;
       this.#strangers.delete(id);
-      // A link that is up stays: what waits in it would be lost with it.
+      // A link that is up stays: messages that wait in it would be lost with it.
       const known = dialable(member.address);
       if (known !== "" && known !== address) void network?.disconnect(id);
     }

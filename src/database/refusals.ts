@@ -86,7 +86,7 @@ export function sessionRefusal(
         `Cannot execute ${name}: the number was used with other bytes`,
       );
     case "window full":
-      // The client's next request acknowledges what stands in the way.
+      // The client's next request acknowledges answers and frees room.
       return new OverloadedError(
         `Cannot execute ${name}: too many requests are unanswered`,
         RETRY_AFTER_MS.sessionWindow,

@@ -257,7 +257,7 @@ export class MultiMaster {
     return { number: this.#readyNumber, messages, operations, messagesAfterPersist, events };
   }
 
-  /** That Ready and all before it are on disk. */
+  /** A Ready and all before it are on disk. */
   persisted(number: number): void {
     const done = this.#underway.filter((ready) => ready.number <= number);
     for (const { cursor } of this.#underway.splice(0, done.length)) this.#durable = cursor;

@@ -1,7 +1,7 @@
 /**
- * Builds the parts of a node, each finished before the next: a part is given those below it, never
- * a promise of one above. Upward news goes through the hooks that `Node` hands over when it starts
- * them.
+ * Builds the parts of a node, each finished before the next: a part is given those below it,
+ * never a promise of one above. Upward news goes through the hooks that `Node` hands over when it
+ * starts them.
  *
  * @module
  */

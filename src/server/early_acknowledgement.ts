@@ -37,8 +37,8 @@ export class EarlyAcknowledgement {
   }
 
   /**
-   * Whether the command may be answered early. `commands`: the bytes that it stands in, which were
-   * checked.
+   * Whether the command may be answered early. `commands`: the bytes that it stands in, which
+   * were checked.
    */
   mayAnswer(commands: Uint8Array, view: DataView, start: number): boolean {
     const { syncMode } = this.#parts;

@@ -119,7 +119,7 @@ export class CoordinationRunner {
   }
 
   async #forget(id: string, { done }: Running): Promise<void> {
-    // A record too many does no harm: a recovery tells the participants once more.
+    // A record too many does no harm: a recovery notifies the participants again.
     await this.#parts
       .log()
       .then((log) => log.forget(id))

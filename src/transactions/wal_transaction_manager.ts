@@ -448,5 +448,5 @@ function noTransaction(action: string): NotFoundError {
 }
 
 function timedOut(id: string): TransactionTimeoutError {
-  return new TransactionTimeoutError(`Transaction ${id} was rolled back: its time is over`);
+  return new TransactionTimeoutError(`Transaction ${id} was rolled back: it timed out`);
 }

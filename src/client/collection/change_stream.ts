@@ -42,7 +42,7 @@ export async function* watchChanges(
     });
     const payload = await Promise.race([asked, aborted]);
     if (payload === undefined) {
-      asked.catch(() => undefined); // Nobody waits for it any more.
+      asked.catch(() => undefined); // No caller waits for it any more.
       return;
     }
     const page = decodeWatchReply<Change>(payload);

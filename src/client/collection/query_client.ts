@@ -65,7 +65,7 @@ export function wireFilter(filter: unknown, path = ""): unknown {
   return Object.fromEntries(parts);
 }
 
-/** A query for what stands at a path. */
+/** A query with a condition on one path. */
 export function queryAt<T>(path: string, condition: unknown): Query<T> {
   // A path may lead deeper than the names of T's fields, so types cannot follow it.
   const query: { readonly [path: string]: unknown } = { [path]: condition };

@@ -90,5 +90,5 @@ export class GlobalTransactions {
 
 function checkTime({ id, client }: RunningTransaction, deadlineMs: number): void {
   if (client.platform.clock.nowMs() < deadlineMs) return;
-  throw new TransactionTimeoutError(`Transaction ${id} is rolled back: its time is over`);
+  throw new TransactionTimeoutError(`Transaction ${id} is rolled back: it timed out`);
 }

@@ -99,7 +99,7 @@ export class SnapshotReceiver {
     });
   }
 
-  /** Stops; what arrived stays for the next attempt. */
+  /** Stops; the bytes that arrived stay for the next attempt. */
   stop(): void {
     this.#isStopped = true;
     this.#cancelKeepAlive();

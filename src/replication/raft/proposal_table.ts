@@ -94,7 +94,7 @@ export class ProposalTable {
     return this.#routed;
   }
 
-  /** The batch is on this node's disk: answers what may be answered early (ASYNC). */
+  /** The batch is on this node's disk: answers the requests that may be answered early (ASYNC). */
   answerEarly(throughIndex: LogIndex): void {
     for (const [index, { batch, firstSequence }] of this.#proposed) {
       if (index > throughIndex) return;

@@ -38,7 +38,7 @@ import { ReadyRunner } from "./ready_runner.ts";
 import { RequestQueue } from "./request_queue.ts";
 import { Ticker } from "./ticker.ts";
 
-/** Ticks between looks at what waits. */
+/** Ticks between checks of waiting reads and requests. */
 const SWEEP_TICKS = 5;
 /**
  * Ticks that a lost leader's followers wait by rank before they campaign, and random ones on top.
@@ -281,7 +281,7 @@ export class RaftDriver {
     return notLeader(this.#options.id, { id: this.#raft.view.leader ?? "", address });
   }
 
-  /** Ends everything; waiting requests fail with an unknown outcome. */
+  /** Ends everything: queued requests get that error, proposed ones an unknown outcome. */
   stop(makeError: () => CStoreError): void {
     if (this.#isStopped) return;
     this.#isStopped = true;
