@@ -216,8 +216,7 @@ export class MultiMaster {
     this.#pulled.clear();
     if (this.#ticks % this.#config.pullTicks !== 0) return;
     const others = this.#others();
-    // All learn what this node has; one, in turn, gets a request: otherwise all would send
-    // the same.
+    // All learn what this node has; one, in turn, gets a request, or all would send the same.
     const asked = (this.#ticks / this.#config.pullTicks) % others.length;
     for (const [at, peer] of others.entries()) {
       this.#messages.push(this.#cursorMessage(peer, at === asked));
