@@ -147,10 +147,7 @@ function whenSet<T extends object>(values: T): { [K in keyof T]?: NonNullable<T[
   return Object.fromEntries(given) as { [K in keyof T]?: NonNullable<T[K]> };
 }
 
-/**
- * A node belongs to the cluster of its folder; without one, options name the cluster that it begins
- * or joins.
- */
+/** A node belongs to the cluster of its folder; without one, options name its cluster. */
 function checkOrigin(origin: {
   readonly dataDirectory: string;
   readonly isKnown: boolean;

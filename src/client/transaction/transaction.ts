@@ -59,8 +59,7 @@ export async function runTransaction<R>(
     const attempt = new RunningTransaction(client, parts, options);
     try {
       const result = await run(attempt).catch(async (error: unknown) => {
-        // The error may come from reads of two different moments: then the function is
-        // called again.
+        // Reads of two moments may have caused the error: then the function is called again.
         await attempt.checkReads();
         throw error;
       });

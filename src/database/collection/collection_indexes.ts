@@ -74,8 +74,7 @@ export class CollectionIndexes {
     const index = new CollectionIndex(definition, this.#seed);
     index.isReady = isReady;
     this.#indexes.set(definition.name, index);
-    // An unfinished index has all entries when the documents are back, and is settled by
-    // the leader.
+    // An unfinished index is complete when the documents are back; the leader settles it.
     const build = { index, records: noRecords(), end: () => undefined };
     if (!isReady) this.#builds.set(definition.name, build);
   }

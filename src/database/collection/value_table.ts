@@ -138,10 +138,7 @@ export class ValueTable {
     }
   }
 
-  /**
-   * Notes a key's locations in the tree: if those are all entries with the hash, they are
-   * known now.
-   */
+  /** Notes a key's locations in the tree, if those are all entries with the hash. */
   learn(hash: number, locations: readonly Location[]): void {
     const shard = this.#shardOf(hash);
     const slot = slotOf(shard, hash);
