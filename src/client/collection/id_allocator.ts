@@ -39,7 +39,7 @@ export class IdAllocator {
     });
   }
 
-  /** Serves these callers, then those that came meanwhile; each gets its error. Never rejects. */
+  /** Serves these callers, then those that came meanwhile, by ids or an error. Never rejects. */
   async #serve(collection: string, first: Waiter[]): Promise<void> {
     let waiters = first;
     while (waiters.length > 0) {
