@@ -1,6 +1,6 @@
 /**
- * What a million documents cost an embedded database: memory of the process above an empty one, and
- * how long the event loop stands still while documents are written over that heap.
+ * Cost of a million documents in an embedded database: memory of the process above an empty one,
+ * and how long the event loop stands still while documents are written over that heap.
  *
  * @module
  */
@@ -42,7 +42,7 @@ function documentOf(n: number): Item {
   return { id: `d${String(n).padStart(8, "0")}`, n, pad: "x".repeat(98) };
 }
 
-/** What the program holds, buffers included, and what the process has of the system. */
+/** Memory that the program holds, buffers included, and that the process has of the system. */
 async function memory(): Promise<{ readonly heldBytes: number; readonly residentBytes: number }> {
   await sleep(systemClock, 2000);
   for (let i = 0; i < 3; i += 1) Bun.gc(true);

@@ -36,7 +36,7 @@ interface Restart {
   readonly variant: string;
   /** From starting the processes to the first acknowledged write. */
   readonly firstWriteSeconds: number;
-  /** From starting the processes until every node had applied what was acknowledged before. */
+  /** From starting the processes until every node had applied all writes acknowledged before. */
   readonly caughtUpSeconds: number;
   /** Documents that were there afterwards, counted by a linearizable read. */
   readonly documents: number;
@@ -114,7 +114,7 @@ async function restart(cluster: LocalCluster, variant: string): Promise<Restart>
   return { variant, firstWriteSeconds, caughtUpSeconds, documents };
 }
 
-/** Runs the stopped nodes inside this process, where they can be told to write a snapshot. */
+/** Runs the stopped nodes inside this process, where they can be made to write a snapshot. */
 async function takeSnapshots(cluster: LocalCluster): Promise<void> {
   await Promise.all(cluster.nodes.map((node) => cluster.signal(node, "SIGTERM")));
   const members = cluster.nodes.map(({ id, address }) => ({ id, address }));

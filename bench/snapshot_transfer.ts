@@ -1,5 +1,5 @@
 /**
- * What a new node costs while a cluster works: fills a cluster, lets its logs be cut, then measures
+ * Cost of a new node while a cluster works: fills a cluster, lets its logs be cut, then measures
  * the latency of writes at a fixed rate before, and while a node joins that has to be sent a
  * snapshot, until it is a voter.
  *

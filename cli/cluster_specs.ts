@@ -100,7 +100,7 @@ const UNSAFE_RECOVER: CommandSpec = {
     (await import("./commands/unsafe_recover_command.ts")).clusterUnsafeRecover(words, options),
 };
 
-/** A change of the members, asked of the leader. */
+/** A change of the members, requested from the leader. */
 function change(
   spec: Pick<CommandSpec, "usage" | "about" | "examples"> & Partial<Pick<CommandSpec, "options">>,
 ): CommandSpec {

@@ -1,7 +1,8 @@
 /**
- * Parses the command line with cac, and guards what cac would change: a value stays the text that
- * was typed (`007`, `1e5`, `-5`, an empty text, a lone `-`), a command may have two words, an option
- * is given once, a flag takes `=true` or `=false`, and what is unknown is an error.
+ * Parses the command line with cac, and guards against its conversions: a value stays the text
+ * that was typed (`007`, `1e5`, `-5`, an empty text, a lone `-`), a command may have two words,
+ * an option is given once, a flag takes `=true` or `=false`, and an unknown word or option is
+ * an error.
  *
  * @module
  */

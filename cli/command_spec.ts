@@ -1,5 +1,5 @@
 /**
- * What a command of the executable is declared with, and the options that many share.
+ * Declaration of a command of the executable, and the options that many share.
  *
  * @module
  */
@@ -16,7 +16,7 @@ export interface CommandSpec {
   readonly run: (words: readonly string[], options: RawOptions) => Promise<void>;
 }
 
-/** Whom to talk to. */
+/** Addresses of the nodes to contact. */
 export const ADDRESS = [
   "--address <list>",
   "Nodes to talk to, HOST:PORT[,HOST:PORT] (default: those of cstore dev)",

@@ -1,5 +1,5 @@
 /**
- * Lines of a stream, one by one, as slowly as they are asked for.
+ * Lines of a stream, one by one, as slowly as they are requested.
  *
  * @module
  */

@@ -25,7 +25,7 @@ export interface FileValues {
 /** Where the values of a configuration file stand among the options. */
 export const FILE_VALUES = "file values";
 
-/** A node's folder unless told otherwise. */
+/** Default folder of a node. */
 export const DEFAULT_DATA = "./cstore-data";
 
 /** Where a value comes from: the command line, else CSTORE_NAME, else the file. */

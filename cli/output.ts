@@ -1,5 +1,5 @@
 /**
- * What people and programs see: data on stdout, messages on stderr, colour only on a terminal.
+ * Output for people and programs: data on stdout, messages on stderr, colour only on a terminal.
  *
  * @module
  */
@@ -64,7 +64,7 @@ function wantsColour(): boolean {
   return process.stdout.isTTY === true && TERM !== "dumb";
 }
 
-/** Colours, or plain text where nobody would see them. */
+/** Colours, or plain text where they would not show. */
 export const colour = pc.createColors(wantsColour());
 
 /** Whether a person watches. */
@@ -108,7 +108,7 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
 /** Tells an error and gives the exit code. */
 export function reportError(error: unknown, json: boolean): number {
   if (error instanceof ExitError) return error.exitCode;
-  // Who reads has had enough: `cstore ... | head -1`.
+  // The reader of stdout has had enough: `cstore ... | head -1`.
   if (error instanceof Error && "code" in error && error.code === "EPIPE") return EXIT.ok;
   if (error instanceof UsageError) {
     const { message, remedy } = error;

@@ -1,5 +1,5 @@
 /**
- * How a person types this program in another terminal, so that what is printed can be copied.
+ * How a person types this program in another terminal, so that printed commands can be copied.
  *
  * @module
  */

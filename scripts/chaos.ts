@@ -112,7 +112,7 @@ function readCommand(): Command {
   return { options, check: values.check, isJson: values.json };
 }
 
-/** What an earlier cluster left there would be taken for this one's. */
+/** A folder with files is refused: an earlier cluster's would be taken for this one's. */
 function readData(path: string | undefined): string | undefined {
   if (path !== undefined && existsSync(path) && readdirSync(path).length > 0) {
     throw new UsageError(`--data names an empty or new folder; "${path}" is not empty`);

@@ -1,7 +1,7 @@
 /**
- * Files of `src` that no test imports, and the suite that covers each: `bun scripts/seams.ts`. Every
- * suite runs alone, with coverage; a file that its suite covers by less than 80 % of its lines
- * fails. `test/tidy_test.ts` holds that every file is imported by a test or listed here.
+ * Files of `src` that no test imports, and the suite that covers each: `bun scripts/seams.ts`.
+ * Every suite runs alone, with coverage; a file that its suite covers by less than 80 % of its
+ * lines fails. `test/tidy_test.ts` holds that every file is imported by a test or listed here.
  *
  * @module
  */

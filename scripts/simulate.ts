@@ -49,7 +49,7 @@ interface Failure {
 interface Totals {
   seeds: number;
   simulatedSeconds: number;
-  /** What all processes together used. */
+  /** CPU time of all processes together. */
   cpuSeconds: number;
   faults: Record<string, number>;
   operations: number;
@@ -57,7 +57,7 @@ interface Totals {
   failures: Failure[];
 }
 
-/** Whether another process of this program reads what is printed here. */
+/** Whether another process of this program reads the printed lines. */
 const isWorker = values.json && values.workers === "1";
 
 function say(line: string): void {
@@ -141,7 +141,7 @@ async function runSeeds(): Promise<void> {
   report(totals, Date.now() - startMs);
 }
 
-/** Prints what was run, and ends. */
+/** Prints the totals, and ends. */
 function report(totals: Totals, tookMs: number): void {
   const { seeds, simulatedSeconds, cpuSeconds, operations, acknowledged } = totals;
   if (values.json) process.stdout.write(`${JSON.stringify(totals)}\n`);
@@ -221,7 +221,7 @@ function failsScenario(plant: Plant, scenario: string): boolean {
   return run.status !== 0 && /^\s*[1-9]\d* fail$/m.test(run.stderr);
 }
 
-/** What was found about a plant: the seed that caught it, or the scenario, or nothing. */
+/** The verdict on a plant: the seed that caught it, or the scenario, or nothing. */
 interface Verdict {
   readonly seeds: string;
   readonly checker: string;

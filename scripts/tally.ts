@@ -5,7 +5,7 @@
  * @module
  */
 
-/** What a run of the tests came to. */
+/** Counts of a run of the tests. */
 export interface Tally {
   readonly passed: number;
   readonly failed: number;

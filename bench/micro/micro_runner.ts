@@ -18,14 +18,14 @@ export interface MicroTask {
   readonly name: string;
   /** Operations in one call of `run`. */
   readonly operations: number;
-  /** What has to be reached, if something has to. */
+  /** The goal to be reached, if there is one. */
   readonly target?: Target;
   readonly note?: string;
   /** One call is one sample. */
   readonly run: () => void | Promise<void>;
 }
 
-/** At least so many operations a second, or at most so much time for one. */
+/** A lower bound of operations a second, or an upper bound of the time for one. */
 export type Target =
   | { readonly opsPerSecondMin: number }
   | { readonly medianMicrosecondsMax: number };
@@ -43,7 +43,7 @@ export interface MicroGroup {
   open(directory: string): Promise<OpenGroup>;
 }
 
-/** What was measured. */
+/** Results of a task. */
 export interface MicroResult {
   readonly group: string;
   readonly name: string;
@@ -51,7 +51,7 @@ export interface MicroResult {
   readonly opsPerSecond: number;
   /** Median time of one call, divided by its operations. */
   readonly medianMicroseconds: number;
-  /** Of one whole call. */
+  /** Time of one whole call. */
   readonly p99Microseconds: number;
   readonly samples: number;
   readonly operationsPerSample: number;

@@ -1,6 +1,6 @@
 /**
  * Consensus without disk and network: three cores in one process, whose messages are handed over at
- * once and whose syncs end at once. What is left is the cost of deciding.
+ * once and whose syncs end at once. The cost of deciding remains.
  *
  * @module
  */
@@ -23,7 +23,7 @@ const PROPOSALS = 256;
 const OPERATIONS = 64;
 const BODY = new Uint8Array(64 * 128);
 
-/** What a Raft has written, cut at the head. */
+/** The entries that a Raft has written, cut at the head. */
 class KeptLog implements LogReader {
   #base = { index: 0, term: 0, nextSequence: 1 };
   #entries: Entry[] = [];
@@ -101,7 +101,7 @@ function startNode(id: string): BenchNode {
   return { id, raft: new Raft(config, log), log };
 }
 
-/** Three nodes whose messages are carried until nobody has anything to say. */
+/** Three nodes whose messages are carried until there are none. */
 class BenchCluster {
   readonly nodes: readonly BenchNode[] = IDS.map(startNode);
   readonly #mail: RaftMessage[] = [];

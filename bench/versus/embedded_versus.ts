@@ -59,7 +59,7 @@ function numbered(first: number): () => Document {
   };
 }
 
-/** Small steps of one known generator, so that every system is asked the same. */
+/** Small steps of one known generator, so that every system gets the same requests. */
 function pick(i: number, below: number): number {
   return (Math.imul(i ^ (i >>> 15), 0x2c1b3c6d) >>> 0) % below;
 }

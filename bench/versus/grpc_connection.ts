@@ -1,7 +1,7 @@
 /**
  * As much of gRPC over HTTP/2 as unary calls with small messages need, written by hand over a
- * socket so that the load process stays cheap: many streams at a time on one connection, what is
- * sent in one turn leaves with one write. Headers of answers are not read: a call that fails has no
+ * socket so that the load process stays cheap: many streams at a time on one connection, the calls
+ * of one turn leave with one write. Headers of answers are not read: a call that fails has no
  * message in its answer.
  *
  * @module

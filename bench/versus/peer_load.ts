@@ -12,7 +12,7 @@ import { systemClock } from "../../src/platform/clock.ts";
 export const KEY_COUNT = 100_000;
 /** Bytes of a value. */
 export const VALUE_SIZE = 128;
-/** What is written. */
+/** The value of every write. */
 export const VALUE = "v".repeat(VALUE_SIZE);
 
 /** A random key. */
@@ -26,7 +26,7 @@ export interface PeerClient {
   readonly slots: number;
   /** Puts that one call of `put` makes and acknowledges together. */
   readonly group: number;
-  /** Begins a group on a slot that is free; `done` is called once, when all of it is acknowledged. */
+  /** Begins a group on a free slot; `done` is called once, when all of it is acknowledged. */
   put(slot: number, done: (isWritten: boolean) => void): void;
   close(): void;
 }
@@ -45,7 +45,7 @@ export interface PeerMode {
   open(): Promise<PeerClient>;
 }
 
-/** What was measured. */
+/** Results of a measurement. */
 export interface PeerFigures {
   readonly opsPerSecond: number;
   readonly latencyMs: LatencyMs;

@@ -12,7 +12,7 @@ import { sleep, systemClock } from "../../src/platform/clock.ts";
 /** A product whose program is not on this machine. */
 export class MissingPeerError extends Error {
   readonly peer: string;
-  /** What brings it here. */
+  /** How to install the product. */
   readonly install: string;
 
   constructor(peer: string, program: string, install: string) {
@@ -42,7 +42,7 @@ export class PeerProcesses {
     this.#children.push(NodeProcess.start({ command: { program, words: [] }, words, output }));
   }
 
-  /** Asks until the answer is yes. Throws when a process ended or the time is over. */
+  /** Polls until the answer is yes. Throws when a process ended or the time is up. */
   async waitUntil(what: string, isTrue: () => Promise<boolean>): Promise<void> {
     const endMs = systemClock.nowMs() + 20_000;
     while (!(await isTrue().catch(() => false))) {

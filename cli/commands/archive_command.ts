@@ -54,13 +54,13 @@ export async function runArchive(words: readonly string[], options: RawOptions):
   else print(`${folder} holds the log up to entry ${index}: ${index - first} entries were added`);
 }
 
-/** Copies what comes, through failovers. */
+/** Copies new entries, through failovers. */
 class Follower {
   readonly #database: RemoteDatabase;
   readonly #archive: LogArchive;
   readonly #signal: AbortSignal;
   #toldMs = 0;
-  /** What is waited for, as it was told. */
+  /** Code of the error that was printed last while waiting. */
   #told = "";
 
   constructor(database: RemoteDatabase, archive: LogArchive, signal: AbortSignal) {

@@ -88,7 +88,7 @@ export async function benchThroughput(options: RawOptions): Promise<void> {
   );
 }
 
-/** What clients see when the leader goes. */
+/** Measures the outage that clients see when the leader goes. */
 export async function benchFailover(options: RawOptions): Promise<void> {
   const json = flagOption(options, "json");
   const fault = choiceOption(options, "fault", {

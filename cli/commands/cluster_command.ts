@@ -22,7 +22,7 @@ import {
 } from "../output.ts";
 import { viewCluster, withDatabase } from "./cluster_view.ts";
 
-/** Where `cstore dev` listens unless told otherwise. */
+/** Default addresses of the nodes of `cstore dev`. */
 export const DEFAULT_ADDRESSES = "127.0.0.1:7001,127.0.0.1:7002,127.0.0.1:7003";
 const WATCH_MS = 1000;
 
@@ -93,10 +93,10 @@ function cellsOf(m: MemberRow): string[] {
   ];
 }
 
-/** What a person should know beside the table. */
+/** Notes for the operator beside the table. */
 function notesOf({ isJoint, members }: ClusterPicture): string[] {
   const notes = members.flatMap((m) => [
-    ...(isWaiting(m) ? [`${m.id} has ${m.caughtUpPercent ?? 0} %: ${m.waitsFor}`] : []),
+    ...(isWaiting(m) ? [`${m.id}: ${m.caughtUpPercent ?? 0} % caught up, ${m.waitsFor}`] : []),
     ...(m.isRestoring === true ? [`${m.id} reads a snapshot in: no reads there meanwhile`] : []),
     ...m.alarms.map(({ kind, detail }) => colour.red(`alarm on ${m.id}: ${kind}: ${detail}`)),
   ]);
@@ -109,7 +109,7 @@ function isWaiting({ waitsFor, membership, caughtUpPercent, state }: MemberRow):
   return membership !== "standby" || caughtUpPercent !== 100 || state !== "healthy";
 }
 
-/** Prints who takes part, as the leader knows it. */
+/** Prints the members, as the leader knows them. */
 export async function clusterMembers(options: RawOptions): Promise<void> {
   const timeoutMs = durationOption(options, "timeout", 2000);
   const picture = await viewCluster(parseAddresses(addressesOf(options)), timeoutMs);

@@ -1,6 +1,6 @@
 /**
- * The picture of a cluster that `cluster status` prints: every member asked directly, joined with
- * what the leader knows.
+ * The picture of a cluster that `cluster status` prints: every member's own answer, joined with the
+ * leader's knowledge.
  *
  * @module
  */
@@ -36,7 +36,7 @@ export async function askAny(addresses: readonly string[], timeoutMs: number): P
   });
 }
 
-/** Asks every member. Who they are, the leader knows best. */
+/** Contacts every member; the leader's list of them is preferred. */
 export async function viewCluster(
   addresses: readonly string[],
   timeoutMs: number,
@@ -59,7 +59,7 @@ export async function viewCluster(
   };
 }
 
-/** Asks whom `from` lists and nobody has asked yet. */
+/** Contacts the members that `from` lists and that have not answered yet. */
 async function askMembers(
   from: NodeStatus,
   known: Map<string, NodeStatus>,
@@ -71,7 +71,7 @@ async function askMembers(
   for (const [at, answer] of answers.entries()) {
     const id = others[at]?.id ?? "";
     if (answer.status === "rejected") continue;
-    // Somebody else may answer at a member's address.
+    // Another node may answer at a member's address.
     const isIt = answer.value.id === id && answer.value.clusterId === from.clusterId;
     if (isIt) known.set(id, answer.value);
   }

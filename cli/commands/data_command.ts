@@ -143,7 +143,7 @@ class Importer {
     try {
       value = readObject(text, `document in line ${line}`, "");
     } catch (error) {
-      // What stands before it is imported, so that one can go on from here.
+      // The lines before it are imported, so that a repeat can go on from here.
       await this.flush();
       if (!(error instanceof UsageError)) throw error;
       throw new UsageError(error.message, this.#resumeHint(line));

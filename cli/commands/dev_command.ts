@@ -16,7 +16,7 @@ import { viewCluster } from "./cluster_view.ts";
 
 const DEFAULT_PORT = 7001;
 const STATUS_MS = 1000;
-/** So many nodes go on without one of them. */
+/** The smallest cluster that goes on without one of its nodes. */
 const MORTAL_NODES = 3;
 
 /** Runs until a signal. */

@@ -54,7 +54,7 @@ export async function runDoc(words: readonly string[], options: RawOptions): Pro
     throw new UsageError("Name the collection", `For example: cstore doc ${action} users`);
   const timeoutMs = durationOption(options, "timeout", 10_000);
   const read = readLevelOption(options);
-  // What is wrong with the words is said before anybody is asked.
+  // Errors in the words are reported before any node is contacted.
   const act = prepare(action as Action, { rest, options });
   await withDatabase(addressesOf(options), timeoutMs, async (database) => {
     await act(database.collection<Item>(collection, { read }));
@@ -63,7 +63,7 @@ export async function runDoc(words: readonly string[], options: RawOptions): Pro
 
 type Act = (collection: Collection<Item>) => Promise<void>;
 
-/** Reads the words of an action, and gives what is to be done. */
+/** Reads the words of an action, and gives the work to be done. */
 function prepare(
   action: Action,
   input: { readonly rest: readonly string[]; readonly options: RawOptions },
@@ -152,7 +152,7 @@ function readQuery(text: string | undefined): AnyDocument {
   return text === undefined ? {} : readObject(text, "query", `'{"age":{"$gte":18}}'`);
 }
 
-/** What changes many documents names them, even if it names all. */
+/** A command that changes many documents names them, even if it names all. */
 function givenQuery(text: string | undefined): AnyDocument {
   return readObject(text, "query", `'{"age":{"$gte":18}}', or '{}' for all`);
 }

@@ -29,7 +29,7 @@ type DocumentId = string | number;
 
 type Item = AnyDocument;
 
-/** What is written, and how. */
+/** Source, target and form of an export. */
 interface Export {
   readonly name: string;
   /** `-`: stdout. */
@@ -165,9 +165,9 @@ function cutToLastLine(file: string, idField: string): DocumentId | undefined {
       rest = rest.subarray(from);
     }
     const begun = rest.toString();
-    // One object alone, without an end of line, is somebody's.
+    // One object alone, without an end of line, is some other file's content.
     if (begun !== "" && (!begun.startsWith("{") || (whole === 0 && isWhole(begun)))) {
-      throw notResumable(file, "what it ends with is no document");
+      throw notResumable(file, "its last line is no document");
     }
     ftruncateSync(handle, whole);
     return last;

@@ -1,6 +1,6 @@
 /**
- * `cstore cluster init`, and the changes of the members: `add`, `remove`, `replace`, `recover`,
- * `role`.
+ * `cstore cluster init`, and the changes of the members: `add`, `remove`, `replace`,
+ * `recover`, `role`.
  *
  * @module
  */
@@ -42,7 +42,7 @@ export async function clusterInit(options: RawOptions): Promise<void> {
 
 type ChangeRequest = Exclude<MembershipRequest, { readonly action: "join" }>;
 
-/** Asks the leader for a change, prints what it made of the members, and what comes next. */
+/** Sends a change to the leader, prints the members after it, and the next steps. */
 export async function clusterChange(words: readonly string[], options: RawOptions): Promise<void> {
   const request = requestOf(words, flagOption(options, "standby"));
   const addresses = addressesOf(options);
@@ -72,7 +72,7 @@ async function checkIsDown(id: string, addresses: string): Promise<void> {
 
 const LOOK_MS = 2000;
 
-/** One change at a time: while another one is under way, this one is asked for again. */
+/** One change at a time: while another one is under way, this one is requested again. */
 async function ask(
   request: ChangeRequest,
   addresses: string,
@@ -150,7 +150,7 @@ function headOf(request: ChangeRequest, { members }: MembersReply): string {
   }
 }
 
-/** What a person does next. */
+/** The operator's next steps. */
 function nextSteps(
   request: ChangeRequest,
   context: { readonly changed: MembersReply; readonly addresses: string },

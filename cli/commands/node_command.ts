@@ -82,7 +82,7 @@ async function openNode(config: NodeConfig): Promise<Node> {
   }
 }
 
-/** Whether the cluster is to be asked first: the folder is empty. */
+/** Whether the node must be admitted by the cluster first: the folder is empty. */
 function isJoining({ join, dataDirectory }: NodeConfig): boolean {
   return join.length > 0 && readIdentity(systemFileSystem, dataDirectory) === undefined;
 }
@@ -100,7 +100,7 @@ async function startLogging(level: (typeof LEVELS)[number]): Promise<void> {
   });
 }
 
-/** What a node is started with: the options, and what its folder knows already. */
+/** Options that a node is started with: the given ones, and those that its folder knows already. */
 function nodeOptionsOf(options: RawOptions): NodeOptions {
   const dataDirectory = textOption(options, "data") ?? DEFAULT_DATA;
   const known = readIdentity(systemFileSystem, dataDirectory);
@@ -141,13 +141,13 @@ function nodeOptionsOf(options: RawOptions): NodeOptions {
   };
 }
 
-/** Only what was given: for the rest the library has its defaults. */
+/** Only the given values: for the rest the library has its defaults. */
 function whenSet<T extends object>(values: T): { [K in keyof T]?: NonNullable<T[K]> } {
   const given = Object.entries(values).filter(([, value]) => value !== undefined);
   return Object.fromEntries(given) as { [K in keyof T]?: NonNullable<T[K]> };
 }
 
-/** A node belongs to the cluster of its folder, or is told which one it begins or joins. */
+/** A node belongs to the cluster of its folder; without one, options name its cluster. */
 function checkOrigin(origin: {
   readonly dataDirectory: string;
   readonly isKnown: boolean;
@@ -175,7 +175,7 @@ function checkOrigin(origin: {
   );
 }
 
-/** An id for a node that joins; whoever begins a cluster stands in its list. */
+/** An id for a node that joins; a node that begins a cluster stands in its list. */
 function freshId(options: RawOptions, join: readonly string[]): string {
   if (join.length === 0) return requiredOption(options, "id", "n1");
   return `n-${randomId(systemRandom()).slice(0, 6)}`;

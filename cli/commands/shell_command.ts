@@ -64,7 +64,7 @@ function shellDatabase(database: RemoteDatabase): unknown {
   });
 }
 
-// What is evaluated here is what the person at the keyboard typed, with that person's rights.
+// The evaluated text was typed by the person at the keyboard, and has that person's rights.
 const AsyncFunction = Object.getPrototypeOf(async () => undefined).constructor as new (
   ...parts: readonly string[]
 ) => (database: unknown) => Promise<unknown>;

@@ -60,7 +60,7 @@ export async function clusterUnsafeRecover(
   print(`Let others in: empty folder, then cstore node --join ${address} --listen HOST:PORT`);
 }
 
-/** The one whose log is ahead as an election would see it. */
+/** Puts the survivor first whose log is ahead as an election would see it. */
 function byMost(a: SurvivorReport, b: SurvivorReport): number {
   return b.lastTerm - a.lastTerm || b.lastIndex - a.lastIndex;
 }
@@ -104,7 +104,7 @@ function refusalFor(
   });
 }
 
-/** Voters, as the best survivor knows them, whose folder was not named. */
+/** Voters of the best survivor's configuration whose folder was not named. */
 function missingVoters(
   survivors: readonly SurvivorReport[],
   best: SurvivorReport,

@@ -40,7 +40,7 @@ interface Finding {
   readonly document: Culprit | null;
 }
 
-/** What is asked: of whom, and how long an answer may take. */
+/** One comparison: its entry, and how long an answer may take. */
 interface Run {
   readonly index: number;
   readonly timeoutMs: number;

@@ -84,7 +84,7 @@ export class LocalCluster {
     return this.nodes.map((node) => node.address).join(",");
   }
 
-  /** What the nodes wrote to stderr, newest last. */
+  /** Lines that the nodes wrote to stderr, newest last. */
   get errors(): readonly string[] {
     return this.#errors;
   }
@@ -167,7 +167,7 @@ export class LocalCluster {
     return new UnreachableError(`Cannot start the cluster: ${why ?? "it has no leader"}`);
   }
 
-  /** Ends every process, politely first, and removes what was made. */
+  /** Ends every process, politely first, and removes the data folder if it made that. */
   async stop(): Promise<void> {
     this.#isStopping = true;
     await Promise.all(this.nodes.map((node) => this.signal(node, "SIGTERM")));
@@ -175,7 +175,7 @@ export class LocalCluster {
   }
 }
 
-/** Ports that nobody listens on right now. */
+/** Ports that are free right now. */
 export async function freePorts(count: number): Promise<number[]> {
   const servers = Array.from({ length: count }, () => createServer());
   const ports = await Promise.all(

@@ -100,8 +100,8 @@ export class NodeProcess {
   }
 
   /**
-   * Whether the process is gone. The kernel is asked, too: the runtime's own event was seen to stay
-   * out now and then, and whoever waits for it alone waits for ever.
+   * Whether the process is gone. The kernel's answer counts, too: the runtime's own event was seen
+   * to stay out now and then, and waiting for it alone could last for ever.
    */
   get hasEnded(): boolean {
     const { pid, exitCode, signalCode } = this.#child;

@@ -11,7 +11,7 @@ import { sleep, systemClock } from "../../src/platform/clock.ts";
 import { LocalCluster, type LocalNode } from "../local/local_cluster.ts";
 import { machine, median } from "./report.ts";
 
-/** What to measure. */
+/** Options of the measurement. */
 export interface FailoverOptions {
   readonly nodes: number;
   readonly rounds: number;
@@ -236,7 +236,7 @@ function startLoad(
   };
 }
 
-/** Asks the other nodes again and again who leads. */
+/** Polls the other nodes for the new leader. */
 function watchElection(
   cluster: LocalCluster,
   old: { readonly leader: LocalNode; readonly oldTerm: number },

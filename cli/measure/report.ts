@@ -1,5 +1,5 @@
 /**
- * What every measurement says beside its figures: machine, runtime, settings; and latency pictures.
+ * The facts beside every measurement's figures: machine, runtime, settings; and latency pictures.
  *
  * @module
  */

@@ -22,7 +22,7 @@ import { readLevelNumber } from "../../src/protocol/wire/client_message.ts";
 import { LocalCluster } from "../local/local_cluster.ts";
 import { LatencyBars, type LatencyMs, latencyMs, machine, median, newHistogram } from "./report.ts";
 
-/** What to measure. */
+/** Options of the measurement. */
 export interface ThroughputOptions {
   readonly nodes: number;
   /** Measure this cluster instead of an own one. */
@@ -41,7 +41,7 @@ export interface ThroughputOptions {
   readonly keys?: number;
 }
 
-/** What was measured. */
+/** Results of the measurement. */
 export interface ThroughputResult {
   readonly opsPerSecond: number;
   readonly latencyMs: LatencyMs;

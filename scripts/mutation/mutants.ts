@@ -100,7 +100,7 @@ function isName({ kind, text }: Token): boolean {
   return kind === "word" && !["undefined", "null", "true", "false", "typeof"].includes(text);
 }
 
-/** What may stand in place of the token, each with the offset where the replaced text ends. */
+/** Replacements of the token, each with the offset where the replaced text ends. */
 function replacements(
   source: string,
   code: readonly Token[],

@@ -7,7 +7,7 @@
 import type { DocumentId } from "../protocol/encoding/document_key.ts";
 /** When and where a change took effect. */
 export interface ChangePlace {
-  /** Its place: what is watched `since` this comes behind it. Also the document's version. */
+  /** Its place: a stream `since` this begins behind it. Also the document's version. */
   readonly sequence: number;
   /** When the leader logged it, in ms since 1970. */
   readonly timeMs: number;
@@ -44,14 +44,14 @@ export interface RemoveChange extends ChangePlace {
 /** One change that took effect, in the order of all changes. */
 export type Change = PutChange | UpdateChange | RemoveChange;
 
-/** What is watched, and from where. */
+/** Scope and starting place of a change stream. */
 export interface WatchOptions {
   /** Sequence number of the last change that is known; from now on unless set. */
   readonly since?: number;
-  /** Of one collection only. */
+  /** Limits the stream to one collection. */
   readonly collection?: string;
   /** Ends the stream, also while it waits. */
   readonly signal?: AbortSignal;
-  /** Called with each place that was reached, also when nothing was to be told. */
+  /** Called with each place that was reached, also when no change was delivered. */
   readonly onPosition?: (since: number) => void;
 }

@@ -31,7 +31,7 @@ export interface CollectionOptions {
   readonly isOutsideTransactions?: boolean;
 }
 
-/** A document whose id may be left out, to be made by the collection's rule. */
+/** A document whose id may be omitted: the collection's rule then makes one. */
 export type NewDocument<T> =
   | T
   | (T extends { readonly id: infer Id } ? Omit<T, "id"> & { readonly id?: Id } : never);
@@ -39,8 +39,8 @@ export type NewDocument<T> =
 /** How a change of fields is made. */
 export interface ChangeOptions {
   /**
-   * False: the fields take the place of what was there. Otherwise objects are merged, and only what
-   * is no object is replaced.
+   * False: the fields replace the present ones. Otherwise objects are merged, and only other values
+   * are replaced.
    */
   readonly merge?: boolean;
 }
@@ -51,7 +51,7 @@ export interface WriteOptions extends ChangeOptions {
   readonly ifVersion?: number;
 }
 
-/** What is settled of a collection when it is made. */
+/** Settings of a collection, fixed when it is made. */
 export type CollectionSettingsOptions = Partial<CollectionSettings>;
 
 /** Bounds of {@link Collection.findRange}. */
@@ -89,7 +89,7 @@ export interface IndexInfo {
   readonly ready: boolean;
 }
 
-/** What an update did. */
+/** Effect of an update. */
 export interface UpdateResult {
   /** Documents that matched. */
   readonly matched: number;

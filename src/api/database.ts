@@ -24,9 +24,9 @@ export interface Database {
     options?: CollectionOptions,
   ): Collection<T>;
   /**
-   * Makes an empty collection; false when there is one of that name. Settings hold as long as the
-   * collection is there. Rejects with ValidationError when it is there with others than those
-   * given.
+   * Makes an empty collection; false when there is one of that name. Settings hold as long as
+   * the collection is there. Rejects with ValidationError when it is there with others than
+   * those given.
    */
   createCollection(name: string, settings?: CollectionSettingsOptions): Promise<boolean>;
   /** Removes a collection with its documents and indexes; false when there is none. */
@@ -34,9 +34,9 @@ export interface Database {
   /** Names of all collections. */
   listCollections(): Promise<string[]>;
   /**
-   * Runs a function whose reads and writes take effect all at once or not at all, as if nothing
-   * else went on meanwhile: it is called again when something that it had read was changed. Rejects
-   * with what the function throws - nothing is written then - or with TransactionConflictError when
+   * Runs a function whose reads and writes take effect all at once or not at all, isolated from all
+   * other writes: it is called again when a document that it had read was changed. Rejects with
+   * what the function throws - nothing is written then - or with TransactionConflictError when
    * there is no more time.
    */
   transaction<R>(
@@ -55,7 +55,7 @@ export interface Database {
    * open and none is named.
    */
   commitGlobalTransaction(id?: string): Promise<void>;
-  /** Forgets what was written. Rejects with NotFoundError, AmbiguousTransactionError. */
+  /** Forgets the transaction's writes. Rejects with NotFoundError, AmbiguousTransactionError. */
   rollbackGlobalTransaction(id?: string): Promise<void>;
   /**
    * Changes that take effect from now on, or behind `since`, in order and without gaps; it goes on

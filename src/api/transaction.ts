@@ -27,16 +27,18 @@ export interface TransactionOptions {
   readonly readOnly?: boolean;
 }
 
-/** What a transaction's function works with. It is of no use after the function has ended. */
+/**
+ * Handle that a transaction's function works with. It is of no use after the function has ended.
+ */
 export interface Transaction {
   readonly id: string;
   collection<T extends Item = AnyDocument>(
     name: string,
     options?: CollectionOptions,
   ): TransactionCollection<T>;
-  /** Notes what is written so far, under a name. */
+  /** Notes the writes so far, under a name. */
   savepoint(name: string): void;
-  /** Forgets what was written since a savepoint. Throws NotFoundError. */
+  /** Forgets the writes since a savepoint. Throws NotFoundError. */
   rollbackTo(name: string): void;
 }
 

@@ -4,13 +4,13 @@
  * @module
  */
 
-/** What a validator found wrong. */
+/** One problem that a validator found. */
 export interface ValidatorIssue {
   readonly message: string;
   readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined;
 }
 
-/** What a validator made of a value: the value, with defaults filled in, or what is wrong. */
+/** A validator's verdict: the value, with defaults filled in, or the problems. */
 export type ValidatorResult =
   | { readonly value: unknown; readonly issues?: undefined }
   | { readonly issues: readonly ValidatorIssue[] };

@@ -55,5 +55,5 @@ export function checkId(id: unknown): void {
   }
 }
 
-/** Of an embedded database, which listens to nobody. */
+/** Address of an embedded database, which does not listen. */
 export const EMBEDDED_ADDRESS = "127.0.0.1:0";

@@ -10,8 +10,7 @@ export class AssertionError extends Error {
 }
 
 /**
- * Throws {@link AssertionError} unless `condition` holds. A costly message is given as a
- * function.
+ * Throws {@link AssertionError} unless `condition` holds. A costly message is given as a function.
  */
 export function assert(condition: boolean, message: string | (() => string)): asserts condition {
   if (!condition) throw new AssertionError(typeof message === "string" ? message : message());

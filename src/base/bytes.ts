@@ -31,8 +31,8 @@ export function encodeText(text: string): Uint8Array {
 }
 
 /**
- * The same bytes as a plain Uint8Array. Sockets and zlib give Buffers, whose `slice` is a view: who
- * writes into such a "copy" damages the source.
+ * The same bytes as a plain Uint8Array. Sockets and zlib give Buffers, whose `slice` is a view:
+ * writing into such a "copy" damages the source.
  */
 export function plainBytes(bytes: Uint8Array): Uint8Array {
   if (bytes.constructor === Uint8Array) return bytes;
@@ -50,8 +50,8 @@ export function viewOf(bytes: Uint8Array): DataView {
 }
 
 /**
- * Reads an unsigned 64-bit integer; NaN when it exceeds 2^53 - 1. The caller decides what that
- * means.
+ * Reads an unsigned 64-bit integer; NaN when it exceeds 2^53 - 1. The caller decides what
+ * that means.
  */
 export function readU64(view: DataView, offset: number): number {
   const high = view.getUint32(offset + 4, true);
@@ -185,7 +185,7 @@ export class ByteReader {
     }
   }
 
-  /** Refuses bytes that nobody asked for. */
+  /** Refuses bytes behind the last field. */
   end(): void {
     if (this.remaining !== 0) {
       throw new ProtocolError(`Cannot read a message: ${this.remaining} bytes follow its end`);
@@ -290,18 +290,18 @@ export class ByteWriter {
     return this.#bytes;
   }
 
-  /** What was written, to be used until the next write. */
+  /** The written bytes, to be used until the next write. */
   written(): Uint8Array {
     const isFull = this.#size === this.#bytes.byteLength;
     return isFull ? this.#bytes : rangeOf(this.#bytes, 0, this.#size);
   }
 
-  /** A copy of what was written. */
+  /** A copy of the written bytes. */
   copy(): Uint8Array {
     return this.#bytes.slice(0, this.#size);
   }
 
-  /** Forgets what was written behind `size`, and keeps the buffer. */
+  /** Forgets the bytes written behind `size`, and keeps the buffer. */
   rewind(size: number): void {
     assert(size <= this.#size, "a writer goes back only");
     this.#size = size;

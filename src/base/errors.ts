@@ -5,8 +5,8 @@
  */
 
 /**
- * `safe`: nothing happened. `never`: repeating gives the same. `unknown-outcome`: it may have
- * happened.
+ * `safe`: nothing happened. `never`: repeating gives the same. `unknown-outcome`: it may
+ * have happened.
  */
 export type RetryRule = "safe" | "never" | "unknown-outcome";
 
@@ -34,10 +34,10 @@ export interface ErrorFields {
   readonly byte?: number;
 }
 
-/** What an error carries beside its message. */
+/** Details that an error carries beside its message. */
 export interface ErrorDetails {
   readonly cause?: unknown;
-  /** What the reader should do about it. */
+  /** Advice to the reader. */
   readonly remedy?: string | undefined;
   readonly fields?: ErrorFields;
 }
@@ -60,7 +60,7 @@ export abstract class CStoreError extends Error {
   }
 }
 
-/** This node does not lead. `leaderId` and `leaderAddress` are empty while nobody is known to. */
+/** This node does not lead. `leaderId` and `leaderAddress` are empty while no leader is known. */
 export class NotLeaderError extends CStoreError {
   readonly code = "NOT_LEADER";
   readonly retry = "safe";
@@ -143,7 +143,7 @@ export class VersionConflictError extends CStoreError {
   }
 }
 
-/** A transaction's time is over; it was rolled back. */
+/** A transaction has timed out; it was rolled back. */
 export class TransactionTimeoutError extends CStoreError {
   readonly code = "TRANSACTION_TIMEOUT";
   readonly retry = "safe";
@@ -205,8 +205,8 @@ export class SessionExpiredError extends CStoreError {
 }
 
 /**
- * The request number was answered long ago, or was used before with other bytes. Nothing was
- * executed.
+ * The request number was answered long ago, or was used before with other bytes. Nothing
+ * was executed.
  */
 export class DuplicateRequestError extends CStoreError {
   readonly code = "DUPLICATE_REQUEST";
@@ -350,7 +350,7 @@ export class ClosedError extends CStoreError {
 export class UnreachableError extends CStoreError {
   readonly code = "UNREACHABLE";
   readonly retry = "safe";
-  /** The machine answered that nobody listens there: the process is gone. */
+  /** The machine refused the connection: no process listens there, so the node is gone. */
   readonly isRefused: boolean;
 
   constructor(message: string, details: ErrorDetails & { readonly isRefused?: boolean } = {}) {

@@ -17,8 +17,8 @@ export const HANDSHAKE_BODY_SIZE_MAX = 16 * KIB;
 /** Largest raw (uncompressed) batch body; also the largest request. */
 export const BATCH_BODY_SIZE_MAX = 4 * MIB;
 /**
- * Size at which an open batch is closed even if operations wait; a larger single request is
- * allowed.
+ * Size at which an open batch is closed even if operations wait; a larger single request
+ * is allowed.
  */
 export const BATCH_BODY_SIZE_GOAL = 512 * KIB;
 /** Batches that are proposed and not committed, per leader, in SYNC mode. */
@@ -79,9 +79,9 @@ export const WATCH_WAIT_MS_MAX = 30_000;
 export const PAGE_SIZE_GOAL = 1 * MIB;
 /** Queries of a node that are under way or wait to be continued. */
 export const CURSORS_MAX = 1024;
-/** Time after which a cursor that nobody asks for is forgotten. */
+/** Idle time after which a cursor is closed. */
 export const CURSOR_IDLE_MS = 30_000;
-/** Longest life of a cursor: it keeps the memory of what was replaced meanwhile. */
+/** Longest life of a cursor: it keeps the memory of documents replaced meanwhile. */
 export const CURSOR_LIFE_MS = 600_000;
 /** Collections of one database. */
 export const COLLECTIONS_MAX = 4096;

@@ -3,10 +3,10 @@
  * indexes. A value's text never begins another's, so texts of several values can be joined.
  *
  * Type unit (rank + 1), then: number, date: the float64 with its sign bit flipped (all bits if it
- * is negative) as four units, then how much a bigint exceeds that float (0x8000 = nothing); string,
- * bytes: the units with 0 written as 0 1, then 0 0. A boolean has one unit of 0 or 1. An array: its
- * items, each after a 1, then 0. An object: its names in order, each after a 1, then 0, then the
- * values.
+ * is negative) as four units, then how much a bigint exceeds that float (0x8000 = nothing);
+ * string, bytes: the units with 0 written as 0 1, then 0 0. A boolean has one unit of 0 or 1. An
+ * array: its items, each after a 1, then 0. An object: its names in order, each after a 1, then 0,
+ * then the values.
  *
  * @module
  */
@@ -21,7 +21,7 @@ export function orderKey(value: Value, isDescending = false): string {
   return isDescending ? reversed(text) : text;
 }
 
-/** What all key texts of values of that type begin with. */
+/** The common beginning of all key texts of values of that type. */
 export function typeKey(value: Value, isDescending = false): string {
   const unit = typeRank(value) + 1;
   return String.fromCharCode(isDescending ? 0xffff - unit : unit);

@@ -4,7 +4,7 @@
  * @module
  */
 
-/** Counts what was let through; the caller waits and says what time it is. */
+/** Counts bytes that were let through; the caller waits and gives the time. */
 export class RateLimit {
   readonly #bytesPerSecond: number;
   #nextAtMs = 0;

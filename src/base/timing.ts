@@ -20,7 +20,9 @@ export const RETRY_AFTER_MS = {
   changeStreams: 500,
   /** All places for backups are taken, which last longest. */
   backups: 1000,
-  /** The session's window is full: the client's next request acknowledges what is in the way. */
+  /**
+   * The session's window is full: the client's next request acknowledges answers and frees room.
+   */
   sessionWindow: 5,
   /** Bytes wait to be committed: a few batches. */
   requestBytes: 20,

@@ -15,8 +15,7 @@ const SIZES: Readonly<Record<string, number>> = {
 };
 
 /**
- * Milliseconds from "250ms", "2s", "5m", "1h" or a bare number of milliseconds. Throws
- * ConfigError.
+ * Milliseconds from "250ms", "2s", "5m", "1h" or a bare number of milliseconds. Throws ConfigError.
  */
 export function parseDuration(text: string, optionName: string): number {
   return parseUnit({ text, optionName, units: DURATIONS, example: "200ms, 1.5s, 2m" });

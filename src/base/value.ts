@@ -6,7 +6,7 @@
  * @module
  */
 
-/** What a field may hold. `undefined` stands for a field that is not there. */
+/** A value that a field may hold. `undefined` stands for a field that is not there. */
 export type Value =
   | undefined
   | null
@@ -19,7 +19,7 @@ export type Value =
   | readonly Value[]
   | Fields;
 
-/** An object of fields: a document or what is nested in one. */
+/** An object of fields: a document or one nested in it. */
 export interface Fields {
   readonly [name: string]: Value;
 }

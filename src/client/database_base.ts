@@ -1,6 +1,5 @@
 /**
- * What all databases have in common: their calls are carried out by a client, which may still be
- * on its way.
+ * Base of all databases: their calls are carried out by a client, which may still be on its way.
  *
  * @module
  */

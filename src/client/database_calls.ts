@@ -1,5 +1,5 @@
 /**
- * What all databases do in the same way, once they have a client.
+ * Calls that all databases carry out in the same way, once they have a client.
  *
  * @module
  */

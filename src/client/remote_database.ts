@@ -32,7 +32,7 @@ export class RemoteDatabase extends DatabaseBase {
 
   override async open(): Promise<void> {}
 
-  /** What the node that answers says of itself and of its cluster. */
+  /** Status of the node that answers, and of its cluster as that node knows it. */
   async status(): Promise<NodeStatus> {
     const payload = await this.client.execute({
       kind: "STATUS",

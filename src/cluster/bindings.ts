@@ -35,7 +35,7 @@ export class Bindings {
   readonly #table: MemberTable;
   /** Incarnations that were seen with an empty log since this process began. */
   readonly #seen = new Map<string, string>();
-  /** The same with any log: who counts while nobody at all is bound. */
+  /** The same with any log: these count while no folder at all is bound. */
   readonly #met = new Map<string, string>();
   /** Bindings that stand in the log, also those that are not known to be committed. */
   readonly #logged = new Map<string, string>();
@@ -53,7 +53,7 @@ export class Bindings {
 
   /** Whether enough voters are bound for writes to be served. */
   get isSettled(): boolean {
-    // Once they were, a change of members binds whom it adds.
+    // Once they were, a change of members binds each member that it adds.
     this.#isSettled ||= this.#hasMajority();
     return this.#isSettled;
   }
@@ -70,15 +70,15 @@ export class Bindings {
     return this.#table.isRetired(incarnation);
   }
 
-  /** Whether this node's own folder is bound: then nobody may tell it that it does not belong. */
+  /** Whether this node's own folder is bound: then refusals by peers do not count. */
   get isOwnBound(): boolean {
     return this.#table.bindings.get(this.#own.id) === this.#own.incarnation;
   }
 
   /**
    * Entries reach the log. A binding in them counts from now on, committed or not: this node may
-   * never learn that it was committed, and a refusal too many harms less than a vote from a wiped
-   * folder.
+   * never learn that it was committed, and a refusal too many harms less than a vote from a
+   * wiped folder.
    */
   logged(entries: Iterable<Entry>): void {
     for (const { bytes, count } of entries) {
@@ -132,7 +132,7 @@ export class Bindings {
     const hasGoneOn = bindings.size > 0 && !this.#consensus.view.configuration.has(hello.nodeId);
     if (isEmpty && hasGoneOn && members.length > 0) {
       throw new MembershipError(
-        `Cannot let node "${hello.nodeId}" in: its data folder ${hello.incarnation} is empty, and the cluster has gone on without that id`,
+        `Cannot let node "${hello.nodeId}" in: its data folder ${hello.incarnation} is empty, and that id was removed from the cluster`,
         { remedy: "Start it with --join and an id of its own", fields: folderOf(hello) },
       );
     }
@@ -158,8 +158,8 @@ export class Bindings {
   /**
    * The batch that a leader should propose now; undefined when there is nothing to bind, or not
    * enough voters were seen for a first binding. The same batch is not proposed twice in a term.
-   * `isCaughtUp`: all that is committed is applied here. A cluster that then has bound nobody never
-   * served a write, so any folder may be the first: those with empty logs may be no more.
+   * `isCaughtUp`: all committed entries are applied here. A cluster without bindings then never
+   * served a write, so any folder may be the first: those with empty logs may be gone.
    */
   next(at: {
     readonly term: number;

@@ -26,7 +26,7 @@ export interface MemberRow {
   readonly waitsFor: string | null;
   /** It reads a snapshot in and serves no reads meanwhile. */
   readonly isRestoring: boolean | null;
-  /** What an operator should look at on this member. */
+  /** Alarms of this member for the operator. */
   readonly alarms: NodeStatus["alarms"];
 }
 
@@ -34,10 +34,10 @@ export interface MemberRow {
 export interface ClusterPicture {
   readonly clusterId: string;
   readonly term: number;
-  /** Node id; empty while nobody leads. */
+  /** Node id; empty while there is no leader. */
   readonly leader: string;
   readonly syncMode: string;
-  /** Of the voters; while a change is under way (`isJoint`) of the new ones. */
+  /** Quorum of the voters; while a change is under way (`isJoint`) of the new ones. */
   readonly quorum: {
     readonly voters: number;
     readonly reachable: number;

@@ -52,7 +52,7 @@ export class Handover {
     }
     return new Promise((resolve, reject) => {
       this.#waiter?.reject(
-        new MembershipError(`Cannot go on handing over: "${nodeId}" was asked for`),
+        new MembershipError(`Cannot go on handing over: a later request names "${nodeId}"`),
       );
       this.#waiter = { to: nodeId, startMs: this.#clock.nowMs(), resolve, reject };
       this.#driver.transferLeadership(nodeId);

@@ -1,6 +1,6 @@
 /**
- * Joining a cluster with an empty folder: any member is asked, the leader adds this node as a
- * learner, and the answer says which cluster it is now part of.
+ * Joining a cluster with an empty folder: any member takes the request, the leader adds this node
+ * as a learner, and the answer names the cluster that it is now part of.
  *
  * @module
  */
@@ -23,25 +23,25 @@ const ATTEMPT_TIMEOUT_MS = 5000;
 /** File that holds the incarnation which a node asks with. */
 const ASKING = "asking";
 
-/** What joining gave. */
+/** Result of joining. */
 export interface JoinedCluster {
   readonly clusterId: string;
-  /** Of the folder that is about to be made. */
+  /** Incarnation of the folder that is about to be made. */
   readonly incarnation: string;
 }
 
-/** Who asks, and whom. */
+/** A request to join: its sender, and the seeds to contact. */
 export interface JoinQuestion {
   readonly seeds: readonly string[];
   readonly attempts: number;
-  /** Of the folder that is to be made: {@link askingIncarnation}. */
+  /** Incarnation of the folder that is to be made: {@link askingIncarnation}. */
   readonly incarnation: string;
   readonly request: Omit<JoinRequest, "action" | "incarnation">;
 }
 
 /**
- * Asks until a member answers. Rejects with MembershipError when the cluster refuses, with
- * UnreachableError when nobody is found.
+ * Repeats the request until a member answers. Rejects with MembershipError when the cluster
+ * refuses, with UnreachableError when no node answers.
  */
 export async function askToJoin(
   platform: Platform,
@@ -63,7 +63,7 @@ export async function askToJoin(
     await sleep(platform.clock, BACKOFF_MS.join.first);
   }
   throw new UnreachableError(
-    `Cannot join through ${seeds.join(", ")}: ${lastError?.message ?? "nobody answered"}`,
+    `Cannot join through ${seeds.join(", ")}: ${lastError?.message ?? "no node answered"}`,
     { remedy: "Check the addresses and that the cluster has a leader" },
   );
 }
@@ -98,7 +98,7 @@ export async function askingIncarnation(
   return incarnation;
 }
 
-/** That incarnation was refused, or is the folder's own now. */
+/** Forgets an incarnation that was refused, or is the folder's own now. */
 export async function forgetAsking(files: FileSystem, directory: string): Promise<void> {
   files.remove(`${directory}/${ASKING}`);
   await files.syncDirectory(directory);

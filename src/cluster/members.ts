@@ -16,10 +16,10 @@ import type { NetworkManager } from "../transport/network_manager.ts";
 const SUSPECT_AFTER_MS = 500;
 const DOWN_AFTER_MS = 2000;
 
-/** A node that was removed so long ago is looked for no more: 72 hours. */
+/** Time after which a removed node is dialled no more: 72 hours. */
 const DEPARTED_MS = 72 * 3_600_000;
 
-/** What the members are seen through. */
+/** Parts that the members are observed through. */
 export interface MembersParts {
   readonly id: string;
   readonly clock: Clock;
@@ -40,9 +40,9 @@ export class Members {
   readonly #caughtUpMs = new Map<string, number>();
   /** Linked to without being members, as far as this node knows; with their addresses. */
   readonly #strangers = new Map<string, string>();
-  /** Strangers that were removed, and are dialled until their time is over. */
+  /** Strangers that were removed, and are dialled until `DEPARTED_MS` has passed. */
   readonly #departed = new Set<string>();
-  /** Removed nodes at whose address somebody else answers. */
+  /** Removed nodes at whose address another node answers. */
   readonly #supplanted = new Set<string>();
   #configuration: Configuration = NO_MEMBERS;
 
@@ -65,7 +65,7 @@ export class Members {
       const member = configuration.member(id);
       if (member === undefined) continue;
       this.#strangers.delete(id);
-      // A link that is up stays: what waits in it would be lost with it.
+      // A link that is up stays: messages that wait in it would be lost with it.
       const known = dialable(member.address);
       if (known !== "" && known !== address) void network?.disconnect(id);
     }
@@ -89,9 +89,10 @@ export class Members {
   }
 
   /**
-   * Dials nodes that were removed, and no others of those any more. One that was cut off meanwhile
-   * may know nobody who is still a member: it sees who dials, asks there, and is told that it was
-   * removed. Nobody can know that it was not started again after that, so only time ends it.
+   * Dials nodes that were removed, and drops the links to other removed ones. One that was cut off
+   * meanwhile may know no present member: it sees the dialling node, contacts it, and learns that
+   * it was removed. It may have been started again after that without a trace here, so only time
+   * ends it.
    */
   reachDeparted(departed: readonly Departed[], wallMs: number): void {
     const { network } = this.#parts;
@@ -112,7 +113,7 @@ export class Members {
     }
   }
 
-  /** Somebody else answers at a node's address; whether it is one that was removed. */
+  /** Another node answers at a node's address. Returns whether the node is one that was removed. */
   noteSupplanted(id: string): boolean {
     if (this.#departed.has(id)) this.#supplanted.add(id);
     return this.#departed.has(id);
@@ -133,14 +134,14 @@ export class Members {
     return dialable(this.#configuration.member(id)?.address ?? "");
   }
 
-  /** Whether a node was heard within the last while. */
+  /** Whether there was contact with a node within the last while. */
   isUp(id: string): boolean {
     if (id === this.#parts.id) return true;
     const link = this.#parts.network?.linkHealth(id);
     return link?.isUp === true && healthOf(link) === "healthy";
   }
 
-  /** Notes who has everything; only a leader knows. */
+  /** Notes the peers that have everything; only a leader knows. */
   observe(nowMs: number): void {
     const driver = this.#parts.driver;
     const { commitIndex } = driver.view;

@@ -1,9 +1,9 @@
 /**
- * Changes of the members, on the leader: asked for by an operator or by a node that wants to join,
+ * Changes of the members, on the leader: requested by an operator or by a node that wants to join,
  * and the promotion of learners that have caught up.
  *
  * A learner is made a voter when it was brought from one end of the log to the next within an
- * election timeout (thesis §4.2.1), its folder is bound to its id, and it is heard.
+ * election timeout (thesis §4.2.1), its folder is bound to its id, and it is up.
  *
  * @module
  */
@@ -32,7 +32,7 @@ import type { Bindings } from "./bindings.ts";
 import type { Handover } from "./handover.ts";
 import type { Members } from "./members.ts";
 
-/** What the changes are made with. */
+/** Parts that the changes are made with. */
 export interface ChangeParts {
   readonly id: string;
   readonly clusterId: string;
@@ -45,7 +45,7 @@ export interface ChangeParts {
   readonly members: Members;
   readonly handover: Handover;
   transferTo(id: string): TransferView | undefined;
-  /** Where others reach this node; empty when it listens to nobody. */
+  /** Where others reach this node; empty when it does not listen. */
   ownAddress(): string;
 }
 
@@ -78,7 +78,7 @@ export class MembershipChanges {
   /** Carries out a request; resolves when its change is committed. */
   async execute(request: MembershipRequest): Promise<MembersReply | JoinReply> {
     if (!this.#parts.bindings.isSettled) {
-      // Who leaves must be known by its folder, or it could never be told.
+      // A node is removed by its folder: without that it could never be notified.
       throw new OverloadedError(
         "Cannot change the members yet: their folders are not known",
         RETRY_AFTER_MS.membership,
@@ -117,7 +117,7 @@ export class MembershipChanges {
 
   #reason(member: Member, transfer: TransferView | undefined): string {
     const { bindings, members, electionTimeoutMs } = this.#parts;
-    if (!members.isUp(member.id)) return "it is not heard";
+    if (!members.isUp(member.id)) return "no contact";
     if (bindings.incarnationOf(member.id) === "") return "its folder is not known yet";
     if (transfer !== undefined) return `a snapshot of ${transfer.sizeBytes} bytes is on its way`;
     if (member.role === "standby") return "it stays a learner";
@@ -228,7 +228,7 @@ export class MembershipChanges {
 
   async #join(request: JoinRequest): Promise<JoinReply> {
     const { id, incarnation, repairs } = request;
-    // An answer was lost, and what it was about is over: the node begins again with a new folder.
+    // An answer was lost, and its folder was removed since: the node begins again with a new one.
     if (this.#parts.bindings.isRetired(incarnation)) {
       throw new MembershipError(`Cannot join as "${id}": that folder was removed meanwhile`, {
         remedy: "Start the node again",
@@ -319,7 +319,7 @@ export class MembershipChanges {
     const progress = this.progressOf(newId);
     if (!this.#isReady(newId)) {
       throw new MembershipError(
-        `Cannot replace "${oldId}" by "${newId}": it has ${progress?.percent ?? 0} %, ${progress?.reason ?? "it is not followed"}`,
+        `Cannot replace "${oldId}" by "${newId}": it is ${progress?.percent ?? 0} % caught up, ${progress?.reason ?? "it is not followed"}`,
         { remedy: "Wait until `cstore cluster status` shows that it has caught up" },
       );
     }
@@ -333,7 +333,7 @@ export class MembershipChanges {
     return this.#result();
   }
 
-  /** Whether a learner has what was committed a moment ago, and is heard. */
+  /** Whether a learner has the entries committed a moment ago, and is up. */
   #isReady(id: string): boolean {
     const { driver, members, bindings } = this.#parts;
     const match = driver.peers().find((peer) => peer.id === id)?.match ?? 0;
@@ -385,13 +385,15 @@ export class MembershipChanges {
     return member;
   }
 
-  /** A leader that is to go hands over first; its successor is asked to make the change. */
+  /** A leader that is to go hands over first; its successor receives the request for the change. */
   async #leaveFirst(id: string): Promise<void> {
     const { handover, driver, members } = this.#parts;
     if (id !== this.#parts.id) return;
     const successor = driver.successor;
     if (successor === undefined) {
-      throw new MembershipError(`Cannot remove "${id}": it leads, and nobody can take over`);
+      throw new MembershipError(
+        `Cannot remove "${id}": it leads, and no other voter can take over`,
+      );
     }
     await handover.promote(successor);
     throw driver.notLeader(members.addressOf(successor));
@@ -404,7 +406,7 @@ export class MembershipChanges {
     throw new MembershipError(missing, { remedy: "Bring voters back or add new ones first" });
   }
 
-  /** What the voters left lack to a quorum; empty when enough of them are up. */
+  /** Why the remaining voters are no quorum; empty when enough of them are up. */
   #missingQuorum(next: Configuration): string {
     const up = next.voters.filter((id) => this.#parts.members.isUp(id)).length;
     const needed = majority(next.voters.length);
@@ -435,7 +437,7 @@ export class MembershipChanges {
     });
   }
 
-  /** What is only logged yet may be lost with this leader: nobody is told of it. */
+  /** An entry that is only logged may be lost with this leader: its caller gets no answer yet. */
   async #untilCommitted(): Promise<void> {
     const { driver } = this.#parts;
     const { configurationIndex: index } = driver.view;

@@ -1,6 +1,6 @@
 /**
- * What a node tells its peers of itself, and what it concludes from theirs: who restarted, who is
- * gone, whom this node's folder keeps out.
+ * The facts that a node tells its peers of itself, and its conclusions from theirs: restarted
+ * peers, dead peers, and those that refuse this node's folder.
  *
  * @module
  */
@@ -27,7 +27,7 @@ import type { Members } from "./members.ts";
 /** A node that begins waits so long for the others of its list before it campaigns. */
 const BEGIN_WAIT_MS = 1000;
 
-/** What the watch acts on. */
+/** Parts that the watch acts on. */
 export interface PeerWatchParts {
   readonly identity: LogIdentity;
   readonly clock: Clock;
@@ -36,7 +36,7 @@ export interface PeerWatchParts {
   readonly driver: Pick<RaftDriver, "view" | "hold" | "release" | "peerGone" | "peerUnreachable">;
   /** Where other nodes reach this one. */
   ownAddress(): string;
-  /** Whom a node dials that may be no member as far as this one knows. */
+  /** Links to nodes that may be no members as far as this one knows. */
   readonly members: Pick<Members, "reach" | "noteSupplanted">;
   /** The connection to a peer broke. */
   lost(nodeId: string): void;
@@ -74,9 +74,10 @@ export class PeerWatch {
   }
 
   /**
-   * Before anything else. A folder that joined does not campaign until it holds its own admission:
-   * what it read of the log so far may name voters that left long ago. And one that begins with a
-   * static list first hears the others: the cluster may have gone on without it.
+   * Called before anything else. A folder that joined does not campaign until it holds its own
+   * admission: the log that it has so far may name voters that left since. And one that begins
+   * with a static list first waits for contact with the others: its id may have been removed from
+   * the cluster.
    */
   begin(): void {
     const { identity, bindings, clock } = this.#parts;
@@ -152,7 +153,7 @@ export class PeerWatch {
     // One that lags may not know yet that this folder was let in: a majority settles it.
     this.#refusedBy.add(nodeId);
     const { voters } = driver.view.configuration;
-    // Nor does one that has just joined know yet who they are: the leader, who let it in, does.
+    // Nor does one that has just joined know the members yet: the leader, which let it in, does.
     if (voters.length > 0 && this.#refusedBy.size >= majority(voters.length)) fatal(error);
   }
 

@@ -1,6 +1,6 @@
 /**
- * Carries out CATALOG commands: changes of collections and their indexes, by name
- * (`catalog_command.ts`).
+ * Carries out CATALOG commands: changes of collections and their indexes, by
+ * name (`catalog_command.ts`).
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * What the log does not say of itself: which of its operations had no effect, because they were
- * refused, repeated or met no document. Everything else in the log is a change.
+ * Operations of the log without effect, because they were refused, repeated or met no document: the
+ * log itself does not name them. Everything else in it is a change.
  *
  * @module
  */
@@ -20,7 +20,7 @@ export class ChangeFeed {
     return this.#start;
   }
 
-  /** Knows nothing of what is before a number: the state came from elsewhere. */
+  /** Forgets everything before a number: the state came from elsewhere. */
   restart(sequence: number): void {
     this.#start = sequence;
     this.#froms = [];

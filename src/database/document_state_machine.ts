@@ -1,6 +1,6 @@
 /**
- * The replicated state: collections of documents, sessions, members and bindings. Synchronous and
- * deterministic.
+ * The replicated state: collections of documents, sessions, members and bindings. Synchronous
+ * and deterministic.
  *
  * @module
  */
@@ -39,7 +39,7 @@ import { type SessionRequest, SessionTable, type StoredResult } from "./session_
 
 const TEXT_DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
 
-/** What a snapshot says of the cluster at its index. */
+/** The cluster at a snapshot's index. */
 export interface RestoredCluster {
   readonly position: StatePosition;
   readonly members: MemberTableState;
@@ -83,7 +83,9 @@ export class DocumentStateMachine implements StateMachine {
     return this.#position;
   }
 
-  /** The time by which documents expire: that of a clock, but never before what was applied. */
+  /**
+   * The time by which documents expire: that of a clock, but never before that of applied entries.
+   */
   timeAt(wallMs: number): number {
     return Math.max(wallMs, this.#position.timeMs);
   }
@@ -381,8 +383,8 @@ export class DocumentStateMachine implements StateMachine {
   }
 
   /**
-   * A document as it is now: a view, valid until the next entry is applied. `nowMs`: one whose time
-   * is over then is not there.
+   * A document as it is now: a view, valid until the next entry is applied. One that has expired at
+   * `nowMs` counts as absent.
    */
   read(collection: Uint8Array, key: Uint8Array, nowMs: number): OperationResult {
     const store = this.#collections.get(TEXT_DECODER.decode(collection));

@@ -1,6 +1,6 @@
 /**
- * Documents whose time is over because the date in them is long enough ago: nobody finds them, and
- * the leader removes them.
+ * Expired documents, in which a date is long enough ago: no read finds them, and the leader
+ * removes them.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { encodeCbor } from "../protocol/encoding/cbor.ts";
 import type { DocumentOperation } from "../protocol/encoding/command.ts";
 import type { CollectionStore } from "./collection/collection_store.ts";
 
-/** Documents whose time is over that are counted at once. */
+/** Expired documents that are counted at once. */
 const OVERDUE_MAX = 5000;
 
 /** Documents that are not over at a time; undefined when too many are, and not removed yet. */
@@ -26,7 +26,7 @@ export function countAt(store: CollectionStore, nowMs: number): number | undefin
   return store.count - overdue.size;
 }
 
-/** Removals in one collection; each is for a document whose time is over when it is executed. */
+/** Removals in one collection; each is for a document that has expired when it is executed. */
 export interface DueRemovals {
   readonly collection: string;
   readonly operations: readonly DocumentOperation[];

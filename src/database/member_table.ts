@@ -1,6 +1,6 @@
 /**
- * Members of the cluster as the state machine knows them: who they are, which data folder each id
- * belongs to, which folders have left for good, and where those who left were.
+ * Members of the cluster as the state machine knows them: the nodes, the data folder that each id
+ * belongs to, the folders that have left for good, and the addresses of the nodes that left.
  *
  * @module
  */
@@ -13,7 +13,7 @@ const RETIRED_MAX = 1000;
 /** Nodes that left and are still known by address; the first to leave are forgotten. */
 const DEPARTED_MAX = 16;
 
-/** A node that was removed: it may not know, nor anybody who is a member still. */
+/** A node that was removed: it may not know that, nor any present member. */
 export interface Departed {
   readonly id: string;
   /** HOST:PORT */
@@ -22,7 +22,7 @@ export interface Departed {
   readonly timeMs: number;
 }
 
-/** What a snapshot keeps of the table. */
+/** The part of the table that a snapshot keeps. */
 export interface MemberTableState {
   readonly members: readonly Member[];
   readonly bindings: readonly Binding[];

@@ -116,7 +116,7 @@ export class OperationExecutor {
     const hash = store.hash(bytes, key);
     const before = store.find(hash, bytes, key);
     const { ifVersion } = cursor;
-    // What is over is as good as gone; only a removal still meets it.
+    // Expired documents count as absent, except for REMOVE.
     const isOver = cursor.kind !== "REMOVE" && store.isOver(before, place.nowMs);
     const version = isOver ? 0 : store.version(before);
     if (store.settings.validator !== "" && !mayPass(cursor)) return unchecked(store);

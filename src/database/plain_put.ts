@@ -93,7 +93,7 @@ export class PlainPutRun {
     this.forget();
   }
 
-  /** Forgets what was read ahead: another command came between. */
+  /** Forgets the puts read ahead: another command came between. */
   forget(): void {
     this.#count = 0;
     this.#next = 0;

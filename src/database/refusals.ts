@@ -1,5 +1,5 @@
 /**
- * Why requests are refused, as errors and as stored results; and results to whoever waits.
+ * Why requests are refused, as errors and as stored results; and the delivery of results.
  *
  * @module
  */
@@ -46,7 +46,7 @@ export function unchecked(store: CollectionStore): CStoreError {
   return withoutStack(() => new UncheckedError(message, { fields: { collection } }));
 }
 
-/** A transaction had read what is not so any more. */
+/** A document that a transaction had read was changed since. */
 export function transactionConflict(collection: string): CStoreError {
   const message = `Cannot commit the transaction: what it read in "${collection}" was changed meanwhile`;
   return withoutStack(() => new TransactionConflictError(message, { fields: { collection } }));
@@ -86,7 +86,7 @@ export function sessionRefusal(
         `Cannot execute ${name}: the number was used with other bytes`,
       );
     case "window full":
-      // The client's next request acknowledges what stands in the way.
+      // The client's next request acknowledges answers and frees room.
       return new OverloadedError(
         `Cannot execute ${name}: too many requests are unanswered`,
         RETRY_AFTER_MS.sessionWindow,
@@ -112,7 +112,7 @@ export function refusalError(bytes: Uint8Array): CStoreError {
   return errorFromNumber(number, { message: reader.text(), fields });
 }
 
-/** Tells a result to whoever waits for the command. */
+/** Delivers a result to the waiter of the command. */
 export function giveResult(ordinal: number, result: StoredResult, results: ApplyResults): void {
   if (result.kind === "written") results.written(ordinal, result.version);
   else if (result.kind === "payload") results.result(ordinal, result.payload);

@@ -31,7 +31,7 @@ export type StoredResult =
       readonly error?: CStoreError;
     };
 
-/** What the table says about a request before it is executed. */
+/** The table's verdict on a request before it is executed. */
 export type Admission =
   | { readonly verdict: "new" }
   | { readonly verdict: "repeat"; readonly result: StoredResult }
@@ -109,7 +109,7 @@ export interface SessionRequest {
   readonly sessionId: number;
   readonly requestNumber: number;
   readonly acknowledgedBelow: number;
-  /** Of the command's body: a repeat with other bytes is refused. */
+  /** Checksum of the command's body: a repeat with other bytes is refused. */
   readonly checksum: number;
   /** Its result takes no room: the bound for results is not its concern. */
   readonly isSmall?: boolean;

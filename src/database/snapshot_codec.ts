@@ -75,7 +75,7 @@ export function freezeState(machine: DocumentStateMachine): FrozenState {
   };
 }
 
-/** What the state says of a collection beside its documents. */
+/** State of a collection beside its documents. */
 export interface CollectionCatalog {
   /** Sequence number of the last change. */
   readonly changedAt: number;
@@ -140,7 +140,7 @@ export class StateRestorer {
   readonly #machine: DocumentStateMachine;
   #sessions = new ByteWriter(1024);
   #store: CollectionStore | undefined;
-  /** Of the collection that is being restored. */
+  /** `changedAt` of the collection that is being restored. */
   #changedAt = 0;
 
   constructor(machine: DocumentStateMachine) {

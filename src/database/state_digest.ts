@@ -9,8 +9,8 @@
  * hashes of its documents. Two operators, because what cancels out in one does not in the other.
  * So two nodes whose digests differ find first the collection, then the ranges, then the documents.
  *
- * The work is cut into slices. Whoever asks gives others a turn between two of them; entries that
- * are applied meanwhile do not show.
+ * The work is cut into slices. The caller gives others a turn between two of them; entries that are
+ * applied meanwhile do not show.
  *
  * @module
  */
@@ -36,7 +36,7 @@ export const DIGEST_RANGES = 256;
 export const RANGE_DIGEST_SIZE = 16;
 /** Work of one slice: about half a millisecond. */
 const SLICE_BYTES = 512 * 1024;
-/** What a document costs beside its bytes. */
+/** Cost of a document beside its bytes. */
 const DOCUMENT_COST = 256;
 
 /** Where two states differ. */
@@ -60,8 +60,8 @@ export class FrozenDigest {
   #isThawed = false;
 
   /**
-   * Freezes the state as it is now. The table of sessions is copied at once, as it is for a
-   * snapshot.
+   * Freezes the state as it is now. The table of sessions is copied at once, as it is for
+   * a snapshot.
    */
   constructor(machine: DocumentStateMachine) {
     this.position = machine.position;

@@ -1,5 +1,5 @@
 /**
- * What a node needs to take part.
+ * Configuration, members and first state of a node that takes part.
  *
  * @module
  */
@@ -18,7 +18,7 @@ export interface MultiMasterConfig {
   readonly origin: Origin;
   /** How far another node's stamp may be ahead of this node's clock, in ms. */
   readonly driftMaxMs: number;
-  /** Ticks between two times of asking the members for what is lacking. */
+  /** Ticks between two pulls of missing operations from a member. */
   readonly pullTicks: number;
   /** The rule of a collection. */
   readonly conflictOf: (collection: string) => ConflictConfig;
@@ -26,7 +26,7 @@ export interface MultiMasterConfig {
   readonly resolvers: ReadonlyMap<string, ConflictResolver>;
 }
 
-/** Who takes part, agreed upon through consensus. */
+/** The members, agreed upon through consensus. */
 export interface Members {
   /** Grows with each change. */
   readonly version: number;
@@ -40,13 +40,13 @@ export interface Members {
   readonly closed: ReadonlyMap<Origin, OriginSequence | undefined>;
 }
 
-/** What a node begins with: what its disk holds, or another member's state. */
+/** First state of a node: the content of its disk, or another member's state. */
 export interface Seed {
   readonly cursor: VersionVector;
   readonly documents: Iterable<StoredDocument>;
   /** The largest stamp in it. */
   readonly lastStamp: Stamp;
-  /** Every member's disk held these: they need not be kept for anybody. */
+  /** Every member's disk held these: no member needs them to be kept. */
   readonly stable: VersionVector;
 }
 

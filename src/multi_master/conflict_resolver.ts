@@ -1,7 +1,7 @@
 /**
- * What a reader sees of versions that were written concurrently. A resolver is a function of the
- * versions alone, asked at each read: it never writes, so nodes that resolve the same conflict do
- * not make new ones.
+ * The result of a read among versions that were written concurrently. A resolver is a function of
+ * the versions alone, called at each read: it never writes, so nodes that resolve the same conflict
+ * do not make new ones.
  *
  * @module
  */
@@ -56,7 +56,7 @@ export interface Sibling {
 /** Makes one document of several. It must depend on nothing but them. */
 export type ConflictResolver = (siblings: readonly Sibling[]) => Fields;
 
-/** What a reader sees. */
+/** Result of a read. */
 export interface Resolution {
   /** `undefined`: there is no such document. */
   readonly body: Fields | undefined;
@@ -76,7 +76,7 @@ const BY_PARTS: ReadonlySet<ConflictStrategy> = new Set([
   "min",
 ]);
 
-/** What a reader sees of a document's versions. */
+/** Resolves a document's versions to the result of a read. */
 export function resolve(
   versions: readonly DocumentVersion[],
   config: ConflictConfig,

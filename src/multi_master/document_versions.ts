@@ -1,6 +1,6 @@
 /**
  * The versions of one document that no other one has seen: one, or several that were written
- * concurrently (siblings). Joining them is a union in which what was seen is left out, so the
+ * concurrently (siblings). Joining them is a union without the versions that were seen, so the
  * result depends neither on the order nor on the number of deliveries, whatever a resolver says
  * later (Almeida, Shoker and Baquero, 2018, "Delta state replicated data types", section 7).
  *

@@ -1,5 +1,5 @@
 /**
- * What nodes that all take writes say to each other: a closed union on `type`.
+ * Messages between nodes that all take writes: a closed union on `type`.
  *
  * @module
  */
@@ -21,13 +21,13 @@ export interface OperationsMessage extends Envelope {
   readonly operations: readonly Operation[];
 }
 
-/** What the sender's disk holds. */
+/** The operations on the sender's disk. */
 export interface CursorMessage extends Envelope {
   readonly type: "CURSOR";
   readonly cursor: VersionVector;
   /** Whether it asks for all that it lacks; otherwise it answers {@link OperationsMessage}. */
   readonly isPull: boolean;
-  /** What the sender may have forgotten removals of. */
+  /** Operations whose removals the sender may have forgotten. */
   readonly stable: VersionVector;
   /** Version of the members that the sender knows. */
   readonly membersVersion: number;
@@ -38,7 +38,7 @@ export interface ReseedMessage extends Envelope {
   readonly type: "RESEED";
   /** The incarnation that is meant: a later one has begun again already. */
   readonly incarnation: Origin;
-  /** What is kept for nobody any more. */
+  /** Operations that are kept for no member any more. */
   readonly stable: VersionVector;
   /** Version of the members by which the sender judges. */
   readonly membersVersion: number;

@@ -3,9 +3,10 @@
  * others. Synchronous, without clock, files or sockets.
  *
  * Each origin's operations are a stream without gaps, so a version vector says exactly what a node
- * has (its cursor). An operation is taken in after all that its writer had seen; so whoever has one
- * has what led to it. An origin pushes its operations to all members; who finds something missing
- * asks the sender, and each asks the others in turn, for what it lacks.
+ * has (its cursor). An operation is taken in after all that its writer had seen; so a node that
+ * has one has what led to it. An origin pushes its operations to all members; a node that finds
+ * something missing requests it from the sender, and each requests what it lacks from the others
+ * in turn.
  *
  * Removals are forgotten in rounds: once every member's disk holds them **and** this node has all
  * that any member had when that was known. Otherwise an operation that was made in ignorance of the
@@ -60,13 +61,13 @@ export class MultiMaster {
   readonly #peers = new Map<string, Peer>();
   /** All that was taken in, on disk or on its way there. */
   #cursor: Map<Origin, OriginSequence>;
-  /** What the disk holds. */
+  /** The operations on disk. */
   #durable: VersionVector;
   /** Origins whose operations are too far ahead of this node's clock. */
   readonly #quarantined = new Set<Origin>();
   #ticks = 0;
   #isStopped = false;
-  /** Who was asked for what is lacking since the last tick. */
+  /** Members from which missing operations were requested since the last tick. */
   readonly #pulled = new Set<string>();
   #isClockAhead = false;
   /** The removals that are to be forgotten, and what this node must have before. */
@@ -97,7 +98,7 @@ export class MultiMaster {
     this.#checkMembership();
   }
 
-  /** What was taken in of each origin. */
+  /** The operations taken in of each origin. */
   get cursor(): VersionVector {
     return this.#cursor;
   }
@@ -121,7 +122,7 @@ export class MultiMaster {
     });
   }
 
-  /** Every member's disk holds these: nobody will ask for them again. */
+  /** Every member's disk holds these: no member will request them again. */
   get stable(): VersionVector {
     return this.#stable;
   }
@@ -144,16 +145,16 @@ export class MultiMaster {
     return this.#store.text();
   }
 
-  /** What a reader sees of a document; see {@link versions}. */
+  /** Reads a document as its versions resolve; see {@link versions}. */
   read(collection: string, key: string): Resolution {
     const { conflictOf, resolvers } = this.#config;
     return resolve(this.versions(collection, key), conflictOf(collection), resolvers);
   }
 
   /**
-   * A state to begin with, here or on another node; asked for while nothing is on its way to the
-   * disk. Another node needs the operations behind `stable` with it: it may be the last to hold
-   * them.
+   * A state to begin with, here or on another node; to be called while nothing is on its way to
+   * the disk. Another node needs the operations behind `stable` with it: it may be the last to
+   * hold them.
    */
   seed(): Seed {
     assert(this.#underway.length === 0 && this.#operations.length === 0, "the disk has it all");
@@ -215,7 +216,7 @@ export class MultiMaster {
     this.#pulled.clear();
     if (this.#ticks % this.#config.pullTicks !== 0) return;
     const others = this.#others();
-    // All learn what this node has; one, in turn, is asked for what it lacks, or all would send it.
+    // All learn what this node has; one, in turn, gets a request, or all would send the same.
     const asked = (this.#ticks / this.#config.pullTicks) % others.length;
     for (const [at, peer] of others.entries()) {
       this.#messages.push(this.#cursorMessage(peer, at === asked));
@@ -227,13 +228,13 @@ export class MultiMaster {
   setMembers(members: Members): void {
     if (members.version <= this.#members.version) return;
     this.#members = members;
-    // What they said before may come of operations that do not count any more.
+    // Their earlier cursors may count operations that do not count any more.
     this.#peers.clear();
     this.#round = undefined;
     this.#checkMembership();
   }
 
-  /** What is to be done; undefined if nothing is. */
+  /** The work to be done; undefined if there is none. */
   takeReady(): MultiMasterReady | undefined {
     const operations = this.#operations;
     const messages = this.#messages;
@@ -255,7 +256,7 @@ export class MultiMaster {
     return { number: this.#readyNumber, messages, operations, messagesAfterPersist, events };
   }
 
-  /** That Ready and all before it are on disk. */
+  /** A Ready and all before it are on disk. */
   persisted(number: number): void {
     const done = this.#underway.filter((ready) => ready.number <= number);
     for (const { cursor } of this.#underway.splice(0, done.length)) this.#durable = cursor;
@@ -331,14 +332,14 @@ export class MultiMaster {
     this.#stop();
   }
 
-  /** Others will make this node's operations wait: who repairs its clock should know. */
+  /** Others will make this node's operations wait: the event asks for a repair of the clock. */
   #watchOwnClock(aheadMs: number): void {
     const isAhead = aheadMs > this.#config.driftMaxMs;
     if (isAhead && !this.#isClockAhead) this.#events.push({ type: "OWN_CLOCK_SKEW", aheadMs });
     this.#isClockAhead = isAhead;
   }
 
-  /** Of an incarnation that is over, nothing behind its end is waited for, once that is known. */
+  /** Nothing behind the end of an ended incarnation is waited for, once that end is known. */
   #hasSeen(context: VersionVector): boolean {
     const { closed } = this.#members;
     for (const [origin, sequence] of context) {
@@ -349,9 +350,9 @@ export class MultiMaster {
   }
 
   /**
-   * Sends what the other side lacks: when it asks, of all origins, and what is on its way already
-   * only if it has got nothing since it asked before; else own operations, once all that was sent
-   * has arrived.
+   * Sends operations that the other side lacks: after a pull, of all origins, and those on their
+   * way already only if it has got nothing since its last pull; else own operations, once all that
+   * was sent has arrived.
    */
   #onCursor({ from, cursor, isPull, stable, membersVersion }: CursorMessage): void {
     const own = seen(cursor, this.#config.origin);
@@ -359,7 +360,7 @@ export class MultiMaster {
       this.#onOwnAhead(own);
       return;
     }
-    // Until it knows the members as they are, what it has may come of who is none any more.
+    // Until it knows the members as they are, its operations may come from a former member.
     if (membersVersion < this.#members.version) return;
     const peer = this.#peer(from);
     peer.cursor = join(peer.cursor, cursor);
@@ -466,11 +467,11 @@ export class MultiMaster {
     return [...unsent, ...later.filter((operation) => operation.origin === origin)];
   }
 
-  /** Who judges by older members than this node's does not know yet that it is one. */
+  /** A sender with an older view of the members does not know yet that this node is one. */
   #onReseed({ incarnation, membersVersion, stable }: ReseedMessage): void {
     const isMeant = incarnation === this.#config.origin;
     if (!isMeant || membersVersion < this.#members.version) return;
-    // A member that has what the others keep no more was asked for something old by mistake.
+    // A member that has what the others keep no more got a request for old operations by mistake.
     const isMember = this.#members.origins.get(this.#config.node) === incarnation;
     const hasAll = membersVersion === this.#members.version && includes(this.#cursor, stable);
     if (!isMember || !hasAll) this.#stop();

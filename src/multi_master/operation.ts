@@ -9,8 +9,8 @@ import type { Dot } from "./dot.ts";
 import type { VersionVector } from "./version_vector.ts";
 
 /**
- * A time of the hybrid clock. Orders concurrent versions only: what came after what is decided by
- * {@link VersionVector}s.
+ * A time of the hybrid clock. Orders concurrent versions only: {@link VersionVector}s decide which
+ * version came after which.
  */
 export interface Stamp {
   /** ms since 1970. */
@@ -31,7 +31,7 @@ export interface Part {
   readonly value: Value;
 }
 
-/** What a version holds: a whole document, its parts, or the fact that it was removed. */
+/** Content of a version: a whole document, its parts, or the fact that it was removed. */
 export type Content =
   | { readonly kind: "whole"; readonly body: Fields }
   | { readonly kind: "parts"; readonly parts: readonly Part[] }
@@ -54,7 +54,7 @@ export interface Change {
   readonly content: Content;
 }
 
-/** What one origin logged at once: applied whole or not at all, everywhere. */
+/** Changes that one origin logged at once: applied whole or not at all, everywhere. */
 export interface Operation extends Dot {
   readonly stamp: Stamp;
   /**

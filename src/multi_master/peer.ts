@@ -7,14 +7,14 @@
 import type { Origin } from "./dot.ts";
 import { NOTHING_SEEN, type VersionVector } from "./version_vector.ts";
 
-/** What is known of another member, in its present incarnation. */
+/** State of another member, in its present incarnation. */
 export interface Peer {
   readonly origin: Origin | undefined;
-  /** What its disk holds. */
+  /** The operations on its disk. */
   cursor: VersionVector;
-  /** What it has when all that was sent to it has arrived. */
+  /** Its cursor when all that was sent to it has arrived. */
   sent: VersionVector;
-  /** What it had when it asked last. */
+  /** Its cursor at its last pull. */
   asked: VersionVector | undefined;
   /** Whether it has answered in this incarnation of this node, and what it had forgotten then. */
   forgotten: VersionVector | undefined;

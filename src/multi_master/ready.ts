@@ -8,7 +8,7 @@ import type { Origin } from "./dot.ts";
 import type { MultiMasterMessage } from "./message.ts";
 import type { Operation } from "./operation.ts";
 
-/** What happened, for alarms and metrics. */
+/** Events for alarms and metrics. */
 export type MultiMasterEvent =
   /** An origin's clock is ahead of this node's: its operations wait. */
   | { readonly type: "CLOCK_SKEW"; readonly origin: Origin; readonly aheadMs: number }

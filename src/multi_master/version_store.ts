@@ -36,7 +36,7 @@ export class VersionStore {
     return this.#documents.get(nameOf(collection, key))?.versions ?? [];
   }
 
-  /** Takes in what an operation wrote. Once is as good as twice. */
+  /** Takes an operation's writes in. A repeat changes nothing. */
   apply({ origin, sequence, stamp, context, changes }: Operation): void {
     for (const { collection, key, content } of changes) {
       const added = { dot: { origin, sequence }, context, stamp, content };

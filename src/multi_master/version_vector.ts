@@ -1,5 +1,5 @@
 /**
- * What has been seen of each origin. Operations of an origin are seen in order, so one number for
+ * The operations seen of each origin. Operations of an origin are seen in order, so one number for
  * each is enough.
  *
  * @module
@@ -39,7 +39,7 @@ export function compareVectors(a: VersionVector, b: VersionVector): Causality {
   return holds ? "after" : "concurrent";
 }
 
-/** What at least one of them has seen. */
+/** The operations that at least one of them has seen. */
 export function join(...vectors: readonly VersionVector[]): VersionVector {
   const joined = new Map<Origin, OriginSequence>();
   for (const vector of vectors) {
@@ -50,7 +50,7 @@ export function join(...vectors: readonly VersionVector[]): VersionVector {
   return joined;
 }
 
-/** What all of them have seen; of none at all, nothing. */
+/** The operations that all of them have seen; of none at all, nothing. */
 export function meet(...vectors: readonly VersionVector[]): VersionVector {
   const [first = NOTHING_SEEN, ...others] = vectors;
   const met = new Map<Origin, OriginSequence>();

@@ -1,7 +1,7 @@
 /**
- * Builds the parts of a node, each finished before the next: a part is given those below it, never
- * a promise of one above. Upward news goes through the hooks that `Node` hands over when it starts
- * them.
+ * Builds the parts of a node, each finished before the next: a part is given those below it,
+ * never a promise of one above. Upward news goes through the hooks that `Node` hands over when it
+ * starts them.
  *
  * @module
  */
@@ -31,7 +31,7 @@ import type { OpenedStorage } from "./recovery/open_storage.ts";
 import { SnapshotTransfer } from "./snapshots/snapshot_transfer.ts";
 import { Snapshotter } from "./snapshots/snapshotter.ts";
 
-/** What a node is built from. */
+/** Parts that a node is built from. */
 export interface NodeBase {
   readonly platform: Platform;
   readonly config: NodeConfig;

@@ -1,6 +1,5 @@
 /**
- * What a node does with the requests of its clients, and why it refuses some before anything is
- * logged.
+ * Carries out the requests of a node's clients, and refuses some before anything is logged.
  *
  * @module
  */
@@ -29,7 +28,7 @@ import type { NodeConfig } from "./config/node_config.ts";
 import type { StatusReport } from "./node_status.ts";
 import type { SnapshotTransfer } from "./snapshots/snapshot_transfer.ts";
 
-/** What requests act on. */
+/** Parts that requests act on. */
 export interface BackendParts {
   readonly clock: Clock;
   readonly random: Random;

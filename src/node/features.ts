@@ -1,5 +1,5 @@
 /**
- * What two nodes must have in common to be connected: batch codecs, and the rule about leases.
+ * Features that two connected nodes must have in common: batch codecs, and the rule about leases.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * What a node does now and then: makes indexes; as leader binds folders, looks after learners, ends
+ * Periodic work of a node: makes indexes; as leader binds folders, promotes learners, ends
  * old sessions.
  *
  * @module
@@ -25,7 +25,7 @@ import type { Snapshotter } from "./snapshots/snapshotter.ts";
 const SESSIONS_PER_SWEEP = 1000;
 const EXPIRED_PER_BATCH = 500;
 
-/** What is looked after. */
+/** The parts that housekeeping works on. */
 export interface HousekeepingParts {
   readonly clock: Clock;
   readonly driver: RaftDriver;
@@ -100,7 +100,7 @@ export class Housekeeping {
     if (nowMs >= this.#nextExpiryMs && isCaughtUp) this.#expireDocuments(nowMs, wallMs);
   }
 
-  /** A portion at a time; what was proposed is applied before the next is looked for. */
+  /** A portion at a time; it is applied before the next one is looked for. */
   #expireDocuments(nowMs: number, wallMs: number): void {
     const { machine, driver } = this.#parts;
     const due = dueRemovals(machine.collections(), machine.timeAt(wallMs), EXPIRED_PER_BATCH);

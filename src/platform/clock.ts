@@ -13,9 +13,9 @@ export interface Clock {
   nowMs(): number;
   /** Milliseconds since 1970. For stamps that people read; never for decisions. */
   wallMs(): number;
-  /** Calls back once, not before `delayMs`. Whoever sets it cancels it when it closes. */
+  /** Calls back once, not before `delayMs`. The caller cancels it when it closes. */
   setTimer(delayMs: number, callback: () => void): CancelTimer;
-  /** Calls back after what is ready to run has run: gives others a turn. */
+  /** Calls back after everything that is ready to run has run: gives others a turn. */
   soon(callback: () => void): void;
 }
 

@@ -27,7 +27,7 @@ export interface OpenFile {
   close(): void;
 }
 
-/** What the storage needs of a file system. Every failure is a StorageError with its cause. */
+/** File system, as the storage uses it. Every failure is a StorageError with its cause. */
 export interface FileSystem {
   makeDirectory(path: string): void;
   /** Names in a folder, sorted; none when it does not exist. */
@@ -162,7 +162,8 @@ export const systemFileSystem: FileSystem = {
 
 /**
  * Creates the lock file, or takes over one whose process is gone. The file comes into being whole,
- * by a link, so nobody ever sees an empty one; and what is taken away must be what was judged.
+ * by a link, so no process ever sees an empty one; and the file taken away must be the one that
+ * was judged.
  */
 function takeLock(path: string): void {
   const own = `${process.pid} ${processStart(process.pid)}\n`;

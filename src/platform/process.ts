@@ -48,7 +48,7 @@ export function onStopSignal(callback: (signal: "SIGINT" | "SIGTERM") => void): 
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => callback(signal));
 }
 
-/** Calls back with whatever nobody caught: a bug, after which the process must end. */
+/** Calls back with an uncaught error: a bug, after which the process must end. */
 export function onUncaught(callback: (cause: unknown) => void): void {
   process.on("uncaughtException", callback);
   process.on("unhandledRejection", callback);

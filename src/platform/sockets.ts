@@ -8,7 +8,7 @@ import * as net from "node:net";
 import type { Endpoint } from "../base/address.ts";
 import { UnreachableError } from "../base/errors.ts";
 
-/** What the owner of a socket hears. */
+/** Receives a socket's events. */
 export interface SocketHandlers {
   /** Bytes arrived. The chunk is not overwritten later. */
   data(chunk: Uint8Array): void;
@@ -23,14 +23,14 @@ export interface Socket {
   readonly remoteAddress: string;
   /** Bytes handed to `write` that the kernel has not taken. */
   readonly unsentBytes: number;
-  /** Sets who hears of this socket; called once, before anything arrives. */
+  /** Sets the socket's handlers; called once, before anything arrives. */
   attach(handlers: SocketHandlers): void;
   /** Takes over the bytes, which must not change afterwards. False: wait for `drain`. */
   write(bytes: Uint8Array): boolean;
   /** Stops reading, so that the sender is slowed by TCP itself. */
   pause(): void;
   resume(): void;
-  /** Sends what was written, then closes. */
+  /** Sends the written bytes, then closes. */
   end(): void;
   /** Closes now. */
   destroy(): void;
@@ -45,7 +45,7 @@ export interface Listener {
 /** Where connections come from. */
 export interface Network {
   listen(endpoint: Endpoint, onSocket: (socket: Socket) => void): Promise<Listener>;
-  /** Rejects with UnreachableError when nobody answers within `timeoutMs`. */
+  /** Rejects with UnreachableError when there is no answer within `timeoutMs`. */
   connect(endpoint: Endpoint, timeoutMs: number): Promise<Socket>;
 }
 

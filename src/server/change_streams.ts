@@ -27,7 +27,7 @@ const READ_SIZE = 1024 * 1024;
 
 type WatchRequest = Extract<QueryRequest, { readonly action: "watch" }>;
 
-/** What streams are read from. */
+/** Parts that streams are read from. */
 export interface ChangeStreamParts {
   readonly clock: Clock;
   readonly machine: DocumentStateMachine;

@@ -14,7 +14,7 @@ import {
 } from "../protocol/encoding/command.ts";
 import type { ReplyTarget } from "../replication/raft/open_batch.ts";
 
-/** What the decision is made from. */
+/** Parts that the decision depends on. */
 export interface EarlyParts {
   readonly machine: DocumentStateMachine;
   readonly syncMode: "SYNC" | "ASYNC";
@@ -37,8 +37,8 @@ export class EarlyAcknowledgement {
   }
 
   /**
-   * Whether the command may be answered early. `commands`: the bytes that it stands in, which were
-   * checked.
+   * Whether the command may be answered early. `commands`: the bytes that it stands in, which
+   * were checked.
    */
   mayAnswer(commands: Uint8Array, view: DataView, start: number): boolean {
     const { syncMode } = this.#parts;

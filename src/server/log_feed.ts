@@ -1,6 +1,6 @@
 /**
- * The log for those who keep a copy of it elsewhere: committed entries behind one that they have,
- * as they stand in the log. Nothing is kept for them meanwhile.
+ * The log for archives elsewhere: committed entries behind the last one that they have, as they
+ * stand in the log. The node keeps nothing for them meanwhile.
  *
  * @module
  */

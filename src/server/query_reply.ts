@@ -8,7 +8,7 @@ import { AssertionError } from "../base/assert.ts";
 import { CStoreError, QueryError } from "../base/errors.ts";
 import { RESULT_SIZE_MAX } from "../base/limits.ts";
 
-/** Whom to answer, and until when. */
+/** Target and deadline of an answer. */
 export interface QueryReply {
   /** On the monotonic clock. */
   readonly deadlineMs: number;

@@ -44,7 +44,7 @@ interface Backup {
   idleSinceMs: number;
 }
 
-/** What queries are answered with. */
+/** Parts that queries are answered with. */
 export interface QueryParts extends ChangeStreamParts {
   readonly random: Random;
 }
@@ -247,7 +247,9 @@ export class QueryService {
     this.#backups.delete(number);
   }
 
-  /** One that no other node, and no earlier process, gave out: who asks there must be told. */
+  /**
+   * One that no other node, and no earlier process, gave out: a request with it there must fail.
+   */
   #newNumber(): number {
     const { random } = this.#parts;
     const number = 1 + random.below(2 ** 32) * 2 ** 20 + random.below(2 ** 20);
@@ -260,7 +262,7 @@ export class QueryService {
     this.#cursors.delete(number);
   }
 
-  /** One timer for all cursors: those that nobody asks for any more hold memory. */
+  /** One timer for all cursors: idle ones hold memory. */
   #sweepLater(): void {
     if (this.#isSweeping) return;
     this.#isSweeping = true;

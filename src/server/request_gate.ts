@@ -1,7 +1,7 @@
 /**
  * The one way in: every door (the native protocol, a client inside this process) hands its requests
- * to {@link RequestGate.handle}. What holds for all doors stands here, so that no door can leave
- * it out; the handlers behind it are not imported by anybody else.
+ * to {@link RequestGate.handle}. The rules for all doors stand here, so that no door can leave them
+ * out; no other module imports the handlers behind it.
  *
  * @module
  */

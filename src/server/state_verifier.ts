@@ -77,7 +77,7 @@ export class StateVerifier {
     const { index } = frozen.position;
     const cancelExpiry = this.#clock.setTimer(KEPT_MS, () => this.#drop());
     const digest = this.#run(frozen.digest());
-    // Whoever asks hears of a failure; nobody may ask.
+    // Callers of the digest receive its failure; there may be none.
     digest.catch(() => undefined);
     this.#kept = { index, frozen, digest, cancelExpiry };
   }

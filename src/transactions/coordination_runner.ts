@@ -18,7 +18,7 @@ import {
   type Decision,
 } from "./two_phase_commit.ts";
 
-/** What a runner works with. */
+/** Parts that a runner works with. */
 export interface CoordinationParts {
   readonly clock: Clock;
   log(): Promise<TransactionLog>;
@@ -35,7 +35,7 @@ interface Running {
   readonly decided: (decision: Decision) => void;
   readonly done: () => void;
   readonly failed: (cause: unknown) => void;
-  /** What each participant was told last; the next call waits for it. */
+  /** The last call to each participant; the next one waits for it. */
   readonly calls: Map<string, Promise<void>>;
 }
 
@@ -119,7 +119,7 @@ export class CoordinationRunner {
   }
 
   async #forget(id: string, { done }: Running): Promise<void> {
-    // A record too many does no harm: a recovery tells the participants once more.
+    // A record too many does no harm: a recovery notifies the participants again.
     await this.#parts
       .log()
       .then((log) => log.forget(id))
@@ -176,7 +176,7 @@ export class CoordinationRunner {
     });
   }
 
-  /** What is under way is left to a recovery. */
+  /** Transactions that are being ended are left to a recovery. */
   close(): void {
     for (const end of this.#pauses) end();
     const closed = new ClosedError("The manager is closed");

@@ -4,8 +4,8 @@
  * change. Each is written aside, synced, renamed, and its folder synced. Meant for some thousands
  * of documents; a cstore database is the store for more.
  *
- * File: xxh64 of the rest (8 bytes, little-endian), then a CBOR list of {collection, key,
- * document}.
+ * File: xxh64 of the rest (8 bytes, little-endian), then a CBOR list of {collection,
+ * key, document}.
  *
  * @module
  */
@@ -120,7 +120,7 @@ export class TransactionalAdapterFile implements ITransactionalStorageAdapter {
     await syncNames(files, this.#directory);
     if (files.exists(this.#path(STATE))) this.#staged.put(this.#read(STATE));
     for (const name of files.list(this.#directory)) {
-      // A crash left it before it got its name: nobody was told yes.
+      // A crash left it before it got its name: the coordinator got no yes.
       if (name.endsWith(".tmp")) files.remove(this.#path(name));
       if (!name.startsWith(PREPARED) || name.endsWith(".tmp")) continue;
       this.#staged.restorePrepared(name.slice(PREPARED.length), this.#read(name));

@@ -1,5 +1,5 @@
 /**
- * What a store needs so that a transaction can change it together with others.
+ * Interfaces of a store that a transaction can change together with others.
  *
  * @module
  */
@@ -16,8 +16,8 @@ export interface ChangeRecord {
 }
 
 /**
- * A participant of two-phase commit. All may be called again after a crash, and again after that:
- * who has done it already has nothing to do.
+ * A participant of two-phase commit. All calls may be repeated after a crash, and again after that:
+ * a participant that has done its part already has nothing to do.
  */
 export interface ITransactionalResource {
   /**
@@ -41,7 +41,7 @@ export interface ITransactionalStorageAdapter extends ITransactionalResource {
    */
   readonly name: string;
   isTransactional(): boolean;
-  /** Notes a change; nobody sees it before `finalizeCommit`. It need not survive a crash yet. */
+  /** Notes a change, invisible before `finalizeCommit`. It need not survive a crash yet. */
   writeInTransaction(transactionId: string, change: ChangeRecord): Promise<void>;
   close?(): Promise<void>;
 }

@@ -55,7 +55,7 @@ export class StagedChanges {
     return true;
   }
 
-  /** What a transaction wants to change. */
+  /** The intended changes of a transaction. */
   changesOf(transactionId: string): readonly StagedChange[] {
     return this.#staged.get(transactionId) ?? [];
   }

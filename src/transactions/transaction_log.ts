@@ -1,5 +1,5 @@
 /**
- * Where a coordinator of two-phase commit keeps what it must not forget: who takes part, and the
+ * Where a coordinator of two-phase commit keeps what it must not forget: the participants and the
  * decision. Two places: a log file of its own, and a collection of a cstore database, where every
  * record is an entry of the cluster's log, so that another coordinator can go on.
  *
@@ -19,7 +19,7 @@ const CUT_AFTER = 1_000;
 export interface TransactionRecord {
   readonly id: string;
   readonly participants: readonly string[];
-  /** Who runs it: one manager in one process. */
+  /** The manager that runs it: one in one process. */
   readonly coordinator: string;
   /** ms since 1970 after which others may settle it. */
   readonly deadlineMs: number;
@@ -40,7 +40,7 @@ export interface TransactionLog {
   decide(id: string, decision: Decision): Promise<Decision>;
   forget(id: string): Promise<void>;
   unfinished(): Promise<readonly TransactionRecord[]>;
-  /** Frees what is its own. */
+  /** Frees the log's own resources. */
   close(): Promise<void>;
 }
 
@@ -67,7 +67,7 @@ export class WALTransactionLog implements TransactionLog {
   }
 
   /**
-   * Reads what is unfinished.
+   * Reads the unfinished transactions.
    *
    * @param isOwn whether `close` closes the log.
    * @param now ms since 1970.
@@ -202,10 +202,10 @@ export class CollectionTransactionLog implements TransactionLog {
   }
 
   async prepared(): Promise<void> {
-    // Nobody needs it, and it would cost a round of the cluster.
+    // No recovery needs it, and it would cost a round of the cluster.
   }
 
-  /** The first decision counts. A record that is gone was rolled back: whoever commits keeps it. */
+  /** The first decision counts. A record that is gone was rolled back: a commit keeps it. */
   async decide(id: string, decision: Decision): Promise<Decision> {
     while (true) {
       const found = await this.#records.findVersioned(id);
@@ -230,6 +230,6 @@ export class CollectionTransactionLog implements TransactionLog {
   }
 
   async close(): Promise<void> {
-    // The database is somebody else's.
+    // The database belongs to the caller.
   }
 }

@@ -3,9 +3,9 @@
  * transaction of which no decision is on record is rolled back (Mohan, Lindsay and Obermarck, 1986,
  * "Transaction Management in the R* Distributed Database Management System").
  *
- * `PREPARING`: every participant is asked to make its part durable. `DECIDING`: the decision is on
- * its way to the log. `SETTLING`: it is on record, and each participant hears of it until it has
- * carried it out. `DONE`: nobody needs the record any more.
+ * `PREPARING`: every participant is requested to make its part durable. `DECIDING`: the decision is
+ * on its way to the log. `SETTLING`: it is on record, and sent to each participant until that has
+ * carried it out. `DONE`: the record is not needed any more.
  *
  * @module
  */
@@ -26,7 +26,7 @@ export interface Coordination {
   readonly waiting: ReadonlySet<string>;
 }
 
-/** What a coordinator hears. */
+/** Events that a coordinator receives. */
 export type CoordinationEvent =
   | { readonly type: "VOTED"; readonly participant: string; readonly isYes: boolean }
   /** There is no more time for votes. */
@@ -36,10 +36,10 @@ export type CoordinationEvent =
   /** A participant has carried the decision out. */
   | { readonly type: "SETTLED"; readonly participant: string };
 
-/** What a coordinator is to do. */
+/** Work for a coordinator. */
 export type CoordinationEffect =
   | { readonly type: "PREPARE" | "FINALIZE" | "ROLL_BACK"; readonly participant: string }
-  /** Put the decision on record; nobody is told before that. */
+  /** Put the decision on record; no participant receives it before that. */
   | { readonly type: "DECIDE"; readonly decision: Decision }
   /** The record may go. */
   | { readonly type: "FORGET" };
@@ -59,7 +59,7 @@ export function beginCoordination(id: string, participants: readonly string[]): 
   return { next, effects: tell(next, "PREPARE") };
 }
 
-/** A transaction that a coordinator left behind, and what is on record of its end. */
+/** A transaction that a coordinator left behind, and the decision on record, if there is one. */
 export function resumeCoordination(
   id: string,
   participants: readonly string[],
@@ -70,7 +70,7 @@ export function resumeCoordination(
   return decision === undefined ? decide(found, "ROLLBACK") : settle(found, decision);
 }
 
-/** What follows from an event. Events that come late or twice change nothing. */
+/** The step that an event leads to. Events that come late or twice change nothing. */
 export function advanceCoordination(
   state: Coordination,
   event: CoordinationEvent,

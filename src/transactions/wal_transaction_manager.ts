@@ -39,7 +39,7 @@ const LOGGER = partLogger("node");
 const DEFAULT_TIMEOUT_MS = 30_000;
 const DEFAULT_RECOVERY_INTERVAL_MS = 1_000;
 const DEFAULT_COLLECTION = "cstore.transactions";
-/** What a timer can wait for, in milliseconds. */
+/** Longest wait of a timer, in milliseconds. */
 const TIMEOUT_MS_MAX = 2_147_483_647;
 /** Transactions of one manager that are open or not settled. */
 const TRANSACTIONS_MAX = 10_000;
@@ -68,7 +68,7 @@ export interface WALTransactionManagerOptions {
   readonly platform?: Platform;
 }
 
-/** What a recovery did. */
+/** Result of a recovery. */
 export interface TransactionRecovery {
   readonly committed: readonly string[];
   readonly rolledBack: readonly string[];
@@ -162,7 +162,7 @@ export class WALTransactionManager {
     this.#listeners.delete(listener);
   }
 
-  /** Resolves with the transaction's id. When its time is over it is rolled back. */
+  /** Resolves with the transaction's id. When it times out it is rolled back. */
   async beginTransaction(options: { readonly timeoutMs?: number } = {}): Promise<string> {
     await this.#ready();
     if (this.activeTransactionCount >= TRANSACTIONS_MAX) {
@@ -193,12 +193,12 @@ export class WALTransactionManager {
     const transaction = this.#known(id, "write");
     const adapter = this.#adapters.get(adapterName);
     if (adapter === undefined) throw new NotFoundError(`No adapter "${adapterName}" is registered`);
-    // What the caller does with it later is no part of the transaction.
+    // Later changes of the object by the caller are no part of the transaction.
     const copy = decodeUntrustedCbor(encodeCbor(change).slice()) as ChangeRecord;
     transaction.participants.add(adapterName);
     await adapter.writeInTransaction(id, copy);
     if (this.#open.get(id) !== transaction) {
-      // Its time ended meanwhile, or its owner ended it: what was noted just now goes, too.
+      // It timed out meanwhile, or its owner ended it: the change noted just now goes, too.
       await this.#rollBack(id, [adapterName]);
       throw timedOut(id);
     }
@@ -207,7 +207,7 @@ export class WALTransactionManager {
 
   /**
    * Commits everywhere, or nowhere. Resolves when all stores show it, or when the decision is on
-   * record and the transaction's time is over: then the rest follows by itself. Rejects with
+   * record and the time limit has passed: then the rest follows by itself. Rejects with
    * TransactionConflictError ("failed to prepare"), TransactionTimeoutError: nothing was committed;
    * UnknownOutcomeError: the log failed, and a recovery will tell.
    */
@@ -232,7 +232,7 @@ export class WALTransactionManager {
       await log.begin(record, changes);
     } catch (error) {
       this.#beginning.delete(id);
-      // Nobody is prepared, so nobody commits it: what the stores hold is rolled back.
+      // No participant is prepared, so none commits it: the stores roll their changes back.
       await this.#rollBack(id, names);
       throw error;
     }
@@ -260,8 +260,8 @@ export class WALTransactionManager {
   }
 
   /**
-   * Settles what was left behind: by this manager before a restart, or by others whose time is
-   * over. It runs at the first use and from time to time; here it runs now.
+   * Settles transactions left behind: by this manager before a restart, or by others whose deadline
+   * has passed. It runs at the first use and from time to time; here it runs now.
    */
   performRecovery(): Promise<TransactionRecovery> {
     this.#recovering ??= this.#recover().finally(() => {
@@ -272,7 +272,7 @@ export class WALTransactionManager {
 
   async #recover(): Promise<TransactionRecovery> {
     const log = await this.#ready();
-    // Who is prepared is asked first: a record comes before that, so none can be missed.
+    // The prepared ones are listed first: a record comes before that, so none can be missed.
     const prepared = await this.#prepared();
     const records = await log.unfinished();
     const result = {
@@ -285,7 +285,7 @@ export class WALTransactionManager {
     const mine = ({ id }: TransactionRecord) => this.#runner.has(id) || this.#beginning.has(id);
     const isDue = (record: TransactionRecord) =>
       record.coordinator === this.#coordinator ||
-      // What is decided may be carried out by anybody, and twice.
+      // A decision may be carried out by any manager, and twice.
       record.decision !== undefined ||
       record.deadlineMs <= wallMs ||
       this.#options.database === undefined;
@@ -297,7 +297,7 @@ export class WALTransactionManager {
       else result.rolledBack.push(record.id);
     }
     const known = new Set([...records.map(({ id }) => id), ...this.getActiveTransactionIds()]);
-    // Every one was on record before it was prepared: who is not is another log's, or has ended.
+    // Each was on record before it was prepared: the others are another log's, or have ended.
     result.unknown.push(...prepared.filter((id) => !known.has(id) && !this.#beginning.has(id)));
     return result;
   }
@@ -317,7 +317,7 @@ export class WALTransactionManager {
     await this.#wal?.flush();
   }
 
-  /** Rolls back what is open, leaves what is being committed to a recovery, closes its own log. */
+  /** Rolls back open ones, leaves those being committed to a recovery, closes its own log. */
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
@@ -362,7 +362,7 @@ export class WALTransactionManager {
         const nextMs = this.#options.recoveryIntervalMs ?? DEFAULT_RECOVERY_INTERVAL_MS;
         if (!this.#isClosed) this.#recoverAfter(nextMs);
       };
-      // What cannot be settled now is tried again; `performRecovery` says why to who calls it.
+      // Unsettled ones are tried again; `performRecovery` reports the reason to its caller.
       this.performRecovery().then(again, again);
     });
   }
@@ -393,7 +393,7 @@ export class WALTransactionManager {
     }
   }
 
-  /** What a listener throws must not stand in the way of a decision. */
+  /** An exception of a listener must not stand in the way of a decision. */
   #hearChange(listener: (change: ChangeRecord) => void, change: ChangeRecord): void {
     try {
       listener(change);
@@ -422,7 +422,7 @@ export class WALTransactionManager {
     await this.#rollBack(id, [...participants]);
   }
 
-  /** Nobody is prepared: what a store does not undo now is gone with its process. */
+  /** No participant is prepared: changes that a store does not undo now end with its process. */
   async #rollBack(id: string, names: readonly string[]): Promise<void> {
     await Promise.allSettled(names.map(async (name) => this.#adapters.get(name)?.rollback(id)));
   }
@@ -448,5 +448,5 @@ function noTransaction(action: string): NotFoundError {
 }
 
 function timedOut(id: string): TransactionTimeoutError {
-  return new TransactionTimeoutError(`Transaction ${id} was rolled back: its time is over`);
+  return new TransactionTimeoutError(`Transaction ${id} was rolled back: it timed out`);
 }

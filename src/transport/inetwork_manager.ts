@@ -1,12 +1,12 @@
 /**
- * What replication needs of a network.
+ * The network, as replication uses it.
  *
  * @module
  */
 
 import type { ReplicationMessage } from "../protocol/wire/replication_message.ts";
 
-/** What can be listened to, with what the listener gets. */
+/** Events, with the listener's arguments. */
 export interface NetworkEvents {
   nodeConnected: { readonly nodeId: string };
   nodeDisconnected: { readonly nodeId: string };

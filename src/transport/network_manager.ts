@@ -1,5 +1,5 @@
 /**
- * NetworkManager: the listener, the links to peers by node id, the handshake, and who may speak.
+ * NetworkManager: the listener, the links to peers by node id, the handshake, and admission.
  *
  * @module
  */
@@ -44,13 +44,13 @@ import type { QueuePolicy } from "./message_queue.ts";
 import { type ConnectionHandlers, PeerConnection } from "./peer_connection.ts";
 import { PeerLink } from "./peer_link.ts";
 
-/** What a node adds to the plain network: who it is, whom it lets in, who serves its clients. */
+/** A node's additions to the plain network: its identity, admission, and service of clients. */
 export interface NetworkHooks {
   /** Fields of the own handshake that change while the node runs. */
   readonly identity?: () => Partial<Hello>;
   /** Refuses a node. Throws HandshakeError. */
   readonly admit?: (hello: Hello) => void;
-  /** A client shook hands: gives who hears of its connection. Without it clients are refused. */
+  /** A client shook hands: gives its connection's handlers. Without it clients are refused. */
   readonly onClient?: (connection: PeerConnection) => ConnectionHandlers;
   /** A message of consensus; the hot path beside `on("message")`. */
   readonly onRaftMessage?: (message: RaftMessage, from: Hello) => void;

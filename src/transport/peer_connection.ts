@@ -1,6 +1,6 @@
 /**
- * One TCP connection: frames in, frames out, deadlines, counters. What is sent in one turn leaves
- * with one write.
+ * One TCP connection: frames in, frames out, deadlines, counters. The frames of one turn leave with
+ * one write.
  *
  * @module
  */
@@ -16,7 +16,7 @@ import { encodeConnectionError } from "../protocol/wire/handshake.ts";
 /** Frames up to this size are joined before they are written. */
 const JOIN_SIZE_MAX = 64 * 1024;
 
-/** What the owner of a connection hears. */
+/** Receives a connection's events. */
 export interface ConnectionHandlers {
   /** A whole, verified frame; its body is valid during the call. May throw ProtocolError. */
   frame(frame: Frame): void;
@@ -93,14 +93,14 @@ export class PeerConnection {
     this.#decoder.allowLargeFrames();
   }
 
-  /** Who hears of the connection from now on. */
+  /** Sets the handlers of the connection from now on. */
   handOver(handlers: ConnectionHandlers): void {
     this.#handlers = handlers;
   }
 
   /**
    * Queues a whole frame, which must not change afterwards; it leaves at the end of this turn.
-   * After `end` or `fail` it is dropped: a write to an ended socket would lose what is on its way.
+   * After `end` or `fail` it is dropped: a write to an ended socket would lose frames on their way.
    */
   send(frame: Uint8Array): void {
     if (this.#isClosed || this.#isEnding) return;
@@ -110,14 +110,14 @@ export class PeerConnection {
     queueMicrotask(() => this.flush());
   }
 
-  /** The same, and they leave now, behind what is queued. */
+  /** The same, and they leave now, behind the queued ones. */
   sendNow(frames: readonly Uint8Array[]): void {
     if (this.#isClosed || this.#isEnding) return;
     for (const frame of frames) this.#outgoing.push(frame);
     this.flush();
   }
 
-  /** Writes what is queued, now. */
+  /** Writes the queued frames, now. */
   flush(): void {
     this.#isFlushQueued = false;
     if (this.#isClosed || this.#outgoing.length === 0) return;
@@ -153,7 +153,7 @@ export class PeerConnection {
     this.#endWithin(HANDSHAKE_TIMEOUT_MS);
   }
 
-  /** Sends what is queued, then closes. */
+  /** Sends the queued frames, then closes. */
   end(): void {
     if (this.#isClosed || this.#isEnding) return;
     this.#endWithin(FRAME_TIMEOUT_MS);

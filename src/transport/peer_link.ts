@@ -1,7 +1,7 @@
 /**
  * The outgoing link to one peer: dial, handshake, send, and dial again with backoff and jitter.
- * Each node sends on the link it dialled and receives on those dialled by others, so there is
- * nothing to agree on about who connects to whom.
+ * Each node sends on the link it dialled and receives on those dialled by others, so two nodes need
+ * not agree on which of them connects.
  *
  * @module
  */
@@ -35,11 +35,11 @@ const SILENCE_MAX_MS = 2000;
 /** Bytes handed to the socket at most, so that urgent frames wait behind little. */
 const SOCKET_BYTES_GOAL = 1024 * 1024;
 
-/** What the owner of a link hears. */
+/** Receives a link's events. */
 export interface LinkHandlers {
   up(welcome: Hello): void;
   down(): void;
-  /** A dial failed. `isRefused`: nobody listens there, or this node is refused. */
+  /** A dial failed. `isRefused`: no process listens there, or this node is refused. */
   failed(error: CStoreError): void;
   /** Own side of the handshake, made anew for each dial. */
   hello(): Hello;
@@ -166,7 +166,7 @@ export class PeerLink {
         return;
       case "ERROR": {
         const error = decodeConnectionError(frame.body);
-        // Told by the other side that this node does not belong: not a broken line.
+        // The other side says that this node does not belong: not a broken line.
         this.#handlers.failed(error);
         connection.destroy();
         return;

@@ -135,9 +135,12 @@ describe("growing", () => {
     });
     const waiting = (await picture()).members.find(({ id }) => id === "n4");
     expect(waiting).toMatchObject({ membership: "learner", state: "down", role: "unknown" });
-    expect(waiting).toMatchObject({ caughtUpPercent: 0, waitsFor: "it is not heard" });
+    expect(waiting).toMatchObject({ caughtUpPercent: 0, waitsFor: "no contact" });
     const text = await run(["cluster", "status", ...at()]);
-    expect([text.code, text.stdout]).toEqual([0, expect.stringContaining("n4 has 0 %: it is not")]);
+    expect([text.code, text.stdout]).toEqual([
+      0,
+      expect.stringContaining("n4: 0 % caught up, no contact"),
+    ]);
     const twice = await run(["cluster", "add", "n4", address, ...at()]);
     expect([twice.code, twice.stderr]).toEqual([1, expect.stringContaining("a member already")]);
     await start(`${folder.path}/n4`, ["--id", "n4", "--listen", address, "--join", first.address]);

@@ -85,7 +85,7 @@ export async function changeCatalog(client: Client, request: CatalogRequest): Pr
   return (await sendCatalog(client, request)).changed;
 }
 
-/** Numbers that are ids of no document and that nobody else gets. */
+/** Reserves numbers that are ids of no document, and that no other client gets. */
 export async function nextIds(
   client: Client,
   collection: string,

@@ -15,8 +15,8 @@ const WAIT_MS = 1000;
 
 /**
  * Changes in order, without gaps, until the caller stops. It goes on at another node after a
- * failover. Throws CompactedError when what is behind `since` is not kept any more, DeadlineError
- * when nobody answers.
+ * failover. Throws CompactedError when changes behind `since` are not kept any more, DeadlineError
+ * when no node answers.
  */
 export async function* watchChanges(
   client: Client,
@@ -42,7 +42,7 @@ export async function* watchChanges(
     });
     const payload = await Promise.race([asked, aborted]);
     if (payload === undefined) {
-      asked.catch(() => undefined); // Nobody waits for it any more.
+      asked.catch(() => undefined); // No caller waits for it any more.
       return;
     }
     const page = decodeWatchReply<Change>(payload);

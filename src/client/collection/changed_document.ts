@@ -1,5 +1,5 @@
 /**
- * What a change makes of a document, where that is worked out by the caller.
+ * Result of a change of a document, where the caller works it out.
  *
  * @module
  */
@@ -16,7 +16,7 @@ export interface ChangeContext {
   readonly nowMs: number;
   /** Whether the document is a new one. */
   readonly isInsert: boolean;
-  /** Fields take the place of what was there, instead of being merged into it. */
+  /** Fields replace the present ones, instead of being merged into them. */
   readonly replaces: boolean;
 }
 
@@ -38,7 +38,7 @@ export function changedDocument(
   throw new ValidationError(`Cannot change the id of a document, which is in "${idField}"`);
 }
 
-/** What an upsert's document begins as: the values that the filter asks for, its id among them. */
+/** First form of an upsert's document: the values that the filter asks for, its id among them. */
 export function begunDocument(filter: object): Fields {
   const equal = conditionsOf(filter as Filter).filter(({ operator }) => operator === "$eq");
   const given = Object.fromEntries(equal.map(({ path, operand }) => [path, operand]));

@@ -1,6 +1,6 @@
 /**
- * What every implementation of {@link Collection} has in common: searches that are made of `find`,
- * calls that are made of others, and a collection that hands every other call on.
+ * Base of every implementation of {@link Collection}: searches that are made of `find`, calls that
+ * are made of others, and a collection that hands every other call on.
  *
  * @module
  */

@@ -1,7 +1,7 @@
 /**
- * What a database's handles know of its collections' settings, and what follows from them: ids, and
- * what validators make of documents. Settings are asked for when something depends on them, and
- * kept: they do not change as long as the collection is there.
+ * The settings of collections as a database's handles know them, and what follows from them: ids,
+ * and the results of validators. Settings are requested when something depends on them, and kept:
+ * they do not change as long as the collection is there.
  *
  * @module
  */
@@ -103,9 +103,9 @@ export class CollectionRules {
   }
 
   /**
-   * Documents with their ids, as the collection's validator gave them back; at once where nothing
-   * is to be asked for. Where nothing is known of a collection it is taken for one without
-   * validator. Throws, or rejects with, ValidationError, UncheckedError.
+   * Documents with their ids, as the collection's validator gave them back; at once where no
+   * request is needed. A collection of which nothing is known is taken for one without validator.
+   * Throws, or rejects with, ValidationError, UncheckedError.
    */
   prepare(
     collection: RuledCollection,

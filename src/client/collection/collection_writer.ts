@@ -18,7 +18,7 @@ import { fieldPaths, wireFilter } from "./query_client.ts";
 
 /** Documents as they were written. */
 export interface WrittenDocuments {
-  /** Of the first. */
+  /** Version of the first. */
   readonly version: number;
   readonly operations: readonly DocumentOperation[];
 }

@@ -1,5 +1,5 @@
 /**
- * What came of the operations of a write, with decoded documents.
+ * Results of the operations of a write, with decoded documents.
  *
  * @module
  */
@@ -9,18 +9,17 @@ import type { DocumentOperation } from "../../protocol/encoding/command.ts";
 import { readOperationResults } from "../../protocol/encoding/operation_result.ts";
 import type { Answer } from "../connection/pending_requests.ts";
 
-/** What came of one operation. */
+/** Result of one operation. */
 export interface DecodedResult {
   /** False: there was no such document. */
   readonly found: boolean;
   readonly version: number;
-  /** A private copy; undefined when none was asked for or found. */
+  /** A private copy; undefined when none was requested or found. */
   readonly document: unknown;
 }
 
 /**
- * The operations' results with decoded documents: private copies, taken while the payload is
- * valid.
+ * The operations' results with decoded documents: private copies, taken while the payload is valid.
  */
 export function resultsOf(answer: Answer): DecodedResult[] | undefined {
   if (answer.payload === undefined) return undefined;

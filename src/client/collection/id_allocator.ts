@@ -25,7 +25,7 @@ export class IdAllocator {
     this.#client = client;
   }
 
-  /** So many numbers, in rising order. */
+  /** Takes `count` numbers, in rising order. */
   take(collection: string, count: number): Promise<readonly number[]> {
     return new Promise((resolve, reject) => {
       const waiter = { count, resolve, reject };
@@ -39,11 +39,11 @@ export class IdAllocator {
     });
   }
 
-  /** Serves some, then those who came meanwhile. Who cannot be served is told: it never rejects. */
+  /** Serves these callers, then those that came meanwhile, by ids or an error. Never rejects. */
   async #serve(collection: string, first: Waiter[]): Promise<void> {
     let waiters = first;
     while (waiters.length > 0) {
-      // One request gives a bounded number; who asks for more than that is refused by the cluster.
+      // One request gives a bounded number; the cluster refuses a caller that wants more than that.
       const portion = [waiters[0] as Waiter];
       let count = portion[0]?.count ?? 0;
       for (const waiter of waiters.slice(1)) {

@@ -13,13 +13,13 @@ export interface LocalDocument {
   readonly document: unknown;
 }
 
-/** What a database gives whose only node is in this process. */
+/** Reads of a database whose only node is in this process. */
 export interface LocalReads {
   /** `key`: as `encodeKey` gives it. */
   read(collection: string, key: Uint8Array): LocalDocument;
   /**
-   * Answers a query; undefined when it takes longer than a moment. Throws QueryError,
-   * ValidationError.
+   * Answers a query; undefined when it takes longer than a moment. Throws
+   * QueryError, ValidationError.
    */
   find(
     collection: string,

@@ -19,7 +19,7 @@ import type { QueryRequestFields } from "../../protocol/wire/request.ts";
 import type { Filter } from "../../query/matcher.ts";
 import type { Client } from "../connection/client.ts";
 
-/** What every query of a collection says. */
+/** The common fields of all queries of a collection. */
 export interface QueryTarget {
   readonly collection: string;
   readonly idField: string;
@@ -65,7 +65,7 @@ export function wireFilter(filter: unknown, path = ""): unknown {
   return Object.fromEntries(parts);
 }
 
-/** A query for what stands at a path. */
+/** A query with a condition on one path. */
 export function queryAt<T>(path: string, condition: unknown): Query<T> {
   // A path may lead deeper than the names of T's fields, so types cannot follow it.
   const query: { readonly [path: string]: unknown } = { [path]: condition };
@@ -125,7 +125,7 @@ export async function* queryPages<T>(
       page = pageOf<T>(await ask(client, target, { action: "next", cursor }));
     }
   } finally {
-    // Who stops early frees the node's memory; that the request may fail harms nobody.
+    // A caller that stops early frees the node's memory; this request may fail without harm.
     if (cursor !== 0) ask(client, target, { action: "close", cursor }).catch(() => undefined);
   }
 }
@@ -205,7 +205,7 @@ export function ask(
 ): Promise<Uint8Array> {
   const { level, timeoutMs } = target;
   const body = encodeCbor(fields).slice();
-  // What a cursor gave and the client did not get is gone: it is not asked for a second time.
+  // A page that was lost on the way is gone: a cursor's request is not repeated.
   const isRepeatable = !("cursor" in fields);
   const answer = client.execute({
     kind: "QUERY",

@@ -175,7 +175,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
   async #updateOne(filter: Query<T>, change: Change<T>, isUpsert: boolean): Promise<UpdateResult> {
     // Between the search and the change another may come first: then it is searched for anew.
     for (let attempt = 0; attempt < ATTEMPTS_MAX.update; attempt += 1) {
-      // Others may want the first one, too: who missed it looks further and takes any.
+      // Other clients may want the first one, too: after a miss the search widens and takes any.
       const candidates = await this.#ids(filter, attempt === 0 ? 1 : 100);
       const { random } = (await this.#backend.client()).platform;
       const found = candidates[candidates.length > 1 ? random.below(candidates.length) : 0];
@@ -309,7 +309,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     const client = await this.#backend.client();
     const isLocal = typeof condition === "function";
     const sent = wireOptions(options);
-    // What a function leaves is counted here.
+    // Documents that pass a function are counted here.
     const query = isLocal
       ? { ...sent, filter: {}, skip: 0, limit: 0, pageSize: LOCAL_PAGE }
       : { ...sent, filter: condition };

@@ -1,6 +1,6 @@
 /**
  * Changes of documents in a collection with a validator: each is read, changed and shown to the
- * validator here, and written if it is still what was read. So they run as transactions.
+ * validator here, and written if it has not changed since. So they run as transactions.
  *
  * @module
  */

@@ -13,7 +13,7 @@ import { decodeUntrustedCbor, encodeCbor } from "../../protocol/encoding/cbor.ts
 /** Problems that an error tells, at most. */
 const PROBLEMS_TOLD = 5;
 
-/** What the validator makes of a document. Rejects with ValidationError. */
+/** A document as the validator returns it. Rejects with ValidationError. */
 export async function validated(
   validator: Validator,
   collection: string,

@@ -1,7 +1,7 @@
 /**
  * How long refused requests wait before they are sent again: longer after each round of refusals,
- * so that a cluster without a leader is not flooded by those who wait for one, and never in step
- * with other clients.
+ * so that a cluster without a leader is not flooded by waiting clients, and never in step with
+ * other clients.
  *
  * @module
  */
@@ -9,12 +9,12 @@
 import { BACKOFF_MS } from "../../base/timing.ts";
 import type { Random } from "../../platform/random.ts";
 
-/** A leader that was named is asked as soon as everything that it concerns has been refused. */
+/** A named leader is contacted as soon as all requests that it concerns have been refused. */
 const WAIT_NEAR_MS = 1;
-/** Rounds in which it is: names may go in a circle. */
+/** Rounds with that short wait: names may go in a circle. */
 const NEAR_ROUNDS_MAX = 2;
 
-/** A refusal that names a leader which may be asked at once. */
+/** A refusal that names a leader which can be contacted at once. */
 export const NEAR = { isNear: true, namedMs: 0 };
 
 /** One client's waits. */
@@ -29,7 +29,7 @@ export class Backoff {
     this.#random = random;
   }
 
-  /** A leader has answered, or somebody new leads. */
+  /** A leader has answered, or a new one is known. */
   reset(): void {
     this.#rounds = 0;
     this.#untilMs = Number.NEGATIVE_INFINITY;
@@ -37,9 +37,9 @@ export class Backoff {
   }
 
   /**
-   * When to send again what was refused now; all refusals of a round wait for the same moment.
-   * `isNear`: it is known who leads, and there is a connection to it. `namedMs`: the wait that the
-   * node named, or 0; not everybody comes back at its end.
+   * When to send again the requests refused now; all refusals of a round wait for the same moment.
+   * `isNear`: the leader is known and connected. `namedMs`: the wait that the node named, or 0;
+   * clients return spread out behind its end.
    */
   endMs(nowMs: number, refusal: { readonly isNear: boolean; readonly namedMs: number }): number {
     const { isNear, namedMs } = refusal;

@@ -1,7 +1,7 @@
 /**
- * The channels of a client: to the nodes that it was given, and to those that it heard of. All of
- * the former may be replaced while it runs, so it follows the members, and a node that it heard of
- * is forgotten when it is none any more.
+ * The channels of a client: to the nodes that it was given, and to those that it learned of. All of
+ * the former may be replaced while it runs, so it follows the members, and a learned node is
+ * forgotten when it is no member any more.
  *
  * @module
  */
@@ -52,7 +52,7 @@ export class ChannelList {
     this.#dial(address);
   }
 
-  /** Nobody leads, as far as is known: goes to all members. */
+  /** No leader is known: connects to all members. */
   reachMembers(): void {
     for (const address of this.#members) this.#dial(address);
   }

@@ -79,7 +79,7 @@ export class Client {
   readonly #backoff: Backoff;
   readonly #onLost: NonNullable<ClientOptions["onLost"]>;
   #replyTerm = 0;
-  /** What was committed by then, in that term. */
+  /** Highest committed sequence number by then, in that term. */
   #committed = 0;
   #heardMs = 0;
   #anyIndex = 0;
@@ -316,7 +316,7 @@ export class Client {
     const nowMs = this.platform.clock.nowMs();
     const leader = error instanceof NotLeaderError ? this.#leaderChannel : undefined;
     const isNear = leader !== undefined && leader !== request.sentOn;
-    // A named time beyond the deadline would be a refusal: what is left is for another try.
+    // A named time beyond the deadline would be a refusal: the remaining time serves another try.
     const leftMs = Math.max(0, request.deadlineMs - nowMs);
     const namedMs = error instanceof OverloadedError ? Math.min(error.retryAfterMs, leftMs / 2) : 0;
     request.sentOn = undefined;
@@ -359,8 +359,7 @@ export class Client {
   }
 
   /**
-   * A write answered early stays in the window, to be sent again to a next leader, until
-   * committed.
+   * A write answered early stays in the window, to be sent again to a next leader, until committed.
    */
   #resolve(request: PendingRequest | undefined, answer: Answer): void {
     if (request === undefined) return;
@@ -382,7 +381,7 @@ export class Client {
     else this.#onLost({ requestNumber, version: early.version });
   }
 
-  /** What the same leader has committed needs no confirmation any more. */
+  /** Writes that the same leader has committed need no confirmation any more. */
   #onCommitted(term: number, committedSequence: number): void {
     this.#replyTerm = term;
     this.#committed = committedSequence;
@@ -398,7 +397,7 @@ export class Client {
   #onError(request: PendingRequest, error: CStoreError): void {
     if (error.retry === "safe") request.unanswered -= 1;
     if (error instanceof NotLeaderError) this.#onNotLeader(error);
-    // What is left of an earlier session says nothing about the present one.
+    // The remains of an earlier session say nothing about the present one.
     const isPresent = request.number >= this.#sessionFirst;
     if (error instanceof SessionExpiredError && isPresent) this.#sessionId = 0;
     if (!isSentAgain(request, error)) return this.#reject(request, error);
@@ -433,7 +432,7 @@ export class Client {
     for (const request of this.#pending.unconfirmed(term)) this.#route(request);
   }
 
-  /** It may be who was missing. */
+  /** A channel is up, perhaps the leader's. */
   #onUp(channel: NodeChannel): void {
     const isAwaited = channel.nodeId === this.#leader.nodeId || this.connected.length === 1;
     this.#resend(isAwaited ? undefined : this.platform.clock.nowMs());
@@ -451,7 +450,7 @@ export class Client {
     this.#looks.by(this.platform.clock.nowMs());
   }
 
-  /** Sends what is lost and was to wait until `dueMs`, and what is at a node that leads no more. */
+  /** Sends lost requests that were to wait until `dueMs`, and those sent to a former leader. */
   #resend(dueMs = Number.POSITIVE_INFINITY): void {
     const leader = this.#leaderChannel;
     let isHeldBack = false;
@@ -471,7 +470,7 @@ export class Client {
     this.#rejectLate(nowMs);
     if (nowMs - this.#heardMs >= POLL_INTERVAL_MS.clientConfirm) {
       this.#heardMs = nowMs;
-      // Any reply says what is committed; without traffic none comes by itself.
+      // Any reply carries the commit index; without traffic none comes by itself.
       for (const request of this.#pending.unconfirmed(this.#replyTerm)) this.#route(request);
     }
     this.#resend(nowMs);

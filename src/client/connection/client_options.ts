@@ -1,5 +1,5 @@
 /**
- * What a client is set up with, and what it is asked to send.
+ * Options of a client, and the requests that it sends.
  *
  * @module
  */

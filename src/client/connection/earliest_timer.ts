@@ -1,6 +1,6 @@
 /**
- * One timer for many moments: it fires at the earliest that was asked for, and whoever is called
- * then asks for the next. While nothing is due there is no timer.
+ * One timer for many moments: it fires at the earliest of those requested, and its callback
+ * requests the next. While nothing is due there is no timer.
  *
  * @module
  */

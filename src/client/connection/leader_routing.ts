@@ -1,12 +1,12 @@
 /**
- * Where to send next, given what is known. Pure.
+ * Chooses the node to send to, by what is known of the leader. Pure.
  *
  * @module
  */
 
 import { type CStoreError, UnreachableError } from "../../base/errors.ts";
 
-/** What routing needs to know of a way to a node. */
+/** Facts about a channel that routing needs. */
 export interface Route {
   readonly nodeId: string;
   readonly address: string;

@@ -38,11 +38,11 @@ const STEADY_MS = 1000;
 const BODY_GOAL = 1024 * 1024;
 const FRAME_SIZE_MIN = 512;
 
-/** What the client hears of a channel. */
+/** Receives a channel's events. */
 export interface ChannelHandlers {
   up(): void;
   down(): void;
-  /** The node said who leads, and who the members are. */
+  /** The node named the leader and the members. */
   leader(news: LeaderNews): void;
   /** Body of a REPLIES frame, valid during the call. */
   replies(body: Uint8Array): void;
@@ -54,7 +54,7 @@ export interface OutgoingFrame {
   readonly writer: ByteWriter;
 }
 
-/** Collects what is written in a turn, and delivers it at the turn's end. */
+/** Collects the frames of a turn, and delivers them at the turn's end. */
 class OutgoingFrames {
   readonly #headerSize: number;
   readonly #deliver: (bytes: Uint8Array) => void;
@@ -95,7 +95,7 @@ export interface NodeChannel {
   /** Empty until the node has said its name. */
   readonly nodeId: string;
   readonly isUp: boolean;
-  /** Queues one whole request; what is queued in a turn leaves together. */
+  /** Queues one whole request; the requests of a turn leave together. */
   send(request: Uint8Array): void;
   /** The frame that leaves at the end of this turn, to write whole requests into. */
   frame(): OutgoingFrame;

@@ -15,7 +15,7 @@ import { REQUEST_HEADER_SIZE, type RequestKind } from "../../protocol/wire/clien
 /** Largest request, with its header: a larger one fits no batch, and perhaps no frame. */
 export const REQUEST_SIZE_MAX = BATCH_BODY_SIZE_MAX + 1024;
 
-/** What the answer to a request is made of. */
+/** Parts of the answer to a request. */
 export interface Answer {
   /** Version of a single write; of a session its id. */
   readonly version: number;
@@ -98,8 +98,8 @@ export class PendingRequests {
   }
 
   /**
-   * When the next deadline passes or the next wait ends; or `confirmMs`, if something was answered
-   * early.
+   * When the next deadline passes or the next wait ends; or `confirmMs`, if something was
+   * answered early.
    */
   dueMs(confirmMs: number): number {
     let dueMs = Number.POSITIVE_INFINITY;
@@ -111,7 +111,7 @@ export class PendingRequests {
     return dueMs;
   }
 
-  /** What waits to be sent again waits until `atMs` at most. */
+  /** Requests that wait to be sent again wait until `atMs` at most. */
   hasten(atMs: number): void {
     for (const request of this.all()) request.notBeforeMs = Math.min(request.notBeforeMs, atMs);
   }
@@ -155,7 +155,7 @@ export function bytesAgain(request: PendingRequest, lowest: number): Uint8Array 
   return bytes;
 }
 
-/** What a request whose deadline has passed is told: nothing happened only if it was never sent. */
+/** The error of a request whose deadline has passed: nothing happened only if it was never sent. */
 export function tooLate(
   request: PendingRequest,
   lastError: CStoreError | undefined,

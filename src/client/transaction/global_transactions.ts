@@ -1,6 +1,6 @@
 /**
- * Transactions that are begun and ended by calls of their own. What is done between with the
- * database's collections belongs to the one that is open.
+ * Transactions that are begun and ended by calls of their own. Calls on the database's collections
+ * in between belong to the open one.
  *
  * @module
  */
@@ -61,7 +61,7 @@ export class GlobalTransactions {
 
   /**
    * The one that is open. Throws AmbiguousTransactionError when several are,
-   * TransactionTimeoutError when its time is over: what follows must not take effect outside of it.
+   * TransactionTimeoutError when it has timed out: later calls must not take effect outside of it.
    */
   current(): RunningTransaction | undefined {
     const [first, second] = this.#open.values();
@@ -90,5 +90,5 @@ export class GlobalTransactions {
 
 function checkTime({ id, client }: RunningTransaction, deadlineMs: number): void {
   if (client.platform.clock.nowMs() < deadlineMs) return;
-  throw new TransactionTimeoutError(`Transaction ${id} is rolled back: its time is over`);
+  throw new TransactionTimeoutError(`Transaction ${id} is rolled back: it timed out`);
 }

@@ -35,7 +35,7 @@ import { CollectionView, type TransactionState, type Write } from "./transaction
 
 type Writes = Map<string, Map<string, Write>>;
 
-/** What transactions need of their database. */
+/** Services that transactions need from their database. */
 export interface TransactionParts {
   client(): Client | Promise<Client>;
   newId(): string;
@@ -59,7 +59,7 @@ export async function runTransaction<R>(
     const attempt = new RunningTransaction(client, parts, options);
     try {
       const result = await run(attempt).catch(async (error: unknown) => {
-        // What it threw may come of two moments that it saw: then it is called again.
+        // Reads of two moments may have caused the error: then the function is called again.
         await attempt.checkReads();
         throw error;
       });
@@ -93,7 +93,7 @@ export class RunningTransaction implements Transaction, TransactionState {
   /** Times that anything was read. */
   #looks = 0;
   #isEnded = false;
-  /** What is written now would not be in the command that is on its way. */
+  /** A write made now would miss the command that is on its way. */
   #isCommitting = false;
 
   constructor(client: Client, parts: TransactionParts, options: TransactionOptions) {
@@ -126,7 +126,7 @@ export class RunningTransaction implements Transaction, TransactionState {
     if (this.#isEnded) throw new ClosedError("Cannot use the transaction: it is over");
   }
 
-  /** What the transaction writes to a collection. */
+  /** The transaction's writes to a collection. */
   writesTo(collection: string): ReadonlyMap<string, Write> {
     return this.#writes.get(collection) ?? new Map();
   }
@@ -146,7 +146,7 @@ export class RunningTransaction implements Transaction, TransactionState {
     this.#writes.set(collection, writes);
   }
 
-  /** Notes what was read. Throws TransactionConflictError when it was something else before. */
+  /** Notes a read. Throws TransactionConflictError when an earlier read gave another version. */
   noteRead(collection: string, key: Uint8Array, version: number): void {
     this.#looks += 1;
     const name = `${collection}\u0000${latinText(key)}`;

@@ -33,7 +33,7 @@ import type {
 import { queryAll, wireFilter } from "../collection/query_client.ts";
 import type { Client } from "../connection/client.ts";
 
-/** What is to be written to one document. */
+/** The pending write of one document. */
 export interface Write {
   /** NOTHING: it was inserted and removed again, so it must not exist, and is not written. */
   readonly kind: "INSERT" | "PUT" | "REMOVE" | "NOTHING";
@@ -49,10 +49,10 @@ export interface TransactionState {
   readonly rules: CollectionRules;
   /** Throws ClosedError when the transaction is over. */
   check(): void;
-  /** What the transaction writes to a collection. */
+  /** The transaction's writes to a collection. */
   writesTo(collection: string): ReadonlyMap<string, Write>;
   write(collection: string, write: Write): void;
-  /** Notes what was read. Throws TransactionConflictError when it was something else before. */
+  /** Notes a read. Throws TransactionConflictError when an earlier read gave another version. */
   noteRead(collection: string, key: Uint8Array, version: number): void;
   noteSearch(collection: string, sequence: number): void;
 }
@@ -88,7 +88,7 @@ export class CollectionView<T extends Item>
     return saved as T;
   }
 
-  /** All or none: what is refused leaves nothing behind. */
+  /** All or none: a refusal leaves nothing behind. */
   async insertMany(documents: readonly NewDocument<T>[]): Promise<T[]> {
     const prepared = await this.#transaction.rules.prepare(this.#ruled(), documents);
     const own = this.#transaction.writesTo(this.name);
@@ -101,7 +101,7 @@ export class CollectionView<T extends Item>
           `Cannot insert into "${this.name}": a document has that id already`,
         );
       }
-      // What the transaction itself removed may be there again.
+      // A document that the transaction itself removed may be there again.
       const kind = known?.kind === "REMOVE" ? "PUT" : "INSERT";
       writes.set(name, { kind, ...insert });
     }
@@ -113,7 +113,7 @@ export class CollectionView<T extends Item>
     await this.#putAll(documents);
   }
 
-  /** All or none: what is refused leaves nothing behind. */
+  /** All or none: a refusal leaves nothing behind. */
   async #putAll(documents: readonly object[], keepsIds = false): Promise<T[]> {
     const collection = { ...this.#ruled(), keepsIds };
     const prepared = await this.#transaction.rules.prepare(collection, documents);
@@ -219,7 +219,7 @@ export class CollectionView<T extends Item>
     return (await this.find(filter, { projection: { [this.#idField]: 1 } })).length;
   }
 
-  /** What was found, as the transaction's own writes leave it. */
+  /** The found documents, as the transaction's own writes leave them. */
   #withOwn(
     found: readonly T[],
     writes: ReadonlyMap<string, Write>,

@@ -24,7 +24,7 @@ import { VALUE_ENTRIES_MAX, ValueTable } from "./value_table.ts";
 const loaded = sortedBtree as typeof sortedBtree & { readonly default?: typeof sortedBtree };
 const BTree = loaded.default ?? sortedBtree;
 
-/** An ordered tree of entries: what is used of the package's. */
+/** An ordered tree of entries: the part of the package's that is used. */
 export interface IndexTree {
   readonly size: number;
   set(entry: string, location: Location): boolean;
@@ -103,7 +103,7 @@ export class CollectionIndex {
   readonly #table: ValueTable;
   /** Entries that share their key with an entry of another document. */
   #duplicates = 0;
-  /** Whether all documents are in it: before, nobody searches it. */
+  /** Whether all documents are in it: before, no search uses it. */
   isReady = false;
   /** Keys of documents that it cannot hold; while it serves there are none. */
   readonly unfit = new Set<string>();
@@ -162,8 +162,8 @@ export class CollectionIndex {
   }
 
   /**
-   * Visits the entries of a key in order, until told to break. A key's text begins no other's: what
-   * begins with it has that value.
+   * Visits the entries of a key in order, until `visit` breaks. No key's text is the beginning of
+   * another's, so each entry that begins with it has that value.
    */
   forKey(
     key: string,
@@ -175,8 +175,8 @@ export class CollectionIndex {
   }
 
   /**
-   * Calls `visit` for documents among which are all that have the key, in no order, until it returns
-   * true. False when they are too many for that: then `forKey` finds them.
+   * Calls `visit` for documents among which are all that have the key, in no order, until it
+   * returns true. False when they are too many for that: then `forKey` finds them.
    */
   visitFew(key: string, visit: (location: Location) => boolean): boolean {
     return this.#table.visit(this.#table.hash(key), visit);
@@ -187,7 +187,7 @@ export class CollectionIndex {
     return this.#table.count(this.#table.hash(key)) <= VALUE_ENTRIES_MAX;
   }
 
-  /** All documents with the key, as `forKey` found them: perhaps `visitFew` can do it from now on. */
+  /** All documents with the key, as `forKey` found them: `visitFew` may find them from now on. */
   noteAll(key: string, locations: readonly Location[]): void {
     if (locations.length > 0) this.#table.learn(this.#table.hash(key), locations);
   }
@@ -232,7 +232,7 @@ export class CollectionIndex {
     }
   }
 
-  /** Where documents lie whose date is before that time, in ms since 1970; `count` at most. */
+  /** Places of documents whose date is before that time, in ms since 1970; `count` at most. */
   before(timeMs: number, count: number): Location[] {
     const order = this.definition.paths[0]?.order ?? 1;
     const date = new Date(timeMs);

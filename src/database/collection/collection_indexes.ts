@@ -23,7 +23,7 @@ import type { Location, SlabRecord } from "./document_slab.ts";
 /** Work of one step of making an index, about two milliseconds: documents, and their KiB. */
 const BUILD_STEP_DOCUMENTS = 500;
 
-/** What is left to be put into a new index. */
+/** The rest of the work on a new index. */
 interface Build {
   readonly index: CollectionIndex;
   readonly records: Generator<SlabRecord>;
@@ -74,7 +74,7 @@ export class CollectionIndexes {
     const index = new CollectionIndex(definition, this.#seed);
     index.isReady = isReady;
     this.#indexes.set(definition.name, index);
-    // What is not ready has all entries when the documents are back, and is settled by the leader.
+    // An unfinished index is complete when the documents are back; the leader settles it.
     const build = { index, records: noRecords(), end: () => undefined };
     if (!isReady) this.#builds.set(definition.name, build);
   }

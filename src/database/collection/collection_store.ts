@@ -19,7 +19,7 @@ import { DocumentSlabs, type FrozenSlabs, type SlabRecord } from "./document_sla
 import { expiryAt } from "./expiry_rule.ts";
 import { type ByteRange, KeyIndex } from "./key_index.ts";
 
-/** What a change replaced, so that it can be taken back. */
+/** State that a change replaced, so that it can be taken back. */
 export interface Undo {
   readonly hash: number;
   /** Location that was there before; -1 for none. */
@@ -128,12 +128,12 @@ export class CollectionStore {
     return location === -1 ? 0 : this.#slabs.version(location);
   }
 
-  /** The same; 0 also for a document whose time is over at `nowMs`. */
+  /** The same; 0 also for a document that has expired at `nowMs`. */
   versionAt(location: number, nowMs: number): number {
     return this.isOver(location, nowMs) ? 0 : this.version(location);
   }
 
-  /** Whether there is a document whose time is over. */
+  /** Whether there is a document that has expired at `nowMs`. */
   isOver(location: number, nowMs: number): boolean {
     if (location === -1 || !this.indexes.hasExpiry) return false;
     return expiryAt(this.indexes, nowMs)?.(decodeCbor(this.document(location)) as Fields) === true;
@@ -204,7 +204,7 @@ export class CollectionStore {
     if (this.indexes.count > 0) this.#reindex(after, before);
   }
 
-  /** Adds an index; its entries for what is there already are made by {@link buildStep}. */
+  /** Adds an index; {@link buildStep} makes its entries for documents that are there already. */
   addIndex(definition: IndexDefinition, sequence: number): void {
     const frozen = this.freeze(sequence);
     const records = this.frozenRecords(frozen, "present");
@@ -217,7 +217,7 @@ export class CollectionStore {
     this.indexes.begin(definition, { records, end });
   }
 
-  /** Moves a little of what is alive out of mostly dead slabs; documents' views end here. */
+  /** Moves a few live documents out of mostly dead slabs; documents' views end here. */
   compactStep(): void {
     this.#slabs.compactStep(this.#moved);
   }
@@ -230,7 +230,7 @@ export class CollectionStore {
     this.#slabs.thaw(frozen);
   }
 
-  /** Those alive at the frozen moment, or only those that still are. */
+  /** Records alive at the frozen moment, or only those that still are. */
   frozenRecords(frozen: FrozenSlabs, which?: "present"): Generator<SlabRecord> {
     return this.#slabs.frozenRecords(frozen, which);
   }

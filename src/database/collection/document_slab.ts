@@ -2,10 +2,9 @@
  * Encoded documents in slabs: append-only blocks of bytes, so that a million documents are a few
  * hundred objects to the garbage collector. A document that is replaced or removed stays where it
  * is and is marked with the sequence number that superseded it; a snapshot can therefore read the
- * state of an earlier moment while writes go on, and compaction later moves what is alive out of
+ * state of an earlier moment while writes go on, and compaction later moves live documents out of
  * slabs that are mostly dead. Record: documentSize (4), keySize (2), unused (2), version (8,
  * float64), supersededBy (8, float64, 0 = alive, negative = moved, see `freeze`), key, document.
- *
  * @module
  */
 
@@ -65,7 +64,7 @@ export class DocumentSlabs {
   #compacting: { number: number; at: number } | undefined;
   /** Bytes written or superseded since the last step. */
   #churn = 0;
-  /** Those of earlier steps that compaction has not worked for yet. */
+  /** Bytes of earlier steps that compaction has not worked for yet. */
   #backlog = 0;
 
   /** Bytes of all slabs. */
@@ -236,9 +235,9 @@ export class DocumentSlabs {
   }
 
   /**
-   * Moves what is alive out of the emptiest slabs; `moved` hears each new place. It looks at as
+   * Moves live documents out of the emptiest slabs; `moved` receives each new place. It looks at as
    * many bytes as were written and superseded since, because with less dead bytes would pile up for
-   * ever, and at up to as many again for what was left while it was held back.
+   * ever, and at up to as many again for the backlog of the time in which it was held back.
    */
   compactStep(moved: (from: Location, to: Location, record: SlabRecord) => void): void {
     const churn = this.#churn;
@@ -258,7 +257,7 @@ export class DocumentSlabs {
     }
   }
 
-  /** Works on one slab until it is empty or the budget is used up; gives what is left of it. */
+  /** Works on one slab until it is empty or the budget is used up; gives the rest of the budget. */
   #compact(
     job: { number: number; at: number },
     budget: number,

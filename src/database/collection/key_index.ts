@@ -34,7 +34,7 @@ export class KeyIndex {
   readonly #ahead = new Float64Array(LOOK_AHEAD_MAX);
   #size = 0;
 
-  /** The seed is secret to the process: nobody can choose keys that collide. */
+  /** The seed is secret to the process: a client cannot choose keys that collide. */
   constructor(slabs: DocumentSlabs, seed: number) {
     this.#slabs = slabs;
     this.#seed = seed;

@@ -43,7 +43,7 @@ export type QueryPlan =
       readonly score: number;
     };
 
-/** What is planned for. */
+/** The parts of a query that its plan depends on. */
 export interface PlanRequest {
   readonly filter: Filter;
   readonly sort: readonly SortPart[];
@@ -208,7 +208,7 @@ function successor(text: string): string {
   return text.slice(0, end - 1) + String.fromCharCode(last + 1);
 }
 
-/** 1 or -1 when the entries are in the order asked for, forwards or backwards. */
+/** 1 or -1 when the entries are in the requested order, forwards or backwards. */
 function directionOf(
   index: CollectionIndex,
   order: { readonly sort: readonly SortPart[]; readonly fixed: number },

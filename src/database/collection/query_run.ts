@@ -1,6 +1,6 @@
 /**
  * Answers one query over one moment of a collection, in slices: writes go on between them, and do
- * not show. Whoever drives it gives others a turn at each `undefined`.
+ * not show. The caller gives others a turn at each `undefined`.
  *
  * @module
  */
@@ -41,7 +41,7 @@ export interface QuerySpec {
   readonly idField?: string;
   /** Name of the index to use. */
   readonly hint?: string;
-  /** In ms since 1970: documents whose time is over then do not show. */
+  /** In ms since 1970: documents that have expired then do not show. */
   readonly nowMs?: number;
 }
 
@@ -58,7 +58,7 @@ export interface FoundNow {
   readonly document: Fields;
 }
 
-/** What a plan says to a person. */
+/** A plan as a person reads it. */
 export interface Explanation {
   readonly plan: "ids" | "index" | "scan";
   /** Name of the index; an empty text for none. */
@@ -118,8 +118,8 @@ export class QueryRun {
   }
 
   /**
-   * All documents at once, if they are few and found without looking at every document; else
-   * undefined.
+   * All documents at once, if they are few and found without looking at every document;
+   * else undefined.
    */
   now(): FoundNow[] | undefined {
     const plan = this.#plan;
@@ -265,7 +265,7 @@ export class QueryRun {
     }
   }
 
-  /** All that match, in the order asked for; of those no more than `wanted`. */
+  /** All that match, in the requested order; of those no more than `wanted`. */
   *#sorted(wanted: number): Generator<Location | undefined> {
     const runs: SortEntry[][] = [];
     let run: SortEntry[] = [];
@@ -281,7 +281,7 @@ export class QueryRun {
       if (kept > SORTED_DOCUMENTS_MAX) throw tooManyToSort();
       if (run.length < SORT_RUN) continue;
       run.sort((a, b) => this.#compare(a, b));
-      // What lies behind the last document that is wanted is not needed in any run.
+      // Documents behind the last one that is wanted are not needed in any run.
       if (run.length > wanted) run.length = wanted;
       kept -= SORT_RUN - run.length;
       runs.push(run);

@@ -1,6 +1,6 @@
 /**
- * The most frequent query of all, documents with one value at one indexed path, answered without a
- * plan.
+ * The most frequent query of all, documents with one value at one indexed path, answered without
+ * a plan.
  *
  * @module
  */
@@ -73,7 +73,7 @@ function searched(
   return isTooMuch ? undefined : found;
 }
 
-/** What is refused of a query is refused by its plan. */
+/** Whether the value needs no plan; a plan refuses invalid values. */
 function isPlain(value: Value): value is string | number | boolean {
   if (typeof value === "string") return value.isWellFormed();
   return typeof value === "boolean" || (typeof value === "number" && Number.isFinite(value));

@@ -21,7 +21,7 @@ class Shard {
   hashes = new Int32Array(FIRST_CAPACITY);
   /** Entries with that hash; 0 = the slot is free. */
   counts = new Int32Array(FIRST_CAPACITY);
-  /** Of one entry its location; of several the first node of their chain; or `UNKNOWN`. */
+  /** Location of one entry; of several the first node of their chain; or `UNKNOWN`. */
   places = new Float64Array(FIRST_CAPACITY);
   used = 0;
   /** Nodes of chains: a location, and the number of the next node or `UNKNOWN`. */
@@ -37,7 +37,7 @@ export class ValueTable {
   readonly #seed: number;
   readonly #shards: (Shard | undefined)[] = new Array(SHARDS);
 
-  /** The seed is secret to the process: nobody can choose values that collide. */
+  /** The seed is secret to the process: a client cannot choose values that collide. */
   constructor(seed: number) {
     this.#seed = seed;
   }
@@ -54,8 +54,8 @@ export class ValueTable {
   }
 
   /**
-   * Calls `visit` for each document that may have the key, until it returns true; keys with the same
-   * hash share their documents. False when the table does not know them: nothing was visited.
+   * Calls `visit` for each document that may have the key, until it returns true; keys with the
+   * same hash share their documents. False when the table does not know them: nothing was visited.
    */
   visit(hash: number, visit: (location: Location) => boolean): boolean {
     const shard = this.#shards[hash & (SHARDS - 1)];
@@ -138,7 +138,7 @@ export class ValueTable {
     }
   }
 
-  /** What the tree told of a key: if those are all entries with the hash, they are known now. */
+  /** Notes a key's locations in the tree, if those are all entries with the hash. */
   learn(hash: number, locations: readonly Location[]): void {
     const shard = this.#shardOf(hash);
     const slot = slotOf(shard, hash);

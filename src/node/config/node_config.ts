@@ -11,12 +11,12 @@ import { SEGMENT_SIZE_BYTES, VOTERS_MAX } from "../../base/limits.ts";
 import { NodeDiscovery } from "../../cluster/node_discovery.ts";
 import type { NodeAddress } from "../../protocol/encoding/cluster_command.ts";
 
-/** What a node needs to know; every field is set. */
+/** Configuration of a node; every field is set. */
 export interface NodeConfig {
   readonly id: string;
   /**
-   * Where to listen. Undefined: at this node's address among the members; nowhere at all when
-   * `isEmbedded`.
+   * Where to listen. Undefined: at this node's address among the members; nowhere at all
+   * when `isEmbedded`.
    */
   readonly listen: Endpoint | undefined;
   /** Where to listen when nothing else says so: set at the start of a node that joined. */
@@ -123,7 +123,7 @@ export function parseNodeConfig(input: NodeOptions): NodeConfig {
     }
   }
   const set = Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined));
-  // `set` has no fields but those of the options, whose values are checked below.
+  // `set` has no fields but the options', whose values are checked below.
   const config: Settings = { ...DEFAULTS, id: input.id, ...(set as Partial<Settings>) };
   checkId(config.id);
   checkChoice("syncMode", config.syncMode, ["SYNC", "ASYNC"]);

@@ -1,6 +1,6 @@
 /**
- * Reads of a database whose only node is in this process: straight from the state machine. What a
- * node without peers has answered it has applied, so such a read sees every write before it.
+ * Reads of a database whose only node is in this process: straight from the state machine. A node
+ * without peers answers a write after it has applied it, so such a read sees every write before it.
  *
  * @module
  */
@@ -17,7 +17,7 @@ import { readQueryFields } from "../../protocol/wire/request.ts";
 import type { RaftDriver } from "../../replication/raft/raft_driver.ts";
 import { specOf } from "../../server/query_service.ts";
 
-/** Gives reads while the node leads: it was open before, and nobody else ever leads. */
+/** Gives reads while the node leads: it was open before, and no other node ever leads. */
 export function localReadsOf(parts: {
   readonly machine: DocumentStateMachine;
   readonly driver: RaftDriver;

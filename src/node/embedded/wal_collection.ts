@@ -21,12 +21,12 @@ export interface WALCollectionConfig extends CollectionOptions {
   readonly dbName?: string;
   /** Where ids of documents without one come from; uuidv7 unless set. Settled the first time. */
   readonly ids?: CollectionSettings["ids"];
-  /** What every document must pass. Settled the first time. */
+  /** Validator that every document must pass. Settled the first time. */
   readonly validator?: Validator;
   readonly platform?: Platform;
 }
 
-/** A durable collection. Opens itself on first use; what was answered survives `kill -9`. */
+/** A durable collection. Opens itself on first use; acknowledged writes survive `kill -9`. */
 export class WALCollection<T extends Item = AnyDocument> extends ForwardingCollection<T> {
   readonly name: string;
   protected readonly idField: string;
@@ -65,7 +65,7 @@ export class WALCollection<T extends Item = AnyDocument> extends ForwardingColle
     await this.close();
   }
 
-  /** Until it is ended, what is done with this collection belongs to the transaction. */
+  /** Until it is ended, calls on this collection belong to the transaction. */
   beginTransaction(options?: TransactionOptions): Promise<string> {
     return this.#database.beginGlobalTransaction(options);
   }

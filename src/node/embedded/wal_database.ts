@@ -51,8 +51,7 @@ export class WALDatabase extends DatabaseBase {
   }
 
   /**
-   * Recovers the data, then returns ready. Rejects with LockedError, CorruptionError,
-   * StorageError.
+   * Recovers the data, then returns ready. Rejects with LockedError, CorruptionError, StorageError.
    */
   override async open(): Promise<void> {
     await this.#ready();

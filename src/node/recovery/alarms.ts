@@ -25,7 +25,7 @@ export class Alarms {
   }
 
   clear(kind: AlarmKind): void {
-    if (this.#raised.delete(kind)) this.#logger.info("{kind} is over", { kind });
+    if (this.#raised.delete(kind)) this.#logger.info("{kind} has ended", { kind });
   }
 
   list(): Alarm[] {

@@ -70,7 +70,7 @@ export class DiskMonitor {
     const { platform, config } = this.#parts;
     const others = configuration.members.filter(({ id }) => id !== config.id);
     const addresses = others.map(({ address }) => address);
-    // A node that joins knows nobody yet, or what it knew was taken back.
+    // A node that joins knows no member yet, or the entries that named them were taken back.
     if (addresses.length === 0) return;
     // One after the other: they share the name under which the file is written aside.
     this.#noting = this.#noting
@@ -82,7 +82,7 @@ export class DiskMonitor {
       });
   }
 
-  /** What is damaged in a file is whole in the state: behind a new snapshot nobody needs it. */
+  /** Damage in a file is whole in the state: behind a new snapshot the file is not needed. */
   #onDamage({ file, byte, problem, entries }: ScrubDamage): void {
     this.#alarms.raise("CORRUPT", `${problem} (file "${file}", byte ${byte})`);
     const index = entries?.last ?? this.#parts.machine.appliedIndex;
@@ -97,7 +97,7 @@ export class DiskMonitor {
   }
 }
 
-/** The message of what was thrown. */
+/** The message of a thrown value. */
 export function reasonOf(cause: unknown): string {
   return cause instanceof Error ? cause.message : String(cause);
 }

@@ -26,13 +26,13 @@ import { FileWALManager } from "../../storage/wal/file_wal_manager.ts";
 import type { NodeConfig } from "../config/node_config.ts";
 import { prepareDiscarded } from "./discarded_entries.ts";
 
-/** What was opened. */
+/** The opened parts of a data folder. */
 export interface OpenedStorage {
   readonly directory: DataDirectory;
   readonly log: FileWALManager;
   readonly machine: DocumentStateMachine;
   readonly snapshots: SnapshotStore;
-  /** What the snapshot and the log say of the members. */
+  /** The configurations in the snapshot and the log. */
   readonly configurations: readonly LoggedConfiguration[];
   /** Entries about members and bindings in the log. */
   readonly clusterEntries: readonly Entry[];

@@ -43,7 +43,7 @@ export async function openOrRepair(
   config: NodeConfig,
   joined: JoinedCluster | undefined,
 ): Promise<OpenedStorage> {
-  // Until its log names the members, a node that joins knows those whom it asked.
+  // Until its log names the members, a node that joins knows those that it contacted.
   if (joined !== undefined) await notePeers(platform, config.dataDirectory, config.join);
   const unfinished = readIdentityFile(platform.files, `${config.dataDirectory}/${REPAIRING}`);
   if (unfinished !== undefined) return await beginAnew(platform, config, unfinished);
@@ -109,7 +109,7 @@ async function beginAnew(
   return opened;
 }
 
-/** Nothing is deleted: what is damaged may still be of use to a person. */
+/** Nothing is deleted: damaged files may still be of use to a person. */
 async function setAside({ files }: Platform, directory: string): Promise<void> {
   for (const part of ["wal", "snapshots"]) {
     const folder = `${directory}/${part}`;
@@ -124,7 +124,7 @@ async function setAside({ files }: Platform, directory: string): Promise<void> {
   }
 }
 
-/** Where other members may be found: the static list, and whom it joined or the log named last. */
+/** Addresses of other members: those noted last, and those of `join` and the static list. */
 function knownPeers({ files }: Platform, config: NodeConfig): string[] {
   const others = config.members.filter(({ id }) => id !== config.id);
   const listed = [...config.join, ...others.map(({ address }) => address)];

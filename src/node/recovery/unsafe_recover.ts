@@ -18,7 +18,7 @@ import { type OpenedStorage, openStorage } from "./open_storage.ts";
 
 const READ_BYTES = 1024 * 1024;
 
-/** What one survivor's folder holds. */
+/** Content of one survivor's folder. */
 export interface SurvivorReport {
   readonly path: string;
   readonly nodeId: string;
@@ -29,13 +29,13 @@ export interface SurvivorReport {
   readonly commitIndex: number;
   /** Newest snapshot; 0 without one. */
   readonly snapshotIndex: number;
-  /** Entries behind the commit index: nobody knows whether they were committed. */
+  /** Entries behind the commit index, which may have been committed or not. */
   readonly uncommittedEntries: number;
   readonly uncommittedOperations: number;
   readonly members: readonly Pick<Member, "id" | "address" | "role">[];
 }
 
-/** What the recovery made. */
+/** Result of the recovery. */
 export interface RecoveredCluster {
   readonly clusterId: string;
   /** Where the old folder is kept. */
@@ -45,7 +45,7 @@ export interface RecoveredCluster {
 }
 
 /**
- * Looks into a survivor's folder, whose node must be stopped. Rejects with LockedError,
+ * Inspects a survivor's folder, whose node must be stopped. Rejects with LockedError,
  * CorruptionError, ConfigError.
  */
 export async function inspectSurvivor(platform: Platform, path: string): Promise<SurvivorReport> {

@@ -17,16 +17,16 @@ import { type ArchiveStart, type RecoveryTarget, recoverFrom } from "./log_archi
 import type { FirstNode } from "./new_cluster.ts";
 import { writeNewCluster } from "./new_cluster.ts";
 
-/** What a state is brought to, with the entries of an archive. */
+/** Target of a recovery, with the entries of an archive. */
 export interface Recovery extends RecoveryTarget {
   /** Folder of the archive. */
   readonly archive: string;
 }
 
-/** What a backup file holds. */
+/** Content of a backup file. */
 export interface BackupReport {
   readonly clusterId: string;
-  /** Of the last entry that it shows. */
+  /** Index of the last entry that it shows. */
   readonly index: number;
   readonly collections: number;
   readonly documents: number;

@@ -34,7 +34,7 @@ export interface ArchiveStart {
 export interface RecoveryTarget {
   /** The last entry. */
   readonly index?: number;
-  /** Milliseconds since 1970, by the leaders' clocks: what was proposed later is left out. */
+  /** Milliseconds since 1970, by the leaders' clocks: entries proposed later are left out. */
   readonly timeMs?: number;
 }
 

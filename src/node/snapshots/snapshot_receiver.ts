@@ -21,10 +21,10 @@ import type { LogBase } from "../../raft/types.ts";
 import { IncomingSnapshot } from "../../storage/snapshot_files.ts";
 import type { SnapshotStore } from "../../storage/snapshot_store.ts";
 
-/** While a long file is verified the sender is told so often that it is not forgotten. */
+/** Interval of the replies that keep a transfer alive while a long file is verified. */
 const KEEP_ALIVE_MS = 1000;
 
-/** What the receiver asks of its node. */
+/** Services that the receiver needs from its node. */
 export interface ReceiverParts {
   readonly id: string;
   readonly platform: Platform;
@@ -99,7 +99,7 @@ export class SnapshotReceiver {
     });
   }
 
-  /** Stops; what arrived stays for the next attempt. */
+  /** Stops; the bytes that arrived stay for the next attempt. */
   stop(): void {
     this.#isStopped = true;
     this.#cancelKeepAlive();

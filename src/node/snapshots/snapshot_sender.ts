@@ -18,11 +18,11 @@ import type { OutgoingSnapshot } from "../../storage/snapshot_files.ts";
 /** A receiver that says nothing for so long is given up until its next sign of life. */
 const SILENCE_MAX_MS = 10_000;
 
-/** What the sender asks of its node. */
+/** Services that the sender needs from its node. */
 export interface SenderParts {
   readonly id: string;
   readonly clock: Clock;
-  /** Of everything that is sent to nodes which are behind. */
+  /** Rate of everything that is sent to nodes which are behind. */
   readonly rate: RateLimit;
   /** The newest snapshot; undefined when there is none that can be read. */
   open(): OutgoingSnapshot | undefined;
@@ -84,7 +84,7 @@ export class SnapshotSender {
     if (transfer.sentBytes < transfer.file.size) this.#sendSoon(transfer);
   }
 
-  /** The connection to a peer broke: it goes on from where it is when the peer is heard again. */
+  /** The connection to a peer broke: the transfer goes on from there at the next contact. */
   lost(peer: string): void {
     const transfer = this.#transfers.get(peer);
     if (transfer !== undefined) this.#end(transfer, false);

@@ -31,12 +31,12 @@ export interface TransferStorage {
   readonly snapshots: SnapshotStore;
 }
 
-/** What the exchange works with. */
+/** Parts that the exchange works with. */
 export interface TransferParts {
   readonly config: NodeConfig;
   readonly platform: Platform;
   readonly opened: TransferStorage;
-  /** Of everything that is sent to nodes which are behind. */
+  /** Rate of everything that is sent to nodes which are behind. */
   readonly rate: RateLimit;
   readonly driver: RaftDriver;
   readonly network: NetworkManager | undefined;

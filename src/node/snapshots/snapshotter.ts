@@ -11,7 +11,7 @@ import type { SnapshotStore } from "../../storage/snapshot_store.ts";
 import type { ReplicatedLog } from "../../storage/wal/iwal_manager.ts";
 import type { LogBase } from "../../storage/wal/log_table.ts";
 
-/** What the snapshotter works on. */
+/** Parts that the snapshotter works on. */
 export interface SnapshotParts {
   readonly machine: DocumentStateMachine;
   readonly log: ReplicatedLog;
@@ -35,7 +35,7 @@ export class Snapshotter {
   #isRunning = false;
   #isStopped = false;
   #bytesAtLast = 0;
-  /** Where the log may be cut once the other members hold what is in front of it. */
+  /** Where the log may be cut once the other members hold the entries in front of it. */
   #cut: LogBase | undefined;
   #dueBytes: number;
   #running: Promise<void> = Promise.resolve();
@@ -44,7 +44,7 @@ export class Snapshotter {
     this.#parts = parts;
     this.#logBytes = logBytes;
     this.#dueBytes = logBytes;
-    // What earlier processes wrote behind the newest snapshot counts, too.
+    // Bytes that earlier processes wrote behind the newest snapshot count, too.
     this.#bytesAtLast = -parts.log.bytesBehind(parts.machine.appliedIndex);
   }
 
@@ -72,7 +72,7 @@ export class Snapshotter {
         await this.cutWhenFree();
       });
     } finally {
-      // Large states are written less often, so that snapshots stay a fifth of what is written.
+      // Large states are written less often, so that snapshots stay a fifth of all bytes written.
       this.#dueBytes = Math.max(this.#logBytes, 4 * store.newestSize());
     }
   }
@@ -96,7 +96,9 @@ export class Snapshotter {
     }
   }
 
-  /** Cuts the log behind the older snapshot as soon as no member needs what is in front of it. */
+  /**
+   * Cuts the log behind the older snapshot as soon as no member needs the entries in front of it.
+   */
   async cutWhenFree(): Promise<void> {
     const { log } = this.#parts;
     const cut = this.#cut;
@@ -108,8 +110,8 @@ export class Snapshotter {
   }
 
   /**
-   * Writes a snapshot of the present state and cuts the log right behind it: what is damaged in
-   * front of it is needed no more. Returns whether it did.
+   * Writes a snapshot of the present state and cuts the log right behind it: damage in front of it
+   * harms no more. Returns whether it did.
    */
   async cutBehind(index: number): Promise<boolean> {
     const { machine, log } = this.#parts;

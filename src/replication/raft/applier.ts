@@ -1,5 +1,5 @@
 /**
- * Committed entries to the state machine, in order, in slices that give others a turn; and whoever
+ * Committed entries to the state machine, in order, in slices that give others a turn; and the
  * waits for an index to be applied.
  *
  * @module

@@ -6,11 +6,11 @@
  * @module
  */
 
-/** What a driver does about its disk now. */
+/** The present verdict on a driver's disk. */
 export interface DiskVerdict {
   /** Set when the disk began to hang, or ended to. */
   readonly changedTo: boolean | undefined;
-  /** What a leader does; a follower only waits. */
+  /** The action of a leader; a follower only waits. */
   readonly leaderMust: "go on" | "hand over" | "step down";
 }
 

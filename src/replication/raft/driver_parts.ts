@@ -1,5 +1,5 @@
 /**
- * What a driver of Raft is made of, and who hears from it.
+ * The parts of a driver of Raft, and the hooks that it calls.
  *
  * @module
  */
@@ -17,15 +17,16 @@ import type { Entry, LogBase, LogIndex, NodeId } from "../../raft/types.ts";
 import type { ReplicatedLog } from "../../storage/wal/iwal_manager.ts";
 
 /**
- * Why a node does not campaign: its state is being replaced, its disk hangs, it has not heard yet
- * whether its cluster has gone on without it, or it joined and does not hold its own admission yet.
+ * Why a node does not campaign: its state is being replaced, its disk hangs, it does not know
+ * yet whether its id was removed from the cluster, or it joined and does not hold its own
+ * admission yet.
  */
 export type HoldReason = "restoring" | "disk" | "beginning" | "joining";
 
-/** What the driver is set up with. */
+/** Options of a driver. */
 export interface DriverOptions {
   readonly id: NodeId;
-  /** What the snapshot and the log say of the members, in order. */
+  /** The configurations in the snapshot and the log, in order. */
   readonly configurations: readonly LoggedConfiguration[];
   readonly heartbeatMs: number;
   readonly electionTimeoutMs: number;
@@ -44,12 +45,12 @@ export interface DriverParts {
   readonly log: ReplicatedLog;
   readonly machine: StateMachine;
   readonly compressor: Compressor;
-  /** Of what learners are sent from the disk. */
+  /** Rate of entries that learners are sent from the disk. */
   readonly catchUpRate: RateLimit;
   send(message: RaftMessage): void;
 }
 
-/** Who hears what happened. */
+/** Receives the driver's events. */
 export interface DriverHooks {
   event(event: RaftEvent): void;
   /** More entries were applied. */
@@ -73,7 +74,7 @@ export interface DriverHooks {
   failed(cause: unknown): void;
 }
 
-/** Of a driver that was not started. */
+/** Hooks of a driver that was not started. */
 export const NO_HOOKS: DriverHooks = {
   event: () => undefined,
   applied: () => undefined,

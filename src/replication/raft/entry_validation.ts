@@ -1,6 +1,6 @@
 /**
- * What a node looks at before it takes entries from another one into its log: once they are
- * committed it is too late to refuse them.
+ * Checks of entries from another node before they enter the log: once they are committed it is too
+ * late to refuse them.
  *
  * @module
  */

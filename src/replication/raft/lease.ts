@@ -1,7 +1,8 @@
 /**
- * A leader's lease (thesis §6.4.1): whoever confirmed a heartbeat grants no vote for an election
- * timeout, so for that long after a quorum's heartbeats were sent nobody else leads. Reads then
- * need no round of messages. It rests on monotonic clocks that run alike, so it is opt-in.
+ * A leader's lease (thesis §6.4.1): a node that confirmed a heartbeat grants no vote for an
+ * election timeout, so for that long after a quorum's heartbeats were sent no other node
+ * leads. Reads then need no round of messages. It rests on monotonic clocks that run alike, so
+ * it is opt-in.
  *
  * @module
  */
@@ -33,7 +34,7 @@ export class Lease {
     return nowMs < confirmed.sentMs + this.#durationMs;
   }
 
-  /** Another term or role: what was sent before counts no more. */
+  /** Another term or role: heartbeats sent before count no more. */
   forget(): void {
     this.#rounds = [];
   }

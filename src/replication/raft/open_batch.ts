@@ -1,5 +1,5 @@
 /**
- * The batch that this turn's requests go into, with who waits for each of its commands.
+ * The batch that this turn's requests go into, with the reply target of each of its commands.
  *
  * @module
  */
@@ -13,11 +13,11 @@ import {
 } from "../../protocol/encoding/batch_codec.ts";
 import type { EntrySource } from "../../raft/types.ts";
 
-/** Who hears of a request's end; exactly one of the calls is made, once. */
+/** Receives a request's end; exactly one of the calls is made, once. */
 export interface ReplyTarget {
   /**
-   * One operation was written (or a session opened). `committed` is false for early answers
-   * (ASYNC).
+   * One operation was written (or a session opened). `committed` is false for early
+   * answers (ASYNC).
    */
   written(requestId: number, version: number, committed: boolean): void;
   /** The operations' results, encoded. */
@@ -25,7 +25,7 @@ export interface ReplyTarget {
   failed(requestId: number, error: CStoreError): void;
 }
 
-/** A request's command and who waits for it. */
+/** A request's command and its reply target. */
 export interface ProposedRequest {
   readonly bytes: Uint8Array;
   readonly start: number;

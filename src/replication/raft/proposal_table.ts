@@ -1,6 +1,6 @@
 /**
- * Batches that are proposed and wait to be committed and applied, by index; and what their waiters
- * are told.
+ * Batches that are proposed and wait to be committed and applied, by index; and the answers to
+ * their waiters.
  *
  * @module
  */
@@ -94,7 +94,7 @@ export class ProposalTable {
     return this.#routed;
   }
 
-  /** The batch is on this node's disk: answers what may be answered early (ASYNC). */
+  /** The batch is on this node's disk: answers the requests that may be answered early (ASYNC). */
   answerEarly(throughIndex: LogIndex): void {
     for (const [index, { batch, firstSequence }] of this.#proposed) {
       if (index > throughIndex) return;
@@ -107,7 +107,7 @@ export class ProposalTable {
     }
   }
 
-  /** Leadership is lost: what was proposed may be committed or not. */
+  /** Leadership is lost: proposed batches may be committed or not. */
   failAll(): void {
     for (const [index, { batch }] of this.#proposed) batch.fail(() => lost(index));
     this.#proposed.clear();

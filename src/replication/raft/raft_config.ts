@@ -21,7 +21,7 @@ const JITTER_TICKS = 4;
 /** Longest that irregular heartbeats make a follower wait, in milliseconds. */
 const ADAPTIVE_WAIT_MS = 1000;
 
-/** What the core is started with. */
+/** Configuration that the core is started with. */
 export function raftConfig(parts: DriverParts, options: DriverOptions): RaftConfig {
   const { log, machine, random } = parts;
   const { id, configurations, heartbeatMs, electionTimeoutMs, hasLeases } = options;

@@ -38,7 +38,7 @@ import { ReadyRunner } from "./ready_runner.ts";
 import { RequestQueue } from "./request_queue.ts";
 import { Ticker } from "./ticker.ts";
 
-/** Ticks between looks at what waits. */
+/** Ticks between checks of waiting reads and requests. */
 const SWEEP_TICKS = 5;
 /**
  * Ticks that a lost leader's followers wait by rank before they campaign, and random ones on top.
@@ -109,7 +109,7 @@ export class RaftDriver {
     return this.#raft.view;
   }
 
-  /** For readers of what is applied. */
+  /** For readers of applied entries. */
   get log(): ReplicatedLog {
     return this.#parts.log;
   }
@@ -131,7 +131,7 @@ export class RaftDriver {
     return this.#raft.peers();
   }
 
-  /** Applies what is known to be committed, then lets time begin; `hooks` are called from now on. */
+  /** Applies the entries known to be committed, then lets time begin; calls `hooks` from now on. */
   start(hooks: DriverHooks): void {
     const { log } = this.#parts;
     this.#hooks = hooks;
@@ -155,7 +155,7 @@ export class RaftDriver {
 
   /**
    * Takes a request in. Before anything is logged it may be refused: `NotLeaderError`,
-   * `OverloadedError` through the returned value; afterwards the target hears.
+   * `OverloadedError` through the returned value; later errors go to the target.
    */
   propose(request: ProposedRequest): CStoreError | undefined {
     const size = request.end - request.start;
@@ -171,7 +171,7 @@ export class RaftDriver {
     return undefined;
   }
 
-  /** Appends a batch of consensus' own, with nobody waiting. Returns whether this node led. */
+  /** Appends a batch of consensus' own, without a waiter. Returns whether this node led. */
   proposeBatch(batch: PreparedBatch): boolean {
     const { accepted } = this.#raft.propose(sourceOf(batch));
     if (accepted) this.lastOwnProposal = this.#raft.view.lastIndex;
@@ -244,7 +244,7 @@ export class RaftDriver {
     this.#queueTurn();
   }
 
-  /** Who should lead next: the other voter that has the most; only a leader knows. */
+  /** The best next leader: the other voter that has the most; only a leader knows. */
   get successor(): NodeId | undefined {
     return this.#raft.successor;
   }
@@ -276,12 +276,12 @@ export class RaftDriver {
     this.#queueTurn();
   }
 
-  /** `address` is the leader's, for those who know it. */
+  /** `address` is the leader's, for callers that know it. */
   notLeader(address = ""): NotLeaderError {
     return notLeader(this.#options.id, { id: this.#raft.view.leader ?? "", address });
   }
 
-  /** Ends everything; what waits is told that its outcome is unknown. */
+  /** Ends everything: queued requests get that error, proposed ones an unknown outcome. */
   stop(makeError: () => CStoreError): void {
     if (this.#isStopped) return;
     this.#isStopped = true;
@@ -317,7 +317,7 @@ export class RaftDriver {
         this.#proposeBatches();
       }
     } catch (cause) {
-      // What was decided is not carried out to its end: going on would break promises.
+      // A decision is carried out only in part: going on would break promises.
       this.#fail(cause);
       if (!(cause instanceof CStoreError)) throw cause;
     } finally {

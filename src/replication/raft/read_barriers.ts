@@ -1,6 +1,6 @@
 /**
  * Reads that wait for a quorum to confirm the leader. All that arrive in one turn share a barrier;
- * one that is not answered in time is asked for again under a new number.
+ * one that is not answered in time is requested again under a new number.
  *
  * @module
  */
@@ -42,7 +42,7 @@ export class ReadBarriers {
     return this.#queued.length > 0;
   }
 
-  /** Asks once for everything queued. `ask` returns whether somebody may answer. */
+  /** Requests one barrier for everything queued. `ask` returns whether an answer may come. */
   ask(nowMs: number, ask: (context: number) => boolean): void {
     if (this.#queued.length === 0) return;
     this.#context += 1;
@@ -58,7 +58,7 @@ export class ReadBarriers {
     return barrier?.waiting ?? [];
   }
 
-  /** Queues again what was asked before `beforeMs`: the question or its answer was lost. */
+  /** Queues again reads requested before `beforeMs`: the request or its answer was lost. */
   retry(beforeMs: number): void {
     for (const [context, barrier] of this.#asked) {
       if (barrier.askedMs > beforeMs) continue;

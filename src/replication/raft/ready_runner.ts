@@ -18,7 +18,7 @@ interface Persisting {
   readonly messages: readonly RaftMessage[];
 }
 
-/** What the runner acts on. */
+/** Receives messages to send, and the Readies that are on disk. */
 export interface ReadyEffects {
   send(message: RaftMessage): void;
   /** Everything of that Ready is on the disk; called in order. */

@@ -11,7 +11,7 @@ import type { CancelTimer, Clock } from "../../platform/clock.ts";
 /** A timer that fires that little too early, in ticks, is in time: clocks round. */
 const EARLY_TICKS = 0.01;
 
-/** What is given ticks. */
+/** Receives the ticks. */
 export interface TickTarget {
   /** Coming ticks that would only be counted: as many may be passed over. */
   idleTicks(): number;

@@ -1,5 +1,5 @@
 /**
- * What the layers above ask of consensus.
+ * Consensus, as the layers above use it.
  *
  * @module
  */
@@ -47,7 +47,7 @@ export interface ConsensusManager {
   readonly nodeId: NodeId;
   readonly currentTerm: Term;
   readonly state: ConsensusRole;
-  /** Empty while nobody is known to lead. */
+  /** Empty while no leader is known. */
   readonly leaderId: NodeId;
   isLeader(): boolean;
   requestVote(request: VoteQuestion): Promise<VoteAnswer>;

@@ -1,6 +1,6 @@
 /**
- * The state machine of a log that is its own purpose: applying an entry means showing it to whoever
- * listens, in order, once it is committed.
+ * The state machine of a log that is its own purpose: applying an entry means passing it to the
+ * listeners, in order, once it is committed.
  *
  * @module
  */

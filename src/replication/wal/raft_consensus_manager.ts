@@ -148,7 +148,7 @@ export class RaftConsensusManager implements ConsensusManager {
     return this.#driver.view.commitIndex;
   }
 
-  /** What a leader knows of each voter; empty on other nodes. */
+  /** A leader's view of each voter; empty on other nodes. */
   peers(): readonly PeerView[] {
     return this.#driver.peers();
   }
@@ -250,7 +250,7 @@ export class RaftConsensusManager implements ConsensusManager {
     return () => this.#stateListeners.delete(listener);
   }
 
-  /** Stops taking part. The log stays open: it belongs to whoever gave it. */
+  /** Stops taking part. The log stays open: it belongs to the caller that gave it. */
   async stop(): Promise<void> {
     if (this.#isStopped) return;
     this.#isStopped = true;

@@ -19,7 +19,7 @@ import type { ConsensusRole } from "./consensus_manager.ts";
 import { type ConsensusOptions, RaftConsensusManager } from "./raft_consensus_manager.ts";
 import { type ReplicationStatus, WALReplicationManager } from "./wal_replication_manager.ts";
 
-/** What a replicated log is made of. */
+/** Parts of a replicated log. */
 export interface ReplicationWALOptions extends Omit<ConsensusOptions, "log" | "stateMachine"> {
   readonly nodeId: NodeId;
   /** The local log; consensus owns it from now on. */
@@ -52,7 +52,7 @@ export class ReplicationWALManager implements IWALManager {
     return entries.filter((entry) => entry.sequenceNumber <= last);
   }
 
-  /** Forgets what is older and committed. */
+  /** Forgets committed entries before a sequence number. */
   async truncate(beforeSequence: number): Promise<void> {
     await this.#wal.truncate(Math.min(beforeSequence, this.getCurrentSequence() + 1));
   }

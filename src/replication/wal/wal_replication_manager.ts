@@ -32,9 +32,9 @@ export interface ReplicationStatus {
   readonly replicationLag: number;
 }
 
-/** What can be listened to. */
+/** Events, with the listener's argument. */
 export interface ReplicationEvents {
-  /** An entry is committed; told on every node, in order. */
+  /** An entry is committed; emitted on every node, in order. */
   entryReplicated: WALEntry;
   /** Another node handed an entry in. */
   entryReceived: { readonly entry: WALEntry; readonly from: NodeId };
@@ -95,7 +95,7 @@ export class WALReplicationManager {
 
   /**
    * Resolves when the entry is committed; its sequence number is filled in. Rejects with
-   * NotLeaderError while nobody leads, DeadlineError when its outcome stayed unknown.
+   * NotLeaderError while there is no leader, DeadlineError when its outcome stayed unknown.
    */
   async streamWALEntry(entry: WALEntry): Promise<void> {
     if (this.#consensus.isLeader()) {

@@ -14,7 +14,7 @@ import type { ConnectionHandlers, PeerConnection } from "../../transport/peer_co
 import type { RequestGate } from "../request_gate.ts";
 import { ReplyCollector, type ReplyOutput } from "./reply_collector.ts";
 
-/** What the server asks of its node. */
+/** Services that the gateway needs from its node. */
 export interface NativeGatewayParts {
   readonly clock: Clock;
   readonly gate: RequestGate;
@@ -32,7 +32,7 @@ export class NativeGateway {
     this.#parts = parts;
   }
 
-  /** A client shook hands: who hears of its connection from now on. */
+  /** A client shook hands. Gives the handlers of its connection from now on. */
   serve(connection: PeerConnection): ConnectionHandlers {
     const { clock, gate } = this.#parts;
     const replies = new ReplyCollector(this.#outputOf(connection));
@@ -74,7 +74,7 @@ export class NativeGateway {
     return { submit: (body) => gate.handle(body, replies) };
   }
 
-  /** Tells every client who leads, and who the members are. */
+  /** Notifies every client of the leader and the members. */
   tellLeader(): void {
     if (this.#clients.size === 0) return;
     const frame = this.#leaderFrame();

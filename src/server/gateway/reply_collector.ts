@@ -1,6 +1,6 @@
 /**
- * One client of a node: requests in, replies out. What is ready in one turn leaves in one REPLIES
- * body, and single writes with consecutive ids and versions share one reply.
+ * One client of a node: requests in, replies out. The replies ready in one turn leave in one
+ * REPLIES body, and single writes with consecutive ids and versions share one reply.
  *
  * @module
  */
