@@ -1,8 +1,7 @@
 /**
- * Parses the command line with cac, and guards against its conversions: a value stays the text
- * that was typed (`007`, `1e5`, `-5`, an empty text, a lone `-`), a command may have two words,
- * an option is given once, a flag takes `=true` or `=false`, and an unknown word or option is
- * an error.
+ * Parses the command line with cac, without its conversions: a value stays the text that was typed
+ * (`007`, `1e5`, `-5`, an empty one, a lone `-`), a command may have two words, an option is given
+ * once, a flag takes `=true` or `=false`, an unknown option (`--constructor`, too) is an error.
  *
  * @module
  */
@@ -72,7 +71,7 @@ function shield(words: readonly string[], commands: readonly CommandSpec[]): str
 }
 
 function shieldOne(word: string, flags: readonly string[]): string {
-  const [, name, value] = /^(--(?!no-)[a-z][a-z-]*)(?:=(.*))?$/s.exec(word) ?? [];
+  const [, name, value] = /^(--(?!no-|constructor\b)[a-z][a-z-]*)(?:=(.*))?$/s.exec(word) ?? [];
   if (name === undefined) {
     if (/^-[^\d]/.test(word) && word !== "-h") throw new UsageError(`Unknown option ${word}`);
     return word === "-h" ? word : SHIELD + word;

@@ -1,6 +1,7 @@
 /**
  * One process of this program, or of another one, on this machine: started, listened to, signalled
- * and ended in one way, by `cstore dev`, the benchmarks and the tests. None outlives this process.
+ * and ended in one way, by `cstore dev`, the benchmarks and the tests. Those that still run when this
+ * process exits are killed; a signal that ends it at once gives no time for that.
  *
  * @module
  */
@@ -148,15 +149,19 @@ export class NodeProcess {
     for (let polls = 0; this.#end === undefined && polls < END_POLLS_MAX; polls += 1) {
       await sleep(systemClock, POLL_MS);
     }
-    NodeProcess.#running.delete(this);
+    this.#forget();
     return { isLate };
   }
 
   #finish(how: ProcessEnd, options: ProcessOptions): void {
     if (this.#end !== undefined) return;
     this.#end = how;
+    this.#forget();
+    options.ended?.(how);
+  }
+
+  #forget(): void {
     NodeProcess.#running.delete(this);
     if (NodeProcess.#running.size === 0) process.off("exit", NodeProcess.#killAll);
-    options.ended?.(how);
   }
 }

@@ -231,6 +231,9 @@ export function readSnapshotHeader(files: FileSystem, path: string, clusterId: s
   if (Number.isNaN(index + term + nextSequence)) {
     throw damaged(path, 16, "a number in its header is out of range");
   }
+  if (index > 0 && nextSequence <= index) {
+    throw damaged(path, 32, "its entries have more places than sequence numbers");
+  }
   return { index, term, nextSequence };
 }
 

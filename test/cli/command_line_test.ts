@@ -93,12 +93,11 @@ describe("flags", () => {
     expect(refusal("cluster", "unsafe-recover", "a", word)).toContain("=true or =false");
   });
 
-  test.each(["--no-yes", "---yes", "-yes", "--Yes", "--yes.no", "-x", "--__proto__"])(
-    "%s is unknown",
-    (word) => {
-      expect(refusal("cluster", "unsafe-recover", "a", word)).toContain("Unknown option");
-    },
-  );
+  const unknown = ["--no-yes", "---yes", "-yes", "--Yes", "--yes.no", "-x"];
+  const inherited = ["--__proto__", "--constructor", "--constructor=x", "--to-string"];
+  test.each([...unknown, ...inherited])("%s is unknown", (word) => {
+    expect(refusal("cluster", "unsafe-recover", "a", word)).toContain("Unknown option");
+  });
 });
 
 describe("options", () => {

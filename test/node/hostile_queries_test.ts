@@ -197,3 +197,20 @@ test("a cursor of one node means nothing to another", async () => {
   expect(error.code).toBe("CURSOR_LOST");
   await expectWhole();
 }, 300_000);
+
+test("a refusal whose field is cut through a surrogate pair arrives, and no node ends", async () => {
+  const documents = database.collection("c");
+  const id = `${"a".repeat(511)}😀`;
+  await documents.insert({ id, x: 1 });
+  const error = await rejection(documents.insert({ id, x: 2 }));
+  expect(error).toMatchObject({
+    code: "DUPLICATE_KEY",
+    fields: { id: `${"a".repeat(511)}\uFFFD` },
+  });
+  const hint = await rejection(documents.find({ x: 1 }, { hint: id }));
+  expect(hint).toMatchObject({ code: "QUERY", fields: { index: `${"a".repeat(511)}\uFFFD` } });
+  const dropped = await rejection(documents.dropIndex(id));
+  expect(dropped).toMatchObject({ fields: { index: `${"a".repeat(511)}\uFFFD` } });
+  expect(cluster.seats.map(({ fatal }) => fatal)).toEqual([undefined, undefined, undefined]);
+  expect(await documents.findById(id)).toEqual({ id, x: 1 });
+});

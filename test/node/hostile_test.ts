@@ -253,6 +253,17 @@ describe("row 5: sizes that are claimed", () => {
   );
 });
 
+test("row 5: an empty query in front of another request is refused, the connection goes on", async () => {
+  // History: the size of the next request, 0x100, was read as the level of the query.
+  const connection = await shake();
+  const query = requestBytes("QUERY", { requestId: 1 });
+  connection.request(query, requestBytes("STATUS", { requestId: 2 }, new Uint8Array(246)));
+  const reply = await connection.reply(1);
+  expect(reply).toMatchObject({ kind: "error", error: { code: "VALIDATION" } });
+  expect((await connection.command(3, openSession())).kind).toBe("written");
+  connection.close();
+});
+
 test("row 6: a frame cut at every byte applies nothing and leaves no connection behind", async () => {
   const frame = commandFrame("cut");
   const connections = await Promise.all(Array.from(frame, () => shake()));

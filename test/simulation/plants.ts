@@ -47,9 +47,9 @@ const FIRST_PLANTS: readonly Plant[] = [
     name: "stale-read",
     about: "a linearizable read is served without asking a quorum (T38)",
     file: "server/request_handler.ts",
-    find: 'if (level !== "linearizable") {\n      const error = this.#backend.refuseRead(level);',
+    find: 'const { level } = read;\n    if (level !== "linearizable") {\n      const error = this.#backend.refuseRead(level);',
     replace:
-      'if (true) {\n      const error = level === "leader" ? this.#backend.refuseRead(level) : undefined;',
+      'const { level } = read;\n    if (true) {\n      const error = level === "leader" ? this.#backend.refuseRead(level) : undefined;',
   },
   {
     name: "read-unconfirmed",

@@ -307,6 +307,12 @@ describe("reading", () => {
       "a number in its header is out of range",
       16,
     ]),
+    [
+      "fewer sequence numbers than entries",
+      patched(whole, (view) => view.setBigUint64(32, view.getBigUint64(16, true), true)),
+      "its entries have more places than sequence numbers",
+      32,
+    ],
     ["no block and no end", whole.subarray(0, 48), "it is cut off", 48],
     ["a cut block's header", whole.subarray(0, 55), "it is cut off", 48],
     ["a block's header and no block", whole.subarray(0, 56), "it is cut off", 48],

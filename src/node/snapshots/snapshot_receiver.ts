@@ -5,7 +5,7 @@
  * @module
  */
 
-import { CStoreError } from "../../base/errors.ts";
+import { CStoreError, ProtocolError } from "../../base/errors.ts";
 import type { RestoredCluster } from "../../database/document_state_machine.ts";
 import { readClusterState } from "../../database/snapshot_codec.ts";
 import type { CancelTimer } from "../../platform/clock.ts";
@@ -129,6 +129,11 @@ export class SnapshotReceiver {
       cluster = readClusterState(block);
     });
     if (this.#isStopped || cluster === undefined) return;
+    const { from, term } = receiving;
+    if (base.term > term) {
+      const what = `its last entry has term ${base.term}, and its leader term ${term}`;
+      throw new ProtocolError(`Cannot take the snapshot of "${from}": ${what}`);
+    }
     await receiving.file.adopt(base, store.pathOf(base.index));
     if (this.#isStopped) return;
     await this.#parts.arrived({ leader: receiving.from, term: receiving.term, base, cluster });

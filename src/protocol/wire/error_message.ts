@@ -26,20 +26,24 @@ const MESSAGE_LENGTH_MAX = 2000;
 const REMEDY_LENGTH_MAX = 500;
 const FIELD_LENGTH_MAX = 512;
 
-/** What may stand under each name. */
-const FIELD_TYPES: Readonly<Record<keyof ErrorFields, readonly string[]>> = {
-  collection: ["string"],
-  index: ["string"],
-  id: ["string", "number"],
-  path: ["string"],
-  nodeId: ["string"],
-  incarnation: ["string"],
-  leaderId: ["string"],
-  leaderAddress: ["string"],
-  retryAfterMs: ["number"],
-  actualVersion: ["number"],
-  file: ["string"],
-  byte: ["number"],
+type FieldTest = (value: unknown) => boolean;
+const isText: FieldTest = (value) => typeof value === "string";
+const isCount: FieldTest = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
+
+/** What may stand under each name; anything else is neither sent nor taken. */
+const FIELD_TESTS: Readonly<Record<keyof ErrorFields, FieldTest>> = {
+  collection: isText,
+  index: isText,
+  id: (value) => isText(value) || Number.isFinite(value),
+  path: isText,
+  nodeId: isText,
+  incarnation: isText,
+  leaderId: isText,
+  leaderAddress: isText,
+  retryAfterMs: isCount,
+  actualVersion: isCount,
+  file: isText,
+  byte: isCount,
 };
 
 /** Appends an error. */
@@ -47,14 +51,14 @@ export function writeErrorMessage(writer: ByteWriter, error: CStoreError): void 
   const start = writer.size;
   writer.u16(errorNumber(error.code)).text(error.message.slice(0, MESSAGE_LENGTH_MAX));
   writer.text((error.remedy ?? "").slice(0, REMEDY_LENGTH_MAX));
-  const entries = Object.entries(error.fields);
+  const entries = Object.entries(knownFields(error.fields));
   if (entries.length === 0) {
     writer.u16(0);
     assert(writer.size >= start + ERROR_SIZE_MIN, "an error has a number and three sizes");
     return;
   }
   const shown = entries.map(([name, value]) => {
-    return [name, typeof value === "string" ? value.slice(0, FIELD_LENGTH_MAX) : value];
+    return [name, typeof value === "string" ? shortened(value) : value];
   });
   assert(errorNumber(error.code) < ERROR_CODES.length, "every code has a number");
   const encoded = encodeCbor(Object.fromEntries(shown));
@@ -78,11 +82,16 @@ export function readErrorMessage(reader: ByteReader): CStoreError {
   return errorFromNumber(number, { message, ...(remedy !== "" && { remedy }), fields });
 }
 
+/** A cut through a surrogate pair would leave a text that no encoder takes. */
+function shortened(text: string): string {
+  const cut = text.slice(0, FIELD_LENGTH_MAX).toWellFormed();
+  assert(cut.length <= FIELD_LENGTH_MAX, "a lone surrogate is replaced by one unit");
+  return cut;
+}
+
 function knownFields(value: unknown): ErrorFields {
   if (!isFields(value)) return {};
-  const known = Object.entries(FIELD_TYPES).filter(([name, types]) => {
-    return types.includes(typeof value[name]);
-  });
+  const known = Object.entries(FIELD_TESTS).filter(([name, test]) => test(value[name]));
   assert(known.length <= Object.keys(value).length, "no field is added");
   return Object.fromEntries(known.map(([name]) => [name, value[name]]));
 }

@@ -150,7 +150,8 @@ export function decodeRequest(body: Uint8Array, view: RequestView): Request {
     case "CLUSTER":
       return { ...head, kind, cluster: readClusterRequest(body.slice(start, end)) };
     case "QUERY": {
-      const level = READ_LEVELS[body[start] ?? READ_LEVELS.length];
+      // Behind an empty payload stands the next request.
+      const level = start < end ? READ_LEVELS[body[start]!] : undefined;
       if (level === undefined) throw new ValidationError("Cannot query: the read level is unknown");
       assert(start < end, "the level is a byte of the payload");
       return { ...head, kind, level, query: readQueryRequest(body.slice(start + 1, end)) };

@@ -12,6 +12,7 @@ import {
   NotLeaderError,
   OverloadedError,
   ProtocolError,
+  QueryError,
   VersionConflictError,
 } from "../../../src/base/errors.ts";
 import {
@@ -164,6 +165,20 @@ describe("replies", () => {
     writeError(writer, 1, new DeadlineError(`${"\u{1f980}".repeat(1_500)}`));
     const [, error] = collect(writer.copy()) as [unknown, { message: string }];
     expect(error.message).toHaveLength(2_000);
+  });
+
+  test("replies: the fields of an error come back; what may not stand there is neither sent nor taken", () => {
+    const long = `${"a".repeat(511)}😀`;
+    const cut = `${"a".repeat(511)}\uFFFD`;
+    const given = { index: long, path: long, id: Number.NaN, actualVersion: -5, byte: 0.5 };
+    const writer = new ByteWriter();
+    beginReplies(writer, { term: 1, committedSequence: 1 });
+    writeError(writer, 1, new QueryError("no", { fields: given }));
+    writeError(writer, 2, new QueryError("no", { fields: { id: -0.5, retryAfterMs: 1e300 } }));
+    const [, first, second] = collect(writer.copy());
+    expect(first).toMatchObject({ requestId: 1, fields: { index: cut, path: cut } });
+    expect(Object.keys((first as CStoreError).fields)).toEqual(["index", "path"]);
+    expect((second as CStoreError).fields).toEqual({ id: -0.5 });
   });
 
   test("replies: every cut gives what is whole before it, then ProtocolError", () => {
