@@ -1,6 +1,7 @@
 /**
  * Frames of every kind that the build of `testdata/README.md` wrote: every later build of the same
- * protocol version reads them, and understands the same.
+ * protocol version reads them, and understands the same. Replies with an error are not among them:
+ * they got fields and a remedy after it.
  *
  * @module
  */
