@@ -436,6 +436,23 @@ describe("turns between the steps", () => {
     await receiver.close();
   });
 
+  // History: it was installed, and the node failed at its next campaign, after every start.
+  test("a snapshot whose last entry has a later term than its leader is refused and removed", async () => {
+    const { receiver, disk, machine } = await receiving();
+    const platform = platformOn(diskOf(3));
+    const store = new SnapshotStore(platform, "data/snapshots", clusterId);
+    const frozen = freezeState(machine.state);
+    await store.write({ ...frozen.position, term: TERM + 1 }, frozen.blocks());
+    const path = store.pathOf(frozen.position.index);
+    await receiver.feed(new OutgoingSnapshot(platform.files, path, clusterId));
+    await receiver.settled();
+    expect([receiver.last?.status, names(disk)]).toEqual(["refused", []]);
+    await receiver.feed(await sentFile(machine));
+    await receiver.settled();
+    expect([receiver.last?.status, receiver.opened.machine.appliedIndex]).toEqual(["done", 40]);
+    await receiver.close();
+  });
+
   test("a snapshot of another cluster, and one that is cut off, are refused and removed", async () => {
     const { receiver, disk, machine } = await receiving();
     const platform = platformOn(diskOf(3));
