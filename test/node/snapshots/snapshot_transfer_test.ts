@@ -43,8 +43,19 @@ async function startCut(count: number, settings: object = {}): Promise<Database>
     const documents = Array.from({ length: 100 }, (_, i) => ({ id: `${round}-${i}`, text: TEXT }));
     await database.collection("kept").insertMany(documents);
   }
-  // The first may be one that began before the last documents; two are kept.
-  for (const node of cluster.nodes) for (let i = 0; i < 3; i += 1) await node.takeSnapshot();
+  // A call while one is being written takes none; two are kept, and both must have all documents.
+  const all = nodeOf(await cluster.leader()).machine.appliedIndex;
+  for (const seat of cluster.seats) {
+    await waitFor("two snapshots of all documents", async () => {
+      await database.collection("more").put({ id: 0 });
+      await nodeOf(seat).takeSnapshot();
+      const names = readdirSync(`${seat.dataDirectory}/snapshots`);
+      const indexes = names
+        .filter((name) => name.endsWith(".snapshot"))
+        .map((name) => Number.parseInt(name, 10));
+      return indexes.length === 2 && indexes.every((index) => index >= all);
+    });
+  }
   await waitFor("the logs to be cut", async () => {
     await database.collection("more").put({ id: 1, text: TEXT });
     return cluster.nodes.every((node) => node.status().firstIndex > 5);
