@@ -38,7 +38,7 @@ function steps(fix: boolean): readonly Step[] {
     },
     { name: "build", command: [bun, "scripts/build.ts"], needs: "cli/main.ts" },
     { name: "test", command: [bun, "scripts/test.ts", "--only-failures"] },
-    { name: "seams", command: [bun, "scripts/seams.ts"] },
+    { name: "seams", command: [bun, "scripts/seams.ts", "--sample", "3"] },
     { name: "smoke-bun", command: [bun, SMOKE], needs: SMOKE },
     { name: "smoke-deno", command: [deno, "run", "-A", ...DENO_FLAGS, SMOKE], needs: SMOKE },
   ];
