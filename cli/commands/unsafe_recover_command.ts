@@ -12,8 +12,7 @@ import {
   type SurvivorReport,
 } from "../../src/node/recovery/unsafe_recover.ts";
 import { systemPlatform } from "../../src/platform/platform.ts";
-import type { RawOptions } from "../options.ts";
-import { flagOption } from "../options.ts";
+import { flagOption, type RawOptions } from "../options.ts";
 import { colour, print, printJson, table, UsageError } from "../output.ts";
 
 /** Shows what would be kept and lost; does it with `--yes`. */

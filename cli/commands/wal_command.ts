@@ -12,8 +12,7 @@ import { systemFileSystem } from "../../src/platform/file_system.ts";
 import { decodeBatchHeader } from "../../src/protocol/encoding/batch_codec.ts";
 import { readIdentity } from "../../src/storage/data_directory.ts";
 import { inspectSegments, type RecoveredRecord } from "../../src/storage/wal/wal_open.ts";
-import type { RawOptions } from "../options.ts";
-import { flagOption } from "../options.ts";
+import { flagOption, type RawOptions } from "../options.ts";
 import { print, printJson, UsageError } from "../output.ts";
 import { runRepair } from "./wal_repair_command.ts";
 

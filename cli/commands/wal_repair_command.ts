@@ -19,8 +19,7 @@ import {
 } from "../../src/storage/repair/repair_files.ts";
 import { isWhole, type LostEntries, type RepairPlan } from "../../src/storage/repair/wal_repair.ts";
 import { readInstallMark } from "../../src/storage/snapshot_files.ts";
-import type { RawOptions } from "../options.ts";
-import { flagOption } from "../options.ts";
+import { flagOption, type RawOptions } from "../options.ts";
 import { EXIT, ExitError, print, printJson } from "../output.ts";
 
 /** Examines a folder; repairs it with `--accept-data-loss`. */

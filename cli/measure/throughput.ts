@@ -12,8 +12,7 @@
 import { closeSync, fdatasyncSync, openSync, rmSync, writeSync } from "node:fs";
 import { CStoreError } from "../../src/base/errors.ts";
 import { Client } from "../../src/client/connection/client.ts";
-import type { NodeStatus } from "../../src/mod.ts";
-import { connect } from "../../src/mod.ts";
+import { connect, type NodeStatus } from "../../src/mod.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { encodeCbor } from "../../src/protocol/encoding/cbor.ts";
 import { encodeCollectionName } from "../../src/protocol/encoding/command.ts";

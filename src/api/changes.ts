@@ -5,6 +5,7 @@
  */
 
 import type { DocumentId } from "../protocol/encoding/document_key.ts";
+
 /** When and where a change took effect. */
 export interface ChangePlace {
   /** Its place: a stream `since` this begins behind it. Also the document's version. */

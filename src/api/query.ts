@@ -6,6 +6,7 @@
 
 import type { ReadLevel } from "../protocol/wire/client_message.ts";
 import type { ProjectionSpec, SortSpec } from "../query/sort.ts";
+
 /** Condition on a field: a value, an item of its array, a pattern, or operators. */
 export type FieldQuery<V> =
   | V

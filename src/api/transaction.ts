@@ -16,6 +16,7 @@ import type {
   UpdateResult,
 } from "./collection.ts";
 import type { FindOptions, Query } from "./query.ts";
+
 /** Time of a transaction that names none, in milliseconds. */
 export const TRANSACTION_TIMEOUT_MS = 30_000;
 

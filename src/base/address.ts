@@ -5,6 +5,7 @@
  */
 
 import { ConfigError } from "./errors.ts";
+
 /** Host and port. */
 export interface Endpoint {
   readonly host: string;

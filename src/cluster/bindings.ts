@@ -17,8 +17,7 @@ import {
   membersIn,
   writeBindings,
 } from "../protocol/encoding/cluster_command.ts";
-import type { Hello } from "../protocol/wire/handshake.ts";
-import { FEATURE_EMPTY_LOG } from "../protocol/wire/handshake.ts";
+import { FEATURE_EMPTY_LOG, type Hello } from "../protocol/wire/handshake.ts";
 import type { Configuration } from "../raft/configuration.ts";
 import { majority } from "../raft/quorum.ts";
 import type { Entry } from "../raft/types.ts";

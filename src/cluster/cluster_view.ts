@@ -5,6 +5,8 @@
  */
 
 import type { NodeStatus } from "../protocol/wire/status.ts";
+import { majority } from "../raft/quorum.ts";
+
 /** One row of the table. */
 export interface MemberRow {
   readonly id: string;
@@ -78,8 +80,7 @@ export function countVoters(
 ): { readonly voters: number; readonly reachable: number; readonly canLose: number } {
   const voters = members.filter(({ membership }) => membership === "voter" || membership === also);
   const reachable = voters.filter(({ state }) => state !== "down").length;
-  const needed = Math.floor(voters.length / 2) + 1;
-  return { voters: voters.length, reachable, canLose: reachable - needed };
+  return { voters: voters.length, reachable, canLose: reachable - majority(voters.length) };
 }
 
 /** One member, by its own answer if there is one and by what the leader sees of it. */

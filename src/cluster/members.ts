@@ -143,7 +143,7 @@ export class Members {
 
   /** Notes the peers that have everything; only a leader knows. */
   observe(nowMs: number): void {
-    const driver = this.#parts.driver;
+    const { driver } = this.#parts;
     const { commitIndex } = driver.view;
     for (const peer of driver.peers()) {
       if (peer.match >= commitIndex) this.#caughtUpMs.set(peer.id, nowMs);
@@ -155,8 +155,7 @@ export class Members {
   }
 
   #statusOf(member: Member, progressOf: ProgressOf): MemberStatus {
-    const { id: ownId, network, clock } = this.#parts;
-    const driver = this.#parts.driver;
+    const { id: ownId, network, clock, driver } = this.#parts;
     const { leader, role, lastIndex } = driver.view;
     const isSelf = member.id === ownId;
     const link = isSelf ? { isUp: true, rttMs: 0, silenceMs: 0 } : network?.linkHealth(member.id);

@@ -20,7 +20,6 @@ import {
 } from "../base/errors.ts";
 import { VOTERS_MAX } from "../base/limits.ts";
 import { RETRY_AFTER_MS } from "../base/timing.ts";
-
 import type { Clock } from "../platform/clock.ts";
 import { MEMBERS_MAX } from "../protocol/encoding/cluster_command.ts";
 import type { JoinReply, MembersReply } from "../protocol/wire/reply.ts";

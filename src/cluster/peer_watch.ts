@@ -16,8 +16,7 @@ import { partLogger } from "../base/log.ts";
 import type { CancelTimer, Clock } from "../platform/clock.ts";
 import { hasCodec } from "../platform/compression.ts";
 import { FIRST_PLACE } from "../protocol/encoding/cluster_command.ts";
-import type { Hello } from "../protocol/wire/handshake.ts";
-import { FEATURE_EMPTY_LOG, FEATURE_LEASE_READS } from "../protocol/wire/handshake.ts";
+import { FEATURE_EMPTY_LOG, FEATURE_LEASE_READS, type Hello } from "../protocol/wire/handshake.ts";
 import { majority } from "../raft/quorum.ts";
 import type { RaftDriver } from "../replication/raft/raft_driver.ts";
 import type { LogIdentity } from "../storage/identity.ts";
@@ -80,8 +79,7 @@ export class PeerWatch {
    * the cluster.
    */
   begin(): void {
-    const { identity, bindings, clock } = this.#parts;
-    const driver = this.#parts.driver;
+    const { identity, bindings, clock, driver } = this.#parts;
     this.#isJoining = identity.isJoined === true && !bindings.isOwnBound;
     if (this.#isJoining) driver.hold("joining");
     const { lastIndex, configuration } = driver.view;
@@ -124,7 +122,7 @@ export class PeerWatch {
       this.#parts.members.reach(hello.nodeId, hello.address);
     }
     this.#refusedBy.delete(hello.nodeId);
-    const driver = this.#parts.driver;
+    const { driver } = this.#parts;
     const known = this.#bootIds.get(hello.nodeId);
     this.#bootIds.set(hello.nodeId, hello.bootId);
     if (known === undefined) return;
@@ -135,8 +133,7 @@ export class PeerWatch {
 
   /** A dial failed or was refused. */
   failed(nodeId: string, error: CStoreError): void {
-    const { identity, bindings, fatal } = this.#parts;
-    const driver = this.#parts.driver;
+    const { identity, bindings, fatal, driver } = this.#parts;
     driver.peerUnreachable(nodeId);
     this.#parts.lost(nodeId);
     // Its own check of a node that was removed gives the same error, about the other's folder.

@@ -9,6 +9,7 @@ import { hasCodec } from "../platform/compression.ts";
 import type { BatchCodec } from "../protocol/encoding/batch_codec.ts";
 import { FEATURE_LEASE_READS, type Hello } from "../protocol/wire/handshake.ts";
 import type { NodeConfig } from "./config/node_config.ts";
+
 /** How batches are compressed: between nodes on one machine it costs more than it saves. */
 export function codecOf(config: NodeConfig): BatchCodec {
   const own = config.listen?.host ?? "127.0.0.1";

@@ -4,8 +4,7 @@
  * @module
  */
 
-import type { Endpoint } from "../base/address.ts";
-import { parseEndpoint } from "../base/address.ts";
+import { type Endpoint, parseEndpoint } from "../base/address.ts";
 import {
   type CStoreError,
   HandshakeError,

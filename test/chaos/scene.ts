@@ -8,6 +8,7 @@ import type { SeededRandom } from "../../src/platform/random.ts";
 import type { MembershipRequest } from "../../src/protocol/wire/request.ts";
 import type { ChaosCluster, ChaosNode } from "./chaos_cluster.ts";
 import type { LinkFaults } from "./link_faults.ts";
+
 /** What a fault is given. */
 export interface Scene extends FaultWorld {
   /** What must not happen happened. */

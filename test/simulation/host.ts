@@ -10,6 +10,7 @@ import type { Platform } from "../../src/platform/platform.ts";
 import type { Configuration } from "../../src/raft/configuration.ts";
 import type { SimulatedDisk } from "../storage/fake_disk.ts";
 import type { ClockFault, SimulatedProcess, World } from "./world.ts";
+
 /** One machine, with or without a running node. */
 export interface Host {
   readonly id: string;

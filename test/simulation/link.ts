@@ -5,6 +5,7 @@
  */
 
 import { type Label, labelOf } from "./world.ts";
+
 /** How links behave; may be changed at any time. */
 export interface LinkFaults {
   /** Delay of each chunk between the two, in milliseconds; short ones are more frequent. */

@@ -5,6 +5,7 @@
  */
 
 import type { FaultKind } from "./faults.ts";
+
 /** A wrong rule in place of a right one. */
 export interface Plant {
   readonly name: string;

@@ -8,12 +8,14 @@ import type { IndexInfo, IndexOptions } from "../../api/collection.ts";
 import { DuplicateKeyError, QueryError } from "../../base/errors.ts";
 import { POLL_INTERVAL_MS } from "../../base/timing.ts";
 import { sleep } from "../../platform/clock.ts";
-import type { CatalogAnswer, CatalogRequest } from "../../protocol/encoding/catalog_command.ts";
-import { decodeCatalogAnswer } from "../../protocol/encoding/catalog_command.ts";
+import {
+  type CatalogAnswer,
+  type CatalogRequest,
+  decodeCatalogAnswer,
+} from "../../protocol/encoding/catalog_command.ts";
 import { encodeCbor } from "../../protocol/encoding/cbor.ts";
 import { beginCommand, encodeCollectionName, endCommand } from "../../protocol/encoding/command.ts";
-import type { CollectionInfo } from "../../protocol/wire/reply.ts";
-import { decodeCatalogReply } from "../../protocol/wire/reply.ts";
+import { type CollectionInfo, decodeCatalogReply } from "../../protocol/wire/reply.ts";
 import type { Client } from "../connection/client.ts";
 import { ask, type QueryTarget } from "./query_client.ts";
 

@@ -9,6 +9,7 @@ import { decodeLogReply } from "../../protocol/wire/reply.ts";
 import type { QueryRequestFields } from "../../protocol/wire/request.ts";
 import type { Client } from "../connection/client.ts";
 import { ask, type QueryTarget } from "./query_client.ts";
+
 /** The blocks of a backup, in order. */
 export async function* backupBlocks(client: Client): AsyncGenerator<Uint8Array, void> {
   const target = {

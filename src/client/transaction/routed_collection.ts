@@ -20,8 +20,7 @@ import type { Condition, FindOptions, Query } from "../../api/query.ts";
 import type { TransactionCollection } from "../../api/transaction.ts";
 import { ValidationError } from "../../base/errors.ts";
 import type { DocumentId } from "../../protocol/encoding/document_key.ts";
-import type { ReadOptions } from "../collection/collection_base.ts";
-import { ForwardingCollection } from "../collection/collection_base.ts";
+import { ForwardingCollection, type ReadOptions } from "../collection/collection_base.ts";
 import type { GlobalTransactions } from "./global_transactions.ts";
 
 /** One handle. Without an open transaction every call goes straight on. */

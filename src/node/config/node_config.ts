@@ -4,8 +4,7 @@
  * @module
  */
 
-import type { Endpoint } from "../../base/address.ts";
-import { checkId, parseEndpoint, writeEndpoint } from "../../base/address.ts";
+import { checkId, type Endpoint, parseEndpoint, writeEndpoint } from "../../base/address.ts";
 import { ConfigError } from "../../base/errors.ts";
 import { SEGMENT_SIZE_BYTES, VOTERS_MAX } from "../../base/limits.ts";
 import { NodeDiscovery } from "../../cluster/node_discovery.ts";

@@ -14,8 +14,7 @@ import { randomId } from "../../platform/random.ts";
 import { parentOf, readIdentity } from "../../storage/data_directory.ts";
 import { readSnapshot, readSnapshotCluster, SnapshotStore } from "../../storage/snapshot_store.ts";
 import { type ArchiveStart, type RecoveryTarget, recoverFrom } from "./log_archive.ts";
-import type { FirstNode } from "./new_cluster.ts";
-import { writeNewCluster } from "./new_cluster.ts";
+import { type FirstNode, writeNewCluster } from "./new_cluster.ts";
 
 /** Target of a recovery, with the entries of an archive. */
 export interface Recovery extends RecoveryTarget {

@@ -5,6 +5,7 @@
  */
 
 import type { MemberRole } from "../../raft/configuration.ts";
+
 /** How a node is doing, as another node sees it. */
 export type HealthState = "healthy" | "suspect" | "down";
 

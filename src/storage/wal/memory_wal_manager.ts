@@ -7,8 +7,7 @@
 
 import { assert } from "../../base/assert.ts";
 import { StorageError } from "../../base/errors.ts";
-import type { Clock } from "../../platform/clock.ts";
-import { systemClock } from "../../platform/clock.ts";
+import { type Clock, systemClock } from "../../platform/clock.ts";
 import { zlibCompressor } from "../../platform/compression.ts";
 import type { Entry, HardState, LogIndex, Term } from "../../raft/types.ts";
 import { operationsIn } from "./entry_reader.ts";
