@@ -21,7 +21,6 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { SeededRandom } from "../src/platform/random.ts";
 import {
   parseSource,
   readProject,
@@ -30,6 +29,7 @@ import {
 } from "../test/tidy/source_file.ts";
 import { type Mutant, mutantsOf, negatedAssertions } from "./mutation/mutants.ts";
 import { ROOT, tool } from "./run.ts";
+import { draw } from "./sample.ts";
 
 /** Suites that notice faults of a folder, behind the tests that import the file itself. */
 const SUITES: Readonly<Record<string, readonly string[]>> = {
@@ -129,18 +129,9 @@ async function judgeFolder(folder: string): Promise<readonly Verdict[]> {
     }
   };
   await Promise.all(Array.from({ length: Number(values.workers) }, work));
+  // A mistyped folder or no worker would pass with a score of nothing.
+  if (verdicts.length === 0) throw new RangeError(`no fault was made in ${folder}`);
   return verdicts;
-}
-
-/** A random sample in a random order; the same seed draws the same. */
-function draw(all: readonly Mutant[], count: number, seed: number): readonly Mutant[] {
-  const random = new SeededRandom(seed);
-  const rest = [...all];
-  const drawn: Mutant[] = [];
-  while (drawn.length < count && rest.length > 0) {
-    drawn.push(...rest.splice(random.below(rest.length), 1));
-  }
-  return drawn;
 }
 
 function copyOfProject(): string {

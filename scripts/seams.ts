@@ -11,8 +11,8 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { SeededRandom } from "../src/platform/random.ts";
 import { ROOT, run, tool } from "./run.ts";
+import { draw } from "./sample.ts";
 import { SEAMS } from "./seams/suites.ts";
 
 const COVERED_MIN = 0.8;
@@ -31,25 +31,15 @@ function coverageOf(report: string): ReadonlyMap<string, number> {
   return shares;
 }
 
-/** `count` of the suites, drawn by the seed. */
-function sampleOf(count: number, seed: number): readonly (readonly [string, readonly string[]])[] {
-  const random = new SeededRandom(seed);
-  const drawn = Object.entries(SEAMS).map((entry) => ({ entry, at: random.below(2 ** 30) }));
-  drawn.sort((a, b) => a.at - b.at);
-  return drawn.slice(0, count).map(({ entry }) => entry);
-}
-
 const { values } = parseArgs({ options: { sample: { type: "string" }, seed: { type: "string" } } });
 const seed = Number(values.seed ?? Date.now() % 1_000_000);
-const count = Number(values.sample ?? Object.keys(SEAMS).length);
-if (!Number.isSafeInteger(seed) || !Number.isSafeInteger(count) || count < 1) {
-  throw new RangeError("--sample is a number from 1, --seed a whole number");
-}
+const all = Object.entries(SEAMS);
+const suites = draw(all, Number(values.sample ?? all.length), seed);
 console.log(`seed ${seed}`);
 let failed = 0;
 const folder = mkdtempSync(join(tmpdir(), "cstore-seams-"));
 try {
-  for (const [suite, files] of sampleOf(count, seed)) {
+  for (const [suite, files] of suites) {
     const flags = ["--coverage", "--coverage-reporter=lcov", `--coverage-dir=${folder}`];
     const timeout = `--timeout=${TEST_DEADLINE_MS}`;
     const outcome = await run([tool("bun"), "test", timeout, ...flags, `./${suite}`], {
