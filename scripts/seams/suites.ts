@@ -7,6 +7,7 @@
 /** Suite -> files that it covers by at least 80 % of their lines. */
 export const SEAMS: Readonly<Record<string, readonly string[]>> = {
   "test/node/embedded/database_suite_test.ts": [
+    "src/api/transaction.ts",
     "src/client/collection/catalog_client.ts",
     "src/client/collection/change_stream.ts",
     "src/client/collection/changed_document.ts",
@@ -15,7 +16,9 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
     "src/client/collection/decoded_results.ts",
     "src/client/collection/query_client.ts",
     "src/client/collection/remote_collection.ts",
+    "src/client/connection/client_options.ts",
     "src/client/connection/node_channel.ts",
+    "src/client/connection/pending_requests.ts",
     "src/client/database_base.ts",
     "src/client/database_calls.ts",
     "src/client/transaction/global_transactions.ts",
@@ -34,6 +37,7 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
     "src/node/embedded/embedded_reads.ts",
     "src/node/housekeeping.ts",
     "src/node/node_status.ts",
+    "src/node/snapshots/snapshotter.ts",
     "src/platform/sockets.ts",
     "src/protocol/wire/error_message.ts",
     "src/replication/raft/driver_parts.ts",
@@ -53,6 +57,7 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
     "src/transactions/memory_storage_adapter.ts",
     "src/transactions/staged_changes.ts",
     "src/transactions/transaction_log.ts",
+    "src/transactions/wal_transaction_manager.ts",
   ],
   "test/replication/wal/public_test.ts": [
     "src/replication/wal/entry_log_machine.ts",
@@ -89,4 +94,9 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
     "src/multi_master/version_store.ts",
   ],
   "test/simulation/scenario_disks_test.ts": ["src/node/recovery/self_repair.ts"],
+  "test/simulation/scenario_members_test.ts": [
+    "src/cluster/bindings.ts",
+    "src/replication/raft/raft_driver.ts",
+  ],
+  "test/raft/raft_state_test.ts": ["src/raft/raft_state.ts"],
 };
