@@ -15,13 +15,8 @@ import {
 import { connect, type NodeStatus, type RemoteDatabase } from "../../src/mod.ts";
 
 /** Asks one node. */
-export async function askNode(address: string, timeoutMs: number): Promise<NodeStatus> {
-  const database = await connect(address, { timeoutMs });
-  try {
-    return await database.status();
-  } finally {
-    await database.close();
-  }
+export function askNode(address: string, timeoutMs: number): Promise<NodeStatus> {
+  return withDatabase(address, timeoutMs, (database) => database.status());
 }
 
 /** The first node that answers; rejects with UnreachableError when none does. */
