@@ -41,7 +41,7 @@ export async function runArchive(words: readonly string[], options: RawOptions):
       const { clusterId } = await database.status();
       if (clusterId !== archive.clusterId) {
         throw new UsageError(
-          `The archive is of cluster ${archive.clusterId}, the nodes are of ${String(clusterId)}`,
+          `The archive is of cluster ${archive.clusterId}, the nodes are of ${clusterId}`,
         );
       }
       await new Follower(database, archive, ending.signal).run(flagOption(options, "once"));

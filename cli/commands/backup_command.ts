@@ -45,7 +45,7 @@ export async function runBackup(words: readonly string[], options: RawOptions): 
   const timeoutMs = durationOption(options, "timeout", 30_000);
   await withDatabase(addressesOf(options), timeoutMs, async (database) => {
     const { clusterId } = await database.status();
-    const source = { clusterId: String(clusterId), blocks: backupBlocks(database.client) };
+    const source = { clusterId, blocks: backupBlocks(database.client) };
     const report = await writeBackup(platform, source, file);
     tellReport("written and verified", file, { report, options });
   });
