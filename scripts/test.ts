@@ -37,7 +37,7 @@ const outcome = await run(
   [
     tool("bun"),
     "test",
-    // A worker a core, each file in a global scope of its own: most tests wait for disks and timers.
+    // A worker a core, each file in a scope of its own: most tests wait for disks and timers.
     "--parallel",
     `--timeout=${TEST_DEADLINE_MS}`,
     "--reporter=junit",

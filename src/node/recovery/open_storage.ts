@@ -63,7 +63,9 @@ export async function openStorage(
     });
     const snapshots = new SnapshotStore(platform, `${dataDirectory}/snapshots`, clusterId);
     await finishInstall(platform, log, snapshots);
-    const isEmpty = log.lastIndex() === 0 && members.length > 0 && joined === undefined;
+    // A folder that joined gets its first entry from the others; it may hold a vote already.
+    const hasJoined = joined !== undefined || directory.identity.isJoined === true;
+    const isEmpty = log.lastIndex() === 0 && members.length > 0 && !hasJoined;
     const first = isEmpty ? [await writeFirstEntry(log, members)] : [];
     await prepareDiscarded(platform.files, dataDirectory);
     // The folders' own names must survive a power cut, or the log is cut behind a lost snapshot.
