@@ -100,6 +100,15 @@ const UNSAFE_RECOVER: CommandSpec = {
     (await import("./commands/unsafe_recover_command.ts")).clusterUnsafeRecover(words, options),
 };
 
+const UPGRADE: CommandSpec = {
+  usage: "cluster upgrade [action]",
+  about: "status: show the rules of the log; enable: raise them to the newest of this build",
+  options: [ADDRESS, JSON_FLAG, TIMEOUT],
+  examples: ["cstore cluster upgrade status", "cstore cluster upgrade enable"],
+  run: async (words, options) =>
+    (await import("./commands/upgrade_command.ts")).clusterUpgrade(words[0], options),
+};
+
 /** A change of the members, requested from the leader. */
 function change(
   spec: Pick<CommandSpec, "usage" | "about" | "examples"> & Partial<Pick<CommandSpec, "options">>,
@@ -125,5 +134,6 @@ export const CLUSTER_COMMANDS: readonly CommandSpec[] = [
   RECOVER,
   ROLE,
   VERIFY,
+  UPGRADE,
   UNSAFE_RECOVER,
 ];

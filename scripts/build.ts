@@ -27,6 +27,8 @@ interface Product {
 
 function executable(name: string, target: string | undefined): Product {
   const flags = ["--compile", "--minify", "--bytecode", "--format=esm"];
+  // The folder that a command is typed in has no say in it: no .env, no preloaded script.
+  flags.push("--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig");
   if (target !== undefined) flags.push(`--target=${target}`);
   const outfile = `--outfile=${join(DIST, name)}`;
   return { name, command: [tool("bun"), "build", ...flags, outfile, CLI] };

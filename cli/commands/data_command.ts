@@ -62,12 +62,13 @@ export async function runIndex(words: readonly string[], options: RawOptions): P
     } else if (action === "create") {
       const keys = textOption(options, "keys");
       if (keys === undefined) throw new UsageError("Give --keys", "For example: --keys city,-age");
+      const isExpiring = textOption(options, "expireAfter") !== undefined;
       await collection.createIndex(String(index), {
         keys: parseKeys(keys),
         unique: flagOption(options, "unique"),
         sparse: flagOption(options, "sparse"),
         ignoreCase: flagOption(options, "ignoreCase"),
-        expireAfterMs: durationOption(options, "expireAfter", 0),
+        ...(isExpiring && { expireAfterMs: durationOption(options, "expireAfter", 0) }),
       });
     }
     const indexes = await collection.listIndexes();
@@ -79,7 +80,7 @@ export async function runIndex(words: readonly string[], options: RawOptions): P
 function rowOf(index: IndexInfo): string[] {
   const { name, keys, unique, sparse, ignoreCase, expireAfterMs, ready } = index;
   const paths = Object.entries(keys).map(([path, order]) => (order === 1 ? path : `-${path}`));
-  const expiry = expireAfterMs > 0 && `expires after ${expireAfterMs / 1000} s`;
+  const expiry = expireAfterMs !== null && `expires after ${expireAfterMs / 1000} s`;
   const kinds = [unique && "unique", sparse && "sparse", ignoreCase && "ignore case", expiry];
   return [name, paths.join(","), kinds.filter(Boolean).join(", "), ready ? "serves" : "is made"];
 }

@@ -51,6 +51,8 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
     "src/server/request_gate.ts",
     "src/transport/peer_link.ts",
   ],
+  "test/query/matcher_test.ts": ["src/query/value_tests.ts"],
+  "test/simulation/transactions_test.ts": ["src/database/transaction_conditions.ts"],
   "test/transactions/transaction_manager_test.ts": [
     "src/transactions/coordination_runner.ts",
     "src/transactions/file_storage_adapter.ts",

@@ -72,7 +72,10 @@ export interface IndexOptions {
   readonly sparse?: boolean;
   /** Texts count in lower case. */
   readonly ignoreCase?: boolean;
-  /** Removes documents so long after the date at the index's one path, in milliseconds. */
+  /**
+   * Removes documents so long after the date at the index's one path, in milliseconds; 0: at the
+   * date itself.
+   */
   readonly expireAfterMs?: number;
 }
 
@@ -83,8 +86,8 @@ export interface IndexInfo {
   readonly unique: boolean;
   readonly sparse: boolean;
   readonly ignoreCase: boolean;
-  /** 0: documents do not expire. */
-  readonly expireAfterMs: number;
+  /** Null: documents do not expire. */
+  readonly expireAfterMs: number | null;
   /** False while it is being made. */
   readonly ready: boolean;
 }

@@ -13,10 +13,16 @@ import {
   UnreachableError,
 } from "../base/errors.ts";
 import { partLogger } from "../base/log.ts";
+import { NEWEST_RULES } from "../base/rules_version.ts";
 import type { CancelTimer, Clock } from "../platform/clock.ts";
 import { hasCodec } from "../platform/compression.ts";
 import { FIRST_PLACE } from "../protocol/encoding/cluster_command.ts";
-import { FEATURE_EMPTY_LOG, FEATURE_LEASE_READS, type Hello } from "../protocol/wire/handshake.ts";
+import {
+  FEATURE_EMPTY_LOG,
+  FEATURE_LEASE_READS,
+  FEATURE_RULES,
+  type Hello,
+} from "../protocol/wire/handshake.ts";
 import { majority } from "../raft/quorum.ts";
 import type { RaftDriver } from "../replication/raft/raft_driver.ts";
 import type { LogIdentity } from "../storage/identity.ts";
@@ -66,7 +72,7 @@ export class PeerWatch {
     const { term, role, lastIndex } = this.#parts.driver.view;
     const codecs = hasCodec("zstd") ? ["zstd", "deflate-raw"] : ["deflate-raw"];
     const address = this.#parts.ownAddress();
-    const features = [...codecs];
+    const features = [...codecs, `${FEATURE_RULES}${NEWEST_RULES}`];
     if (lastIndex <= FIRST_PLACE.index) features.push(FEATURE_EMPTY_LOG);
     if (this.#parts.hasLeases) features.push(FEATURE_LEASE_READS);
     return { clusterId, address, incarnation, term, isLeader: role === "leader", features };

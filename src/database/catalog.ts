@@ -8,6 +8,7 @@
 import { unreachable } from "../base/assert.ts";
 import { CStoreError, NotFoundError, QueryError, ValidationError } from "../base/errors.ts";
 import { COLLECTIONS_MAX, INDEXES_MAX } from "../base/limits.ts";
+import type { RulesVersion } from "../base/rules_version.ts";
 import { equalValues } from "../base/value.ts";
 import {
   type CatalogAnswer,
@@ -23,6 +24,7 @@ import type { CollectionStore } from "./collection/collection_store.ts";
 /** The collections that a catalog command works on. */
 export interface CatalogState {
   readonly collections: Map<string, CollectionStore>;
+  readonly rules: RulesVersion;
   /** Makes a store that is not part of the state yet. */
   make(name: string): CollectionStore;
   /** A collection is gone: nothing may remember it. */
@@ -68,7 +70,7 @@ function change(
       state.dropped();
       return true;
     case "createIndex": {
-      const definition = readIndexDefinition(request.index);
+      const definition = readIndexDefinition(request.index, state.rules);
       return createIndex(store ?? create(state, name), definition, sequence);
     }
     case "dropIndex": {

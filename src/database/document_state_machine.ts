@@ -9,6 +9,7 @@ import { assert, unreachable } from "../base/assert.ts";
 import { equalBytes, viewOf } from "../base/bytes.ts";
 import { type CStoreError, ValidationError } from "../base/errors.ts";
 import { COLLECTIONS_MAX } from "../base/limits.ts";
+import { checkKnownRules, FIRST_RULES, type RulesVersion } from "../base/rules_version.ts";
 import {
   type BatchHeader,
   batchCommands,
@@ -16,7 +17,12 @@ import {
   decodeBatchHeader,
 } from "../protocol/encoding/batch_codec.ts";
 import { decodeCbor, encodeCbor } from "../protocol/encoding/cbor.ts";
-import { readBindings, readMembers, readSessionIds } from "../protocol/encoding/cluster_command.ts";
+import {
+  readBindings,
+  readMembers,
+  readRules,
+  readSessionIds,
+} from "../protocol/encoding/cluster_command.ts";
 import {
   COMMAND_HEADER_SIZE,
   type CommandHeader,
@@ -34,8 +40,9 @@ import { countAt } from "./expiry.ts";
 import { MemberTable, type MemberTableState } from "./member_table.ts";
 import { OperationExecutor } from "./operation_executor.ts";
 import { bodyChecksum, PlainPutRun } from "./plain_put.ts";
-import { giveResult, refusal, sessionRefusal, transactionConflict } from "./refusals.ts";
+import { giveResult, refusal, sessionRefusal } from "./refusals.ts";
 import { type SessionRequest, SessionTable, type StoredResult } from "./session_table.ts";
+import { conflictOf } from "./transaction_conditions.ts";
 
 const TEXT_DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
 
@@ -45,6 +52,7 @@ export interface RestoredCluster {
   readonly members: MemberTableState;
   /** Sequence number of the command that dropped a collection last; 0 for none. */
   readonly droppedAt: number;
+  readonly rules: RulesVersion;
 }
 
 /** The state machine. */
@@ -61,6 +69,7 @@ export class DocumentStateMachine implements StateMachine {
   readonly #plainPuts = new PlainPutRun();
   /** Sequence number of the command that dropped a collection last. */
   #droppedAt = 0;
+  #rules: RulesVersion = FIRST_RULES;
   #position: StatePosition = { index: 0, term: 0, nextSequence: 1, timeMs: 0 };
   #isDigestDue = false;
   /** Called behind an entry that asks for the state's digest, before anything else is applied. */
@@ -88,6 +97,17 @@ export class DocumentStateMachine implements StateMachine {
    */
   timeAt(wallMs: number): number {
     return Math.max(wallMs, this.#position.timeMs);
+  }
+
+  /** The rules that the log asks for by now. */
+  get rules(): RulesVersion {
+    return this.#rules;
+  }
+
+  /** Throws ConfigError for rules that this build does not know. */
+  #follow(rules: RulesVersion): void {
+    checkKnownRules(rules);
+    this.#rules = rules;
   }
 
   /** Sequence number of the last applied operation. */
@@ -171,6 +191,7 @@ export class DocumentStateMachine implements StateMachine {
     if (store.settings.validator !== "") return -1;
     const put = this.#plainPuts.take(at, store, this.#lastName);
     if (put === undefined) return -1;
+    if (this.#rules > FIRST_RULES && !put.holdsKey) return -1;
     const sessions = this.#sessions;
     sessions.acknowledge(put, put.nowMs);
     if (sessions.admit(put).verdict !== "new") return -1;
@@ -215,6 +236,10 @@ export class DocumentStateMachine implements StateMachine {
         this.#isDigestDue = true;
         results.written(place.ordinal, sequence);
         return;
+      case "RULES":
+        this.#follow(Math.max(this.#rules, readRules(body())));
+        results.written(place.ordinal, sequence);
+        return;
       case "NOOP":
       case "WAL_ENTRY":
         results.written(place.ordinal, sequence);
@@ -256,7 +281,7 @@ export class DocumentStateMachine implements StateMachine {
     const { command, commands, at, sequence } = place;
     if (command.kind === "DOCUMENTS") return this.#execute(place);
     if (command.kind === "TRANSACTION") return this.#transact(place);
-    this.#executor.begin();
+    this.#executor.begin(this.#rules);
     const body = commands.subarray(at + COMMAND_HEADER_SIZE, at + command.size);
     const answer = executeCatalog(this.#catalogState(sequence), decodeCbor(body), sequence);
     if (answer instanceof Error) return refusal(answer);
@@ -267,6 +292,7 @@ export class DocumentStateMachine implements StateMachine {
   #catalogState(sequence: number): CatalogState {
     return {
       collections: this.#collections,
+      rules: this.#rules,
       make: (name) => new CollectionStore(name, this.#seed),
       dropped: () => {
         this.#lastStore = undefined;
@@ -279,7 +305,7 @@ export class DocumentStateMachine implements StateMachine {
   #execute(place: CommandPlace): StoredResult {
     const { commands, view, at, command, sequence, nowMs } = place;
     const executor = this.#executor;
-    executor.begin();
+    executor.begin(this.#rules);
     executor.cursor.start(view, at);
     const name = commands.subarray(executor.cursor.nameStart, executor.cursor.nameEnd);
     const store = this.#collection(name);
@@ -297,9 +323,10 @@ export class DocumentStateMachine implements StateMachine {
     outcome: CStoreError | OperationResult | undefined,
     touched: readonly { readonly store: CollectionStore; readonly name: Uint8Array }[],
   ): StoredResult | undefined {
-    if (outcome instanceof Error) {
+    const problem = outcome instanceof Error ? outcome : this.#executor.settle();
+    if (problem !== undefined) {
       this.#executor.rollBack();
-      return refusal(outcome);
+      return refusal(problem);
     }
     if (!this.#executor.hasChanged) return undefined;
     const fresh = touched.filter(({ store }) => this.#collections.get(store.name) !== store);
@@ -317,10 +344,12 @@ export class DocumentStateMachine implements StateMachine {
     const body = at + COMMAND_HEADER_SIZE;
     const end = at + command.size;
     const sectionsAt = body + 4 + view.getUint32(body, true);
-    const conflict = this.#conflict(decodeCbor(commands.subarray(body + 4, sectionsAt)), nowMs);
+    const read = decodeCbor(commands.subarray(body + 4, sectionsAt));
+    const [collections, droppedAt] = [this.#collections, this.#droppedAt];
+    const conflict = conflictOf(read, { collections, droppedAt, nowMs });
     if (conflict !== undefined) return refusal(conflict);
     const executor = this.#executor;
-    executor.begin();
+    executor.begin(this.#rules);
     const byName = new Map<string, { store: CollectionStore; name: Uint8Array }>();
     let { sequence } = place;
     let outcome: CStoreError | OperationResult | undefined;
@@ -339,28 +368,6 @@ export class DocumentStateMachine implements StateMachine {
     const result = this.#finish(outcome, touched);
     for (const { store } of touched) store.compactStep();
     return result ?? { kind: "payload", payload: executor.results() };
-  }
-
-  /** The first of a transaction's conditions that does not hold. */
-  #conflict(conditions: unknown, nowMs: number): CStoreError | undefined {
-    if (!Array.isArray(conditions)) {
-      return new ValidationError("Cannot execute the transaction: its conditions are no list");
-    }
-    for (const condition of conditions) {
-      const [name, key, version] = Array.isArray(condition) ? condition : [];
-      if (typeof name !== "string" || typeof version !== "number") {
-        return new ValidationError("Cannot execute the transaction: a condition is not known");
-      }
-      const store = this.#collections.get(name);
-      if (key instanceof Uint8Array) {
-        if ((store?.versionAt(store.locate(key), nowMs) ?? 0) !== version) {
-          return transactionConflict(name);
-        }
-      } else if (Math.max(store?.changedAt ?? 0, this.#droppedAt) > version) {
-        return transactionConflict(name);
-      }
-    }
-    return undefined;
   }
 
   /** The collection of that name; a new one is part of the state only once it is kept. */
@@ -416,11 +423,13 @@ export class DocumentStateMachine implements StateMachine {
     this.#position = position;
     for (const [name, store] of other.#collections) this.#collections.set(name, store);
     this.#droppedAt = other.#droppedAt;
+    this.#follow(other.rules);
     this.#sessions.restore(other.#sessions.encode());
   }
 
   /** Begins to replace the state by a snapshot's. */
-  beginRestore({ position, members, droppedAt }: RestoredCluster): void {
+  beginRestore({ position, members, droppedAt, rules }: RestoredCluster): void {
+    this.#follow(rules);
     this.#collections.clear();
     this.#lastStore = undefined;
     this.#droppedAt = droppedAt;

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { expiryOf } from "../protocol/encoding/catalog_command.ts";
 import { encodeCbor } from "../protocol/encoding/cbor.ts";
 import type { DocumentOperation } from "../protocol/encoding/command.ts";
 import type { CollectionStore } from "./collection/collection_store.ts";
@@ -17,9 +18,9 @@ export function countAt(store: CollectionStore, nowMs: number): number | undefin
   if (!store.indexes.hasExpiry) return store.count;
   const overdue = new Set<number>();
   for (const index of store.indexes.all()) {
-    const { expiresAfterMs } = index.definition;
-    if (expiresAfterMs === 0 || !index.isReady) continue;
-    const found = index.before(nowMs - expiresAfterMs, OVERDUE_MAX);
+    const afterMs = expiryOf(index.definition);
+    if (afterMs === undefined || !index.isReady) continue;
+    const found = index.before(nowMs - afterMs, OVERDUE_MAX);
     if (found.length === OVERDUE_MAX) return undefined;
     for (const location of found) overdue.add(location);
   }
@@ -47,12 +48,12 @@ export function dueRemovals(
 
 function expiredIn(store: CollectionStore, nowMs: number, count: number): DocumentOperation[] {
   for (const index of store.indexes.all()) {
-    const { expiresAfterMs, paths } = index.definition;
-    if (expiresAfterMs === 0 || !index.isReady) continue;
-    const timeMs = nowMs - expiresAfterMs;
+    const afterMs = expiryOf(index.definition);
+    if (afterMs === undefined || !index.isReady) continue;
+    const timeMs = nowMs - afterMs;
     const found = index.before(timeMs, count);
     if (found.length === 0) continue;
-    const filter = { [paths[0]?.path ?? ""]: { $lt: new Date(timeMs) } };
+    const filter = { [index.definition.paths[0]?.path ?? ""]: { $lt: new Date(timeMs) } };
     const document = encodeCbor({ filter }).slice();
     return [...new Set(found)].map((location) => {
       return { kind: "REMOVE", key: store.key(location).slice(), document };

@@ -11,7 +11,7 @@
 
 import { unreachable } from "../base/assert.ts";
 import { ByteWriter, equalBytes } from "../base/bytes.ts";
-import { CStoreError, QueryError, ValidationError } from "../base/errors.ts";
+import { CStoreError, DuplicateKeyError, QueryError, ValidationError } from "../base/errors.ts";
 import {
   DOCUMENT_SIZE_MAX,
   MERGED_SIZE_MAX,
@@ -19,10 +19,16 @@ import {
   REQUEST_STEPS_MAX,
   RESULT_SIZE_MAX,
 } from "../base/limits.ts";
+import { FIRST_RULES, type RulesVersion } from "../base/rules_version.ts";
 import { equalValues, type Fields, fieldOf, isFields } from "../base/value.ts";
 import { decodeCbor, encodeCbor } from "../protocol/encoding/cbor.ts";
-import { OperationCursor } from "../protocol/encoding/command.ts";
-import { type DocumentId, decodeKey, encodeKey } from "../protocol/encoding/document_key.ts";
+import { NO_KEY, OperationCursor } from "../protocol/encoding/command.ts";
+import {
+  type DocumentId,
+  decodeKey,
+  encodeKey,
+  holdsKey,
+} from "../protocol/encoding/document_key.ts";
 import {
   type OperationResult,
   writeOperationResult,
@@ -49,6 +55,9 @@ export interface OperationPlace {
 export class OperationExecutor {
   readonly cursor = new OperationCursor();
   readonly #payload = new ByteWriter(256);
+  #rules: RulesVersion = FIRST_RULES;
+  /** Documents whose values others had in unique indexes when they were written. */
+  #doubtful: { readonly store: CollectionStore; readonly source: DocumentSource }[] = [];
   #undo: { readonly store: CollectionStore; readonly change: Undo }[] = [];
   /** Bytes of the documents that the request made out of others. */
   #madeBytes = 0;
@@ -62,8 +71,10 @@ export class OperationExecutor {
   /** Operations that the last {@link run} executed. */
   executed = 0;
 
-  /** Begins a request. */
-  begin(): void {
+  /** Begins a request, by the rules of the log. */
+  begin(rules: RulesVersion): void {
+    this.#rules = rules;
+    this.#doubtful = [];
     this.#undo = [];
     this.idle.length = 0;
     this.#madeBytes = 0;
@@ -80,6 +91,21 @@ export class OperationExecutor {
   /** The results of the operations so far, as a RESULT payload. */
   results(): Uint8Array {
     return this.#payload.copy();
+  }
+
+  /**
+   * Called after the last operation. Unique indexes judge the end of the request: within it
+   * documents may swap their values. Gives why one is refused.
+   */
+  settle(): CStoreError | undefined {
+    for (const { store, source } of this.#doubtful) {
+      const key = { start: source.start, end: source.keyEnd };
+      const at = store.find(store.hash(source.bytes, key), source.bytes, key);
+      const problem =
+        at === -1 ? undefined : store.indexes.problem(store.key(at), store.document(at));
+      if (problem !== undefined) return problem;
+    }
+    return undefined;
   }
 
   /** Takes all changes of the request back. */
@@ -170,6 +196,10 @@ export class OperationExecutor {
     { bytes, sequence }: OperationPlace,
   ): OperationResult | CStoreError {
     const { keyStart, keyEnd, documentEnd, documentStart, returnsDocument } = this.cursor;
+    const isFound =
+      this.#rules === FIRST_RULES ||
+      holdsKey(bytes, { start: documentStart, end: documentEnd }, { start: keyStart, end: keyEnd });
+    if (!isFound) return lostKey(store);
     const source = { bytes, start: keyStart, keyEnd, end: documentEnd };
     const problem = this.#put(store, place, { source, sequence });
     if (problem !== undefined) return problem;
@@ -182,8 +212,11 @@ export class OperationExecutor {
     place: PutPlace,
     write: { readonly source: DocumentSource; readonly sequence: number },
   ): CStoreError | undefined {
-    const problem = store.indexProblem(write.source);
-    if (problem !== undefined) return problem;
+    const isLater = this.#rules > FIRST_RULES;
+    const problem = store.indexProblem(write.source, isLater);
+    const isDouble = isLater && problem instanceof DuplicateKeyError;
+    if (problem !== undefined && !isDouble) return problem;
+    if (isDouble) this.#doubtful.push({ store, source: write.source });
     this.#undo.push({ store, change: store.put(place, write.source, write.sequence) });
     return undefined;
   }
@@ -195,10 +228,13 @@ export class OperationExecutor {
   ): OperationResult | CStoreError {
     const { documentStart, documentEnd } = this.cursor;
     const change = write.bytes.subarray(documentStart, documentEnd);
-    return this.#putMade(store, place, {
-      ...write,
-      made: mergeDocuments(store.document(place.before), change),
-    });
+    const before = store.document(place.before);
+    const made = mergeDocuments(before, change);
+    const { keyStart, keyEnd } = this.cursor;
+    const key = write.bytes.subarray(keyStart, keyEnd);
+    const loses = (): boolean => isUnder(key, before) && !isUnder(key, made);
+    if (this.#rules > FIRST_RULES && loses()) return lostKey(store);
+    return this.#putMade(store, place, { ...write, made });
   }
 
   #update(
@@ -216,7 +252,7 @@ export class OperationExecutor {
       const isMeant =
         current === undefined || filter === undefined || this.#matches(filter, current);
       if (!isMeant) return undefined;
-      return updatedDocument(order, current, { key, nowMs: write.nowMs });
+      return updatedDocument(order, current, { key, nowMs: write.nowMs, rules: this.#rules });
     });
     if (made instanceof Error) return made;
     if (made === undefined) return absent(write.sequence);
@@ -224,7 +260,7 @@ export class OperationExecutor {
   }
 
   #matches(filter: unknown, document: Fields): boolean {
-    const isMatch = compileFilter(filter, this.#cost)(document);
+    const isMatch = compileFilter(filter, this.#cost, this.#rules)(document);
     if (this.#cost.steps <= REQUEST_STEPS_MAX) return isMatch;
     throw new QueryError("Cannot execute: the patterns of one request take too many steps");
   }
@@ -276,7 +312,7 @@ export class OperationExecutor {
 function updatedDocument(
   order: Fields,
   current: Fields | undefined,
-  place: { readonly key: Uint8Array; readonly nowMs: number },
+  place: { readonly key: Uint8Array; readonly nowMs: number; readonly rules: RulesVersion },
 ): Uint8Array | undefined {
   const { update, assign, insert, idField } = order;
   if (!isFields(update ?? assign)) {
@@ -286,7 +322,7 @@ function updatedDocument(
   const base = current ?? (insert as Fields);
   const context = { nowMs: place.nowMs, isInsert: current === undefined };
   const after = isFields(update)
-    ? new CompiledUpdate(update as UpdateOperators).apply(base, context)
+    ? new CompiledUpdate(update as UpdateOperators, place.rules).apply(base, context)
     : { ...base, ...(assign as Fields) };
   const name = typeof idField === "string" ? idField : "id";
   const begun = current === undefined ? fieldOf(base, name) : undefined;
@@ -297,6 +333,19 @@ function updatedDocument(
     throw new ValidationError(`Cannot update: the id in "${name}" does not change`);
   }
   return encodeCbor(after).slice();
+}
+
+/** Whether a document holds that key. */
+function isUnder(key: Uint8Array, document: Uint8Array): boolean {
+  const bytes = new Uint8Array(key.byteLength + document.byteLength);
+  bytes.set(key);
+  bytes.set(document, key.byteLength);
+  const end = key.byteLength;
+  return holdsKey(bytes, { start: end, end: bytes.byteLength }, { start: 0, end });
+}
+
+function lostKey({ name: collection }: CollectionStore): CStoreError {
+  return new ValidationError(`Cannot write the document: ${NO_KEY}`, { fields: { collection } });
 }
 
 /** Whether an operation may be one of a collection with a validator, which runs elsewhere. */

@@ -12,6 +12,7 @@ import {
   OPERATION_HEADER_SIZE,
   OPERATION_KINDS,
 } from "../protocol/encoding/command.ts";
+import { holdsKey } from "../protocol/encoding/document_key.ts";
 import type { CollectionStore } from "./collection/collection_store.ts";
 import { LOOK_AHEAD_MAX } from "./collection/key_index.ts";
 import type { SessionRequest } from "./session_table.ts";
@@ -71,6 +72,12 @@ export class PlainPut implements SessionRequest {
     source.keyEnd = key.end;
     source.end = this.end;
     return true;
+  }
+
+  /** Whether the document holds its key. */
+  get holdsKey(): boolean {
+    const { bytes, keyEnd, end } = this.source;
+    return holdsKey(bytes, { start: keyEnd, end }, this.key);
   }
 }
 

@@ -3,7 +3,7 @@
  *
  * | type       | number | body                                                                  |
  * | ---------- | -----: | --------------------------------------------------------------------- |
- * | STATE      |      1 | CBOR map {index, term, nextSequence, timeMs, droppedAt, members, bindings, retired, departed} |
+ * | STATE      |      1 | CBOR map {index, term, nextSequence, timeMs, droppedAt, members, bindings, retired, departed}, and {rules} above 1 |
  * | SESSIONS   |      2 | a piece of the session table (`session_table.ts`); pieces are joined  |
  * | COLLECTION |      3 | name in UTF-8; the documents that follow belong to it                 |
  * | CATALOG    |      5 | of the collection before it: CBOR map {changedAt, indexes}, and {settings, nextId} if it was made with settings |
@@ -16,6 +16,7 @@ import { assert } from "../base/assert.ts";
 import { ByteReader, ByteWriter, encodeText } from "../base/bytes.ts";
 import { CorruptionError } from "../base/errors.ts";
 import { SNAPSHOT_BLOCK_SIZE } from "../base/limits.ts";
+import { FIRST_RULES, type RulesVersion } from "../base/rules_version.ts";
 import type { IndexDefinition } from "../protocol/encoding/catalog_command.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../protocol/encoding/cbor.ts";
 import {
@@ -52,8 +53,11 @@ export function freezeState(machine: DocumentStateMachine): FrozenState {
   const { position } = machine;
   const { index, term, nextSequence, timeMs } = position;
   const members = machine.memberTable.state();
-  const { droppedAt } = machine;
-  const state = encodeCbor({ index, term, nextSequence, timeMs, droppedAt, ...members }).slice();
+  const { droppedAt, rules } = machine;
+  const state = encodeCbor({
+    ...{ index, term, nextSequence, timeMs, droppedAt, ...members },
+    ...(rules > FIRST_RULES && { rules }),
+  }).slice();
   const sessions = machine.sessions.encode();
   const frozen = [...machine.collections()].map((store) => {
     const catalog = encodeCbor(catalogOf(store)).slice();
@@ -123,9 +127,15 @@ export function readClusterState(block: Uint8Array): RestoredCluster {
       /** Snapshots of earlier versions have none. */
       readonly departed?: MemberTableState["departed"];
       readonly droppedAt: number;
+      readonly rules?: RulesVersion;
     };
-  const { members, bindings, retired, departed = [], droppedAt, ...position } = state;
-  return { position, members: { members, bindings, retired, departed }, droppedAt };
+  const { members, bindings, retired, departed = [], droppedAt, rules = FIRST_RULES } = state;
+  const { index, term, nextSequence, timeMs } = state;
+  return {
+    position: { index, term, nextSequence, timeMs },
+    members: { members, bindings, retired, departed },
+    ...{ droppedAt, rules },
+  };
 }
 
 function unknownBlock(block: Uint8Array): CorruptionError {

@@ -17,6 +17,7 @@
 
 import { assert } from "../base/assert.ts";
 import { ByteWriter, viewOf } from "../base/bytes.ts";
+import { FIRST_RULES } from "../base/rules_version.ts";
 import { encodeCbor } from "../protocol/encoding/cbor.ts";
 import { checksum32, checksum64 } from "../protocol/encoding/checksum.ts";
 import type {
@@ -67,7 +68,8 @@ export class FrozenDigest {
     this.position = machine.position;
     this.#sessions = machine.sessions.encode();
     const { members, bindings, retired } = machine.memberTable.state();
-    this.#members = digestOfValue(canonicalRows(members));
+    const rows = canonicalRows(members);
+    this.#members = digestOfValue(machine.rules > FIRST_RULES ? [rows, machine.rules] : rows);
     this.#bindings = digestOfValue([canonicalRows(bindings), retired]);
     const stores = [...machine.collections()].sort((a, b) => (a.name < b.name ? -1 : 1));
     const sequence = machine.position.nextSequence - 1;

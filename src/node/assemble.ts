@@ -13,6 +13,7 @@ import { Handover } from "../cluster/handover.ts";
 import { Members } from "../cluster/members.ts";
 import { MembershipChanges } from "../cluster/membership_changes.ts";
 import { PeerWatch } from "../cluster/peer_watch.ts";
+import { RulesUpgrade } from "../cluster/rules_upgrade.ts";
 import { zlibCompressor } from "../platform/compression.ts";
 import type { Platform } from "../platform/platform.ts";
 import { RaftDriver } from "../replication/raft/raft_driver.ts";
@@ -47,6 +48,7 @@ interface Consensus {
   readonly bindings: Bindings;
   readonly members: Members;
   readonly handover: Handover;
+  readonly rules: RulesUpgrade;
   /** Where other nodes reach this one; the port is known once the network listens. */
   ownAddress(): string;
 }
@@ -103,8 +105,9 @@ function buildConsensus(base: NodeBase, catchUpRate: RateLimit): Consensus {
   bindings.logged(opened.clusterEntries);
   const members = new Members({ id, clock, network, driver });
   const handover = new Handover(driver, clock, id);
+  const rules = new RulesUpgrade({ id, isEmbedded: config.isEmbedded, machine, driver, members });
   const ownAddress = (): string => listenAddress(config, network);
-  return { network, driver, bindings, members, handover, ownAddress };
+  return { network, driver, bindings, members, handover, rules, ownAddress };
 }
 
 function buildNetwork({ platform, config, opened }: NodeBase): NetworkManager | undefined {

@@ -10,6 +10,7 @@ import type { Bindings } from "../cluster/bindings.ts";
 import type { Handover } from "../cluster/handover.ts";
 import type { Members } from "../cluster/members.ts";
 import type { MembershipChanges } from "../cluster/membership_changes.ts";
+import type { RulesUpgrade } from "../cluster/rules_upgrade.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Random } from "../platform/random.ts";
@@ -40,6 +41,7 @@ export interface BackendParts {
   readonly members: Members;
   readonly handover: Handover;
   readonly changes: MembershipChanges;
+  readonly rules: RulesUpgrade;
   readonly exchange: SnapshotTransfer;
   readonly verifier: StateVerifier;
   readonly status: StatusReport;
@@ -111,11 +113,13 @@ export class Backend implements RequestBackend {
   }
 
   async cluster(request: ClusterRequest): Promise<ClusterReply> {
-    const { driver, changes, verifier } = this.#parts;
+    const { driver, changes, rules, verifier } = this.#parts;
     if (request.action === "digest" || request.action === "documents") {
       return verifier.answer(request);
     }
     if (!driver.isLeader) throw this.#notLeader();
+    if (request.action === "rules") return rules.view();
+    if (request.action === "upgrade") return rules.raise(this.clock.wallMs());
     if (request.action !== "verify") return changes.execute(request);
     if (!driver.proposeBatch(digestBatch(this.clock.wallMs()))) {
       throw new OverloadedError(

@@ -1,13 +1,15 @@
 /**
- * Features that two connected nodes must have in common: batch codecs, and the rule about leases.
+ * Features that two connected nodes must have in common: batch codecs, the rule about leases,
+ * and the rules by which the log is applied.
  *
  * @module
  */
 
 import { HandshakeError } from "../base/errors.ts";
+import type { RulesVersion } from "../base/rules_version.ts";
 import { hasCodec } from "../platform/compression.ts";
 import type { BatchCodec } from "../protocol/encoding/batch_codec.ts";
-import { FEATURE_LEASE_READS, type Hello } from "../protocol/wire/handshake.ts";
+import { FEATURE_LEASE_READS, type Hello, rulesOf } from "../protocol/wire/handshake.ts";
 import type { NodeConfig } from "./config/node_config.ts";
 
 /** How batches are compressed: between nodes on one machine it costs more than it saves. */
@@ -36,5 +38,14 @@ export function checkCodec(config: NodeConfig, hello: Hello): void {
   throw new HandshakeError(
     `Cannot connect "${config.id}" and "${hello.nodeId}": the latter's runtime cannot read ${codec}`,
     { remedy: "Run both on the same kind of runtime, or start all nodes with --compression none" },
+  );
+}
+
+/** Refuses a node whose build cannot apply the log of this one. Throws HandshakeError. */
+export function checkRules(rules: RulesVersion, config: NodeConfig, hello: Hello): void {
+  if (hello.role !== "peer" || rulesOf(hello) >= rules) return;
+  throw new HandshakeError(
+    `Cannot connect "${config.id}" and "${hello.nodeId}": the log follows rules ${rules}, and the latter's build knows up to ${rulesOf(hello)}`,
+    { remedy: `Start "${hello.nodeId}" with a build as new as this one` },
   );
 }

@@ -10,6 +10,7 @@ import { POLL_INTERVAL_MS } from "../base/timing.ts";
 import type { Bindings } from "../cluster/bindings.ts";
 import type { Members } from "../cluster/members.ts";
 import type { MembershipChanges } from "../cluster/membership_changes.ts";
+import type { RulesUpgrade } from "../cluster/rules_upgrade.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import { dueRemovals } from "../database/expiry.ts";
 import type { CancelTimer, Clock } from "../platform/clock.ts";
@@ -33,6 +34,7 @@ export interface HousekeepingParts {
   readonly bindings: Bindings;
   readonly members: Members;
   readonly changes: MembershipChanges;
+  readonly rules: RulesUpgrade;
   readonly sessionTimeoutMs: number;
   readonly snapshotter: Snapshotter;
   /** The log could not be cut: the node cannot go on. */
@@ -85,7 +87,7 @@ export class Housekeeping {
   }
 
   #lead(): void {
-    const { clock, driver, machine, bindings, members, changes } = this.#parts;
+    const { clock, driver, machine, bindings, members, changes, rules } = this.#parts;
     const nowMs = clock.nowMs();
     const { term, hasCommittedOwnTerm, commitIndex } = driver.view;
     members.observe(nowMs);
@@ -95,7 +97,12 @@ export class Housekeeping {
     members.reachDeparted(machine.memberTable.departed, wallMs);
     const isCaughtUp = driver.appliedIndex >= commitIndex;
     const binding = bindings.next({ term, timeMs: wallMs, isCaughtUp });
-    if (binding !== undefined) driver.proposeBatch(binding);
+    if (binding !== undefined) {
+      const beginning = rules.beginning(wallMs);
+      if (beginning !== undefined) driver.proposeBatch(beginning);
+      driver.proposeBatch(binding);
+    }
+    rules.tick(wallMs);
     if (nowMs >= this.#nextSessionSweepMs) this.#expireSessions(nowMs, wallMs);
     if (nowMs >= this.#nextExpiryMs && isCaughtUp) this.#expireDocuments(nowMs, wallMs);
   }

@@ -22,7 +22,7 @@ import type { NetworkHooks, NetworkManager } from "../transport/network_manager.
 import { assemble, type NodeParts } from "./assemble.ts";
 import type { NodeConfig } from "./config/node_config.ts";
 import { settleConfig } from "./config/resolve_config.ts";
-import { checkCodec, checkLeases } from "./features.ts";
+import { checkCodec, checkLeases, checkRules } from "./features.ts";
 import { readTail, saveDiscarded } from "./recovery/discarded_entries.ts";
 import type { OpenedStorage } from "./recovery/open_storage.ts";
 import { openOrRepair } from "./recovery/self_repair.ts";
@@ -178,18 +178,22 @@ export class Node {
   }
 
   #networkHooks(): NetworkHooks {
-    const { bindings, gateway, transfer, peerWatch } = this.#parts;
+    const { bindings, gateway, transfer, peerWatch, rules } = this.#parts;
     return {
       identity: () => peerWatch.hello(),
       admit: (hello) => {
         bindings.admit(hello);
         checkCodec(this.config, hello);
         checkLeases(this.config, hello);
+        checkRules(this.machine.rules, this.config, hello);
       },
       onClient: (connection) => gateway.serve(connection),
       onRaftMessage: (message, from) => this.#onRaftMessage(message, from),
       onSnapshotMessage: (message) => transfer.onMessage(message),
-      onPeerSeen: (hello) => peerWatch.seen(hello),
+      onPeerSeen: (hello) => {
+        rules.seen(hello);
+        peerWatch.seen(hello);
+      },
       onPeerFailed: (nodeId, error) => peerWatch.failed(nodeId, error),
     };
   }
@@ -203,7 +207,7 @@ export class Node {
   }
 
   #onEvent(event: RaftEvent): void {
-    const { handover, transfer, changes, gateway } = this.#parts;
+    const { handover, transfer, changes, gateway, rules } = this.#parts;
     this.#hooks.onEvent?.(event);
     handover.event(event);
     if (event.type === "MESSAGE_REFUSED") {
@@ -215,14 +219,16 @@ export class Node {
     if (event.role !== "leader") {
       transfer.sender.stop();
       changes.stop();
+      rules.stop();
     }
     gateway.tellLeader();
   }
 
   #onApplied(index: number): void {
-    const { handover, changes, snapshotter, peerWatch, network } = this.#parts;
+    const { handover, changes, snapshotter, peerWatch, network, rules } = this.#parts;
     handover.applied();
     changes.applied(index);
+    rules.applied();
     snapshotter.applied(this.#opened.log.writtenBytes);
     peerWatch.applied();
     const { bindings } = this.#opened.machine.memberTable;

@@ -68,6 +68,7 @@ export class StatusReport {
       firstIndex: view.firstIndex,
       lastIndex: view.lastIndex,
       committedSequence: log.sequenceAfter(view.commitIndex) - 1,
+      rules: machine.rules,
       documents: machine.documentCount,
       documentBytes: machine.documentBytes,
       logBytes: log.sizeBytes,

@@ -15,17 +15,20 @@
 import { QueryError } from "../base/errors.ts";
 import { QUERY_DEPTH_MAX, QUERY_ITEMS_MAX, QUERY_NODES_MAX } from "../base/limits.ts";
 import { orderKey } from "../base/order_key.ts";
-import {
-  compareValues,
-  equalValues,
-  type Fields,
-  isFields,
-  TYPE_NAMES,
-  typeRank,
-  type Value,
-} from "../base/value.ts";
-import { atPath, parsePath, someAt } from "./path.ts";
+import { FIRST_RULES, NEWEST_RULES, type RulesVersion } from "../base/rules_version.ts";
+import { equalValues, type Fields, isFields, type Value } from "../base/value.ts";
+import { atPath, parsePath, someAt, someStrictlyAt } from "./path.ts";
 import { compilePattern, type MatchCost } from "./pattern.ts";
+import {
+  bitsTest,
+  checkOperand,
+  exactly,
+  holds,
+  ordered,
+  remainderTest,
+  type Test,
+  typeTest,
+} from "./value_tests.ts";
 
 /** A query as a caller writes it; see docs/queries.md. */
 export interface Filter {
@@ -35,7 +38,13 @@ export interface Filter {
 /** Whether a document matches. */
 export type Matcher = (document: Fields) => boolean;
 
-type Test = (value: Value) => boolean;
+/** A test of the values at a path: one passes; or several such tests, each of which holds. */
+interface PathTest {
+  readonly test: Test;
+  readonly nested?: readonly PathTest[];
+  /** Turns the answer round. */
+  readonly isNegated: boolean;
+}
 
 /** A condition on one path that every matching document meets, for the planner. */
 export interface Condition {
@@ -44,22 +53,15 @@ export interface Condition {
   readonly operand: Value;
 }
 
-const TYPE_ALIASES: ReadonlyMap<string, string> = new Map([
-  ["bool", "boolean"],
-  ["double", "number"],
-  ["int", "number"],
-  ["long", "number"],
-  ["bigint", "number"],
-  ["binData", "bytes"],
-]);
-
 class Compiler {
   readonly #cost: MatchCost;
+  readonly #rules: RulesVersion;
   #nodes = 0;
   #items = 0;
 
-  constructor(cost: MatchCost) {
+  constructor(cost: MatchCost, rules: RulesVersion) {
     this.#cost = cost;
+    this.#rules = rules;
   }
 
   filter(filter: unknown, depth: number): Matcher {
@@ -74,6 +76,11 @@ class Compiler {
   }
 
   #logical(name: string, operand: unknown, depth: number): Matcher {
+    if (name === "$not") {
+      throw new QueryError("Cannot read the query: $not stands at a field", {
+        remedy: "Write {field: {$not: {...}}}, or {$nor: [{...}]} for a whole query",
+      });
+    }
     if (name !== "$and" && name !== "$or" && name !== "$nor") throw unknownOperator(name);
     if (!Array.isArray(operand) || operand.length === 0) {
       throw new QueryError(`Cannot read the query: ${name} takes a list of conditions`);
@@ -87,16 +94,21 @@ class Compiler {
   #onField(name: string, operand: unknown, depth: number): Matcher {
     const path = parsePath(name);
     const read = atPath(name, () => this.#tests(operand, depth));
-    const tests = read.map(({ test, isNegated }): Matcher => {
-      if (isNegated) return (document) => !someAt(document, path, test);
-      return (document) => someAt(document, path, test);
+    const some = this.#rules > FIRST_RULES ? someStrictlyAt : someAt;
+    const tests = read.map((part): Matcher => {
+      const { test, isNegated } = part;
+      if (part.nested !== undefined) {
+        return (document) => holdsFor(part, (one) => some(document, path, one));
+      }
+      if (isNegated) return (document) => !some(document, path, test);
+      return (document) => some(document, path, test);
     });
     if (tests.length === 1) return tests[0]!;
     return (document) => tests.every((test) => test(document));
   }
 
   /** The tests that the values at a path must pass. */
-  #tests(operand: unknown, depth: number): { test: Test; isNegated: boolean }[] {
+  #tests(operand: unknown, depth: number): PathTest[] {
     this.#count(depth);
     if (operand instanceof RegExp) return [plain(this.#pattern(operand.source, operand.flags))];
     if (!isFields(operand)) return [plain(this.#equal(operand as Value))];
@@ -112,7 +124,7 @@ class Compiler {
       .map((name) => this.#operator(name, operand, depth + 1));
   }
 
-  #operator(name: string, all: Fields, depth: number): { test: Test; isNegated: boolean } {
+  #operator(name: string, all: Fields, depth: number): PathTest {
     this.#count(depth);
     const operand = all[name];
     switch (name) {
@@ -133,7 +145,7 @@ class Compiler {
       case "$nin":
         return negated(this.#oneOf(name, operand));
       case "$not":
-        return negated(this.#all(operand, depth));
+        return this.#not(operand, depth);
       case "$exists":
         return operand ? plain((value) => value !== undefined) : negated((v) => v !== undefined);
       case "$type":
@@ -148,7 +160,7 @@ class Compiler {
         }
         return plain((value) => Array.isArray(value) && value.length === operand);
       case "$all":
-        return plain(this.#allOf(operand, depth));
+        return this.#allOf(operand, depth);
       case "$elemMatch":
         return plain(this.#element(operand, depth));
       case "$bitsAllSet":
@@ -198,8 +210,9 @@ class Compiler {
     const keys = new Set<string>();
     const others: Test[] = [];
     for (const item of operand as readonly (Value | RegExp)[]) {
-      if (item instanceof RegExp) others.push(this.#pattern(item.source, item.flags));
-      else keys.add(orderKey(item));
+      const pattern = this.#patternIn(item);
+      if (pattern !== undefined) others.push(pattern);
+      else keys.add(orderKey(item as Value));
     }
     const isOne: Test = (value) => {
       if (value === undefined) return false;
@@ -208,22 +221,37 @@ class Compiler {
     return (value) => isOne(value) || holds(value, isOne);
   }
 
-  /** All tests of an operand of `$not`, at once. */
-  #all(operand: unknown, depth: number): Test {
-    const tests = this.#tests(operand, depth);
-    return (value) => tests.every(({ test, isNegated }) => test(value) !== isNegated);
+  /** The opposite of the operand as a condition on the same path. */
+  #not(operand: unknown, depth: number): PathTest {
+    if (this.#rules === FIRST_RULES) return negated(this.#all(operand, depth));
+    return { test: () => false, nested: this.#tests(operand, depth), isNegated: true };
   }
 
-  #allOf(operand: Value, depth: number): Test {
+  /** All tests of an operand, of one value. */
+  #all(operand: unknown, depth: number): Test {
+    const tests = this.#tests(operand, depth);
+    return (value) => tests.every((part) => holdsFor(part, (test) => test(value)));
+  }
+
+  /** Each item as a condition of its own: other values at the path may meet the others. */
+  #allOf(operand: Value, depth: number): PathTest {
     if (!Array.isArray(operand)) throw new QueryError("Cannot read the query: $all takes a list");
     this.#nodes += operand.length;
     this.#count(0);
     const tests = (operand as readonly Value[]).map((item) => {
-      return isFields(item) && "$elemMatch" in item
-        ? this.#element(item["$elemMatch"], depth)
-        : this.#equal(item);
+      if (isFields(item) && "$elemMatch" in item) return this.#element(item["$elemMatch"], depth);
+      return this.#patternIn(item) ?? this.#equal(item);
     });
-    return (value) => tests.length > 0 && tests.every((test) => test(value));
+    if (tests.length === 0) return plain(() => false);
+    if (this.#rules === FIRST_RULES) return plain((value) => tests.every((test) => test(value)));
+    return { test: () => false, nested: tests.map(plain), isNegated: false };
+  }
+
+  /** A pattern as an item of a list: as itself, or as it comes over the wire. */
+  #patternIn(item: Value | RegExp): Test | undefined {
+    if (item instanceof RegExp) return this.#pattern(item.source, item.flags);
+    if (this.#rules === FIRST_RULES || !isFields(item) || !("$regex" in item)) return undefined;
+    return this.#regex(item["$regex"], item["$options"]);
   }
 
   #element(operand: unknown, depth: number): Test {
@@ -268,9 +296,16 @@ class Compiler {
   }
 }
 
-/** Compiles a query; matching adds to `cost`. Throws QueryError, as does the matcher. */
-export function compileFilter(filter: unknown, cost: MatchCost = { steps: 0 }): Matcher {
-  return new Compiler(cost).filter(filter, 0);
+/**
+ * Compiles a query; matching adds to `cost`. `rules` other than the newest are those of a log.
+ * Throws QueryError, as does the matcher.
+ */
+export function compileFilter(
+  filter: unknown,
+  cost: MatchCost = { steps: 0 },
+  rules: RulesVersion = NEWEST_RULES,
+): Matcher {
+  return new Compiler(cost, rules).filter(filter, 0);
 }
 
 /** Conditions that every matching document meets: those at the top and in `$and`. */
@@ -289,99 +324,24 @@ function isPlanned(operator: string): operator is Condition["operator"] {
   return ["$eq", "$in", "$gt", "$gte", "$lt", "$lte"].includes(operator);
 }
 
-function isLogical(name: string): boolean {
+/** Whether an operator joins whole queries. */
+export function isLogical(name: string): boolean {
   return name === "$and" || name === "$or" || name === "$nor";
 }
 
-function plain(test: Test): { test: Test; isNegated: boolean } {
+/** Whether the values at a path meet a test; `some` tells whether one of them passes. */
+function holdsFor(part: PathTest, some: (test: Test) => boolean): boolean {
+  const { test, nested, isNegated } = part;
+  const isMet = nested === undefined ? some(test) : nested.every((one) => holdsFor(one, some));
+  return isMet !== isNegated;
+}
+
+function plain(test: Test): PathTest {
   return { test, isNegated: false };
 }
 
-function negated(test: Test): { test: Test; isNegated: boolean } {
+function negated(test: Test): PathTest {
   return { test, isNegated: true };
-}
-
-/** Whether an array holds an item that passes. */
-function holds(value: Value, test: Test): boolean {
-  return Array.isArray(value) && (value as readonly Value[]).some(test);
-}
-
-function exactly(operand: Fields): Test {
-  const isSame: Test = (value) => equalValues(value, operand);
-  return (value) => isSame(value) || holds(value, isSame);
-}
-
-function ordered(operand: Value, accepts: (order: number) => boolean): Test {
-  checkOperand(operand);
-  const rank = typeRank(operand);
-  const passes: Test = (value) => {
-    if (value === undefined) return rank === 0 && accepts(0);
-    return typeRank(value) === rank && accepts(compareValues(value, operand));
-  };
-  return (value) => passes(value) || holds(value, passes);
-}
-
-function checkOperand(operand: unknown): void {
-  const isKnown = ["string", "number", "boolean", "bigint", "undefined", "object"];
-  if (!isKnown.includes(typeof operand)) {
-    throw new QueryError(`Cannot read the query: a ${typeof operand} is no value`);
-  }
-}
-
-function typeTest(operand: Value): Test {
-  const names = (Array.isArray(operand) ? operand : [operand]) as readonly Value[];
-  const wanted = names.slice(0, TYPE_NAMES.length + 1).map((name) => {
-    if (typeof name !== "string") throw new QueryError("Cannot read the query: a type is a text");
-    const known = TYPE_NAMES.indexOf((TYPE_ALIASES.get(name) ?? name) as "null");
-    if (known === -1) throw new QueryError(`Cannot read the query: type "${name}" is unknown`);
-    return known;
-  });
-  if (names.length > TYPE_NAMES.length)
-    throw new QueryError("Cannot read the query: too many types");
-  return (value) =>
-    value !== undefined &&
-    (wanted.includes(typeRank(value)) || holds(value, (item) => wanted.includes(typeRank(item))));
-}
-
-function remainderTest(operand: Value): Test {
-  const pair = Array.isArray(operand) ? (operand as readonly Value[]) : [];
-  const [divisor = 0, remainder = 0] = pair.map((part) => {
-    return typeof part === "number" || typeof part === "bigint" ? Number(part) : Number.NaN;
-  });
-  const isWhole = Number.isSafeInteger(divisor) && Number.isSafeInteger(remainder);
-  if (pair.length !== 2 || !isWhole || divisor === 0) {
-    throw new QueryError("Cannot read the query: $mod takes a divisor and a remainder");
-  }
-  const passes: Test = (value) => {
-    if (typeof value === "bigint") return value % BigInt(divisor) === BigInt(remainder);
-    return typeof value === "number" && Math.trunc(value) % divisor === remainder;
-  };
-  return (value) => passes(value) || holds(value, passes);
-}
-
-function bitsTest(name: string, operand: Value): Test {
-  const mask = maskOf(name, operand);
-  const passes: Test = (value) => {
-    const isWhole = typeof value === "bigint" || Number.isSafeInteger(value);
-    if (!isWhole) return false;
-    const bits = BigInt.asUintN(64, BigInt(value as number | bigint)) & mask;
-    if (name === "$bitsAllSet") return bits === mask;
-    if (name === "$bitsAnySet") return bits !== 0n;
-    return name === "$bitsAllClear" ? bits === 0n : bits !== mask;
-  };
-  return (value) => passes(value) || holds(value, passes);
-}
-
-/** A mask from a whole number, or from a list of bit positions. */
-function maskOf(name: string, operand: Value): bigint {
-  const positions = Array.isArray(operand) ? (operand as readonly Value[]) : undefined;
-  const isPosition = (at: Value): at is number => Number.isInteger(at) && Number(at) >= 0;
-  if (positions?.every((at) => isPosition(at) && Number(at) < 64) === true) {
-    return positions.reduce<bigint>((mask, at) => mask | (1n << BigInt(Number(at))), 0n);
-  }
-  const isMask = typeof operand === "bigint" || Number.isSafeInteger(operand);
-  if (isMask && (operand as number) >= 0) return BigInt(operand as number | bigint);
-  throw new QueryError(`Cannot read the query: ${name} takes a mask or a list of bits`);
 }
 
 function unknownOperator(name: string): QueryError {

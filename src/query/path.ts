@@ -10,6 +10,9 @@ import { QueryError, ValidationError } from "../base/errors.ts";
 import { PATH_LENGTH_MAX, PATH_SEGMENTS_MAX, PATH_VISITS_MAX } from "../base/limits.ts";
 import { type Fields, fieldOf, isFields, type Value } from "../base/value.ts";
 
+/** A position in an array, as a segment of a path. */
+export const POSITION: RegExp = /^(0|[1-9]\d*)$/;
+
 /** The segments of a path. Throws QueryError. */
 export function parsePath(path: string): readonly string[] {
   if (path.length > PATH_LENGTH_MAX) {
@@ -47,12 +50,22 @@ export function someAt(
   path: readonly string[],
   found: (value: Value) => boolean,
 ): boolean {
-  return walk(document, 0, { path, found, visits: 0 });
+  return walk(document, 0, { path, found, isStrict: false, visits: 0 });
+}
+
+/** The same, where `01` is the name of a field and no position in an array. */
+export function someStrictlyAt(
+  document: Fields,
+  path: readonly string[],
+  found: (value: Value) => boolean,
+): boolean {
+  return walk(document, 0, { path, found, isStrict: true, visits: 0 });
 }
 
 interface Search {
   readonly path: readonly string[];
   readonly found: (value: Value) => boolean;
+  readonly isStrict: boolean;
   visits: number;
 }
 
@@ -66,7 +79,7 @@ function walk(value: Value, at: number, search: Search): boolean {
   const segment = path[at]!;
   if (Array.isArray(value)) {
     const items = value as readonly Value[];
-    const isPosition = /^\d+$/.test(segment);
+    const isPosition = (search.isStrict ? POSITION : /^\d+$/).test(segment);
     if (isPosition && walk(items[Number(segment)], at + 1, search)) return true;
     // An array without objects holds nothing at the path, not even a missing field.
     return items.some((item) => isFields(item) && walk(item, at, search));

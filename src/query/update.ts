@@ -8,6 +8,7 @@
 import { assert } from "../base/assert.ts";
 import { QueryError, ValidationError } from "../base/errors.ts";
 import { COMPARISONS_MAX } from "../base/limits.ts";
+import { FIRST_RULES, NEWEST_RULES, type RulesVersion } from "../base/rules_version.ts";
 import {
   compareValues,
   equalValues,
@@ -16,8 +17,8 @@ import {
   typeRank,
   type Value,
 } from "../base/value.ts";
-import { compileFilter, type Filter } from "./matcher.ts";
-import { atPath, parsePath } from "./path.ts";
+import { compileFilter, type Filter, isLogical } from "./matcher.ts";
+import { atPath, POSITION, parsePath } from "./path.ts";
 import { compareBy, type SortSpec } from "./sort.ts";
 
 /** Operators with the paths that they change; see docs/queries.md. */
@@ -67,9 +68,11 @@ export function isOperatorUpdate(change: UpdateOperators): boolean {
 export class CompiledUpdate {
   readonly #steps: Step[] = [];
   readonly #renames: Rename[] = [];
+  readonly #isStrict: boolean;
 
-  /** Throws QueryError. */
-  constructor(operators: UpdateOperators) {
+  /** `rules` other than the newest are those of a log. Throws QueryError. */
+  constructor(operators: UpdateOperators, rules: RulesVersion = NEWEST_RULES) {
+    this.#isStrict = rules > FIRST_RULES;
     const paths: string[] = [];
     for (const [operator, fields] of Object.entries(operators)) {
       if (!isFields(fields)) {
@@ -80,7 +83,7 @@ export class CompiledUpdate {
         const segments = parsePath(path);
         atPath(path, () => {
           if (operator === "$rename") paths.push(this.#rename(segments, operand));
-          else this.#steps.push(stepOf(operator, segments, operand));
+          else this.#steps.push(stepOf(operator, segments, { operand, rules }));
         });
       }
     }
@@ -100,7 +103,7 @@ export class CompiledUpdate {
     let changed = document;
     for (const step of this.#steps) {
       if (step.isOnlyForInsert && !context.isInsert) continue;
-      changed = changeAt(changed, step, { at: 0, context }) as Fields;
+      changed = changeAt(changed, step, { at: 0, context, isStrict: this.#isStrict }) as Fields;
     }
     for (const { from, to } of this.#renames) {
       let moved: Changed = GONE;
@@ -109,25 +112,33 @@ export class CompiledUpdate {
         return GONE;
       };
       const taken = { path: from, change: take, isOnExisting: true, isOnlyForInsert: false };
-      changed = changeAt(changed, taken, { at: 0, context }) as Fields;
+      changed = changeAt(changed, taken, { at: 0, context, isStrict: this.#isStrict }) as Fields;
       if (moved === GONE || moved === undefined) continue;
       const put = { ...taken, path: to, change: () => moved as Value, isOnExisting: false };
-      changed = changeAt(changed, put, { at: 0, context }) as Fields;
+      changed = changeAt(changed, put, { at: 0, context, isStrict: this.#isStrict }) as Fields;
     }
     return changed;
   }
 }
 
+interface UpdatePlace {
+  /** Segments above. */
+  readonly at: number;
+  readonly context: UpdateContext;
+  /** `01` is no position. */
+  readonly isStrict: boolean;
+}
+
 /** Rebuilds the values along the path; all others are shared. */
-function changeAt(value: Value, step: Step, place: { at: number; context: UpdateContext }): Value {
+function changeAt(value: Value, step: Step, place: UpdatePlace): Value {
   const { path, change, isOnExisting } = step;
-  const { at, context } = place;
+  const { at, context, isStrict } = place;
   assert(at < path.length, "a change happens at the last segment or before it");
   const segment = path[at]!;
   const isLast = at === path.length - 1;
-  const deeper = { at: at + 1, context };
+  const deeper = { ...place, at: at + 1 };
   if (Array.isArray(value)) {
-    if (!/^\d{1,6}$/.test(segment)) {
+    if (segment.length > 6 || !(isStrict ? POSITION : /^\d+$/).test(segment)) {
       throw refusedAt(path, `"${segment}" is no position`);
     }
     const position = Number(segment);
@@ -165,13 +176,17 @@ function refusedAt(segments: readonly string[], why: string): ValidationError {
   return new ValidationError(`Cannot update "${path}": ${why}`, { fields: { path } });
 }
 
-function stepOf(operator: string, path: readonly string[], operand: Value): Step {
+function stepOf(
+  operator: string,
+  path: readonly string[],
+  { operand, rules }: { readonly operand: Value; readonly rules: RulesVersion },
+): Step {
   const isOnExisting = ["$unset", "$pull", "$pullAll", "$pop"].includes(operator);
   const isOnlyForInsert = operator === "$setOnInsert";
-  return { path, change: changeOf(operator, operand), isOnExisting, isOnlyForInsert };
+  return { path, change: changeOf(operator, operand, rules), isOnExisting, isOnlyForInsert };
 }
 
-function changeOf(operator: string, operand: Value): Change {
+function changeOf(operator: string, operand: Value, rules: RulesVersion): Change {
   switch (operator) {
     case "$set":
     case "$setOnInsert":
@@ -179,8 +194,11 @@ function changeOf(operator: string, operand: Value): Change {
     case "$unset":
       return () => GONE;
     case "$inc":
-      return (current) => calculate(operator, current ?? 0, operand);
     case "$mul":
+      // Null is a value, and no number.
+      if (rules > FIRST_RULES) {
+        return (current) => calculate(operator, current === undefined ? 0 : current, operand);
+      }
       return (current) => calculate(operator, current ?? 0, operand);
     case "$min":
       return (current) =>
@@ -191,11 +209,11 @@ function changeOf(operator: string, operand: Value): Change {
     case "$currentDate":
       return (_current, { nowMs }) => new Date(nowMs);
     case "$push":
-      return pushOf(operand);
+      return pushOf(operand, rules);
     case "$addToSet":
-      return addOf(operand);
+      return addOf(operand, rules);
     case "$pull":
-      return pullOf(operand);
+      return pullOf(operand, rules);
     case "$pullAll": {
       if (!Array.isArray(operand)) throw listNeeded(operator);
       const gone = operand as readonly Value[];
@@ -263,8 +281,20 @@ function listNeeded(operator: string): QueryError {
 }
 
 /** `$each` with its companions, or one item. */
-function itemsOf(operator: string, operand: Value): { items: readonly Value[]; all: Fields } {
-  if (!isFields(operand) || !("$each" in operand)) return { items: [operand], all: {} };
+function itemsOf(
+  operator: string,
+  operand: Value,
+  rules: RulesVersion,
+): { items: readonly Value[]; all: Fields } {
+  if (!isFields(operand) || !("$each" in operand)) {
+    const modifier = isFields(operand) && Object.keys(operand).find((name) => name.startsWith("$"));
+    if (typeof modifier === "string" && rules > FIRST_RULES) {
+      throw new QueryError(`Cannot read the update: ${operator} takes "${modifier}" beside $each`, {
+        remedy: `Write {${operator}: {path: {$each: [...]}}} with its modifiers`,
+      });
+    }
+    return { items: [operand], all: {} };
+  }
   const items = operand["$each"];
   if (!Array.isArray(items)) throw listNeeded(`${operator} with $each`);
   const known = operator === "$push" ? ["$each", "$position", "$sort", "$slice"] : ["$each"];
@@ -275,8 +305,8 @@ function itemsOf(operator: string, operand: Value): { items: readonly Value[]; a
   return { items: items as readonly Value[], all: operand };
 }
 
-function pushOf(operand: Value): Change {
-  const { items, all } = itemsOf("$push", operand);
+function pushOf(operand: Value, rules: RulesVersion): Change {
+  const { items, all } = itemsOf("$push", operand, rules);
   const position = wholeNumber("$position", all["$position"]) ?? Number.POSITIVE_INFINITY;
   const slice = wholeNumber("$slice", all["$slice"]);
   const sort = all["$sort"];
@@ -307,8 +337,8 @@ function itemOrder(sort: Value): (a: Value, b: Value) => number {
   return (a, b) => compare(isFields(a) ? a : {}, isFields(b) ? b : {});
 }
 
-function addOf(operand: Value): Change {
-  const { items } = itemsOf("$addToSet", operand);
+function addOf(operand: Value, rules: RulesVersion): Change {
+  const { items } = itemsOf("$addToSet", operand, rules);
   return (current) => {
     const list = [...listOf("$addToSet", current)];
     checkWork("$addToSet", (list.length + items.length) * items.length);
@@ -318,10 +348,13 @@ function addOf(operand: Value): Change {
 }
 
 /** A condition on the items: a value, operators on a value, or fields of objects. */
-function pullOf(operand: Value): Change {
-  const isOnValues = isFields(operand) && Object.keys(operand).some((name) => name.startsWith("$"));
-  const isOnFields = isFields(operand) && !isOnValues;
-  const matches = compileFilter(isOnFields ? (operand as Filter) : { item: operand });
+function pullOf(operand: Value, rules: RulesVersion): Change {
+  const isOperator = (name: string): boolean => {
+    return name.startsWith("$") && (rules === FIRST_RULES || !isLogical(name));
+  };
+  const isOnFields = isFields(operand) && !Object.keys(operand).some(isOperator);
+  const filter = isOnFields ? (operand as Filter) : { item: operand };
+  const matches = compileFilter(filter, undefined, rules);
   const isPulled = (item: Value): boolean =>
     isOnFields ? isFields(item) && matches(item) : matches({ item });
   return (current) => listOf("$pull", current).filter((item) => !isPulled(item));

@@ -13,7 +13,7 @@ import { fromTaggedJson } from "../../cli/tagged_json.ts";
 import { DocumentStateMachine } from "../../src/database/document_state_machine.ts";
 import { StateRestorer } from "../../src/database/snapshot_codec.ts";
 import { FrozenDigest } from "../../src/database/state_digest.ts";
-import { connect, WALDatabase } from "../../src/mod.ts";
+import { connect, type RemoteDatabase, WALDatabase } from "../../src/mod.ts";
 import { parseNodeConfig } from "../../src/node/config/node_config.ts";
 import { Node } from "../../src/node/node.ts";
 import { openStorage } from "../../src/node/recovery/open_storage.ts";
@@ -153,6 +153,43 @@ async function restored(recovery: object) {
     await node.stop();
   }
 }
+
+test("rules: a state of then follows the first until its operator raises them", async () => {
+  const dataDirectory = join(folder.path, "restored");
+  const place = { id: "r1", address: "127.0.0.1:1", dataDirectory };
+  await restoreBackup(platform, join(DATA, "backup"), place);
+  const config = parseNodeConfig({ id: "r1", dataDirectory, listen: "127.0.0.1:0" });
+  const run = async <R>(use: (database: RemoteDatabase) => Promise<R>): Promise<R> => {
+    const node = await Node.open(platform, config);
+    const database = await connect(`cstore://127.0.0.1:${node.network?.endpoint?.port}`);
+    try {
+      return await use(database);
+    } finally {
+      await database.close();
+      await node.stop();
+    }
+  };
+  const isOldRule = async (database: RemoteDatabase): Promise<boolean> => {
+    const things = database.collection("rules");
+    await things.put({ id: "a", n: null });
+    return things.update("a", { $inc: { n: 1 } }).then(
+      () => true,
+      () => false,
+    );
+  };
+  await run(async (database) => {
+    expect(await database.cluster({ action: "rules" })).toMatchObject({ rules: 1, newest: 2 });
+    expect((await database.status()).rules).toBe(1);
+    expect(await isOldRule(database)).toBe(true);
+    const raised = await database.cluster({ action: "upgrade" });
+    expect(raised).toMatchObject({ rules: 2, members: [{ id: "r1", newest: 2, isUp: true }] });
+    expect(await isOldRule(database)).toBe(false);
+  });
+  await run(async (database) => {
+    expect(await database.cluster({ action: "upgrade" })).toMatchObject({ rules: 2 });
+    expect(await isOldRule(database)).toBe(false);
+  });
+});
 
 test("embedded folder: documents, indexes, settings and numbers go on", async () => {
   const database = new WALDatabase({ name: "shop", root: unpack("embedded_folder") });

@@ -5,6 +5,7 @@
  */
 
 import { beforeEach, expect, test } from "bun:test";
+import { NEWEST_RULES } from "../../src/base/rules_version.ts";
 import { executeCatalog, settleIndex } from "../../src/database/catalog.ts";
 import { CollectionStore } from "../../src/database/collection/collection_store.ts";
 
@@ -23,6 +24,7 @@ beforeEach(() => {
 function execute(request: unknown) {
   const state = {
     collections,
+    rules: NEWEST_RULES,
     make: (name: string) => new CollectionStore(name, 1),
     dropped: () => {
       dropped += 1;

@@ -85,6 +85,11 @@ export function expireSessions(...ids: readonly number[]): Command {
   return consensus("EXPIRE_SESSIONS", (writer) => writeSessionIds(writer, ids));
 }
 
+/** A RULES command. */
+export function rules(version: number): Command {
+  return consensus("RULES", (writer) => writer.u32(version));
+}
+
 /** Any command of consensus. */
 export function consensus(
   kind: Parameters<typeof beginCommand>[1],

@@ -169,6 +169,7 @@ test("the order in which documents and collections came does not show", () => {
     position,
     members: { members: [], bindings: [], retired: [], departed: [] },
     droppedAt: 0,
+    rules: 1,
   });
   for (const name of ["y", "x"]) {
     const store = other.restoreCollection(name);
@@ -194,6 +195,7 @@ function stateOf(
     position,
     members: { members: [], bindings: [], retired: [], departed: [] },
     droppedAt: 0,
+    rules: 1,
   });
   const store = state.restoreCollection("c");
   for (const [id, version, document] of documents) {
@@ -293,6 +295,7 @@ test("sessions, members, bindings, position and collections each show, by name",
       position: { ...state.position, ...moment },
       members: nobody,
       droppedAt: 0,
+      rules: 1,
     });
     moved.restoreCollection("c");
     const after = digestOf(moved);

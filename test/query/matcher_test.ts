@@ -324,7 +324,7 @@ describe("refusals", () => {
     [{ [repeated(40, "a").join(".")]: 1 }, "Cannot use a path of more than 32 segments"],
     [{ a: { $eq: /x/ } }, "Cannot read the query: $eq and $ne take no pattern; use $not"],
     [{ a: { $ne: /x/ } }, "$eq and $ne take no pattern; use $not"],
-    [{ a: { $all: [/x/] } }, "$eq and $ne take no pattern; use $not"],
+    [{ $not: { a: 1 } }, "Cannot read the query: $not stands at a field"],
     [{ a: { $size: "0" } }, "Cannot read the query: $size takes a whole number"],
     [{ a: { $size: 0.5 } }, "$size takes a whole number"],
   ];

@@ -39,11 +39,7 @@ const TABLE: readonly [UpdateOperators, Fields, Fields][] = [
   [{ $inc: { a: 1 } }, { a: 2n ** 60n }, { a: 2n ** 60n + 1n }],
   [{ $inc: { a: 2n } }, { a: 5 }, { a: 7n }],
   [{ $inc: { a: 0.5 } }, { a: 1 }, { a: 1.5 }],
-  [
-    { $inc: { a: 3 }, $mul: { b: 3 } },
-    { a: null, b: null },
-    { a: 3, b: 0 },
-  ],
+  [{ $inc: { a: 3 }, $mul: { b: 3 } }, {}, { a: 3, b: 0 }],
   [{ $mul: { a: 3, b: 3 } }, { a: 2 }, { a: 6, b: 0 }],
   [{ $mul: { a: 3n } }, { a: 5n }, { a: 15n }],
   [{ $min: { a: 1, b: 1, c: 1 } }, { a: 2, b: 0 }, { a: 1, b: 0, c: 1 }],

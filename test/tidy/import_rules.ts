@@ -47,7 +47,7 @@ const MATRIX: Readonly<Record<string, Row>> = {
   "protocol/encoding": {
     values: ["base"],
     types: ["raft", "multi_master"],
-    packages: ["cbor-x/encode", "xxhash-wasm"],
+    packages: ["cbor-x/encode", "lossless-json", "xxhash-wasm"],
   },
   "protocol/wire": {
     values: ["base", "protocol/encoding"],

@@ -5,13 +5,14 @@
  */
 
 import type { IndexInfo, IndexOptions } from "../../api/collection.ts";
-import { DuplicateKeyError, QueryError } from "../../base/errors.ts";
+import { ConfigError, DuplicateKeyError, QueryError } from "../../base/errors.ts";
 import { POLL_INTERVAL_MS } from "../../base/timing.ts";
 import { sleep } from "../../platform/clock.ts";
 import {
   type CatalogAnswer,
   type CatalogRequest,
   decodeCatalogAnswer,
+  expiryOf,
 } from "../../protocol/encoding/catalog_command.ts";
 import { encodeCbor } from "../../protocol/encoding/cbor.ts";
 import { beginCommand, encodeCollectionName, endCommand } from "../../protocol/encoding/command.ts";
@@ -38,7 +39,7 @@ export async function listIndexes(client: Client, collection: string): Promise<I
     unique: definition.isUnique,
     sparse: definition.isSparse,
     ignoreCase: definition.ignoresCase,
-    expireAfterMs: definition.expiresAfterMs,
+    expireAfterMs: expiryOf(definition) ?? null,
     ready: isReady,
   }));
 }
@@ -50,7 +51,7 @@ export async function createIndex(
   index: { readonly name: string; readonly options: IndexOptions },
 ): Promise<void> {
   const { name, options } = index;
-  const { keys, unique = false, sparse = false, ignoreCase = false, expireAfterMs = 0 } = options;
+  const { keys, unique = false, sparse = false, ignoreCase = false, expireAfterMs } = options;
   encodeCollectionName(collection);
   const list = typeof keys === "string" ? [keys] : keys;
   const paths = Array.isArray(list)
@@ -62,12 +63,14 @@ export async function createIndex(
     isUnique: unique,
     isSparse: sparse,
     ignoresCase: ignoreCase,
-    expiresAfterMs: expireAfterMs,
+    expiresAfterMs: expireAfterMs ?? 0,
+    ...(expireAfterMs === 0 && ({ expiresAtDate: true } as const)),
   };
   await changeCatalog(client, { action: "createIndex", collection, index: definition });
   while (true) {
     const found = (await listIndexes(client, collection)).find((one) => one.name === name);
-    if (found?.ready === true) return;
+    if (found?.ready === true && found.expireAfterMs === (expireAfterMs ?? null)) return;
+    if (found?.ready === true) throw oldRules(name);
     if (found === undefined) {
       if (!unique) {
         throw new QueryError(
@@ -80,6 +83,13 @@ export async function createIndex(
     }
     await sleep(client.platform.clock, POLL_INTERVAL_MS.indexServes);
   }
+}
+
+function oldRules(name: string): ConfigError {
+  return new ConfigError(
+    `Cannot let documents expire by index "${name}" at their date: the cluster follows older rules`,
+    { remedy: "Drop the index, run `cstore cluster upgrade enable`, and make it again" },
+  );
 }
 
 /** Changes the catalog; whether anything changed. */

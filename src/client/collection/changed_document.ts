@@ -4,9 +4,8 @@
  * @module
  */
 
-import { ValidationError } from "../../base/errors.ts";
+import { QueryError, ValidationError } from "../../base/errors.ts";
 import { equalValues, type Fields, fieldOf, isFields, type Value } from "../../base/value.ts";
-import { conditionsOf, type Filter } from "../../query/matcher.ts";
 import { CompiledUpdate, isOperatorUpdate, type UpdateOperators } from "../../query/update.ts";
 
 /** How a change is made. */
@@ -38,11 +37,59 @@ export function changedDocument(
   throw new ValidationError(`Cannot change the id of a document, which is in "${idField}"`);
 }
 
-/** First form of an upsert's document: the values that the filter asks for, its id among them. */
+/**
+ * First form of an upsert's document: the values that the filter names for its paths, the id among
+ * them, so that the filter finds it. Throws QueryError when they contradict each other.
+ */
 export function begunDocument(filter: object): Fields {
-  const equal = conditionsOf(filter as Filter).filter(({ operator }) => operator === "$eq");
-  const given = Object.fromEntries(equal.map(({ path, operand }) => [path, operand]));
-  return new CompiledUpdate({ $set: given }).apply({}, { nowMs: 0, isInsert: true });
+  const given = new Map<string, Value>();
+  collectValues(filter as Fields, "", given);
+  const paths = [...given.keys()];
+  // An object without conditions is made by those on what is in it.
+  const made = [...given].filter(([path, value]) => {
+    const isEmpty = isFields(value) && Object.keys(value).length === 0;
+    return !isEmpty || !paths.some((other) => other.startsWith(`${path}.`));
+  });
+  const context = { nowMs: 0, isInsert: true };
+  return new CompiledUpdate({ $set: Object.fromEntries(made) }).apply({}, context);
+}
+
+/** The values that a query, whose paths begin with `prefix`, names. */
+function collectValues(filter: Fields, prefix: string, given: Map<string, Value>): void {
+  for (const [name, operand] of Object.entries(filter)) {
+    const isAlone = name === "$or" && Array.isArray(operand) && operand.length === 1;
+    if (name === "$and" || isAlone) {
+      for (const part of operand as readonly Fields[]) collectValues(part, prefix, given);
+    } else if (!name.startsWith("$")) collectAt(prefix + name, operand, given);
+  }
+}
+
+function collectAt(path: string, operand: Value, given: Map<string, Value>): void {
+  const names = isFields(operand) ? Object.keys(operand) : [];
+  if (isFields(operand) && names.length > 0 && !names.some((name) => name.startsWith("$"))) {
+    collectValues(operand, `${path}.`, given);
+    return;
+  }
+  const [value] = valuesOf(operand);
+  if (value === undefined) return;
+  const known = given.get(path);
+  if (known !== undefined && !equalValues(known, value)) {
+    throw new QueryError(`Cannot make the document: "${path}" cannot have two values at once`, {
+      fields: { path },
+    });
+  }
+  given.set(path, value);
+}
+
+/** The value that a condition requires; none when it leaves a choice. */
+function valuesOf(operand: Value | RegExp): readonly Value[] {
+  if (operand instanceof RegExp) return [];
+  if (!isFields(operand) || Object.keys(operand).length === 0) return [operand];
+  if ("$eq" in operand) return [operand["$eq"]];
+  const list = operand["$all"] ?? operand["$in"];
+  const isOne = Array.isArray(list) && list.length === 1;
+  const [item] = isOne ? (list as readonly (Value | RegExp)[]) : [];
+  return isFields(item) ? [] : valuesOf(item);
 }
 
 /** Each field that the change has is as it says; `undefined` changes nothing. */

@@ -55,8 +55,7 @@ export function wireFilter(filter: unknown, path = ""): unknown {
   if (Array.isArray(filter)) return filter.map((item, at) => wireFilter(item, `${path}.${at}`));
   if (!isFields(filter)) return filter;
   const parts = Object.entries(filter).map(([name, value]) => {
-    if (["$in", "$nin", "$all"].includes(name)) refusePatterns(name, value);
-    else if ((name === "$eq" || name === "$ne") && value instanceof RegExp) {
+    if ((name === "$eq" || name === "$ne") && value instanceof RegExp) {
       throw new QueryError(`Cannot send the query: ${name} takes no pattern; use $not`);
     }
     return [name, wireFilter(value, path === "" ? name : `${path}.${name}`)];
@@ -101,11 +100,6 @@ export function fieldPaths(fields: FieldsToSend, path = ""): FieldsToSend {
     } else flat[at] = value;
   }
   return flat;
-}
-
-function refusePatterns(name: string, list: unknown): void {
-  if (!Array.isArray(list) || !list.some((item) => item instanceof RegExp)) return;
-  throw new QueryError(`Cannot send the query: ${name} takes no patterns; use $or`);
 }
 
 /** Asks for documents, page by page, until there are no more or the caller stops. */

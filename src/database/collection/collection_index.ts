@@ -14,6 +14,7 @@ import sortedBtree from "sorted-btree";
 import { QueryError, ValidationError } from "../../base/errors.ts";
 import { INDEX_ENTRIES_MAX, INDEX_KEY_LENGTH_MAX, INDEX_PATHS_MAX } from "../../base/limits.ts";
 import { orderKey, typeKey } from "../../base/order_key.ts";
+import { FIRST_RULES, type RulesVersion } from "../../base/rules_version.ts";
 import type { Fields, Value } from "../../base/value.ts";
 import type { IndexDefinition, IndexPath } from "../../protocol/encoding/catalog_command.ts";
 import { parsePath, spreadAt } from "../../query/path.ts";
@@ -46,8 +47,8 @@ export interface IndexTree {
   ): unknown;
 }
 
-/** Reads a definition from untrusted fields. Throws QueryError. */
-export function readIndexDefinition(value: unknown): IndexDefinition {
+/** Reads a definition from untrusted fields, by the rules of the log. Throws QueryError. */
+export function readIndexDefinition(value: unknown, rules: RulesVersion): IndexDefinition {
   const fields = value as Partial<IndexDefinition> | null | undefined;
   const { name, paths, isUnique, isSparse, ignoresCase, expiresAfterMs = 0 } = fields ?? {};
   const isNamed = typeof name === "string" && name !== "" && name.length <= 120;
@@ -63,7 +64,8 @@ export function readIndexDefinition(value: unknown): IndexDefinition {
     return { path, order };
   });
   const isTime = Number.isSafeInteger(expiresAfterMs) && expiresAfterMs >= 0;
-  if (!isTime || (expiresAfterMs > 0 && read.length > 1)) {
+  const isAtDate = rules > FIRST_RULES && fields?.expiresAtDate === true && expiresAfterMs === 0;
+  if (!isTime || ((expiresAfterMs > 0 || isAtDate) && read.length > 1)) {
     throw new QueryError("Cannot make the index: documents expire by the date at its one path");
   }
   return {
@@ -73,6 +75,7 @@ export function readIndexDefinition(value: unknown): IndexDefinition {
     isUnique: isUnique === true,
     isSparse: isSparse === true,
     ignoresCase: ignoresCase === true,
+    ...(isAtDate && { expiresAtDate: true }),
   };
 }
 

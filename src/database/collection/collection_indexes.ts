@@ -14,7 +14,7 @@ import {
 } from "../../base/errors.ts";
 import { latinText } from "../../base/order_key.ts";
 import type { Fields } from "../../base/value.ts";
-import type { IndexDefinition } from "../../protocol/encoding/catalog_command.ts";
+import { expiryOf, type IndexDefinition } from "../../protocol/encoding/catalog_command.ts";
 import { decodeCbor } from "../../protocol/encoding/cbor.ts";
 import { type DocumentId, decodeKey } from "../../protocol/encoding/document_key.ts";
 import { CollectionIndex } from "./collection_index.ts";
@@ -51,7 +51,7 @@ export class CollectionIndexes {
   /** Whether documents expire by one of them. */
   get hasExpiry(): boolean {
     for (const { definition, isReady } of this.#indexes.values()) {
-      if (definition.expiresAfterMs > 0 && isReady) return true;
+      if (expiryOf(definition) !== undefined && isReady) return true;
     }
     return false;
   }
@@ -132,24 +132,29 @@ export class CollectionIndexes {
     for (const name of [...this.#indexes.keys()]) this.drop(name);
   }
 
-  /** Why a document may not be written. */
-  problem(key: Uint8Array, document: Uint8Array): CStoreError | undefined {
+  /**
+   * Why a document may not be written. `isDuplicateLast`: that another document has its value is
+   * the answer only if nothing else is.
+   */
+  problem(key: Uint8Array, document: Uint8Array, isDuplicateLast = false): CStoreError | undefined {
     const fields = decodeCbor(document) as Fields;
     const documentKey = latinText(key);
+    let double: CStoreError | undefined;
     try {
       for (const index of this.#indexes.values()) {
         const keys = index.keysOf(fields);
         if (!index.definition.isUnique || !index.isReady) continue;
         if (keys.some((one) => index.isTaken(one, documentKey))) {
           const id = decodeKey(key);
-          return duplicate(index, { collection: this.#collection, id });
+          double ??= duplicate(index, { collection: this.#collection, id });
+          if (!isDuplicateLast) return double;
         }
       }
     } catch (error) {
       if (error instanceof ValidationError || error instanceof QueryError) return error;
       throw error;
     }
-    return undefined;
+    return double;
   }
 
   /** A document is at another place, or is another one, or is gone. */

@@ -169,10 +169,11 @@ export class CollectionStore {
   }
 
   /** Why a document may not be written: an index refuses it. */
-  indexProblem(source: DocumentSource): CStoreError | undefined {
+  indexProblem(source: DocumentSource, isDuplicateLast = false): CStoreError | undefined {
     if (this.indexes.count === 0) return undefined;
     const { bytes, start, keyEnd, end } = source;
-    return this.indexes.problem(bytes.subarray(start, keyEnd), bytes.subarray(keyEnd, end));
+    const [key, document] = [bytes.subarray(start, keyEnd), bytes.subarray(keyEnd, end)];
+    return this.indexes.problem(key, document, isDuplicateLast);
   }
 
   /** A put that is never taken back: it may write over the document that it replaces. */

@@ -6,6 +6,7 @@
 
 import { INDEX_ENTRIES_MAX } from "../../base/limits.ts";
 import type { Fields } from "../../base/value.ts";
+import { expiryOf } from "../../protocol/encoding/catalog_command.ts";
 import { parsePath, spreadAt } from "../../query/path.ts";
 import type { CollectionIndexes } from "./collection_indexes.ts";
 
@@ -16,9 +17,9 @@ export function expiryAt(
 ): ((document: Fields) => boolean) | undefined {
   if (!indexes.hasExpiry) return undefined;
   const rules = [...indexes.all()].flatMap(({ definition, isReady }) => {
-    const { expiresAfterMs, paths } = definition;
-    if (expiresAfterMs === 0 || !isReady) return [];
-    return [{ path: parsePath(paths[0]?.path ?? ""), beforeMs: nowMs - expiresAfterMs }];
+    const afterMs = expiryOf(definition);
+    if (afterMs === undefined || !isReady) return [];
+    return [{ path: parsePath(definition.paths[0]?.path ?? ""), beforeMs: nowMs - afterMs }];
   });
   return (document) =>
     rules.some(({ path, beforeMs }) => {

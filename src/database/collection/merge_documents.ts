@@ -8,6 +8,7 @@
 
 import { assert } from "../../base/assert.ts";
 import { ByteWriter } from "../../base/bytes.ts";
+import { readHead, skipItem } from "../../protocol/encoding/cbor_walk.ts";
 
 /** Gives each key as a text of its own; all bytes were checked to be UTF-8. */
 const TEXT_DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -67,38 +68,17 @@ function writeMapHeader(writer: ByteWriter, size: number): void {
 }
 
 function readEntries(map: Uint8Array): MapEntry[] {
-  const header = readHeader(map, 0);
+  const header = readHead(map, 0);
   assert(header.major === 5, "a document is a map");
   const entries: MapEntry[] = [];
   let at = header.end;
   for (let i = 0; i < header.value; i += 1) {
-    const keyHeader = readHeader(map, at);
+    const keyHeader = readHead(map, at);
     const keyEnd = keyHeader.end + keyHeader.value;
-    const valueEnd = skipValue(map, keyEnd);
+    const valueEnd = skipItem(map, keyEnd);
     const key = TEXT_DECODER.decode(map.subarray(keyHeader.end, keyEnd));
     entries.push({ key, rawKey: map.subarray(at, keyEnd), value: map.subarray(keyEnd, valueEnd) });
     at = valueEnd;
   }
   return entries;
-}
-
-function readHeader(bytes: Uint8Array, at: number): { major: number; value: number; end: number } {
-  const first = bytes[at]!;
-  const info = first & 31;
-  const extra = info < 24 ? 0 : 1 << (info - 24);
-  let value = info < 24 ? info : 0;
-  for (let i = 1; i <= extra; i += 1) value = value * 256 + bytes[at + i]!;
-  return { major: first >> 5, value, end: at + 1 + extra };
-}
-
-/** End of the value at `at`; the gate bounded the depth. */
-function skipValue(bytes: Uint8Array, at: number): number {
-  const { major, value, end } = readHeader(bytes, at);
-  if (major === 2 || major === 3) return end + value;
-  if (major === 6) return skipValue(bytes, end);
-  if (major !== 4 && major !== 5) return end;
-  let next = end;
-  const items = major === 5 ? value * 2 : value;
-  for (let i = 0; i < items; i += 1) next = skipValue(bytes, next);
-  return next;
 }

@@ -41,6 +41,17 @@ export interface IndexDefinition {
   readonly ignoresCase: boolean;
   /** Documents are removed so long after the date at the only path, in milliseconds; 0: never. */
   readonly expiresAfterMs: number;
+  /** 0 is a time: documents are removed at the date itself. Only from rules 2 on, and only then. */
+  readonly expiresAtDate?: true;
+}
+
+/** When documents expire, in milliseconds after the date at the only path; undefined: never. */
+export function expiryOf({
+  expiresAfterMs,
+  expiresAtDate,
+}: Pick<IndexDefinition, "expiresAfterMs" | "expiresAtDate">): number | undefined {
+  assert(expiresAfterMs >= 0, "a definition was checked");
+  return expiresAfterMs > 0 || expiresAtDate === true ? expiresAfterMs : undefined;
 }
 
 /** A change of the catalog. `Definition` is `unknown` until the state machine has read it. */

@@ -11,7 +11,9 @@ import { Encoder } from "cbor-x/encode";
 import { assert } from "../../base/assert.ts";
 import { plainBytes, viewOf } from "../../base/bytes.ts";
 import { ProtocolError, ValidationError } from "../../base/errors.ts";
+import { PATH_LENGTH_MAX } from "../../base/limits.ts";
 import { checkCbor } from "./cbor_gate.ts";
+import { findUnstorable, hasKnownObjects, isPlain } from "./storable.ts";
 
 const ENCODER = new Encoder({ useRecords: false, tagUint8Array: false });
 const TEXT_DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -23,17 +25,20 @@ const HALF_FLOAT_MAX = 65_504;
 
 /**
  * The bytes of a value. Fields that are `undefined` are left out. Throws ValidationError for values
- * that cstore does not store (functions, NaN, Map, Set, RegExp, integers above 64 bits, texts with
- * a lone surrogate).
+ * that cstore does not store, with their path: functions, numbers that are not finite, integers
+ * above 64 bits, texts with a lone surrogate, instances of any class but Date and Uint8Array.
  */
 export function encodeCbor(value: unknown): Uint8Array {
+  if (!hasKnownObjects(value)) throw notStored(value, "value not allowed");
   const bytes = encode(value);
   const refusal = checkCbor(bytes, 0, bytes.byteLength);
   if (refusal === "") return withoutReplacement(bytes, value);
-  if (refusal !== "undefined not allowed") throw notStored(refusal);
+  // The encoder takes arrays of another realm for iterators.
+  const isForm = refusal === "undefined not allowed" || refusal === "indefinite length not allowed";
+  if (!isForm) throw notStored(value, refusal);
   const again = encode(withoutUndefined(value));
   const second = checkCbor(again, 0, again.byteLength);
-  if (second !== "") throw notStored(second);
+  if (second !== "") throw notStored(value, second);
   assert(again.byteLength <= bytes.byteLength, "no value grows when fields are left out");
   return withoutReplacement(again, value);
 }
@@ -45,7 +50,7 @@ export function encodeCbor(value: unknown): Uint8Array {
 function withoutReplacement(bytes: Uint8Array, value: unknown): Uint8Array {
   for (let at = bytes.indexOf(0xbd, 2); at !== -1; at = bytes.indexOf(0xbd, at + 1)) {
     if (bytes[at - 1] !== 0xbf || bytes[at - 2] !== 0xef) continue;
-    if (!isWellFormed(value)) throw notStored("text is not valid UTF-8");
+    if (!isWellFormed(value)) throw notStored(value, "text is not valid UTF-8");
     return bytes;
   }
   return bytes;
@@ -63,17 +68,17 @@ function encode(value: unknown): Uint8Array {
   try {
     return ENCODER.encode(value);
   } catch (cause) {
-    throw new ValidationError(
-      "Cannot encode the value: it is too deep, cyclic or of unknown type",
-      {
-        cause,
-      },
-    );
+    throw notStored(value, "it is of unknown type", cause);
   }
 }
 
-function notStored(refusal: string): ValidationError {
-  return new ValidationError(`Cannot store the value: ${refusal}`, {
+/** `refusal`: what the bytes showed, where the value itself shows nothing. */
+function notStored(value: unknown, refusal: string, cause?: unknown): ValidationError {
+  const { path, reason } = findUnstorable(value) ?? { path: "", reason: refusal };
+  const where = path === "" ? "" : ` at "${path.slice(0, PATH_LENGTH_MAX)}"`;
+  return new ValidationError(`Cannot store the value${where}: ${reason}`, {
+    ...(cause !== undefined && { cause }),
+    ...(path !== "" && { fields: { path } }),
     remedy:
       "Use null, booleans, finite numbers, bigint within 64 bits, strings, bytes, dates, arrays, objects",
   });
@@ -82,8 +87,7 @@ function notStored(refusal: string): ValidationError {
 function withoutUndefined(value: unknown): unknown {
   if (Array.isArray(value)) return Array.from(value, (item) => withoutUndefined(item ?? null));
   if (value === null || typeof value !== "object") return value;
-  const prototype = Object.getPrototypeOf(value);
-  if (prototype !== Object.prototype && prototype !== null) return value;
+  if (!isPlain(value)) return value;
   const kept = Object.entries(value).filter(([, item]) => item !== undefined);
   // Unlike an assignment this keeps a field `__proto__`, which the gate then refuses.
   return Object.fromEntries(kept.map(([key, item]) => [key, withoutUndefined(item)]));

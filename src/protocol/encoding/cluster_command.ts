@@ -10,6 +10,7 @@
  * | BIND            | count (4), then for each node: id, incarnation                   |
  * | DIGEST          | -                                                                |
  * | EXPIRE_SESSIONS | count (4), then session ids (8 each)                             |
+ * | RULES           | the rules version that holds from here on (4)                    |
  *
  * @module
  */
@@ -54,6 +55,7 @@ const MEMBER_SIZE_MIN = 7;
 const BINDING_SIZE_MIN = 4;
 const COUNT_SIZE = 4;
 const SESSION_ID_SIZE = 8;
+const RULES_SIZE = 4;
 
 /** A node's id and the address that it listens on. */
 export interface NodeAddress {
@@ -96,6 +98,22 @@ export function digestBatch(timeMs: number): PreparedBatch {
   const batch = clusterBatch("DIGEST", Math.floor(timeMs), () => undefined);
   assert(batch.rawSize === COMMAND_HEADER_SIZE, "a digest has no body");
   return batch;
+}
+
+/** Raises the rules version: what follows in the log is applied by the rules of that number. */
+export function rulesBatch(rules: number, timeMs: number): PreparedBatch {
+  const batch = clusterBatch("RULES", Math.floor(timeMs), (writer) => writer.u32(rules));
+  assert(batch.rawSize === COMMAND_HEADER_SIZE + RULES_SIZE, "the body is a number");
+  return batch;
+}
+
+/** Reads the body of RULES, which may come from a peer. Throws ProtocolError. */
+export function readRules(body: Uint8Array): number {
+  const reader = new ByteReader(body);
+  const rules = reader.u32();
+  reader.end();
+  assert(reader.offset === RULES_SIZE, "the number fills the body");
+  return rules;
 }
 
 /** Operations that the leader itself proposes: it removes expired documents. */
@@ -210,6 +228,14 @@ export function expiredIn(bytes: Uint8Array, count: number): readonly number[] {
   const ids = readSessionIds(body);
   assert(ids.length < body.byteLength, "every id took eight bytes of the body");
   return ids;
+}
+
+/** The rules version that an entry's batch sets; undefined for all other entries. */
+export function rulesIn(bytes: Uint8Array, count: number): number | undefined {
+  const body = commandBody(bytes, count, "RULES");
+  if (body === undefined) return undefined;
+  assert(body.byteLength < bytes.byteLength, "the body is a part of the batch");
+  return readRules(body);
 }
 
 /** The body of a batch of consensus: it holds one command, and is never compressed. */

@@ -44,7 +44,7 @@ import {
   OPERATIONS_PER_REQUEST_MAX,
 } from "../../base/limits.ts";
 import { checkCbor, isUtf8 } from "./cbor_gate.ts";
-import { checkKey } from "./document_key.ts";
+import { checkKey, holdsKey } from "./document_key.ts";
 
 /** Bytes of a command's header. */
 export const COMMAND_HEADER_SIZE = 32;
@@ -54,6 +54,9 @@ export const OPERATION_HEADER_SIZE = 8;
 const NAME_SIZE_FIELD_MAX = 0xff;
 /** Largest value of an operation's `keySize`. */
 const KEY_SIZE_FIELD_MAX = 0xffff;
+
+/** Why a document is refused that nobody could find under its key. */
+export const NO_KEY = "no field of the document holds its key: the id is one of its fields";
 
 /** Kinds of commands; the number in the log is the position in this list. */
 export const COMMAND_KINDS = [
@@ -69,6 +72,7 @@ export const COMMAND_KINDS = [
   "CATALOG",
   "TRANSACTION",
   "INDEX_READY",
+  "RULES",
 ] as const;
 
 /** One of {@link COMMAND_KINDS}. */
@@ -452,6 +456,11 @@ function checkOperations(
       checkDocument(bytes, documentStart, { size: documentSize, kind });
     if (refusal !== "") return refusal;
     at = documentStart + documentSize;
+    const isWhole = kind === "INSERT" || kind === "PUT";
+    const document = { start: documentStart, end: at };
+    if (isWhole && !holdsKey(bytes, document, { start: keyStart, end: documentStart })) {
+      return NO_KEY;
+    }
   }
   assert(at === end, "the last operation ends with the body");
   return count;

@@ -14,6 +14,7 @@ import { encodeText, viewOf } from "../../base/bytes.ts";
 import { ValidationError } from "../../base/errors.ts";
 import { KEY_SIZE_MAX } from "../../base/limits.ts";
 import { isUtf8 } from "./cbor_gate.ts";
+import { readHead, skipItem } from "./cbor_walk.ts";
 
 const NUMBER = 2;
 const STRING = 3;
@@ -96,4 +97,51 @@ export function checkKey(bytes: Uint8Array, start: number, end: number): string 
   if (type !== NUMBER || size !== NUMBER_KEY_SIZE) return "the key's type is unknown";
   const id = decodeKey(bytes.subarray(start, end)) as number;
   return Number.isFinite(id) && !Object.is(id, -0) ? "" : "the key is not a finite number";
+}
+
+/**
+ * Whether a document that passed the gate holds its key: some field of it, which is the id of
+ * whoever wrote it, has the key's value.
+ */
+export function holdsKey(
+  bytes: Uint8Array,
+  document: { readonly start: number; readonly end: number },
+  key: { readonly start: number; readonly end: number },
+): boolean {
+  assert(key.start < key.end, "the key is not empty");
+  assert(document.end <= bytes.byteLength, "the document ends inside of the bytes");
+  const isText = bytes[key.start] === STRING;
+  const id = isText ? undefined : decodeKey(bytes.subarray(key.start, key.end));
+  const { value: count, end } = readHead(bytes, document.start);
+  let at = end;
+  for (let field = 0; field < count; field += 1) {
+    at = skipItem(bytes, at);
+    if (isText ? isTextAt(bytes, at, key) : numberAt(bytes, at) === id) return true;
+    at = skipItem(bytes, at);
+  }
+  assert(at === document.end, "the fields fill the document");
+  return false;
+}
+
+function isTextAt(bytes: Uint8Array, at: number, key: { start: number; end: number }): boolean {
+  const size = key.end - key.start - 1;
+  const { major, value, end } = readHead(bytes, at);
+  if (major !== 3 || value !== size) return false;
+  assert(end + size <= bytes.byteLength, "a checked text ends inside of the bytes");
+  for (let i = 0; i < size; i += 1) {
+    if (bytes[end + i] !== bytes[key.start + 1 + i]) return false;
+  }
+  return true;
+}
+
+/** The number at `at`; undefined for another value. */
+function numberAt(bytes: Uint8Array, at: number): number | undefined {
+  const { major, value, end } = readHead(bytes, at);
+  if (major === 0) return value;
+  if (major === 1) return -1 - value;
+  const size = end - at - 1;
+  assert(size <= 8, "a head has at most eight bytes behind its first");
+  if (major !== 7 || size < 4) return undefined;
+  const view = viewOf(bytes);
+  return size === 8 ? view.getFloat64(at + 1) : view.getFloat32(at + 1);
 }

@@ -10,6 +10,7 @@ import { assert } from "../../base/assert.ts";
 import { ByteReader, ByteWriter } from "../../base/bytes.ts";
 import { type CStoreError, HandshakeError, ProtocolError } from "../../base/errors.ts";
 import { HANDSHAKE_BODY_SIZE_MAX } from "../../base/limits.ts";
+import { FIRST_RULES, type RulesVersion } from "../../base/rules_version.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../encoding/cbor.ts";
 import { readErrorMessage, writeErrorMessage } from "./error_message.ts";
 
@@ -109,3 +110,15 @@ export const FEATURE_LEASE_READS = "lease-reads";
 
 /** In a HELLO: the node's log holds nothing but the membership. */
 export const FEATURE_EMPTY_LOG = "empty-log";
+
+/** In a HELLO, before a number: the newest rules version that the node's build knows. */
+export const FEATURE_RULES = "rules-";
+
+/** The newest rules that a node's build knows; builds from before the rules had numbers know 1. */
+export function rulesOf({ features }: Hello): RulesVersion {
+  const named = features.find((feature) => feature.startsWith(FEATURE_RULES));
+  const rules = Number(named?.slice(FEATURE_RULES.length) ?? FIRST_RULES);
+  const known = Number.isSafeInteger(rules) ? Math.max(FIRST_RULES, rules) : FIRST_RULES;
+  assert(known >= FIRST_RULES, "every build knows the first rules");
+  return known;
+}

@@ -48,6 +48,19 @@ export interface VerifyReply {
   readonly index: number;
 }
 
+/** The rules by which the log is applied, and those that the members' builds know. */
+export interface RulesReply {
+  readonly rules: number;
+  /** Of the answering build. */
+  readonly newest: number;
+  readonly members: readonly {
+    readonly id: string;
+    /** Null: no handshake showed it yet. */
+    readonly newest: number | null;
+    readonly isUp: boolean;
+  }[];
+}
+
 /** Where a state stands. */
 export interface StatePosition {
   /** Index of the last applied entry. */
@@ -114,6 +127,8 @@ export interface ClusterReplies {
   readonly verify: VerifyReply;
   readonly digest: DigestReply;
   readonly documents: DocumentsReply;
+  readonly rules: RulesReply;
+  readonly upgrade: RulesReply;
 }
 
 /** The reply to any CLUSTER request. */
@@ -169,6 +184,7 @@ type Kind = "text" | "number" | "boolean" | "list" | "map" | "bytes";
 type Shape = Readonly<Record<string, Kind>>;
 
 const MEMBERS: Shape = { index: "number", isJoint: "boolean", members: "list" };
+const RULES: Shape = { rules: "number", newest: "number", members: "list" };
 const CLUSTER_SHAPES: Readonly<Record<ClusterRequest["action"], Shape>> = {
   join: { ...MEMBERS, clusterId: "text" },
   add: MEMBERS,
@@ -179,6 +195,8 @@ const CLUSTER_SHAPES: Readonly<Record<ClusterRequest["action"], Shape>> = {
   verify: { index: "number" },
   digest: { index: "number", position: "map", digest: "text", collections: "list" },
   documents: { index: "number", documents: "list" },
+  rules: RULES,
+  upgrade: RULES,
 };
 const STATUS: Shape = {
   ...{ clusterId: "text", id: "text", pid: "number", version: "text", runtime: "text" },

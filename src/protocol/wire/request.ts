@@ -50,6 +50,8 @@ export type ClusterRequest =
   | { readonly action: "recover"; readonly id: string }
   | { readonly action: "role"; readonly id: string; readonly role: string }
   | { readonly action: "verify" }
+  | { readonly action: "rules" }
+  | { readonly action: "upgrade" }
   | { readonly action: "digest"; readonly index: number }
   | {
       readonly action: "documents";
@@ -96,7 +98,7 @@ export type QueryRequest =
 /** A change of the members that an operator or a node asks for. */
 export type MembershipRequest = Exclude<
   ClusterRequest,
-  { readonly action: "verify" | "digest" | "documents" }
+  { readonly action: "verify" | "digest" | "documents" | "rules" | "upgrade" }
 >;
 
 /** A QUERY request whose fields may still be missing, as a client writes it. */
@@ -188,6 +190,8 @@ function readClusterRequest(payload: Uint8Array): ClusterRequest {
     case "role":
       return { action, id: id(), role: textField(fields, "role") };
     case "verify":
+    case "rules":
+    case "upgrade":
       return { action };
     case "digest":
       return { action, index: numberField(fields, "index") };

@@ -46,6 +46,8 @@ export interface NodeStatus {
   readonly firstIndex: number;
   readonly lastIndex: number;
   readonly committedSequence: number;
+  /** The rules by which it applies the log; absent from builds before rules had numbers. */
+  readonly rules?: number;
   readonly documents: number;
   readonly documentBytes: number;
   readonly logBytes: number;

@@ -7,17 +7,26 @@
 
 import { checkId, parseEndpoint } from "../../base/address.ts";
 import { ConfigError, ProtocolError } from "../../base/errors.ts";
+import { checkKnownRules, FIRST_RULES } from "../../base/rules_version.ts";
 import { zlibCompressor } from "../../platform/compression.ts";
 import {
   batchCommands,
   decodeBatchHeader,
   isCompressed,
 } from "../../protocol/encoding/batch_codec.ts";
-import { bindingsIn, expiredIn, membersIn } from "../../protocol/encoding/cluster_command.ts";
+import {
+  bindingsIn,
+  expiredIn,
+  membersIn,
+  rulesIn,
+} from "../../protocol/encoding/cluster_command.ts";
 import { Configuration, type Member } from "../../raft/configuration.ts";
 import type { Entry } from "../../raft/types.ts";
 
-/** Throws ProtocolError for a batch that does not unpack, or members that cannot be. */
+/**
+ * Throws ProtocolError for a batch that does not unpack, or members that cannot be; ConfigError for
+ * rules that this build does not know.
+ */
 export function validateEntries(entries: readonly Entry[]): void {
   for (const { bytes, count } of entries) {
     if (isCompressed(bytes)) {
@@ -28,6 +37,7 @@ export function validateEntries(entries: readonly Entry[]): void {
     if (members !== undefined) checkMembers(members);
     bindingsIn(bytes, count);
     expiredIn(bytes, count);
+    checkKnownRules(rulesIn(bytes, count) ?? FIRST_RULES);
   }
 }
 

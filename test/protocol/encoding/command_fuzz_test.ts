@@ -41,12 +41,12 @@ import { NO_RESULTS } from "../../../src/raft/state_machine.ts";
 import { fuzzRandom, mutate, rounds, seeded } from "../fuzz_seed.ts";
 
 const IDENTITY = { sessionId: 5, requestNumber: 6, acknowledgedBelow: 4 };
-const DOCUMENT = encodeCbor({ name: "a", list: [1, 2.5, null], inner: { when: new Date(1_001) } });
+const DOCUMENT = encodeCbor({ id: "a", list: [1, 2.5, null], inner: { when: new Date(1_001) } });
 const NO_BYTES = new Uint8Array(0);
 
 const OPERATIONS: readonly DocumentOperation[] = [
   { kind: "INSERT", key: encodeKey("a"), document: DOCUMENT },
-  { kind: "PUT", key: encodeKey(1.5), document: encodeCbor({}), ifVersion: 3 },
+  { kind: "PUT", key: encodeKey(1.5), document: encodeCbor({ x: 1.5 }), ifVersion: 3 },
   { kind: "MERGE", key: encodeKey(""), document: DOCUMENT, returnDocument: true },
   { kind: "REMOVE", key: encodeKey(-1), document: NO_BYTES, ifVersion: 0, returnDocument: true },
 ];
@@ -144,7 +144,7 @@ describe("valid commands", () => {
       key,
       document,
     });
-    const text = (size: number): Uint8Array => encodeCbor({ t: "x".repeat(size) });
+    const text = (size: number): Uint8Array => encodeCbor({ id: "a", t: "x".repeat(size) });
     const largest = text(DOCUMENT_SIZE_MAX - text(100_000).byteLength + 100_000);
     expect(largest).toHaveLength(DOCUMENT_SIZE_MAX);
     expect(check(command([put(encodeKey("a"), largest)]))).toBe("");
@@ -152,8 +152,9 @@ describe("valid commands", () => {
     expect(check(command([put(encodeKey("a"), larger)]))).toContain("at most");
 
     const key = new Uint8Array(KEY_SIZE_MAX + 1).fill(3);
-    expect(check(command([put(key.subarray(1), DOCUMENT)]))).toBe("");
-    expect(check(command([put(key, DOCUMENT)]))).toContain("1 to 1024 bytes");
+    const long = encodeCbor({ id: "\u0003".repeat(KEY_SIZE_MAX - 1) });
+    expect(check(command([put(key.subarray(1), long)]))).toBe("");
+    expect(check(command([put(key, long)]))).toContain("1 to 1024 bytes");
 
     const name = new Uint8Array(COLLECTION_NAME_SIZE_MAX + 1).fill(0x61);
     expect(check(command(OPERATIONS, name.subarray(1)))).toBe("");
@@ -171,7 +172,8 @@ describe("valid commands", () => {
   // It passed the check and then broke the batch's own bound: the node stopped on an assertion.
   test("command: one larger than a batch is refused", () => {
     const put = (size: number): DocumentOperation => {
-      return { kind: "PUT", key: encodeKey("a"), document: encodeCbor({ t: "x".repeat(size) }) };
+      const document = encodeCbor({ id: "a", t: "x".repeat(size) });
+      return { kind: "PUT", key: encodeKey("a"), document };
     };
     const most = new Array(4).fill(put(1_000_000));
     expect(check(command(most))).toBe("");
@@ -274,7 +276,7 @@ test(seeded("command: a mutation is refused, or walks within its bounds and appl
     command(),
     command([OPERATIONS[3]!]),
     command(OPERATIONS.slice(0, 1), encodeText("x")),
-    command([{ kind: "PUT", key: encodeKey(7), document: encodeCbor({ n: 1 }) }]),
+    command([{ kind: "PUT", key: encodeKey(7), document: encodeCbor({ n: 7 }) }]),
   ];
   let passed = 0;
   for (let i = 0; i < rounds(60_000); i += 1) {

@@ -314,28 +314,29 @@ describe("names", () => {
 });
 
 describe("commands of clients", () => {
+  const KEYED = { ...PUT, document: encodeCbor({ id: "k" }) };
   const name = (size: number): Uint8Array => new Uint8Array(size).fill(0x61);
   const text = (size: number): Uint8Array => encodeCbor("x".repeat(size));
   const catalog = (size: number): Uint8Array => text(size - 3);
-  const document = (size: number): Uint8Array => encodeCbor({ t: "x".repeat(size - 10) });
-  const puts = (count: number): readonly DocumentOperation[] => Array(count).fill(PUT);
+  const document = (size: number): Uint8Array => encodeCbor({ t: "x".repeat(size - 15), id: "k" });
+  const puts = (count: number): readonly DocumentOperation[] => Array(count).fill(KEYED);
 
   test.each<readonly [string, Uint8Array]>([
     ["OPEN_SESSION", command("OPEN_SESSION", 1, NO_BYTES)],
     ["WAL_ENTRY", command("WAL_ENTRY", 1, encodeCbor([1, "x"]))],
     ["CATALOG", command("CATALOG", 1, EMPTY_MAP)],
     ["the largest CATALOG", command("CATALOG", 1, catalog(CATALOG_SIZE_MAX))],
-    ["one operation", documents([PUT])],
-    ["operations of all kinds", documents([PUT, FULL, { ...PUT, kind: "MERGE" }])],
-    ["an UPDATE", documents([{ ...PUT, kind: "UPDATE" }])],
-    ["a REMOVE without a document", documents([{ ...PUT, kind: "REMOVE", document: NO_BYTES }])],
-    ["a name of 1 byte", documents([PUT], name(1))],
-    ["a name of 120 bytes", documents([PUT], name(COLLECTION_NAME_SIZE_MAX))],
-    ["the largest document", documents([{ ...PUT, document: document(DOCUMENT_SIZE_MAX) }])],
+    ["one operation", documents([KEYED])],
+    ["operations of all kinds", documents([KEYED, FULL, { ...KEYED, kind: "MERGE" }])],
+    ["an UPDATE", documents([{ ...KEYED, kind: "UPDATE" }])],
+    ["a REMOVE without a document", documents([{ ...KEYED, kind: "REMOVE", document: NO_BYTES }])],
+    ["a name of 1 byte", documents([KEYED], name(1))],
+    ["a name of 120 bytes", documents([KEYED], name(COLLECTION_NAME_SIZE_MAX))],
+    ["the largest document", documents([{ ...KEYED, document: document(DOCUMENT_SIZE_MAX) }])],
     ["the most operations", documents(puts(OPERATIONS_PER_REQUEST_MAX))],
-    ["a transaction", transaction([[PUT, FULL], [PUT]])],
+    ["a transaction", transaction([[KEYED, FULL], [KEYED]])],
     ["conditions alone", transaction([])],
-    ["the most operations of a transaction", transaction([puts(9_999), [PUT]])],
+    ["the most operations of a transaction", transaction([puts(9_999), [KEYED]])],
   ])("%s", (_name, bytes) => {
     expect(check(bytes)).toBe("");
   });
@@ -343,7 +344,7 @@ describe("commands of clients", () => {
   const tooMany = `a request holds 1 to ${OPERATIONS_PER_REQUEST_MAX} operations`;
   const badName = `a collection name has 1 to ${COLLECTION_NAME_SIZE_MAX} bytes`;
   const largeDocument = document(DOCUMENT_SIZE_MAX + 1);
-  const big = { ...PUT, document: document(1_000_000) };
+  const big = { ...KEYED, document: document(1_000_000) };
 
   test.each<readonly [string, Uint8Array, string]>([
     ["OPEN_SESSION twice", command("OPEN_SESSION", 2, NO_BYTES), "OPEN_SESSION has no body"],
@@ -370,14 +371,14 @@ describe("commands of clients", () => {
     ["NOOP", command("NOOP", 1, NO_BYTES), "clients may not send commands of this kind"],
     ["no operations", documents([]), tooMany],
     ["10,001 operations", documents(puts(OPERATIONS_PER_REQUEST_MAX + 1)), tooMany],
-    ["10,001 operations of a transaction", transaction([puts(10_000), [PUT]]), tooMany],
-    ["a name of 0 bytes", documents([PUT], NO_BYTES), badName],
-    ["a name of 121 bytes", documents([PUT], name(COLLECTION_NAME_SIZE_MAX + 1)), badName],
+    ["10,001 operations of a transaction", transaction([puts(10_000), [KEYED]]), tooMany],
+    ["a name of 0 bytes", documents([KEYED], NO_BYTES), badName],
+    ["a name of 121 bytes", documents([KEYED], name(COLLECTION_NAME_SIZE_MAX + 1)), badName],
     ["no name", command("DOCUMENTS", 1, NO_BYTES), "the collection name is missing"],
     ["a cut name", command("DOCUMENTS", 1, Uint8Array.of(2, 0x61)), badName],
     [
       "a name that is not UTF-8",
-      documents([PUT], Uint8Array.of(0x61, 0xff)),
+      documents([KEYED], Uint8Array.of(0x61, 0xff)),
       "the collection name is not valid UTF-8",
     ],
     [
@@ -385,10 +386,10 @@ describe("commands of clients", () => {
       command("DOCUMENTS", 1, Uint8Array.of(1, 0x61)),
       "an operation is cut off",
     ],
-    ["an empty document", documents([{ ...PUT, document: NO_BYTES }]), "a document is a map"],
+    ["an empty document", documents([{ ...KEYED, document: NO_BYTES }]), "a document is a map"],
     [
       "a document that is a list",
-      documents([{ ...PUT, document: Uint8Array.of(0x80) }]),
+      documents([{ ...KEYED, document: Uint8Array.of(0x80) }]),
       "a document is a map",
     ],
     [
@@ -398,18 +399,33 @@ describe("commands of clients", () => {
     ],
     [
       "a hostile document",
-      documents([{ ...PUT, document: Uint8Array.of(0xa1, 0, 0) }]),
+      documents([{ ...KEYED, document: Uint8Array.of(0xa1, 0, 0) }]),
       "the document is refused: key is not a text",
     ],
-    ["a key of no bytes", documents([{ ...PUT, key: NO_BYTES }]), "a key has 1 to 1024 bytes"],
+    [
+      "a document under another key",
+      documents([{ ...KEYED, document: encodeCbor({ id: "other", n: [{ id: "k" }] }) }]),
+      "no field of the document holds its key: the id is one of its fields",
+    ],
+    [
+      "a document of a number under the text of it",
+      documents([{ ...KEYED, key: encodeKey("1"), document: encodeCbor({ id: 1 }) }]),
+      "no field of the document holds its key: the id is one of its fields",
+    ],
+    [
+      "an insert in a transaction without its key",
+      transaction([[{ ...KEYED, kind: "INSERT", document: EMPTY_MAP }]]),
+      "no field of the document holds its key: the id is one of its fields",
+    ],
+    ["a key of no bytes", documents([{ ...KEYED, key: NO_BYTES }]), "a key has 1 to 1024 bytes"],
     [
       "a key of no type",
-      documents([{ ...PUT, key: Uint8Array.of(9, 0x61) }]),
+      documents([{ ...KEYED, key: Uint8Array.of(9, 0x61) }]),
       "the key's type is unknown",
     ],
     [
       "a document too large",
-      documents([{ ...PUT, document: largeDocument }]),
+      documents([{ ...KEYED, document: largeDocument }]),
       `a document has at most ${DOCUMENT_SIZE_MAX} bytes, this one has ${DOCUMENT_SIZE_MAX + 1}`,
     ],
     [
@@ -419,22 +435,22 @@ describe("commands of clients", () => {
     ],
     [
       "hostile conditions",
-      transaction([[PUT]], Uint8Array.of(0xf7)),
+      transaction([[KEYED]], Uint8Array.of(0xf7)),
       "the transaction's conditions are refused: undefined not allowed",
     ],
     [
       "conditions of no bytes",
-      transaction([[PUT]], NO_BYTES),
+      transaction([[KEYED]], NO_BYTES),
       "the transaction's conditions are refused: truncated",
     ],
     [
       "a part without operations",
-      transaction([[PUT], []]),
+      transaction([[KEYED], []]),
       "a part of the transaction has no operations",
     ],
     [
       "a part with a hostile operation",
-      transaction([[{ ...PUT, document: NO_BYTES }]]),
+      transaction([[{ ...KEYED, document: NO_BYTES }]]),
       "a document is a map",
     ],
     [
@@ -468,8 +484,8 @@ describe("commands of clients", () => {
     expect(check(bytes)).toBe(refusal);
   });
 
-  const ONE = documents([PUT]);
-  const TWO = documents([PUT, PUT]);
+  const ONE = documents([KEYED]);
+  const TWO = documents([KEYED, KEYED]);
   const FIRST = COMMAND_HEADER_SIZE + 1 + NAME.byteLength;
   const above = "a number exceeds 2^53 - 1";
 
@@ -496,7 +512,7 @@ describe("commands of clients", () => {
     [
       "an unknown kind",
       ONE,
-      (view) => view.setUint8(4, 12),
+      (view) => view.setUint8(4, 13),
       "clients may not send commands of this kind",
     ],
     ["a session above 2^53", ONE, (view) => view.setUint8(14, 0x20), above],
@@ -521,7 +537,7 @@ describe("commands of clients", () => {
     [
       "a document too long",
       ONE,
-      (view) => view.setUint32(FIRST + 4, 2, true),
+      (view) => view.setUint32(FIRST + 4, 9, true),
       "an operation is cut off",
     ],
     [
@@ -556,25 +572,25 @@ describe("commands of clients", () => {
     ],
     [
       "a part one too large",
-      transaction([[PUT]]),
-      (view) => view.setUint32(37, 15, true),
+      transaction([[KEYED]]),
+      (view) => view.setUint32(37, 22, true),
       "the transaction is cut off",
     ],
     [
       "a part one too small",
-      transaction([[PUT]]),
-      (view) => view.setUint32(37, 13, true),
+      transaction([[KEYED]]),
+      (view) => view.setUint32(37, 20, true),
       "an operation is cut off",
     ],
     [
       "a transaction's count too small",
-      transaction([[PUT], [PUT]]),
+      transaction([[KEYED], [KEYED]]),
       (view) => view.setUint16(6, 1, true),
       "operations follow the last one",
     ],
     [
       "a transaction's count too large",
-      transaction([[PUT]]),
+      transaction([[KEYED]]),
       (view) => view.setUint16(6, 2, true),
       "an operation is cut off",
     ],
@@ -591,7 +607,7 @@ describe("commands of clients", () => {
   test("a request of a session has a number, one without a session needs none", () => {
     const withNumber = (sessionId: number, requestNumber: number): Uint8Array => {
       const identity = { sessionId, requestNumber, acknowledgedBelow: 0 };
-      const request = { collection: NAME, operations: [PUT] };
+      const request = { collection: NAME, operations: [KEYED] };
       return written((writer) => writeDocumentsCommand(writer, identity, request));
     };
     const refusal = "a request of a session has a number of at least 1";
@@ -601,7 +617,7 @@ describe("commands of clients", () => {
   });
 
   test("ifVersion: 2^53 - 1 passes, 2^53 does not", () => {
-    const bytes = documents([{ ...PUT, ifVersion: Number.MAX_SAFE_INTEGER }]);
+    const bytes = documents([{ ...KEYED, ifVersion: Number.MAX_SAFE_INTEGER }]);
     expect(check(bytes)).toBe("");
     const at = FIRST + OPERATION_HEADER_SIZE;
     expect(changed(bytes, (view) => view.setUint8(at + 6, 0x20))).toBe(
@@ -611,7 +627,7 @@ describe("commands of clients", () => {
 
   // Each cut is made whole again by its size, so that it is judged by its content.
   test("a command that ends inside of anything is refused at every byte", () => {
-    for (const bytes of [documents([PUT, FULL]), transaction([[PUT], [FULL, PUT]])]) {
+    for (const bytes of [documents([KEYED, FULL]), transaction([[KEYED], [FULL, KEYED]])]) {
       for (let end = 0; end < bytes.byteLength; end += 1) {
         const cut = bytes.slice(0, end);
         if (end >= 4) viewOf(cut).setUint32(0, end, true);
@@ -623,8 +639,8 @@ describe("commands of clients", () => {
   });
 
   test("the largest command is one batch", () => {
-    const room = BATCH_BODY_SIZE_MAX - documents([big, big, big, big, PUT]).byteLength + 1;
-    const last = (size: number): DocumentOperation => ({ ...PUT, document: document(size) });
+    const room = BATCH_BODY_SIZE_MAX - documents([big, big, big, big, KEYED]).byteLength + 8;
+    const last = (size: number): DocumentOperation => ({ ...KEYED, document: document(size) });
     const largest = documents([big, big, big, big, last(room)]);
     expect(largest).toHaveLength(BATCH_BODY_SIZE_MAX);
     expect(check(largest)).toBe("");

@@ -9,7 +9,13 @@ import fc from "fast-check";
 import { equalBytes } from "../../../src/base/bytes.ts";
 import { ValidationError } from "../../../src/base/errors.ts";
 import { KEY_SIZE_MAX } from "../../../src/base/limits.ts";
-import { checkKey, decodeKey, encodeKey } from "../../../src/protocol/encoding/document_key.ts";
+import { encodeCbor } from "../../../src/protocol/encoding/cbor.ts";
+import {
+  checkKey,
+  decodeKey,
+  encodeKey,
+  holdsKey,
+} from "../../../src/protocol/encoding/document_key.ts";
 import { fuzz, seeded } from "../fuzz_seed.ts";
 
 function check(key: Uint8Array): string {
@@ -162,4 +168,41 @@ test("keys: to check or read a key in a Buffer does not change it", () => {
     expect(decodeKey(key)).toBe(id);
     expect(equalBytes(key, encodeKey(id))).toBe(true);
   }
+});
+
+function holds(document: object, id: string | number): boolean {
+  const key = encodeKey(id);
+  const bytes = new Uint8Array([...key, ...encodeCbor(document)]);
+  const start = key.byteLength;
+  return holdsKey(bytes, { start, end: bytes.byteLength }, { start: 0, end: start });
+}
+
+// Mutations that this finds: a value skipped too far, a key's own bytes taken for a value.
+test.each<readonly [object, string | number, boolean]>([
+  [{ id: "a" }, "a", true],
+  [{ id: "a" }, "b", false],
+  [{ id: "ab" }, "a", false],
+  [{ id: "" }, "", true],
+  [{ a: 1 }, "a", false],
+  [{}, "a", false],
+  [{ n: { deep: [1, { id: "a" }] }, list: ["a"], id: "b" }, "a", false],
+  [
+    { n: { deep: [1, { id: "b" }] }, when: new Date(5), bytes: new Uint8Array(9), id: "a" },
+    "a",
+    true,
+  ],
+  [{ other: "x", name: "\u00e4" }, "\u00e4", true],
+  [{ id: 7 }, 7, true],
+  [{ id: 7 }, "7", false],
+  [{ id: "7" }, 7, false],
+  [{ id: -7 }, -7, true],
+  [{ id: 1.5 }, 1.5, true],
+  [{ id: 0.1 }, 0.1, true],
+  [{ id: -0 }, 0, true],
+  [{ id: 2 ** 40 }, 2 ** 40, true],
+  [{ id: true }, 1, false],
+  [{ id: null }, 0, false],
+  [{ id: new Date(7) }, 7, false],
+])("%j holds the key %j: %j", (document, id, isHeld) => {
+  expect(holds(document, id)).toBe(isHeld);
 });
