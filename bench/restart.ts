@@ -8,7 +8,7 @@
 
 import process from "node:process";
 import { parseArgs } from "node:util";
-import { LocalCluster } from "../cli/local/local_cluster.ts";
+import { endClustersOnSignal, LocalCluster } from "../cli/local/local_cluster.ts";
 import { machine, median } from "../cli/measure/report.ts";
 import { probeDisk } from "../cli/measure/throughput.ts";
 import type { CStoreError } from "../src/base/errors.ts";
@@ -181,6 +181,7 @@ async function main(): Promise<void> {
   const tell = (line: string): boolean => process.stderr.write(`${line}\n`);
   const { nodes, documents, data } = options;
   const restarts: Restart[] = [];
+  endClustersOnSignal();
   const cluster = await LocalCluster.start({ nodes, data });
   try {
     const fdatasyncMs = probeDisk(cluster.data);

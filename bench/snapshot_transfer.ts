@@ -8,7 +8,7 @@
 
 import process from "node:process";
 import { parseArgs } from "node:util";
-import { LocalCluster } from "../cli/local/local_cluster.ts";
+import { endClustersOnSignal, LocalCluster } from "../cli/local/local_cluster.ts";
 import { NodeProcess, ownCommand } from "../cli/local/node_process.ts";
 import { latencyMs, machine, newHistogram } from "../cli/measure/report.ts";
 import { connect, type NodeStatus, type RemoteDatabase } from "../src/mod.ts";
@@ -88,6 +88,7 @@ async function measure(
   return latencyMs(histogram);
 }
 
+endClustersOnSignal();
 const cluster = await LocalCluster.start({ nodes: 3 });
 const database = await connect(cluster.addresses, { timeoutMs: 60_000 });
 let joiner: NodeProcess | undefined;

@@ -76,17 +76,19 @@ const WATCH: CommandSpec = {
 
 const IMPORT: CommandSpec = {
   usage: "import <collection> <file>",
-  about: "Put the documents of a file, one JSON object a line, into a collection; - reads stdin",
+  about:
+    "Put the documents of a file into a collection: a JSON object a line, or a JSON array; - reads stdin",
   options: [
     ADDRESS,
     TIMEOUT,
     ["--insert", "Refuse documents that exist (default: replace them)"],
-    ["--from-line <n>", "Begin at this line: where an import stopped"],
+    ["--id-field <name>", "The field with the ids (default id)"],
+    ["--from-line <n>", "Begin at this line or item: where an import stopped"],
     ERRORS,
   ],
   examples: ["cstore import users users.ndjson", "cstore export users - | cstore import copy -"],
   run: async (words, options) =>
-    (await import("./commands/data_command.ts")).runImport(words, options),
+    (await import("./commands/import_command.ts")).runImport(words, options),
 };
 
 const EXPORT: CommandSpec = {

@@ -126,8 +126,20 @@ export function reportError(error: unknown, json: boolean): number {
     if (error.remedy !== undefined) tell(`  ${error.remedy}`);
     return CODES[error.code] ?? EXIT.failed;
   }
+  if (isSystemError(error)) {
+    tell(`${colour.red("error")}: ${error.message}`);
+    return EXIT.disk;
+  }
   tell(
     `${colour.red("bug")}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
   );
   return EXIT.bug;
+}
+
+/** An error of a file or stream that the system gave: a folder, no permission, a full disk. */
+function isSystemError(error: unknown): error is Error {
+  if (!(error instanceof Error)) return false;
+  const { code, syscall }: { readonly code?: unknown; readonly syscall?: unknown } =
+    error as object;
+  return typeof code === "string" && /^E[A-Z0-9]+$/.test(code) && typeof syscall === "string";
 }

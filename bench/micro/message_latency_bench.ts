@@ -17,12 +17,14 @@ const QUIET = {
   leader: () => {},
   replies: () => {},
   failed: () => {},
+  cluster: () => "",
+  joined: () => {},
 };
 
 /** A connection whose handshake is done. */
 export async function openChannel(address: string): Promise<TcpChannel> {
   return new Promise((resolve) => {
-    const node = { address, endpoint: parseEndpoint(address), clusterId: "" };
+    const node = { address, endpoint: parseEndpoint(address) };
     const up = (): void => resolve(channel);
     const channel: TcpChannel = new TcpChannel(node, systemPlatform(), { ...QUIET, up });
   });

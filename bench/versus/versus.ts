@@ -10,7 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
-import { LocalCluster } from "../../cli/local/local_cluster.ts";
+import { endClustersOnSignal, LocalCluster } from "../../cli/local/local_cluster.ts";
 import { machine } from "../../cli/measure/report.ts";
 import { probeDisk, runThroughput } from "../../cli/measure/throughput.ts";
 import { startEtcd } from "./etcd_peer.ts";
@@ -80,6 +80,7 @@ function readOptions(): Options {
 async function measureCstore(options: Options, directory: string): Promise<Row[]> {
   const data = `${directory}/cstore`;
   mkdirSync(data);
+  endClustersOnSignal();
   const cluster = await LocalCluster.start({ nodes: 3, data });
   const rows: Row[] = [];
   try {

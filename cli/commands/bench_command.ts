@@ -5,6 +5,7 @@
  */
 
 import { printSize } from "../../src/base/units.ts";
+import { endClustersOnSignal } from "../local/local_cluster.ts";
 import { type FailoverRound, runFailover } from "../measure/failover.ts";
 import { runThroughput } from "../measure/throughput.ts";
 import {
@@ -20,6 +21,7 @@ import { print, printJson, table, tell } from "../output.ts";
 
 /** Operations a second and latency. */
 export async function benchThroughput(options: RawOptions): Promise<void> {
+  endClustersOnSignal();
   const address = textOption(options, "address");
   const rateText = textOption(options, "rate") ?? "max";
   const rate =
@@ -90,6 +92,7 @@ export async function benchThroughput(options: RawOptions): Promise<void> {
 
 /** Measures the outage that clients see when the leader goes. */
 export async function benchFailover(options: RawOptions): Promise<void> {
+  endClustersOnSignal();
   const json = flagOption(options, "json");
   const fault = choiceOption(options, "fault", {
     allowed: ["kill", "pause", "promote"],

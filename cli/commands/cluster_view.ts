@@ -21,9 +21,10 @@ export function askNode(address: string, timeoutMs: number): Promise<NodeStatus>
 
 /** The first node that answers; rejects with UnreachableError when none does. */
 export async function askAny(addresses: readonly string[], timeoutMs: number): Promise<NodeStatus> {
-  const answers = await Promise.allSettled(addresses.map((address) => askNode(address, timeoutMs)));
-  for (const answer of answers) if (answer.status === "fulfilled") return answer.value;
-  const reason = answers[0]?.status === "rejected" ? answers[0].reason : undefined;
+  const asked = addresses.map((address) => askNode(address, timeoutMs));
+  const first = await Promise.any(asked).catch((error: AggregateError) => error);
+  if (!(first instanceof AggregateError)) return first;
+  const [reason] = first.errors as readonly unknown[];
   if (reason instanceof Error && !(reason instanceof UnreachableError)) throw reason;
   throw new UnreachableError(`Cannot reach any node at ${addresses.join(", ")}`, {
     cause: reason,

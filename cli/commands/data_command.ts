@@ -1,13 +1,10 @@
 /**
- * `cstore index`, `watch` and `import`.
+ * `cstore index` and `watch`.
  *
  * @module
  */
 
-import { createReadStream, existsSync } from "node:fs";
-import { CStoreError } from "../../src/base/errors.ts";
-import type { AnyDocument, Collection, IndexInfo, RemoteDatabase } from "../../src/mod.ts";
-import { linesOf } from "../lines.ts";
+import type { IndexInfo, RemoteDatabase } from "../../src/mod.ts";
 import {
   durationOption,
   flagOption,
@@ -15,18 +12,10 @@ import {
   type RawOptions,
   textOption,
 } from "../options.ts";
-import { print, printJson, table, tell, UsageError } from "../output.ts";
-import { readObject, toTaggedJson } from "../tagged_json.ts";
+import { print, printJson, table, UsageError } from "../output.ts";
+import { toTaggedJson } from "../tagged_json.ts";
 import { addressesOf } from "./cluster_command.ts";
 import { withDatabase } from "./cluster_view.ts";
-
-/** Documents of one request of an import. */
-const IMPORT_BATCH = 500;
-/** Bytes of lines of one request of an import: a request has a bound. */
-const IMPORT_BYTES = 1024 * 1024;
-const PROGRESS_MS = 2000;
-
-type Item = AnyDocument;
 
 /** Runs with the database that the options name. */
 export function use(
@@ -100,79 +89,4 @@ export async function runWatch(words: readonly string[], options: RawOptions): P
       if (seen >= count) return;
     }
   });
-}
-
-/** Puts the lines of a file into a collection. */
-export async function runImport(words: readonly string[], options: RawOptions): Promise<void> {
-  const [name, file] = words;
-  if (name === undefined || file === undefined) {
-    throw new UsageError("Name the collection and the file", "For example: cstore import users -");
-  }
-  if (file !== "-" && !existsSync(file)) throw new UsageError(`There is no file "${file}"`);
-  const first = numberOption(options, "fromLine", { min: 1, max: 2 ** 40, fallback: 1 });
-  const isInsert = flagOption(options, "insert");
-  await use(options, async (database) => {
-    const importer = new Importer(database.collection<Item>(name), isInsert);
-    const input = file === "-" ? process.stdin : createReadStream(file);
-    let line = 0;
-    for await (const text of linesOf(input)) {
-      line += 1;
-      if (line < first || text.trim() === "") continue;
-      await importer.add(text, line);
-    }
-    await importer.flush();
-    tell(`${importer.count} documents imported into "${name}"`);
-  });
-}
-
-class Importer {
-  readonly #collection: Collection<Item>;
-  readonly #isInsert: boolean;
-  #batch: Item[] = [];
-  #bytes = 0;
-  #firstLine = 0;
-  #toldMs = Date.now();
-  count = 0;
-
-  constructor(collection: Collection<Item>, isInsert: boolean) {
-    this.#collection = collection;
-    this.#isInsert = isInsert;
-  }
-
-  async add(text: string, line: number): Promise<void> {
-    let value: Item;
-    try {
-      value = readObject(text, `document in line ${line}`, "");
-    } catch (error) {
-      // The lines before it are imported, so that a repeat can go on from here.
-      await this.flush();
-      if (!(error instanceof UsageError)) throw error;
-      throw new UsageError(error.message, this.#resumeHint(line));
-    }
-    if (this.#batch.length === 0) this.#firstLine = line;
-    this.#batch.push(value);
-    this.#bytes += text.length;
-    if (this.#batch.length >= IMPORT_BATCH || this.#bytes >= IMPORT_BYTES) await this.flush();
-  }
-
-  async flush(): Promise<void> {
-    if (this.#batch.length === 0) return;
-    try {
-      if (this.#isInsert) await this.#collection.insertMany(this.#batch);
-      else await this.#collection.putMany(this.#batch);
-    } catch (error) {
-      if (error instanceof CStoreError) tell(this.#resumeHint(this.#firstLine));
-      throw error;
-    }
-    this.count += this.#batch.length;
-    this.#batch = [];
-    this.#bytes = 0;
-    if (Date.now() - this.#toldMs < PROGRESS_MS) return;
-    this.#toldMs = Date.now();
-    tell(`${this.count} documents imported`);
-  }
-
-  #resumeHint(line: number): string {
-    return `Lines before ${line} are imported: go on with --from-line ${line}`;
-  }
 }

@@ -7,7 +7,7 @@
 import { isHealthy } from "../../src/cluster/cluster_view.ts";
 import { sleep, systemClock } from "../../src/platform/clock.ts";
 import { onStopSignal } from "../../src/platform/process.ts";
-import { LocalCluster } from "../local/local_cluster.ts";
+import { LocalCluster, STOP_SIGNALS } from "../local/local_cluster.ts";
 import { numberOption, type RawOptions, textOption } from "../options.ts";
 import { colour, isTerminal, live, print, tell } from "../output.ts";
 import { typedCommand } from "../typed_command.ts";
@@ -29,7 +29,7 @@ export async function runDev(options: RawOptions): Promise<void> {
     onStopSignal(() => {
       isStopping = true;
       resolve();
-    });
+    }, STOP_SIGNALS);
   });
   const cluster = await LocalCluster.start({
     nodes,

@@ -4,19 +4,12 @@
  * @module
  */
 
-import {
-  closeSync,
-  createWriteStream,
-  existsSync,
-  fstatSync,
-  ftruncateSync,
-  openSync,
-  readSync,
-} from "node:fs";
-import type { Writable } from "node:stream";
+import { closeSync, existsSync, fstatSync, ftruncateSync, openSync, readSync } from "node:fs";
+import { NotFoundError } from "../../src/base/errors.ts";
 import type { AnyDocument, Query, RemoteDatabase } from "../../src/mod.ts";
 import { flagOption, type RawOptions, readLevelOption, textOption } from "../options.ts";
 import { tell, UsageError } from "../output.ts";
+import { OutputFile } from "../output_file.ts";
 import { readObject, toTaggedJson } from "../tagged_json.ts";
 import { use } from "./data_command.ts";
 
@@ -63,14 +56,51 @@ export async function runExport(words: readonly string[], options: RawOptions): 
 
 /** The collection as it is at one moment. */
 async function writeAll(database: RemoteDatabase, what: Export): Promise<number> {
-  const output = what.file === "-" ? process.stdout : createWriteStream(what.file);
-  const writer = new LineWriter(output, what.file);
-  const { filter, read } = what;
-  const documents = database.collection<Item>(what.name).iterate(filter, { read });
-  return writer.until(async () => {
-    await writer.take(documents);
-    if (what.file !== "-") await writer.end();
+  const { name, filter, read } = what;
+  if (!(await database.listCollections()).includes(name)) {
+    throw new NotFoundError(`Cannot export "${name}": there is no collection of that name`);
+  }
+  const documents = database.collection<Item>(name).iterate(filter, { read });
+  if (what.file === "-") return writeStream(documents);
+  return writeFile(await OutputFile.replace(what.file), (lines) => lines.take(documents));
+}
+
+/**
+ * A stream to stdout begins with a space and ends with one before its last line feed: JSON does not
+ * show them, and an import sees from them that a stream broke off.
+ */
+async function writeStream(documents: AsyncIterable<Item>): Promise<number> {
+  let [last, count] = ["", 0];
+  const lines = new Lines(async (line) => {
+    if (count > 0) await writeOut(`${last}\n`);
+    last = count === 0 ? ` ${line}` : line;
+    count += 1;
   });
+  await lines.take(documents);
+  await writeOut(`${last} \n`);
+  return count;
+}
+
+/** Resolves when the reader has taken it. */
+function writeOut(text: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    process.stdout.write(text, (error) => (error ? reject(error) : resolve()));
+  });
+}
+
+async function writeFile(
+  file: OutputFile,
+  write: (lines: Lines) => Promise<void>,
+): Promise<number> {
+  const lines = new Lines((line) => file.write(`${line}\n`));
+  try {
+    await write(lines);
+    await file.finish();
+  } catch (error) {
+    await file.abandon();
+    throw error;
+  }
+  return lines.count;
 }
 
 /** In order of ids, behind the last whole line that is there. */
@@ -82,13 +112,11 @@ async function resume(database: RemoteDatabase, what: Export): Promise<number> {
     throw new UsageError(`The ids of "${what.name}" are not in "${idField}"`, "Give --id-field");
   }
   const last = cutToLastLine(what.file, idField);
-  const writer = new LineWriter(createWriteStream(what.file, { flags: "a" }), what.file);
-  return writer.until(async () => {
+  return writeFile(await OutputFile.append(what.file), async (lines) => {
     for (const range of rangesBehind(last)) {
       const part = { $and: [{ [idField]: range }, filter] } as Query<Item>;
-      await writer.take(collection.iterate(part, { read, sort: { [idField]: 1 } }));
+      await lines.take(collection.iterate(part, { read, sort: { [idField]: 1 } }));
     }
-    await writer.end();
   });
 }
 
@@ -99,42 +127,24 @@ function rangesBehind(last: DocumentId | undefined): readonly Item[] {
   return [numbers, { $gte: "" }];
 }
 
-/** Documents as lines of a stream, as fast as it takes them. */
-class LineWriter {
-  readonly #output: Writable;
-  readonly #failed: Promise<never>;
+/** Documents as lines, as fast as their writer takes them. */
+class Lines {
+  readonly #write: (line: string) => Promise<void>;
   #toldMs = Date.now();
   count = 0;
 
-  constructor(output: Writable, file: string) {
-    this.#output = output;
-    this.#failed = new Promise((_, reject) => {
-      output.once("error", ({ message: reason }) => {
-        reject(new UsageError(`Cannot write "${file}": ${reason}`));
-      });
-    });
-  }
-
-  /** Runs until it is done or the stream fails; how many documents were written. */
-  async until(run: () => Promise<void>): Promise<number> {
-    await Promise.race([run(), this.#failed]);
-    return this.count;
+  constructor(write: (line: string) => Promise<void>) {
+    this.#write = write;
   }
 
   async take(documents: AsyncIterable<Item>): Promise<void> {
     for await (const document of documents) {
+      await this.#write(toTaggedJson(document));
       this.count += 1;
-      if (!this.#output.write(`${toTaggedJson(document)}\n`)) {
-        await new Promise((resolve) => this.#output.once("drain", resolve));
-      }
       if (Date.now() - this.#toldMs < PROGRESS_MS) continue;
       this.#toldMs = Date.now();
       tell(`${this.count} documents exported`);
     }
-  }
-
-  end(): Promise<void> {
-    return new Promise((resolve) => this.#output.end(() => resolve()));
   }
 }
 

@@ -7,11 +7,12 @@
 import { readFileSync } from "node:fs";
 import { configure, getConsoleSink, jsonLinesFormatter } from "@logtape/logtape";
 import { parse as parseToml } from "smol-toml";
+import { writeEndpoint } from "../../src/base/address.ts";
 import { ConfigError, type CStoreError, MembershipError } from "../../src/base/errors.ts";
 import { Node, type NodeConfig, type NodeOptions, parseNodeConfig } from "../../src/mod.ts";
 import { systemFileSystem } from "../../src/platform/file_system.ts";
 import { systemPlatform } from "../../src/platform/platform.ts";
-import { exit, onStopSignal, processId } from "../../src/platform/process.ts";
+import { exit, ignoreHangUp, onStopSignal, processId } from "../../src/platform/process.ts";
 import { randomId, systemRandom } from "../../src/platform/random.ts";
 import { readIdentity } from "../../src/storage/data_directory.ts";
 import {
@@ -56,9 +57,10 @@ export async function runNode(options: RawOptions): Promise<never> {
     );
   };
   onStopSignal(stop);
+  ignoreHangUp();
   const { endpoint } = node.network ?? {};
   tell(
-    `node ${config.id} listens on ${endpoint?.host}:${endpoint?.port}, cluster ${node.clusterId}, process ${processId()}, data in ${config.dataDirectory}`,
+    `node ${config.id} listens on ${endpoint === undefined ? "-" : writeEndpoint(endpoint)}, cluster ${node.clusterId}, process ${processId()}, data in ${config.dataDirectory}`,
   );
   if (config.syncMode === "ASYNC")
     tell(

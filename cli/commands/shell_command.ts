@@ -11,7 +11,7 @@ import { createInterface } from "node:readline";
 import { inspect } from "node:util";
 import { CStoreError } from "../../src/base/errors.ts";
 import type { RemoteDatabase } from "../../src/mod.ts";
-import { linesOf } from "../lines.ts";
+import { linesOf, textOf } from "../lines.ts";
 import { durationOption, type RawOptions, textOption } from "../options.ts";
 import { colour, isTerminal, print, tell, UsageError } from "../output.ts";
 import { toTaggedJson } from "../tagged_json.ts";
@@ -115,7 +115,7 @@ async function converse(database: RemoteDatabase, evaluate: Evaluate): Promise<v
     return "go on";
   };
   if (isTerminal()) return await typed(names, run);
-  for await (const line of linesOf(process.stdin)) if ((await run(line)) === "end") return;
+  for await (const line of linesOf(textOf(process.stdin))) if ((await run(line)) === "end") return;
 }
 
 /** Lines of a person at a terminal, with completion and history. */

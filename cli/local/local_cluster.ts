@@ -6,10 +6,11 @@
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
+import { constants, tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect, type NodeStatus, UnreachableError } from "../../src/mod.ts";
 import { sleep, systemClock } from "../../src/platform/clock.ts";
+import { exit, onStopSignal, type StopSignal } from "../../src/platform/process.ts";
 import { NodeProcess, ownCommand, type ProcessEnd, type ProgramCommand } from "./node_process.ts";
 
 const ERRORS_KEPT = 200;
@@ -37,8 +38,25 @@ export interface LocalClusterOptions {
   readonly onExit?: (node: LocalNode, how: ProcessEnd) => void;
 }
 
+/** Signals that end a program together with its clusters. */
+export const STOP_SIGNALS: readonly StopSignal[] = ["SIGINT", "SIGTERM", "SIGHUP"];
+/** Exit code of a process that a signal ended: this and the signal's number. */
+const SIGNALLED = 128;
+
+/** From now on a stop signal ends the clusters that run, and then this process. */
+export function endClustersOnSignal(): void {
+  let isEnding = false;
+  onStopSignal((signal) => {
+    const code = SIGNALLED + constants.signals[signal];
+    if (isEnding) exit(code);
+    isEnding = true;
+    void LocalCluster.stopAll().finally(() => exit(code));
+  }, STOP_SIGNALS);
+}
+
 /** Node processes that end with this one. */
 export class LocalCluster {
+  static readonly #running = new Set<LocalCluster>();
   readonly nodes: readonly LocalNode[];
   readonly data: string;
   readonly #options: LocalClusterOptions;
@@ -68,6 +86,7 @@ export class LocalCluster {
       };
     });
     const cluster = new LocalCluster(options, nodes, data);
+    LocalCluster.#running.add(cluster);
     try {
       for (const node of nodes) cluster.startNode(node);
       await cluster.waitForLeader();
@@ -78,6 +97,11 @@ export class LocalCluster {
       throw error;
     }
     return cluster;
+  }
+
+  /** Stops every cluster that was started here. */
+  static async stopAll(): Promise<void> {
+    await Promise.allSettled([...LocalCluster.#running].map((cluster) => cluster.stop()));
   }
 
   get addresses(): string {
@@ -170,6 +194,7 @@ export class LocalCluster {
   /** Ends every process, politely first, and removes the data folder if it made that. */
   async stop(): Promise<void> {
     this.#isStopping = true;
+    LocalCluster.#running.delete(this);
     await Promise.all(this.nodes.map((node) => this.signal(node, "SIGTERM")));
     if (this.#isOwnData) rmSync(this.data, { recursive: true, force: true });
   }

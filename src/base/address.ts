@@ -40,10 +40,30 @@ export function checkSeed(seed: string): void {
   parseEndpoint(seed.replace(/^dns:/, ""));
 }
 
-/** Checks HOST:PORT, with a port that can be dialled. Throws ConfigError. */
+/**
+ * Checks HOST:PORT under which others are to reach a node: a host and a port that can be dialled.
+ * Throws ConfigError.
+ */
 export function checkAddress(address: string): void {
-  if (parseEndpoint(address).port > 0) return;
-  throw new ConfigError(`Cannot use the address "${address}": it has no port`);
+  const isPlain = /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d+)?$/.test(address);
+  const endpoint = isPlain ? parseEndpoint(address) : undefined;
+  if (endpoint === undefined) {
+    throw new ConfigError(`Cannot use the address "${address}": it is not HOST:PORT`, {
+      remedy: "Write it like 10.0.0.1:7001, db1.example.com:7001 or [fd00::1]:7001",
+    });
+  }
+  if (endpoint.port === 0) {
+    throw new ConfigError(`Cannot use the address "${address}": it has no port`);
+  }
+  if (!isWildcard(endpoint.host)) return;
+  throw new ConfigError(`Cannot use the address "${address}": no other node can dial it`, {
+    remedy: "Name the host as the others reach it; to listen on every interface use --listen",
+  });
+}
+
+/** Whether a host stands for every interface of a machine. */
+export function isWildcard(host: string): boolean {
+  return /^(?:\*|0+(?:\.0+){0,3}|[0:]*:[0:]*(?:0\.0\.0\.0)?)$/.test(host);
 }
 
 /** Checks a node id. Throws ConfigError. */

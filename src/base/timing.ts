@@ -89,3 +89,6 @@ export const ATTEMPTS_MAX = {
   /** `updateOne` whose document was changed by others in between. */
   update: 20,
 } as const;
+
+/** A client that is closed waits so long for a node to take the last bytes. */
+export const CLIENT_END_MS = 250;

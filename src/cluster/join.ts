@@ -7,6 +7,7 @@
 
 import { encodeText } from "../base/bytes.ts";
 import { CStoreError, MembershipError, UnreachableError } from "../base/errors.ts";
+import { partLogger } from "../base/log.ts";
 import { BACKOFF_MS } from "../base/timing.ts";
 import { Client } from "../client/connection/client.ts";
 import { RemoteDatabase } from "../client/remote_database.ts";
@@ -50,6 +51,7 @@ export async function askToJoin(
   const { seeds, attempts, incarnation } = question;
   const discovery = new NodeDiscovery(seeds);
   const request = { action: "join", ...question.request, incarnation } as const;
+  const logger = partLogger("node");
   let lastError: CStoreError | undefined;
   for (let attempt = 0; attempt < attempts; attempt += 1) {
     try {
@@ -58,6 +60,11 @@ export async function askToJoin(
     } catch (error) {
       if (!(error instanceof CStoreError) || error instanceof MembershipError) throw error;
       if (error.retry === "never") throw error;
+      const { message: reason } = error;
+      const through = seeds.join(", ");
+      if (reason !== lastError?.message) {
+        logger.warn("cannot join through {through} yet: {reason}", { through, reason });
+      }
       lastError = error;
     }
     await sleep(platform.clock, BACKOFF_MS.join.first);

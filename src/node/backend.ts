@@ -101,7 +101,10 @@ export class Backend implements RequestBackend {
       );
     }
     if (level === "stale") return undefined;
-    return driver.isLeader && driver.hasFreshQuorum() ? undefined : this.#notLeader();
+    // Before its own first entry is applied, a leader may lack what the one before acknowledged.
+    const isCurrent = this.machine.position.term === driver.view.term;
+    const mayServe = driver.isLeader && driver.hasFreshQuorum() && isCurrent;
+    return mayServe ? undefined : this.#notLeader();
   }
 
   status(): NodeStatus {

@@ -12,11 +12,14 @@ import type { BatchCodec } from "../protocol/encoding/batch_codec.ts";
 import { FEATURE_LEASE_READS, type Hello, rulesOf } from "../protocol/wire/handshake.ts";
 import type { NodeConfig } from "./config/node_config.ts";
 
+/** Hosts of this machine alone, with or without a port. */
+const LOCAL = /^(?:127(?:\.\d+){3}|localhost|\[::1\])(?::\d+)?$|^::1$/;
+
 /** How batches are compressed: between nodes on one machine it costs more than it saves. */
 export function codecOf(config: NodeConfig): BatchCodec {
   const own = config.listen?.host ?? "127.0.0.1";
   const hosts = config.members.length === 0 ? [own] : config.members.map((m) => m.address);
-  const isLocal = hosts.every((host) => /^(127\.|localhost|\[?::1)/.test(host));
+  const isLocal = hosts.every((host) => LOCAL.test(host));
   if (config.compression === "none" || (config.compression === "auto" && isLocal)) return "none";
   return hasCodec("zstd") ? "zstd" : "deflate-raw";
 }

@@ -21,7 +21,7 @@ import type { FileWALManager } from "../storage/wal/file_wal_manager.ts";
 import type { NetworkHooks, NetworkManager } from "../transport/network_manager.ts";
 import { assemble, type NodeParts } from "./assemble.ts";
 import type { NodeConfig } from "./config/node_config.ts";
-import { settleConfig } from "./config/resolve_config.ts";
+import { checkListen, settleConfig } from "./config/resolve_config.ts";
 import { checkCodec, checkLeases, checkRules } from "./features.ts";
 import { readTail, saveDiscarded } from "./recovery/discarded_entries.ts";
 import type { OpenedStorage } from "./recovery/open_storage.ts";
@@ -128,6 +128,8 @@ export class Node {
 
   async #start(): Promise<void> {
     const { network, driver, members, diskMonitor, peerWatch, housekeeping } = this.#parts;
+    const known = this.#opened.configurations.at(-1)?.configuration.member(this.config.id);
+    checkListen(this.config, known?.address ?? "");
     await network?.listen(this.#networkHooks());
     driver.start(this.#driverHooks());
     const { configuration } = driver.view;

@@ -43,9 +43,20 @@ export function runtimeName(): string {
   return `node ${process.versions.node}`;
 }
 
-/** Calls back on SIGINT and SIGTERM. */
-export function onStopSignal(callback: (signal: "SIGINT" | "SIGTERM") => void): void {
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => callback(signal));
+/** Signals that ask a process to end. */
+export type StopSignal = "SIGINT" | "SIGTERM" | "SIGHUP";
+
+/** Calls back on SIGINT and SIGTERM; on SIGHUP, too, where the terminal's end is the program's. */
+export function onStopSignal(
+  callback: (signal: StopSignal) => void,
+  signals: readonly StopSignal[] = ["SIGINT", "SIGTERM"],
+): void {
+  for (const signal of signals) process.on(signal, () => callback(signal));
+}
+
+/** The process goes on without its terminal. */
+export function ignoreHangUp(): void {
+  process.on("SIGHUP", () => undefined);
 }
 
 /** Calls back with an uncaught error: a bug, after which the process must end. */

@@ -8,7 +8,7 @@
 
 import { unreachable } from "../base/assert.ts";
 import { ByteWriter } from "../base/bytes.ts";
-import { CursorLostError, DeadlineError, OverloadedError } from "../base/errors.ts";
+import { CursorLostError, DeadlineError, NotFoundError, OverloadedError } from "../base/errors.ts";
 import { CURSOR_IDLE_MS, CURSOR_LIFE_MS, CURSORS_MAX, PAGE_SIZE_GOAL } from "../base/limits.ts";
 import { POLL_INTERVAL_MS, RETRY_AFTER_MS } from "../base/timing.ts";
 import { type Found, QueryRun, type QuerySpec } from "../database/collection/query_run.ts";
@@ -64,6 +64,21 @@ export class QueryService {
     this.#clock = parts.clock;
     this.#machine = parts.machine;
     this.#streams = new ChangeStreams(parts);
+  }
+
+  /** Answers on a node that has applied all that was acknowledged before the request came. */
+  answerCurrent(request: QueryRequest, reply: QueryReply): void {
+    const { appliedSequence } = this.#machine;
+    if (request.action === "watch" && (request.since ?? 0) > appliedSequence) {
+      reply.failed(
+        new NotFoundError(
+          `Cannot watch from ${request.since}: the last change of this cluster is ${appliedSequence}`,
+          { remedy: "The position is of another cluster, or of one that was made anew" },
+        ),
+      );
+      return;
+    }
+    this.answer(request, reply);
   }
 
   /** Answers a request of the kind QUERY. */

@@ -170,7 +170,7 @@ export class RequestHandler {
       return;
     }
     this.#waitForBarrier(deadlineMs, {
-      served: () => this.#queries.answer(query, reply),
+      served: () => this.#queries.answerCurrent(query, reply),
       late: () => fail(readTooLate()),
     });
   }

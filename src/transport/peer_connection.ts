@@ -153,10 +153,10 @@ export class PeerConnection {
     this.#endWithin(HANDSHAKE_TIMEOUT_MS);
   }
 
-  /** Sends the queued frames, then closes. */
-  end(): void {
+  /** Sends the queued frames, then closes; after `timeoutMs` whether the other side took them or not. */
+  end(timeoutMs = FRAME_TIMEOUT_MS): void {
     if (this.#isClosed || this.#isEnding) return;
-    this.#endWithin(FRAME_TIMEOUT_MS);
+    this.#endWithin(timeoutMs);
   }
 
   #endWithin(timeoutMs: number): void {

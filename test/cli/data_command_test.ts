@@ -5,11 +5,11 @@
  */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { complete } from "../../cli/commands/shell_command.ts";
 import { fromTaggedJson, toTaggedJson } from "../../cli/tagged_json.ts";
 import { freshFolder, TestCluster } from "../node/test_cluster.ts";
-import { Running, run } from "../system/program.ts";
+import { Running, run, shell } from "../system/program.ts";
 
 let cluster: TestCluster;
 let folder: ReturnType<typeof freshFolder>;
@@ -144,14 +144,143 @@ test("import: a bad line says where to go on, and what came before it is there",
   expect(again.stderr).toContain("--from-line 1");
 });
 
+test("export --force: whatever fails, the old file stays as it was", async () => {
+  const file = `${folder.path}/kept.ndjson`;
+  await lines(["doc", "put", "kept", '{"id":"a"}']);
+  writeFileSync(file, "precious\n");
+  const wrong = [
+    ["export", "kept", file, "--force", "--query", '{"a":{"$bad":1}}'],
+    ["export", "kept", file, "--force", "--query", '{"a":'],
+    ["export", "nosuch", file, "--force"],
+  ];
+  for (const words of wrong) {
+    expect((await fails(words)).code).not.toBe(0);
+    expect(readFileSync(file, "utf8")).toBe("precious\n");
+  }
+  await lines(["export", "kept", file, "--force"]);
+  expect(readFileSync(file, "utf8")).toBe('{"id":"a"}\n');
+  expect(readdirSync(folder.path).filter((name) => name.includes(".part"))).toEqual([]);
+});
+
+test("a stream of an export that breaks off is an error of the import, and a whole one is not", async () => {
+  const address = `--address ${cluster.addresses}`;
+  await lines(["import", "streamed", await written("s.ndjson", '{"id":1}\n{"id":2}\n{"id":3}\n')]);
+  const whole = await shell(`cstore export streamed ${address} | cstore import copy - ${address}`);
+  expect(whole.code).toBe(0);
+  expect(await lines(["doc", "count", "copy"])).toEqual([3]);
+  const broken = await shell(
+    `cstore export streamed ${address} | head -n 2 | cstore import cut - ${address}`,
+  );
+  expect(broken.code).toBe(2);
+  expect(broken.stderr).toContain("The input breaks off");
+  const empty = await shell(
+    `cstore export streamed --query '{"id":9}' ${address} | cstore import none - ${address}`,
+  );
+  expect(empty.code).toBe(0);
+  const read = await shell(
+    `cstore export streamed ${address} | while read -r l; do echo "$l"; done`,
+  );
+  expect(
+    read.stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line)),
+  ).toHaveLength(3);
+});
+
+async function written(name: string, text: string | Uint8Array): Promise<string> {
+  const file = `${folder.path}/${name}`;
+  writeFileSync(file, text);
+  return file;
+}
+
+describe("import names what it refuses", () => {
+  const many = (bad: string) =>
+    Array.from({ length: 400 }, (_, i) => (i === 332 ? bad : `{"id":"m${i + 1}","e":"e${i + 1}"}`));
+
+  test.each<readonly [string, string, readonly string[]]>([
+    ["a number", '{"id":"m333","v":{"w":1e999}}', ['"v.w"', "line 333"]],
+    [
+      "a date",
+      '{"id":"m333","v":{"$date":"2026-02-30T00:00:00Z"}}',
+      ['"v"', "2026-02-30", "line 333"],
+    ],
+    ["an id", '{"id":{"x":1}}', ["line 333", '{"x":1}']],
+    ["no object", "[1]", ["line 333"]],
+  ])("%s", async (what, bad, texts) => {
+    const file = await written("m.ndjson", `${many(bad).join("\n")}\n`);
+    const name = `names ${what}`;
+    const { code, stderr } = await fails(["import", name, file]);
+    expect(code).not.toBe(0);
+    for (const text of [...texts, "--from-line 333"]) expect(stderr).toContain(text);
+    expect(await lines(["doc", "count", name])).toEqual([332]);
+  });
+
+  test("a second document with a value of a unique index", async () => {
+    await lines(["index", "create", "unique", "e", "--keys", "e", "--unique", "--json"]);
+    const file = await written("u.ndjson", `${many('{"id":"m333","e":"e7"}').join("\n")}\n`);
+    const { stderr } = await fails(["import", "unique", file]);
+    for (const text of ["line 333", '"m333"', "--from-line 333", "DUPLICATE_KEY"]) {
+      expect(stderr).toContain(text);
+    }
+    expect(await lines(["doc", "count", "unique"])).toEqual([332]);
+  });
+
+  test("a line that is too long, and one that is not UTF-8", async () => {
+    const long = `{"id":"a"}\n{"id":"b"}\n{"id":"c","s":"${"x".repeat(17 << 20)}"}\n`;
+    const { code, stderr } = await fails(["import", "long", await written("long", long)]);
+    expect(code).toBe(2);
+    expect(stderr).toContain("--from-line 3");
+    expect(await lines(["doc", "count", "long"])).toEqual([2]);
+    const bytes = Buffer.concat([Buffer.from('{"id":"'), Buffer.of(0xff), Buffer.from('"}\n')]);
+    const bad = await fails(["import", "bytes", await written("bytes", bytes)]);
+    expect(bad).toMatchObject({ code: 2, stderr: expect.stringContaining("not valid UTF-8") });
+  });
+});
+
+test("import: a JSON array, and integers beyond 2^53 as they are", async () => {
+  const text =
+    '\ufeff [ {"id":1,"t":"],{\\"","n":[1,{"a":[]}]},\n {"id":2,"v":819980654209363970} ]\n';
+  const read = await run([
+    "import",
+    "array",
+    await written("a.json", text),
+    "--address",
+    cluster.addresses,
+  ]);
+  expect(read).toMatchObject({ code: 0, stderr: expect.stringContaining("a JSON array") });
+  expect(await lines(["doc", "get", "array", "number:1"])).toEqual([
+    { id: 1, t: '],{"', n: [1, { a: [] }] },
+  ]);
+  expect(await lines(["doc", "find", "array", '{"v":819980654209363970}'])).toEqual([
+    { id: 2, v: { $numberLong: "819980654209363970" } },
+  ]);
+  for (const [name, bad] of Object.entries({
+    cut: '[{"id":1},',
+    more: '[{"id":1}] 5',
+    gap: '[{"id":1},,{"id":2}]',
+  })) {
+    const { code } = await fails(["import", `array ${name}`, await written("b.json", bad)]);
+    expect(code).toBe(2);
+  }
+  expect(await lines(["doc", "count", "array cut"])).toEqual([1]);
+});
+
 test("what is wrong is said, with its code", async () => {
   expect((await fails(["doc", "find", "c", '{"a":{"$no":1}}'])).stderr).toContain("[QUERY]");
   expect(await fails(["doc", "remove-many", "c"])).toMatchObject({ code: 2 });
   expect(await fails(["export", "c", folder.path])).toMatchObject({ code: 2 });
   expect((await fails(["index", "drop", "c", "x"])).stderr).toContain("[NOT_FOUND]");
-  const opened = await fails(["export", "c", `${folder.path}/no/such/folder`]);
-  expect(opened.code).not.toBe(0);
+  await lines(["doc", "put", "there", '{"id":"a"}']);
+  const opened = await fails(["export", "there", `${folder.path}/no/such/folder`]);
+  expect(opened.code).toBe(74);
   expect(opened.stderr).toContain("Cannot write");
+  expect((await fails(["export", "nosuch", `${folder.path}/x`])).stderr).toContain("[NOT_FOUND]");
+  expect(existsSync(`${folder.path}/x`)).toBe(false);
+  expect((await fails(["import", "c", folder.path])).code).toBe(2);
+  expect((await fails(["shell", "--file", folder.path])).code).toBe(74);
+  const full = await shell(`cstore export there --address ${cluster.addresses} > /dev/full`);
+  expect(full.code).toBe(74);
 });
 
 test("shell: expressions, files, what is typed, and errors", async () => {
@@ -162,7 +291,9 @@ test("shell: expressions, files, what is typed, and errors", async () => {
     "db.shelf.insertMany([{id: 1, a: 2n ** 60n}])",
     ...address,
   ]);
-  expect(JSON.parse(evaluated.stdout)).toEqual([{ id: 1, a: { $bigint: "1152921504606846976" } }]);
+  expect(JSON.parse(evaluated.stdout)).toEqual([
+    { id: 1, a: { $numberLong: "1152921504606846976" } },
+  ]);
   const file = `${folder.path}/script.js`;
   writeFileSync(
     file,
@@ -205,7 +336,7 @@ describe("tagged JSON", () => {
   test.each(['{"a":{"$date":"soon"}}', '{"a":{"$bigint":"1.5"}}', "{", "[1"])(
     "refused: %s",
     (text) => {
-      expect(() => fromTaggedJson(text, "value")).toThrow(/The value/);
+      expect(() => fromTaggedJson(text, "value")).toThrow(/the value/i);
     },
   );
 });

@@ -124,7 +124,7 @@ const MATRIX: Readonly<Record<string, Row>> = {
   },
   "": { values: [...PARTS, "node", "node/config", "node/embedded", "node/snapshots"] },
   cli: {
-    values: ["", "base", "platform", "cli/commands", "cli/local"],
+    values: ["", "base", "platform", "protocol/encoding", "cli/commands", "cli/local"],
   },
   "cli/commands": {
     values: [

@@ -15,8 +15,8 @@ const WAIT_MS = 1000;
 
 /**
  * Changes in order, without gaps, until the caller stops. It goes on at another node after a
- * failover. Throws CompactedError when changes behind `since` are not kept any more, DeadlineError
- * when no node answers.
+ * failover. Throws CompactedError when changes behind `since` are not kept any more, NotFoundError
+ * when the cluster has no such position, DeadlineError when no node answers.
  */
 export async function* watchChanges(
   client: Client,
@@ -27,6 +27,7 @@ export async function* watchChanges(
   const aborted = new Promise<undefined>((resolve) => {
     signal?.addEventListener("abort", () => resolve(undefined), { once: true });
   });
+  let isFirst = true;
   while (signal?.aborted !== true) {
     // The first answer says where the stream begins, and does not wait: it could be lost meanwhile.
     const waitMs = since === undefined ? 0 : WAIT_MS;
@@ -36,8 +37,9 @@ export async function* watchChanges(
       kind: "QUERY",
       target: "leader",
       write: (writer) => {
-        // It begins behind all that was answered before: that only a leader knows.
-        writer.u8(readLevelNumber(since === undefined ? "linearizable" : "stale")).raw(body);
+        // It begins behind all that was answered before, and not behind what never was: that only
+        // a leader knows.
+        writer.u8(readLevelNumber(isFirst ? "linearizable" : "stale")).raw(body);
       },
     });
     const payload = await Promise.race([asked, aborted]);
@@ -45,6 +47,7 @@ export async function* watchChanges(
       asked.catch(() => undefined); // No caller waits for it any more.
       return;
     }
+    isFirst = false;
     const page = decodeWatchReply<Change>(payload);
     for (const change of page.changes) {
       yield change;

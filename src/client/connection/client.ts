@@ -63,7 +63,8 @@ const DEFAULT_TIMEOUT_MS = 10_000;
 export class Client {
   readonly platform: Platform;
   readonly #timeoutMs: number;
-  readonly #clusterId: string;
+  /** The first cluster that a node named: nodes of another one are refused from then on. */
+  #clusterId: string;
   readonly #channels = new ChannelList((address) => this.#openChannel(address));
   readonly #pending = new PendingRequests();
   /** Requests that wait for a session, or for room in the window. */
@@ -201,8 +202,12 @@ export class Client {
         this.#lastError = error;
         if (this.connected.length === 0) this.#channels.reachMembers();
       },
+      cluster: () => this.#clusterId,
+      joined: (clusterId) => {
+        this.#clusterId = clusterId;
+      },
     };
-    const node = { address, endpoint: parseEndpoint(address), clusterId: this.#clusterId };
+    const node = { address, endpoint: parseEndpoint(address) };
     const channel: TcpChannel = new TcpChannel(node, this.platform, handlers);
     return channel;
   }

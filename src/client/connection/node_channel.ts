@@ -13,7 +13,7 @@ import {
   ProtocolError,
   UnreachableError,
 } from "../../base/errors.ts";
-import { CLIENT_DIAL_MS } from "../../base/timing.ts";
+import { CLIENT_DIAL_MS, CLIENT_END_MS } from "../../base/timing.ts";
 import { PROTOCOL_VERSION, VERSION } from "../../base/version.ts";
 import type { CancelTimer } from "../../platform/clock.ts";
 import type { Platform } from "../../platform/platform.ts";
@@ -47,6 +47,10 @@ export interface ChannelHandlers {
   /** Body of a REPLIES frame, valid during the call. */
   replies(body: Uint8Array): void;
   failed(error: CStoreError): void;
+  /** The cluster that the client talks to; empty until a node named it. */
+  cluster(): string;
+  /** A node belongs to that cluster. */
+  joined(clusterId: string): void;
 }
 
 /** A frame in the making; its bytes stay readable after it was sent. */
@@ -110,7 +114,6 @@ export class TcpChannel implements NodeChannel {
   readonly #endpoint: Endpoint;
   readonly #platform: Platform;
   readonly #handlers: ChannelHandlers;
-  readonly #clusterId: string;
   #nodeId = "";
   #connection: PeerConnection | undefined;
   #isUp = false;
@@ -125,13 +128,12 @@ export class TcpChannel implements NodeChannel {
   #pingNumber = 0;
 
   constructor(
-    node: { readonly address: string; readonly endpoint: Endpoint; readonly clusterId: string },
+    node: { readonly address: string; readonly endpoint: Endpoint },
     platform: Platform,
     handlers: ChannelHandlers,
   ) {
     this.address = node.address;
     this.#endpoint = node.endpoint;
-    this.#clusterId = node.clusterId;
     this.#platform = platform;
     this.#handlers = handlers;
     this.#dial();
@@ -176,7 +178,9 @@ export class TcpChannel implements NodeChannel {
     this.#isClosed = true;
     this.#cancelRetry?.();
     this.#frames.flush();
-    this.#connection?.end();
+    // A node that stands still must not hold the program that is done with it.
+    if (this.#isUp) this.#connection?.end(CLIENT_END_MS);
+    else this.#connection?.destroy();
   }
 
   #deliver(frame: Uint8Array): void {
@@ -220,7 +224,7 @@ export class TcpChannel implements NodeChannel {
       drained: () => undefined,
       closed: () => this.#onClosed(),
     });
-    connection.send(encodeFrame("HELLO", 0, encodeHello(clientHello(this.#clusterId))));
+    connection.send(encodeFrame("HELLO", 0, encodeHello(clientHello(this.#handlers.cluster()))));
   }
 
   #onFrame(connection: PeerConnection, frame: Frame): void {
@@ -252,11 +256,14 @@ export class TcpChannel implements NodeChannel {
   }
 
   #onWelcome(connection: PeerConnection, welcome: Hello): void {
-    if (this.#clusterId !== "" && welcome.clusterId !== this.#clusterId) {
+    const cluster = this.#handlers.cluster();
+    if (cluster !== "" && welcome.clusterId !== cluster) {
       throw new HandshakeError(
-        `Cannot connect to ${this.address}: it belongs to cluster ${welcome.clusterId}, not ${this.#clusterId}`,
+        `Cannot connect to ${this.address}: it belongs to cluster ${welcome.clusterId}, not ${cluster}`,
+        { remedy: "Name nodes of one cluster only" },
       );
     }
+    this.#handlers.joined(welcome.clusterId);
     connection.handshakeDone();
     this.#nodeId = welcome.nodeId;
     this.#isUp = true;

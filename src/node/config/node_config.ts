@@ -4,7 +4,15 @@
  * @module
  */
 
-import { checkId, type Endpoint, parseEndpoint, writeEndpoint } from "../../base/address.ts";
+import {
+  checkAddress,
+  checkId,
+  EMBEDDED_ADDRESS,
+  type Endpoint,
+  isWildcard,
+  parseEndpoint,
+  writeEndpoint,
+} from "../../base/address.ts";
 import { ConfigError } from "../../base/errors.ts";
 import { SEGMENT_SIZE_BYTES, VOTERS_MAX } from "../../base/limits.ts";
 import { NodeDiscovery } from "../../cluster/node_discovery.ts";
@@ -149,6 +157,15 @@ export function parseNodeConfig(input: NodeOptions): NodeConfig {
   new NodeDiscovery(config.join);
   const members = checkMembers(input.members ?? [], config.id);
   const listen = input.listen === undefined ? undefined : parseEndpoint(input.listen);
+  if (config.advertise !== undefined) checkAddress(config.advertise);
+  if (config.join.length > 0 && config.advertise === undefined && isWildcard(listen?.host ?? "")) {
+    throw new ConfigError(
+      "Cannot join: the others do not know under which host to reach this node",
+      {
+        remedy: "Give --advertise HOST:PORT, or --listen with a host that they can dial",
+      },
+    );
+  }
   return Object.freeze({ ...config, members, listen });
 }
 
@@ -160,6 +177,7 @@ function checkChoice(name: string, value: string, allowed: readonly string[]): v
 function checkMembers(given: readonly NodeAddress[], id: string): readonly NodeAddress[] {
   const members = given.map((member) => {
     checkId(member.id);
+    if (member.address !== EMBEDDED_ADDRESS) checkAddress(member.address);
     const { host, port } = parseEndpoint(member.address);
     return { id: member.id, address: writeEndpoint({ host, port }) };
   });

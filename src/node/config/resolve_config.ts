@@ -6,7 +6,7 @@
 
 import { type Endpoint, parseEndpoint, writeEndpoint } from "../../base/address.ts";
 import { encodeText } from "../../base/bytes.ts";
-import { MembershipError } from "../../base/errors.ts";
+import { ConfigError, MembershipError } from "../../base/errors.ts";
 import { ATTEMPTS_MAX } from "../../base/timing.ts";
 import {
   askingIncarnation,
@@ -39,6 +39,7 @@ export async function settleConfig(
   const bytes = encodeText(writeEndpoint(listen));
   await writeFileDurably(files, { directory: config.dataDirectory, name: LISTEN, bytes });
   const address = config.advertise ?? writeEndpoint(listen);
+  checkSeeds(config, [address, writeEndpoint(listen)]);
   const { id, isStandby: standby, join: seeds } = config;
   const request = { id, address, standby };
   const directory = config.dataDirectory;
@@ -51,6 +52,30 @@ export async function settleConfig(
     if (error instanceof MembershipError) await forgetAsking(files, directory);
     throw error;
   }
+}
+
+/** A node cannot join through itself. Throws ConfigError. */
+function checkSeeds({ join }: NodeConfig, own: readonly string[]): void {
+  if (!join.every((seed) => own.includes(seed))) return;
+  throw new ConfigError(`Cannot join through ${join.join(", ")}: that is this node itself`, {
+    remedy: "Give --join the address of a member; a new cluster begins with `cstore cluster init`",
+  });
+}
+
+/**
+ * A voter that listens where the others do not look for it is lost to them. `member` is its address
+ * in the log. Throws ConfigError.
+ */
+export function checkListen({ id, listen, advertise }: NodeConfig, member: string): void {
+  if (listen === undefined || listen.port === 0 || member === "" || advertise === member) return;
+  const { port } = parseEndpoint(member);
+  if (port === 0 || port === listen.port) return;
+  throw new ConfigError(
+    `Cannot listen on ${writeEndpoint(listen)}: the members reach "${id}" at ${member}`,
+    {
+      remedy: `Start it without --listen; if ${member} is forwarded to it, add --advertise ${member}`,
+    },
+  );
 }
 
 /** Where an earlier start listened when it joined. */

@@ -51,6 +51,7 @@ export function expiryOf({
   expiresAtDate,
 }: Pick<IndexDefinition, "expiresAfterMs" | "expiresAtDate">): number | undefined {
   assert(expiresAfterMs >= 0, "a definition was checked");
+  assert(expiresAfterMs <= Number.MAX_SAFE_INTEGER, "a time is a whole number");
   return expiresAfterMs > 0 || expiresAtDate === true ? expiresAfterMs : undefined;
 }
 

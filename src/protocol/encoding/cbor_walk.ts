@@ -19,6 +19,7 @@ export function readHead(bytes: Uint8Array, at: number): ItemHead {
   const first = bytes[at]!;
   const info = first & 31;
   const extra = info < 24 ? 0 : 1 << (info - 24);
+  assert(extra <= 8, "a checked head has at most eight bytes behind its first");
   assert(at + extra < bytes.byteLength, "a checked item is whole");
   let value = info < 24 ? info : 0;
   for (let i = 1; i <= extra; i += 1) value = value * 256 + bytes[at + i]!;
@@ -36,6 +37,8 @@ export function skipItem(bytes: Uint8Array, at: number): number {
   if (major !== 4 && major !== 5) return end;
   let next = end;
   const items = major === 5 ? value * 2 : value;
+  assert(items <= bytes.byteLength - end, "every checked item has at least a byte");
   for (let i = 0; i < items; i += 1) next = skipItem(bytes, next);
+  assert(next <= bytes.byteLength, "the last item ends inside of the bytes");
   return next;
 }

@@ -56,6 +56,7 @@ const BINDING_SIZE_MIN = 4;
 const COUNT_SIZE = 4;
 const SESSION_ID_SIZE = 8;
 const RULES_SIZE = 4;
+const RULES_MAX = 0xffff_ffff;
 
 /** A node's id and the address that it listens on. */
 export interface NodeAddress {
@@ -102,6 +103,7 @@ export function digestBatch(timeMs: number): PreparedBatch {
 
 /** Raises the rules version: what follows in the log is applied by the rules of that number. */
 export function rulesBatch(rules: number, timeMs: number): PreparedBatch {
+  assert(rules <= RULES_MAX, "the number fits its field");
   const batch = clusterBatch("RULES", Math.floor(timeMs), (writer) => writer.u32(rules));
   assert(batch.rawSize === COMMAND_HEADER_SIZE + RULES_SIZE, "the body is a number");
   return batch;
@@ -112,6 +114,7 @@ export function readRules(body: Uint8Array): number {
   const reader = new ByteReader(body);
   const rules = reader.u32();
   reader.end();
+  assert(rules <= RULES_MAX, "the number fits its field");
   assert(reader.offset === RULES_SIZE, "the number fills the body");
   return rules;
 }

@@ -109,13 +109,17 @@ export function holdsKey(
   key: { readonly start: number; readonly end: number },
 ): boolean {
   assert(key.start < key.end, "the key is not empty");
+  assert(key.end <= bytes.byteLength, "the key ends inside of the bytes");
+  assert(document.start < document.end, "a document is a map, which has a head");
   assert(document.end <= bytes.byteLength, "the document ends inside of the bytes");
   const isText = bytes[key.start] === STRING;
   const id = isText ? undefined : decodeKey(bytes.subarray(key.start, key.end));
   const { value: count, end } = readHead(bytes, document.start);
+  assert(2 * count <= document.end - end, "every field has two bytes, at least");
   let at = end;
   for (let field = 0; field < count; field += 1) {
     at = skipItem(bytes, at);
+    assert(at < document.end, "a value follows every name");
     if (isText ? isTextAt(bytes, at, key) : numberAt(bytes, at) === id) return true;
     at = skipItem(bytes, at);
   }
@@ -125,6 +129,7 @@ export function holdsKey(
 
 function isTextAt(bytes: Uint8Array, at: number, key: { start: number; end: number }): boolean {
   const size = key.end - key.start - 1;
+  assert(size >= 0, "a key has a byte for its type");
   const { major, value, end } = readHead(bytes, at);
   if (major !== 3 || value !== size) return false;
   assert(end + size <= bytes.byteLength, "a checked text ends inside of the bytes");
@@ -137,6 +142,7 @@ function isTextAt(bytes: Uint8Array, at: number, key: { start: number; end: numb
 /** The number at `at`; undefined for another value. */
 function numberAt(bytes: Uint8Array, at: number): number | undefined {
   const { major, value, end } = readHead(bytes, at);
+  assert(at < end, "a head has at least a byte");
   if (major === 0) return value;
   if (major === 1) return -1 - value;
   const size = end - at - 1;

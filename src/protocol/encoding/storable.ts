@@ -27,6 +27,7 @@ const INTEGERS = 2n ** 64n;
 export function hasKnownObjects(value: unknown, depth = 0): boolean {
   if (typeof value !== "object" || value === null) return typeof value !== "function";
   if (depth > DOCUMENT_DEPTH_MAX) return false;
+  assert(depth <= DOCUMENT_DEPTH_MAX, "the walk ends where documents end");
   if (Array.isArray(value)) {
     for (const item of value) if (!hasKnownObjects(item, depth + 1)) return false;
     return true;
@@ -52,6 +53,7 @@ export function isPlain(value: object): boolean {
 /** The first part of a value that is not stored, and why. */
 export function findUnstorable(value: unknown, depth = 0): Unstorable | undefined {
   assert(depth <= DOCUMENT_DEPTH_MAX + 1, "the walk ends where documents end");
+  assert(depth >= 0, "the walk begins at the value itself");
   const reason = reasonOf(value, depth);
   if (reason !== "") return { path: "", reason };
   if (typeof value !== "object" || value === null) return undefined;
@@ -94,6 +96,7 @@ function reasonOf(value: unknown, depth: number): string {
 
 function objectReason(value: object, depth: number): string {
   if (depth > DOCUMENT_DEPTH_MAX) return TOO_DEEP;
+  assert(depth <= DOCUMENT_DEPTH_MAX, "what is too deep was refused");
   if (value instanceof Date) return Number.isNaN(value.getTime()) ? "an invalid date" : "";
   if (Array.isArray(value) || value instanceof Uint8Array || isPlain(value)) return "";
   if (value instanceof Promise) return "a promise: await it first";

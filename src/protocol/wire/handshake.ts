@@ -120,5 +120,6 @@ export function rulesOf({ features }: Hello): RulesVersion {
   const rules = Number(named?.slice(FEATURE_RULES.length) ?? FIRST_RULES);
   const known = Number.isSafeInteger(rules) ? Math.max(FIRST_RULES, rules) : FIRST_RULES;
   assert(known >= FIRST_RULES, "every build knows the first rules");
+  assert(known <= Number.MAX_SAFE_INTEGER, "a larger number was not taken");
   return known;
 }
