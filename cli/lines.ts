@@ -116,6 +116,7 @@ class ArraySplitter {
     this.#item = "";
     if (item === "" && isEnd && this.#items === 0) return;
     this.#items += 1;
+    if (item === "") throw new UsageError(`Cannot read the array: item ${this.#items} is missing`);
     yield item;
   }
 }

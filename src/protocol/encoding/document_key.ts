@@ -130,6 +130,7 @@ export function holdsKey(
 function isTextAt(bytes: Uint8Array, at: number, key: { start: number; end: number }): boolean {
   const size = key.end - key.start - 1;
   assert(size >= 0, "a key has a byte for its type");
+  assert(key.end <= bytes.byteLength, "the key ends inside of the bytes");
   const { major, value, end } = readHead(bytes, at);
   if (major !== 3 || value !== size) return false;
   assert(end + size <= bytes.byteLength, "a checked text ends inside of the bytes");
