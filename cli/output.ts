@@ -82,9 +82,13 @@ export function printJson(value: unknown): void {
   print(JSON.stringify(value, (_key, item) => (typeof item === "bigint" ? String(item) : item)));
 }
 
-/** A message for people. */
+/** A message for people. Where it cannot be written, nobody is there to tell; the work goes on. */
 export function tell(line: string): void {
-  process.stderr.write(`${line}\n`);
+  try {
+    process.stderr.write(`${line}\n`);
+  } catch (error) {
+    if (!isSystemError(error)) throw error;
+  }
 }
 
 /** Replaces the live line on a terminal. */
@@ -138,8 +142,6 @@ export function reportError(error: unknown, json: boolean): number {
 
 /** An error of a file or stream that the system gave: a folder, no permission, a full disk. */
 function isSystemError(error: unknown): error is Error {
-  if (!(error instanceof Error)) return false;
-  const { code, syscall }: { readonly code?: unknown; readonly syscall?: unknown } =
-    error as object;
-  return typeof code === "string" && /^E[A-Z0-9]+$/.test(code) && typeof syscall === "string";
+  if (!(error instanceof Error) || !("code" in error)) return false;
+  return typeof error.code === "string" && /^E[A-Z0-9]+$/.test(error.code);
 }

@@ -5,14 +5,14 @@
  */
 
 import { readFileSync } from "node:fs";
-import { configure, getConsoleSink, jsonLinesFormatter } from "@logtape/logtape";
+import { configure, getConsoleSink, jsonLinesFormatter, type Sink } from "@logtape/logtape";
 import { parse as parseToml } from "smol-toml";
 import { writeEndpoint } from "../../src/base/address.ts";
 import { ConfigError, type CStoreError, MembershipError } from "../../src/base/errors.ts";
 import { Node, type NodeConfig, type NodeOptions, parseNodeConfig } from "../../src/mod.ts";
 import { systemFileSystem } from "../../src/platform/file_system.ts";
 import { systemPlatform } from "../../src/platform/platform.ts";
-import { exit, ignoreHangUp, onStopSignal, processId } from "../../src/platform/process.ts";
+import { detachFromOutput, exit, onStopSignal, processId } from "../../src/platform/process.ts";
 import { randomId, systemRandom } from "../../src/platform/random.ts";
 import { readIdentity } from "../../src/storage/data_directory.ts";
 import {
@@ -33,6 +33,7 @@ import { EXIT, isTerminal, printJson, reportError, tell, UsageError } from "../o
 
 /** Runs until a signal or a failure ends it. */
 export async function runNode(options: RawOptions): Promise<never> {
+  detachFromOutput();
   const merged: RawOptions = {
     ...options,
     [FILE_VALUES]: readConfigFile(textOption(options, "config")),
@@ -57,7 +58,6 @@ export async function runNode(options: RawOptions): Promise<never> {
     );
   };
   onStopSignal(stop);
-  ignoreHangUp();
   const { endpoint } = node.network ?? {};
   tell(
     `node ${config.id} listens on ${endpoint === undefined ? "-" : writeEndpoint(endpoint)}, cluster ${node.clusterId}, process ${processId()}, data in ${config.dataDirectory}`,
@@ -92,7 +92,15 @@ function isJoining({ join, dataDirectory }: NodeConfig): boolean {
 const LEVELS = ["debug", "info", "warning", "error", "fatal"] as const;
 
 async function startLogging(level: (typeof LEVELS)[number]): Promise<void> {
-  const sink = isTerminal() ? getConsoleSink() : getConsoleSink({ formatter: jsonLinesFormatter });
+  const print = isTerminal() ? getConsoleSink() : getConsoleSink({ formatter: jsonLinesFormatter });
+  // A log that cannot be written - its disk is full - must not end the node.
+  const sink: Sink = (record) => {
+    try {
+      print(record);
+    } catch {
+      // The next record may find room again.
+    }
+  };
   await configure({
     sinks: { console: sink },
     loggers: [

@@ -54,9 +54,10 @@ export function onStopSignal(
   for (const signal of signals) process.on(signal, () => callback(signal));
 }
 
-/** The process goes on without its terminal. */
-export function ignoreHangUp(): void {
+/** The process goes on without its terminal, and when what it prints cannot be written. */
+export function detachFromOutput(): void {
   process.on("SIGHUP", () => undefined);
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
 }
 
 /** Calls back with an uncaught error: a bug, after which the process must end. */

@@ -13,6 +13,8 @@ interface Scene {
   readonly isLeader?: boolean;
   readonly leader?: string;
   readonly isFresh?: boolean;
+  /** Term of the last applied entry; the node's own is 7. */
+  readonly appliedTerm?: number;
   readonly isRestoring?: boolean;
   readonly isSettled?: boolean;
   readonly up?: readonly string[];
@@ -43,6 +45,7 @@ function backend(scene: Scene) {
     members: { configuration: new Configuration(members), addressOf: (id: string) => `${id}:1` },
     network: { isConnected: (id: string) => up.includes(id) },
     exchange: { isRestoring },
+    machine: { position: { term: scene.appliedTerm ?? 7 } },
     changes: { execute: async () => "changed" },
     verifier: { answer: async () => "digest" },
   };
@@ -78,6 +81,8 @@ describe("reads", () => {
   test.each([
     [{ isLeader: true }, "leader", undefined],
     [{ isLeader: true, isFresh: false, leader: "n2" }, "leader", "NOT_LEADER"],
+    [{ isLeader: true, appliedTerm: 6, leader: "n1", up: ["n2"] }, "leader", "NOT_LEADER"],
+    [{ isLeader: true, appliedTerm: 6 }, "stale", undefined],
     [{ leader: "n2" }, "leader", "NOT_LEADER"],
     [{ leader: "n2" }, "stale", undefined],
     [{ isLeader: true, isRestoring: true }, "leader", "OVERLOADED"],

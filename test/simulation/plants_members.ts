@@ -244,9 +244,9 @@ export const LATER_PLANTS: readonly Plant[] = [
   {
     name: "transaction-reads-unchecked",
     about: "what a transaction read by id may have changed",
-    file: "database/document_state_machine.ts",
-    find: "if ((store?.versionAt(store.locate(key), nowMs) ?? 0) !== version) {",
-    replace: "if (version < 0) {",
+    file: "database/transaction_conditions.ts",
+    find: "if (now !== version) return transactionConflict(name);",
+    replace: "if (version < 0) return transactionConflict(name);",
     scenario: "transactions under faults: seed 1 ",
   },
   {

@@ -256,7 +256,7 @@ class Decoder {
 }
 
 /** IEEE 754 binary16; the gate excluded infinities and NaN. */
-function halfFloat(bits: number): number {
+export function halfFloat(bits: number): number {
   const exponent = (bits >> 10) & 31;
   const fraction = bits & 0x3ff;
   const size = exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** (exponent - 25);

@@ -13,6 +13,7 @@ import { assert } from "../../base/assert.ts";
 import { encodeText, viewOf } from "../../base/bytes.ts";
 import { ValidationError } from "../../base/errors.ts";
 import { KEY_SIZE_MAX } from "../../base/limits.ts";
+import { halfFloat } from "./cbor.ts";
 import { isUtf8 } from "./cbor_gate.ts";
 import { readHead, skipItem } from "./cbor_walk.ts";
 
@@ -148,7 +149,8 @@ function numberAt(bytes: Uint8Array, at: number): number | undefined {
   if (major === 1) return -1 - value;
   const size = end - at - 1;
   assert(size <= 8, "a head has at most eight bytes behind its first");
-  if (major !== 7 || size < 4) return undefined;
+  if (major !== 7 || size < 2) return undefined;
   const view = viewOf(bytes);
+  if (size === 2) return halfFloat(view.getUint16(at + 1));
   return size === 8 ? view.getFloat64(at + 1) : view.getFloat32(at + 1);
 }

@@ -206,3 +206,11 @@ test.each<readonly [object, string | number, boolean]>([
 ])("%j holds the key %j: %j", (document, id, isHeld) => {
   expect(holds(document, id)).toBe(isHeld);
 });
+
+test("an id as a float of 16 bits, which other encoders write, is the same number", () => {
+  const document = Uint8Array.of(0xa1, 0x62, 0x69, 0x64, 0xf9, 0x3e, 0x00);
+  const key = encodeKey(1.5);
+  const bytes = new Uint8Array([...key, ...document]);
+  const start = key.byteLength;
+  expect(holdsKey(bytes, { start, end: bytes.byteLength }, { start: 0, end: start })).toBe(true);
+});
