@@ -7,6 +7,7 @@
 import * as net from "node:net";
 import { ByteWriter } from "../../src/base/bytes.ts";
 import type { CStoreError } from "../../src/base/errors.ts";
+import { NEWEST_RULES } from "../../src/base/rules_version.ts";
 import { PROTOCOL_VERSION, VERSION } from "../../src/base/version.ts";
 import {
   beginCommand,
@@ -30,6 +31,7 @@ import {
   decodeConnectionError,
   decodeHello,
   encodeHello,
+  FEATURE_RULES,
   type Hello,
 } from "../../src/protocol/wire/handshake.ts";
 import { waitFor } from "./test_cluster.ts";
@@ -60,7 +62,7 @@ export function helloOf(fields: Partial<Hello> = {}): Hello {
     term: 0,
     isLeader: false,
     version: `${VERSION}/${PROTOCOL_VERSION}`,
-    features: [],
+    features: [`${FEATURE_RULES}${NEWEST_RULES}`],
     ...fields,
   };
 }
