@@ -65,8 +65,7 @@ const KEYS = 100_000;
 
 interface Load {
   readonly clients: readonly Client[];
-  readonly keys: readonly Uint8Array[];
-  readonly document: Uint8Array;
+  readonly documents: readonly { readonly key: Uint8Array; readonly document: Uint8Array }[];
   readonly options: ThroughputOptions;
 }
 
@@ -78,10 +77,11 @@ export async function runThroughput(options: ThroughputOptions): Promise<Through
   try {
     for (let i = 0; i < options.clients; i += 1) clients.push(await Client.connect(addresses));
     const keyCount = options.keys ?? KEYS;
-    const keys = Array.from({ length: keyCount }, (_, i) =>
-      encodeKey(`key-${String(i).padStart(8, "0")}`),
-    );
-    const load: Load = { clients, keys, document: documentOf(options.valueBytes), options };
+    const documents = Array.from({ length: keyCount }, (_, i) => {
+      const id = `key-${String(i).padStart(8, "0")}`;
+      return { key: encodeKey(id), document: documentOf(id, options.valueBytes) };
+    });
+    const load: Load = { clients, documents, options };
     const fdatasyncMs = probeDisk(options.data ?? cluster?.data ?? ".");
     await drive(load, options.warmupMs);
     const before = await statuses(addresses);
@@ -94,7 +94,7 @@ export async function runThroughput(options: ThroughputOptions): Promise<Through
       opsPerSecond: Math.round(measured.operations / seconds),
       latencyMs: latencyMs(measured.histogram),
       operations: measured.operations,
-      bytes: measured.operations * load.document.byteLength,
+      bytes: measured.operations * (load.documents[0]?.document.byteLength ?? 0),
       errors: measured.errors,
       settings: { ...options, ...machine(), loop: options.rate === undefined ? "closed" : "open" },
       nodes: after.map((status) => nodeUse(status, before, seconds)),
@@ -146,13 +146,13 @@ async function statuses(addresses: readonly string[]): Promise<NodeStatus[]> {
 }
 
 /** A document whose encoding has about the wanted size, of text that does compress. */
-function documentOf(valueBytes: number): Uint8Array {
+function documentOf(id: string, valueBytes: number): Uint8Array {
   const words = "alpha bravo charlie delta echo foxtrot golf hotel india juliett kilo lima ";
   let text = "";
   while (text.length < valueBytes) text += words;
-  const overhead = encodeCbor({ id: "key-00000000", value: "" }).byteLength + 2;
+  const overhead = encodeCbor({ id, value: "" }).byteLength + 2;
   const value = text.slice(0, Math.max(0, valueBytes - overhead));
-  return encodeCbor({ id: "key-00000000", value }).slice();
+  return encodeCbor({ id, value }).slice();
 }
 
 interface Measured {
@@ -281,8 +281,9 @@ interface Outcome {
 }
 
 function operate(load: Load, client: Client, { done, failed }: Outcome): void {
-  const key = load.keys[Math.floor(Math.random() * load.keys.length)];
-  if (key === undefined) return;
+  const drawn = load.documents[Math.floor(Math.random() * load.documents.length)];
+  if (drawn === undefined) return;
+  const { key, document } = drawn;
   if (load.options.readRatio > 0 && Math.random() < load.options.readRatio) {
     client.submit(
       {
@@ -301,7 +302,7 @@ function operate(load: Load, client: Client, { done, failed }: Outcome): void {
     );
     return;
   }
-  const operations = [{ kind: "PUT", key, document: load.document } as const];
+  const operations = [{ kind: "PUT", key, document } as const];
   client.submitWrite({ collection: COLLECTION, operations }, done, failed);
 }
 

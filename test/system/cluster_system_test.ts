@@ -331,10 +331,10 @@ describe("bench", () => {
     const words = ["bench", "throughput", "--duration", "1s", "--warmup", "200ms", "--json"];
     const result = await json([...words, "--read-ratio", "0.1"]);
     expect(Number(result["operations"])).toBeGreaterThan(100);
+    expect(result["errors"]).toEqual({});
     expect(result).toMatchObject({
       opsPerSecond: expect.any(Number),
       operations: expect.any(Number),
-      errors: {},
       settings: { inFlight: 64 },
     });
     const latency = result["latencyMs"] as Record<string, number>;
