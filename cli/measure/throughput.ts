@@ -62,6 +62,8 @@ export interface ThroughputResult {
 
 const COLLECTION = encodeCollectionName("bench");
 const KEYS = 100_000;
+/** Memory for the documents that are written again and again. */
+const DOCUMENT_BYTES_MAX = 64 * 1024 * 1024;
 
 interface Load {
   readonly clients: readonly Client[];
@@ -76,7 +78,8 @@ export async function runThroughput(options: ThroughputOptions): Promise<Through
   const clients: Client[] = [];
   try {
     for (let i = 0; i < options.clients; i += 1) clients.push(await Client.connect(addresses));
-    const keyCount = options.keys ?? KEYS;
+    const fitting = Math.max(1, Math.floor(DOCUMENT_BYTES_MAX / options.valueBytes));
+    const keyCount = Math.min(options.keys ?? KEYS, fitting);
     const documents = Array.from({ length: keyCount }, (_, i) => {
       const id = `key-${String(i).padStart(8, "0")}`;
       return { key: encodeKey(id), document: documentOf(id, options.valueBytes) };

@@ -113,7 +113,7 @@ function buildConsensus(base: NodeBase, catchUpRate: RateLimit): Consensus {
 function buildNetwork({ platform, config, opened }: NodeBase): NetworkManager | undefined {
   if (config.isEmbedded) return undefined;
   const { host, port } = config.listen ?? ownEndpoint(config, opened);
-  return new NetworkManager(config.id, port, { host, platform });
+  return new NetworkManager(config.id, port, { host, platform, waitsForHooks: true });
 }
 
 function ownEndpoint(config: NodeConfig, opened: OpenedStorage): Endpoint {

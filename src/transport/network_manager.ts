@@ -10,6 +10,7 @@ import {
   HandshakeError,
   OverloadedError,
   ProtocolError,
+  UnreachableError,
 } from "../base/errors.ts";
 import { CONNECTIONS_MAX } from "../base/limits.ts";
 import { RETRY_AFTER_MS } from "../base/timing.ts";
@@ -25,7 +26,7 @@ import {
   type Hello,
 } from "../protocol/wire/handshake.ts";
 import {
-  type ConsensusMessage,
+  consensusIn,
   isConsensusType,
   type MessageRoute,
   type ReplicationMessage,
@@ -66,7 +67,13 @@ export interface NetworkManagerOptions {
   /** Address to listen on; 127.0.0.1 unless set. */
   readonly host?: string;
   readonly platform?: Platform;
+  /** Longest wait of {@link NetworkManager.connect}, in milliseconds; 2000 unless set. */
+  readonly connectTimeoutMs?: number;
+  /** The port is opened by {@link NetworkManager.listen} only, which has the hooks. */
+  readonly waitsForHooks?: boolean;
 }
+
+const CONNECT_TIMEOUT_MS = 2000;
 
 /** How each kind of message queues: see {@link QueuePolicy}. */
 function policyOf(type: string): QueuePolicy {
@@ -82,7 +89,9 @@ export class NetworkManager implements INetworkManager {
   readonly nodeId: string;
   readonly #platform: Platform;
   readonly #endpoint: Endpoint;
+  readonly #connectTimeoutMs: number;
   #hooks: NetworkHooks = {};
+  #opening: Promise<void> | undefined;
   readonly #bootId: string;
   readonly #links = new Map<string, PeerLink>();
   /** Open connections that others made; with the handshake once it is done. */
@@ -107,6 +116,9 @@ export class NetworkManager implements INetworkManager {
     this.#platform = options.platform ?? systemPlatform();
     this.#endpoint = { host: options.host ?? "127.0.0.1", port };
     this.#bootId = randomId(this.#platform.random);
+    this.#connectTimeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
+    // What goes wrong shows in the first call.
+    if (options.waitsForHooks !== true) this.#open().catch(() => undefined);
   }
 
   /** Random per process start. */
@@ -125,9 +137,22 @@ export class NetworkManager implements INetworkManager {
    */
   async listen(hooks: NetworkHooks = {}): Promise<void> {
     this.#hooks = hooks;
-    this.#listener ??= await this.#platform.network.listen(this.#endpoint, (socket) =>
-      this.#accept(socket),
-    );
+    await this.#open();
+  }
+
+  #open(): Promise<void> {
+    this.#opening ??= this.#platform.network
+      .listen(this.#endpoint, (socket) => this.#accept(socket))
+      .then(async (listener) => {
+        this.#listener = listener;
+        if (this.#isClosed) await listener.close();
+      });
+    return this.#opening;
+  }
+
+  /** Whether this is the whole of a program's network: no node's hooks decide beside it. */
+  get #isPlain(): boolean {
+    return this.#hooks.onRaftMessage === undefined;
   }
 
   /** Keeps a link to a peer from now on, without waiting for it. */
@@ -135,6 +160,10 @@ export class NetworkManager implements INetworkManager {
     if (this.#links.has(nodeId) || nodeId === this.nodeId) return;
     const link = new PeerLink({ nodeId, endpoint }, this.#platform, {
       hello: () => this.#hello("peer", nodeId),
+      message: (frame) => {
+        if (!this.#isPlain) throw new ProtocolError("Cannot accept messages on an outgoing link");
+        this.#onReplication(frame, { from: nodeId, to: this.nodeId }, undefined);
+      },
       admit: (welcome) => this.#admit(welcome, nodeId),
       up: (welcome) => {
         this.#emit("nodeConnected", { nodeId });
@@ -151,15 +180,38 @@ export class NetworkManager implements INetworkManager {
   }
 
   async connect(nodeId: string, address: string, port?: number): Promise<void> {
+    await this.#opening;
     const endpoint = parseEndpoint(address, port);
     this.addPeer(nodeId, endpoint);
-    if (this.isConnected(nodeId)) return;
-    await new Promise<void>((resolve) => {
-      const stop = this.on("nodeConnected", (event) => {
-        if (event.nodeId !== nodeId) return;
-        stop();
-        resolve();
-      });
+    if (this.#links.get(nodeId)?.isUp === true) return;
+    const error = await this.#untilUp(nodeId);
+    if (error === undefined) return;
+    await this.disconnect(nodeId);
+    throw error;
+  }
+
+  /** Resolves when a link is up, or with the reason why it is not within the time for that. */
+  #untilUp(nodeId: string): Promise<CStoreError | undefined> {
+    let reason = "nobody answered";
+    return new Promise((resolve) => {
+      const end = (error: CStoreError | undefined): void => {
+        for (const stop of stops) stop();
+        resolve(error);
+      };
+      const late = (): void => {
+        const waitedMs = this.#connectTimeoutMs;
+        const message = `Cannot connect to "${nodeId}" within ${waitedMs} ms: ${reason}`;
+        end(new UnreachableError(message, { remedy: "Check its address, and that it listens" }));
+      };
+      const stops = [
+        this.#platform.clock.setTimer(this.#connectTimeoutMs, late),
+        this.on("nodeConnected", (event) => {
+          if (event.nodeId === nodeId) end(undefined);
+        }),
+        this.on("nodeError", (event) => {
+          if (event.nodeId === nodeId) reason = event.error.message;
+        }),
+      ];
     });
   }
 
@@ -176,11 +228,22 @@ export class NetworkManager implements INetworkManager {
   }
 
   getConnectedNodes(): string[] {
-    return [...this.#links.values()].filter((link) => link.isUp).map((link) => link.nodeId);
+    const linked = [...this.#links.values()].filter((link) => link.isUp).map((link) => link.nodeId);
+    return [...new Set([...linked, ...this.#answerable().keys()])];
   }
 
   isConnected(nodeId: string): boolean {
-    return this.#links.get(nodeId)?.isUp ?? false;
+    return this.#links.get(nodeId)?.isUp === true || this.#answerable().has(nodeId);
+  }
+
+  /** Connections that peers made and that may be answered on: a node answers on its own links. */
+  #answerable(): Map<string, PeerConnection> {
+    const found = new Map<string, PeerConnection>();
+    if (!this.#isPlain) return found;
+    for (const [connection, hello] of this.#incoming) {
+      if (hello?.role === "peer") found.set(hello.nodeId, connection);
+    }
+    return found;
   }
 
   /** Smoothed round trip and silence of a link; undefined for unknown nodes. */
@@ -208,20 +271,29 @@ export class NetworkManager implements INetworkManager {
     else this.#dropped += 1;
   }
 
+  /** Rejects with ValidationError for a message that cannot be sent. */
   async sendMessage(nodeId: string, message: ReplicationMessage): Promise<void> {
-    if (isConsensusType(message.type)) {
-      const raft = (message as ConsensusMessage).data;
-      this.sendRaft({ ...raft, from: this.nodeId, to: nodeId });
+    await this.#opening;
+    const consensus = consensusIn(message);
+    if (consensus !== undefined) {
+      this.sendRaft({ ...consensus, from: this.nodeId, to: nodeId });
       return;
     }
-    this.#send(nodeId, message.type, () => {
-      const messageId = message.messageId === "" ? this.#nextMessageId() : message.messageId;
-      return ReplicationProtocol.encode({ ...message, messageId });
-    });
+    const messageId = message.messageId || this.#nextMessageId();
+    const frame = ReplicationProtocol.encode({ ...message, messageId });
+    const link = this.#links.get(nodeId);
+    if (link?.isUp === true) {
+      this.#count(link.send(message.type, "bulk", frame));
+      return;
+    }
+    const connection = this.#answerable().get(nodeId);
+    connection?.send(frame);
+    this.#count(connection !== undefined);
   }
 
   async broadcastMessage(message: ReplicationMessage): Promise<void> {
-    for (const nodeId of this.#links.keys()) await this.sendMessage(nodeId, message);
+    const known = new Set([...this.#links.keys(), ...this.#answerable().keys()]);
+    for (const nodeId of known) await this.sendMessage(nodeId, message);
   }
 
   onMessage(listener: (message: ReplicationMessage) => void): () => void {
@@ -384,7 +456,7 @@ export class NetworkManager implements INetworkManager {
     };
   }
 
-  #onReplication(frame: Frame, route: MessageRoute, hello: Hello): void {
+  #onReplication(frame: Frame, route: MessageRoute, hello: Hello | undefined): void {
     this.#received += 1;
     if (isSnapshotMessage(frame.body)) {
       this.#hooks.onSnapshotMessage?.(decodeSnapshotMessage(frame.body, route));
@@ -392,7 +464,7 @@ export class NetworkManager implements INetworkManager {
     }
     const hasListener = this.#listeners.message.size > 0;
     const isRaft = ReplicationProtocol.isRaft(frame.body);
-    if (isRaft && this.#hooks.onRaftMessage !== undefined) {
+    if (isRaft && hello !== undefined && this.#hooks.onRaftMessage !== undefined) {
       this.#hooks.onRaftMessage(ReplicationProtocol.decodeRaft(frame.body, route), hello);
       if (!hasListener) return;
     }

@@ -43,6 +43,8 @@ export interface LinkHandlers {
   failed(error: CStoreError): void;
   /** Own side of the handshake, made anew for each dial. */
   hello(): Hello;
+  /** The peer answers on this connection. Throws ProtocolError where it may not. */
+  message(frame: Frame): void;
   /** Checks the answer. Throws HandshakeError. */
   admit(welcome: Hello): void;
 }
@@ -171,6 +173,10 @@ export class PeerLink {
         connection.destroy();
         return;
       }
+      case "REPLICATION":
+        if (!this.#isUp) throw new ProtocolError("Cannot accept a message before a WELCOME");
+        this.#handlers.message(frame);
+        return;
       default:
         throw new ProtocolError(`Cannot accept a ${frame.kind} frame on an outgoing link`);
     }

@@ -21,6 +21,12 @@ const NUMBER = 2;
 const STRING = 3;
 /** Bytes of the key of a number: the type and a float64. */
 const NUMBER_KEY_SIZE = 9;
+/** Head of a CBOR text with the size behind it; of a map with 16 bits of count, as ours writes it. */
+const TEXT = 0x60;
+const MAP = 0xa0;
+const MAP_OF_16_BITS = 0xb9;
+/** Sizes below stand in the head itself. */
+const SHORT = 24;
 const TEXT_DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** A document's id, as applications use it. */
@@ -113,6 +119,7 @@ export function holdsKey(
   assert(key.end <= bytes.byteLength, "the key ends inside of the bytes");
   assert(document.start < document.end, "a document is a map, which has a head");
   assert(document.end <= bytes.byteLength, "the document ends inside of the bytes");
+  if (isFirstField(bytes, document.start, key)) return true;
   const isText = bytes[key.start] === STRING;
   const id = isText ? undefined : decodeKey(bytes.subarray(key.start, key.end));
   const { value: count, end } = readHead(bytes, document.start);
@@ -126,6 +133,29 @@ export function holdsKey(
   }
   assert(at === document.end, "the fields fill the document");
   return false;
+}
+
+/**
+ * Whether the first field has a short name, and a short text for its value, which is the key's. Most
+ * documents begin with their id, and each put passes here on every node: no object is made.
+ */
+function isFirstField(
+  bytes: Uint8Array,
+  start: number,
+  key: { start: number; end: number },
+): boolean {
+  const size = key.end - key.start - 1;
+  const head = bytes[start]!;
+  if (head !== MAP_OF_16_BITS && head >= MAP + SHORT) return false;
+  const name = start + (head === MAP_OF_16_BITS ? 3 : 1);
+  const nameHead = bytes[name]!;
+  if (bytes[key.start] !== STRING || size >= SHORT || (nameHead & 0xe0) !== TEXT) return false;
+  const value = name + 1 + (nameHead & 31);
+  assert(size >= 0, "a key has a byte for its type");
+  if ((nameHead & 31) >= SHORT || bytes[value] !== TEXT + size) return false;
+  assert(value + size < bytes.byteLength, "a checked text ends inside of the bytes");
+  for (let i = 1; i <= size; i += 1) if (bytes[value + i] !== bytes[key.start + i]) return false;
+  return true;
 }
 
 function isTextAt(bytes: Uint8Array, at: number, key: { start: number; end: number }): boolean {

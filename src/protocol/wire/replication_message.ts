@@ -28,6 +28,7 @@ import type { AppendEntries, RaftMessage } from "../../raft/message.ts";
 import type { Entry } from "../../raft/types.ts";
 import { BATCH_HEADER_SIZE, batchSizeAt, verifyBatch } from "../encoding/batch_codec.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../encoding/cbor.ts";
+import { checksum64 } from "../encoding/checksum.ts";
 import { FRAME_HEADER_SIZE, sealFrame } from "./frame_header.ts";
 
 /** The types of consensus messages by number; 0 is a generic message. */
@@ -47,31 +48,40 @@ export const RAFT_MESSAGE_TYPES = [
 const FLAG_ONE = 1;
 const FLAG_TWO = 2;
 const TYPE_LENGTH_MAX = 64;
+const CHECKSUM_DIGITS = 16;
 
-interface Envelope {
+/** A message between nodes. */
+export interface ReplicationMessage {
+  readonly type:
+    | ("WAL_ENTRY" | "SYNC_REQUEST" | "SYNC_RESPONSE" | "ACK" | "ELECTION" | RaftMessage["type"])
+    | (string & {});
   readonly sourceNodeId: string;
   readonly targetNodeId?: string;
-  /** Time of sending (generic messages) or of receipt (consensus), ms since 1970. */
+  /** Time of sending, or of receipt for messages of consensus, ms since 1970. */
   readonly timestamp: number;
-  readonly messageId: string;
+  /** Any value that CBOR can carry; of a message of consensus a {@link RaftMessage}. */
+  // biome-ignore lint/suspicious/noExplicitAny: programs read fields of their own messages from it.
+  readonly data: any;
   /** xxh64 of the frame's body that it came in, as 16 hex digits; empty before it is sent. */
   readonly checksum: string;
+  /** Made when it is sent without one. */
+  readonly messageId?: string;
 }
 
-/** A message of consensus. */
-export interface ConsensusMessage extends Envelope {
-  readonly type: RaftMessage["type"];
-  readonly data: RaftMessage;
+/** Data of messages that consensus made or that were read as such; no other may reach it. */
+const CONSENSUS = new WeakSet<object>();
+
+/** A message of consensus, so that {@link consensusIn} knows it. */
+export function asConsensus<M extends RaftMessage>(message: M): M {
+  CONSENSUS.add(message);
+  return message;
 }
 
-/** A message of anything else; `data` is any value that CBOR can carry. */
-export interface GenericMessage extends Envelope {
-  readonly type: "WAL_ENTRY" | "SYNC_REQUEST" | "SYNC_RESPONSE" | "ACK" | (string & {});
-  readonly data: unknown;
+/** The message of consensus that a message carries; undefined if its data is a program's own. */
+export function consensusIn({ data }: ReplicationMessage): RaftMessage | undefined {
+  const isObject = typeof data === "object" && data !== null;
+  return isObject && CONSENSUS.has(data) ? (data as RaftMessage) : undefined;
 }
-
-/** All messages between nodes. */
-export type ReplicationMessage = ConsensusMessage | GenericMessage;
 
 /** The sender and the receiver of a message, as the handshake established them. */
 export interface MessageRoute {
@@ -256,8 +266,8 @@ function readEntry(reader: ByteReader): Entry {
   return { term, index, firstSequence, count, bytes };
 }
 
-function encodeGeneric(message: GenericMessage): Uint8Array {
-  const { type, timestamp, messageId, data } = message;
+function encodeGeneric(message: ReplicationMessage): Uint8Array {
+  const { type, timestamp, messageId = "", data } = message;
   if (type.length > TYPE_LENGTH_MAX) {
     throw new ValidationError(
       `Cannot send a message: its type has more than ${TYPE_LENGTH_MAX} characters`,
@@ -278,7 +288,11 @@ function encodeGeneric(message: GenericMessage): Uint8Array {
   return frame;
 }
 
-function decodeGeneric(body: Uint8Array, route: MessageRoute): GenericMessage {
+function decodeGeneric(
+  body: Uint8Array,
+  route: MessageRoute,
+  checksum: string,
+): ReplicationMessage {
   const value = decodeUntrustedCbor(body.subarray(2));
   const fields = (typeof value === "object" && value !== null ? value : {}) as Record<
     string,
@@ -287,19 +301,19 @@ function decodeGeneric(body: Uint8Array, route: MessageRoute): GenericMessage {
   const { type, timestamp, messageId, data } = fields;
   const isWhole =
     typeof type === "string" && typeof timestamp === "number" && typeof messageId === "string";
-  if (!isWhole || type.length > TYPE_LENGTH_MAX || isConsensusType(type)) {
+  if (!isWhole || type.length > TYPE_LENGTH_MAX) {
     throw new ProtocolError("Cannot read replication message: its envelope is not whole");
   }
   const envelope = { sourceNodeId: route.from, targetNodeId: route.to, timestamp, messageId };
-  return { ...envelope, type, data, checksum: "" };
+  return { ...envelope, type, data, checksum };
 }
 
 /** Encodes and decodes every {@link ReplicationMessage}. */
 export const ReplicationProtocol = {
   /** A whole REPLICATION frame. */
   encode(message: ReplicationMessage): Uint8Array {
-    if (!isConsensusType(message.type)) return encodeGeneric(message);
-    return encodeRaft((message as ConsensusMessage).data);
+    const consensus = consensusIn(message);
+    return consensus === undefined ? encodeGeneric(message) : encodeRaft(consensus);
   },
 
   encodeRaft,
@@ -318,9 +332,11 @@ export const ReplicationProtocol = {
   ): ReplicationMessage {
     if (body.byteLength < 2)
       throw new ProtocolError("Cannot read replication message: it is empty");
-    if (body[0] === 0) return decodeGeneric(body, route);
-    const data = decodeRaft(body, route);
+    const checksum = checksum64(body).toString(16).padStart(CHECKSUM_DIGITS, "0");
+    assert(checksum.length === CHECKSUM_DIGITS, "a checksum of 64 bits has 16 hex digits");
+    if (body[0] === 0) return decodeGeneric(body, route, checksum);
+    const data = asConsensus(decodeRaft(body, route));
     const envelope = { sourceNodeId: route.from, targetNodeId: route.to, ...receipt };
-    return { ...envelope, type: data.type, data, checksum: "" };
+    return { ...envelope, type: data.type, data, checksum };
   },
 } as const;

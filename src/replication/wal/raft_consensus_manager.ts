@@ -6,19 +6,19 @@
  */
 
 import { ByteWriter } from "../../base/bytes.ts";
-import { ClosedError, type CStoreError, DeadlineError } from "../../base/errors.ts";
+import { ClosedError, type CStoreError, DeadlineError, ValidationError } from "../../base/errors.ts";
 import { RateLimit } from "../../base/rate_limit.ts";
 import { type Clock, sleep, systemClock } from "../../platform/clock.ts";
 import { zlibCompressor } from "../../platform/compression.ts";
 import { type Random, systemRandom } from "../../platform/random.ts";
 import { FIRST_PLACE, firstBatch, firstMembers } from "../../protocol/encoding/cluster_command.ts";
-import { type ConsensusMessage, isConsensusType } from "../../protocol/wire/replication_message.ts";
+import { asConsensus, consensusIn } from "../../protocol/wire/replication_message.ts";
 import { Configuration } from "../../raft/configuration.ts";
 import type { RaftMessage } from "../../raft/message.ts";
 import type { PeerView } from "../../raft/raft.ts";
 import type { RaftEvent } from "../../raft/ready.ts";
 import type { StateMachine } from "../../raft/state_machine.ts";
-import type { NodeId, Term } from "../../raft/types.ts";
+import type { Entry, NodeId, Term } from "../../raft/types.ts";
 import type { ReplicatedLog, WALEntry } from "../../storage/wal/iwal_manager.ts";
 import { MemoryWALManager } from "../../storage/wal/memory_wal_manager.ts";
 import { writeEntryCommand } from "../../storage/wal/wal_entry_codec.ts";
@@ -49,6 +49,12 @@ export interface ConsensusOptions {
   readonly requestTimeoutMs?: number;
   readonly clock?: Clock;
   readonly random?: Random;
+}
+
+/** Events, with the listener's argument. */
+export interface ConsensusEvents {
+  leaderElected: NodeId;
+  stateChanged: ConsensusRole;
 }
 
 const DISK_STALL_MS = 1000;
@@ -108,11 +114,11 @@ export class RaftConsensusManager implements ConsensusManager {
         diskStallMs: DISK_STALL_MS,
       },
     );
-    this.#stopListening = network.onMessage((message) => {
-      if (!isConsensusType(message.type)) return;
-      const { data } = message as ConsensusMessage;
-      if (data.to === nodeId) this.#driver.step(data);
+    const stop = network.onMessage((message) => {
+      const data = this.#isStopped ? undefined : consensusIn(message);
+      if (data?.to === nodeId) this.#driver.step(data);
     });
+    this.#stopListening = stop ?? (() => undefined);
     this.#driver.start({
       ...NO_HOOKS,
       event: (event) => this.#onEvent(event),
@@ -157,7 +163,27 @@ export class RaftConsensusManager implements ConsensusManager {
     return this.#driver.isLeader;
   }
 
-  async requestVote(request: VoteQuestion): Promise<VoteAnswer> {
+  requestVote(request: VoteQuestion): Promise<VoteAnswer>;
+  requestVote(
+    ...request: readonly [
+      term: Term,
+      candidateId: NodeId,
+      lastLogIndex?: number,
+      lastLogTerm?: Term,
+    ]
+  ): Promise<boolean>;
+  async requestVote(
+    first: VoteQuestion | Term,
+    candidateId: NodeId = "",
+    ...last: readonly [lastLogIndex?: number, lastLogTerm?: Term]
+  ): Promise<VoteAnswer | boolean> {
+    if (typeof first === "object") return this.#vote(first);
+    const [lastLogIndex = 0, lastLogTerm = 0] = last;
+    const request = { term: first, candidateId, lastLogIndex, lastLogTerm };
+    return (await this.#vote(request)).voteGranted;
+  }
+
+  async #vote(request: VoteQuestion): Promise<VoteAnswer> {
     const { candidateId, term, lastLogIndex: index, lastLogTerm } = request;
     const refused = { term: this.currentTerm, voteGranted: false };
     if (!this.#isPeer(candidateId)) return refused;
@@ -175,7 +201,45 @@ export class RaftConsensusManager implements ConsensusManager {
     return { term: answer.term, voteGranted: answer.granted };
   }
 
-  async appendEntries(request: AppendQuestion): Promise<AppendAnswer> {
+  appendEntries(request: AppendQuestion): Promise<AppendAnswer>;
+  appendEntries(
+    ...request: readonly [
+      term: Term,
+      leaderId: NodeId,
+      prevLogIndex: number,
+      prevLogTerm: Term,
+      entries: readonly (Entry | WALEntry)[],
+      leaderCommit: number,
+    ]
+  ): Promise<AppendAnswer>;
+  async appendEntries(
+    first: AppendQuestion | Term,
+    leaderId: NodeId = "",
+    ...rest: readonly [
+      prevLogIndex?: number,
+      prevLogTerm?: Term,
+      entries?: readonly (Entry | WALEntry)[],
+      leaderCommit?: number,
+    ]
+  ): Promise<AppendAnswer> {
+    if (typeof first === "object" && "term" in first) return this.#append(first);
+    if (typeof first !== "number") {
+      throw new ValidationError("Cannot append: a request begins with the leader's term");
+    }
+    const [prevLogIndex = 0, prevLogTerm = 0, given = [], leaderCommit = 0] = rest;
+    const entries = given.filter((entry): entry is Entry => "bytes" in entry);
+    if (entries.length < given.length) {
+      throw new ValidationError("Cannot append: the entries of a log are batches", {
+        remedy: "Hand entries of your own in with replicateEntry",
+      });
+    }
+    return this.#append({
+      ...{ term: first, leaderId, prevLogIndex, prevLogTerm },
+      ...{ entries, leaderCommit },
+    });
+  }
+
+  async #append(request: AppendQuestion): Promise<AppendAnswer> {
     const { leaderId, term, prevLogIndex: index, prevLogTerm, entries, leaderCommit } = request;
     const refused = { term: this.currentTerm, success: false, matchIndex: 0 };
     if (!this.#isPeer(leaderId)) return refused;
@@ -240,6 +304,17 @@ export class RaftConsensusManager implements ConsensusManager {
     if (this.leaderId !== to) throw new DeadlineError(`Cannot hand leadership to "${to}" in time`);
   }
 
+  /** The same as {@link onLeaderElected} and {@link onStateChanged}, by the event's name. */
+  on<K extends keyof ConsensusEvents>(
+    event: K,
+    listener: (value: ConsensusEvents[K]) => void,
+  ): () => void {
+    if (event === "leaderElected") {
+      return this.onLeaderElected(listener as (leaderId: NodeId) => void);
+    }
+    return this.onStateChanged(listener as (state: ConsensusRole) => void);
+  }
+
   onLeaderElected(listener: (leaderId: NodeId) => void): () => void {
     this.#leaderListeners.add(listener);
     return () => this.#leaderListeners.delete(listener);
@@ -285,7 +360,8 @@ export class RaftConsensusManager implements ConsensusManager {
     const timestamp = this.#clock.wallMs();
     const envelope = { sourceNodeId: this.nodeId, timestamp, messageId: "", checksum: "" };
     // Best effort by contract: it never rejects for a dead peer.
-    void this.#network.sendMessage(message.to, { ...envelope, type: message.type, data: message });
+    const data = asConsensus(message);
+    void this.#network.sendMessage(message.to, { ...envelope, type: message.type, data });
   }
 
   /** Hands a message in and waits for the answer to its sender; undefined when none comes. */

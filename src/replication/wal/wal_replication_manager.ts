@@ -80,7 +80,7 @@ export class WALReplicationManager {
     this.#stops = [
       network.onMessage((message) =>
         this.#onMessage(message.type, message.sourceNodeId, message.data),
-      ),
+      ) ?? (() => undefined),
       consensus.onStateChanged((state) => this.#emit("roleChanged", state)),
     ];
     if (machine instanceof EntryLogMachine) {

@@ -180,6 +180,11 @@ function holds(document: object, id: string | number): boolean {
 // Mutations that this finds: a value skipped too far, a key's own bytes taken for a value.
 test.each<readonly [object, string | number, boolean]>([
   [{ id: "a" }, "a", true],
+  [{ id: "a".repeat(23) }, "a".repeat(23), true],
+  [{ id: "a".repeat(24) }, "a".repeat(24), true],
+  [{ id: `${"a".repeat(22)}b` }, "a".repeat(23), false],
+  [{ ["n".repeat(30)]: "a", z: 1 }, "a", true],
+  [{ id: [1, 2] }, "\u0001\u0002", false],
   [{ id: "a" }, "b", false],
   [{ id: "ab" }, "a", false],
   [{ id: "" }, "", true],
