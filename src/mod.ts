@@ -67,7 +67,6 @@ export {
   type ClusterConfig,
   type ReplicatedDatabaseConfig,
   ReplicatedWALDatabase,
-  type ReplicationConfig,
 } from "./node/embedded/replicated_wal_database.ts";
 export { WALCollection, type WALCollectionConfig } from "./node/embedded/wal_collection.ts";
 export { WALDatabase, type WALDatabaseConfig } from "./node/embedded/wal_database.ts";
@@ -96,11 +95,12 @@ export {
   type ReplicationWALOptions,
 } from "./replication/wal/replication_wal_manager.ts";
 export {
+  type ReplicationConfig,
   type ReplicationEvents,
   type ReplicationStatus,
   WALReplicationManager,
 } from "./replication/wal/wal_replication_manager.ts";
-export { FileWALManager } from "./storage/wal/file_wal_manager.ts";
+export { FileWALManager, type FileWALManagerOptions } from "./storage/wal/file_wal_manager.ts";
 export type {
   IWALManager,
   RecoveryReport,

@@ -61,6 +61,10 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
     "src/transactions/transaction_log.ts",
     "src/transactions/wal_transaction_manager.ts",
   ],
+  "test/replication/wal/wal_stream_test.ts": [
+    "src/replication/wal/network_listener.ts",
+    "src/replication/wal/wal_stream.ts",
+  ],
   "test/replication/wal/public_test.ts": [
     "src/replication/wal/entry_log_machine.ts",
     "src/replication/wal/raft_consensus_manager.ts",

@@ -48,7 +48,8 @@ export interface Database {
    * is done with this database's collections belongs to it. Prefer {@link transaction}, which runs
    * again when something that was read has changed.
    */
-  beginGlobalTransaction(options?: TransactionOptions): Promise<string>;
+  // biome-ignore lint/suspicious/noExplicitAny: a subclass may give back nothing.
+  beginGlobalTransaction(options?: TransactionOptions): Promise<any>;
   /**
    * Makes all of it take effect, or nothing: rejects with TransactionConflictError,
    * TransactionTimeoutError, NotFoundError, and with AmbiguousTransactionError when several are

@@ -56,7 +56,8 @@ export abstract class DatabaseBase implements Database {
     return this.calls.transaction(run, options);
   }
 
-  beginGlobalTransaction(options?: TransactionOptions): Promise<string> {
+  // biome-ignore lint/suspicious/noExplicitAny: a subclass may give back nothing.
+  beginGlobalTransaction(options?: TransactionOptions): Promise<any> {
     return this.calls.transactions.begin(options);
   }
 

@@ -17,7 +17,7 @@ import type { RaftEvent } from "../raft/ready.ts";
 import type { DriverHooks } from "../replication/raft/driver_parts.ts";
 import { validateEntries } from "../replication/raft/entry_validation.ts";
 import type { RaftDriver } from "../replication/raft/raft_driver.ts";
-import type { FileWALManager } from "../storage/wal/file_wal_manager.ts";
+import type { SegmentLog } from "../storage/wal/segment_log.ts";
 import type { NetworkHooks, NetworkManager } from "../transport/network_manager.ts";
 import { assemble, type NodeParts } from "./assemble.ts";
 import type { NodeConfig } from "./config/node_config.ts";
@@ -84,7 +84,7 @@ export class Node {
     return this.#opened.machine;
   }
 
-  get log(): FileWALManager {
+  get log(): SegmentLog {
     return this.#opened.log;
   }
 

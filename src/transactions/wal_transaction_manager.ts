@@ -18,8 +18,8 @@ import { partLogger } from "../base/log.ts";
 import { type Platform, systemPlatform } from "../platform/platform.ts";
 import { randomId } from "../platform/random.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../protocol/encoding/cbor.ts";
-import { FileWALManager } from "../storage/wal/file_wal_manager.ts";
 import type { IWALManager, WALEntry } from "../storage/wal/iwal_manager.ts";
+import { SegmentLog } from "../storage/wal/segment_log.ts";
 import { CoordinationRunner } from "./coordination_runner.ts";
 import type {
   ChangeRecord,
@@ -351,7 +351,7 @@ export class WALTransactionManager {
       const records = database.collection<TransactionDocument>(collection, options);
       return new CollectionTransactionLog(records);
     }
-    this.#wal = wal ?? (await FileWALManager.create(walPath ?? "", this.#platform));
+    this.#wal = wal ?? (await SegmentLog.create(walPath ?? "", this.#platform));
     const now = () => Math.floor(this.#platform.clock.wallMs());
     return WALTransactionLog.open(this.#wal, wal === undefined, now);
   }

@@ -35,8 +35,8 @@ export interface INetworkManager {
   /** Resolves when the message is queued, or dropped by its kind's policy. */
   sendMessage(nodeId: string, message: ReplicationMessage): Promise<void>;
   broadcastMessage(message: ReplicationMessage): Promise<void>;
-  /** Listens to every message; what ends it may be returned. */
-  onMessage(listener: (message: ReplicationMessage) => void): (() => void) | void;
+  /** Listens to every message; may give a function that ends it. */
+  onMessage(listener: (message: ReplicationMessage) => void): void;
   /**
    * Keeps a link to a node from now on; resolves when it is up for the first time. Rejects, and
    * keeps nothing, when that takes too long.

@@ -163,7 +163,7 @@ export const LATER_PLANTS: readonly Plant[] = [
   {
     name: "log-cut-before-flush",
     about: "files go before the new head of the log is durable",
-    file: "storage/wal/file_wal_manager.ts",
+    file: "storage/wal/segment_log.ts",
     find: "    await this.flush();\n    // Compactions may overlap",
     replace: "    // Compactions may overlap",
     scenario: "a power cut",

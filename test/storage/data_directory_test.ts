@@ -26,7 +26,7 @@ import {
   writeFileDurably,
   writeIdentityFile,
 } from "../../src/storage/data_directory.ts";
-import { FileWALManager } from "../../src/storage/wal/file_wal_manager.ts";
+import { SegmentLog } from "../../src/storage/wal/segment_log.ts";
 import type { SimulatedDisk } from "./fake_disk.ts";
 import {
   boundFiles,
@@ -287,18 +287,18 @@ describe("the lock", () => {
 
   test("a second opener is refused, also in this process; after close it may", async () => {
     await inFolder(async (path) => {
-      const log = await FileWALManager.create(path);
-      expect(await errorOf(FileWALManager.create(path))).toBeInstanceOf(LockedError);
+      const log = await SegmentLog.create(path);
+      expect(await errorOf(SegmentLog.create(path))).toBeInstanceOf(LockedError);
       await log.writeEntry(walEntry(1));
       await log.close();
-      const again = await FileWALManager.create(path);
+      const again = await SegmentLog.create(path);
       expect(await again.recover()).toMatchObject({ entries: 1, lastSequence: 1 });
       await again.close();
       const { files } = systemPlatform();
       expect(readIdentity(files, path)).toMatchObject({ clusterId: "0".repeat(16), nodeId: "wal" });
       // A log that is refused gives the lock back, too.
       writeFileSync(join(path, "wal/0000000001.segment"), "rotten");
-      expect(await errorOf(FileWALManager.create(path))).toBeInstanceOf(CorruptionError);
+      expect(await errorOf(SegmentLog.create(path))).toBeInstanceOf(CorruptionError);
       expect(existsSync(join(path, "LOCK"))).toBe(false);
     });
   });
@@ -329,7 +329,7 @@ describe("the lock", () => {
   test("a refused folder gives its lock back", async () => {
     await inFolder(async (path, lock) => {
       writeFileSync(join(path, "identity"), "rotten");
-      expect(await errorOf(FileWALManager.create(path))).toBeInstanceOf(CorruptionError);
+      expect(await errorOf(SegmentLog.create(path))).toBeInstanceOf(CorruptionError);
       expect(existsSync(lock)).toBe(false);
     });
   });

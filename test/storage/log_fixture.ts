@@ -19,14 +19,14 @@ import { checksum64 } from "../../src/protocol/encoding/checksum.ts";
 import type { Entry, EntryPlace } from "../../src/raft/types.ts";
 import { openDataDirectory } from "../../src/storage/data_directory.ts";
 import type { LogIdentity } from "../../src/storage/identity.ts";
-import { FileWALManager, type FileWALOptions } from "../../src/storage/wal/file_wal_manager.ts";
 import type { WALEntry } from "../../src/storage/wal/iwal_manager.ts";
 import { MemoryWALManager } from "../../src/storage/wal/memory_wal_manager.ts";
+import { type FileWALOptions, SegmentLog } from "../../src/storage/wal/segment_log.ts";
 import { writeEntryCommand } from "../../src/storage/wal/wal_entry_codec.ts";
 import { type DiskOptions, SimulatedDisk } from "./fake_disk.ts";
 
 /** A log in files. */
-export type OpenedLog = FileWALManager;
+export type OpenedLog = SegmentLog;
 
 /** The owner of the log that the tests write. */
 export const IDENTITY: LogIdentity = {
@@ -83,9 +83,9 @@ export function boundFiles(files: FileSystem): FileSystem {
 export function openLog(
   disk: SimulatedDisk,
   options: Partial<FileWALOptions> & { readonly seed?: number } = {},
-): Promise<FileWALManager> {
+): Promise<SegmentLog> {
   const { seed, ...rest } = options;
-  return FileWALManager.open(platformOn(disk, seed), {
+  return SegmentLog.open(platformOn(disk, seed), {
     directory: LOG_FOLDER,
     identity: IDENTITY,
     segmentSizeBytes: 4096,
@@ -94,12 +94,12 @@ export function openLog(
   });
 }
 
-/** What `FileWALManager.create` does, but with segments that are quickly filled with zeros. */
-export async function createLog(disk: SimulatedDisk, path = "data/n1"): Promise<FileWALManager> {
+/** What `SegmentLog.create` does, but with segments that are quickly filled with zeros. */
+export async function createLog(disk: SimulatedDisk, path = "data/n1"): Promise<SegmentLog> {
   const platform = platformOn(disk);
   const expected = { clusterId: "0".repeat(16), nodeId: "wal" };
   const { identity, release } = await openDataDirectory(platform, path, expected);
-  return FileWALManager.open(platform, {
+  return SegmentLog.open(platform, {
     directory: `${path}/wal`,
     identity,
     segmentSizeBytes: 64 * 1024,
@@ -152,7 +152,7 @@ export async function settle(turns = 3): Promise<void> {
 }
 
 /** What a log holds, as a text that two equal logs share. */
-export function describeLog(log: FileWALManager): string {
+export function describeLog(log: SegmentLog): string {
   const { hardState, base } = log;
   const ids: string[] = [];
   for (let index = log.firstIndex(); index <= log.lastIndex(); index += 1) {

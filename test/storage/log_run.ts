@@ -10,8 +10,8 @@
 import { CorruptionError } from "../../src/base/errors.ts";
 import { SeededRandom } from "../../src/platform/random.ts";
 import type { Entry, HardState } from "../../src/raft/types.ts";
-import type { FileWALManager } from "../../src/storage/wal/file_wal_manager.ts";
 import { EMPTY_BASE, type LogBase } from "../../src/storage/wal/log_table.ts";
+import type { SegmentLog } from "../../src/storage/wal/segment_log.ts";
 import type { SectorFate, SimulatedDisk } from "./fake_disk.ts";
 import { diskOf, entryAt, openLog, settle } from "./log_fixture.ts";
 
@@ -64,7 +64,7 @@ export class LogRun {
   /** Syncs that the disk has not finished; the run ends them in order. */
   #syncs: (() => void)[] = [];
   #isAutomatic = true;
-  #log: FileWALManager | undefined;
+  #log: SegmentLog | undefined;
   /** States after each record since the log was opened; the first one is what opening gave. */
   #steps: Step[] = [];
   #durableRecord = 0;
@@ -221,7 +221,7 @@ export class LogRun {
     };
   }
 
-  #openLog(): Promise<FileWALManager> {
+  #openLog(): Promise<SegmentLog> {
     return openLog(this.#disk, {
       segmentSizeBytes: this.#segmentSizeBytes,
       cacheBytes: 1_000,
@@ -251,14 +251,14 @@ export class LogRun {
   }
 
   /** The latest possible state that equals the log; throws when there is none. */
-  #stateOf(log: FileWALManager, possible: readonly LogState[]): LogState {
+  #stateOf(log: SegmentLog, possible: readonly LogState[]): LogState {
     const found = possible.findLast((state) => isState(log, state));
     if (found !== undefined) return found;
     const shown = possible.map(describeState).join("\n");
     throw new Error(`the log is ${describeLog(log)}, but one of these was expected:\n${shown}`);
   }
 
-  #opened(): FileWALManager {
+  #opened(): SegmentLog {
     if (this.#log === undefined) throw new Error("the log was opened");
     return this.#log;
   }
@@ -268,7 +268,7 @@ export class LogRun {
   }
 }
 
-function isState(log: FileWALManager, { hardState, base, entries }: LogState): boolean {
+function isState(log: SegmentLog, { hardState, base, entries }: LogState): boolean {
   const { term, vote } = log.hardState;
   if (term !== hardState.term || vote !== hardState.vote) return false;
   if (log.base.index !== base.index || log.base.term !== base.term) return false;
@@ -280,7 +280,7 @@ function isState(log: FileWALManager, { hardState, base, entries }: LogState): b
   });
 }
 
-function describeLog(log: FileWALManager): string {
+function describeLog(log: SegmentLog): string {
   const entries: Entry[] = [];
   for (let index = log.firstIndex(); index <= log.lastIndex(); index += 1) {
     entries.push(...log.readFromDisk(index, 1));

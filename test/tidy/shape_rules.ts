@@ -16,7 +16,7 @@ const LONG_FILE_LINES = 400;
 export const LONG_FILES: Readonly<Record<string, string>> = {
   "src/replication/raft/raft_driver.ts":
     "the order of one turn; what can be apart from it (queue, proposals, reads, timers, disk) is",
-  "src/storage/wal/file_wal_manager.ts":
+  "src/storage/wal/segment_log.ts":
     "one log behind two interfaces, the users' and consensus'; writing, reading and opening are apart",
   "src/client/connection/client.ts":
     "one session over many nodes; channels, routing, retries and pending requests are apart",

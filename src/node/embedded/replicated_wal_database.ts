@@ -16,21 +16,10 @@ import { DatabaseBase } from "../../client/database_base.ts";
 import { sleep } from "../../platform/clock.ts";
 import { type Platform, systemPlatform } from "../../platform/platform.ts";
 import type { NodeStatus } from "../../protocol/wire/status.ts";
+import type { ReplicationConfig } from "../../replication/wal/wal_replication_manager.ts";
 import { databaseFolder, type NodeConfig, parseNodeConfig } from "../config/node_config.ts";
 import { Node } from "../node.ts";
 import { type BackupReport, writeBackup } from "../snapshots/backup.ts";
-
-/** How writes are answered. */
-export interface ReplicationConfig {
-  readonly mode: "MASTER_SLAVE" | "LEADER_FOLLOWER" | "MASTER" | "SLAVE";
-  /** SYNC: on a majority's disks. ASYNC: on the leader's disk. */
-  readonly syncMode: "SYNC" | "ASYNC";
-  /** Longest wait for a commit, in milliseconds; 5000 unless set. */
-  readonly asyncTimeout?: number;
-  readonly heartbeatInterval?: number;
-  readonly electionTimeout?: number;
-  readonly compression?: "auto" | "zstd" | "none";
-}
 
 /** A node and its cluster. */
 export interface ClusterConfig {
@@ -166,6 +155,7 @@ function nodeConfigOf(config: ReplicatedDatabaseConfig): NodeConfig {
       `Cannot use replication mode "${replication.mode}": it is not available yet`,
     );
   }
+  checkReplication(replication);
   const members = nodes.map((node) => {
     const { host: name, port: number } = parseEndpoint(node.address, node.port);
     return { id: node.id, address: writeEndpoint({ host: name, port: number }) };
@@ -175,12 +165,36 @@ function nodeConfigOf(config: ReplicatedDatabaseConfig): NodeConfig {
     listen: writeEndpoint({ host, port }),
     dataDirectory: databaseFolder({ root, name, nodeId }),
     members,
-    syncMode: replication.syncMode,
+    ...optional("syncMode", replication.syncMode),
     ...optional("requestTimeoutMs", replication.asyncTimeout),
     ...optional("heartbeatMs", replication.heartbeatInterval),
     ...optional("electionTimeoutMs", replication.electionTimeout),
     ...optional("compression", replication.compression),
   });
+}
+
+/** Names of the fields, and the lowest number of each that is one. */
+const REPLICATION_FIELDS: Readonly<Record<keyof ReplicationConfig, number | undefined>> = {
+  ...{ mode: undefined, syncMode: undefined, compression: undefined },
+  ...{ asyncTimeout: 10, heartbeatInterval: 5, electionTimeout: 25, maxRetries: 0 },
+};
+
+/** Refuses fields by the names that the caller wrote. Throws ConfigError. */
+function checkReplication(replication: ReplicationConfig): void {
+  for (const [name, value] of Object.entries(replication)) {
+    if (!Object.hasOwn(REPLICATION_FIELDS, name)) {
+      const known = Object.keys(REPLICATION_FIELDS).join(", ");
+      throw new ConfigError(`Cannot use replication.${name}: it is unknown`, {
+        remedy: `Known: ${known}`,
+      });
+    }
+    const min = REPLICATION_FIELDS[name as keyof ReplicationConfig];
+    const isNumber = Number.isSafeInteger(value) && (value as number) >= (min ?? 0);
+    if (min === undefined || value === undefined || isNumber) continue;
+    throw new ConfigError(
+      `Cannot use replication.${name} = ${value}: it is a whole number, at least ${min}`,
+    );
+  }
 }
 
 function optional<K extends string, V>(key: K, value: V | undefined): { [key in K]?: V } {

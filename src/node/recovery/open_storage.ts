@@ -22,14 +22,14 @@ import { loggedConfigurations } from "../../replication/raft/logged_configuratio
 import { type DataDirectory, openDataDirectory } from "../../storage/data_directory.ts";
 import { readInstallMark, removeInstallMark } from "../../storage/snapshot_files.ts";
 import { SnapshotStore } from "../../storage/snapshot_store.ts";
-import { FileWALManager } from "../../storage/wal/file_wal_manager.ts";
+import { SegmentLog } from "../../storage/wal/segment_log.ts";
 import type { NodeConfig } from "../config/node_config.ts";
 import { prepareDiscarded } from "./discarded_entries.ts";
 
 /** The opened parts of a data folder. */
 export interface OpenedStorage {
   readonly directory: DataDirectory;
-  readonly log: FileWALManager;
+  readonly log: SegmentLog;
   readonly machine: DocumentStateMachine;
   readonly snapshots: SnapshotStore;
   /** The configurations in the snapshot and the log. */
@@ -53,9 +53,9 @@ export async function openStorage(
       : { clusterId: joined.clusterId, nodeId, incarnation: joined.incarnation };
   const directory = await openDataDirectory(platform, dataDirectory, expected);
   const { clusterId } = directory.identity;
-  let log: FileWALManager | undefined;
+  let log: SegmentLog | undefined;
   try {
-    log = await FileWALManager.open(platform, {
+    log = await SegmentLog.open(platform, {
       directory: `${dataDirectory}/wal`,
       identity: directory.identity,
       segmentSizeBytes: config.segmentSizeBytes,
@@ -89,10 +89,7 @@ export async function openStorage(
 }
 
 /** Entry 1 is the membership, made from the static list: the same bytes on every node. */
-async function writeFirstEntry(
-  log: FileWALManager,
-  members: readonly NodeAddress[],
-): Promise<Entry> {
+async function writeFirstEntry(log: SegmentLog, members: readonly NodeAddress[]): Promise<Entry> {
   const bytes = firstBatch(members);
   const entry = { ...FIRST_PLACE, count: 1, bytes };
   const hardState = { term: FIRST_PLACE.term, vote: undefined };
@@ -107,7 +104,7 @@ async function writeFirstEntry(
  */
 async function finishInstall(
   platform: Platform,
-  log: FileWALManager,
+  log: SegmentLog,
   snapshots: SnapshotStore,
 ): Promise<void> {
   const { files } = platform;
@@ -124,7 +121,7 @@ async function finishInstall(
 async function restoreState(parts: {
   readonly machine: DocumentStateMachine;
   readonly snapshots: SnapshotStore;
-  readonly log: FileWALManager;
+  readonly log: SegmentLog;
   readonly dataDirectory: string;
 }): Promise<void> {
   const { machine, snapshots, log } = parts;

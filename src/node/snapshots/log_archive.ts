@@ -17,7 +17,7 @@ import {
   openDataDirectory,
   readIdentity,
 } from "../../storage/data_directory.ts";
-import { FileWALManager } from "../../storage/wal/file_wal_manager.ts";
+import { SegmentLog } from "../../storage/wal/segment_log.ts";
 import { inspectSegments } from "../../storage/wal/wal_open.ts";
 
 const NO_BOUND = Number.POSITIVE_INFINITY;
@@ -42,10 +42,10 @@ export interface RecoveryTarget {
 export class LogArchive {
   readonly clusterId: string;
   readonly #directory: DataDirectory;
-  readonly #log: FileWALManager;
+  readonly #log: SegmentLog;
   readonly #folder: string;
 
-  private constructor(folder: string, directory: DataDirectory, log: FileWALManager) {
+  private constructor(folder: string, directory: DataDirectory, log: SegmentLog) {
     this.#folder = folder;
     this.#directory = directory;
     this.#log = log;
@@ -65,9 +65,9 @@ export class LogArchive {
     }
     const clusterId = start?.clusterId;
     const directory = await openDataDirectory(platform, folder, { clusterId, nodeId: ARCHIVE });
-    let log: FileWALManager | undefined;
+    let log: SegmentLog | undefined;
     try {
-      log = await FileWALManager.open(platform, {
+      log = await SegmentLog.open(platform, {
         directory: `${folder}/wal`,
         identity: directory.identity,
         owner: "consensus",
@@ -136,7 +136,7 @@ export class LogArchive {
 }
 
 async function begin(
-  log: FileWALManager,
+  log: SegmentLog,
   folder: string,
   start: ArchiveStart | undefined,
 ): Promise<void> {

@@ -10,7 +10,7 @@ import { zlibCompressor } from "../../platform/compression.ts";
 import type { Platform } from "../../platform/platform.ts";
 import { openDataDirectory } from "../../storage/data_directory.ts";
 import { SnapshotStore } from "../../storage/snapshot_store.ts";
-import { FileWALManager } from "../../storage/wal/file_wal_manager.ts";
+import { SegmentLog } from "../../storage/wal/segment_log.ts";
 
 /** Sequence numbers that are skipped: versions that were given out elsewhere never come again. */
 const SEQUENCE_STEP = 1_000_000_000;
@@ -45,7 +45,7 @@ export async function writeNewCluster(
     retired: [],
     departed: [],
   });
-  const wal = await FileWALManager.open(platform, {
+  const wal = await SegmentLog.open(platform, {
     directory: `${folder}/wal`,
     identity: fresh.identity,
     owner: "consensus",

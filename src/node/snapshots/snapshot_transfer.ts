@@ -17,7 +17,7 @@ import type { RaftDriver } from "../../replication/raft/raft_driver.ts";
 import type { DataDirectory } from "../../storage/data_directory.ts";
 import { OutgoingSnapshot, removeInstallMark } from "../../storage/snapshot_files.ts";
 import type { SnapshotStore } from "../../storage/snapshot_store.ts";
-import type { FileWALManager } from "../../storage/wal/file_wal_manager.ts";
+import type { SegmentLog } from "../../storage/wal/segment_log.ts";
 import type { NetworkManager } from "../../transport/network_manager.ts";
 import type { NodeConfig } from "../config/node_config.ts";
 import { SnapshotReceiver } from "./snapshot_receiver.ts";
@@ -26,7 +26,7 @@ import { SnapshotSender } from "./snapshot_sender.ts";
 /** The open storage of a node, as far as snapshots touch it. */
 export interface TransferStorage {
   readonly directory: DataDirectory;
-  readonly log: FileWALManager;
+  readonly log: SegmentLog;
   readonly machine: DocumentStateMachine;
   readonly snapshots: SnapshotStore;
 }

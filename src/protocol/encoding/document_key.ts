@@ -21,7 +21,7 @@ const NUMBER = 2;
 const STRING = 3;
 /** Bytes of the key of a number: the type and a float64. */
 const NUMBER_KEY_SIZE = 9;
-/** Head of a CBOR text with the size behind it; of a map with 16 bits of count, as ours writes it. */
+/** Heads of CBOR: a text, a map, a map with 16 bits of count as the encoder here writes it. */
 const TEXT = 0x60;
 const MAP = 0xa0;
 const MAP_OF_16_BITS = 0xb9;
@@ -136,8 +136,8 @@ export function holdsKey(
 }
 
 /**
- * Whether the first field has a short name, and a short text for its value, which is the key's. Most
- * documents begin with their id, and each put passes here on every node: no object is made.
+ * Whether the first field has a short name, and a short text for its value, which is the key's.
+ * Most documents begin with their id, and each put passes here on every node: no object is made.
  */
 function isFirstField(
   bytes: Uint8Array,

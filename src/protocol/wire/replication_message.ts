@@ -68,19 +68,18 @@ export interface ReplicationMessage {
   readonly messageId?: string;
 }
 
-/** Data of messages that consensus made or that were read as such; no other may reach it. */
-const CONSENSUS = new WeakSet<object>();
+/** Marks data that consensus made, or that was read as such: no other reaches it. */
+const CONSENSUS: unique symbol = Symbol("consensus");
 
 /** A message of consensus, so that {@link consensusIn} knows it. */
 export function asConsensus<M extends RaftMessage>(message: M): M {
-  CONSENSUS.add(message);
-  return message;
+  return Object.defineProperty(message, CONSENSUS, { value: true });
 }
 
 /** The message of consensus that a message carries; undefined if its data is a program's own. */
 export function consensusIn({ data }: ReplicationMessage): RaftMessage | undefined {
-  const isObject = typeof data === "object" && data !== null;
-  return isObject && CONSENSUS.has(data) ? (data as RaftMessage) : undefined;
+  const isMarked = typeof data === "object" && data !== null && CONSENSUS in data;
+  return isMarked ? (data as RaftMessage) : undefined;
 }
 
 /** The sender and the receiver of a message, as the handshake established them. */
@@ -273,6 +272,7 @@ function encodeGeneric(message: ReplicationMessage): Uint8Array {
       `Cannot send a message: its type has more than ${TYPE_LENGTH_MAX} characters`,
     );
   }
+  assert(type.length <= TYPE_LENGTH_MAX, "a longer type was refused");
   const body = encodeCbor({ type, timestamp, messageId, data });
   if (body.byteLength > FRAME_BODY_SIZE_MAX - 2) {
     throw new ValidationError(

@@ -6,7 +6,12 @@
  */
 
 import { ByteWriter } from "../../base/bytes.ts";
-import { ClosedError, type CStoreError, DeadlineError, ValidationError } from "../../base/errors.ts";
+import {
+  ClosedError,
+  type CStoreError,
+  DeadlineError,
+  ValidationError,
+} from "../../base/errors.ts";
 import { RateLimit } from "../../base/rate_limit.ts";
 import { type Clock, sleep, systemClock } from "../../platform/clock.ts";
 import { zlibCompressor } from "../../platform/compression.ts";
@@ -36,6 +41,7 @@ import type {
   VoteQuestion,
 } from "./consensus_manager.ts";
 import { EntryLogMachine } from "./entry_log_machine.ts";
+import { listenTo } from "./network_listener.ts";
 
 /** Options of a {@link RaftConsensusManager}. */
 export interface ConsensusOptions {
@@ -114,11 +120,10 @@ export class RaftConsensusManager implements ConsensusManager {
         diskStallMs: DISK_STALL_MS,
       },
     );
-    const stop = network.onMessage((message) => {
+    this.#stopListening = listenTo(network, (message) => {
       const data = this.#isStopped ? undefined : consensusIn(message);
       if (data?.to === nodeId) this.#driver.step(data);
     });
-    this.#stopListening = stop ?? (() => undefined);
     this.#driver.start({
       ...NO_HOOKS,
       event: (event) => this.#onEvent(event),

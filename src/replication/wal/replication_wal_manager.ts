@@ -7,6 +7,7 @@
 
 import { StorageError } from "../../base/errors.ts";
 import type { NodeId } from "../../raft/types.ts";
+import { FileWALManager } from "../../storage/wal/file_wal_manager.ts";
 import type {
   IWALManager,
   RecoveryReport,
@@ -28,12 +29,14 @@ export interface ReplicationWALOptions extends Omit<ConsensusOptions, "log" | "s
 }
 
 /** A log on a majority of nodes. */
-export class ReplicationWALManager implements IWALManager {
+export class ReplicationWALManager extends FileWALManager {
   readonly consensus: RaftConsensusManager;
   readonly replication: WALReplicationManager;
   readonly #wal: IWALManager & ReplicatedLog;
 
   constructor(options: ReplicationWALOptions) {
+    // Every call goes to the given log: a log of that path is never opened.
+    super({ walPath: "" });
     const { nodeId, wal, networkManager, ...rest } = options;
     this.#wal = wal;
     this.consensus = new RaftConsensusManager(nodeId, networkManager, { ...rest, log: wal });
@@ -41,40 +44,44 @@ export class ReplicationWALManager implements IWALManager {
   }
 
   /** Resolves when a majority has it on disk and it is applied here or on the leader. */
-  writeEntry(entry: WALEntry): Promise<void> {
+  override writeEntry(entry: WALEntry): Promise<void> {
     return this.replication.streamWALEntry(entry);
   }
 
   /** Committed entries only. */
-  async readEntries(fromSequence = 1): Promise<WALEntry[]> {
+  override async readEntries(fromSequence = 1): Promise<WALEntry[]> {
     const entries = await this.#wal.readEntries(fromSequence);
     const last = this.getCurrentSequence();
     return entries.filter((entry) => entry.sequenceNumber <= last);
   }
 
   /** Forgets committed entries before a sequence number. */
-  async truncate(beforeSequence: number): Promise<void> {
+  override async truncate(beforeSequence: number): Promise<void> {
     await this.#wal.truncate(Math.min(beforeSequence, this.getCurrentSequence() + 1));
   }
 
-  async truncateAfter(): Promise<void> {
+  override async truncateAfter(): Promise<void> {
     throw new StorageError("Cannot drop entries: consensus owns this log");
   }
 
-  flush(): Promise<void> {
+  override async writeBatch(entries: WALEntry[]): Promise<void> {
+    for (const entry of entries) await this.writeEntry(entry);
+  }
+
+  override flush(): Promise<void> {
     return this.#wal.flush();
   }
 
-  recover(): Promise<RecoveryReport> {
+  override recover(): Promise<RecoveryReport> {
     return this.#wal.recover();
   }
 
-  createCheckpoint(): Promise<WALCheckpoint> {
+  override createCheckpoint(): Promise<WALCheckpoint> {
     return this.#wal.createCheckpoint();
   }
 
   /** The last committed sequence number. */
-  getCurrentSequence(): number {
+  override getCurrentSequence(): number {
     return this.#wal.sequenceAfter(this.consensus.commitIndex) - 1;
   }
 
@@ -99,7 +106,7 @@ export class ReplicationWALManager implements IWALManager {
     return this.replication.on("roleChanged", listener);
   }
 
-  async close(): Promise<void> {
+  override async close(): Promise<void> {
     await this.replication.close();
     await this.consensus.stop();
     await this.#wal.close();

@@ -6,6 +6,7 @@
  */
 
 import {
+  ConfigError,
   type CStoreError,
   DeadlineError,
   NotLeaderError,
@@ -13,11 +14,13 @@ import {
 } from "../../base/errors.ts";
 import { type Clock, sleep, systemClock } from "../../platform/clock.ts";
 import type { NodeId } from "../../raft/types.ts";
-import type { WALEntry } from "../../storage/wal/iwal_manager.ts";
+import type { IWALManager, WALEntry } from "../../storage/wal/iwal_manager.ts";
 import type { INetworkManager } from "../../transport/inetwork_manager.ts";
 import type { ConsensusRole } from "./consensus_manager.ts";
 import { EntryLogMachine } from "./entry_log_machine.ts";
+import { listenTo } from "./network_listener.ts";
 import type { RaftConsensusManager } from "./raft_consensus_manager.ts";
+import { WALStream } from "./wal_stream.ts";
 
 /** How replication stands, seen from one node. */
 export interface ReplicationStatus {
@@ -49,10 +52,33 @@ interface Reply {
 }
 
 const TIMEOUT_MS = 5000;
+const DEFAULTS: ReplicationConfig = { mode: "MASTER_SLAVE" };
+
+function isConsensus(source: RaftConsensusManager | IWALManager): source is RaftConsensusManager {
+  return "replicateEntry" in source;
+}
+
+/** Replication without consensus: see {@link WALStream}. */
+export interface ReplicationConfig {
+  readonly mode: "MASTER_SLAVE" | "LEADER_FOLLOWER" | "MASTER" | "SLAVE";
+  /** SYNC: on a majority's disks. ASYNC: on the leader's disk, or this node's. */
+  readonly syncMode?: "SYNC" | "ASYNC";
+  /** Longest wait for a commit or for acknowledgements, in milliseconds; 5000 unless set. */
+  readonly asyncTimeout?: number;
+  readonly heartbeatInterval?: number;
+  readonly electionTimeout?: number;
+  /**
+   * Times that an entry of a {@link WALReplicationManager} without consensus is sent again; 3
+   * unless set. A database needs none: it repeats requests until `asyncTimeout` has passed.
+   */
+  readonly maxRetries?: number;
+  readonly compression?: "auto" | "zstd" | "none";
+}
 
 /** Moves entries between nodes. */
 export class WALReplicationManager {
-  readonly #consensus: RaftConsensusManager;
+  readonly #raft: RaftConsensusManager | undefined;
+  readonly #streams: WALStream | undefined;
   readonly #network: INetworkManager;
   readonly #clock: Clock;
   readonly #listeners: {
@@ -68,29 +94,55 @@ export class WALReplicationManager {
   #number = 0;
   #lastReplicationMs = 0;
 
+  /** Over consensus, which decides one order; or between logs of their own, each in its order. */
   constructor(
-    consensus: RaftConsensusManager,
+    source: RaftConsensusManager | IWALManager,
     network: INetworkManager,
-    clock: Clock = systemClock,
+    ...[how = systemClock]: readonly [how?: Clock | ReplicationConfig]
   ) {
-    this.#consensus = consensus;
     this.#network = network;
-    this.#clock = clock;
-    const { machine } = consensus;
+    this.#clock = "mode" in how ? systemClock : how;
+    this.#raft = isConsensus(source) ? source : undefined;
+    this.#streams = isConsensus(source)
+      ? undefined
+      : this.#newStream(source, "mode" in how ? how : DEFAULTS);
     this.#stops = [
-      network.onMessage((message) =>
-        this.#onMessage(message.type, message.sourceNodeId, message.data),
-      ) ?? (() => undefined),
-      consensus.onStateChanged((state) => this.#emit("roleChanged", state)),
+      listenTo(network, ({ type, sourceNodeId, data }) =>
+        this.#onMessage(type, sourceNodeId, data),
+      ),
     ];
-    if (machine instanceof EntryLogMachine) {
-      this.#stops.push(
-        machine.onEntry((entry) => {
-          this.#lastReplicationMs = clock.wallMs();
-          this.#emit("entryReplicated", entry);
-        }),
-      );
-    }
+    const raft = this.#raft;
+    if (raft === undefined) return;
+    this.#stops.push(raft.onStateChanged((state) => this.#emit("roleChanged", state)));
+    if (!(raft.machine instanceof EntryLogMachine)) return;
+    this.#stops.push(
+      raft.machine.onEntry((entry) => {
+        this.#lastReplicationMs = this.#clock.wallMs();
+        this.#emit("entryReplicated", entry);
+      }),
+    );
+  }
+
+  #newStream(wal: IWALManager, config: ReplicationConfig): WALStream {
+    const { syncMode = "SYNC", asyncTimeout = TIMEOUT_MS, maxRetries = 3 } = config;
+    return new WALStream({
+      ...{ wal, network: this.#network, clock: this.#clock },
+      config: { syncMode, asyncTimeout, maxRetries },
+      received: (entry, from) => {
+        this.#lastReplicationMs = this.#clock.wallMs();
+        this.#emit("entryReceived", { entry, from });
+        this.#emit("entryReplicated", entry);
+      },
+      failed: (error) => this.#emit("replicationError", error),
+    });
+  }
+
+  /** Throws ConfigError without one. */
+  get #consensus(): RaftConsensusManager {
+    if (this.#raft !== undefined) return this.#raft;
+    throw new ConfigError(
+      "Cannot do this without consensus: this manager streams a log of its own",
+    );
   }
 
   /**
@@ -98,6 +150,7 @@ export class WALReplicationManager {
    * NotLeaderError while there is no leader, DeadlineError when its outcome stayed unknown.
    */
   async streamWALEntry(entry: WALEntry): Promise<void> {
+    if (this.#streams !== undefined) return await this.#streams.stream(entry);
     if (this.#consensus.isLeader()) {
       await this.#consensus.replicateEntry(entry);
       return;
@@ -114,12 +167,17 @@ export class WALReplicationManager {
 
   /** Takes an entry from another node; only the leader does. */
   async receiveWALEntry(entry: WALEntry, from: NodeId): Promise<void> {
+    if (this.#streams !== undefined) return await this.#streams.receive(entry, from);
     this.#emit("entryReceived", { entry, from });
     await this.#consensus.replicateEntry(entry);
   }
 
-  /** Resolves when `nodeId` has everything that this leader's log holds now. */
-  async syncWithNode(nodeId: NodeId): Promise<void> {
+  /**
+   * Resolves when `nodeId` has everything that this leader's log holds now; without consensus,
+   * when each has the other's entries from a sequence number on.
+   */
+  async syncWithNode(nodeId: NodeId, fromSequence = 1): Promise<void> {
+    if (this.#streams !== undefined) return await this.#streams.sync(nodeId, fromSequence);
     const goal = this.#consensus.log.lastIndex();
     const endMs = this.#clock.nowMs() + TIMEOUT_MS;
     while (this.#clock.nowMs() < endMs) {
@@ -138,6 +196,13 @@ export class WALReplicationManager {
   }
 
   getReplicationStatus(): ReplicationStatus {
+    if (this.#raft === undefined) {
+      return {
+        ...{ mode: "MASTER_SLAVE", role: "FOLLOWER", pendingEntries: 0, replicationLag: 0 },
+        connectedNodes: this.#network.getConnectedNodes(),
+        lastReplicationTime: this.#lastReplicationMs,
+      };
+    }
     const last = this.#consensus.log.lastIndex();
     const matches = this.#consensus.peers().map((peer) => peer.match);
     return {
@@ -199,6 +264,10 @@ export class WALReplicationManager {
   }
 
   #onMessage(type: string, from: NodeId, data: unknown): void {
+    if (this.#streams !== undefined) {
+      this.#streams.onMessage(type, from, data);
+      return;
+    }
     if (type === "ACK" && isReply(data)) this.#waiting.get(data.id)?.(data);
     if (type !== "WAL_ENTRY" || !isForwarded(data)) return;
     const { id, entry } = data;

@@ -1,497 +1,107 @@
 /**
- * FileWALManager: the log in segment files. It serves two kinds of owner through the same records:
- * consensus, which decides the order of entries itself (`ReplicatedLog`), and a single user, whose
- * `writeEntry` calls of one turn form one batch (`IWALManager`).
+ * FileWALManager: a log in files for one user, opened by its first use. `SegmentLog` is the log
+ * itself, for whoever opens it and for consensus.
  *
  * @module
  */
 
 import { assert } from "../../base/assert.ts";
-import { ByteWriter } from "../../base/bytes.ts";
-import { CStoreError, StorageError } from "../../base/errors.ts";
-import { LOG_CACHE_BYTES, SEGMENT_SIZE_BYTES } from "../../base/limits.ts";
-import { compress, decompress } from "../../platform/compression.ts";
-import { type Platform, systemPlatform } from "../../platform/platform.ts";
-import type { Entry, HardState, LogIndex, Term } from "../../raft/types.ts";
-import { openDataDirectory } from "../data_directory.ts";
-import type { LogIdentity } from "../identity.ts";
-import { operationsIn, readEntryAt } from "./entry_reader.ts";
-import { EntryWriter } from "./entry_writer.ts";
-import { GroupCommit } from "./group_commit.ts";
-import type {
-  IWALManager,
-  RecoveryReport,
-  ReplicatedLog,
-  WALCheckpoint,
-  WALEntry,
-} from "./iwal_manager.ts";
-import { hardStateRecord, headRecord, headRecords, LogRebuild, tailRecord } from "./log_rebuild.ts";
-import { type LogBase, LogTable } from "./log_table.ts";
-import { segmentNumberOf } from "./segment.ts";
-import { type PendingRecord, SegmentWriter } from "./segment_writer.ts";
-import { MarkFile, recoverSegments, segmentPath } from "./wal_open.ts";
+import { ClosedError } from "../../base/errors.ts";
+import type { IWALManager, RecoveryReport, WALCheckpoint, WALEntry } from "./iwal_manager.ts";
+import { SegmentLog } from "./segment_log.ts";
 
-const COMPRESSOR = { compress, decompress };
-/** Bytes of entries that `readEntries` reads before other work gets its turn. */
-const READ_PIECE_BYTES = 1024 * 1024;
-
-/** Options of a {@link FileWALManager}. */
-export interface FileWALOptions {
-  /** Directory of the segments. */
-  readonly directory: string;
-  readonly identity: LogIdentity;
-  readonly segmentSizeBytes?: number;
-  /** Bytes of the newest batches that are kept in memory. */
-  readonly cacheBytes?: number;
-  /** The owner decides about entries: `truncateAfter` is refused when consensus owns the log. */
-  readonly owner?: "user" | "consensus";
-  /** Frees what was opened with the log, for example a lock. */
-  readonly onClose?: () => void;
+/** Where a log is. */
+export interface FileWALManagerOptions {
+  /** Folder of its own; it is made if it is not there. */
+  readonly walPath: string;
 }
 
-/** The log in files. */
-export class FileWALManager implements IWALManager, ReplicatedLog {
-  readonly #platform: Platform;
-  readonly #options: FileWALOptions;
-  readonly #table: LogTable;
-  readonly #clusterEntries: readonly Entry[];
-  readonly #writer: SegmentWriter;
-  readonly #groupCommit: GroupCommit;
-  readonly #mark: MarkFile;
-  readonly #report: RecoveryReport;
-  readonly #recoveredCommit: LogIndex;
-  readonly #entryWriter: EntryWriter;
-  #hardState: HardState;
-  /** Highest commit index noted in a record; it does not go back. */
-  #commitIndex: LogIndex;
-  #syncSinceMs: number | undefined;
-  /** Segment in which the mark was last synced: `#markedSegment <= segment written to`. */
-  #markedSegment = 0;
-  #handlers: { synced(through: number): void; failed(cause: unknown): void } | undefined;
-  #syncWaiters: { readonly record: number; resolve(): void; reject(cause: unknown): void }[] = [];
-  #failure: CStoreError | undefined;
+/**
+ * A log in files. Every call that resolves later opens it first, and rejects with LockedError,
+ * CorruptionError or StorageError when that fails.
+ *
+ * @example
+ * const wal = new FileWALManager({ walPath: "./wal" });
+ */
+export class FileWALManager implements IWALManager {
+  readonly #walPath: string;
+  #opening: Promise<SegmentLog> | undefined;
+  #log: SegmentLog | undefined;
   #isClosed = false;
-  #closing: Promise<void> | undefined;
-  #removal: Promise<void> = Promise.resolve();
-  #writtenBytes = 0;
 
-  private constructor(
-    platform: Platform,
-    options: FileWALOptions,
-    opened: {
-      readonly rebuild: LogRebuild;
-      readonly commitIndex: LogIndex;
-      readonly writer: SegmentWriter;
-      readonly mark: MarkFile;
-      readonly report: RecoveryReport;
-    },
-  ) {
-    this.#platform = platform;
-    this.#options = options;
-    this.#table = opened.rebuild.table;
-    this.#clusterEntries = opened.rebuild.clusterEntries;
-    this.#hardState = opened.rebuild.hardState;
-    this.#commitIndex = opened.commitIndex;
-    this.#recoveredCommit = opened.commitIndex;
-    this.#writer = opened.writer;
-    this.#report = opened.report;
-    this.#mark = opened.mark;
-    assert(this.#table.base.index <= opened.commitIndex, "a compacted entry is committed");
-    assert(opened.commitIndex <= this.#table.lastIndex(), "a committed entry is in the log");
-    this.#groupCommit = new GroupCommit(
-      {
-        lastRecord: () => this.#writer.lastNumber,
-        sync: () => {
-          this.#syncSinceMs = platform.clock.nowMs();
-          return this.#writer.sync();
-        },
-        synced: (through) => this.#onSynced(through),
-        failed: (cause) => this.#onFailed(cause),
-      },
-      this.#writer.lastNumber,
-    );
-    this.#entryWriter = new EntryWriter(this, platform.clock);
+  constructor(options: FileWALManagerOptions) {
+    this.#walPath = options.walPath;
   }
 
-  /**
-   * Opens a log for one user: `path` is a directory of its own. Throws LockedError,
-   * CorruptionError, StorageError.
-   */
-  static async create(path: string, platform = systemPlatform()): Promise<FileWALManager> {
-    const expected = { clusterId: "0".repeat(16), nodeId: "wal" };
-    const directory = await openDataDirectory(platform, path, expected);
-    try {
-      const { identity } = directory;
-      const onClose = (): void => directory.release();
-      return await FileWALManager.open(platform, { directory: `${path}/wal`, identity, onClose });
-    } catch (error) {
-      directory.release();
-      throw error;
-    }
-  }
-
-  /** Recovers the log, then returns it ready for appends. */
-  static async open(platform: Platform, options: FileWALOptions): Promise<FileWALManager> {
-    const startMs = platform.clock.nowMs();
-    const rebuild = new LogRebuild(new LogTable(options.cacheBytes ?? LOG_CACHE_BYTES));
-    const { verdict, tornBytes } = await recoverSegments(platform.files, options, rebuild);
-    const { table } = rebuild;
-    const knownCommit = Math.min(verdict.commitIndex, table.lastIndex());
-    const commitIndex = Math.max(knownCommit, table.base.index);
-    const mark = new MarkFile(platform.files, options.directory);
-    const writer = new SegmentWriter(
-      platform,
-      {
-        directory: options.directory,
-        segmentSize: options.segmentSizeBytes ?? SEGMENT_SIZE_BYTES,
-        identity: options.identity,
-        headRecords: () => headRecords(manager?.hardState ?? rebuild.hardState, table.base),
-        lastIndex: () => table.lastIndex(),
-      },
-      verdict,
-    );
-    let manager: FileWALManager | undefined;
-    await writer.start({ syncedThrough: verdict.nextNumber - 1, commitIndex });
-    mark.write(writer.lastNumber);
-    assert(writer.lastNumber >= verdict.nextNumber - 1, "record numbers go on");
-    assert(writer.segmentNumber >= verdict.nextSegmentNumber, "segment numbers go on");
-    const report: RecoveryReport = {
-      entries: table.lastIndex() - table.base.index,
-      lastSequence: table.sequenceAfter(table.lastIndex()) - 1,
-      tornBytes,
-      durationMs: platform.clock.nowMs() - startMs,
-    };
-    const opened = { rebuild, commitIndex, writer, mark, report };
-    manager = new FileWALManager(platform, options, opened);
-    return manager;
-  }
-
-  get hardState(): HardState {
-    return this.#hardState;
-  }
-
-  get base(): LogBase {
-    return this.#table.base;
-  }
-
-  get recoveredCommit(): LogIndex {
-    return this.#recoveredCommit;
-  }
-
-  get clusterEntries(): readonly Entry[] {
-    return this.#clusterEntries;
-  }
-
-  bytesBehind(index: LogIndex): number {
-    return this.#table.bytesBehind(index);
-  }
-
-  get syncSinceMs(): number | undefined {
-    return this.#syncSinceMs;
-  }
-
-  get syncedThrough(): number {
-    return this.#groupCommit.syncedThrough;
-  }
-
-  get writtenBytes(): number {
-    return this.#writtenBytes;
-  }
-
-  get sizeBytes(): number {
-    const oldest = this.#table.oldestSegment() ?? this.#writer.segmentNumber;
-    assert(oldest <= this.#writer.segmentNumber, "no entry lies behind the newest segment");
-    const count = this.#writer.segmentNumber - oldest + 1;
-    return count * (this.#options.segmentSizeBytes ?? SEGMENT_SIZE_BYTES);
-  }
-
-  firstIndex(): LogIndex {
-    return this.#table.firstIndex();
-  }
-
-  lastIndex(): LogIndex {
-    return this.#table.lastIndex();
-  }
-
-  term(index: LogIndex): Term | undefined {
-    return this.#table.term(index);
-  }
-
-  sequenceAfter(index: LogIndex): number {
-    return this.#table.sequenceAfter(index);
-  }
-
-  entries(from: LogIndex, to: LogIndex, bytesMax: number): readonly Entry[] | undefined {
-    return this.#table.entries(from, to, bytesMax);
-  }
-
-  listen(handlers: { synced(through: number): void; failed(cause: unknown): void }): void {
-    this.#handlers = handlers;
-  }
-
-  write(change: {
-    readonly hardState: HardState | undefined;
-    readonly entries: readonly Entry[];
-    readonly commitIndex: LogIndex;
-  }): number {
-    this.#assertUsable();
-    this.#commitIndex = Math.max(this.#commitIndex, change.commitIndex);
-    const records: PendingRecord[] = [];
-    if (change.hardState !== undefined) {
-      assert(change.hardState.term >= this.#hardState.term, "a term does not go back");
-      this.#hardState = change.hardState;
-      records.push(hardStateRecord(change.hardState));
-    }
-    for (const entry of change.entries) records.push({ kind: "BATCH", body: entry.bytes });
-    const written = this.#append(records).slice(records.length - change.entries.length);
-    assert(written.length === change.entries.length, "each entry has its place");
-    change.entries.forEach((entry, i) => {
-      const { segmentNumber, bodyAt } = written[i]!;
-      const size = entry.bytes.byteLength;
-      assert(entry.term >= (this.term(entry.index - 1) ?? 0), "terms do not go back in a log");
-      this.#table.append(entry, { segmentNumber, at: bodyAt, size });
-      this.#writtenBytes += size;
-    });
-    assert((change.entries.at(-1)?.index ?? 0) <= this.lastIndex(), "the entries are in the log");
-    return this.#writer.lastNumber;
-  }
-
-  restartBehind(base: LogBase): number {
-    this.#assertUsable();
-    this.#table.startBehind(base);
-    this.#commitIndex = Math.max(this.#commitIndex, base.index);
-    this.#append([headRecord(base), tailRecord(base.index + 1)]);
-    assert(this.lastIndex() === base.index, "the log is empty behind the snapshot");
-    assert(this.getCurrentSequence() === base.nextSequence - 1, "sequence numbers go on");
-    const oldest = this.#writer.segmentNumber;
-    this.#removal = this.#removal.catch(() => {}).then(() => this.#removeOnceDurable(oldest));
-    // `listen` reports a failure; the next compaction removes files that are left.
-    this.#removal.catch(() => {});
-    return this.#writer.lastNumber;
-  }
-
-  /** Removes older files when the new head is durable. */
-  async #removeOnceDurable(oldest: number): Promise<void> {
-    await this.flush();
-    await this.#removeBefore(oldest);
-  }
-
-  requestSync(): void {
-    this.#groupCommit.request();
-  }
-
-  readFromDisk(from: LogIndex, bytesMax: number): readonly Entry[] {
-    const last = this.#table.lastIndex();
-    assert(from >= this.#table.firstIndex(), "the first wanted entry is kept");
-    assert(from <= last, "the first wanted entry was written");
-    const entries: Entry[] = [];
-    let bytes = 0;
-    for (let index = from; index <= last; index += 1) {
-      const { size } = this.#table.position(index);
-      if (entries.length > 0 && bytes + size > bytesMax) break;
-      entries.push(this.#readEntry(index));
-      bytes += size;
-    }
-    assert(from + entries.length - 1 <= last, "no entry behind the last one is given");
-    return entries;
-  }
-
-  async compactTo(base: LogBase): Promise<void> {
-    if (base.index <= this.#table.base.index) return;
-    this.#table.compactTo(base);
-    assert(this.firstIndex() === base.index + 1, "the log begins behind its new base");
-    this.#append([headRecord(base)]);
-    // Read before the flush: entries that are written during it are not durable after it.
-    const oldest = this.#table.oldestSegment() ?? this.#writer.segmentNumber;
-    assert(oldest <= this.#writer.segmentNumber, "no entry lies behind the newest segment");
-    // The files that the old head needs are removed only when the new head is durable.
-    await this.flush();
-    // Compactions may overlap, removals may not: see `#removeBefore`.
-    this.#removal = this.#removal.catch(() => {}).then(() => this.#removeBefore(oldest));
-    await this.#removal;
-  }
-
-  /** Removes file by file: a power cut that undid only an older removal would leave a hole. */
-  async #removeBefore(oldest: number): Promise<void> {
-    const { files } = this.#platform;
-    const { directory } = this.#options;
-    for (const name of files.list(directory)) {
-      const number = segmentNumberOf(name.replace(/(\.\d+)?\.torn$/, ""));
-      if (number === undefined || number >= oldest) continue;
-      files.remove(`${directory}/${name}`);
-      await files.syncDirectory(directory);
-    }
+  /** Opens a log that consensus can own, too. */
+  static create(path: string): Promise<SegmentLog> {
+    return SegmentLog.create(path);
   }
 
   async writeEntry(entry: WALEntry): Promise<void> {
-    await this.#entryWriter.write([entry]);
+    await (await this.#opened()).writeEntry(entry);
+    assert(entry.sequenceNumber >= 1, "an entry that was written has a number");
   }
 
   async writeBatch(entries: WALEntry[]): Promise<void> {
-    if (entries.length > 0) await this.#entryWriter.write(entries);
+    await (await this.#opened()).writeBatch(entries);
+    const [first, last] = [entries[0]?.sequenceNumber ?? 1, entries.at(-1)?.sequenceNumber ?? 0];
+    assert(first >= 1, "an entry that was written has a number");
+    assert(last - first + 1 === entries.length, "the numbers of a batch have no gap");
   }
 
   async readEntries(fromSequence = 1): Promise<WALEntry[]> {
-    let found: WALEntry[] = [];
-    let { removals } = this.#table;
-    let index = this.#table.indexOfSequence(fromSequence);
-    while (index !== 0 && index <= this.lastIndex()) {
-      for (const entry of this.readFromDisk(index, READ_PIECE_BYTES)) {
-        assert(entry.index === index, "entries are read in order");
-        for (const read of operationsIn(entry, fromSequence, COMPRESSOR)) found.push(read);
-        index += 1;
-      }
-      await new Promise<void>((resolve) => this.#platform.clock.soon(resolve));
-      if (this.#table.removals === removals) continue;
-      // Entries were removed meanwhile, at the head or at the tail: the reading starts again.
-      removals = this.#table.removals;
-      index = this.#table.indexOfSequence(fromSequence);
-      found = [];
-    }
-    return found;
+    const entries = await (await this.#opened()).readEntries(fromSequence);
+    const [first, last] = [entries[0]?.sequenceNumber, entries.at(-1)?.sequenceNumber ?? 0];
+    assert((first ?? fromSequence) >= fromSequence, "no entry stands before the wanted ones");
+    assert(last >= entries.length, "every entry has a number of its own");
+    return entries;
   }
 
   async truncate(beforeSequence: number): Promise<void> {
-    const index = this.#table.indexOfSequence(beforeSequence) - 1;
-    const last = beforeSequence > this.getCurrentSequence() ? this.lastIndex() : index;
-    const term = this.term(last);
-    if (last <= this.base.index || term === undefined) return;
-    assert(last <= this.lastIndex(), "entries behind the last one are not dropped");
-    await this.compactTo({ index: last, term, nextSequence: this.sequenceAfter(last) });
+    await (await this.#opened()).truncate(beforeSequence);
   }
 
   async truncateAfter(sequence: number): Promise<void> {
-    if (this.#options.owner === "consensus") {
-      throw new StorageError("Cannot drop entries: consensus owns this log");
-    }
-    await this.#entryWriter.idle();
-    const index = this.#table.indexOfSequence(sequence + 1);
-    if (index === 0) return;
-    if (this.sequenceAfter(index - 1) !== sequence + 1) {
-      throw new StorageError(`Cannot drop entries behind ${sequence}: it does not end a batch`);
-    }
-    this.#append([tailRecord(index)]);
-    this.#table.truncateFrom(index);
-    assert(this.getCurrentSequence() === sequence, "the log ends with the wanted operation");
-    await this.flush();
+    await (await this.#opened()).truncateAfter(sequence);
   }
 
   async flush(): Promise<void> {
-    this.#entryWriter.seal();
-    this.#assertUsable();
-    const record = this.#writer.lastNumber;
-    if (record <= this.syncedThrough) return;
-    await new Promise<void>((resolve, reject) => {
-      this.#syncWaiters.push({ record, resolve, reject });
-      this.#groupCommit.request();
-    });
-    assert(this.syncedThrough >= record, "a flush ends when its records are durable");
+    await (await this.#opened()).flush();
   }
 
   async recover(): Promise<RecoveryReport> {
-    return this.#report;
+    const report = await (await this.#opened()).recover();
+    assert(report.entries <= report.lastSequence, "every batch has an entry, at least");
+    assert(report.tornBytes >= 0, "bytes were set aside, or none");
+    return report;
   }
 
-  /** A note of this node; it takes no sequence number. */
   async createCheckpoint(): Promise<WALCheckpoint> {
-    const sequenceNumber = this.getCurrentSequence();
-    const timestamp = this.#platform.clock.wallMs();
-    const checkpointId = `checkpoint-${sequenceNumber}-${this.#writer.lastNumber + 1}`;
-    const body = new ByteWriter().u64(sequenceNumber).u64(timestamp).text(checkpointId).copy();
-    this.#append([{ kind: "CHECKPOINT", body }]);
-    assert(this.getCurrentSequence() === sequenceNumber, "a note takes no sequence number");
-    await this.flush();
-    return { checkpointId, timestamp, sequenceNumber, transactionIds: [] };
+    const checkpoint = await (await this.#opened()).createCheckpoint();
+    assert(checkpoint.sequenceNumber >= 0, "it stands at the beginning, or behind an entry");
+    return checkpoint;
   }
 
+  /** The last sequence number in use; 0 before the log was opened. */
   getCurrentSequence(): number {
-    return this.#table.sequenceAfter(this.#table.lastIndex()) - 1;
+    const sequence = this.#log?.getCurrentSequence() ?? 0;
+    assert(sequence >= 0, "numbers begin at 1");
+    return sequence;
   }
 
-  close(): Promise<void> {
-    this.#closing ??= this.#close();
-    return this.#closing;
+  /** Closes the log if it was opened; no call opens it again. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await (await this.#opening)?.close();
   }
 
-  async #close(): Promise<void> {
-    try {
-      if (this.#failure === undefined) {
-        await this.#entryWriter.idle();
-        await this.flush();
-      }
-    } finally {
-      this.#isClosed = true;
-      this.#writer.close();
-      this.#mark.close();
-      this.#options.onClose?.();
-    }
-  }
-
-  #append(records: readonly PendingRecord[]): ReturnType<SegmentWriter["append"]> {
-    this.#assertUsable();
-    const { syncedThrough } = this.#groupCommit;
-    try {
-      return this.#writer.append(records, { syncedThrough, commitIndex: this.#commitIndex });
-    } catch (cause) {
-      this.#onFailed(cause);
-      throw cause;
-    }
-  }
-
-  #readEntry(index: LogIndex): Entry {
-    const cached = this.#table.entries(index, index, 1)?.[0];
-    if (cached !== undefined) return cached;
-    const position = this.#table.position(index);
-    assert(position.segmentNumber <= this.#writer.segmentNumber, "the segment was written");
-    const path = segmentPath(this.#options.directory, position.segmentNumber);
-    const id = { term: this.term(index) ?? 0, index };
-    return readEntryAt(this.#platform.files, path, { id, position });
-  }
-
-  #wakeWaiters(through: number): void {
-    const done = this.#syncWaiters.filter((waiter) => waiter.record <= through);
-    this.#syncWaiters = this.#syncWaiters.filter((waiter) => waiter.record > through);
-    for (const waiter of done) waiter.resolve();
-  }
-
-  #onSynced(through: number): void {
-    assert(through <= this.syncedThrough, "a record is durable when that is reported");
-    if (!this.#groupCommit.isSyncing) this.#syncSinceMs = undefined;
-    try {
-      this.#mark.write(through);
-      this.#syncMark();
-    } catch (cause) {
-      this.#onFailed(cause);
-      return;
-    }
-    if (this.#syncWaiters.length > 0) this.#wakeWaiters(through);
-    this.#handlers?.synced(through);
-  }
-
-  /**
-   * Syncs the mark once for each segment, beside everything else. So the mark shows after a power
-   * cut, too, that a segment whose first sector is damaged was not an unsynced one.
-   */
-  #syncMark(): void {
-    const { segmentNumber } = this.#writer;
-    if (segmentNumber === this.#markedSegment) return;
-    assert(segmentNumber > this.#markedSegment, "segment numbers rise");
-    this.#markedSegment = segmentNumber;
-    this.#mark.sync().catch((cause: unknown) => this.#onFailed(cause));
-  }
-
-  /** The content of the disk is unknown now: nothing is written or answered any more. */
-  #onFailed(cause: unknown): void {
-    if (this.#failure !== undefined || this.#isClosed) return;
-    this.#failure =
-      cause instanceof CStoreError ? cause : new StorageError("Cannot write the log", { cause });
-    for (const waiter of this.#syncWaiters) waiter.reject(this.#failure);
-    this.#syncWaiters = [];
-    this.#handlers?.failed(this.#failure);
-  }
-
-  #assertUsable(): void {
-    if (this.#failure !== undefined) throw this.#failure;
-    if (this.#isClosed) throw new StorageError("Cannot use the log: it is closed");
+  #opened(): Promise<SegmentLog> {
+    if (this.#isClosed) return Promise.reject(new ClosedError("Cannot use the log: it is closed"));
+    this.#opening ??= SegmentLog.create(this.#walPath).then((log) => {
+      this.#log = log;
+      return log;
+    });
+    return this.#opening;
   }
 }

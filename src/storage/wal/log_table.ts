@@ -58,10 +58,12 @@ export class LogTable implements LogReader {
   }
 
   firstIndex(): LogIndex {
+    assert(this.#base.index >= 0, "indexes begin at 1");
     return this.#base.index + 1;
   }
 
   lastIndex(): LogIndex {
+    assert(this.#terms.length === this.#positions.length, "every kept entry has a place");
     return this.#base.index + this.#terms.length;
   }
 

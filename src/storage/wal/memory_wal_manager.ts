@@ -64,6 +64,10 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
   }
 
   get writtenBytes(): number {
+    assert(
+      this.#sizeBytes >= this.#table.bytesBehind(this.base.index),
+      "kept batches were written",
+    );
     return this.#sizeBytes;
   }
 
@@ -83,10 +87,12 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
   }
 
   firstIndex(): LogIndex {
+    assert(this.#table.firstIndex() === this.base.index + 1, "the log begins behind its base");
     return this.#table.firstIndex();
   }
 
   lastIndex(): LogIndex {
+    assert(this.#table.lastIndex() + 1 >= this.firstIndex(), "the log has no hole");
     return this.#table.lastIndex();
   }
 
@@ -95,7 +101,9 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
   }
 
   sequenceAfter(index: LogIndex): number {
-    return this.#table.sequenceAfter(index);
+    const sequence = this.#table.sequenceAfter(index);
+    assert(sequence >= 1, "the first operation has number 1");
+    return sequence;
   }
 
   entries(from: LogIndex, to: LogIndex, bytesMax: number): readonly Entry[] | undefined {

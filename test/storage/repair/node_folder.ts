@@ -28,8 +28,8 @@ import {
 } from "../../../src/storage/repair/repair_files.ts";
 import { isWhole, type RepairPlan } from "../../../src/storage/repair/wal_repair.ts";
 import { SnapshotStore } from "../../../src/storage/snapshot_store.ts";
-import { FileWALManager } from "../../../src/storage/wal/file_wal_manager.ts";
 import { decodeSegmentHeader } from "../../../src/storage/wal/segment.ts";
+import { SegmentLog } from "../../../src/storage/wal/segment_log.ts";
 import { scanSegment } from "../../../src/storage/wal/segment_scan.ts";
 import { applyEntry, consensus, Machine } from "../../database/machine.ts";
 import type { SimulatedDisk } from "../fake_disk.ts";
@@ -71,7 +71,7 @@ export async function nodeFolder({
   const expected = { clusterId: clusterIdOf(nodes), nodeId: "n1" };
   const { identity, release } = await openDataDirectory(platform, FOLDER, expected);
   const options = { directory: WAL, identity, segmentSizeBytes: 2048, owner: "consensus" } as const;
-  const log = await FileWALManager.open(platform, options);
+  const log = await SegmentLog.open(platform, options);
   const store = new SnapshotStore(platform, SNAPSHOTS, identity.clusterId);
   await platform.files.syncDirectory(FOLDER);
   const machine = new Machine();
@@ -226,10 +226,10 @@ export async function expectRepaired(
 }
 
 /** Opens the log alone, for further writes. */
-export function reopen(disk: SimulatedDisk): Promise<FileWALManager> {
+export function reopen(disk: SimulatedDisk): Promise<SegmentLog> {
   const { identity } = folderOn(disk);
   const options = { directory: WAL, identity, segmentSizeBytes: 2048, owner: "consensus" } as const;
-  return FileWALManager.open(platformOn(disk), options);
+  return SegmentLog.open(platformOn(disk), options);
 }
 
 /** Writes a snapshot of one block. */

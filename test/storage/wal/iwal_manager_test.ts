@@ -43,7 +43,7 @@ type Log = Required<IWALManager> & ReplicatedLog;
 setDefaultTimeout(60_000);
 
 const KINDS: readonly [string, () => Promise<Log>][] = [
-  ["FileWALManager", () => createLog(diskOf(1))],
+  ["SegmentLog", () => createLog(diskOf(1))],
   ["MemoryWALManager", async () => memoryLog()],
 ];
 

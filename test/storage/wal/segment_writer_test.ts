@@ -8,8 +8,8 @@
 import { describe, expect, test } from "bun:test";
 import type { Clock } from "../../../src/platform/clock.ts";
 import type { HardState } from "../../../src/raft/types.ts";
-import type { FileWALManager } from "../../../src/storage/wal/file_wal_manager.ts";
 import { decodeSegmentHeader, type SegmentHeader } from "../../../src/storage/wal/segment.ts";
+import type { SegmentLog } from "../../../src/storage/wal/segment_log.ts";
 import { scanSegment } from "../../../src/storage/wal/segment_scan.ts";
 import { type PendingRecord, SegmentWriter } from "../../../src/storage/wal/segment_writer.ts";
 import { inspectSegments } from "../../../src/storage/wal/wal_open.ts";
@@ -58,7 +58,7 @@ function segments(disk: SimulatedDisk): ReadonlyMap<string, Written> {
 }
 
 function append(
-  log: FileWALManager,
+  log: SegmentLog,
   index: number,
   more: { readonly size?: number; readonly hardState?: HardState } = {},
 ): number {
@@ -190,7 +190,7 @@ describe("the spare", () => {
 describe("a compaction", () => {
   async function tenEntries(
     segmentSizeBytes = 1024,
-  ): Promise<{ disk: SimulatedDisk; log: FileWALManager }> {
+  ): Promise<{ disk: SimulatedDisk; log: SegmentLog }> {
     const disk = diskOf(1);
     const log = await openLog(disk, { segmentSizeBytes });
     append(log, 1, { hardState: { term: 2, vote: "n3" } });
