@@ -96,7 +96,7 @@ function refused(plan: RepairPlan, { directory, identity: { nodeId } }: Repaired
   const message = `Cannot repair "${directory}": ${plan.refusal}`;
   if (plan.last.index === 0) {
     return new ConfigError(message, {
-      remedy: "Take a backup, or start with an empty folder; keep this one",
+      remedy: "Keep this folder; restore a backup into another one (`cstore restore`)",
     });
   }
   return new MembershipError(message, {

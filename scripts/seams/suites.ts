@@ -8,6 +8,7 @@
 export const SEAMS: Readonly<Record<string, readonly string[]>> = {
   "test/node/embedded/database_suite_test.ts": [
     "src/api/transaction.ts",
+    "src/client/collection/call_options.ts",
     "src/client/collection/catalog_client.ts",
     "src/client/collection/change_stream.ts",
     "src/client/collection/changed_document.ts",

@@ -250,8 +250,9 @@ export class CorruptionError extends CStoreError {
   constructor(message: string, place: { readonly file: string; readonly byte: number }) {
     super(`${message} (file "${place.file}", byte ${place.byte})`, {
       remedy:
-        "Run `cstore wal verify` on the folder; start the node on a copy of the folder from before the " +
-        "damage, or leave it stopped: the other nodes go on",
+        "Keep the folder, and start no older copy of it: that has forgotten writes which it " +
+        "acknowledged. In a cluster the other nodes go on: `cstore cluster recover ID`, then start " +
+        "the node with an empty folder. A database without other nodes: `cstore wal repair DIR`",
       fields: { file: place.file, byte: place.byte },
     });
     this.file = place.file;

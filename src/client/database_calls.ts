@@ -16,6 +16,8 @@ import type {
 import type { Transaction, TransactionOptions } from "../api/transaction.ts";
 import type { Validators } from "../api/validator.ts";
 import { ValidationError } from "../base/errors.ts";
+import { checkCallOptions } from "../base/known_options.ts";
+import { SETTINGS, TRANSACTION_OPTIONS, WATCH_OPTIONS } from "./collection/call_options.ts";
 import { changeCatalog, listCollections } from "./collection/catalog_client.ts";
 import { watchChanges } from "./collection/change_stream.ts";
 import { CollectionRules } from "./collection/collection_rules.ts";
@@ -61,6 +63,7 @@ export class DatabaseCalls {
 
   async createCollection(name: string, settings?: CollectionSettingsOptions): Promise<boolean> {
     this.#refuseWithin("createCollection");
+    checkCallOptions("createCollection", settings, SETTINGS);
     this.#parts.rules.forget(name);
     const given = settings && { settings };
     const request = { action: "createCollection", collection: name, ...given } as const;
@@ -85,13 +88,15 @@ export class DatabaseCalls {
   }
 
   async *watch(options: WatchOptions = {}): AsyncGenerator<DocumentChange, void, undefined> {
+    checkCallOptions("watch", options, WATCH_OPTIONS);
     yield* watchChanges(await this.#parts.client(), options);
   }
 
-  transaction<R>(
+  async transaction<R>(
     run: (transaction: Transaction) => Promise<R>,
     options?: TransactionOptions,
   ): Promise<R> {
+    checkCallOptions("transaction", options, TRANSACTION_OPTIONS);
     return runTransaction(this.#parts, run, options);
   }
 }

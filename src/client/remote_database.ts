@@ -7,6 +7,7 @@
 import type { Validators } from "../api/validator.ts";
 import type { ByteWriter } from "../base/bytes.ts";
 import { ConfigError } from "../base/errors.ts";
+import { checkConfig, type KnownNames } from "../base/known_options.ts";
 import { encodeCbor } from "../protocol/encoding/cbor.ts";
 import {
   type ClusterReplyTo,
@@ -99,11 +100,16 @@ export interface ConnectOptions extends ClientOptions {
   readonly validators?: Validators;
 }
 
+const CONNECT_OPTIONS: KnownNames = new Set([
+  ...["timeoutMs", "clusterId", "platform", "onLost", "validators"],
+]);
+
 /**
  * Connects to a cluster: `cstore://host:port,host:port`. One node that answers is enough; the
  * others are found through it. Rejects with UnreachableError, HandshakeError.
  */
 export async function connect(url: string, options: ConnectOptions = {}): Promise<RemoteDatabase> {
+  checkConfig("the options of connect", options, CONNECT_OPTIONS);
   const client = await Client.connect(parseAddresses(url), options);
   return new RemoteDatabase(client, options.validators);
 }

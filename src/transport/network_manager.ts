@@ -469,7 +469,9 @@ export class NetworkManager implements INetworkManager {
       if (!hasListener) return;
     }
     if (!hasListener) return;
-    const receipt = { timestamp: this.#platform.clock.wallMs(), messageId: this.#nextMessageId() };
+    const checksum = ReplicationProtocol.checksum(frame.body);
+    const timestamp = this.#platform.clock.wallMs();
+    const receipt = { timestamp, messageId: this.#nextMessageId(), checksum };
     this.#emit("message", ReplicationProtocol.decode(frame.body, route, receipt));
   }
 }

@@ -31,6 +31,7 @@ import {
   ValidationError,
   VersionConflictError,
 } from "../../base/errors.ts";
+import { checkCallOptions } from "../../base/known_options.ts";
 import { ATTEMPTS_MAX } from "../../base/timing.ts";
 import { equalValues, type Fields, type Value } from "../../base/value.ts";
 import { decodeCbor, encodeCbor } from "../../protocol/encoding/cbor.ts";
@@ -40,6 +41,14 @@ import { type ReadLevel, readLevelNumber } from "../../protocol/wire/client_mess
 import { parsePath, spreadAt } from "../../query/path.ts";
 import { isOperatorUpdate, type UpdateOperators } from "../../query/update.ts";
 import type { Client } from "../connection/client.ts";
+import {
+  COLLECTION_OPTIONS,
+  FIND_OPTIONS,
+  INDEX_OPTIONS,
+  READ_OPTIONS,
+  UPSERT_OPTIONS,
+  WRITE_OPTIONS,
+} from "./call_options.ts";
 import { changeCatalog, createIndex, listIndexes } from "./catalog_client.ts";
 import { begunDocument } from "./changed_document.ts";
 import { CollectionBase } from "./collection_base.ts";
@@ -89,6 +98,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
 
   constructor(name: string, backend: CollectionBackend, options: CollectionOptions = {}) {
     super();
+    checkCallOptions("collection", options, COLLECTION_OPTIONS);
     this.name = name;
     this.#backend = backend;
     this.#nameBytes = encodeCollectionName(name);
@@ -126,7 +136,9 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     return operations.map(({ document }) => decodeCbor(document) as T);
   }
 
-  override async put(document: NewDocument<T>, { ifVersion }: WriteOptions = {}): Promise<number> {
+  override async put(document: NewDocument<T>, options: WriteOptions = {}): Promise<number> {
+    checkCallOptions("put", options, WRITE_OPTIONS);
+    const { ifVersion } = options;
     return (await this.#writer.put("PUT", [document], { ifVersion })).version;
   }
 
@@ -149,6 +161,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     change: Change<T>,
     options: WriteOptions = {},
   ): Promise<T | T[] | undefined> {
+    checkCallOptions("update", options, WRITE_OPTIONS);
     if (typeof target === "object") return this.#updateAll(target, change, options);
     const { ifVersion, merge } = options;
     return this.#either(
@@ -161,11 +174,13 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     );
   }
 
-  override updateOne(
+  override async updateOne(
     filter: Query<T>,
     change: Change<T>,
-    { upsert = false }: { readonly upsert?: boolean } = {},
+    options: { readonly upsert?: boolean } = {},
   ): Promise<UpdateResult> {
+    checkCallOptions("updateOne", options, UPSERT_OPTIONS);
+    const { upsert = false } = options;
     return this.#either(
       () => this.#updateOne(filter, change, upsert),
       (checked) => checked.updateOne(filter, change, upsert),
@@ -221,6 +236,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     target: DocumentId | Query<T>,
     options: WriteOptions = {},
   ): Promise<T | T[] | undefined> {
+    checkCallOptions("remove", options, WRITE_OPTIONS);
     if (typeof target === "object") {
       return (await this.#removeAll(target, true)).map(({ document }) => document as T);
     }
@@ -241,6 +257,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
   }
 
   override async delete(id: DocumentId, options: WriteOptions = {}): Promise<boolean> {
+    checkCallOptions("delete", options, WRITE_OPTIONS);
     const { ifVersion } = options;
     const operation = {
       kind: "REMOVE",
@@ -256,6 +273,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     id: DocumentId,
     options: { readonly read?: ReadLevel } = {},
   ): Promise<T | undefined> {
+    checkCallOptions("findById", options, READ_OPTIONS);
     const here = this.#backend.local?.()?.read(this.name, encodeKey(id));
     if (here !== undefined) return here.document as T | undefined;
     return (await this.findVersioned(id, options))?.document;
@@ -265,6 +283,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     id: DocumentId,
     options: { readonly read?: ReadLevel } = {},
   ): Promise<Versioned<T> | undefined> {
+    checkCallOptions("findVersioned", options, READ_OPTIONS);
     const key = encodeKey(id);
     const client = await this.#backend.client();
     const level = options.read ?? this.#read;
@@ -286,6 +305,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
   }
 
   override async find(condition: Condition<T> = {}, options: FindOptions = {}): Promise<T[]> {
+    checkCallOptions("find", options, FIND_OPTIONS);
     if (typeof condition === "function") {
       const found: T[] = [];
       for await (const document of this.iterate(condition, options)) found.push(document);
@@ -306,6 +326,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     condition: Condition<T> = {},
     options: FindOptions = {},
   ): AsyncGenerator<T, void, undefined> {
+    checkCallOptions("iterate", options, FIND_OPTIONS);
     const client = await this.#backend.client();
     const isLocal = typeof condition === "function";
     const sent = wireOptions(options);
@@ -332,6 +353,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     condition: Condition<T> = {},
     options: { readonly read?: ReadLevel } = {},
   ): Promise<number> {
+    checkCallOptions("count", options, READ_OPTIONS);
     if (typeof condition === "function") return (await this.find(condition, options)).length;
     const client = await this.#backend.client();
     const target = this.#target(options.read);
@@ -353,12 +375,14 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
   }
 
   override async explain(filter: Query<T>, options: FindOptions = {}): Promise<Explanation> {
+    checkCallOptions("explain", options, FIND_OPTIONS);
     const client = await this.#backend.client();
     const query = { ...wireOptions(options), filter };
     return queryPlan(client, this.#target(options.read), query);
   }
 
   override async createIndex(name: string, options: IndexOptions): Promise<void> {
+    checkCallOptions("createIndex", options, INDEX_OPTIONS);
     await createIndex(await this.#backend.client(), this.name, { name, options });
   }
 

@@ -15,6 +15,7 @@ import type {
 import type { FindOptions, Query } from "../../api/query.ts";
 import type { TransactionCollection } from "../../api/transaction.ts";
 import { DuplicateKeyError, ValidationError } from "../../base/errors.ts";
+import { checkCallOptions } from "../../base/known_options.ts";
 import { latinText } from "../../base/order_key.ts";
 import { type Fields, fieldOf, isFields, type Value } from "../../base/value.ts";
 import { decodeUntrustedCbor } from "../../protocol/encoding/cbor.ts";
@@ -23,6 +24,7 @@ import { type DocumentId, encodeKey } from "../../protocol/encoding/document_key
 import { compileFilter } from "../../query/matcher.ts";
 import { compareBy, compileProjection } from "../../query/sort.ts";
 import type { UpdateOperators } from "../../query/update.ts";
+import { FIND_OPTIONS } from "../collection/call_options.ts";
 import { changedDocument } from "../collection/changed_document.ts";
 import { Searches } from "../collection/collection_base.ts";
 import type {
@@ -203,6 +205,7 @@ export class CollectionView<T extends Item>
   }
 
   override async find(filter: Query<T> = {}, options: FindOptions = {}): Promise<T[]> {
+    checkCallOptions("find", options, FIND_OPTIONS);
     this.#transaction.check();
     const { client } = this.#transaction;
     const { sort, skip, limit, projection, hint } = options;

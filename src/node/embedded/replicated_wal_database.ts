@@ -9,6 +9,7 @@ import type { Validators } from "../../api/validator.ts";
 import { parseEndpoint, writeEndpoint } from "../../base/address.ts";
 import { assert } from "../../base/assert.ts";
 import { ClosedError, ConfigError, DeadlineError } from "../../base/errors.ts";
+import { checkConfig, type KnownNames } from "../../base/known_options.ts";
 import { POLL_INTERVAL_MS } from "../../base/timing.ts";
 import { backupBlocks } from "../../client/collection/state_export.ts";
 import { Client } from "../../client/connection/client.ts";
@@ -46,6 +47,11 @@ export interface ReplicatedDatabaseConfig {
   readonly platform?: Platform;
 }
 
+const DATABASE_OPTIONS: KnownNames = new Set([
+  ...["name", "root", "cluster", "validators", "platform"],
+]);
+const CLUSTER_OPTIONS: KnownNames = new Set(["nodeId", "host", "port", "nodes", "replication"]);
+
 /** A node in this process, and a database over its cluster. Opens itself on first use. */
 export class ReplicatedWALDatabase extends DatabaseBase {
   readonly #nodeConfig: NodeConfig;
@@ -58,6 +64,8 @@ export class ReplicatedWALDatabase extends DatabaseBase {
   /** Throws ConfigError. */
   constructor(config: ReplicatedDatabaseConfig) {
     super(() => this.#client ?? this.#ready(), config.validators);
+    checkConfig("the database", config, DATABASE_OPTIONS);
+    checkConfig("the cluster", config.cluster, CLUSTER_OPTIONS);
     this.#platform = config.platform ?? systemPlatform();
     this.#nodeConfig = nodeConfigOf(config);
   }

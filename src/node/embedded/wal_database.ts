@@ -9,6 +9,7 @@ import type { Validators } from "../../api/validator.ts";
 import { EMBEDDED_ADDRESS } from "../../base/address.ts";
 import { assert } from "../../base/assert.ts";
 import { ClosedError, ConfigError } from "../../base/errors.ts";
+import { checkConfig, type KnownNames } from "../../base/known_options.ts";
 import { changeCatalog } from "../../client/collection/catalog_client.ts";
 import { backupBlocks } from "../../client/collection/state_export.ts";
 import { Client } from "../../client/connection/client.ts";
@@ -35,6 +36,11 @@ export interface WALDatabaseConfig {
   readonly platform?: Platform;
 }
 
+/** `cluster`: of a subclass that is written for either kind of database. */
+const DATABASE_OPTIONS: KnownNames = new Set([
+  ...["name", "root", "nodeId", "validators", "collections", "platform", "cluster"],
+]);
+
 /** A database in this process. Opens itself on first use. */
 export class WALDatabase extends DatabaseBase {
   readonly #config: WALDatabaseConfig;
@@ -46,6 +52,7 @@ export class WALDatabase extends DatabaseBase {
 
   constructor(config: WALDatabaseConfig) {
     super(() => this.#client ?? this.#ready(), config.validators);
+    checkConfig("the database", config, DATABASE_OPTIONS);
     this.#config = config;
     this.#platform = config.platform ?? systemPlatform();
   }

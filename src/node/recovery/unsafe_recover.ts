@@ -88,7 +88,7 @@ export async function recoverAsNewCluster(
   const made = `${folder}.recovering`;
   if (files.exists(`${made}/identity`)) {
     throw new StorageError(`Cannot recover: an earlier attempt left "${made}"`, {
-      remedy: "Remove that folder, and repeat the command",
+      remedy: "Move that folder away, do not delete it yet, and repeat the command",
     });
   }
   const opened = await openSurvivor(platform, folder);

@@ -108,7 +108,7 @@ export async function restoreBackup(
   const made = `${folder.replace(/\/+$/, "")}.restoring`;
   if (platform.files.exists(`${made}/identity`)) {
     throw new ConfigError(`Cannot restore: an earlier attempt left "${made}"`, {
-      remedy: "Remove that folder, and repeat the command",
+      remedy: "It holds a part of the backup only: remove that folder, and repeat the command",
     });
   }
   await writeNewCluster(platform, machine, { folder: made, clusterId, nodeId, address, term });

@@ -308,6 +308,14 @@ function decodeGeneric(
   return { ...envelope, type, data, checksum };
 }
 
+/** xxh64 of a REPLICATION frame's body, as 16 hex digits. */
+function bodyChecksum(body: Uint8Array): string {
+  assert(body.byteLength <= FRAME_BODY_SIZE_MAX, "the body came in a frame");
+  const checksum = checksum64(body).toString(16).padStart(CHECKSUM_DIGITS, "0");
+  assert(checksum.length === CHECKSUM_DIGITS, "a checksum of 64 bits has 16 hex digits");
+  return checksum;
+}
+
 /** Encodes and decodes every {@link ReplicationMessage}. */
 export const ReplicationProtocol = {
   /** A whole REPLICATION frame. */
@@ -319,6 +327,8 @@ export const ReplicationProtocol = {
   encodeRaft,
   decodeRaft,
 
+  checksum: bodyChecksum,
+
   /** Whether a REPLICATION frame's body is a message of consensus. */
   isRaft(body: Uint8Array): boolean {
     return body[0] !== 0;
@@ -328,12 +338,16 @@ export const ReplicationProtocol = {
   decode(
     body: Uint8Array,
     route: MessageRoute,
-    receipt: { readonly timestamp: number; readonly messageId: string },
+    receipt: {
+      readonly timestamp: number;
+      readonly messageId: string;
+      /** Of the body, as `checksum` gives it. */
+      readonly checksum?: string;
+    },
   ): ReplicationMessage {
     if (body.byteLength < 2)
       throw new ProtocolError("Cannot read replication message: it is empty");
-    const checksum = checksum64(body).toString(16).padStart(CHECKSUM_DIGITS, "0");
-    assert(checksum.length === CHECKSUM_DIGITS, "a checksum of 64 bits has 16 hex digits");
+    const { checksum = "" } = receipt;
     if (body[0] === 0) return decodeGeneric(body, route, checksum);
     const data = asConsensus(decodeRaft(body, route));
     const envelope = { sourceNodeId: route.from, targetNodeId: route.to, ...receipt };

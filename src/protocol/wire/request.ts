@@ -241,6 +241,7 @@ function readQueryRequest(payload: Uint8Array): QueryRequest {
 
 /** Reads the fields of a query; what is missing has its default. Throws ValidationError. */
 export function readQueryFields(fields: Fields): QueryFields {
+  refuseUnknown(fields, QUERY_NAMES);
   const { filter = {}, sort = {}, projection = {}, idField = "id", hint = "" } = fields;
   const { skip = 0, limit = 0, collection } = fields;
   if (!isFields(filter) || !isFields(sort) || !isFields(projection)) {
@@ -260,11 +261,31 @@ export function readQueryFields(fields: Fields): QueryFields {
   return { collection, filter, sort, projection, idField, hint, skip, limit };
 }
 
+/** Fields of a query; `pageSize` belongs to `find`. */
+const QUERY_NAMES: ReadonlySet<string> = new Set([
+  ...["action", "collection", "idField", "filter", "sort", "projection", "hint", "skip", "limit"],
+  "pageSize",
+]);
+const WATCH_NAMES: ReadonlySet<string> = new Set(["action", "collection", "since", "waitMs"]);
+
+/** A name that was misspelt would leave its default in force. Throws ValidationError. */
+function refuseUnknown(fields: Fields, known: ReadonlySet<string>): void {
+  const names = Object.keys(fields);
+  const unknown = names.find((name) => !known.has(name));
+  if (unknown !== undefined) {
+    throw new ValidationError(`Cannot query: the field "${unknown.slice(0, 100)}" is unknown`, {
+      remedy: `Known: ${[...known].join(", ")}`,
+    });
+  }
+  assert(names.length <= known.size, "every field is a known one");
+}
+
 function readWatch(fields: Fields): {
   readonly since: number | undefined;
   readonly waitMs: number;
   readonly collection: string;
 } {
+  refuseUnknown(fields, WATCH_NAMES);
   const { since, waitMs = 0, collection = "" } = fields;
   const isRead = (since === undefined || isWhole(since)) && isWhole(waitMs);
   if (!isRead || typeof collection !== "string") {

@@ -84,6 +84,42 @@ for (const [name, open] of HOMES) {
       return collection;
     }
 
+    test("misspelt options are refused by their names, whichever call they are given to", async () => {
+      const collection = await people(2);
+      const { database } = home;
+      const wrong = (options: object): never => options as never;
+      const calls: Record<string, () => Promise<unknown>> = {
+        lmit: () => collection.find({}, wrong({ lmit: 1 })),
+        sorted: () => collection.findOne({}, wrong({ sorted: { age: 1 } })),
+        reed: () => collection.findById("p0", wrong({ reed: "stale" })),
+        level: () => collection.count({}, wrong({ level: "stale" })),
+        ifversion: () =>
+          collection.put({ id: "p0", name: "", age: 0, tags: [] }, wrong({ ifversion: 1 })),
+        mrege: () => collection.update("p0", { age: 1 }, wrong({ mrege: false })),
+        upsrt: () => collection.updateOne({ age: 1 }, { age: 1 }, wrong({ upsrt: true })),
+        version: () => collection.remove("p0", wrong({ version: 1 })),
+        expireAfterSeconds: () =>
+          collection.createIndex("x", wrong({ keys: "age", expireAfterSeconds: 1 })),
+        timeout: () => database.transaction(async () => 1, wrong({ timeout: 1 })),
+        from: () =>
+          database
+            .watch(wrong({ from: 1 }))
+            [Symbol.asyncIterator]()
+            .next(),
+        id: () => database.createCollection("c", wrong({ id: "autoIncrement" })),
+        idfield: async () => database.collection("c", wrong({ idfield: "x" })),
+      };
+      for (const [name, call] of Object.entries(calls)) {
+        const error: { code?: string; message?: string } = await call().then(
+          () => ({}),
+          (one: object) => one,
+        );
+        expect([name, error.code]).toEqual([name, "VALIDATION"]);
+        expect(error.message).toContain(`"${name}"`);
+      }
+      expect(await collection.count()).toBe(2);
+    });
+
     test("find: conditions, order, part, projection, functions", async () => {
       const collection = await people();
       expect((await collection.find({ age: { $gte: 25 } })).length).toBe(5);

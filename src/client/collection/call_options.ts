@@ -1,0 +1,32 @@
+/**
+ * Names of the options of calls, so that one that is misspelt is refused.
+ *
+ * @module
+ */
+
+import type { KnownNames } from "../../base/known_options.ts";
+
+/** Of writes by id. */
+export const WRITE_OPTIONS: KnownNames = new Set(["ifVersion", "merge"]);
+/** Of `updateOne`. */
+export const UPSERT_OPTIONS: KnownNames = new Set(["upsert"]);
+/** Of reads by id, and of `count`. */
+export const READ_OPTIONS: KnownNames = new Set(["read"]);
+/** Of queries. */
+export const FIND_OPTIONS: KnownNames = new Set([
+  ...["sort", "skip", "limit", "projection", "hint", "read"],
+]);
+/** Of `createIndex`. */
+export const INDEX_OPTIONS: KnownNames = new Set([
+  ...["keys", "unique", "sparse", "ignoreCase", "expireAfterMs"],
+]);
+/** Of a handle of a collection. */
+export const COLLECTION_OPTIONS: KnownNames = new Set([
+  ...["idField", "read", "timeoutMs", "isOutsideTransactions", "ids", "validator"],
+]);
+/** Of `createCollection`. */
+export const SETTINGS: KnownNames = new Set(["ids", "validator"]);
+/** Of transactions. */
+export const TRANSACTION_OPTIONS: KnownNames = new Set(["timeoutMs", "readOnly"]);
+/** Of `watch`. */
+export const WATCH_OPTIONS: KnownNames = new Set(["since", "collection", "signal", "onPosition"]);
