@@ -8,8 +8,14 @@ import { readFileSync } from "node:fs";
 import { configure, getConsoleSink, jsonLinesFormatter, type Sink } from "@logtape/logtape";
 import { parse as parseToml } from "smol-toml";
 import { writeEndpoint } from "../../src/base/address.ts";
-import { ConfigError, type CStoreError, MembershipError } from "../../src/base/errors.ts";
+import {
+  ConfigError,
+  type CStoreError,
+  LockedError,
+  MembershipError,
+} from "../../src/base/errors.ts";
 import { Node, type NodeConfig, type NodeOptions, parseNodeConfig } from "../../src/mod.ts";
+import { sleep, systemClock } from "../../src/platform/clock.ts";
 import { systemFileSystem } from "../../src/platform/file_system.ts";
 import { systemPlatform } from "../../src/platform/platform.ts";
 import { detachFromOutput, exit, onStopSignal, processId } from "../../src/platform/process.ts";
@@ -69,11 +75,24 @@ export async function runNode(options: RawOptions): Promise<never> {
   return new Promise<never>(() => undefined);
 }
 
+/** The system may still be taking down a killed process that held the folder. */
+async function openWhenFree(config: NodeConfig): Promise<Node> {
+  const endMs = systemClock.nowMs() + LOCK_WAIT_MS;
+  while (true) {
+    try {
+      return await Node.open(systemPlatform(), config, {
+        onFatal: (error: CStoreError) => exit(reportError(error, false)),
+      });
+    } catch (error) {
+      if (!(error instanceof LockedError) || systemClock.nowMs() >= endMs) throw error;
+      await sleep(systemClock, LOCK_POLL_MS);
+    }
+  }
+}
+
 async function openNode(config: NodeConfig): Promise<Node> {
   try {
-    return await Node.open(systemPlatform(), config, {
-      onFatal: (error: CStoreError) => exit(reportError(error, false)),
-    });
+    return await openWhenFree(config);
   } catch (error) {
     // A leader of an older build sends a refusal without its remedy.
     if (!(error instanceof MembershipError) || error.remedy !== undefined) throw error;
@@ -88,6 +107,9 @@ async function openNode(config: NodeConfig): Promise<Node> {
 function isJoining({ join, dataDirectory }: NodeConfig): boolean {
   return join.length > 0 && readIdentity(systemFileSystem, dataDirectory) === undefined;
 }
+
+const LOCK_WAIT_MS = 3000;
+const LOCK_POLL_MS = 50;
 
 const LEVELS = ["debug", "info", "warning", "error", "fatal"] as const;
 

@@ -24,6 +24,8 @@ interface Counted {
   firstIndex: number;
   lastIndex: number;
   lastTerm: number;
+  /** Operations of each entry that is not superseded, from the first index on. */
+  readonly kept: number[];
 }
 
 /** Prints every record, or only the verdict. */
@@ -58,6 +60,7 @@ export async function runWal(words: readonly string[], options: RawOptions): Pro
     firstIndex: 0,
     lastIndex: 0,
     lastTerm: 0,
+    kept: [],
   };
   const verdict = inspectSegments(
     systemFileSystem,
@@ -74,11 +77,12 @@ export async function runWal(words: readonly string[], options: RawOptions): Pro
         );
     },
   );
+  const { kept: _, ...counts } = counted;
   const summary = {
     verdict: "ok",
     ...identity,
     segments: verdict.kept.length,
-    ...counted,
+    ...counts,
     syncedThrough: verdict.watermark,
     commitIndex: verdict.commitIndex,
     unsyncedSegments: verdict.dropped.length,
@@ -106,10 +110,18 @@ function describe(record: RecoveredRecord, counted: Counted): object {
   const state = { syncedThrough: header.syncedThrough, commitIndex: header.commitIndex };
   if (header.kind !== "BATCH") return { ...place, size: header.bodySize, ...state };
   const batch = decodeBatchHeader(record.body);
+  // An entry supersedes all of its index or a higher one.
+  while (counted.kept.length > 0 && counted.firstIndex + counted.kept.length > batch.index) {
+    counted.operations -= counted.kept.pop() ?? 0;
+    counted.batches -= 1;
+  }
+  // Numbers that a repair left out are no operations: each of those takes bytes.
+  const operations = batch.count > batch.rawSize ? 0 : batch.count;
+  counted.kept.push(operations);
   counted.batches += 1;
-  counted.operations += batch.count;
+  counted.operations += operations;
   counted.bytes += record.body.byteLength;
-  counted.firstIndex ||= batch.index;
+  if (counted.kept.length === 1) counted.firstIndex = batch.index;
   counted.lastIndex = batch.index;
   counted.lastTerm = batch.term;
   const { term, index, firstSequence, count, codec, rawSize, storedSize, timeMs } = batch;

@@ -57,6 +57,8 @@ export function inspectSegments(
   log: { readonly directory: string; readonly identity: LogIdentity | undefined },
   visit: (record: RecoveredRecord) => void,
 ): RecoveryVerdict {
+  // First: a node that runs goes on writing, and what it marks as synced stands in the files then.
+  const mark = readMark(files, log.directory);
   const found: FoundSegment[] = [];
   let next: NextRecord = { number: 1, chain: 0n };
   let isWhole = true;
@@ -86,7 +88,6 @@ export function inspectSegments(
     next = { number: scan.nextNumber, chain: scan.nextChain };
     found.push({ ...place, scan, syncedThrough: scan.syncedThrough });
   }
-  const mark = readMark(files, log.directory);
   const verdict = judgeSegments(found, mark, log.directory);
   assert(verdict.watermark >= mark, "the mark counts");
   assert(verdict.kept.length + verdict.dropped.length === found.length, "no segment is left out");
