@@ -258,10 +258,14 @@ export class TcpChannel implements NodeChannel {
   #onWelcome(connection: PeerConnection, welcome: Hello): void {
     const cluster = this.#handlers.cluster();
     if (cluster !== "" && welcome.clusterId !== cluster) {
-      throw new HandshakeError(
-        `Cannot connect to ${this.address}: it belongs to cluster ${welcome.clusterId}, not ${cluster}`,
-        { remedy: "Name nodes of one cluster only" },
+      const found = `it belongs to cluster ${welcome.clusterId}, not ${cluster}`;
+      this.#handlers.failed(
+        new HandshakeError(`Cannot connect to ${this.address}: ${found}`, {
+          remedy: "Name nodes of one cluster only",
+        }),
       );
+      connection.destroy();
+      return;
     }
     this.#handlers.joined(welcome.clusterId);
     connection.handshakeDone();

@@ -414,6 +414,30 @@ describe("the end", () => {
     expect(other.accepted).toBe(0);
   });
 
+  test("a node that belongs to another cluster gets no request, when it comes back as one", async () => {
+    node.onRequest = withSessions((received) => received.written(9));
+    const database = await open({ timeoutMs: 400 });
+    expect(await database.collection("c").put({ id: 1 })).toBe(9);
+    const before = node.received.length;
+    node.clusterId = "00000000000000bb";
+    node.hangUp();
+    await waitFor("it tries again", () => node.accepted > 1);
+    const error = await rejection(database.collection("c").put({ id: 2 }));
+    expect([error.code, error.message]).toEqual([
+      "HANDSHAKE",
+      expect.stringContaining("it belongs to cluster 00000000000000bb, not 00000000000000aa"),
+    ]);
+    expect(node.received).toHaveLength(before);
+  });
+
+  test("nodes of another cluster than the one asked for are refused", async () => {
+    const error = await rejection(open({ clusterId: "00000000000000bb" }));
+    expect([error.code, error.message]).toEqual([
+      "HANDSHAKE",
+      `Cannot connect to ${node.address}: it belongs to cluster 00000000000000aa, not 00000000000000bb`,
+    ]);
+  });
+
   test("nobody there: UNREACHABLE with every address, in time", async () => {
     const { address } = other;
     await other.stop();

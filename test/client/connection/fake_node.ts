@@ -39,6 +39,8 @@ export class FakeNode {
   onRequest: (received: Received) => void = () => undefined;
   /** Term and committed sequence number of every reply. */
   state = { term: 1, committedSequence: 0 };
+  /** The cluster that it says it belongs to. */
+  clusterId = "00000000000000aa";
   /** Connections so far. */
   accepted = 0;
   readonly #server: net.Server;
@@ -90,7 +92,7 @@ export class FakeNode {
     socket.on("data", (chunk: Uint8Array) =>
       decoder.push(chunk, ({ kind, body }) => {
         if (kind === "HELLO") {
-          const hello = helloOf({ role: "peer", nodeId: this.id, clusterId: "00000000000000aa" });
+          const hello = helloOf({ role: "peer", nodeId: this.id, clusterId: this.clusterId });
           socket.write(encodeFrame("WELCOME", 0, encodeHello(hello)));
         } else if (kind === "REQUESTS") this.#onRequests(socket, body.slice());
       }),

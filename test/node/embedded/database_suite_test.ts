@@ -516,6 +516,10 @@ for (const [name, open] of HOMES) {
         if (change.type === "drop") break;
       }
       expect(again.map(({ sequence }) => sequence)).toEqual(numbers.slice(4));
+
+      const ahead = database.watch({ since: numbers.at(-1)! + 1_000_000 });
+      const error = await rejection(ahead[Symbol.asyncIterator]().next());
+      expect(error.code).toBe("NOT_FOUND");
     });
 
     // An embedded database answers these without a plan: the answer must be that of a scan.

@@ -149,6 +149,9 @@ describe("queries", () => {
     [{ action: "watch", collection: 1 }, "since and waitMs are whole numbers"],
     [{ action: "log", after: 1 }, "after and term are whole numbers"],
     [{ ...FIND, filter: { a: "x".repeat(257 * 1024) } }, "not a map of at most 262144 bytes"],
+    [{ ...FIND, filtr: { a: 1 } }, 'the field "filtr" is unknown'],
+    [{ ...FIND, action: "count", Limit: 1 }, 'the field "Limit" is unknown'],
+    [{ action: "watch", sinc: 3 }, 'the field "sinc" is unknown'],
   ])("%j is refused", (given, message) => {
     expect(() => query(0, given)).toThrow(ValidationError);
     expect(() => query(0, given)).toThrow(message);
