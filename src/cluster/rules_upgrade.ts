@@ -19,7 +19,6 @@ import type { Members } from "./members.ts";
 export interface RulesParts {
   readonly id: string;
   /** An embedded database is its only member: it raises the rules when it is opened. */
-  readonly isEmbedded: boolean;
   readonly machine: DocumentStateMachine;
   readonly driver: Pick<RaftDriver, "view" | "proposeBatch">;
   readonly members: Pick<Members, "configuration" | "isUp">;
@@ -37,7 +36,6 @@ export class RulesUpgrade {
   readonly #known = new Map<string, RulesVersion>();
   #waiters: Waiter[] = [];
   /** The term in which the rules of a database that nobody shares were proposed. */
-  #proposedIn = 0;
 
   constructor(parts: RulesParts) {
     this.#parts = parts;
@@ -58,15 +56,6 @@ export class RulesUpgrade {
       return (this.#known.get(id) ?? NEWEST_RULES) >= NEWEST_RULES;
     });
     return isNew && isShared ? rulesBatch(NEWEST_RULES, timeMs) : undefined;
-  }
-
-  /** Called now and then on the leader: an embedded database goes on with the newest rules. */
-  tick(timeMs: number): void {
-    const { isEmbedded, machine, driver } = this.#parts;
-    const { term } = driver.view;
-    if (!isEmbedded || machine.rules >= NEWEST_RULES || this.#proposedIn === term) return;
-    if (machine.memberTable.bindings.size === 0) return;
-    if (driver.proposeBatch(rulesBatch(NEWEST_RULES, timeMs))) this.#proposedIn = term;
   }
 
   /** The rules now, and those that each member's build knows. */

@@ -5,9 +5,11 @@
  * @module
  */
 
+import type { RulesVersion } from "../base/rules_version.ts";
 import { expiryOf } from "../protocol/encoding/catalog_command.ts";
 import { encodeCbor } from "../protocol/encoding/cbor.ts";
 import type { DocumentOperation } from "../protocol/encoding/command.ts";
+import { isSameInFilters } from "../query/path.ts";
 import type { CollectionStore } from "./collection/collection_store.ts";
 
 /** Expired documents that are counted at once. */
@@ -36,24 +38,31 @@ export interface DueRemovals {
 /** The first collection's removals that are due, `count` at most; undefined when there are none. */
 export function dueRemovals(
   collections: Iterable<CollectionStore>,
-  nowMs: number,
+  at: { readonly nowMs: number; readonly rules: RulesVersion },
   count: number,
 ): DueRemovals | undefined {
   for (const store of collections) {
-    const operations = expiredIn(store, nowMs, count);
+    const operations = expiredIn(store, at, count);
     if (operations.length > 0) return { collection: store.name, operations };
   }
   return undefined;
 }
 
-function expiredIn(store: CollectionStore, nowMs: number, count: number): DocumentOperation[] {
+function expiredIn(
+  store: CollectionStore,
+  { nowMs, rules }: { readonly nowMs: number; readonly rules: RulesVersion },
+  count: number,
+): DocumentOperation[] {
   for (const index of store.indexes.all()) {
     const afterMs = expiryOf(index.definition);
     if (afterMs === undefined || !index.isReady) continue;
+    const path = index.definition.paths[0]?.path ?? "";
+    // Its removals would find nothing, again and again: what has expired stays hidden.
+    if (!isSameInFilters(path, rules)) continue;
     const timeMs = nowMs - afterMs;
     const found = index.before(timeMs, count);
     if (found.length === 0) continue;
-    const filter = { [index.definition.paths[0]?.path ?? ""]: { $lt: new Date(timeMs) } };
+    const filter = { [path]: { $lt: new Date(timeMs) } };
     const document = encodeCbor({ filter }).slice();
     return [...new Set(found)].map((location) => {
       return { kind: "REMOVE", key: store.key(location).slice(), document };

@@ -21,7 +21,7 @@ import {
 } from "../base/limits.ts";
 import { FIRST_RULES, type RulesVersion } from "../base/rules_version.ts";
 import { equalValues, type Fields, fieldOf, isFields } from "../base/value.ts";
-import { decodeCbor, encodeCbor } from "../protocol/encoding/cbor.ts";
+import { decodeCbor, encodeByFirstRules, encodeCbor } from "../protocol/encoding/cbor.ts";
 import { NO_KEY, OperationCursor } from "../protocol/encoding/command.ts";
 import {
   type DocumentId,
@@ -230,10 +230,7 @@ export class OperationExecutor {
     const change = write.bytes.subarray(documentStart, documentEnd);
     const before = store.document(place.before);
     const made = mergeDocuments(before, change);
-    const { keyStart, keyEnd } = this.cursor;
-    const key = write.bytes.subarray(keyStart, keyEnd);
-    const loses = (): boolean => isUnder(key, before) && !isUnder(key, made);
-    if (this.#rules > FIRST_RULES && loses()) return lostKey(store);
+    if (this.#rules > FIRST_RULES && this.#loses(before, made, write.bytes)) return lostKey(store);
     return this.#putMade(store, place, { ...write, made });
   }
 
@@ -256,7 +253,16 @@ export class OperationExecutor {
     });
     if (made instanceof Error) return made;
     if (made === undefined) return absent(write.sequence);
+    const before = write.isThere ? store.document(place.before) : undefined;
+    if (this.#rules > FIRST_RULES && this.#loses(before, made, write.bytes)) return lostKey(store);
     return this.#putMade(store, place, { ...write, made });
+  }
+
+  /** Whether a document does not hold its key, though the one before, if there was one, does. */
+  #loses(before: Uint8Array | undefined, made: Uint8Array, bytes: Uint8Array): boolean {
+    const key = bytes.subarray(this.cursor.keyStart, this.cursor.keyEnd);
+    if (isUnder(key, made)) return false;
+    return before === undefined || isUnder(key, before);
   }
 
   #matches(filter: unknown, document: Fields): boolean {
@@ -332,7 +338,7 @@ function updatedDocument(
   if (!equalValues(fieldOf(base, name), fieldOf(after, name))) {
     throw new ValidationError(`Cannot update: the id in "${name}" does not change`);
   }
-  return encodeCbor(after).slice();
+  return (place.rules > FIRST_RULES ? encodeCbor : encodeByFirstRules)(after).slice();
 }
 
 /** Whether a document holds that key. */

@@ -105,7 +105,7 @@ function buildConsensus(base: NodeBase, catchUpRate: RateLimit): Consensus {
   bindings.logged(opened.clusterEntries);
   const members = new Members({ id, clock, network, driver });
   const handover = new Handover(driver, clock, id);
-  const rules = new RulesUpgrade({ id, isEmbedded: config.isEmbedded, machine, driver, members });
+  const rules = new RulesUpgrade({ id, machine, driver, members });
   const ownAddress = (): string => listenAddress(config, network);
   return { network, driver, bindings, members, handover, rules, ownAddress };
 }

@@ -102,7 +102,6 @@ export class Housekeeping {
       if (beginning !== undefined) driver.proposeBatch(beginning);
       driver.proposeBatch(binding);
     }
-    rules.tick(wallMs);
     if (nowMs >= this.#nextSessionSweepMs) this.#expireSessions(nowMs, wallMs);
     if (nowMs >= this.#nextExpiryMs && isCaughtUp) this.#expireDocuments(nowMs, wallMs);
   }
@@ -110,7 +109,8 @@ export class Housekeeping {
   /** A portion at a time; it is applied before the next one is looked for. */
   #expireDocuments(nowMs: number, wallMs: number): void {
     const { machine, driver } = this.#parts;
-    const due = dueRemovals(machine.collections(), machine.timeAt(wallMs), EXPIRED_PER_BATCH);
+    const at = { nowMs: machine.timeAt(wallMs), rules: machine.rules };
+    const due = dueRemovals(machine.collections(), at, EXPIRED_PER_BATCH);
     if (due === undefined) this.#nextExpiryMs = nowMs + POLL_INTERVAL_MS.documentExpiry;
     else driver.proposeBatch(documentsBatch(due, wallMs));
   }

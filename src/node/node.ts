@@ -110,6 +110,11 @@ export class Node {
     return this.#parts.handover.promote(nodeId);
   }
 
+  /** Raises the rules of the log to the newest. Only on the leader. Throws MembershipError. */
+  async raiseRules(): Promise<void> {
+    await this.#parts.rules.raise(this.#platform.clock.wallMs());
+  }
+
   /** Writes a snapshot now. */
   takeSnapshot(): Promise<void> {
     return this.#parts.snapshotter.take();

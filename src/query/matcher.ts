@@ -76,7 +76,7 @@ class Compiler {
   }
 
   #logical(name: string, operand: unknown, depth: number): Matcher {
-    if (name === "$not") {
+    if (name === "$not" && this.#rules > FIRST_RULES) {
       throw new QueryError("Cannot read the query: $not stands at a field", {
         remedy: "Write {field: {$not: {...}}}, or {$nor: [{...}]} for a whole query",
       });

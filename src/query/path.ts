@@ -8,6 +8,7 @@
 import { assert } from "../base/assert.ts";
 import { QueryError, ValidationError } from "../base/errors.ts";
 import { PATH_LENGTH_MAX, PATH_SEGMENTS_MAX, PATH_VISITS_MAX } from "../base/limits.ts";
+import { FIRST_RULES, type RulesVersion } from "../base/rules_version.ts";
 import { type Fields, fieldOf, isFields, type Value } from "../base/value.ts";
 
 /** A position in an array, as a segment of a path. */
@@ -26,6 +27,15 @@ export function parsePath(path: string): readonly string[] {
     throw new QueryError(`Cannot use the path "${path}": no document has a field __proto__`);
   }
   return segments;
+}
+
+/**
+ * Whether a filter finds exactly what an index at the path holds. An index takes `01` for a
+ * position whatever the rules are, and no filter names a field whose name begins with `$`.
+ */
+export function isSameInFilters(path: string, rules: RulesVersion): boolean {
+  const isStrict = rules > FIRST_RULES && path.split(".").some((part) => /^0\d+$/.test(part));
+  return !isStrict && !path.startsWith("$");
 }
 
 /** Runs `work`; the fields of what it refuses name the path, or the one further inside. */

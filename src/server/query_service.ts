@@ -68,11 +68,13 @@ export class QueryService {
 
   /** Answers on a node that has applied all that was acknowledged before the request came. */
   answerCurrent(request: QueryRequest, reply: QueryReply): void {
-    const { appliedSequence } = this.#machine;
-    if (request.action === "watch" && (request.since ?? 0) > appliedSequence) {
+    // What the leader acknowledged early is in its log, and not applied yet.
+    const { log } = this.#parts;
+    const last = log.sequenceAfter(log.lastIndex()) - 1;
+    if (request.action === "watch" && (request.since ?? 0) > last) {
       reply.failed(
         new NotFoundError(
-          `Cannot watch from ${request.since}: the last change of this cluster is ${appliedSequence}`,
+          `Cannot watch from ${request.since}: the last change of this cluster is ${last}`,
           { remedy: "The position is of another cluster, or of one that was made anew" },
         ),
       );

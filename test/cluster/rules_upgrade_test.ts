@@ -17,9 +17,7 @@ import { type Hello, rulesOf } from "../../src/protocol/wire/handshake.ts";
 import { Configuration } from "../../src/raft/configuration.ts";
 import { TestCluster, waitFor } from "../node/test_cluster.ts";
 
-function upgrade(
-  options: { rules?: number; bound?: number; down?: string; embedded?: boolean } = {},
-) {
+function upgrade(options: { rules?: number; bound?: number; down?: string } = {}) {
   const proposed: PreparedBatch[] = [];
   const members = ["n1", "n2", "n3"].map((id) => {
     return { id, address: "", role: "voter", incarnation: "" } as const;
@@ -28,7 +26,6 @@ function upgrade(
   const machine = { rules: options.rules ?? 1, memberTable: { bindings } };
   const parts = new RulesUpgrade({
     id: "n1",
-    isEmbedded: options.embedded ?? false,
     machine: machine as unknown as DocumentStateMachine,
     driver: {
       view: { term: 3 } as never,
@@ -117,16 +114,6 @@ describe("raising", () => {
     const second = parts.raise(0).catch((error: { code: string }) => error.code);
     parts.stop();
     expect(await second).toBe("UNKNOWN_OUTCOME");
-  });
-
-  test("an embedded database raises them by itself, once a term", () => {
-    const { parts, proposed } = upgrade({ embedded: true });
-    parts.tick(0);
-    parts.tick(0);
-    expect(proposed.map(rulesOfBatch)).toEqual([NEWEST_RULES]);
-    const shared = upgrade();
-    shared.parts.tick(0);
-    expect(shared.proposed).toEqual([]);
   });
 });
 

@@ -9,10 +9,12 @@ import { describe, expect, test } from "bun:test";
 import { ConfigError } from "../../src/base/errors.ts";
 import { FIRST_RULES, NEWEST_RULES } from "../../src/base/rules_version.ts";
 import { DocumentStateMachine } from "../../src/database/document_state_machine.ts";
+import { dueRemovals } from "../../src/database/expiry.ts";
 import { freezeState, StateRestorer } from "../../src/database/snapshot_codec.ts";
 import { FrozenDigest } from "../../src/database/state_digest.ts";
 import { zlibCompressor } from "../../src/platform/compression.ts";
 import { encodeCbor } from "../../src/protocol/encoding/cbor.ts";
+import { decodeKey } from "../../src/protocol/encoding/document_key.ts";
 import { NO_RESULTS } from "../../src/raft/state_machine.ts";
 import { type Command, consensus, Machine, type Operation, request, rules } from "./machine.ts";
 
@@ -185,6 +187,74 @@ describe("a document holds its key", () => {
     expect(machine.read("lost").document).toEqual({ id: "lost", n: 2 });
   });
 });
+
+test("an update does not take it away, under whatever name its client knows the id", () => {
+  const machine = new Machine();
+  machine.one(["PUT", "lost", { n: 1 }]);
+  machine.apply(rules(NEWEST_RULES));
+  machine.one(["PUT", "k", { id: "k", n: 1 }]);
+  const change = (id: string, order: object): object => machine.one(["UPDATE", id, order]);
+  for (const order of [
+    { update: { $set: { id: "b" } }, idField: "_id" },
+    { assign: { id: "b" }, idField: "_id" },
+    { update: { $unset: { id: 1 } }, idField: "_id" },
+  ]) {
+    expect(change("k", order)).toMatchObject({ error: "VALIDATION" });
+  }
+  expect(machine.read("k").document).toEqual({ id: "k", n: 1 });
+  expect(change("k", { update: { $inc: { n: 1 } } })).not.toHaveProperty("error");
+  expect(change("lost", { update: { $inc: { n: 1 } } })).not.toHaveProperty("error");
+  expect(machine.read("lost").document).toEqual({ n: 2 });
+});
+
+// Sessions keep the texts of refusals: they are state, and every build of a cluster must agree.
+test.each<readonly [string, object, string, string]>([
+  [
+    "a number that is too big",
+    { update: { $mul: { big: 4611686018427387904n } } },
+    "Cannot store the value: tag not allowed",
+    'Cannot store the value at "big": an integer of more than 64 bits',
+  ],
+  [
+    "$not for a whole query",
+    { update: { $set: { q: 1 } }, filter: { $not: { a: 1 } } },
+    'Cannot read the query: operator "$not" is unknown',
+    "Cannot read the query: $not stands at a field",
+  ],
+])("%s is refused in the words of the rules", (...row) => {
+  const [, order, before, now] = row;
+  const texts = [FIRST_RULES, NEWEST_RULES].map((version) => {
+    const machine = new Machine();
+    machine.apply(rules(version));
+    const sessionId = machine.openSession();
+    machine.one(["PUT", "a", { id: "a", big: 2n ** 63n - 1n }]);
+    const identity = { sessionId, requestNumber: 1, acknowledgedBelow: 1 };
+    machine.apply(request([["UPDATE", "a", order]], { identity }));
+    return Buffer.from(machine.state.sessions.encode()).toString("latin1");
+  });
+  expect(texts[0]).toContain(before);
+  expect(texts[1]).toContain(now);
+});
+
+test.each(["a.01", "$t"])(
+  "removals by the path %j, which would find nothing, are not begun",
+  (path) => {
+    const expiring = { name: "t", paths: [{ path, order: 1 }], expiresAfterMs: 1 };
+    const machine = new Machine();
+    index(machine, expiring);
+    const plain = { name: "p", paths: [{ path: "t", order: 1 }], expiresAfterMs: 1 };
+    index(machine, plain);
+    machine.one(["PUT", "a", { id: "a", $t: new Date(5), a: [0, new Date(5)] }]);
+    machine.one(["PUT", "b", { id: "b", t: new Date(5) }]);
+    machine.apply(rules(NEWEST_RULES));
+    const at = { nowMs: machine.timeMs + 1_000_000, rules: machine.state.rules };
+    const due = dueRemovals(machine.state.collections(), at, 10);
+    expect(due?.operations.map(({ key }) => decodeKey(key))).toEqual(["b"]);
+    const body = encodeCbor({ action: "createIndex", collection: "d", index: expiring }).slice();
+    machine.state.apply(machine.entry(consensus("CATALOG", (w) => w.raw(body))), NO_RESULTS);
+    expect([...machine.state.collections()].some(({ name }) => name === "d")).toBe(false);
+  },
+);
 
 test("expiry at the date itself: from rules 2 on, and only where it is asked for", () => {
   const document = { id: "a", t: new Date(500) };

@@ -66,11 +66,18 @@ export async function createIndex(
     expiresAfterMs: expireAfterMs ?? 0,
     ...(expireAfterMs === 0 && ({ expiresAtDate: true } as const)),
   };
-  await changeCatalog(client, { action: "createIndex", collection, index: definition });
+  const isMade = await changeCatalog(client, {
+    action: "createIndex",
+    collection,
+    index: definition,
+  });
   while (true) {
     const found = (await listIndexes(client, collection)).find((one) => one.name === name);
     if (found?.ready === true && found.expireAfterMs === (expireAfterMs ?? null)) return;
-    if (found?.ready === true) throw oldRules(name);
+    if (found?.ready === true) {
+      if (isMade) await changeCatalog(client, { action: "dropIndex", collection, index: name });
+      throw oldRules(name);
+    }
     if (found === undefined) {
       if (!unique) {
         throw new QueryError(
@@ -88,7 +95,7 @@ export async function createIndex(
 function oldRules(name: string): ConfigError {
   return new ConfigError(
     `Cannot let documents expire by index "${name}" at their date: the cluster follows older rules`,
-    { remedy: "Drop the index, run `cstore cluster upgrade enable`, and make it again" },
+    { remedy: "Run `cstore cluster upgrade enable`, and make the index again" },
   );
 }
 

@@ -45,10 +45,10 @@ export function begunDocument(filter: object): Fields {
   const given = new Map<string, Value>();
   collectValues(filter as Fields, "", given);
   const paths = [...given.keys()];
-  // An object without conditions is made by those on what is in it.
   const made = [...given].filter(([path, value]) => {
-    const isEmpty = isFields(value) && Object.keys(value).length === 0;
-    return !isEmpty || !paths.some((other) => other.startsWith(`${path}.`));
+    // An object without conditions is made by those on what is in it.
+    if (isEmpty(value) && paths.some((other) => other.startsWith(`${path}.`))) return false;
+    return !paths.some((other) => isInside(given, { path, value, other }));
   });
   const context = { nowMs: 0, isInsert: true };
   return new CompiledUpdate({ $set: Object.fromEntries(made) }).apply({}, context);
@@ -70,26 +70,56 @@ function collectAt(path: string, operand: Value, given: Map<string, Value>): voi
     collectValues(operand, `${path}.`, given);
     return;
   }
-  const [value] = valuesOf(operand);
-  if (value === undefined) return;
-  const known = given.get(path);
-  if (known !== undefined && !equalValues(known, value)) {
-    throw new QueryError(`Cannot make the document: "${path}" cannot have two values at once`, {
-      fields: { path },
-    });
+  for (const value of valuesOf(operand)) {
+    const known = given.get(path);
+    if (known !== undefined && isEmpty(value) && isFields(known)) continue;
+    const isOther = known !== undefined && !(isEmpty(known) && isFields(value));
+    if (isOther && !equalValues(known, value)) throw contradiction(path);
+    given.set(path, value);
   }
-  given.set(path, value);
 }
 
-/** The value that a condition requires; none when it leaves a choice. */
+/** Whether an object that the filter names whole, at `other`, has the value; throws for another. */
+function isInside(
+  given: ReadonlyMap<string, Value>,
+  { path, value, other }: { readonly path: string; readonly value: Value; readonly other: string },
+): boolean {
+  const whole = given.get(other);
+  if (!path.startsWith(`${other}.`) || !isFields(whole) || isEmpty(whole)) return false;
+  const names = path.slice(other.length + 1).split(".");
+  const held = names.reduce<Value>(
+    (at, name) => (isFields(at) ? fieldOf(at, name) : undefined),
+    whole,
+  );
+  if (!equalValues(held, value)) throw contradiction(path);
+  return true;
+}
+
+function contradiction(path: string): QueryError {
+  return new QueryError(`Cannot make the document: "${path}" cannot have two values at once`, {
+    fields: { path },
+  });
+}
+
+function isEmpty(value: Value): boolean {
+  return isFields(value) && Object.keys(value).length === 0;
+}
+
+/** The values that a condition requires; none when it leaves a choice. */
 function valuesOf(operand: Value | RegExp): readonly Value[] {
   if (operand instanceof RegExp) return [];
   if (!isFields(operand) || Object.keys(operand).length === 0) return [operand];
-  if ("$eq" in operand) return [operand["$eq"]];
-  const list = operand["$all"] ?? operand["$in"];
-  const isOne = Array.isArray(list) && list.length === 1;
-  const [item] = isOne ? (list as readonly (Value | RegExp)[]) : [];
-  return isFields(item) ? [] : valuesOf(item);
+  const only = [operand["$all"], operand["$in"]].flatMap((list) => {
+    const [item] = Array.isArray(list) && list.length === 1 ? (list as readonly Value[]) : [];
+    const isCondition = isFields(item) && Object.keys(item)[0]?.startsWith("$") === true;
+    return item === undefined || isRegExp(item) || isCondition ? [] : [item];
+  });
+  return "$eq" in operand ? [operand["$eq"], ...only] : only;
+}
+
+/** Patterns stand in lists of values, though no document holds one. */
+function isRegExp(value: unknown): boolean {
+  return value instanceof RegExp;
 }
 
 /** Each field that the change has is as it says; `undefined` changes nothing. */

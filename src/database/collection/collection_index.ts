@@ -17,7 +17,7 @@ import { orderKey, typeKey } from "../../base/order_key.ts";
 import { FIRST_RULES, type RulesVersion } from "../../base/rules_version.ts";
 import type { Fields, Value } from "../../base/value.ts";
 import type { IndexDefinition, IndexPath } from "../../protocol/encoding/catalog_command.ts";
-import { parsePath, spreadAt } from "../../query/path.ts";
+import { isSameInFilters, parsePath, spreadAt } from "../../query/path.ts";
 import type { Location } from "./document_slab.ts";
 import { VALUE_ENTRIES_MAX, ValueTable } from "./value_table.ts";
 
@@ -63,10 +63,14 @@ export function readIndexDefinition(value: unknown, rules: RulesVersion): IndexD
     parsePath(path);
     return { path, order };
   });
+  const isRemovable = rules === FIRST_RULES || isSameInFilters(read[0]?.path ?? "", rules);
   const isTime = Number.isSafeInteger(expiresAfterMs) && expiresAfterMs >= 0;
   const isAtDate = rules > FIRST_RULES && fields?.expiresAtDate === true && expiresAfterMs === 0;
   if (!isTime || ((expiresAfterMs > 0 || isAtDate) && read.length > 1)) {
     throw new QueryError("Cannot make the index: documents expire by the date at its one path");
+  }
+  if ((expiresAfterMs > 0 || isAtDate) && !isRemovable) {
+    throw new QueryError("Cannot let documents expire by a path with $, or with a number like 01");
   }
   return {
     name,

@@ -132,6 +132,7 @@ export class WALDatabase extends DatabaseBase {
     }
     // Ready means that the log found on disk is in the state, however long that takes.
     await new Promise<void>((resolve) => node.driver.readBarrier({ run: resolve }));
+    await node.raiseRules();
     const client = Client.local(nodeId, (onReplies) => node.openLocal(onReplies), { platform });
     for (const [collection, settings] of Object.entries(this.#config.collections ?? {})) {
       await changeCatalog(client, { action: "createCollection", collection, settings });

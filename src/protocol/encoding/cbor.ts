@@ -22,6 +22,9 @@ const SHORT_TEXT_SIZE = 24;
 const DATE_MS_MAX = 8.64e15;
 /** The largest finite number of 16 bits. */
 const HALF_FLOAT_MAX = 65_504;
+/** What a document may hold. */
+const STORED =
+  "Use null, booleans, finite numbers, bigint within 64 bits, strings, bytes, dates, arrays, objects";
 
 /**
  * The bytes of a value. Fields that are `undefined` are left out. Throws ValidationError for values
@@ -30,27 +33,49 @@ const HALF_FLOAT_MAX = 65_504;
  */
 export function encodeCbor(value: unknown): Uint8Array {
   if (!hasKnownObjects(value)) throw notStored(value, "value not allowed");
+  return encodePlain(value, notStored);
+}
+
+/**
+ * The bytes of a value made out of stored ones, with the texts of refusals by rules 1: sessions
+ * keep them, so they are state. Throws ValidationError.
+ */
+export function encodeByFirstRules(value: unknown): Uint8Array {
+  return encodePlain(
+    value,
+    (_, reason) => new ValidationError(`Cannot store the value: ${reason}`, { remedy: STORED }),
+  );
+}
+
+function encodePlain(
+  value: unknown,
+  refused: (value: unknown, reason: string) => ValidationError,
+): Uint8Array {
   const bytes = encode(value);
   const refusal = checkCbor(bytes, 0, bytes.byteLength);
-  if (refusal === "") return withoutReplacement(bytes, value);
+  if (refusal === "") return withoutReplacement(bytes, value, refused);
   // The encoder takes arrays of another realm for iterators.
   const isForm = refusal === "undefined not allowed" || refusal === "indefinite length not allowed";
-  if (!isForm) throw notStored(value, refusal);
+  if (!isForm) throw refused(value, refusal);
   const again = encode(withoutUndefined(value));
   const second = checkCbor(again, 0, again.byteLength);
-  if (second !== "") throw notStored(value, second);
+  if (second !== "") throw refused(value, second);
   assert(again.byteLength <= bytes.byteLength, "no value grows when fields are left out");
-  return withoutReplacement(again, value);
+  return withoutReplacement(again, value, refused);
 }
 
 /**
  * The encoder writes a lone surrogate of a short text as it is, which the gate refuses, but puts
  * U+FFFD (ef bf bd) for it in a long one. The value is inspected again only if those bytes occur.
  */
-function withoutReplacement(bytes: Uint8Array, value: unknown): Uint8Array {
+function withoutReplacement(
+  bytes: Uint8Array,
+  value: unknown,
+  refused: (value: unknown, reason: string) => ValidationError,
+): Uint8Array {
   for (let at = bytes.indexOf(0xbd, 2); at !== -1; at = bytes.indexOf(0xbd, at + 1)) {
     if (bytes[at - 1] !== 0xbf || bytes[at - 2] !== 0xef) continue;
-    if (!isWellFormed(value)) throw notStored(value, "text is not valid UTF-8");
+    if (!isWellFormed(value)) throw refused(value, "text is not valid UTF-8");
     return bytes;
   }
   return bytes;
@@ -79,8 +104,7 @@ function notStored(value: unknown, refusal: string, cause?: unknown): Validation
   return new ValidationError(`Cannot store the value${where}: ${reason}`, {
     ...(cause !== undefined && { cause }),
     ...(path !== "" && { fields: { path } }),
-    remedy:
-      "Use null, booleans, finite numbers, bigint within 64 bits, strings, bytes, dates, arrays, objects",
+    remedy: STORED,
   });
 }
 

@@ -119,7 +119,7 @@ export function holdsKey(
   assert(key.end <= bytes.byteLength, "the key ends inside of the bytes");
   assert(document.start < document.end, "a document is a map, which has a head");
   assert(document.end <= bytes.byteLength, "the document ends inside of the bytes");
-  if (isFirstField(bytes, document.start, key)) return true;
+  if (isFirstField(bytes, document, key)) return true;
   const isText = bytes[key.start] === STRING;
   const id = isText ? undefined : decodeKey(bytes.subarray(key.start, key.end));
   const { value: count, end } = readHead(bytes, document.start);
@@ -141,19 +141,20 @@ export function holdsKey(
  */
 function isFirstField(
   bytes: Uint8Array,
-  start: number,
-  key: { start: number; end: number },
+  document: { readonly start: number; readonly end: number },
+  key: { readonly start: number; readonly end: number },
 ): boolean {
   const size = key.end - key.start - 1;
-  const head = bytes[start]!;
+  const head = bytes[document.start]!;
   if (head !== MAP_OF_16_BITS && head >= MAP + SHORT) return false;
-  const name = start + (head === MAP_OF_16_BITS ? 3 : 1);
+  const name = document.start + (head === MAP_OF_16_BITS ? 3 : 1);
+  if (name === document.end) return false;
   const nameHead = bytes[name]!;
   if (bytes[key.start] !== STRING || size >= SHORT || (nameHead & 0xe0) !== TEXT) return false;
   const value = name + 1 + (nameHead & 31);
   assert(size >= 0, "a key has a byte for its type");
   if ((nameHead & 31) >= SHORT || bytes[value] !== TEXT + size) return false;
-  assert(value + size < bytes.byteLength, "a checked text ends inside of the bytes");
+  assert(value + size < document.end, "a checked text ends inside of its document");
   for (let i = 1; i <= size; i += 1) if (bytes[value + i] !== bytes[key.start + i]) return false;
   return true;
 }

@@ -38,6 +38,12 @@ test.each<readonly [object, Fields, boolean]>([
   [{ a: { $in: [/x/] } }, {}, false],
   [{ $or: [{ a: 1 }, { b: 1 }] }, {}, false],
   [{ $nor: [{ a: 1 }] }, {}, true],
+  [{ a: { $in: [{ b: 1 }] } }, { a: { b: 1 } }, true],
+  [{ a: { $all: [{ b: 1 }] } }, { a: { b: 1 } }, true],
+  [{ a: { $all: [{ $elemMatch: { b: 1 } }] } }, {}, false],
+  [{ a: { $all: [1, 2], $in: [1] } }, { a: 1 }, false],
+  [{ $and: [{ a: {} }, { a: { $eq: { x: 1 } } }] }, { a: { x: 1 } }, true],
+  [{ a: { $eq: { x: 1 } }, "a.x": 1 }, { a: { x: 1 } }, true],
   [{ a: { $not: { $eq: 1 } } }, {}, true],
 ])("%j begins with %j", (filter, begun, isFound) => {
   expect(begunDocument(filter)).toEqual(begun);
@@ -49,6 +55,9 @@ test.each([
   { a: 1, "a.b": 2 },
   { a: { b: 1 }, "a.b": 2 },
   { a: 5, $and: [{ a: { b: 1 } }] },
+  { a: { $eq: 1, $in: [2] } },
+  { a: { $all: [1], $in: [2] } },
+  { a: { $eq: { x: 1 } }, "a.x": 2 },
 ])("%j contradicts itself", (filter) => {
   expect(() => begunDocument(filter)).toThrow(QueryError);
 });

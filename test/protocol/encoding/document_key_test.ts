@@ -171,11 +171,28 @@ test("keys: to check or read a key in a Buffer does not change it", () => {
 });
 
 function holds(document: object, id: string | number): boolean {
-  const key = encodeKey(id);
-  const bytes = new Uint8Array([...key, ...encodeCbor(document)]);
-  const start = key.byteLength;
-  return holdsKey(bytes, { start, end: bytes.byteLength }, { start: 0, end: start });
+  return holdsWithin(encodeCbor(document), encodeKey(id), new Uint8Array(0));
 }
+
+function holdsWithin(document: Uint8Array, key: Uint8Array, behind: Uint8Array): boolean {
+  const bytes = new Uint8Array([...key, ...document, ...behind]);
+  const start = key.byteLength;
+  const end = start + document.byteLength;
+  return holdsKey(bytes, { start, end }, { start: 0, end: start });
+}
+
+// A map without fields was read on behind its end: a node ended by what a client sent there.
+test.each(["a0", "b90000"])("an empty map, %s, holds no key, whatever stands behind it", (map) => {
+  const document = new Uint8Array(Buffer.from(map, "hex"));
+  for (const id of ["", "k", "k".repeat(20)]) {
+    const key = encodeKey(id);
+    const value = encodeCbor(id);
+    for (let size = 0; size <= value.byteLength; size += 1) {
+      const behind = new Uint8Array([0x60, ...value.subarray(0, size)]);
+      expect(holdsWithin(document, key, behind)).toBe(false);
+    }
+  }
+});
 
 // Mutations that this finds: a value skipped too far, a key's own bytes taken for a value.
 test.each<readonly [object, string | number, boolean]>([
