@@ -11,6 +11,8 @@ import { UsageError } from "./output.ts";
 /** Longest line or item, in characters: a document has 1 MiB, and escapes may be six times that. */
 const PIECE_MAX = 16 * 1024 * 1024;
 
+const LINE_FEED = 10;
+
 /** Lines without their ends. Throws UsageError for one that is too long. */
 export async function* linesOf(texts: AsyncIterable<string>): AsyncGenerator<string, void> {
   let rest = "";
@@ -34,23 +36,62 @@ function checkLength(text: string, what: string): void {
   throw new UsageError(`Cannot read ${what}: it has more than ${PIECE_MAX} characters`);
 }
 
-/** The text of a stream, whole characters at a time. Throws UsageError. */
+/**
+ * The text of a stream, whole characters at a time. Throws UsageError, behind all lines before the
+ * one that is not UTF-8.
+ */
 export async function* textOf(stream: Readable): AsyncGenerator<string, void> {
-  const decoder = new TextDecoder("utf-8", { fatal: true });
-  let bytes = 0;
-  try {
-    for await (const chunk of stream) {
-      if (typeof chunk === "string") yield chunk;
-      else {
-        yield decoder.decode(chunk as Uint8Array, { stream: true });
-        bytes += (chunk as Uint8Array).byteLength;
-      }
+  let rest: Uint8Array = new Uint8Array(0);
+  let position = 0;
+  for await (const chunk of stream as AsyncIterable<Uint8Array>) {
+    const bytes = rest.byteLength === 0 ? chunk : Buffer.concat([rest, chunk]);
+    const end = endOfCharacters(bytes);
+    yield* textIn(bytes.subarray(0, end), position);
+    position += end;
+    rest = bytes.slice(end);
+  }
+  yield* textIn(rest, position);
+}
+
+function* textIn(bytes: Uint8Array, position: number): Generator<string, void> {
+  const whole = decoded(bytes);
+  if (whole !== undefined) {
+    yield whole;
+    return;
+  }
+  for (let at = 0; at < bytes.byteLength; ) {
+    const end = bytes.indexOf(LINE_FEED, at) + 1 || bytes.byteLength;
+    const line = decoded(bytes.subarray(at, end));
+    if (line === undefined) {
+      throw new UsageError(
+        `Cannot read the text: it is not valid UTF-8 behind byte ${position + at}`,
+      );
     }
-    yield decoder.decode();
+    yield line;
+    at = end;
+  }
+}
+
+function decoded(bytes: Uint8Array): string | undefined {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
-    throw new UsageError(`Cannot read the text: it is not valid UTF-8 behind byte ${bytes}`);
+    return undefined;
   }
+}
+
+/** Where the last character that may go on in the next bytes begins. */
+function endOfCharacters(bytes: Uint8Array): number {
+  const size = bytes.byteLength;
+  for (let back = 1; back <= Math.min(3, size); back += 1) {
+    const byte = bytes[size - back]!;
+    if (byte < 0x80) return size;
+    if (byte < 0xc0) continue;
+    const length = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2;
+    return length > back ? size - back : size;
+  }
+  return size;
 }
 
 /** The items of a JSON array, as text; each is read later. Throws UsageError. */

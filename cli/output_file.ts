@@ -6,10 +6,11 @@
  */
 
 import { rmSync } from "node:fs";
-import { type FileHandle, open, rename } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { type FileHandle, open, realpath, rename, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import process from "node:process";
 import { StorageError } from "../src/base/errors.ts";
+import { UsageError } from "./output.ts";
 
 /** Text that is collected before it is written. */
 const CHUNK_LENGTH = 256 * 1024;
@@ -39,9 +40,14 @@ export class OutputFile {
 
   /** A file that replaces the one of that name, if there is one, when it is finished. */
   static async replace(path: string): Promise<OutputFile> {
-    const draft = join(dirname(path), `.${basename(path)}.${process.pid}.part`);
-    const handle = await attempt(path, () => open(draft, "w", 0o666));
-    return new OutputFile(path, draft, handle);
+    const known = await attempt(path, () => placeOf(path));
+    if (known.isDirectory) throw new UsageError(`"${path}" is a folder`, "Name a file");
+    // A pipe or a device stays what it is.
+    if (known.isSpecial) return OutputFile.append(path);
+    const draft = join(dirname(known.path), `.${process.pid}.${Date.now()}.part`);
+    const handle = await attempt(path, () => open(draft, "wx", known.mode ?? 0o666));
+    if (known.mode !== undefined) await attempt(path, () => handle.chmod(known.mode ?? 0));
+    return new OutputFile(known.path, draft, handle);
   }
 
   /** Goes on behind what the file holds. */
@@ -59,7 +65,7 @@ export class OutputFile {
   async finish(): Promise<void> {
     await this.#flush();
     await attempt(this.#path, async () => {
-      await this.#handle.sync();
+      if ((await this.#handle.stat()).isFile()) await this.#handle.sync();
       await this.#handle.close();
       if (this.#draft === undefined) return;
       await rename(this.#draft, this.#path);
@@ -100,6 +106,48 @@ export class OutputFile {
   }
 }
 
+interface OutputPlace {
+  /** Where links lead. */
+  readonly path: string;
+  /** Of a file that is there. */
+  readonly mode?: number;
+  readonly isDirectory: boolean;
+  readonly isSpecial: boolean;
+}
+
+async function placeOf(path: string): Promise<OutputPlace> {
+  try {
+    const real = await realpath(path);
+    const found = await stat(real);
+    const isDirectory = found.isDirectory();
+    const isSpecial = !found.isFile() && !isDirectory;
+    return { path: real, mode: found.mode & 0o7777, isDirectory, isSpecial };
+  } catch (error) {
+    if ((error as { readonly code?: unknown }).code !== "ENOENT") throw error;
+    return { path, isDirectory: false, isSpecial: false };
+  }
+}
+
+/** What helps against a failure of the system. */
+function remedyFor(cause: unknown): string {
+  switch ((cause as { readonly code?: unknown } | null)?.code) {
+    case "ENOENT":
+    case "ENOTDIR":
+      return "Make the folder first, or name another one";
+    case "EACCES":
+    case "EPERM":
+    case "EROFS":
+      return "Name a place where you may write";
+    case "ENAMETOOLONG":
+      return "Name the file in fewer characters";
+    case "ENOSPC":
+    case "EDQUOT":
+      return "Free space, or write to another place";
+    default:
+      return "Check the disk, or write to another place";
+  }
+}
+
 async function attempt<R>(path: string, run: () => Promise<R>): Promise<R> {
   try {
     return await run();
@@ -107,7 +155,7 @@ async function attempt<R>(path: string, run: () => Promise<R>): Promise<R> {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new StorageError(`Cannot write "${path}": ${reason}`, {
       cause,
-      remedy: "Free space, or write to another place; a file that was there is as it was",
+      remedy: remedyFor(cause),
     });
   }
 }

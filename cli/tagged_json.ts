@@ -28,7 +28,12 @@ export function readObject(text: string | undefined, what: string, example: stri
   if (text === undefined) {
     throw new UsageError(`Give the ${what} as JSON`, `For example: ${example}`);
   }
-  const value = fromTaggedJson(text === "-" ? readStdin() : text, what);
+  return objectFromText(text === "-" ? readStdin() : text, what);
+}
+
+/** An object from JSON with tags. Throws UsageError; `what` names it. */
+export function objectFromText(text: string, what: string): AnyDocument {
+  const value = fromTaggedJson(text, what);
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw new UsageError(`The ${what} is not a JSON object`);
   }

@@ -10,8 +10,14 @@ import type { AnyDocument, Query, RemoteDatabase } from "../../src/mod.ts";
 import { flagOption, type RawOptions, readLevelOption, textOption } from "../options.ts";
 import { tell, UsageError } from "../output.ts";
 import { OutputFile } from "../output_file.ts";
-import { readObject, toTaggedJson } from "../tagged_json.ts";
+import { objectFromText, readObject, toTaggedJson } from "../tagged_json.ts";
 import { use } from "./data_command.ts";
+
+/**
+ * White space at the beginning of a stream to stdout, and before its last line feed: JSON does not
+ * show it, and an import sees from it that a stream broke off.
+ */
+export const STREAM_MARK = " \t";
 
 const PROGRESS_MS = 2000;
 const CHUNK_SIZE = 1024 * 1024;
@@ -48,6 +54,7 @@ export async function runExport(words: readonly string[], options: RawOptions): 
   const filter = text === undefined ? {} : readObject(text, "query", `'{"age":30}'`);
   const idField = textOption(options, "idField") ?? "id";
   const what = { name, file, filter, read: readLevelOption(options), idField };
+  if (file === "-") await writeOut(STREAM_MARK);
   await use(options, async (database) => {
     const count = isResumed ? await resume(database, what) : await writeAll(database, what);
     tell(`${count} documents exported from "${name}"`);
@@ -57,27 +64,27 @@ export async function runExport(words: readonly string[], options: RawOptions): 
 /** The collection as it is at one moment. */
 async function writeAll(database: RemoteDatabase, what: Export): Promise<number> {
   const { name, filter, read } = what;
-  if (!(await database.listCollections()).includes(name)) {
-    throw new NotFoundError(`Cannot export "${name}": there is no collection of that name`);
-  }
+  await checkCollection(database, name);
   const documents = database.collection<Item>(name).iterate(filter, { read });
   if (what.file === "-") return writeStream(documents);
   return writeFile(await OutputFile.replace(what.file), (lines) => lines.take(documents));
 }
 
-/**
- * A stream to stdout begins with a space and ends with one before its last line feed: JSON does not
- * show them, and an import sees from them that a stream broke off.
- */
+async function checkCollection(database: RemoteDatabase, name: string): Promise<void> {
+  if ((await database.listCollections()).includes(name)) return;
+  throw new NotFoundError(`Cannot export "${name}": there is no collection of that name`);
+}
+
+/** The rest of a stream to stdout, whose mark was written. */
 async function writeStream(documents: AsyncIterable<Item>): Promise<number> {
   let [last, count] = ["", 0];
   const lines = new Lines(async (line) => {
     if (count > 0) await writeOut(`${last}\n`);
-    last = count === 0 ? ` ${line}` : line;
+    last = line;
     count += 1;
   });
   await lines.take(documents);
-  await writeOut(`${last} \n`);
+  await writeOut(`${last}${STREAM_MARK}\n`);
   return count;
 }
 
@@ -106,6 +113,7 @@ async function writeFile(
 /** In order of ids, behind the last whole line that is there. */
 async function resume(database: RemoteDatabase, what: Export): Promise<number> {
   const { filter, read, idField } = what;
+  await checkCollection(database, what.name);
   const collection = database.collection<Item>(what.name, { idField });
   const lacking = { $and: [{ [idField]: { $exists: false } }, filter] } as Query<Item>;
   if ((await collection.count(lacking)) > 0) {
@@ -201,8 +209,9 @@ function nextId(
   last: DocumentId | undefined,
 ): DocumentId {
   let id: unknown;
+  if (!line.startsWith("{")) throw notResumable(file, "a line is no document with an id");
   try {
-    id = readObject(line, "line", "")[idField];
+    id = objectFromText(line, "line")[idField];
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
   }

@@ -10,8 +10,9 @@ import type { AnyDocument, Collection } from "../../src/mod.ts";
 import { itemsOf, linesOf, textOf } from "../lines.ts";
 import { flagOption, numberOption, type RawOptions, textOption } from "../options.ts";
 import { tell, UsageError } from "../output.ts";
-import { readObject } from "../tagged_json.ts";
+import { objectFromText } from "../tagged_json.ts";
 import { use } from "./data_command.ts";
+import { STREAM_MARK } from "./export_command.ts";
 
 /** Documents of one request. */
 const BATCH_DOCUMENTS = 500;
@@ -20,6 +21,10 @@ const BATCH_BYTES = 1024 * 1024;
 const PROGRESS_MS = 2000;
 /** Characters of a refused document that are shown. */
 const SHOWN_MAX = 120;
+
+/** A stream's mark, and the line feed; an editor or a pipe may have put a return before it. */
+const END_OF_STREAM = / \t\r?\n$/;
+const END_OF_STREAM_MAX = 4;
 
 type Item = AnyDocument;
 
@@ -65,11 +70,11 @@ async function open(file: string): Promise<Source> {
     if (next.done === true) break;
     head += next.value.replace(/^\ufeff/, "");
   }
-  let last = head;
+  let last = head.slice(-END_OF_STREAM_MAX);
   async function* texts(): AsyncGenerator<string, void> {
     yield head;
     for (let next = await whole.next(); next.done !== true; next = await whole.next()) {
-      last = (last + next.value).slice(-2);
+      last = (last + next.value).slice(-END_OF_STREAM_MAX);
       yield next.value;
     }
   }
@@ -78,9 +83,9 @@ async function open(file: string): Promise<Source> {
     return { unit: "item", texts: itemsOf(texts()), end: () => undefined };
   }
   tell("reading a JSON object a line");
-  const isStream = head.startsWith(" ");
+  const isStream = head.startsWith(STREAM_MARK);
   const end = (): void => {
-    if (isStream && !last.endsWith(" \n")) {
+    if (isStream && !END_OF_STREAM.test(last)) {
       throw new UsageError("The input breaks off: the export that wrote it did not end");
     }
   };
@@ -122,15 +127,17 @@ class Importer {
       }
       source.end();
     } catch (error) {
-      if (!(error instanceof UsageError)) throw error;
+      if (error instanceof CStoreError) throw error;
       await this.#flush();
-      throw new UsageError(error.message, this.#resumeHint(next));
+      if (error instanceof UsageError) throw new UsageError(error.message, this.#resumeHint(next));
+      tell(this.#resumeHint(next));
+      throw error;
     }
     await this.#flush();
   }
 
   async #add(text: string, place: number): Promise<void> {
-    const document = readObject(text, `document in ${this.#unit} ${place}`, "");
+    const document = objectFromText(text, `document in ${this.#unit} ${place}`);
     this.#batch.push({ document, place });
     this.#bytes += text.length;
     if (this.#batch.length >= BATCH_DOCUMENTS || this.#bytes >= BATCH_BYTES) await this.#flush();

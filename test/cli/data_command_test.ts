@@ -152,6 +152,7 @@ test("export --force: whatever fails, the old file stays as it was", async () =>
     ["export", "kept", file, "--force", "--query", '{"a":{"$bad":1}}'],
     ["export", "kept", file, "--force", "--query", '{"a":'],
     ["export", "nosuch", file, "--force"],
+    ["export", "nosuch", file, "--resume"],
   ];
   for (const words of wrong) {
     expect((await fails(words)).code).not.toBe(0);
@@ -177,6 +178,17 @@ test("a stream of an export that breaks off is an error of the import, and a who
     `cstore export streamed --query '{"id":9}' ${address} | cstore import none - ${address}`,
   );
   expect(empty.code).toBe(0);
+  const unbegun = await shell(
+    `cstore export nosuch - ${address} | cstore import none - ${address}`,
+  );
+  expect(unbegun.code).toBe(2);
+  expect(unbegun.stderr).toContain("The input breaks off");
+  const other = await shell(
+    `cstore export streamed ${address} | sed 's/$/\\r/' | cstore import copy - ${address}`,
+  );
+  expect(other.code).toBe(0);
+  const indented = await written("indented.ndjson", ' {"id":1}\n {"id":2}\n');
+  await lines(["import", "indented", indented]);
   const read = await shell(
     `cstore export streamed ${address} | while read -r l; do echo "$l"; done`,
   );
@@ -207,6 +219,7 @@ describe("import names what it refuses", () => {
     ],
     ["an id", '{"id":{"x":1}}', ["line 333", '{"x":1}']],
     ["no object", "[1]", ["line 333"]],
+    ["a dash, which names stdin elsewhere", "-", ["line 333", "not JSON"]],
   ])("%s", async (what, bad, texts) => {
     const file = await written("m.ndjson", `${many(bad).join("\n")}\n`);
     const name = `names ${what}`;
@@ -235,6 +248,10 @@ describe("import names what it refuses", () => {
     const bytes = Buffer.concat([Buffer.from('{"id":"'), Buffer.of(0xff), Buffer.from('"}\n')]);
     const bad = await fails(["import", "bytes", await written("bytes", bytes)]);
     expect(bad).toMatchObject({ code: 2, stderr: expect.stringContaining("not valid UTF-8") });
+    const behind = Buffer.concat([Buffer.from('{"id":"\u00e4"}\n{"id":"b"}\n'), bytes]);
+    const later = await fails(["import", "later", await written("later", behind)]);
+    expect(later.stderr).toContain("--from-line 3");
+    expect(await lines(["doc", "count", "later"])).toEqual([2]);
   });
 });
 

@@ -77,7 +77,13 @@ export function toExtendedJson(value: unknown): string {
  * whole, as the message calls it.
  */
 export function fromExtendedJson(text: string, what = "value"): unknown {
-  return read(parseJson(text, what), { path: "", what });
+  const json = parseJson(text, what);
+  try {
+    return read(json, { path: "", what });
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new ValidationError(`The ${what} is not JSON: it is nested too deep`, { cause });
+  }
 }
 
 function written(value: Value): Json {
