@@ -63,6 +63,16 @@ export class OutputFile {
 
   /** Puts everything on the disk, and gives the file its name. */
   async finish(): Promise<void> {
+    try {
+      await this.#finish();
+    } catch (error) {
+      await this.abandon();
+      throw error;
+    }
+    this.#forgetSignals();
+  }
+
+  async #finish(): Promise<void> {
     await this.#flush();
     await attempt(this.#path, async () => {
       if ((await this.#handle.stat()).isFile()) await this.#handle.sync();
@@ -76,7 +86,6 @@ export class OutputFile {
         await folder.close();
       }
     });
-    this.#forgetSignals();
   }
 
   /** Called instead of {@link finish} when the rest does not come. */

@@ -29,7 +29,10 @@ export interface NetworkMetrics {
   readonly averageLatency: number;
 }
 
-/** Messages between nodes. Sending is best effort: a dead peer is normal and never throws. */
+/**
+ * Messages between nodes. Sending is best effort: a dead peer is normal and never throws; that the
+ * own port could not be opened is an error of every call.
+ */
 export interface INetworkManager {
   readonly nodeId: string;
   /** Resolves when the message is queued, or dropped by its kind's policy. */

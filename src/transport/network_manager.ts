@@ -6,6 +6,8 @@
 
 import { type Endpoint, parseEndpoint } from "../base/address.ts";
 import {
+  ClosedError,
+  ConfigError,
   type CStoreError,
   HandshakeError,
   OverloadedError,
@@ -82,6 +84,10 @@ function policyOf(type: string): QueuePolicy {
   return isConsensusType(type) ? "urgent" : "bulk";
 }
 
+function closed(): ClosedError {
+  return new ClosedError("Cannot use the network: it is closed");
+}
+
 type Listeners = { [K in keyof NetworkEvents]: Set<(value: NetworkEvents[K]) => void> };
 
 /** Frames between nodes over TCP. */
@@ -103,6 +109,8 @@ export class NetworkManager implements INetworkManager {
     error: new Set(),
     message: new Set(),
   };
+  /** Calls of `connect` that wait. */
+  readonly #connecting = new Map<(error: CStoreError | undefined) => void, string>();
   #listener: Listener | undefined;
   #isClosed = false;
   #messageNumber = 0;
@@ -117,8 +125,9 @@ export class NetworkManager implements INetworkManager {
     this.#endpoint = { host: options.host ?? "127.0.0.1", port };
     this.#bootId = randomId(this.#platform.random);
     this.#connectTimeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
-    // What goes wrong shows in the first call.
-    if (options.waitsForHooks !== true) this.#open().catch(() => undefined);
+    // What goes wrong shows in the first call, too.
+    if (options.waitsForHooks === true) return;
+    this.#open().catch((error: CStoreError) => this.#emit("error", { error }));
   }
 
   /** Random per process start. */
@@ -141,11 +150,12 @@ export class NetworkManager implements INetworkManager {
   }
 
   #open(): Promise<void> {
+    if (this.#isClosed) return Promise.reject(closed());
     this.#opening ??= this.#platform.network
       .listen(this.#endpoint, (socket) => this.#accept(socket))
       .then(async (listener) => {
-        this.#listener = listener;
         if (this.#isClosed) await listener.close();
+        else this.#listener = listener;
       });
     return this.#opening;
   }
@@ -182,6 +192,8 @@ export class NetworkManager implements INetworkManager {
   async connect(nodeId: string, address: string, port?: number): Promise<void> {
     await this.#opening;
     const endpoint = parseEndpoint(address, port);
+    if (this.#isClosed) throw closed();
+    if (nodeId === this.nodeId) throw new ConfigError("Cannot connect a node to itself");
     this.addPeer(nodeId, endpoint);
     if (this.#links.get(nodeId)?.isUp === true) return;
     const error = await this.#untilUp(nodeId);
@@ -196,8 +208,10 @@ export class NetworkManager implements INetworkManager {
     return new Promise((resolve) => {
       const end = (error: CStoreError | undefined): void => {
         for (const stop of stops) stop();
+        this.#connecting.delete(end);
         resolve(error);
       };
+      this.#connecting.set(end, nodeId);
       const late = (): void => {
         const waitedMs = this.#connectTimeoutMs;
         const message = `Cannot connect to "${nodeId}" within ${waitedMs} ms: ${reason}`;
@@ -216,8 +230,13 @@ export class NetworkManager implements INetworkManager {
   }
 
   async disconnect(nodeId: string): Promise<void> {
+    this.#giveUp((one) => one === nodeId);
     this.#links.get(nodeId)?.close();
     this.#links.delete(nodeId);
+  }
+
+  #giveUp(isMeant: (nodeId: string) => boolean): void {
+    for (const [end, nodeId] of [...this.#connecting]) if (isMeant(nodeId)) end(closed());
   }
 
   /** Closes every connection with a peer that fails `admit` now. */
@@ -329,8 +348,11 @@ export class NetworkManager implements INetworkManager {
 
   async close(): Promise<void> {
     this.#isClosed = true;
+    this.#giveUp(() => true);
     for (const link of this.#links.values()) link.close();
     for (const connection of this.#incoming.keys()) connection.end();
+    // A port that is being opened is closed there; one that could not be opened was reported.
+    await this.#opening?.catch(() => undefined);
     await this.#listener?.close();
   }
 

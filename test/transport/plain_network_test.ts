@@ -116,6 +116,45 @@ test("a port that is taken shows in the first call", async () => {
   for (const call of calls) await expect(call()).rejects.toMatchObject({ code: "UNREACHABLE" });
 });
 
+// A port that was being opened when it was closed stayed open.
+test("closed is closed: the port is free, and what waited ends at once", async () => {
+  const [port, nobody] = (await freePorts(2)) as [number, number];
+  for (let round = 0; round < 5; round += 1) {
+    const early = new NetworkManager("a", port);
+    await early.close();
+  }
+  const next = new NetworkManager("a", port, { connectTimeoutMs: 60_000 });
+  open = [next];
+  await next.listen();
+  await expect(next.connect("a", "localhost", port)).rejects.toMatchObject({ code: "CONFIG" });
+  const waiting = next.connect("b", "localhost", nobody).catch((error: object) => error);
+  await Bun.sleep(20);
+  await next.disconnect("b");
+  expect(await waiting).toMatchObject({ code: "CLOSED" });
+  const second = next.connect("b", "localhost", nobody).catch((error: object) => error);
+  await Bun.sleep(20);
+  await next.close();
+  expect(await second).toMatchObject({ code: "CLOSED" });
+  await expect(next.listen()).rejects.toMatchObject({ code: "CLOSED" });
+  await expect(next.connect("b", "localhost", nobody)).rejects.toMatchObject({ code: "CLOSED" });
+});
+
+test("consensus over a port that is taken goes on without it, and the network tells", async () => {
+  const [port] = (await freePorts(1)) as [number];
+  const first = new NetworkManager("a", port);
+  await first.listen();
+  const second = new NetworkManager("n1", port);
+  open = [first, second];
+  const told: Error[] = [];
+  second.on("error", ({ error }) => told.push(error));
+  const members = ["n1", "n2", "n3"];
+  const consensus = new RaftConsensusManager("n1", second, { members });
+  expect(await consensus.requestVote(1, "n2")).toBeBoolean();
+  await Bun.sleep(400);
+  await consensus.stop();
+  expect(told).toHaveLength(1);
+});
+
 test("consensus by arguments: a vote is true or false, and a message of one's own is no vote", async () => {
   const [port] = (await freePorts(1)) as [number];
   const network: INetworkManager = new NetworkManager("n1", port);

@@ -116,6 +116,7 @@ export function holdsKey(
   key: { readonly start: number; readonly end: number },
 ): boolean {
   assert(key.start < key.end, "the key is not empty");
+  assert(key.end - key.start <= KEY_SIZE_MAX, "the key passed its check");
   assert(key.end <= bytes.byteLength, "the key ends inside of the bytes");
   assert(document.start < document.end, "a document is a map, which has a head");
   assert(document.end <= bytes.byteLength, "the document ends inside of the bytes");
@@ -148,6 +149,7 @@ function isFirstField(
   const head = bytes[document.start]!;
   if (head !== MAP_OF_16_BITS && head >= MAP + SHORT) return false;
   const name = document.start + (head === MAP_OF_16_BITS ? 3 : 1);
+  assert(name <= document.end, "the head of a map is inside of it");
   if (name === document.end) return false;
   const nameHead = bytes[name]!;
   if (bytes[key.start] !== STRING || size >= SHORT || (nameHead & 0xe0) !== TEXT) return false;

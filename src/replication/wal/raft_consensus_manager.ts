@@ -364,9 +364,11 @@ export class RaftConsensusManager implements ConsensusManager {
     }
     const timestamp = this.#clock.wallMs();
     const envelope = { sourceNodeId: this.nodeId, timestamp, messageId: "", checksum: "" };
-    // Best effort by contract: it never rejects for a dead peer.
     const data = asConsensus(message);
-    void this.#network.sendMessage(message.to, { ...envelope, type: message.type, data });
+    // It rejects when the own port could not be opened, of which the network told its listeners.
+    this.#network
+      .sendMessage(message.to, { ...envelope, type: message.type, data })
+      .catch(() => undefined);
   }
 
   /** Hands a message in and waits for the answer to its sender; undefined when none comes. */

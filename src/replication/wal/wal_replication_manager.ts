@@ -12,7 +12,9 @@ import {
   NotLeaderError,
   ProtocolError,
 } from "../../base/errors.ts";
+import { checkConfig, type KnownNames } from "../../base/known_options.ts";
 import { type Clock, sleep, systemClock } from "../../platform/clock.ts";
+import { randomId, systemRandom } from "../../platform/random.ts";
 import type { NodeId } from "../../raft/types.ts";
 import type { IWALManager, WALEntry } from "../../storage/wal/iwal_manager.ts";
 import type { INetworkManager } from "../../transport/inetwork_manager.ts";
@@ -53,6 +55,10 @@ interface Reply {
 
 const TIMEOUT_MS = 5000;
 const DEFAULTS: ReplicationConfig = { mode: "MASTER_SLAVE" };
+const REPLICATION_OPTIONS: KnownNames = new Set<keyof ReplicationConfig>([
+  ...(["mode", "syncMode", "asyncTimeout", "heartbeatInterval", "electionTimeout"] as const),
+  ...(["maxRetries", "compression"] as const),
+]);
 
 function isConsensus(source: RaftConsensusManager | IWALManager): source is RaftConsensusManager {
   return "replicateEntry" in source;
@@ -101,11 +107,11 @@ export class WALReplicationManager {
     ...[how = systemClock]: readonly [how?: Clock | ReplicationConfig]
   ) {
     this.#network = network;
-    this.#clock = "mode" in how ? systemClock : how;
+    const config = "nowMs" in how ? DEFAULTS : how;
+    checkConfig("the replication", config, REPLICATION_OPTIONS);
+    this.#clock = "nowMs" in how ? how : systemClock;
     this.#raft = isConsensus(source) ? source : undefined;
-    this.#streams = isConsensus(source)
-      ? undefined
-      : this.#newStream(source, "mode" in how ? how : DEFAULTS);
+    this.#streams = isConsensus(source) ? undefined : this.#newStream(source, config);
     this.#stops = [
       listenTo(network, ({ type, sourceNodeId, data }) =>
         this.#onMessage(type, sourceNodeId, data),
@@ -115,12 +121,12 @@ export class WALReplicationManager {
     if (raft === undefined) return;
     this.#stops.push(raft.onStateChanged((state) => this.#emit("roleChanged", state)));
     if (!(raft.machine instanceof EntryLogMachine)) return;
-    this.#stops.push(
-      raft.machine.onEntry((entry) => {
-        this.#lastReplicationMs = this.#clock.wallMs();
-        this.#emit("entryReplicated", entry);
-      }),
-    );
+    this.#stops.push(raft.machine.onEntry((entry) => this.#replicated(entry)));
+  }
+
+  #replicated(entry: WALEntry): void {
+    this.#lastReplicationMs = this.#clock.wallMs();
+    this.#emit("entryReplicated", entry);
   }
 
   #newStream(wal: IWALManager, config: ReplicationConfig): WALStream {
@@ -128,10 +134,11 @@ export class WALReplicationManager {
     return new WALStream({
       ...{ wal, network: this.#network, clock: this.#clock },
       config: { syncMode, asyncTimeout, maxRetries },
+      stream: randomId(systemRandom()),
+      replicated: (entry) => this.#replicated(entry),
       received: (entry, from) => {
-        this.#lastReplicationMs = this.#clock.wallMs();
         this.#emit("entryReceived", { entry, from });
-        this.#emit("entryReplicated", entry);
+        this.#replicated(entry);
       },
       failed: (error) => this.#emit("replicationError", error),
     });
@@ -226,6 +233,7 @@ export class WALReplicationManager {
   async close(): Promise<void> {
     for (const stop of this.#stops) stop();
     this.#waiting.clear();
+    this.#streams?.close();
   }
 
   #emit<K extends keyof ReplicationEvents>(event: K, value: ReplicationEvents[K]): void {
@@ -260,7 +268,9 @@ export class WALReplicationManager {
       messageId: "",
       checksum: "",
     };
-    void this.#network.sendMessage(to, { ...envelope, type, data });
+    this.#network
+      .sendMessage(to, { ...envelope, type, data })
+      .catch((error: CStoreError) => this.#emit("replicationError", error));
   }
 
   #onMessage(type: string, from: NodeId, data: unknown): void {

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { type CStoreError, DeadlineError, NoQuorumError } from "../../base/errors.ts";
+import { ClosedError, type CStoreError, DeadlineError, NoQuorumError } from "../../base/errors.ts";
 import type { Clock } from "../../platform/clock.ts";
 import { majority } from "../../raft/quorum.ts";
 import type { NodeId } from "../../raft/types.ts";
@@ -29,37 +29,55 @@ export interface StreamParts {
   readonly network: INetworkManager;
   readonly clock: Clock;
   readonly config: StreamConfig;
+  /** Names this end's stream, unlike any before it. */
+  readonly stream: string;
   /** Another node's entry is in the own log. */
   received(entry: WALEntry, from: NodeId): void;
+  /** Others have this node's entry, as many as the mode wants. */
+  replicated(entry: WALEntry): void;
   failed(error: CStoreError): void;
 }
 
 interface Waiting {
   readonly acknowledged: Set<NodeId>;
   readonly needed: number;
-  resolve(): void;
+  end(error?: CStoreError): void;
 }
 
-/** The entry as it travels: by its place in the log of the node that had it first. */
+/** The entry as it travels. Its stream and its number in it name it, wherever it is written. */
 interface StreamedEntry {
+  /** Of the message. */
   readonly id: string;
-  readonly place: number;
+  /** One sender, from its start to its end. */
+  readonly stream: string;
+  readonly number: number;
   readonly entry: WALEntry;
 }
 
-/** One node's end of the streams. */
+/**
+ * One node's end of the streams. What it sent and what it has of others is known for as long as it
+ * lives: an entry that was streamed before a restart is neither sent by `sync` nor known again.
+ */
 export class WALStream {
   readonly #parts: StreamParts;
-  /** Entries of this node, by their places in its log. */
-  readonly #own = new Set<number>();
-  /** Places of other nodes' entries that are in the own log. */
-  readonly #seen = new Map<NodeId, Set<number>>();
+  /** Numbers of this node's entries in its stream, by their places in its log. */
+  readonly #own = new Map<number, number>();
+  /** Entries of others that are written to the own log, or were, by their streams and numbers. */
+  readonly #seen = new Map<string, Promise<void>>();
   readonly #waiting = new Map<string, Waiting>();
-  readonly #syncs = new Map<string, () => void>();
+  readonly #syncs = new Map<string, (error?: CStoreError) => void>();
   #number = 0;
+  #entries = 0;
 
   constructor(parts: StreamParts) {
     this.#parts = parts;
+  }
+
+  /** What waits is rejected with ClosedError. */
+  close(): void {
+    const error = new ClosedError("Cannot replicate: the stream is closed");
+    for (const waiting of [...this.#waiting.values()]) waiting.end(error);
+    for (const end of [...this.#syncs.values()]) end(error);
   }
 
   /**
@@ -70,10 +88,12 @@ export class WALStream {
   async stream(entry: WALEntry): Promise<void> {
     const { wal, network, config } = this.#parts;
     await wal.writeEntry(entry);
-    this.#own.add(entry.sequenceNumber);
-    const message = this.#messageOf(entry);
+    this.#entries += 1;
+    this.#own.set(entry.sequenceNumber, this.#entries);
+    const message = this.#messageOf(entry, this.#entries);
     if (config.syncMode === "ASYNC") {
       await network.broadcastMessage(message);
+      this.#parts.replicated(entry);
       return;
     }
     const others = network.getConnectedNodes?.().length ?? 0;
@@ -83,29 +103,37 @@ export class WALStream {
     const needed = majority(others + 1) - 1;
     const send = (): Promise<void> => network.broadcastMessage(message);
     await this.#acknowledgedBy(needed, { id: message.data.id, send });
+    this.#parts.replicated(entry);
   }
 
   /** Writes another node's entry to the own log. */
   async receive(entry: WALEntry, from: NodeId): Promise<void> {
     await this.#parts.wal.writeEntry(entry);
+    // The place may have been one of an own entry that was cut off.
+    this.#own.delete(entry.sequenceNumber);
     this.#parts.received(entry, from);
   }
 
   /**
-   * Sends this node's entries from a place in its log on to another node, and takes that node's.
-   * Resolves when both have them; at once when the node is not connected. Rejects with
-   * DeadlineError.
+   * Sends what this node streamed, from a place in its log on, to another node, and takes what that
+   * one streamed. Resolves when both have it; at once when the node is not connected. Rejects with
+   * DeadlineError, ClosedError.
    */
   async sync(nodeId: NodeId, from: number): Promise<void> {
+    if (this.#parts.network.isConnected?.(nodeId) !== true) return;
+    await this.#sendOwn(nodeId, from);
+    await this.#askFor(nodeId, from);
+  }
+
+  async #sendOwn(to: NodeId, from: number): Promise<void> {
     const { wal, network } = this.#parts;
-    if (network.isConnected?.(nodeId) !== true) return;
     for (const entry of await wal.readEntries(Math.max(1, from))) {
-      if (!this.#own.has(entry.sequenceNumber)) continue;
-      const message = this.#messageOf(entry);
-      const send = (): Promise<void> => network.sendMessage(nodeId, message);
+      const number = this.#own.get(entry.sequenceNumber);
+      if (number === undefined) continue;
+      const message = this.#messageOf(entry, number);
+      const send = (): Promise<void> => network.sendMessage(to, message);
       await this.#acknowledgedBy(1, { id: message.data.id, send });
     }
-    await this.#askFor(nodeId, from);
   }
 
   /** Takes a message of the network. */
@@ -116,40 +144,30 @@ export class WALStream {
     if (type === "SYNC_RESPONSE" && isNamed(data)) this.#syncs.get(data.id)?.();
   }
 
-  #onEntry(from: NodeId, { id, place, entry }: StreamedEntry): void {
-    const seen = this.#seen.get(from) ?? new Set<number>();
-    this.#seen.set(from, seen);
-    const acknowledge = (): void => this.#send(from, "ACK", { id });
-    // One that was sent again is acknowledged again, and written once.
-    if (seen.has(place)) {
-      acknowledge();
-      return;
-    }
-    seen.add(place);
-    this.receive(entry, from).then(acknowledge, (error: CStoreError) => {
-      seen.delete(place);
-      this.#parts.failed(error);
-    });
+  #onEntry(from: NodeId, { id, stream, number, entry }: StreamedEntry): void {
+    const name = JSON.stringify([from, stream, number]);
+    // One that was sent again is written once, and acknowledged again when it is.
+    const writing = this.#seen.get(name) ?? this.receive(entry, from);
+    const isAgain = this.#seen.has(name);
+    this.#seen.set(name, writing);
+    writing.then(
+      () => this.#send(from, "ACK", { id }),
+      (error: CStoreError) => {
+        if (this.#seen.get(name) === writing) this.#seen.delete(name);
+        if (!isAgain) this.#parts.failed(error);
+      },
+    );
   }
 
   #onAck(from: NodeId, id: string): void {
     const waiting = this.#waiting.get(id);
     waiting?.acknowledged.add(from);
-    if (waiting !== undefined && waiting.acknowledged.size >= waiting.needed) waiting.resolve();
+    if (waiting !== undefined && waiting.acknowledged.size >= waiting.needed) waiting.end();
   }
 
   #onRequest(from: NodeId, request: { readonly id: string; readonly from: number }): void {
-    const { network, wal, failed } = this.#parts;
-    const answer = async (): Promise<void> => {
-      for (const entry of await wal.readEntries(Math.max(1, request.from))) {
-        if (!this.#own.has(entry.sequenceNumber)) continue;
-        const message = this.#messageOf(entry);
-        const send = (): Promise<void> => network.sendMessage(from, message);
-        await this.#acknowledgedBy(1, { id: message.data.id, send });
-      }
-      this.#send(from, "SYNC_RESPONSE", { id: request.id });
-    };
-    answer().catch(failed);
+    const answered = (): void => this.#send(from, "SYNC_RESPONSE", { id: request.id });
+    this.#sendOwn(from, request.from).then(answered, this.#parts.failed);
   }
 
   #askFor(nodeId: NodeId, from: number): Promise<void> {
@@ -160,10 +178,11 @@ export class WALStream {
         this.#syncs.delete(id);
         reject(new DeadlineError(`Cannot sync with "${nodeId}" within ${config.asyncTimeout} ms`));
       });
-      this.#syncs.set(id, () => {
+      this.#syncs.set(id, (error) => {
         cancel();
         this.#syncs.delete(id);
-        resolve();
+        if (error === undefined) resolve();
+        else reject(error);
       });
       this.#send(nodeId, "SYNC_REQUEST", { id, from });
     });
@@ -178,7 +197,7 @@ export class WALStream {
     const { asyncTimeout, maxRetries } = config;
     const acknowledged = new Set<NodeId>();
     return new Promise((resolve, reject) => {
-      const end = (error: unknown): void => {
+      const end = (error?: unknown): void => {
         for (const stop of stops) stop();
         this.#waiting.delete(id);
         if (error === undefined) resolve();
@@ -193,13 +212,13 @@ export class WALStream {
         return clock.setTimer(afterMs, () => void send().catch(end));
       });
       const stops = [clock.setTimer(asyncTimeout, late), ...again];
-      this.#waiting.set(id, { acknowledged, needed, resolve: () => end(undefined) });
+      this.#waiting.set(id, { acknowledged, needed, end });
       send().catch(end);
     });
   }
 
-  #messageOf(entry: WALEntry) {
-    const data: StreamedEntry = { id: this.#nextId(), place: entry.sequenceNumber, entry };
+  #messageOf(entry: WALEntry, number: number) {
+    const data: StreamedEntry = { id: this.#nextId(), stream: this.#parts.stream, number, entry };
     return { ...this.#envelope(), type: "WAL_ENTRY", data };
   }
 
@@ -228,7 +247,7 @@ function isRequest(data: unknown): data is { readonly id: string; readonly from:
 }
 
 function isStreamed(data: unknown): data is StreamedEntry {
-  const { place, entry } = (data ?? {}) as { readonly place?: unknown; readonly entry?: unknown };
+  const { stream, number, entry } = (data ?? {}) as Partial<StreamedEntry>;
   const isEntry = typeof entry === "object" && entry !== null;
-  return isNamed(data) && Number.isSafeInteger(place) && isEntry;
+  return isNamed(data) && typeof stream === "string" && Number.isSafeInteger(number) && isEntry;
 }

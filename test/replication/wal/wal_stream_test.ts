@@ -7,6 +7,7 @@
 
 import { afterEach, expect, test } from "bun:test";
 import { freePorts } from "../../../cli/local/local_cluster.ts";
+import { StorageError } from "../../../src/base/errors.ts";
 import {
   MemoryWALManager,
   NetworkManager,
@@ -137,4 +138,68 @@ test("a connection that the other side made is answered on", async () => {
   await one!.manager.streamWALEntry(entry("there"));
   await two!.manager.streamWALEntry(entry("back"));
   expect([one!.got, two!.got]).toEqual([["n2 back"], ["n1 there"]]);
+});
+
+// A repeat was acknowledged while the first was still being written, and that failed.
+test("an entry is acknowledged when it is written, not before, however often it is sent", async () => {
+  const [one, two] = await connected(2, { asyncTimeout: 300, maxRetries: 3 });
+  two!.wal.writeEntry = async () => {
+    await Bun.sleep(200);
+    throw new StorageError("Cannot write: the disk is full");
+  };
+  const failures: string[] = [];
+  two!.manager.on("replicationError", ({ code }) => failures.push(code));
+  await expect(one!.manager.streamWALEntry(entry("full"))).rejects.toMatchObject({
+    code: "DEADLINE",
+  });
+  while (failures.length === 0) await Bun.sleep(5);
+  expect(failures).toContain("STORAGE");
+  expect(await transactions(two!)).toEqual([]);
+});
+
+// Entries were known by their places: a place that was written anew was acknowledged and dropped.
+test("a place that is written anew, by the same node or by the next of its name, is another entry", async () => {
+  const [one, two] = await connected(2, {});
+  await one!.manager.streamWALEntry(entry("first"));
+  await one!.wal.truncateAfter(0);
+  await one!.manager.streamWALEntry(entry("second"));
+  expect(await transactions(two!)).toEqual(["first", "second"]);
+
+  await one!.manager.close();
+  const again = new WALReplicationManager(new MemoryWALManager(), one!.network, {
+    mode: "MASTER_SLAVE",
+  });
+  await again.streamWALEntry(entry("third"));
+  await again.close();
+  expect(await transactions(two!)).toEqual(["first", "second", "third"]);
+});
+
+test("close rejects what waits, and what was replicated is told at its sender too", async () => {
+  const [one, two] = await connected(2, { asyncTimeout: 60_000 });
+  const told: string[] = [];
+  one!.manager.on("entryReplicated", ({ transactionId }) => told.push(transactionId));
+  await one!.manager.streamWALEntry(entry("told"));
+  expect(told).toEqual(["told"]);
+  expect(one!.manager.getReplicationStatus().lastReplicationTime).toBeGreaterThan(0);
+  await two!.manager.close();
+  const waiting = one!.manager.streamWALEntry(entry("lost"));
+  const synced = one!.manager.syncWithNode("n2");
+  const ended = Promise.all(
+    [waiting, synced].map((one) => one.catch((error: { readonly code: string }) => error.code)),
+  );
+  await Bun.sleep(20);
+  await one!.manager.close();
+  expect(await ended).toEqual(["CLOSED", "CLOSED"]);
+});
+
+test("a configuration is one without a mode too, and its misspelt names are refused", async () => {
+  const [one] = await start(1, {});
+  const { wal, network } = one!;
+  const open = (config: object): WALReplicationManager =>
+    new WALReplicationManager(wal, network, config as ReplicationConfig);
+  expect(() => open({ mode: "MASTER_SLAVE", syncmode: "ASYNC" })).toThrow("syncmode");
+  const manager = open({ syncMode: "ASYNC" });
+  await manager.streamWALEntry(entry("a"));
+  await manager.close();
+  expect(await transactions(one!)).toEqual(["a"]);
 });
