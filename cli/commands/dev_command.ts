@@ -42,15 +42,19 @@ export async function runDev(options: RawOptions): Promise<void> {
         );
     },
   });
-  await printGuide(cluster, data !== undefined);
-  while (!isStopping) {
-    await showStatus(cluster);
-    await Promise.race([sleep(systemClock, STATUS_MS), stopped]);
+  try {
+    await printGuide(cluster, data !== undefined);
+    while (!isStopping) {
+      await showStatus(cluster);
+      await Promise.race([sleep(systemClock, STATUS_MS), stopped]);
+    }
+    print(
+      `\nstopping${data === undefined ? ` and removing ${cluster.data}` : `; data stay in ${data}`}`,
+    );
+  } finally {
+    isStopping = true;
+    await cluster.stop();
   }
-  print(
-    `\nstopping${data === undefined ? ` and removing ${cluster.data}` : `; data stay in ${data}`}`,
-  );
-  await cluster.stop();
 }
 
 async function printGuide(cluster: LocalCluster, isKept: boolean): Promise<void> {

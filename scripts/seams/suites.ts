@@ -48,6 +48,7 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
     "src/server/gateway/native_gateway.ts",
     "src/server/gateway/reply_collector.ts",
     "src/server/request_gate.ts",
+    "src/transport/network_options.ts",
     "src/transport/peer_link.ts",
   ],
   "test/query/matcher_test.ts": ["src/query/value_tests.ts"],
@@ -62,6 +63,7 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
   ],
   "test/replication/wal/wal_stream_test.ts": [
     "src/replication/wal/network_listener.ts",
+    "src/replication/wal/open_questions.ts",
     "src/replication/wal/wal_stream.ts",
   ],
   "test/replication/wal/public_test.ts": [

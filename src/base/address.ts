@@ -20,7 +20,7 @@ export function writeEndpoint({ host, port }: Endpoint): string {
 /** Splits "host:port", "[::1]:port" or "host". A scheme in front is ignored. Throws ConfigError. */
 export function parseEndpoint(address: string, port?: number): Endpoint {
   const bare = address.replace(/^[a-z]+:\/\//, "").replace(/\/$/, "");
-  const match = /^(\[[0-9a-fA-F:]+\]|[^:\s]+)(?::(\d+))?$/.exec(bare);
+  const match = /^(\[[0-9a-fA-F:.]+(?:%[A-Za-z0-9_.-]+)?\]|[^:\s]+)(?::(\d+))?$/.exec(bare);
   const portText = match?.[2];
   const number = portText === undefined ? port : Number(portText);
   if (match?.[1] === undefined || number === undefined || !(number >= 0 && number <= 65_535)) {
@@ -45,9 +45,10 @@ export function checkSeed(seed: string): void {
  * Throws ConfigError.
  */
 export function checkAddress(address: string): void {
-  const isPlain = /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d+)?$/.test(address);
+  const isPlain = /^(?:\[[^\]\s/]*:[^\]\s/]*\]|[A-Za-z0-9._-]+)(?::\d+)?$/.test(address);
   const endpoint = isPlain ? parseEndpoint(address) : undefined;
-  if (endpoint === undefined) {
+  const host = endpoint && plainHost(endpoint.host);
+  if (endpoint === undefined || host === undefined) {
     throw new ConfigError(`Cannot use the address "${address}": it is not HOST:PORT`, {
       remedy: "Write it like 10.0.0.1:7001, db1.example.com:7001 or [fd00::1]:7001",
     });
@@ -55,15 +56,29 @@ export function checkAddress(address: string): void {
   if (endpoint.port === 0) {
     throw new ConfigError(`Cannot use the address "${address}": it has no port`);
   }
-  if (!isWildcard(endpoint.host)) return;
+  if (!isWildcard(endpoint.host) && !isWildcard(host)) return;
   throw new ConfigError(`Cannot use the address "${address}": no other node can dial it`, {
     remedy: "Name the host as the others reach it; to listen on every interface use --listen",
   });
 }
 
+/** A host in its plainest form, `0x0` as 0.0.0.0; undefined for what cannot be one. */
+function plainHost(host: string): string | undefined {
+  if (host.split(".").slice(0, -1).includes("")) return undefined;
+  const bare = host.replace(/%.*$/, "");
+  try {
+    return new URL(`http://${writeEndpoint({ host: bare, port: 1 })}`).hostname.replace(
+      /[[\]]/g,
+      "",
+    );
+  } catch {
+    return undefined;
+  }
+}
+
 /** Whether a host stands for every interface of a machine. */
 export function isWildcard(host: string): boolean {
-  return /^(?:\*|0+(?:\.0+){0,3}|[0:]*:[0:]*(?:0\.0\.0\.0)?)$/.test(host);
+  return /^(?:\*|0+(?:\.0+){0,3}|[0:]*:[0:]*(?:0\.0\.0\.0)?|::ffff:0:0)$/.test(host);
 }
 
 /** Checks a node id. Throws ConfigError. */

@@ -14,6 +14,7 @@ import {
   ProtocolError,
   UnreachableError,
 } from "../base/errors.ts";
+import { checkConfig } from "../base/known_options.ts";
 import { CONNECTIONS_MAX } from "../base/limits.ts";
 import { RETRY_AFTER_MS } from "../base/timing.ts";
 import { PROTOCOL_VERSION, VERSION } from "../base/version.ts";
@@ -43,6 +44,7 @@ import {
 import type { RaftMessage } from "../raft/message.ts";
 import type { INetworkManager, NetworkEvents, NetworkMetrics } from "./inetwork_manager.ts";
 import type { QueuePolicy } from "./message_queue.ts";
+import { NETWORK_OPTIONS, type NetworkManagerOptions } from "./network_options.ts";
 import { type ConnectionHandlers, PeerConnection } from "./peer_connection.ts";
 import { PeerLink } from "./peer_link.ts";
 
@@ -62,17 +64,6 @@ export interface NetworkHooks {
   readonly onPeerSeen?: (hello: Hello) => void;
   /** A dial failed or was refused. */
   readonly onPeerFailed?: (nodeId: string, error: CStoreError) => void;
-}
-
-/** Options of a {@link NetworkManager}. */
-export interface NetworkManagerOptions {
-  /** Address to listen on; 127.0.0.1 unless set. */
-  readonly host?: string;
-  readonly platform?: Platform;
-  /** Longest wait of {@link NetworkManager.connect}, in milliseconds; 2000 unless set. */
-  readonly connectTimeoutMs?: number;
-  /** The port is opened by {@link NetworkManager.listen} only, which has the hooks. */
-  readonly waitsForHooks?: boolean;
 }
 
 const CONNECT_TIMEOUT_MS = 2000;
@@ -120,6 +111,7 @@ export class NetworkManager implements INetworkManager {
   #bytesReceived = 0;
 
   constructor(nodeId: string, port: number, options: NetworkManagerOptions = {}) {
+    checkConfig("the network", options, NETWORK_OPTIONS);
     this.nodeId = nodeId;
     this.#platform = options.platform ?? systemPlatform();
     this.#endpoint = { host: options.host ?? "127.0.0.1", port };

@@ -14,6 +14,7 @@ import { codecOf } from "../../src/node/features.ts";
 const UNDIALABLE = [
   ...["0.0.0.0:7001", "[::]:7001", "[0:0:0:0:0:0:0:0]:7001", "[::0.0.0.0]:7001", "0:7001"],
   ...["000.0.0.0:7001", "*:7001", "http://h:7001", "cstore://h:7001", "n1=h:7001", "a b:7001"],
+  ...["[::ffff:0:0]:7001", "0x0:7001", "..:7001", "a..b:7001", "[abc]:7001", "256.1.1.1:7001"],
   ...["h", "h:0", "h:65536", "h:", ":7001", "", "::1:7001", "h:7001/", "h:7001,i:7001", "h:+1"],
 ];
 
@@ -24,6 +25,7 @@ test.each(UNDIALABLE)("%j is no address of a member", (address) => {
 test.each([
   ...["127.0.0.1:7001", "10.0.0.1:1", "db1:65535", "db-1.example.com:7001", "a_b:7001"],
   ...["[::1]:7001", "[fd00::1]:7001", "0.example:7001"],
+  ...["[::ffff:10.0.0.1]:7001", "[fe80::1%eth0]:7001", "db1.example.com.:7001"],
 ])("%j is one, and is written as it was", (address) => {
   checkAddress(address);
   expect(writeEndpoint(parseEndpoint(address))).toBe(address);

@@ -8,6 +8,10 @@ import type { KnownNames } from "../../base/known_options.ts";
 
 /** Of writes by id. */
 export const WRITE_OPTIONS: KnownNames = new Set(["ifVersion", "merge"]);
+/** Of changes of all documents that a query finds. */
+export const CHANGE_OPTIONS: KnownNames = new Set(["merge"]);
+/** Of calls that have none. */
+export const NO_OPTIONS: KnownNames = new Set([]);
 /** Of `updateOne`. */
 export const UPSERT_OPTIONS: KnownNames = new Set(["upsert"]);
 /** Of reads by id, and of `count`. */

@@ -42,6 +42,7 @@ import { parsePath, spreadAt } from "../../query/path.ts";
 import { isOperatorUpdate, type UpdateOperators } from "../../query/update.ts";
 import type { Client } from "../connection/client.ts";
 import {
+  CHANGE_OPTIONS,
   COLLECTION_OPTIONS,
   FIND_OPTIONS,
   INDEX_OPTIONS,
@@ -161,7 +162,8 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     change: Change<T>,
     options: WriteOptions = {},
   ): Promise<T | T[] | undefined> {
-    checkCallOptions("update", options, WRITE_OPTIONS);
+    const known = typeof target === "object" ? CHANGE_OPTIONS : WRITE_OPTIONS;
+    checkCallOptions("update", options, known);
     if (typeof target === "object") return this.#updateAll(target, change, options);
     const { ifVersion, merge } = options;
     return this.#either(

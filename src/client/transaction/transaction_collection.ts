@@ -24,7 +24,12 @@ import { type DocumentId, encodeKey } from "../../protocol/encoding/document_key
 import { compileFilter } from "../../query/matcher.ts";
 import { compareBy, compileProjection } from "../../query/sort.ts";
 import type { UpdateOperators } from "../../query/update.ts";
-import { FIND_OPTIONS } from "../collection/call_options.ts";
+import {
+  CHANGE_OPTIONS,
+  COLLECTION_OPTIONS,
+  FIND_OPTIONS,
+  NO_OPTIONS,
+} from "../collection/call_options.ts";
 import { changedDocument } from "../collection/changed_document.ts";
 import { Searches } from "../collection/collection_base.ts";
 import type {
@@ -74,6 +79,7 @@ export class CollectionView<T extends Item>
 
   constructor(transaction: TransactionState, name: string, options: CollectionOptions = {}) {
     super();
+    checkCallOptions("collection", options, COLLECTION_OPTIONS);
     this.#transaction = transaction;
     encodeCollectionName(name);
     this.name = name;
@@ -130,12 +136,18 @@ export class CollectionView<T extends Item>
     change: Change<T>,
     options?: ChangeOptions,
   ): Promise<T | undefined | T[]> {
+    checkCallOptions("update", options, CHANGE_OPTIONS);
     if (isFilter(target)) return this.#change(await this.find(target), change, options);
     const current = await this.findById(target);
     return current && (await this.#change([current], change, options))[0];
   }
 
-  async updateOne(filter: Query<T>, change: Change<T>): Promise<UpdateResult> {
+  async updateOne(
+    filter: Query<T>,
+    change: Change<T>,
+    ...[options]: readonly [options?: object]
+  ): Promise<UpdateResult> {
+    checkCallOptions("updateOne of a transaction", options, NO_OPTIONS);
     const { length } = await this.#change(await this.find(filter, { limit: 1 }), change);
     return { matched: length, modified: length };
   }

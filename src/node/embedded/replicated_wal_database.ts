@@ -50,6 +50,7 @@ export interface ReplicatedDatabaseConfig {
 const DATABASE_OPTIONS: KnownNames = new Set([
   ...["name", "root", "cluster", "validators", "platform"],
 ]);
+const MEMBER_OPTIONS: KnownNames = new Set(["id", "address", "port"]);
 const CLUSTER_OPTIONS: KnownNames = new Set(["nodeId", "host", "port", "nodes", "replication"]);
 
 /** A node in this process, and a database over its cluster. Opens itself on first use. */
@@ -66,6 +67,7 @@ export class ReplicatedWALDatabase extends DatabaseBase {
     super(() => this.#client ?? this.#ready(), config.validators);
     checkConfig("the database", config, DATABASE_OPTIONS);
     checkConfig("the cluster", config.cluster, CLUSTER_OPTIONS);
+    for (const node of config.cluster.nodes) checkConfig("a node", node, MEMBER_OPTIONS);
     this.#platform = config.platform ?? systemPlatform();
     this.#nodeConfig = nodeConfigOf(config);
   }

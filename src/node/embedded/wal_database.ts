@@ -10,6 +10,7 @@ import { EMBEDDED_ADDRESS } from "../../base/address.ts";
 import { assert } from "../../base/assert.ts";
 import { ClosedError, ConfigError } from "../../base/errors.ts";
 import { checkConfig, type KnownNames } from "../../base/known_options.ts";
+import { SETTINGS } from "../../client/collection/call_options.ts";
 import { changeCatalog } from "../../client/collection/catalog_client.ts";
 import { backupBlocks } from "../../client/collection/state_export.ts";
 import { Client } from "../../client/connection/client.ts";
@@ -53,6 +54,9 @@ export class WALDatabase extends DatabaseBase {
   constructor(config: WALDatabaseConfig) {
     super(() => this.#client ?? this.#ready(), config.validators);
     checkConfig("the database", config, DATABASE_OPTIONS);
+    for (const [name, settings] of Object.entries(config.collections ?? {})) {
+      checkConfig(`the collection "${name}"`, settings, SETTINGS);
+    }
     this.#config = config;
     this.#platform = config.platform ?? systemPlatform();
   }

@@ -12,6 +12,7 @@ import {
   DeadlineError,
   ValidationError,
 } from "../../base/errors.ts";
+import { checkConfig, type KnownNames } from "../../base/known_options.ts";
 import { RateLimit } from "../../base/rate_limit.ts";
 import { type Clock, sleep, systemClock } from "../../platform/clock.ts";
 import { zlibCompressor } from "../../platform/compression.ts";
@@ -42,6 +43,7 @@ import type {
 } from "./consensus_manager.ts";
 import { EntryLogMachine } from "./entry_log_machine.ts";
 import { listenTo } from "./network_listener.ts";
+import { type Answer, OpenQuestions } from "./open_questions.ts";
 
 /** Options of a {@link RaftConsensusManager}. */
 export interface ConsensusOptions {
@@ -63,10 +65,12 @@ export interface ConsensusEvents {
   stateChanged: ConsensusRole;
 }
 
+const CONSENSUS_OPTIONS: KnownNames = new Set<keyof ConsensusOptions>([
+  ...(["members", "log", "stateMachine", "heartbeatMs", "electionTimeoutMs"] as const),
+  ...(["requestTimeoutMs", "clock", "random"] as const),
+]);
 const DISK_STALL_MS = 1000;
 const CATCH_UP_BYTES_PER_SECOND = 32 * 1024 * 1024;
-
-type Answer = Extract<RaftMessage, { type: "VOTE_RESPONSE" | "APPEND_ENTRIES_RESPONSE" }>;
 
 /** One node's consensus. */
 export class RaftConsensusManager implements ConsensusManager {
@@ -80,17 +84,19 @@ export class RaftConsensusManager implements ConsensusManager {
   readonly #timeoutMs: number;
   readonly #leaderListeners = new Set<(leaderId: NodeId) => void>();
   readonly #stateListeners = new Set<(state: ConsensusRole) => void>();
-  /** Questions that came through the public methods, by type and asker. */
-  readonly #asked = new Map<string, (answer: Answer) => void>();
+  /** Questions that came through the public methods. */
+  readonly #asked: OpenQuestions;
   readonly #stopListening: () => void;
   #isStopped = false;
 
   constructor(nodeId: NodeId, network: INetworkManager, options: ConsensusOptions = {}) {
+    checkConfig("consensus", options, CONSENSUS_OPTIONS);
     this.nodeId = nodeId;
     this.#network = network;
     this.#clock = options.clock ?? systemClock;
     this.#members = [...(options.members ?? [nodeId])].sort();
     this.#timeoutMs = options.requestTimeoutMs ?? 5000;
+    this.#asked = new OpenQuestions(this.#clock, this.#timeoutMs);
     const log = options.log ?? new MemoryWALManager({ clock: this.#clock });
     this.#log = log;
     if (log.lastIndex() === 0) this.#writeFirstEntry(log);
@@ -190,6 +196,7 @@ export class RaftConsensusManager implements ConsensusManager {
 
   async #vote(request: VoteQuestion): Promise<VoteAnswer> {
     const { candidateId, term, lastLogIndex: index, lastLogTerm } = request;
+    checkWhole([term, index, lastLogTerm]);
     const refused = { term: this.currentTerm, voteGranted: false };
     if (!this.#isPeer(candidateId)) return refused;
     const last = { term: lastLogTerm, index };
@@ -227,12 +234,14 @@ export class RaftConsensusManager implements ConsensusManager {
       leaderCommit?: number,
     ]
   ): Promise<AppendAnswer> {
-    if (typeof first === "object" && "term" in first) return this.#append(first);
+    if (typeof first === "object" && first !== null && "term" in first) return this.#append(first);
     if (typeof first !== "number") {
       throw new ValidationError("Cannot append: a request begins with the leader's term");
     }
     const [prevLogIndex = 0, prevLogTerm = 0, given = [], leaderCommit = 0] = rest;
-    const entries = given.filter((entry): entry is Entry => "bytes" in entry);
+    const entries = given.filter((entry): entry is Entry => {
+      return typeof entry === "object" && entry !== null && "bytes" in entry;
+    });
     if (entries.length < given.length) {
       throw new ValidationError("Cannot append: the entries of a log are batches", {
         remedy: "Hand entries of your own in with replicateEntry",
@@ -246,6 +255,7 @@ export class RaftConsensusManager implements ConsensusManager {
 
   async #append(request: AppendQuestion): Promise<AppendAnswer> {
     const { leaderId, term, prevLogIndex: index, prevLogTerm, entries, leaderCommit } = request;
+    checkWhole([term, index, prevLogTerm, leaderCommit]);
     const refused = { term: this.currentTerm, success: false, matchIndex: 0 };
     if (!this.#isPeer(leaderId)) return refused;
     const answer = await this.#ask("APPEND_ENTRIES_RESPONSE", {
@@ -337,7 +347,7 @@ export class RaftConsensusManager implements ConsensusManager {
     this.#stopListening();
     const closed = (): CStoreError => new ClosedError("Cannot answer: consensus was stopped");
     this.#driver.stop(closed);
-    this.#asked.clear();
+    this.#asked.close();
   }
 
   #isPeer(id: NodeId): boolean {
@@ -353,15 +363,7 @@ export class RaftConsensusManager implements ConsensusManager {
   }
 
   #send(message: RaftMessage): void {
-    if (message.type === "VOTE_RESPONSE" || message.type === "APPEND_ENTRIES_RESPONSE") {
-      const key = `${message.type} ${message.to}`;
-      const waiting = this.#asked.get(key);
-      if (waiting !== undefined) {
-        this.#asked.delete(key);
-        waiting(message);
-        return;
-      }
-    }
+    if (this.#asked.answer(message)) return;
     const timestamp = this.#clock.wallMs();
     const envelope = { sourceNodeId: this.nodeId, timestamp, messageId: "", checksum: "" };
     const data = asConsensus(message);
@@ -372,19 +374,10 @@ export class RaftConsensusManager implements ConsensusManager {
   }
 
   /** Hands a message in and waits for the answer to its sender; undefined when none comes. */
-  #ask(answerType: Answer["type"], message: RaftMessage): Promise<Answer | undefined> {
-    return new Promise((resolve) => {
-      const key = `${answerType} ${message.from}`;
-      const cancel = this.#clock.setTimer(this.#timeoutMs, () => {
-        this.#asked.delete(key);
-        resolve(undefined);
-      });
-      this.#asked.set(key, (answer) => {
-        cancel();
-        resolve(answer);
-      });
-      this.#driver.step(message);
-    });
+  #ask(type: Answer["type"], message: RaftMessage): Promise<Answer | undefined> {
+    const answer = this.#asked.ask(type, message.from);
+    this.#driver.step(message);
+    return answer;
   }
 
   #onEvent(event: RaftEvent): void {
@@ -393,6 +386,12 @@ export class RaftConsensusManager implements ConsensusManager {
     if (event.leader === undefined) return;
     for (const listener of this.#leaderListeners) listener(event.leader);
   }
+}
+
+/** Throws ValidationError. */
+function checkWhole(numbers: readonly number[]): void {
+  if (numbers.every((number) => Number.isSafeInteger(number) && number >= 0)) return;
+  throw new ValidationError("Cannot ask: terms and indexes are whole numbers, and not negative");
 }
 
 function roleName(role: string): ConsensusRole {

@@ -6,7 +6,8 @@
  */
 
 import { assert } from "../../base/assert.ts";
-import { ClosedError } from "../../base/errors.ts";
+import { ClosedError, ConfigError, ValidationError } from "../../base/errors.ts";
+import { checkConfig, type KnownNames } from "../../base/known_options.ts";
 import type { IWALManager, RecoveryReport, WALCheckpoint, WALEntry } from "./iwal_manager.ts";
 import { SegmentLog } from "./segment_log.ts";
 
@@ -15,6 +16,8 @@ export interface FileWALManagerOptions {
   /** Folder of its own; it is made if it is not there. */
   readonly walPath: string;
 }
+
+const FILE_OPTIONS: KnownNames = new Set(["walPath"]);
 
 /**
  * A log in files. Every call that resolves later opens it first, and rejects with LockedError,
@@ -30,6 +33,10 @@ export class FileWALManager implements IWALManager {
   #isClosed = false;
 
   constructor(options: FileWALManagerOptions) {
+    checkConfig("the log", options, FILE_OPTIONS);
+    if (typeof options.walPath !== "string") {
+      throw new ConfigError("Cannot use the log: walPath names no folder");
+    }
     this.#walPath = options.walPath;
   }
 
@@ -44,6 +51,9 @@ export class FileWALManager implements IWALManager {
   }
 
   async writeBatch(entries: WALEntry[]): Promise<void> {
+    if (new Set(entries).size < entries.length) {
+      throw new ValidationError("Cannot write the batch: one entry stands in it twice");
+    }
     await (await this.#opened()).writeBatch(entries);
     const [first, last] = [entries[0]?.sequenceNumber ?? 1, entries.at(-1)?.sequenceNumber ?? 0];
     assert(first >= 1, "an entry that was written has a number");
@@ -51,6 +61,9 @@ export class FileWALManager implements IWALManager {
   }
 
   async readEntries(fromSequence = 1): Promise<WALEntry[]> {
+    if (Number.isNaN(fromSequence)) {
+      throw new ValidationError("Cannot read entries: the number of the first one is no number");
+    }
     const entries = await (await this.#opened()).readEntries(fromSequence);
     const [first, last] = [entries[0]?.sequenceNumber, entries.at(-1)?.sequenceNumber ?? 0];
     assert((first ?? fromSequence) >= fromSequence, "no entry stands before the wanted ones");
@@ -93,15 +106,23 @@ export class FileWALManager implements IWALManager {
   /** Closes the log if it was opened; no call opens it again. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    await (await this.#opening)?.close();
+    // One that could not be opened holds nothing, and was reported by the call that opened it.
+    await (await this.#opening?.catch(() => undefined))?.close();
   }
 
   #opened(): Promise<SegmentLog> {
     if (this.#isClosed) return Promise.reject(new ClosedError("Cannot use the log: it is closed"));
-    this.#opening ??= SegmentLog.create(this.#walPath).then((log) => {
-      this.#log = log;
-      return log;
-    });
+    this.#opening ??= SegmentLog.create(this.#walPath).then(
+      (log) => {
+        this.#log = log;
+        return log;
+      },
+      (error: unknown) => {
+        // Whoever held it may be gone when the next call comes.
+        this.#opening = undefined;
+        throw error;
+      },
+    );
     return this.#opening;
   }
 }

@@ -108,6 +108,20 @@ for (const [name, open] of HOMES) {
             .next(),
         id: () => database.createCollection("c", wrong({ id: "autoIncrement" })),
         idfield: async () => database.collection("c", wrong({ idfield: "x" })),
+        ifVersion: () => collection.update({ age: 1 }, { age: 1 }, wrong({ ifVersion: 7 })),
+        merg: () =>
+          database.transaction((transaction) =>
+            transaction.collection(collection.name).update("p0", {}, wrong({ merg: false })),
+          ),
+        upsert: () =>
+          database.transaction(async (transaction) => {
+            const inside = transaction.collection(collection.name);
+            return Reflect.apply(inside.updateOne, inside, [{}, {}, { upsert: true }]);
+          }),
+        idFeild: () =>
+          database.transaction(async (transaction) =>
+            transaction.collection("c", wrong({ idFeild: "x" })),
+          ),
       };
       for (const [name, call] of Object.entries(calls)) {
         const error: { code?: string; message?: string } = await call().then(

@@ -203,3 +203,26 @@ test("public: an entry without a leader is refused, not lost in silence", async 
     retry: "safe",
   });
 });
+
+test("public: questions of one asker are answered in their order; wrong numbers are refused", async () => {
+  const [port] = (await freePorts(1)) as [number];
+  const network = new NetworkManager("n1", port);
+  const members = ["n1", "n2", "n3"];
+  const consensus = new RaftConsensusManager("n1", network, { members });
+  const both = [50, 60].map((term) => consensus.requestVote(term, "n2", 10, 10));
+  expect(await Promise.all(both)).toEqual([true, true]);
+  const ask = consensus as unknown as Record<string, (...given: unknown[]) => Promise<unknown>>;
+  for (const call of [
+    () => ask["requestVote"]!(Number.NaN, "n2"),
+    () => ask["requestVote"]!(-1, "n2"),
+    () => ask["appendEntries"]!(null),
+    () => ask["appendEntries"]!(70, "n2", 1, 1, [null], 1),
+    () => ask["appendEntries"]!(70, "n2", 1.5, 1, [], 1),
+  ]) {
+    await expect(call()).rejects.toMatchObject({ code: "VALIDATION" });
+  }
+  await consensus.stop();
+  await network.close();
+  const typo = { member: members } as object;
+  expect(() => new RaftConsensusManager("n1", network, typo)).toThrow("member");
+});

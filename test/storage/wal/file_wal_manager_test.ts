@@ -6,6 +6,7 @@
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
+import { ConfigError } from "../../../src/base/errors.ts";
 import { FileWALManager } from "../../../src/storage/wal/file_wal_manager.ts";
 import type { WALEntry } from "../../../src/storage/wal/iwal_manager.ts";
 import { freshFolder } from "../../node/test_cluster.ts";
@@ -54,6 +55,31 @@ test("two at once: the second is refused, and so is every call of it", async () 
   const other = new FileWALManager({ walPath });
   await expect(other.flush()).rejects.toMatchObject({ code: "LOCKED" });
   await expect(other.readEntries()).rejects.toMatchObject({ code: "LOCKED" });
+  await wal.close();
+});
+
+// A log that could not be opened could not be opened for ever, and not be closed.
+test("once whoever held it is gone, the next call opens it; closed meanwhile, it just ends", async () => {
+  const first = new FileWALManager({ walPath });
+  await first.writeEntry(entry("one"));
+  const [second, third] = [new FileWALManager({ walPath }), new FileWALManager({ walPath })];
+  await expect(second.readEntries()).rejects.toMatchObject({ code: "LOCKED" });
+  await expect(third.readEntries()).rejects.toMatchObject({ code: "LOCKED" });
+  await third.close();
+  await first.close();
+  expect(await second.readEntries()).toHaveLength(1);
+  await second.close();
+});
+
+test("what cannot be meant is refused before anything is written", async () => {
+  const wrong = (options: object) => () => new FileWALManager(options as { walPath: string });
+  expect(wrong({ path: "x" })).toThrow(ConfigError);
+  expect(wrong({})).toThrow(ConfigError);
+  const wal = new FileWALManager({ walPath });
+  const one = entry("one");
+  await expect(wal.writeBatch([one, one])).rejects.toMatchObject({ code: "VALIDATION" });
+  await expect(wal.readEntries(Number.NaN)).rejects.toMatchObject({ code: "VALIDATION" });
+  expect(await wal.readEntries()).toEqual([]);
   await wal.close();
 });
 
