@@ -16,7 +16,7 @@ export const NODE: CommandSpec = {
     ["--id <name>", "This node's id (default: the folder's; with --join a random one)"],
     ["--data <dir>", "Folder for this node's data (default ./cstore-data)"],
     ["--listen <address>", "HOST:PORT to listen on (default: own address)"],
-    ["--advertise <address>", "With --join: HOST:PORT that others dial (default: as --listen)"],
+    ["--advertise <address>", "HOST:PORT that others dial (default: as --listen)"],
     ["--standby", "With --join: get the log, but never vote"],
     [
       "--sync-mode <mode>",

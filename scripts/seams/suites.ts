@@ -63,11 +63,11 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
   ],
   "test/replication/wal/wal_stream_test.ts": [
     "src/replication/wal/network_listener.ts",
-    "src/replication/wal/open_questions.ts",
     "src/replication/wal/wal_stream.ts",
   ],
   "test/replication/wal/public_test.ts": [
     "src/replication/wal/entry_log_machine.ts",
+    "src/replication/wal/open_questions.ts",
     "src/replication/wal/raft_consensus_manager.ts",
     "src/replication/wal/wal_replication_manager.ts",
   ],
