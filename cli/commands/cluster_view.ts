@@ -13,6 +13,10 @@ import {
   rowOf,
 } from "../../src/cluster/cluster_view.ts";
 import { connect, type NodeStatus, type RemoteDatabase } from "../../src/mod.ts";
+import { systemClock } from "../../src/platform/clock.ts";
+
+/** Wait for members that are heard of when the time is over. */
+const LAST_WAIT_MS = 100;
 
 /** Asks one node. */
 export function askNode(address: string, timeoutMs: number): Promise<NodeStatus> {
@@ -37,11 +41,13 @@ export async function viewCluster(
   addresses: readonly string[],
   timeoutMs: number,
 ): Promise<ClusterPicture> {
+  const endMs = systemClock.nowMs() + timeoutMs;
   const first = await askAny(addresses, timeoutMs);
-  const known = new Map([[first.id, first]]);
-  await askMembers(first, known, timeoutMs);
+  const round = { known: new Map([[first.id, first]]), asked: new Set<string>(), endMs };
+  const { known } = round;
+  await askMembers(first, round);
   const leader = leaderAmong(known);
-  if (leader !== undefined && leader.id !== first.id) await askMembers(leader, known, timeoutMs);
+  if (leader !== undefined && leader.id !== first.id) await askMembers(leader, round);
   const { members: listed } = leader ?? first;
   const members = listed.map((member) => rowOf(member, known.get(member.id), leader));
   const up = [...known.values()];
@@ -55,15 +61,20 @@ export async function viewCluster(
   };
 }
 
-/** Contacts the members that `from` lists and that have not answered yet. */
-async function askMembers(
-  from: NodeStatus,
-  known: Map<string, NodeStatus>,
-  timeoutMs: number,
-): Promise<void> {
-  const others = from.members.filter(({ id }) => !known.has(id));
-  const asked = others.map(({ address }) => askNode(address, timeoutMs));
-  const answers = await Promise.allSettled(asked);
+/** Nodes that are asked for one picture. */
+interface Round {
+  readonly known: Map<string, NodeStatus>;
+  /** Addresses: who did not answer is not asked again. */
+  readonly asked: Set<string>;
+  readonly endMs: number;
+}
+
+/** Contacts the members that `from` lists and that were not asked yet. */
+async function askMembers(from: NodeStatus, { known, asked, endMs }: Round): Promise<void> {
+  const others = from.members.filter(({ id, address }) => !known.has(id) && !asked.has(address));
+  for (const { address } of others) asked.add(address);
+  const leftMs = Math.max(LAST_WAIT_MS, endMs - systemClock.nowMs());
+  const answers = await Promise.allSettled(others.map(({ address }) => askNode(address, leftMs)));
   for (const [at, answer] of answers.entries()) {
     const id = others[at]?.id ?? "";
     if (answer.status === "rejected") continue;

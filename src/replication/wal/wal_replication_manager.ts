@@ -181,7 +181,7 @@ export class WALReplicationManager {
 
   /**
    * Resolves when `nodeId` has everything that this leader's log holds now; without consensus,
-   * when each has the other's entries from a sequence number on.
+   * when each has what the other streamed since it was made, from a sequence number on.
    */
   async syncWithNode(nodeId: NodeId, fromSequence = 1): Promise<void> {
     if (this.#streams !== undefined) return await this.#streams.sync(nodeId, fromSequence);
