@@ -52,16 +52,20 @@ export interface LatencyMs {
 
 /** Reads the usual percentiles. */
 export function latencyMs(histogram: Histogram): LatencyMs {
-  const at = (percentile: number): number => histogram.getValueAtPercentile(percentile) / 1000;
-  const isEmpty = histogram.totalCount === 0;
+  // A percentile is the upper edge of its bucket, and a histogram of zeros has no lowest value.
+  const { maxValue, minNonZeroValue, totalCount } = histogram;
+  const valueAt = (percentile: number): number =>
+    Math.min(histogram.getValueAtPercentile(percentile), maxValue);
+  const at = (percentile: number): number => valueAt(percentile) / 1000;
+  const isEmpty = totalCount === 0;
   return {
-    min: isEmpty ? 0 : histogram.minNonZeroValue / 1000,
+    min: isEmpty || valueAt(0) === 0 ? 0 : minNonZeroValue / 1000,
     mean: isEmpty ? 0 : histogram.mean / 1000,
     p50: at(50),
     p90: at(90),
     p99: at(99),
     p999: at(99.9),
-    max: histogram.maxValue / 1000,
+    max: maxValue / 1000,
   };
 }
 
