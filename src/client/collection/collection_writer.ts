@@ -6,6 +6,7 @@
 
 import { EMPTY_BYTES } from "../../base/bytes.ts";
 import { ValidationError } from "../../base/errors.ts";
+import { OPERATIONS_PER_REQUEST_MAX } from "../../base/limits.ts";
 import { type Fields, isFields } from "../../base/value.ts";
 import { decodeCbor, encodeCbor } from "../../protocol/encoding/cbor.ts";
 import { type DocumentOperation, encodeCollectionName } from "../../protocol/encoding/command.ts";
@@ -98,6 +99,7 @@ export class CollectionWriter {
     documents: readonly object[],
     options: { readonly ifVersion?: number | undefined; readonly keepsIds?: boolean } = {},
   ): Promise<WrittenDocuments> {
+    checkCount(documents.length);
     const { rules } = this.#backend;
     const { ifVersion, keepsIds = false } = options;
     const collection = { name: this.#name, idField: this.#idField, keepsIds };
@@ -132,6 +134,15 @@ export class CollectionWriter {
       );
     });
   }
+}
+
+/** Throws ValidationError, before anything is encoded. */
+function checkCount(count: number): void {
+  if (count <= OPERATIONS_PER_REQUEST_MAX) return;
+  throw new ValidationError(
+    `Cannot write ${count} documents at once: a request holds 1 to ${OPERATIONS_PER_REQUEST_MAX}`,
+    { remedy: "Write them in portions; each portion is written whole or not at all" },
+  );
 }
 
 /**

@@ -18,7 +18,6 @@ import {
   OverloadedError,
   SessionExpiredError,
   UnreachableError,
-  ValidationError,
 } from "../../base/errors.ts";
 import { CLIENT_QUEUE_MAX } from "../../base/limits.ts";
 import { POLL_INTERVAL_MS } from "../../base/timing.ts";
@@ -53,7 +52,7 @@ import {
   bytesAgain,
   type PendingRequest,
   PendingRequests,
-  REQUEST_SIZE_MAX,
+  tooLarge,
   tooLate,
 } from "./pending_requests.ts";
 
@@ -279,9 +278,10 @@ export class Client {
     const acknowledgedBelow = this.#pending.lowest;
     request.write(writer, { sessionId: this.#sessionId, requestNumber: number, acknowledgedBelow });
     endRequest(writer, start);
-    if (writer.size - start > REQUEST_SIZE_MAX) {
+    const refusal = tooLarge(writer.size - start);
+    if (refusal !== undefined) {
       writer.rewind(start);
-      return queued.reject(new ValidationError("Cannot send so large a request: split it"));
+      return queued.reject(refusal);
     }
     const pending: PendingRequest = {
       number,

@@ -7,13 +7,22 @@
 
 import { assert } from "../../base/assert.ts";
 import type { ByteWriter } from "../../base/bytes.ts";
-import { type CStoreError, DeadlineError } from "../../base/errors.ts";
+import { type CStoreError, DeadlineError, ValidationError } from "../../base/errors.ts";
 import { BATCH_BODY_SIZE_MAX, SESSION_WINDOW_MAX } from "../../base/limits.ts";
 import { acknowledgeIn } from "../../protocol/encoding/command.ts";
 import { REQUEST_HEADER_SIZE, type RequestKind } from "../../protocol/wire/client_message.ts";
 
 /** Largest request, with its header: a larger one fits no batch, and perhaps no frame. */
-export const REQUEST_SIZE_MAX = BATCH_BODY_SIZE_MAX + 1024;
+const REQUEST_SIZE_MAX = BATCH_BODY_SIZE_MAX + 1024;
+
+/** Why a request of that many bytes cannot be sent. */
+export function tooLarge(size: number): ValidationError | undefined {
+  if (size <= REQUEST_SIZE_MAX) return undefined;
+  return new ValidationError(
+    `Cannot send a request of ${size} bytes: at most ${REQUEST_SIZE_MAX} are allowed`,
+    { remedy: "Write the documents in portions; each portion is written whole or not at all" },
+  );
+}
 
 /** Parts of the answer to a request. */
 export interface Answer {

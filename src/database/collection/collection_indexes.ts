@@ -215,7 +215,10 @@ function duplicate(
   place: { readonly collection: string; readonly id: DocumentId },
 ): CStoreError {
   const message = `Cannot write the document: unique index ${index} already contains its value`;
-  return withoutStack(() => new DuplicateKeyError(message, { fields: { ...place, index } }));
+  const remedy = "Give the document another value, or change the one that has it";
+  return withoutStack(
+    () => new DuplicateKeyError(message, { remedy, fields: { ...place, index } }),
+  );
 }
 
 function notUnique(
@@ -224,7 +227,7 @@ function notUnique(
 ): CStoreError {
   return new DuplicateKeyError(
     `Cannot make the unique index ${index}: several documents have the same value`,
-    { fields: { collection, index } },
+    { remedy: "Change all of them but one, and make it again", fields: { collection, index } },
   );
 }
 

@@ -134,6 +134,23 @@ for (const [name, open] of HOMES) {
       expect(await collection.count()).toBe(2);
     });
 
+    test("too many documents for one request, and too large ones: refused with the way out", async () => {
+      const collection = fresh<{ id: string; pad: string }>();
+      const many = (count: number, size: number): { id: string; pad: string }[] =>
+        Array.from({ length: count }, (_, i) => ({ id: `d${i}`, pad: "x".repeat(size) }));
+      const remedy = expect.stringContaining("in portions");
+      for (const documents of [many(10_001, 1), many(100, 100_000)]) {
+        await expect(collection.insertMany(documents)).rejects.toMatchObject({ remedy });
+        await expect(collection.putMany(documents)).rejects.toMatchObject({
+          code: "VALIDATION",
+          remedy,
+        });
+      }
+      expect(await collection.count()).toBe(0);
+      await collection.insertMany(many(10_000, 1));
+      expect(await collection.count()).toBe(10_000);
+    });
+
     test("find: conditions, order, part, projection, functions", async () => {
       const collection = await people();
       expect((await collection.find({ age: { $gte: 25 } })).length).toBe(5);
