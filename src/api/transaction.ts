@@ -50,6 +50,8 @@ export interface TransactionCollection<T extends Item> {
   insertMany(documents: readonly NewDocument<T>[]): Promise<T[]>;
   /** Inserts or replaces by id. */
   save(document: NewDocument<T>): Promise<T>;
+  /** Inserts or replaces by id; the version comes with the commit, and nothing is given back. */
+  put(document: NewDocument<T>): Promise<void>;
   putMany(documents: readonly NewDocument<T>[]): Promise<void>;
   /** Merges fields, or applies update operators; undefined when there is no such document. */
   update(id: DocumentId, change: Change<T>, options?: ChangeOptions): Promise<T | undefined>;
@@ -69,5 +71,9 @@ export interface TransactionCollection<T extends Item> {
   findOne(filter?: Query<T>, options?: FindOptions): Promise<T | undefined>;
   findBy(path: string, value: unknown, options?: FindOptions): Promise<T[]>;
   findRange(path: string, bounds: RangeBounds, options?: FindOptions): Promise<T[]>;
+  /** The documents one by one; all of them are read first. */
+  iterate(filter?: Query<T>, options?: FindOptions): AsyncGenerator<T, void, undefined>;
+  /** The different values at a path, of arrays their items, in order. */
+  distinct(path: string, filter?: Query<T>): Promise<unknown[]>;
   count(filter?: Query<T>): Promise<number>;
 }

@@ -9,7 +9,7 @@ import { assert } from "../base/assert.ts";
 import { QueryError, ValidationError } from "../base/errors.ts";
 import { PATH_LENGTH_MAX, PATH_SEGMENTS_MAX, PATH_VISITS_MAX } from "../base/limits.ts";
 import { FIRST_RULES, type RulesVersion } from "../base/rules_version.ts";
-import { type Fields, fieldOf, isFields, type Value } from "../base/value.ts";
+import { equalValues, type Fields, fieldOf, isFields, type Value } from "../base/value.ts";
 
 /** A position in an array, as a segment of a path. */
 export const POSITION: RegExp = /^(0|[1-9]\d*)$/;
@@ -131,4 +131,13 @@ export function spreadAt(
   if (values.length === 0) values.push(undefined);
   assert(values.length <= most + 1, "the search ends with the first value too many");
   return { values, hasArray: hasArray || values.length > 1 };
+}
+
+/** Adds the values at a path, arrays spread out, that are not among those found yet. */
+export function addDistinct(found: Value[], document: Fields, path: readonly string[]): void {
+  for (const value of spreadAt(document, path).values) {
+    // An empty array has no item.
+    if (Array.isArray(value) && value.length === 0) continue;
+    if (value !== undefined && !found.some((one) => equalValues(one, value))) found.push(value);
+  }
 }

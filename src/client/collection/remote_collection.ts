@@ -33,12 +33,12 @@ import {
 } from "../../base/errors.ts";
 import { checkCallOptions } from "../../base/known_options.ts";
 import { ATTEMPTS_MAX } from "../../base/timing.ts";
-import { equalValues, type Fields, type Value } from "../../base/value.ts";
+import type { Fields, Value } from "../../base/value.ts";
 import { decodeCbor, encodeCbor } from "../../protocol/encoding/cbor.ts";
 import { type DocumentOperation, encodeCollectionName } from "../../protocol/encoding/command.ts";
 import { type DocumentId, encodeKey } from "../../protocol/encoding/document_key.ts";
 import { type ReadLevel, readLevelNumber } from "../../protocol/wire/client_message.ts";
-import { parsePath, spreadAt } from "../../query/path.ts";
+import { addDistinct, parsePath } from "../../query/path.ts";
 import { isOperatorUpdate, type UpdateOperators } from "../../query/update.ts";
 import type { Client } from "../connection/client.ts";
 import {
@@ -369,9 +369,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     const segments = parsePath(path);
     const found: Value[] = [];
     for await (const document of this.iterate(condition, { sort: { [path]: 1 } })) {
-      for (const value of spreadAt(document as Fields, segments).values) {
-        if (value !== undefined && !found.some((one) => equalValues(one, value))) found.push(value);
-      }
+      addDistinct(found, document as Fields, segments);
     }
     return found;
   }

@@ -22,6 +22,7 @@ import { decodeUntrustedCbor } from "../../protocol/encoding/cbor.ts";
 import { encodeCollectionName } from "../../protocol/encoding/command.ts";
 import { type DocumentId, encodeKey } from "../../protocol/encoding/document_key.ts";
 import { compileFilter } from "../../query/matcher.ts";
+import { addDistinct, parsePath } from "../../query/path.ts";
 import { compareBy, compileProjection } from "../../query/sort.ts";
 import type { UpdateOperators } from "../../query/update.ts";
 import {
@@ -115,6 +116,10 @@ export class CollectionView<T extends Item>
     }
     for (const write of writes.values()) this.#transaction.write(this.name, write);
     return [...writes.values()].map((write) => decodeUntrustedCbor(write.document) as T);
+  }
+
+  async put(document: NewDocument<T>): Promise<void> {
+    await this.#putAll([document]);
   }
 
   async putMany(documents: readonly NewDocument<T>[]): Promise<void> {
@@ -228,6 +233,20 @@ export class CollectionView<T extends Item>
     this.#transaction.noteSearch(this.name, sequence);
     const found = documents.map(({ document }) => document);
     return isOwn ? this.#withOwn(found, writes, { filter, options }) : found;
+  }
+
+  async *iterate(
+    filter: Query<T> = {},
+    options: FindOptions = {},
+  ): AsyncGenerator<T, void, undefined> {
+    yield* await this.find(filter, options);
+  }
+
+  async distinct(path: string, filter: Query<T> = {}): Promise<unknown[]> {
+    const found: Value[] = [];
+    const documents = await this.find(filter, { sort: { [path]: 1 } });
+    for (const document of documents) addDistinct(found, document as Fields, parsePath(path));
+    return found;
   }
 
   async count(filter?: Query<T>): Promise<number> {

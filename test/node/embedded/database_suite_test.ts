@@ -310,6 +310,28 @@ for (const [name, open] of HOMES) {
       expect(await next).toEqual({ done: true, value: undefined });
     });
 
+    test("transactions: put, one by one, and different values, own writes among them", async () => {
+      const collection = fresh<{ id: string; tags: string[]; n: number }>();
+      await collection.insertMany([
+        { id: "a", tags: ["x", "y"], n: 1 },
+        { id: "b", tags: ["y"], n: 2 },
+        { id: "c", tags: [], n: 3 },
+      ]);
+      await home.database.transaction(async (tx) => {
+        const inside = tx.collection<{ id: string; tags: string[]; n: number }>(collection.name);
+        expect(await inside.distinct("tags")).toEqual(["x", "y"]);
+        await inside.put({ id: "b", tags: ["z"], n: 4 });
+        await inside.remove("c");
+        expect(await inside.distinct("tags")).toEqual(["x", "y", "z"]);
+        expect(await inside.distinct("n", { n: { $gt: 1 } })).toEqual([4]);
+        const seen: string[] = [];
+        for await (const { id } of inside.iterate({}, { sort: { n: -1 } })) seen.push(id);
+        expect(seen).toEqual(["b", "a"]);
+      });
+      expect((await collection.findById("b"))?.n).toBe(4);
+      expect(await collection.distinct("tags")).toEqual(["x", "y", "z"]);
+    });
+
     test("transactions: what a function throws over two moments is not the end", async () => {
       const collection = fresh<Account>();
       await collection.insertMany([
