@@ -68,7 +68,10 @@ export interface IWALManager {
   writeEntry(entry: WALEntry): Promise<void>;
   /** Entries from a sequence number on (from the first kept one by default). */
   readEntries(fromSequence?: number): Promise<WALEntry[]>;
-  /** Drops older entries: whole files are removed, the rest is hidden. */
+  /**
+   * Drops older entries: whole files are removed, and whole batches are hidden. What was written in
+   * one batch with the entry of that number stays readable.
+   */
   truncate(beforeSequence: number): Promise<void>;
   /** Resolves when everything written so far is on the disk. */
   flush(): Promise<void>;
