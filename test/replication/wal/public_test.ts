@@ -202,6 +202,26 @@ test("public: an entry without a leader is refused, not lost in silence", async 
     code: "NOT_LEADER",
     retry: "safe",
   });
+  await expect(replication.syncWithNode("n2")).rejects.toMatchObject({ code: "NOT_LEADER" });
+});
+
+test("public: without consensus nobody leads, and an entry that nobody else has is refused", async () => {
+  const [port = 0] = await freePorts(1);
+  const network = new NetworkManager("n1", port);
+  const wal = new MemoryWALManager();
+  const replication = new WALReplicationManager(wal, network, { mode: "MASTER_SLAVE" });
+  closing.push(
+    () => network.close(),
+    () => replication.close(),
+  );
+  await expect(replication.streamWALEntry(entry("x"))).rejects.toMatchObject({ code: "NO_QUORUM" });
+  expect(await wal.readEntries()).toHaveLength(1);
+  expect(replication.getReplicationStatus()).toMatchObject({
+    role: "FOLLOWER",
+    pendingEntries: 0,
+    lastReplicationTime: 0,
+    connectedNodes: [],
+  });
 });
 
 test("public: questions of one asker are answered in their order; wrong numbers are refused", async () => {
