@@ -45,8 +45,9 @@ export class OutputFile {
     // A pipe or a device stays what it is.
     if (known.isSpecial) return OutputFile.append(path);
     const draft = join(dirname(known.path), `.${process.pid}.${Date.now()}.part`);
-    const handle = await attempt(path, () => open(draft, "wx", known.mode ?? 0o666));
-    if (known.mode !== undefined) await attempt(path, () => handle.chmod(known.mode ?? 0));
+    const { mode } = known;
+    const handle = await attempt(path, () => open(draft, "wx", mode ?? 0o666));
+    if (mode !== undefined) await attempt(path, () => handle.chmod(mode));
     return new OutputFile(known.path, draft, handle);
   }
 
@@ -61,7 +62,7 @@ export class OutputFile {
     if (this.#waiting.length >= CHUNK_LENGTH) await this.#flush();
   }
 
-  /** Puts everything on the disk, and gives the file its name. */
+  /** Puts everything on the disk, and gives the file its name; abandons it where that fails. */
   async finish(): Promise<void> {
     try {
       await this.#finish();

@@ -102,11 +102,11 @@ async function writeFile(
   const lines = new Lines((line) => file.write(`${line}\n`));
   try {
     await write(lines);
-    await file.finish();
   } catch (error) {
     await file.abandon();
     throw error;
   }
+  await file.finish();
   return lines.count;
 }
 

@@ -23,7 +23,7 @@ const PROGRESS_MS = 2000;
 const SHOWN_MAX = 120;
 
 /** A stream's mark, and the line feed; an editor or a pipe may have put a return before it. */
-const END_OF_STREAM = / \t\r?\n$/;
+const ENDS_OF_STREAM = [`${STREAM_MARK}\n`, `${STREAM_MARK}\r\n`];
 const END_OF_STREAM_MAX = 4;
 
 type Item = AnyDocument;
@@ -85,7 +85,7 @@ async function open(file: string): Promise<Source> {
   tell("reading a JSON object a line");
   const isStream = head.startsWith(STREAM_MARK);
   const end = (): void => {
-    if (isStream && !END_OF_STREAM.test(last)) {
+    if (isStream && !ENDS_OF_STREAM.some((end) => last.endsWith(end))) {
       throw new UsageError("The input breaks off: the export that wrote it did not end");
     }
   };

@@ -18,9 +18,8 @@ import type { Members } from "./members.ts";
 /** Parts that the rules depend on. */
 export interface RulesParts {
   readonly id: string;
-  /** An embedded database is its only member: it raises the rules when it is opened. */
   readonly machine: DocumentStateMachine;
-  readonly driver: Pick<RaftDriver, "view" | "proposeBatch">;
+  readonly driver: Pick<RaftDriver, "proposeBatch">;
   readonly members: Pick<Members, "configuration" | "isUp">;
 }
 
@@ -35,7 +34,6 @@ export class RulesUpgrade {
   /** Newest rules of each node's build, by its last handshake. */
   readonly #known = new Map<string, RulesVersion>();
   #waiters: Waiter[] = [];
-  /** The term in which the rules of a database that nobody shares were proposed. */
 
   constructor(parts: RulesParts) {
     this.#parts = parts;

@@ -6,11 +6,11 @@
  */
 
 import type { RulesVersion } from "../base/rules_version.ts";
-import { expiryOf } from "../protocol/encoding/catalog_command.ts";
 import { encodeCbor } from "../protocol/encoding/cbor.ts";
 import type { DocumentOperation } from "../protocol/encoding/command.ts";
 import { isSameInFilters } from "../query/path.ts";
 import type { CollectionStore } from "./collection/collection_store.ts";
+import { expiriesAt } from "./collection/expiry_rule.ts";
 
 /** Expired documents that are counted at once. */
 const OVERDUE_MAX = 5000;
@@ -19,10 +19,8 @@ const OVERDUE_MAX = 5000;
 export function countAt(store: CollectionStore, nowMs: number): number | undefined {
   if (!store.indexes.hasExpiry) return store.count;
   const overdue = new Set<number>();
-  for (const index of store.indexes.all()) {
-    const afterMs = expiryOf(index.definition);
-    if (afterMs === undefined || !index.isReady) continue;
-    const found = index.before(nowMs - afterMs, OVERDUE_MAX);
+  for (const { index, beforeMs } of expiriesAt(store.indexes, nowMs)) {
+    const found = index.before(beforeMs, OVERDUE_MAX);
     if (found.length === OVERDUE_MAX) return undefined;
     for (const location of found) overdue.add(location);
   }
@@ -53,16 +51,12 @@ function expiredIn(
   { nowMs, rules }: { readonly nowMs: number; readonly rules: RulesVersion },
   count: number,
 ): DocumentOperation[] {
-  for (const index of store.indexes.all()) {
-    const afterMs = expiryOf(index.definition);
-    if (afterMs === undefined || !index.isReady) continue;
-    const path = index.definition.paths[0]?.path ?? "";
+  for (const { index, path, beforeMs } of expiriesAt(store.indexes, nowMs)) {
     // Its removals would find nothing, again and again: what has expired stays hidden.
     if (!isSameInFilters(path, rules)) continue;
-    const timeMs = nowMs - afterMs;
-    const found = index.before(timeMs, count);
+    const found = index.before(beforeMs, count);
     if (found.length === 0) continue;
-    const filter = { [path]: { $lt: new Date(timeMs) } };
+    const filter = { [path]: { $lt: new Date(beforeMs) } };
     const document = encodeCbor({ filter }).slice();
     return [...new Set(found)].map((location) => {
       return { kind: "REMOVE", key: store.key(location).slice(), document };

@@ -198,7 +198,10 @@ export class OperationExecutor {
     const { keyStart, keyEnd, documentEnd, documentStart, returnsDocument } = this.cursor;
     const isFound =
       this.#rules === FIRST_RULES ||
-      holdsKey(bytes, { start: documentStart, end: documentEnd }, { start: keyStart, end: keyEnd });
+      holdsKey(
+        { bytes, start: documentStart, end: documentEnd },
+        { bytes, start: keyStart, end: keyEnd },
+      );
     if (!isFound) return lostKey(store);
     const source = { bytes, start: keyStart, keyEnd, end: documentEnd };
     const problem = this.#put(store, place, { source, sequence });
@@ -260,9 +263,10 @@ export class OperationExecutor {
 
   /** Whether a document does not hold its key, though the one before, if there was one, does. */
   #loses(before: Uint8Array | undefined, made: Uint8Array, bytes: Uint8Array): boolean {
-    const key = bytes.subarray(this.cursor.keyStart, this.cursor.keyEnd);
-    if (isUnder(key, made)) return false;
-    return before === undefined || isUnder(key, before);
+    const key = { bytes, start: this.cursor.keyStart, end: this.cursor.keyEnd };
+    const holds = (document: Uint8Array): boolean =>
+      holdsKey({ bytes: document, start: 0, end: document.byteLength }, key);
+    return !holds(made) && (before === undefined || holds(before));
   }
 
   #matches(filter: unknown, document: Fields): boolean {
@@ -339,15 +343,6 @@ function updatedDocument(
     throw new ValidationError(`Cannot update: the id in "${name}" does not change`);
   }
   return (place.rules > FIRST_RULES ? encodeCbor : encodeByFirstRules)(after).slice();
-}
-
-/** Whether a document holds that key. */
-function isUnder(key: Uint8Array, document: Uint8Array): boolean {
-  const bytes = new Uint8Array(key.byteLength + document.byteLength);
-  bytes.set(key);
-  bytes.set(document, key.byteLength);
-  const end = key.byteLength;
-  return holdsKey(bytes, { start: end, end: bytes.byteLength }, { start: 0, end });
 }
 
 function lostKey({ name: collection }: CollectionStore): CStoreError {

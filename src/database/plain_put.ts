@@ -76,8 +76,8 @@ export class PlainPut implements SessionRequest {
 
   /** Whether the document holds its key. */
   get holdsKey(): boolean {
-    const { bytes, keyEnd, end } = this.source;
-    return holdsKey(bytes, { start: keyEnd, end }, this.key);
+    const { bytes, start, keyEnd, end } = this.source;
+    return holdsKey({ bytes, start: keyEnd, end }, { bytes, start, end: keyEnd });
   }
 }
 

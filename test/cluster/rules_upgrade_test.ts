@@ -28,7 +28,6 @@ function upgrade(options: { rules?: number; bound?: number; down?: string } = {}
     id: "n1",
     machine: machine as unknown as DocumentStateMachine,
     driver: {
-      view: { term: 3 } as never,
       proposeBatch: (batch) => {
         proposed.push(batch);
         return true;

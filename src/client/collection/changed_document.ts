@@ -110,16 +110,13 @@ function valuesOf(operand: Value | RegExp): readonly Value[] {
   if (operand instanceof RegExp) return [];
   if (!isFields(operand) || Object.keys(operand).length === 0) return [operand];
   const only = [operand["$all"], operand["$in"]].flatMap((list) => {
-    const [item] = Array.isArray(list) && list.length === 1 ? (list as readonly Value[]) : [];
+    const isOne = Array.isArray(list) && list.length === 1;
+    const [item] = isOne ? (list as readonly (Value | RegExp)[]) : [];
+    if (item === undefined || item instanceof RegExp) return [];
     const isCondition = isFields(item) && Object.keys(item)[0]?.startsWith("$") === true;
-    return item === undefined || isRegExp(item) || isCondition ? [] : [item];
+    return isCondition ? [] : [item];
   });
   return "$eq" in operand ? [operand["$eq"], ...only] : only;
-}
-
-/** Patterns stand in lists of values, though no document holds one. */
-function isRegExp(value: unknown): boolean {
-  return value instanceof RegExp;
 }
 
 /** Each field that the change has is as it says; `undefined` changes nothing. */

@@ -243,9 +243,10 @@ export class CollectionView<T extends Item>
   }
 
   async distinct(path: string, filter: Query<T> = {}): Promise<unknown[]> {
+    const segments = parsePath(path);
     const found: Value[] = [];
     const documents = await this.find(filter, { sort: { [path]: 1 } });
-    for (const document of documents) addDistinct(found, document as Fields, parsePath(path));
+    for (const document of documents) addDistinct(found, document as Fields, segments);
     return found;
   }
 

@@ -63,13 +63,14 @@ export function readIndexDefinition(value: unknown, rules: RulesVersion): IndexD
     parsePath(path);
     return { path, order };
   });
-  const isRemovable = rules === FIRST_RULES || isSameInFilters(read[0]?.path ?? "", rules);
   const isTime = Number.isSafeInteger(expiresAfterMs) && expiresAfterMs >= 0;
   const isAtDate = rules > FIRST_RULES && fields?.expiresAtDate === true && expiresAfterMs === 0;
-  if (!isTime || ((expiresAfterMs > 0 || isAtDate) && read.length > 1)) {
+  const isExpiring = expiresAfterMs > 0 || isAtDate;
+  if (!isTime || (isExpiring && read.length > 1)) {
     throw new QueryError("Cannot make the index: documents expire by the date at its one path");
   }
-  if ((expiresAfterMs > 0 || isAtDate) && !isRemovable) {
+  const isSame = rules === FIRST_RULES || isSameInFilters(read[0]?.path ?? "", rules);
+  if (isExpiring && !isSame) {
     throw new QueryError("Cannot let documents expire by a path with $, or with a number like 01");
   }
   return {

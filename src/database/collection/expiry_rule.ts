@@ -8,7 +8,25 @@ import { INDEX_ENTRIES_MAX } from "../../base/limits.ts";
 import type { Fields } from "../../base/value.ts";
 import { expiryOf } from "../../protocol/encoding/catalog_command.ts";
 import { parsePath, spreadAt } from "../../query/path.ts";
+import type { CollectionIndex } from "./collection_index.ts";
 import type { CollectionIndexes } from "./collection_indexes.ts";
+
+/** An index by which documents expire. */
+export interface Expiry {
+  readonly index: CollectionIndex;
+  readonly path: string;
+  /** Dates before it are over, in ms since 1970. */
+  readonly beforeMs: number;
+}
+
+/** The indexes that serve by which documents expire. */
+export function* expiriesAt(indexes: CollectionIndexes, nowMs: number): Generator<Expiry> {
+  for (const index of indexes.all()) {
+    const afterMs = expiryOf(index.definition);
+    if (afterMs === undefined || !index.isReady) continue;
+    yield { index, path: index.definition.paths[0]?.path ?? "", beforeMs: nowMs - afterMs };
+  }
+}
 
 /** Which documents are expired at a time, in ms since 1970; undefined where none ever is. */
 export function expiryAt(
@@ -16,10 +34,8 @@ export function expiryAt(
   nowMs: number,
 ): ((document: Fields) => boolean) | undefined {
   if (!indexes.hasExpiry) return undefined;
-  const rules = [...indexes.all()].flatMap(({ definition, isReady }) => {
-    const afterMs = expiryOf(definition);
-    if (afterMs === undefined || !isReady) return [];
-    return [{ path: parsePath(definition.paths[0]?.path ?? ""), beforeMs: nowMs - afterMs }];
+  const rules = [...expiriesAt(indexes, nowMs)].map(({ path, beforeMs }) => {
+    return { path: parsePath(path), beforeMs };
   });
   return (document) =>
     rules.some(({ path, beforeMs }) => {

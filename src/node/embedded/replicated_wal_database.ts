@@ -17,7 +17,10 @@ import { DatabaseBase } from "../../client/database_base.ts";
 import { sleep } from "../../platform/clock.ts";
 import { type Platform, systemPlatform } from "../../platform/platform.ts";
 import type { NodeStatus } from "../../protocol/wire/status.ts";
-import type { ReplicationConfig } from "../../replication/wal/wal_replication_manager.ts";
+import {
+  REPLICATION_OPTIONS,
+  type ReplicationConfig,
+} from "../../replication/wal/wal_replication_manager.ts";
 import { databaseFolder, type NodeConfig, parseNodeConfig } from "../config/node_config.ts";
 import { Node } from "../node.ts";
 import { type BackupReport, writeBackup } from "../snapshots/backup.ts";
@@ -183,22 +186,21 @@ function nodeConfigOf(config: ReplicatedDatabaseConfig): NodeConfig {
   });
 }
 
-/** Names of the fields, and the lowest number of each that is one. */
-const REPLICATION_FIELDS: Readonly<Record<keyof ReplicationConfig, number | undefined>> = {
-  ...{ mode: undefined, syncMode: undefined, compression: undefined },
+/** The lowest number of each field that is one. */
+const REPLICATION_MIN: Readonly<Record<string, number>> = {
   ...{ asyncTimeout: 10, heartbeatInterval: 5, electionTimeout: 25, maxRetries: 0 },
 };
 
 /** Refuses fields by the names that the caller wrote. Throws ConfigError. */
 function checkReplication(replication: ReplicationConfig): void {
   for (const [name, value] of Object.entries(replication)) {
-    if (!Object.hasOwn(REPLICATION_FIELDS, name)) {
-      const known = Object.keys(REPLICATION_FIELDS).join(", ");
+    if (!REPLICATION_OPTIONS.has(name)) {
+      const known = [...REPLICATION_OPTIONS].join(", ");
       throw new ConfigError(`Cannot use replication.${name}: it is unknown`, {
         remedy: `Known: ${known}`,
       });
     }
-    const min = REPLICATION_FIELDS[name as keyof ReplicationConfig];
+    const min = REPLICATION_MIN[name];
     const isNumber = Number.isSafeInteger(value) && (value as number) >= (min ?? 0);
     if (min === undefined || value === undefined || isNumber) continue;
     throw new ConfigError(

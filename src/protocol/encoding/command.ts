@@ -457,8 +457,8 @@ function checkOperations(
     if (refusal !== "") return refusal;
     at = documentStart + documentSize;
     const isWhole = kind === "INSERT" || kind === "PUT";
-    const document = { start: documentStart, end: at };
-    if (isWhole && !holdsKey(bytes, document, { start: keyStart, end: documentStart })) {
+    const document = { bytes, start: documentStart, end: at };
+    if (isWhole && !holdsKey(document, { bytes, start: keyStart, end: documentStart })) {
       return NO_KEY;
     }
   }

@@ -106,23 +106,27 @@ export function checkKey(bytes: Uint8Array, start: number, end: number): string 
   return Number.isFinite(id) && !Object.is(id, -0) ? "" : "the key is not a finite number";
 }
 
+/** Bytes from `start` to before `end`. */
+interface ByteRange {
+  readonly bytes: Uint8Array;
+  readonly start: number;
+  readonly end: number;
+}
+
 /**
  * Whether a document that passed the gate holds its key: some field of it, which is the id of
  * whoever wrote it, has the key's value.
  */
-export function holdsKey(
-  bytes: Uint8Array,
-  document: { readonly start: number; readonly end: number },
-  key: { readonly start: number; readonly end: number },
-): boolean {
+export function holdsKey(document: ByteRange, key: ByteRange): boolean {
+  const { bytes } = document;
   assert(key.start < key.end, "the key is not empty");
   assert(key.end - key.start <= KEY_SIZE_MAX, "the key passed its check");
-  assert(key.end <= bytes.byteLength, "the key ends inside of the bytes");
+  assert(key.end <= key.bytes.byteLength, "the key ends inside of its bytes");
   assert(document.start < document.end, "a document is a map, which has a head");
-  assert(document.end <= bytes.byteLength, "the document ends inside of the bytes");
-  if (isFirstField(bytes, document, key)) return true;
-  const isText = bytes[key.start] === STRING;
-  const id = isText ? undefined : decodeKey(bytes.subarray(key.start, key.end));
+  assert(document.end <= bytes.byteLength, "the document ends inside of its bytes");
+  if (isFirstField(document, key)) return true;
+  const isText = key.bytes[key.start] === STRING;
+  const id = isText ? undefined : decodeKey(key.bytes.subarray(key.start, key.end));
   const { value: count, end } = readHead(bytes, document.start);
   assert(2 * count <= document.end - end, "every field has two bytes, at least");
   let at = end;
@@ -140,11 +144,8 @@ export function holdsKey(
  * Whether the first field has a short name, and a short text for its value, which is the key's.
  * Most documents begin with their id, and each put passes here on every node: no object is made.
  */
-function isFirstField(
-  bytes: Uint8Array,
-  document: { readonly start: number; readonly end: number },
-  key: { readonly start: number; readonly end: number },
-): boolean {
+function isFirstField(document: ByteRange, key: ByteRange): boolean {
+  const { bytes } = document;
   const size = key.end - key.start - 1;
   const head = bytes[document.start]!;
   if (head !== MAP_OF_16_BITS && head >= MAP + SHORT) return false;
@@ -152,24 +153,30 @@ function isFirstField(
   assert(name <= document.end, "the head of a map is inside of it");
   if (name === document.end) return false;
   const nameHead = bytes[name]!;
-  if (bytes[key.start] !== STRING || size >= SHORT || (nameHead & 0xe0) !== TEXT) return false;
+  if (key.bytes[key.start] !== STRING || size >= SHORT || (nameHead & 0xe0) !== TEXT) return false;
   const value = name + 1 + (nameHead & 31);
   assert(size >= 0, "a key has a byte for its type");
   if ((nameHead & 31) >= SHORT || bytes[value] !== TEXT + size) return false;
   assert(value + size < document.end, "a checked text ends inside of its document");
-  for (let i = 1; i <= size; i += 1) if (bytes[value + i] !== bytes[key.start + i]) return false;
-  return true;
+  return isSameText(bytes, value + 1, key);
 }
 
-function isTextAt(bytes: Uint8Array, at: number, key: { start: number; end: number }): boolean {
+function isTextAt(bytes: Uint8Array, at: number, key: ByteRange): boolean {
   const size = key.end - key.start - 1;
   assert(size >= 0, "a key has a byte for its type");
-  assert(key.end <= bytes.byteLength, "the key ends inside of the bytes");
   const { major, value, end } = readHead(bytes, at);
   if (major !== 3 || value !== size) return false;
   assert(end + size <= bytes.byteLength, "a checked text ends inside of the bytes");
+  return isSameText(bytes, end, key);
+}
+
+/** Whether the bytes from `at` on are the key's text. */
+function isSameText(bytes: Uint8Array, at: number, key: ByteRange): boolean {
+  const size = key.end - key.start - 1;
+  assert(at + size <= bytes.byteLength, "a checked text ends inside of the bytes");
+  assert(key.end <= key.bytes.byteLength, "the key ends inside of its bytes");
   for (let i = 0; i < size; i += 1) {
-    if (bytes[end + i] !== bytes[key.start + 1 + i]) return false;
+    if (bytes[at + i] !== key.bytes[key.start + 1 + i]) return false;
   }
   return true;
 }

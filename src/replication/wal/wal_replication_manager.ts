@@ -55,7 +55,8 @@ interface Reply {
 
 const TIMEOUT_MS = 5000;
 const DEFAULTS: ReplicationConfig = { mode: "MASTER_SLAVE" };
-const REPLICATION_OPTIONS: KnownNames = new Set<keyof ReplicationConfig>([
+/** Names of the fields of a {@link ReplicationConfig}. */
+export const REPLICATION_OPTIONS: KnownNames = new Set<keyof ReplicationConfig>([
   ...(["mode", "syncMode", "asyncTimeout", "heartbeatInterval", "electionTimeout"] as const),
   ...(["maxRetries", "compression"] as const),
 ]);

@@ -178,7 +178,7 @@ function holdsWithin(document: Uint8Array, key: Uint8Array, behind: Uint8Array):
   const bytes = new Uint8Array([...key, ...document, ...behind]);
   const start = key.byteLength;
   const end = start + document.byteLength;
-  return holdsKey(bytes, { start, end }, { start: 0, end: start });
+  return holdsKey({ bytes, start, end }, { bytes, start: 0, end: start });
 }
 
 // A map without fields was read on behind its end: a node ended by what a client sent there.
@@ -234,5 +234,6 @@ test("an id as a float of 16 bits, which other encoders write, is the same numbe
   const key = encodeKey(1.5);
   const bytes = new Uint8Array([...key, ...document]);
   const start = key.byteLength;
-  expect(holdsKey(bytes, { start, end: bytes.byteLength }, { start: 0, end: start })).toBe(true);
+  const held = holdsKey({ bytes, start, end: bytes.byteLength }, { bytes, start: 0, end: start });
+  expect(held).toBe(true);
 });
