@@ -28,6 +28,7 @@ const CODES: Partial<Record<ErrorCode, number>> = {
   UNREACHABLE: EXIT.unreachable,
   HANDSHAKE: EXIT.refused,
   REMOVED: EXIT.refused,
+  ROLLED_BACK: EXIT.refused,
   NOT_LEADER: EXIT.unhealthy,
   NO_QUORUM: EXIT.unhealthy,
   DEADLINE: EXIT.timeout,

@@ -240,6 +240,24 @@ export class RemovedError extends CStoreError {
   }
 }
 
+/**
+ * The data folder is an older copy of itself: it has forgotten entries that it acknowledged. Its
+ * node neither votes nor acknowledges.
+ */
+export class RolledBackError extends CStoreError {
+  readonly code = "ROLLED_BACK";
+  readonly retry = "never";
+
+  constructor(message: string, details: ErrorDetails = {}) {
+    super(message, {
+      remedy:
+        "Keep the folder and do not start it again. While the other nodes have a majority: " +
+        "`cstore cluster recover ID`, then start the node with an empty folder",
+      ...details,
+    });
+  }
+}
+
 /** Stored bytes that were synced once are damaged. `file` and `byte` say where. */
 export class CorruptionError extends CStoreError {
   readonly code = "CORRUPTION";
@@ -391,6 +409,7 @@ export const ERROR_CODES = [
   "TRANSACTION_TIMEOUT",
   "AMBIGUOUS_TRANSACTION",
   "UNCHECKED",
+  "ROLLED_BACK",
 ] as const;
 
 /** The stable word of an error. */
@@ -438,6 +457,7 @@ const MAKERS: Partial<Record<ErrorCode, ErrorMaker>> = {
   AMBIGUOUS_TRANSACTION: (message, details) => new AmbiguousTransactionError(message, details),
   MEMBERSHIP: (message, details) => new MembershipError(message, details),
   REMOVED: (message, details) => new RemovedError(message, details),
+  ROLLED_BACK: (message, details) => new RolledBackError(message, details),
 };
 
 /**

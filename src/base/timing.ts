@@ -38,6 +38,8 @@ export const RETRY_AFTER_MS = {
 export const POLL_INTERVAL_MS = {
   /** Membership, bindings, sessions and the cut of the log, on each node. */
   housekeeping: 100,
+  /** The leader tells the members how far each of them is known to hold the log. */
+  acknowledged: 500,
   /** Between two steps of building an index; requests are served in between. */
   indexBuild: 5,
   /** Until the leader logs again that an index is ready. */

@@ -10,6 +10,7 @@ import {
   HandshakeError,
   MembershipError,
   RemovedError,
+  RolledBackError,
   UnreachableError,
 } from "../base/errors.ts";
 import { partLogger } from "../base/log.ts";
@@ -29,7 +30,7 @@ import type { LogIdentity } from "../storage/identity.ts";
 import type { Bindings } from "./bindings.ts";
 import type { Members } from "./members.ts";
 
-/** A node that begins waits so long for the others of its list before it campaigns. */
+/** A node that starts waits so long for the others before it campaigns and votes. */
 const BEGIN_WAIT_MS = 1000;
 
 /** Parts that the watch acts on. */
@@ -55,8 +56,10 @@ export class PeerWatch {
   readonly #bootIds = new Map<string, string>();
   /** Members that say that this node's id belongs to another folder. */
   readonly #refusedBy = new Set<string>();
-  /** Voters of the static list that were neither reached nor found absent yet. */
+  /** Voters that neither let this node in nor were found absent yet. */
   #unheard: Set<string> | undefined;
+  /** The log holds the static list and nothing else. */
+  #isFresh = false;
   #cancelBegin: CancelTimer = () => undefined;
   /** This folder joined and does not hold its own admission yet. */
   #isJoining = false;
@@ -69,35 +72,42 @@ export class PeerWatch {
   /** The fields of the own handshake that change while the node runs. */
   hello(): Partial<Hello> {
     const { clusterId, incarnation } = this.#parts.identity;
-    const { term, role, lastIndex } = this.#parts.driver.view;
+    const { term, role, lastIndex, durableIndex } = this.#parts.driver.view;
     const codecs = hasCodec("zstd") ? ["zstd", "deflate-raw"] : ["deflate-raw"];
     const address = this.#parts.ownAddress();
     const features = [...codecs, `${FEATURE_RULES}${NEWEST_RULES}`];
     if (lastIndex <= FIRST_PLACE.index) features.push(FEATURE_EMPTY_LOG);
     if (this.#parts.hasLeases) features.push(FEATURE_LEASE_READS);
-    return { clusterId, address, incarnation, term, isLeader: role === "leader", features };
+    const isLeader = role === "leader";
+    return { clusterId, address, incarnation, term, isLeader, durableIndex, features };
   }
 
   /**
    * Called before anything else. A folder that joined does not campaign until it holds its own
-   * admission: the log that it has so far may name voters that left since. And one that begins
-   * with a static list first waits for contact with the others: its id may have been removed from
-   * the cluster.
+   * admission: the log that it has so far may name voters that left since. And every node first
+   * waits for contact with the other voters: the id of one that begins with a static list may have
+   * been removed from the cluster, and a folder may have gone back in time.
    */
   begin(): void {
     const { identity, bindings, clock, driver } = this.#parts;
     this.#isJoining = identity.isJoined === true && !bindings.isOwnBound;
     if (this.#isJoining) driver.hold("joining");
     const { lastIndex, configuration } = driver.view;
-    const isFresh = lastIndex === FIRST_PLACE.index && configuration.voters.length > 1;
-    if (!isFresh) return;
-    this.#unheard = new Set(configuration.voters.filter((id) => id !== identity.nodeId));
+    const others = configuration.voters.filter((id) => id !== identity.nodeId);
+    if (others.length === 0) return;
+    this.#isFresh = lastIndex === FIRST_PLACE.index;
+    this.#unheard = new Set(others);
     driver.hold("beginning");
     this.#cancelBegin = clock.setTimer(BEGIN_WAIT_MS, () => this.#heardAll());
   }
 
   stop(): void {
     this.#cancelBegin();
+  }
+
+  /** Whether this node may vote: another one may hold that its folder has forgotten entries. */
+  get mayVote(): boolean {
+    return this.#unheard === undefined;
   }
 
   /** More was applied: perhaps this node's own admission. */
@@ -118,9 +128,9 @@ export class PeerWatch {
     this.#parts.driver.release("beginning");
   }
 
-  /** A peer's process was seen. */
-  seen(hello: Hello): void {
-    this.#heard(hello.nodeId);
+  /** A peer's process was seen; `isWelcome`: it let this node in. */
+  seen(hello: Hello, isWelcome: boolean): void {
+    if (isWelcome) this.#heard(hello.nodeId);
     this.#parts.bindings.seen(hello);
     if (hello.role === "peer") {
       // On a new connection nothing is under way: not the piece of a snapshot that the old one had.
@@ -144,11 +154,12 @@ export class PeerWatch {
     this.#parts.lost(nodeId);
     // Its own check of a node that was removed gives the same error, about the other's folder.
     const isOwnFolder = error.fields.incarnation === identity.incarnation;
-    if (error instanceof RemovedError && isOwnFolder) fatal(error);
+    const isFinal = error instanceof RemovedError || error instanceof RolledBackError;
+    if (isFinal && isOwnFolder) fatal(error);
     if (error instanceof UnreachableError) this.#heard(nodeId);
     if (error instanceof UnreachableError && error.isRefused) driver.peerGone(nodeId);
     // The list that this node begins with is of the past: it must not begin a second cluster.
-    if (error instanceof MembershipError && this.#unheard !== undefined) fatal(error);
+    if (error instanceof MembershipError && this.#isFresh && !this.mayVote) fatal(error);
     if (!(error instanceof HandshakeError) || this.#parts.members.noteSupplanted(nodeId)) return;
     const { message: reason } = error;
     this.#logger.warn("node {nodeId} refuses this one: {reason}", { nodeId, reason });

@@ -13,6 +13,7 @@ import { Handover } from "../cluster/handover.ts";
 import { Members } from "../cluster/members.ts";
 import { MembershipChanges } from "../cluster/membership_changes.ts";
 import { PeerWatch } from "../cluster/peer_watch.ts";
+import { RollbackGuard } from "../cluster/rollback_guard.ts";
 import { RulesUpgrade } from "../cluster/rules_upgrade.ts";
 import { zlibCompressor } from "../platform/compression.ts";
 import type { Platform } from "../platform/platform.ts";
@@ -49,6 +50,7 @@ interface Consensus {
   readonly members: Members;
   readonly handover: Handover;
   readonly rules: RulesUpgrade;
+  readonly rollbackGuard: RollbackGuard;
   /** Where other nodes reach this one; the port is known once the network listens. */
   ownAddress(): string;
 }
@@ -106,8 +108,12 @@ function buildConsensus(base: NodeBase, catchUpRate: RateLimit): Consensus {
   const members = new Members({ id, clock, network, driver });
   const handover = new Handover(driver, clock, id);
   const rules = new RulesUpgrade({ id, machine, driver, members });
+  const rollbackGuard = new RollbackGuard({
+    ...{ platform, identity: directory.identity, driver, bindings, network },
+    directory: config.dataDirectory,
+  });
   const ownAddress = (): string => listenAddress(config, network);
-  return { network, driver, bindings, members, handover, rules, ownAddress };
+  return { network, driver, bindings, members, handover, rules, rollbackGuard, ownAddress };
 }
 
 function buildNetwork({ platform, config, opened }: NodeBase): NetworkManager | undefined {

@@ -10,6 +10,7 @@ import { POLL_INTERVAL_MS } from "../base/timing.ts";
 import type { Bindings } from "../cluster/bindings.ts";
 import type { Members } from "../cluster/members.ts";
 import type { MembershipChanges } from "../cluster/membership_changes.ts";
+import type { RollbackGuard } from "../cluster/rollback_guard.ts";
 import type { RulesUpgrade } from "../cluster/rules_upgrade.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import { dueRemovals } from "../database/expiry.ts";
@@ -35,6 +36,7 @@ export interface HousekeepingParts {
   readonly members: Members;
   readonly changes: MembershipChanges;
   readonly rules: RulesUpgrade;
+  readonly rollbackGuard: RollbackGuard;
   readonly sessionTimeoutMs: number;
   readonly snapshotter: Snapshotter;
   /** The log could not be cut: the node cannot go on. */
@@ -59,6 +61,7 @@ export class Housekeeping {
     this.#cancel = this.#parts.clock.setTimer(POLL_INTERVAL_MS.housekeeping, () => this.start());
     const { snapshotter, failed } = this.#parts;
     snapshotter.cutWhenFree().catch(failed);
+    this.#parts.rollbackGuard.tick(this.#parts.clock.nowMs());
     if (this.#parts.driver.isLeader) this.#lead();
     else this.#parts.members.reachDeparted([], 0);
     if (!this.#isBuilding && this.#parts.machine.isBuilding) this.#build();

@@ -185,11 +185,12 @@ export class Node {
   }
 
   #networkHooks(): NetworkHooks {
-    const { bindings, gateway, transfer, peerWatch, rules } = this.#parts;
+    const { bindings, gateway, transfer, peerWatch, rules, rollbackGuard } = this.#parts;
     return {
       identity: () => peerWatch.hello(),
       admit: (hello) => {
         bindings.admit(hello);
+        rollbackGuard.admit(hello);
         checkCodec(this.config, hello);
         checkLeases(this.config, hello);
         checkRules(this.machine.rules, this.config, hello);
@@ -197,9 +198,10 @@ export class Node {
       onClient: (connection) => gateway.serve(connection),
       onRaftMessage: (message, from) => this.#onRaftMessage(message, from),
       onSnapshotMessage: (message) => transfer.onMessage(message),
-      onPeerSeen: (hello) => {
+      onNodeMessage: (message) => rollbackGuard.onMessage(message),
+      onPeerSeen: (hello, isWelcome) => {
         rules.seen(hello);
-        peerWatch.seen(hello);
+        peerWatch.seen(hello, isWelcome);
       },
       onPeerFailed: (nodeId, error) => peerWatch.failed(nodeId, error),
     };
@@ -207,8 +209,10 @@ export class Node {
 
   /** Throws ProtocolError for a batch that does not unpack: once committed it is too late. */
   #onRaftMessage(message: RaftMessage, from: Hello): void {
-    const { bindings, driver } = this.#parts;
+    const { bindings, driver, peerWatch, rollbackGuard } = this.#parts;
     if (message.type.endsWith("_RESPONSE") && !bindings.counts(from)) return;
+    if (message.type === "APPEND_ENTRIES_RESPONSE") rollbackGuard.acknowledged(from);
+    if (message.type === "VOTE_REQUEST" && !peerWatch.mayVote) return;
     if (message.type === "APPEND_ENTRIES") validateEntries(message.entries);
     driver.step(message);
   }

@@ -6,6 +6,7 @@
  * identity             cluster id, node id, incarnation; see below
  * wal/NNNNNNNNNN.segment   the log; wal/mark: the durable watermark
  * snapshots/           states of the state machine
+ * acknowledged         what each member is known to hold; see `acknowledged_file.ts`
  * lost/                entries that a deposed leader had answered early (ASYNC) and must drop
  * ```
  *

@@ -58,10 +58,15 @@ export interface NetworkHooks {
   readonly onClient?: (connection: PeerConnection) => ConnectionHandlers;
   /** A message of consensus; the hot path beside `on("message")`. */
   readonly onRaftMessage?: (message: RaftMessage, from: Hello) => void;
+  /** A message between nodes that is not of consensus. */
+  readonly onNodeMessage?: (message: ReplicationMessage) => void;
   /** A piece of a snapshot, or what belongs to it; a chunk's bytes are valid during the call. */
   readonly onSnapshotMessage?: (message: SnapshotMessage) => void;
-  /** A peer's process was seen through the handshake, in either direction. */
-  readonly onPeerSeen?: (hello: Hello) => void;
+  /**
+   * A peer's process was seen through the handshake, in either direction; `isWelcome`: it let this
+   * node in.
+   */
+  readonly onPeerSeen?: (hello: Hello, isWelcome: boolean) => void;
   /** A dial failed or was refused. */
   readonly onPeerFailed?: (nodeId: string, error: CStoreError) => void;
 }
@@ -169,7 +174,7 @@ export class NetworkManager implements INetworkManager {
       admit: (welcome) => this.#admit(welcome, nodeId),
       up: (welcome) => {
         this.#emit("nodeConnected", { nodeId });
-        this.#hooks.onPeerSeen?.(welcome);
+        this.#hooks.onPeerSeen?.(welcome, true);
       },
       down: () => this.#emit("nodeDisconnected", { nodeId }),
       failed: (error) => {
@@ -435,7 +440,7 @@ export class NetworkManager implements INetworkManager {
     connection.handshakeDone();
     connection.send(encodeFrame("WELCOME", 0, encodeHello(this.#hello("peer", hello.nodeId))));
     connection.handOver(handlers);
-    if (hello.role === "peer") this.#hooks.onPeerSeen?.(hello);
+    if (hello.role === "peer") this.#hooks.onPeerSeen?.(hello, false);
   }
 
   #clientHandlers(connection: PeerConnection): ConnectionHandlers {
@@ -476,16 +481,18 @@ export class NetworkManager implements INetworkManager {
       this.#hooks.onSnapshotMessage?.(decodeSnapshotMessage(frame.body, route));
       return;
     }
-    const hasListener = this.#listeners.message.size > 0;
+    const { onRaftMessage, onNodeMessage } = this.#hooks;
     const isRaft = ReplicationProtocol.isRaft(frame.body);
-    if (isRaft && hello !== undefined && this.#hooks.onRaftMessage !== undefined) {
-      this.#hooks.onRaftMessage(ReplicationProtocol.decodeRaft(frame.body, route), hello);
-      if (!hasListener) return;
+    if (isRaft && hello !== undefined) {
+      onRaftMessage?.(ReplicationProtocol.decodeRaft(frame.body, route), hello);
     }
-    if (!hasListener) return;
+    const isNews = this.#listeners.message.size > 0 || (!isRaft && onNodeMessage !== undefined);
+    if (!isNews) return;
     const checksum = ReplicationProtocol.checksum(frame.body);
     const timestamp = this.#platform.clock.wallMs();
     const receipt = { timestamp, messageId: this.#nextMessageId(), checksum };
-    this.#emit("message", ReplicationProtocol.decode(frame.body, route, receipt));
+    const message = ReplicationProtocol.decode(frame.body, route, receipt);
+    if (!isRaft) onNodeMessage?.(message);
+    this.#emit("message", message);
   }
 }

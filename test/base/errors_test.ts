@@ -40,6 +40,7 @@ const SAMPLES: readonly CStoreError[] = [
   new errors.TransactionTimeoutError("m"),
   new errors.AmbiguousTransactionError("m"),
   new errors.UncheckedError("m"),
+  new errors.RolledBackError("m"),
 ];
 
 /** Errors of this process's own files, address or start: none of them is an answer to a request. */
@@ -53,7 +54,7 @@ describe("codes", () => {
       "DUPLICATE_KEY NOT_FOUND SESSION_EXPIRED DUPLICATE_REQUEST PROTOCOL HANDSHAKE CORRUPTION " +
       "STORAGE VALIDATION LOCKED CONFIG CLOSED UNREACHABLE MEMBERSHIP REMOVED " +
       "QUERY CONFLICT COMPACTED CURSOR_LOST TRANSACTION_TIMEOUT AMBIGUOUS_TRANSACTION " +
-      "UNCHECKED";
+      "UNCHECKED ROLLED_BACK";
     expect(ERROR_CODES.join(" ")).toBe(fixed);
     for (const [number, code] of ERROR_CODES.entries()) expect(errorNumber(code)).toBe(number);
   });
@@ -84,7 +85,7 @@ describe("codes", () => {
     expect(back.message).toBe(error.message);
   });
 
-  test.each([0, -1, 29, 65_535, 1.5, Number.NaN])(
+  test.each([0, -1, 30, 65_535, 1.5, Number.NaN])(
     "travel: the number %p is a ProtocolError",
     (n) => {
       expect(errorFromNumber(n, { message: "m" })).toBeInstanceOf(errors.ProtocolError);

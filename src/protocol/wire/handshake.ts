@@ -1,7 +1,7 @@
 /**
  * The first frame in each direction: who is there, and which cluster and versions it speaks for.
  * HELLO from the side that connected, WELCOME back, or ERROR and the end of the connection. HELLO
- * and WELCOME are CBOR maps with exactly these fields.
+ * and WELCOME are CBOR maps with these fields; others are ignored.
  *
  * @module
  */
@@ -30,6 +30,8 @@ export interface Hello {
   readonly bootId: string;
   readonly term: number;
   readonly isLeader: boolean;
+  /** Last entry that is durable in the sender's log; builds from before it was said leave it out. */
+  readonly durableIndex?: number;
   readonly version: string;
   /** What the sender can do, for example batch codecs. */
   readonly features: readonly string[];
@@ -62,14 +64,20 @@ export function decodeHello(body: Uint8Array): Hello {
     const text = fields[name];
     if (typeof text !== "string" || text.length > TEXT_LENGTH_MAX) throw malformed(name);
   }
-  const { role, term, isLeader, features } = fields;
+  const { role, term, isLeader, features, durableIndex = 0 } = fields;
   if (role !== "peer" && role !== "client") throw malformed("role");
   if (typeof isLeader !== "boolean") throw malformed("isLeader");
-  if (typeof term !== "number" || !Number.isSafeInteger(term) || term < 0) throw malformed("term");
+  if (!isCount(term)) throw malformed("term");
+  if (!isCount(durableIndex)) throw malformed("durableIndex");
   if (!Array.isArray(features) || features.length > 64) throw malformed("features");
   if (!features.every((feature) => typeof feature === "string")) throw malformed("features");
   assert(features.length < body.byteLength, "every feature took bytes of the body");
   return fields as unknown as Hello;
+}
+
+/** Whether a value is an integer of at least 0 that a number holds exactly. */
+function isCount(value: unknown): boolean {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
 }
 
 function malformed(field: string): ProtocolError {
