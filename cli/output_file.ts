@@ -51,6 +51,11 @@ export class OutputFile {
     return new OutputFile(known.path, draft, handle);
   }
 
+  /** Whether {@link replace} takes another file's place: what a pipe was given stays given. */
+  static async isReplaced(path: string): Promise<boolean> {
+    return !(await attempt(path, () => placeOf(path))).isSpecial;
+  }
+
   /** Goes on behind what the file holds. */
   static async append(path: string): Promise<OutputFile> {
     const handle = await attempt(path, () => open(path, "a", 0o666));

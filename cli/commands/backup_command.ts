@@ -6,6 +6,7 @@
 
 import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
+import { readWhole } from "../../src/client/collection/query_client.ts";
 import { backupBlocks } from "../../src/client/collection/state_export.ts";
 import {
   type BackupReport,
@@ -45,8 +46,10 @@ export async function runBackup(words: readonly string[], options: RawOptions): 
   const timeoutMs = durationOption(options, "timeout", 30_000);
   await withDatabase(addressesOf(options), timeoutMs, async (database) => {
     const { clusterId } = await database.status();
-    const source = { clusterId, blocks: backupBlocks(database.client) };
-    const report = await writeBackup(platform, source, file);
+    const { client } = database;
+    const report = await readWhole(client, () => {
+      return writeBackup(platform, { clusterId, blocks: backupBlocks(client) }, file);
+    });
     tellReport("written and verified", file, { report, options });
   });
 }

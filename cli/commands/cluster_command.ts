@@ -147,8 +147,8 @@ export async function clusterPromote(
     printJson(result);
     return;
   }
-  if (result["from"] === result["to"]) tell(`${nodeId} leads already`);
-  print(
-    `leader ${String(result["from"])} -> ${String(result["to"])}, term ${String(result["term"])}, no write acknowledged for ${printDuration(Number(result["stalledMs"]))}`,
-  );
+  if (result.from === result.to) tell(`${nodeId} leads already`);
+  const { from, to, term, stalledMs } = result;
+  const change = from === "" ? to : `${from} -> ${to}`;
+  print(`leader ${change}, term ${term}, no write acknowledged for ${printDuration(stalledMs)}`);
 }

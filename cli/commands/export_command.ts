@@ -6,6 +6,7 @@
 
 import { closeSync, existsSync, fstatSync, ftruncateSync, openSync, readSync } from "node:fs";
 import { NotFoundError } from "../../src/base/errors.ts";
+import { readWhole } from "../../src/client/collection/query_client.ts";
 import type { AnyDocument, Query, RemoteDatabase } from "../../src/mod.ts";
 import { flagOption, type RawOptions, readLevelOption, textOption } from "../options.ts";
 import { tell, UsageError } from "../output.ts";
@@ -65,9 +66,13 @@ export async function runExport(words: readonly string[], options: RawOptions): 
 async function writeAll(database: RemoteDatabase, what: Export): Promise<number> {
   const { name, filter, read } = what;
   await checkCollection(database, name);
-  const documents = database.collection<Item>(name).iterate(filter, { read });
-  if (what.file === "-") return writeStream(documents);
-  return writeFile(await OutputFile.replace(what.file), (lines) => lines.take(documents));
+  const collection = database.collection<Item>(name);
+  const documents = (): AsyncIterable<Item> => collection.iterate(filter, { read });
+  // What went to stdout cannot be taken back: a lost cursor ends it, without the mark of its end.
+  if (what.file === "-") return writeStream(documents());
+  const write = async (): Promise<number> =>
+    writeFile(await OutputFile.replace(what.file), (lines) => lines.take(documents()));
+  return (await OutputFile.isReplaced(what.file)) ? readWhole(database.client, write) : write();
 }
 
 async function checkCollection(database: RemoteDatabase, name: string): Promise<void> {
@@ -119,12 +124,18 @@ async function resume(database: RemoteDatabase, what: Export): Promise<number> {
   if ((await collection.count(lacking)) > 0) {
     throw new UsageError(`The ids of "${what.name}" are not in "${idField}"`, "Give --id-field");
   }
-  const last = cutToLastLine(what.file, idField);
-  return writeFile(await OutputFile.append(what.file), async (lines) => {
-    for (const range of rangesBehind(last)) {
-      const part = { $and: [{ [idField]: range }, filter] } as Query<Item>;
-      await lines.take(collection.iterate(part, { read, sort: { [idField]: 1 } }));
+  let last = cutToLastLine(what.file, idField);
+  async function* rest(range: Item): AsyncGenerator<Item> {
+    const part = { $and: [{ [idField]: range }, filter] } as Query<Item>;
+    for await (const item of collection.iterate(part, { read, sort: { [idField]: 1 } })) {
+      yield item;
+      last = item[idField] as DocumentId;
     }
+  }
+  return writeFile(await OutputFile.append(what.file), async (lines) => {
+    await readWhole(database.client, async () => {
+      for (const range of rangesBehind(last)) await lines.take(rest(range));
+    });
   });
 }
 

@@ -12,6 +12,7 @@
 import { closeSync, fdatasyncSync, openSync, rmSync, writeSync } from "node:fs";
 import { CStoreError } from "../../src/base/errors.ts";
 import { Client } from "../../src/client/connection/client.ts";
+import { documentsRequest } from "../../src/client/collection/collection_writer.ts";
 import { connect, type NodeStatus } from "../../src/mod.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { encodeCbor } from "../../src/protocol/encoding/cbor.ts";
@@ -306,7 +307,7 @@ function operate(load: Load, client: Client, { done, failed }: Outcome): void {
     return;
   }
   const operations = [{ kind: "PUT", key, document } as const];
-  client.submitWrite({ collection: COLLECTION, operations }, done, failed);
+  client.submit(documentsRequest({ collection: COLLECTION, operations }), done, failed);
 }
 
 /** Median of 200 times write 4 KiB + fdatasync into a file filled with zeros. */

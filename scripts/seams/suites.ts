@@ -12,9 +12,7 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
     "src/client/collection/catalog_client.ts",
     "src/client/collection/change_stream.ts",
     "src/client/collection/collection_rules.ts",
-    "src/client/collection/collection_writer.ts",
     "src/client/collection/decoded_results.ts",
-    "src/client/collection/query_client.ts",
     "src/client/collection/remote_collection.ts",
     "src/client/connection/client_options.ts",
     "src/client/connection/node_channel.ts",
@@ -78,7 +76,6 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
   ],
   "test/node/cluster_test.ts": [
     "src/client/connection/leader_routing.ts",
-    "src/cluster/handover.ts",
     "src/node/recovery/discarded_entries.ts",
     "src/server/request_handler.ts",
   ],

@@ -55,6 +55,8 @@ export const POLL_INTERVAL_MS = {
   digest: 20,
   /** A client waits for an index to serve. */
   indexServes: 20,
+  /** A client looks whether a connection is up. */
+  clientConnects: 5,
   /** A client looks at its requests' deadlines. */
   clientRequests: 5,
   /** A client confirms early answers (ASYNC). */

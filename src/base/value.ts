@@ -131,3 +131,8 @@ function compareFields(a: Fields, b: Fields): number {
     compareLists(names, names, (name) => compareValues(fieldOf(a, name), fieldOf(b, name)))
   );
 }
+
+/** Whether a value is a whole number of at least 0 that a number holds exactly. */
+export function isCount(value: unknown): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+}

@@ -6,7 +6,7 @@
 
 import type { Validators } from "../api/validator.ts";
 import type { ByteWriter } from "../base/bytes.ts";
-import { ConfigError } from "../base/errors.ts";
+import { ConfigError, DeadlineError, UnreachableError } from "../base/errors.ts";
 import { checkConfig, type KnownNames } from "../base/known_options.ts";
 import { encodeCbor } from "../protocol/encoding/cbor.ts";
 import {
@@ -43,16 +43,26 @@ export class RemoteDatabase extends DatabaseBase {
     return decodeStatus(payload);
   }
 
-  /** Makes a node the leader. */
+  /**
+   * Makes a node the leader. An answer that was lost counts for nothing if the node leads: then
+   * `from` is empty. Rejects with NotFoundError, MembershipError, DeadlineError.
+   */
   async promote(nodeId: string): Promise<PromoteReply> {
-    const payload = await this.client.execute({
-      kind: "PROMOTE",
-      target: "leader",
-      write: (writer: ByteWriter) => {
-        writer.text(nodeId);
-      },
-    });
-    return decodePromoteReply(payload);
+    const { clock } = this.client.platform;
+    const startMs = clock.nowMs();
+    const write = (writer: ByteWriter): void => {
+      writer.text(nodeId);
+    };
+    try {
+      return decodePromoteReply(
+        await this.client.execute({ kind: "PROMOTE", target: "leader", write }),
+      );
+    } catch (error) {
+      const isOpen = error instanceof DeadlineError || error instanceof UnreachableError;
+      const found = isOpen ? await this.status().catch(() => undefined) : undefined;
+      if (found?.leader !== nodeId) throw error;
+      return { from: "", to: nodeId, term: found.term, stalledMs: clock.nowMs() - startMs };
+    }
   }
 
   /**

@@ -12,6 +12,8 @@ import type { RaftEvent } from "../raft/ready.ts";
 import type { RaftDriver } from "../replication/raft/raft_driver.ts";
 
 const LEAVE_TIMEOUT_MS = 500;
+/** A campaign that was asked for may still arrive so long after this node serves again. */
+const LATE_CAMPAIGN_MS = 1000;
 
 function notVoter(nodeId: string): CStoreError {
   return new MembershipError(`Cannot promote "${nodeId}": it is a learner`, {
@@ -76,16 +78,17 @@ export class Handover {
 
   event(event: RaftEvent): void {
     if (event.type !== "TRANSFER_ENDED" || event.done || this.#waiter?.to !== event.to) return;
-    const { to } = this.#waiter;
-    this.#waiter.reject(
-      new DeadlineError(
-        `Cannot hand over to "${to}": it did not take over within an election timeout`,
-        {
+    const waiter = this.#waiter;
+    // This node serves again, but the other one's campaign may be on its way over a long line.
+    this.#clock.setTimer(LATE_CAMPAIGN_MS, () => {
+      if (this.#waiter !== waiter || !this.#driver.isLeader) return;
+      this.#waiter = undefined;
+      waiter.reject(
+        new DeadlineError(`Cannot hand over to "${waiter.to}": it did not take over in time`, {
           remedy: "The old leader goes on; look at the state and lag of the node",
-        },
-      ),
-    );
-    this.#waiter = undefined;
+        }),
+      );
+    });
   }
 
   /** Something was applied: perhaps the first entry of the next leader. */

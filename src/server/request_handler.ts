@@ -6,7 +6,7 @@
 
 import { unreachable } from "../base/assert.ts";
 import { ByteWriter } from "../base/bytes.ts";
-import { CStoreError, DeadlineError, ValidationError } from "../base/errors.ts";
+import { CStoreError, NoQuorumError, ValidationError } from "../base/errors.ts";
 import { POLL_INTERVAL_MS } from "../base/timing.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import type { Clock } from "../platform/clock.ts";
@@ -14,7 +14,7 @@ import type { Random } from "../platform/random.ts";
 import { encodeCbor } from "../protocol/encoding/cbor.ts";
 import { COMMAND_KINDS, checkClientCommand } from "../protocol/encoding/command.ts";
 import { writeOperationResult } from "../protocol/encoding/operation_result.ts";
-import type { ReadTarget } from "../protocol/wire/client_message.ts";
+import { READ_STALE, type ReadTarget } from "../protocol/wire/client_message.ts";
 import type { ClusterReply, PromoteReply } from "../protocol/wire/reply.ts";
 import type { ClusterRequest, Request } from "../protocol/wire/request.ts";
 import type { NodeStatus } from "../protocol/wire/status.ts";
@@ -24,6 +24,8 @@ import { EarlyAcknowledgement } from "./early_acknowledgement.ts";
 import { QueryService } from "./query_service.ts";
 
 const NO_DEADLINE_MS = 600_000;
+/** A read without a quorum is refused so long before its deadline, or a tenth of it. */
+const LATE_MARGIN_MS = 100;
 
 type CommandRequest = Extract<Request, { readonly kind: "COMMAND" }>;
 type ReadRequest = Extract<Request, { readonly kind: "READ" | "COUNT" }>;
@@ -148,7 +150,7 @@ export class RequestHandler {
     const kept = { level, collection: read.collection.slice(), key: read.key.slice() };
     this.#waitForBarrier(deadlineMs, {
       served: () => this.#answerRead(request, kept, target),
-      late: () => target.failed(request.requestId, readTooLate()),
+      late: () => target.failed(request.requestId, this.#readTooLate()),
     });
   }
 
@@ -171,12 +173,22 @@ export class RequestHandler {
     }
     this.#waitForBarrier(deadlineMs, {
       served: () => this.#queries.answerCurrent(query, reply),
-      late: () => fail(readTooLate()),
+      late: () => fail(this.#readTooLate()),
     });
   }
 
+  /** No quorum confirmed the leader, or there is none. */
+  #readTooLate(): CStoreError {
+    const refusal = this.#backend.refuseRead("leader");
+    const isAlone = refusal instanceof NoQuorumError;
+    const message = isAlone ? refusal.message : "Cannot read in time: no quorum confirmed a leader";
+    return new NoQuorumError(message, { remedy: `Bring a voter back. ${READ_STALE}` });
+  }
+
   #waitForBarrier(deadlineMs: number, outcome: { served(): void; late(): void }): void {
-    const waiting: WaitingRead = { deadlineMs, late: outcome.late };
+    // The refusal is to reach the client before it gives up by itself.
+    const marginMs = Math.min(LATE_MARGIN_MS, (deadlineMs - this.#nowMs) / 10);
+    const waiting: WaitingRead = { deadlineMs: deadlineMs - marginMs, late: outcome.late };
     this.#waitingReads.add(waiting);
     this.#watchReads();
     this.#backend.readBarrier(() => {
@@ -245,8 +257,4 @@ function answerLater(
       target.failed(requestId, error);
     },
   );
-}
-
-function readTooLate(): CStoreError {
-  return new DeadlineError("Cannot read in time: no quorum confirmed the leader");
 }

@@ -6,6 +6,7 @@
  * @module
  */
 
+import { assert } from "../base/assert.ts";
 import { CStoreError } from "../base/errors.ts";
 import { isFields } from "../base/value.ts";
 import { DISK_FORMAT_VERSION } from "../base/version.ts";
@@ -37,18 +38,22 @@ export interface Acknowledged {
 /** Untrusted values as acknowledgements; undefined when they are none. */
 export function acknowledgedIn(value: unknown): readonly Acknowledged[] | undefined {
   if (!Array.isArray(value) || value.length > MEMBERS_MAX) return undefined;
-  return value.every(isAcknowledged) ? value : undefined;
+  assert(value.length <= MEMBERS_MAX, "no cluster has more members");
+  const members = value.filter(isAcknowledged);
+  assert(members.length <= value.length, "nothing is added");
+  return members.length === value.length ? members : undefined;
 }
 
 function isAcknowledged(value: unknown): value is Acknowledged {
   if (!isFields(value)) return false;
   const { id, incarnation, bootId, index } = value;
   const isIndex = typeof index === "number" && Number.isSafeInteger(index) && index >= 1;
-  return isIndex && [id, incarnation, bootId].every(isId);
+  const ids = [id, incarnation, bootId];
+  return isIndex && ids.every((text) => typeof text === "string" && isIdLength(text.length));
 }
 
-function isId(value: unknown): boolean {
-  return typeof value === "string" && value.length > 0 && value.length <= ID_LENGTH_MAX;
+function isIdLength(length: number): boolean {
+  return length > 0 && length <= ID_LENGTH_MAX;
 }
 
 /** The acknowledgements in a directory; undefined when the file is there and damaged. */
@@ -60,6 +65,7 @@ export function readAcknowledged(
   if (bytes === undefined) return [];
   const body = bodyBehindChecksum(bytes);
   if (body === undefined) return undefined;
+  assert(body.byteLength < bytes.byteLength, "the checksum takes some of the file");
   try {
     const fields = decodeUntrustedCbor(body);
     return isFields(fields) ? acknowledgedIn(fields.members) : undefined;
@@ -75,6 +81,10 @@ export async function writeAcknowledged(
   directory: string,
   members: readonly Acknowledged[],
 ): Promise<void> {
+  assert(members.length <= MEMBERS_MAX, "a reader takes as many");
+  const ids = new Set(members.map(({ id }) => id));
+  assert(ids.size === members.length, "each member is there once");
+  for (const { index } of members) assert(index >= 1, "entries are numbered from 1");
   const bytes = withChecksum(encodeCbor({ format: DISK_FORMAT_VERSION, members: [...members] }));
   await writeFileDurably(files, { directory, name: NAME, bytes });
 }

@@ -30,7 +30,7 @@ interface Timer {
 }
 
 /** Real time that a test can move on. */
-class MovableClock implements Clock {
+export class MovableClock implements Clock {
   #offsetMs = 0;
   #isDead = false;
   readonly #timers = new Set<Timer>();

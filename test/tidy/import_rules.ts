@@ -136,7 +136,10 @@ const MATRIX: Readonly<Record<string, Row>> = {
   },
   "cli/local": { values: ["", "base", "platform"] },
   "cli/measure": {
-    values: ["", "base", "platform", ...PROTOCOL, "client", "client/connection", "cli/local"],
+    values: [
+      ...["", "base", "platform", ...PROTOCOL, "cli/local"],
+      ...["client", "client/connection", "client/collection"],
+    ],
   },
   bench: { values: ["", ...PARTS, "node", "node/config", "cli/local", "cli/measure"] },
   "bench/micro": {

@@ -9,10 +9,16 @@ import { ValidationError } from "../../base/errors.ts";
 import { OPERATIONS_PER_REQUEST_MAX } from "../../base/limits.ts";
 import { type Fields, isFields } from "../../base/value.ts";
 import { decodeCbor, encodeCbor } from "../../protocol/encoding/cbor.ts";
-import { type DocumentOperation, encodeCollectionName } from "../../protocol/encoding/command.ts";
+import {
+  type CollectionOperations,
+  type DocumentOperation,
+  encodeCollectionName,
+  writeDocumentsCommand,
+} from "../../protocol/encoding/command.ts";
 import { type DocumentId, encodeKey } from "../../protocol/encoding/document_key.ts";
 import { isOperatorUpdate } from "../../query/update.ts";
 import type { Client } from "../connection/client.ts";
+import type { ClientRequest } from "../connection/client_options.ts";
 import type { CollectionRules } from "./collection_rules.ts";
 import { batchesOf, type DecodedResult, resultsOf } from "./decoded_results.ts";
 import { fieldPaths, wireFilter } from "./query_client.ts";
@@ -127,8 +133,8 @@ export class CollectionWriter {
     }
     const client = await this.#backend.client();
     return new Promise((resolve, reject) => {
-      client.submitWrite(
-        { collection: this.#nameBytes, operations, timeoutMs: this.#timeoutMs },
+      client.submit(
+        documentsRequest({ collection: this.#nameBytes, operations, timeoutMs: this.#timeoutMs }),
         (answer) => resolve({ version: answer.version, results: resultsOf(answer) }),
         reject,
       );
@@ -151,4 +157,19 @@ function checkCount(count: number): void {
  */
 export function copyOf<T>({ operations }: WrittenDocuments): T {
   return decodeCbor(operations[0]?.document ?? EMPTY_BYTES) as T;
+}
+
+/** Operations on documents of one collection. */
+export interface DocumentsWrite extends CollectionOperations {
+  readonly timeoutMs?: number | undefined;
+}
+
+/** A DOCUMENTS command as a request. */
+export function documentsRequest(write: DocumentsWrite): ClientRequest {
+  return {
+    kind: "COMMAND",
+    target: "leader",
+    timeoutMs: write.timeoutMs,
+    write: (writer, identity) => writeDocumentsCommand(writer, identity, write),
+  };
 }

@@ -17,6 +17,7 @@ import { decodeExplanation, type Explanation } from "../../protocol/wire/reply.t
 import type { QueryRequestFields } from "../../protocol/wire/request.ts";
 import type { Filter } from "../../query/matcher.ts";
 import type { Client } from "../connection/client.ts";
+import type { Answer } from "../connection/pending_requests.ts";
 
 /** The common fields of all queries of a collection. */
 export interface QueryTarget {
@@ -102,46 +103,69 @@ export function fieldPaths(fields: FieldsToSend, path = ""): FieldsToSend {
   return flat;
 }
 
-/** Asks for documents, page by page, until there are no more or the caller stops. */
+/**
+ * Asks for documents, page by page, until there are no more or the caller stops. All pages come
+ * from the node that gave the first, whoever leads meanwhile: they show one moment. Throws
+ * CursorLostError when that node is gone.
+ */
 export async function* queryPages<T>(
   client: Client,
   target: QueryTarget,
   query: WireQuery,
 ): AsyncGenerator<Page<T>, void> {
   let cursor = 0;
+  const pages = new Pages(client, target);
   try {
-    let page = pageOf<T>(await ask(client, target, queryFields(target, query)));
+    let page = pageOf<T>(await pages.ask(queryFields(target, query)));
     while (true) {
       cursor = page.cursor;
       yield page;
       if (cursor === 0) return;
-      page = pageOf<T>(await ask(client, target, { action: "next", cursor }));
+      page = pageOf<T>(await pages.ask({ action: "next", cursor }));
     }
   } finally {
     // A caller that stops early frees the node's memory; this request may fail without harm.
-    if (cursor !== 0) ask(client, target, { action: "close", cursor }).catch(() => undefined);
+    if (cursor !== 0) pages.ask({ action: "close", cursor }).catch(() => undefined);
   }
 }
 
-/** All documents that a query finds. Asks again when the cursor was lost on the way. */
-export async function queryAll<T>(
+/**
+ * Runs a read of many pages, and runs it anew when its cursor was lost on the way: as often as the
+ * time of one request allows, a few times at least.
+ */
+export async function readWhole<R>(
+  client: Client,
+  read: () => Promise<R>,
+  timeoutMs = client.timeoutMs,
+): Promise<R> {
+  const { clock } = client.platform;
+  const endMs = clock.nowMs() + timeoutMs;
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await read();
+    } catch (error) {
+      const isOver = attempt >= ATTEMPTS_MAX.query && clock.nowMs() >= endMs;
+      if (!(error instanceof CursorLostError) || isOver) throw error;
+    }
+  }
+}
+
+/** All documents that a query finds, as at one moment. */
+export function queryAll<T>(
   client: Client,
   target: QueryTarget,
   query: WireQuery,
 ): Promise<{ readonly documents: readonly Versioned<T>[]; readonly sequence: number }> {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      const documents: Versioned<T>[] = [];
-      let sequence = -1;
-      for await (const page of queryPages<T>(client, target, query)) {
-        documents.push(...page.documents);
-        if (sequence === -1) sequence = page.sequence;
-      }
-      return { documents, sequence };
-    } catch (error) {
-      if (!(error instanceof CursorLostError) || attempt === ATTEMPTS_MAX.query) throw error;
+  const read = async () => {
+    const documents: Versioned<T>[] = [];
+    let sequence = -1;
+    for await (const page of queryPages<T>(client, target, query)) {
+      documents.push(...page.documents);
+      if (sequence === -1) sequence = page.sequence;
     }
-  }
+    return { documents, sequence };
+  };
+  return readWhole(client, read, target.timeoutMs);
 }
 
 /** How many documents match. */
@@ -196,25 +220,56 @@ export function ask(
   target: QueryTarget,
   fields: QueryRequestFields,
 ): Promise<Uint8Array> {
-  const { level, timeoutMs } = target;
-  const body = encodeCbor(fields).slice();
-  // A page that was lost on the way is gone: a cursor's request is not repeated.
-  const isRepeatable = !("cursor" in fields);
-  const answer = client.execute({
-    kind: "QUERY",
-    target: level === "stale" ? "any" : "leader",
-    timeoutMs,
-    isRepeatable,
-    write: (writer) => {
-      writer.u8(readLevelNumber(level)).raw(body);
-    },
-  });
-  return isRepeatable
-    ? answer
-    : answer.catch((error: unknown) => {
-        if (!(error instanceof UnreachableError)) throw error;
-        throw new CursorLostError(`Cannot go on with the query: ${error.message}`);
-      });
+  return new Pages(client, target).ask(fields);
+}
+
+/** Requests of one read; those of its cursor go to the node that gave it. */
+export class Pages {
+  readonly #client: Client;
+  readonly #target: QueryTarget;
+  #node: Answer["channel"];
+
+  constructor(client: Client, target: QueryTarget) {
+    this.#client = client;
+    this.#target = target;
+  }
+
+  /** Rejects with CursorLostError when the cursor's node cannot be asked. */
+  ask(fields: QueryRequestFields): Promise<Uint8Array> {
+    const { level, timeoutMs } = this.#target;
+    const body = encodeCbor(fields).slice();
+    // A page that was lost on the way is gone: a cursor's request is not repeated.
+    const isRepeatable = !("cursor" in fields);
+    if (!isRepeatable && this.#node?.isUp !== true) {
+      return Promise.reject(cursorLost("the node with its cursor cannot be reached"));
+    }
+    return new Promise((resolve, reject) => {
+      this.#client.submit(
+        {
+          kind: "QUERY",
+          target: level === "stale" ? "any" : "leader",
+          via: isRepeatable ? undefined : this.#node,
+          timeoutMs,
+          isRepeatable,
+          write: (writer) => {
+            writer.u8(readLevelNumber(level)).raw(body);
+          },
+        },
+        (answer) => {
+          this.#node = answer.channel;
+          resolve(answer.payload?.slice() ?? EMPTY_BYTES);
+        },
+        (error) => {
+          const isLost = !isRepeatable && error instanceof UnreachableError;
+          reject(isLost ? cursorLost(error.message) : error);
+        },
+      );
+    });
+  }
+}
+
+function cursorLost(why: string): CursorLostError {
+  return new CursorLostError(`Cannot go on with the query: ${why}`);
 }
 
 function pageOf<T>(payload: Uint8Array): Page<T> {

@@ -65,6 +65,7 @@ import {
   queryCount,
   queryPages,
   queryPlan,
+  readWhole,
   wireFilter,
   wireOptions,
 } from "./query_client.ts";
@@ -309,9 +310,11 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
   override async find(condition: Condition<T> = {}, options: FindOptions = {}): Promise<T[]> {
     checkCallOptions("find", options, FIND_OPTIONS);
     if (typeof condition === "function") {
-      const found: T[] = [];
-      for await (const document of this.iterate(condition, options)) found.push(document);
-      return found;
+      return readWhole(await this.#backend.client(), async () => {
+        const found: T[] = [];
+        for await (const document of this.iterate(condition, options)) found.push(document);
+        return found;
+      });
     }
     const query = { ...wireOptions(options), filter: condition };
     const local = this.#backend.local?.();

@@ -8,17 +8,18 @@ import { ByteReader } from "../../base/bytes.ts";
 import { decodeLogReply } from "../../protocol/wire/reply.ts";
 import type { QueryRequestFields } from "../../protocol/wire/request.ts";
 import type { Client } from "../connection/client.ts";
-import { ask, type QueryTarget } from "./query_client.ts";
+import { ask, Pages, type QueryTarget } from "./query_client.ts";
 
-/** The blocks of a backup, in order. */
+/** The blocks of a backup, in order. Throws CursorLostError when the node with them is gone. */
 export async function* backupBlocks(client: Client): AsyncGenerator<Uint8Array, void> {
   const target = {
     ...{ collection: "", idField: "id", timeoutMs: undefined },
     level: "linearizable",
   } as const;
   let request: QueryRequestFields = { action: "backup" };
+  const pages = new Pages(client, target);
   while (true) {
-    const reader = new ByteReader(await ask(client, target, request));
+    const reader = new ByteReader(await pages.ask(request));
     const cursor = reader.u64();
     if (cursor === 0) return;
     yield reader.take(reader.u32()).slice();

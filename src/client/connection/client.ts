@@ -21,6 +21,7 @@ import {
 } from "../../base/errors.ts";
 import { CLIENT_QUEUE_MAX } from "../../base/limits.ts";
 import { POLL_INTERVAL_MS } from "../../base/timing.ts";
+import { sleep } from "../../platform/clock.ts";
 import { type Platform, systemPlatform } from "../../platform/platform.ts";
 import { beginRequest, endRequest, readReplies } from "../../protocol/wire/client_message.ts";
 import type { LeaderNews } from "../../protocol/wire/leader_message.ts";
@@ -29,8 +30,6 @@ import { ChannelList } from "./channel_list.ts";
 import {
   type ClientOptions,
   type ClientRequest,
-  type DocumentsWrite,
-  documentsRequest,
   isAboutCluster,
   isSentAgain,
   LEFT_MAX_MS,
@@ -61,7 +60,8 @@ const DEFAULT_TIMEOUT_MS = 10_000;
 /** A connection to a cluster, or to a node in this process. */
 export class Client {
   readonly platform: Platform;
-  readonly #timeoutMs: number;
+  /** Longest wait for an answer, in milliseconds, unless a request has its own. */
+  readonly timeoutMs: number;
   /** The first cluster that a node named: nodes of another one are refused from then on. */
   #clusterId: string;
   readonly #channels = new ChannelList((address) => this.#openChannel(address));
@@ -86,7 +86,7 @@ export class Client {
 
   private constructor(options: ClientOptions) {
     this.platform = options.platform ?? systemPlatform();
-    this.#timeoutMs = (options.timeoutMs ?? DEFAULT_TIMEOUT_MS) || 0;
+    this.timeoutMs = (options.timeoutMs ?? DEFAULT_TIMEOUT_MS) || 0;
     this.#clusterId = options.clusterId ?? "";
     this.#onLost = options.onLost ?? (() => undefined);
     this.#backoff = new Backoff(this.platform.random);
@@ -137,11 +137,8 @@ export class Client {
   /** Executes a request and gives a copy of its payload. */
   execute(request: ClientRequest): Promise<Uint8Array> {
     return new Promise((resolve, reject) => {
-      this.submit(
-        request,
-        (answer) => resolve(answer.payload?.slice() ?? new Uint8Array(0)),
-        reject,
-      );
+      const done = ({ payload }: Answer): void => resolve(payload?.slice() ?? new Uint8Array(0));
+      this.submit(request, done, reject);
     });
   }
 
@@ -155,7 +152,7 @@ export class Client {
       reject(new ClosedError("Cannot send the request: the client is closed"));
       return;
     }
-    const leftMs = (request.timeoutMs ?? this.#timeoutMs) || 0;
+    const leftMs = (request.timeoutMs ?? this.timeoutMs) || 0;
     const deadlineMs = this.platform.clock.nowMs() + leftMs;
     const needsSession = request.kind === "COMMAND" && this.#sessionId === 0;
     if (needsSession || this.#queue.length > 0 || !this.#pending.hasRoom) {
@@ -169,15 +166,6 @@ export class Client {
       return;
     }
     this.#begin({ request, deadlineMs, resolve, reject }, leftMs);
-  }
-
-  /** A DOCUMENTS command. */
-  submitWrite(
-    write: DocumentsWrite,
-    resolve: (answer: Answer) => void,
-    reject: (error: CStoreError) => void,
-  ): void {
-    this.submit(documentsRequest(write), resolve, reject);
   }
 
   close(): void {
@@ -211,23 +199,26 @@ export class Client {
     return channel;
   }
 
-  #whenUp(): Promise<void> {
+  async #whenUp(): Promise<void> {
     const { clock } = this.platform;
-    const endMs = clock.nowMs() + this.#timeoutMs;
-    return new Promise((resolve, reject) => {
-      const look = (): void => {
-        const isFinal = this.#lastError instanceof HandshakeError;
-        if (this.connected.length > 0) resolve();
-        else if (isFinal) reject(this.#lastError);
-        else if (clock.nowMs() >= endMs) reject(this.#unreachable());
-        else clock.setTimer(5, look);
-      };
-      look();
-    });
+    const endMs = clock.nowMs() + this.timeoutMs;
+    while (this.connected.length === 0) {
+      if (this.#lastError instanceof HandshakeError) throw this.#lastError;
+      if (clock.nowMs() >= endMs) throw this.#unreachable();
+      await sleep(clock, POLL_INTERVAL_MS.clientConnects);
+    }
   }
 
-  readonly #unreachable = (): CStoreError =>
-    nobodyReached(this.#channels.all, { timeoutMs: this.#timeoutMs, cause: this.#lastError });
+  #noSession(): CStoreError {
+    const refusal = this.connected.length > 0 ? this.#lastError : undefined;
+    return refusal?.retry === "safe" ? refusal : this.#unreachable();
+  }
+
+  readonly #unreachable = (): CStoreError => {
+    const cause = this.#lastError;
+    if (cause instanceof HandshakeError) return cause;
+    return nobodyReached(this.#channels.all, { timeoutMs: this.timeoutMs, cause });
+  };
 
   #openSession(): void {
     if (this.#isOpeningSession || !this.#pending.hasRoom) return;
@@ -237,7 +228,7 @@ export class Client {
     };
     this.#begin({
       request: OPEN_SESSION,
-      deadlineMs: this.platform.clock.nowMs() + this.#timeoutMs,
+      deadlineMs: this.platform.clock.nowMs() + this.timeoutMs,
       resolve: (answer) => {
         done();
         this.#sessionId = answer.version;
@@ -269,7 +260,7 @@ export class Client {
     const { request, deadlineMs } = queued;
     const number = this.#pending.next;
     const leftMs = Math.min(LEFT_MAX_MS, Math.max(1, Math.ceil(timeMs)));
-    const channel = this.#channelFor(request.target);
+    const channel = this.#channelFor(request);
     // Written straight into the frame that leaves next; a request that cannot go yet has its own.
     const frame = channel?.frame() ?? { writer: new ByteWriter(256) };
     const { writer } = frame;
@@ -292,10 +283,11 @@ export class Client {
       deadlineMs,
       isRepeatable: request.isRepeatable ?? !isAboutCluster(request.kind),
       target: request.target,
+      via: request.via,
       unanswered: channel === undefined ? 0 : 1,
       sentOn: channel,
       notBeforeMs: 0,
-      early: undefined,
+      ...{ early: undefined, lastError: undefined },
       resolve: queued.resolve,
       reject: queued.reject,
     };
@@ -306,11 +298,8 @@ export class Client {
 
   /** Sends to the leader if it is known and connected. */
   #route(request: PendingRequest): void {
-    const channel = this.#channelFor(request.target);
-    if (channel === undefined) {
-      this.#postpone(request);
-      return;
-    }
+    const channel = this.#channelFor(request);
+    if (channel === undefined) return this.#postpone(request);
     request.unanswered += 1;
     request.sentOn = channel;
     channel.send(bytesAgain(request, this.#pending.lowest));
@@ -334,7 +323,8 @@ export class Client {
     return this.connected.find(({ nodeId }) => nodeId === this.#leader.nodeId);
   }
 
-  #channelFor(target: PendingRequest["target"]): NodeChannel | undefined {
+  #channelFor({ target, via }: Pick<ClientRequest, "target" | "via">): NodeChannel | undefined {
+    if (via !== undefined) return via.isUp ? via : undefined;
     const leaderId = target === "leader" ? this.#leader.nodeId : "";
     const at = chooseChannel(this.#channels.all, leaderId, this.#anyIndex);
     if (at === -1) return undefined;
@@ -353,7 +343,12 @@ export class Client {
         }
       },
       result: (requestId, payload) => {
-        this.#resolve(this.#pending.get(requestId), { version: 0, payload, committed: true });
+        this.#resolve(this.#pending.get(requestId), {
+          version: 0,
+          payload,
+          committed: true,
+          channel,
+        });
       },
       error: (requestId, error) => {
         const request = this.#pending.get(requestId);
@@ -406,7 +401,8 @@ export class Client {
     const isPresent = request.number >= this.#sessionFirst;
     if (error instanceof SessionExpiredError && isPresent) this.#sessionId = 0;
     if (!isSentAgain(request, error)) return this.#reject(request, error);
-    this.#lastError = error;
+    request.lastError = error;
+    if (request.kind === "COMMAND" && this.#sessionId === 0) this.#lastError = error;
     this.#postpone(request, error);
   }
 
@@ -488,13 +484,14 @@ export class Client {
   #rejectLate(nowMs: number): void {
     for (const request of this.#pending.all()) {
       if (request.deadlineMs > nowMs) continue;
-      this.#reject(request, tooLate(request, this.#lastError, this.#unreachable));
+      this.#reject(request, tooLate(request, this.#unreachable));
     }
-    const late = this.#queue.filter((queued) => queued.deadlineMs <= nowMs);
+    const isLate = (queued: Queued): boolean => queued.deadlineMs <= nowMs;
+    const late = this.#queue.filter(isLate);
     if (late.length === 0) return;
-    this.#queue = this.#queue.filter((queued) => queued.deadlineMs > nowMs);
-    const isBusy = this.connected.length > 0;
-    const error = this.#lastError ?? (isBusy ? queueFull() : this.#unreachable());
+    this.#queue = this.#queue.filter((queued) => !isLate(queued));
+    // Without a session they wait for one; with one the window is full.
+    const error = this.#sessionId === 0 ? this.#noSession() : queueFull();
     for (const queued of late) queued.reject(error);
   }
 }

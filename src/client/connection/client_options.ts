@@ -15,14 +15,9 @@ import {
 import { CLIENT_QUEUE_MAX } from "../../base/limits.ts";
 import { RETRY_AFTER_MS } from "../../base/timing.ts";
 import type { Platform } from "../../platform/platform.ts";
-import {
-  beginCommand,
-  type CollectionOperations,
-  endCommand,
-  NO_SESSION,
-  writeDocumentsCommand,
-} from "../../protocol/encoding/command.ts";
+import { beginCommand, endCommand, NO_SESSION } from "../../protocol/encoding/command.ts";
 import type { RequestKind } from "../../protocol/wire/client_message.ts";
+import type { NodeChannel } from "./node_channel.ts";
 import type { Answer } from "./pending_requests.ts";
 
 /** Options of {@link Client.connect}. */
@@ -40,6 +35,8 @@ export interface ClientOptions {
 export interface ClientRequest {
   readonly kind: RequestKind;
   readonly target: "leader" | "any";
+  /** Only this node is asked, whoever leads: it holds what the request names. */
+  readonly via?: NodeChannel | undefined;
   readonly timeoutMs?: number | undefined;
   /** False: it is not sent again after a lost connection, but rejected with UnreachableError. */
   readonly isRepeatable?: boolean;
@@ -48,21 +45,6 @@ export interface ClientRequest {
     writer: ByteWriter,
     identity: { sessionId: number; requestNumber: number; acknowledgedBelow: number },
   ): void;
-}
-
-/** Operations on documents of one collection. */
-export interface DocumentsWrite extends CollectionOperations {
-  readonly timeoutMs?: number | undefined;
-}
-
-/** A DOCUMENTS command as a request. */
-export function documentsRequest(write: DocumentsWrite): ClientRequest {
-  return {
-    kind: "COMMAND",
-    target: "leader",
-    timeoutMs: write.timeoutMs,
-    write: (writer, identity) => writeDocumentsCommand(writer, identity, write),
-  };
 }
 
 /** A request that waits for a session, or for room in the window. */

@@ -10,7 +10,12 @@ import type { ByteWriter } from "../../base/bytes.ts";
 import { type CStoreError, DeadlineError, ValidationError } from "../../base/errors.ts";
 import { BATCH_BODY_SIZE_MAX, SESSION_WINDOW_MAX } from "../../base/limits.ts";
 import { acknowledgeIn } from "../../protocol/encoding/command.ts";
-import { REQUEST_HEADER_SIZE, type RequestKind } from "../../protocol/wire/client_message.ts";
+import {
+  READ_STALE,
+  REQUEST_HEADER_SIZE,
+  type RequestKind,
+} from "../../protocol/wire/client_message.ts";
+import type { NodeChannel } from "./node_channel.ts";
 
 /** Largest request, with its header: a larger one fits no batch, and perhaps no frame. */
 const REQUEST_SIZE_MAX = BATCH_BODY_SIZE_MAX + 1024;
@@ -31,6 +36,8 @@ export interface Answer {
   /** Payload of a RESULT, a view valid during the call; undefined for a plain write. */
   readonly payload: Uint8Array | undefined;
   readonly committed: boolean;
+  /** The node that gave a RESULT. */
+  readonly channel?: NodeChannel;
 }
 
 /** One request under way. */
@@ -48,12 +55,16 @@ export interface PendingRequest {
   readonly isRepeatable: boolean;
   /** Where it may go: the leader, or any node. */
   readonly target: "leader" | "any";
+  /** The only node that it may go to. */
+  readonly via: NodeChannel | undefined;
   /** Times that it was sent without getting an answer: while above 0 its outcome is in doubt. */
   unanswered: number;
   /** The connection it was sent on last; undefined while it is to be sent again. */
   sentOn: unknown;
   /** Not sent again before, without news; on the monotonic clock. */
   notBeforeMs: number;
+  /** The last refusal that was no final answer. */
+  lastError: CStoreError | undefined;
   /** Answered before it was committed (ASYNC): by which term, as which version. */
   early: { readonly term: number; readonly version: number } | undefined;
   resolve(answer: Answer): void;
@@ -164,13 +175,19 @@ export function bytesAgain(request: PendingRequest, lowest: number): Uint8Array 
   return bytes;
 }
 
-/** The error of a request whose deadline has passed: nothing happened only if it was never sent. */
-export function tooLate(
-  request: PendingRequest,
-  lastError: CStoreError | undefined,
-  unreachable: () => CStoreError,
-): CStoreError {
-  if (request.unanswered === 0) return lastError ?? unreachable();
-  const message = "Cannot tell what became of the request: no answer in time";
-  return new DeadlineError(message, { cause: lastError });
+/**
+ * The error of a request whose deadline has passed: its last refusal, or that it was never sent; in
+ * doubt is only what may have been written.
+ */
+export function tooLate(request: PendingRequest, unreachable: () => CStoreError): CStoreError {
+  const { kind, unanswered, lastError } = request;
+  const isRead = kind === "READ" || kind === "COUNT" || kind === "QUERY" || kind === "STATUS";
+  if (unanswered === 0 || (isRead && lastError !== undefined)) return lastError ?? unreachable();
+  if (!isRead) {
+    const message = "Cannot tell what became of the request: no answer in time";
+    return new DeadlineError(message, { cause: lastError });
+  }
+  return new DeadlineError("Cannot read: no answer in time", {
+    remedy: `Raise the deadline. ${READ_STALE}`,
+  });
 }

@@ -11,6 +11,7 @@ import { assert } from "../../base/assert.ts";
 import { ClosedError, ConfigError, DeadlineError } from "../../base/errors.ts";
 import { checkConfig, type KnownNames } from "../../base/known_options.ts";
 import { POLL_INTERVAL_MS } from "../../base/timing.ts";
+import { readWhole } from "../../client/collection/query_client.ts";
 import { backupBlocks } from "../../client/collection/state_export.ts";
 import { Client } from "../../client/connection/client.ts";
 import { DatabaseBase } from "../../client/database_base.ts";
@@ -118,7 +119,9 @@ export class ReplicatedWALDatabase extends DatabaseBase {
     const client = await this.#ready();
     assert(this.#node !== undefined, "an open database has its node");
     const { clusterId } = this.#node;
-    return writeBackup(this.#platform, { clusterId, blocks: backupBlocks(client) }, file);
+    return readWhole(client, () => {
+      return writeBackup(this.#platform, { clusterId, blocks: backupBlocks(client) }, file);
+    });
   }
 
   /** Hands leadership over if this node leads, and stops it. */

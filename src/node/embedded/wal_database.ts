@@ -12,6 +12,7 @@ import { ClosedError, ConfigError } from "../../base/errors.ts";
 import { checkConfig, type KnownNames } from "../../base/known_options.ts";
 import { SETTINGS } from "../../client/collection/call_options.ts";
 import { changeCatalog } from "../../client/collection/catalog_client.ts";
+import { readWhole } from "../../client/collection/query_client.ts";
 import { backupBlocks } from "../../client/collection/state_export.ts";
 import { Client } from "../../client/connection/client.ts";
 import { DatabaseBase } from "../../client/database_base.ts";
@@ -76,7 +77,9 @@ export class WALDatabase extends DatabaseBase {
     const client = await this.#ready();
     assert(this.#node !== undefined, "an open database has its node");
     const { clusterId } = this.#node;
-    return writeBackup(this.#platform, { clusterId, blocks: backupBlocks(client) }, file);
+    return readWhole(client, () => {
+      return writeBackup(this.#platform, { clusterId, blocks: backupBlocks(client) }, file);
+    });
   }
 
   /**

@@ -56,6 +56,10 @@ export const READ_LEVELS = ["linearizable", "leader", "stale"] as const;
 /** One of {@link READ_LEVELS}. */
 export type ReadLevel = (typeof READ_LEVELS)[number];
 
+/** Advice for a read that no quorum answers. */
+export const READ_STALE =
+  'Any node answers at the level "stale" (`--read stale`), perhaps with older documents';
+
 /** Bytes before a request's payload. */
 export const REQUEST_HEADER_SIZE = 14;
 const REPLIES_HEADER_SIZE = 16;

@@ -11,6 +11,7 @@ import { ByteReader, ByteWriter } from "../../base/bytes.ts";
 import { type CStoreError, HandshakeError, ProtocolError } from "../../base/errors.ts";
 import { HANDSHAKE_BODY_SIZE_MAX } from "../../base/limits.ts";
 import { FIRST_RULES, type RulesVersion } from "../../base/rules_version.ts";
+import { isCount } from "../../base/value.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../encoding/cbor.ts";
 import { readErrorMessage, writeErrorMessage } from "./error_message.ts";
 
@@ -30,7 +31,7 @@ export interface Hello {
   readonly bootId: string;
   readonly term: number;
   readonly isLeader: boolean;
-  /** Last entry that is durable in the sender's log; builds from before it was said leave it out. */
+  /** Last entry that is durable in the sender's log; older builds leave it out. */
   readonly durableIndex?: number;
   readonly version: string;
   /** What the sender can do, for example batch codecs. */
@@ -73,11 +74,6 @@ export function decodeHello(body: Uint8Array): Hello {
   if (!features.every((feature) => typeof feature === "string")) throw malformed("features");
   assert(features.length < body.byteLength, "every feature took bytes of the body");
   return fields as unknown as Hello;
-}
-
-/** Whether a value is an integer of at least 0 that a number holds exactly. */
-function isCount(value: unknown): boolean {
-  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
 }
 
 function malformed(field: string): ProtocolError {

@@ -8,7 +8,7 @@
 import { assert } from "../../base/assert.ts";
 import { ByteReader } from "../../base/bytes.ts";
 import { ValidationError } from "../../base/errors.ts";
-import { type Fields, isFields, type Value } from "../../base/value.ts";
+import { type Fields, isCount, isFields, type Value } from "../../base/value.ts";
 import { decodeUntrustedCbor } from "../encoding/cbor.ts";
 import {
   READ_LEVELS,
@@ -227,7 +227,7 @@ function readQueryRequest(payload: Uint8Array): QueryRequest {
       return { action, ...readWatch(fields) };
     case "log": {
       const { after, term } = fields;
-      if (isWhole(after) && isWhole(term)) return { action, after, term };
+      if (isCount(after) && isCount(term)) return { action, after, term };
       throw new ValidationError("Cannot read the log: after and term are whole numbers");
     }
     case "catalog": {
@@ -250,7 +250,7 @@ export function readQueryFields(fields: Fields): QueryFields {
   if (typeof hint !== "string" || typeof idField !== "string") {
     throw new ValidationError("Cannot query: hint and idField are texts");
   }
-  if (!isWhole(skip) || !isWhole(limit)) {
+  if (!isCount(skip) || !isCount(limit)) {
     throw new ValidationError("Cannot query: skip and limit are whole numbers, and not negative");
   }
   if (typeof collection !== "string") {
@@ -287,7 +287,7 @@ function readWatch(fields: Fields): {
 } {
   refuseUnknown(fields, WATCH_NAMES);
   const { since, waitMs = 0, collection = "" } = fields;
-  const isRead = (since === undefined || isWhole(since)) && isWhole(waitMs);
+  const isRead = (since === undefined || isCount(since)) && isCount(waitMs);
   if (!isRead || typeof collection !== "string") {
     throw new ValidationError("Cannot watch: since and waitMs are whole numbers");
   }
@@ -313,16 +313,12 @@ function textField(fields: Fields, name: string): string {
 
 function numberField(fields: Fields, name: string): number {
   const value = fields[name];
-  if (isWhole(value)) return value;
+  if (isCount(value)) return value;
   throw new ValidationError(`Cannot read the request: "${name}" must be a whole number`);
 }
 
 function optionalText(value: Value): string | undefined {
   return typeof value === "string" && value.length <= TEXT_LENGTH_MAX ? value : undefined;
-}
-
-function isWhole(value: Value): value is number {
-  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
 }
 
 /** A number of the request; 0 for anything else. */

@@ -7,6 +7,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import type { ByteWriter } from "../../../src/base/bytes.ts";
 import { type CStoreError, NotLeaderError, OverloadedError } from "../../../src/base/errors.ts";
+import { documentsRequest } from "../../../src/client/collection/collection_writer.ts";
 import { Client } from "../../../src/client/connection/client.ts";
 import type {
   ClientOptions,
@@ -165,7 +166,7 @@ describe("how soon", () => {
     const waiting = submit(client, countOf("leader"));
     const collection = encodeCollectionName("c");
     await new Promise((resolve, reject) =>
-      client.submitWrite({ collection, operations: [] }, resolve, reject),
+      client.submit(documentsRequest({ collection, operations: [] }), resolve, reject),
     );
     await sleep(systemClock, 250);
     slow?.written(1);
@@ -245,7 +246,11 @@ describe("ASYNC: what is committed is not called lost", () => {
   const collection = encodeCollectionName("c");
   const write = (client: Client): Promise<Answer> =>
     new Promise((resolve, reject) =>
-      client.submitWrite({ collection, operations: [], timeoutMs: 600 }, resolve, reject),
+      client.submit(
+        documentsRequest({ collection, operations: [], timeoutMs: 600 }),
+        resolve,
+        reject,
+      ),
     );
 
   function serveEarly(): void {
