@@ -22,6 +22,7 @@ import { NativeGateway } from "../server/gateway/native_gateway.ts";
 import { RequestGate } from "../server/request_gate.ts";
 import { StateVerifier } from "../server/state_verifier.ts";
 import { NetworkManager } from "../transport/network_manager.ts";
+import type { ReservedPort } from "../transport/reserved_port.ts";
 import { Backend } from "./backend.ts";
 import type { NodeConfig } from "./config/node_config.ts";
 import { codecOf } from "./features.ts";
@@ -38,6 +39,8 @@ export interface NodeBase {
   readonly platform: Platform;
   readonly config: NodeConfig;
   readonly opened: OpenedStorage;
+  /** The port of a node that begins; undefined when the folder knows where to listen. */
+  readonly reserved: ReservedPort | undefined;
   /** The node cannot go on. */
   failed(cause: unknown): void;
 }
@@ -116,9 +119,12 @@ function buildConsensus(base: NodeBase, catchUpRate: RateLimit): Consensus {
   return { network, driver, bindings, members, handover, rules, rollbackGuard, ownAddress };
 }
 
-function buildNetwork({ platform, config, opened }: NodeBase): NetworkManager | undefined {
+function buildNetwork(base: NodeBase): NetworkManager | undefined {
+  const { config, opened, reserved } = base;
   if (config.isEmbedded) return undefined;
-  const { host, port } = config.listen ?? ownEndpoint(config, opened);
+  const { host, port } = reserved?.endpoint ?? config.listen ?? ownEndpoint(config, opened);
+  const { clock, random, files, network } = base.platform;
+  const platform = { clock, random, files, network: reserved?.network ?? network };
   return new NetworkManager(config.id, port, { host, platform, waitsForHooks: true });
 }
 

@@ -19,6 +19,7 @@ import { validateEntries } from "../replication/raft/entry_validation.ts";
 import type { RaftDriver } from "../replication/raft/raft_driver.ts";
 import type { SegmentLog } from "../storage/wal/segment_log.ts";
 import type { NetworkHooks, NetworkManager } from "../transport/network_manager.ts";
+import type { ReservedPort } from "../transport/reserved_port.ts";
 import { assemble, type NodeParts } from "./assemble.ts";
 import type { NodeConfig } from "./config/node_config.ts";
 import { checkListen, settleConfig } from "./config/resolve_config.ts";
@@ -26,6 +27,7 @@ import { checkCodec, checkLeases, checkRules } from "./features.ts";
 import { readTail, saveDiscarded } from "./recovery/discarded_entries.ts";
 import type { OpenedStorage } from "./recovery/open_storage.ts";
 import { openOrRepair } from "./recovery/self_repair.ts";
+import { reservePort } from "./reserve_port.ts";
 
 /** News for the owner of a node. */
 export interface NodeHooks {
@@ -51,27 +53,34 @@ export class Node {
   private constructor(
     platform: Platform,
     config: NodeConfig,
-    built: { opened: OpenedStorage; hooks: NodeHooks },
+    built: { opened: OpenedStorage; hooks: NodeHooks; reserved: ReservedPort | undefined },
   ) {
     this.config = config;
     this.#platform = platform;
     this.#hooks = built.hooks;
     this.#opened = built.opened;
     const failed = (cause: unknown): void => this.#fatal(cause);
-    this.#parts = assemble({ platform, config, opened: built.opened, failed });
+    const { opened, reserved } = built;
+    this.#parts = assemble({ platform, config, opened, reserved, failed });
   }
 
   /** Recovers the folder, joins the cluster, and returns a node that serves. */
   static async open(platform: Platform, config: NodeConfig, hooks: NodeHooks = {}): Promise<Node> {
-    const { config: settled, joined } = await settleConfig(platform, config);
-    const opened = await openOrRepair(platform, settled, joined);
+    const reserved = await reservePort(platform, config);
     try {
-      const node = new Node(platform, settled, { opened, hooks });
-      await node.#start();
-      return node;
+      const { config: settled, joined } = await settleConfig(platform, config, reserved?.endpoint);
+      const opened = await openOrRepair(platform, settled, joined);
+      try {
+        const node = new Node(platform, settled, { opened, hooks, reserved });
+        await node.#start();
+        return node;
+      } catch (error) {
+        await opened.log.close();
+        opened.directory.release();
+        throw error;
+      }
     } catch (error) {
-      await opened.log.close();
-      opened.directory.release();
+      await reserved?.close();
       throw error;
     }
   }

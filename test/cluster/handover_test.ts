@@ -40,7 +40,7 @@ function lateHandover() {
 describe("a hand-over whose campaign comes after an election timeout", () => {
   test("succeeds when the node leads in the end", async () => {
     const { clock, promoted, elect } = lateHandover();
-    clock.advance(999);
+    clock.advance(900);
     elect("n2");
     expect(await promoted).toMatchObject({ from: "n1", to: "n2", term: 2 });
     clock.stop();
@@ -48,12 +48,12 @@ describe("a hand-over whose campaign comes after an election timeout", () => {
 
   test("fails when the old leader still leads, and when a third node was elected", async () => {
     const goesOn = lateHandover();
-    goesOn.clock.advance(1000);
+    goesOn.clock.advance(1100);
     expect(await rejection(goesOn.promoted)).toBeInstanceOf(DeadlineError);
     const third = lateHandover();
     third.elect("n3");
     expect(await rejection(third.promoted)).toBeInstanceOf(MembershipError);
-    third.clock.advance(1000);
+    third.clock.advance(1100);
     for (const { clock } of [goesOn, third]) clock.stop();
   });
 });

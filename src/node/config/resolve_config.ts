@@ -22,19 +22,22 @@ import type { NodeConfig } from "./node_config.ts";
 /** File that holds the address which a node joined with. */
 const LISTEN = "listen";
 
-/** Asks for a cluster to join if the folder is empty and the configuration says so. */
+/**
+ * Asks for a cluster to join if the folder is empty and the configuration says so. `reserved`: the
+ * open port of a node that begins.
+ */
 export async function settleConfig(
   platform: Platform,
   config: NodeConfig,
+  reserved: Endpoint | undefined,
 ): Promise<{ config: NodeConfig; joined?: JoinedCluster }> {
   const { files } = platform;
   const isKnown = readIdentity(files, config.dataDirectory) !== undefined;
   const noted = readListen(files, config.dataDirectory);
   // Until the log names this node's address, the one that it joined with is its own.
-  if (isKnown) return { config: { ...config, fallback: noted } };
+  if (isKnown || reserved === undefined) return { config: { ...config, fallback: noted } };
   if (config.join.length === 0) return { config };
-  const { host, port } = config.listen ?? noted ?? { host: "127.0.0.1", port: 0 };
-  const listen = { host, port: port === 0 ? await freePort(platform, host) : port };
+  const listen = reserved;
   files.makeDirectory(config.dataDirectory);
   const bytes = encodeText(writeEndpoint(listen));
   await writeFileDurably(files, { directory: config.dataDirectory, name: LISTEN, bytes });
@@ -82,12 +85,4 @@ export function checkListen({ id, listen, advertise }: NodeConfig, member: strin
 export function readListen(files: FileSystem, directory: string): Endpoint | undefined {
   const bytes = readSmallFile(files, `${directory}/${LISTEN}`);
   return bytes && parseEndpoint(new TextDecoder().decode(bytes));
-}
-
-/** A port that the system assigns; this node listens there from now on. */
-export async function freePort(platform: Platform, host: string): Promise<number> {
-  const listener = await platform.network.listen({ host, port: 0 }, (socket) => socket.destroy());
-  const { port } = listener.endpoint;
-  await listener.close();
-  return port;
 }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { CorruptionError } from "../../base/errors.ts";
+import { ConfigError, CorruptionError } from "../../base/errors.ts";
 import type { JoinedCluster } from "../../cluster/join.ts";
 import { DocumentStateMachine } from "../../database/document_state_machine.ts";
 import { StateRestorer } from "../../database/snapshot_codec.ts";
@@ -65,7 +65,8 @@ export async function openStorage(
     await finishInstall(platform, log, snapshots);
     // A folder that joined gets its first entry from the others; it may hold a vote already.
     const hasJoined = joined !== undefined || directory.identity.isJoined === true;
-    const isEmpty = log.lastIndex() === 0 && members.length > 0 && !hasJoined;
+    const isEmpty = log.lastIndex() === 0 && !hasJoined;
+    if (isEmpty && members.length === 0) throw unfinished(dataDirectory);
     const first = isEmpty ? [await writeFirstEntry(log, members)] : [];
     await prepareDiscarded(platform.files, dataDirectory);
     // The folders' own names must survive a power cut, or the log is cut behind a lost snapshot.
@@ -86,6 +87,15 @@ export async function openStorage(
     directory.release();
     throw error;
   }
+}
+
+/** A first start was interrupted, or its `wal` is gone: nothing says who the members are. */
+function unfinished(directory: string): ConfigError {
+  return new ConfigError(`Cannot start: "${directory}" was begun, and its log holds no entry`, {
+    remedy:
+      "If it was never in use, delete the folder and begin again. If it was, its log is lost: " +
+      "`cstore cluster recover ID`, then start the node with an empty folder",
+  });
 }
 
 /** Entry 1 is the membership, made from the static list: the same bytes on every node. */
