@@ -4,26 +4,42 @@
  * @module
  */
 
+export type { Change, UpdateOperators } from "./api/change.ts";
 export type { Change as DocumentChange, WatchOptions } from "./api/changes.ts";
 export type {
   AnyDocument,
-  Change,
+  BulkOperation,
+  BulkResult,
   ChangeOptions,
   Collection,
   CollectionOptions,
   CollectionSettingsOptions,
   Explanation,
+  FindOneAndUpdateOptions,
   IndexInfo,
   IndexOptions,
   Item,
   NewDocument,
+  PageOptions,
   RangeBounds,
+  ResultPage,
   UpdateResult,
+  UpsertOptions,
   Versioned,
   WriteOptions,
 } from "./api/collection.ts";
 export type { Database } from "./api/database.ts";
-export type { Condition, FieldQuery, FindOptions, Query } from "./api/query.ts";
+export type { Path, PathValue } from "./api/path.ts";
+export type {
+  Condition,
+  FieldQuery,
+  FindOptions,
+  Projected,
+  Projection,
+  Query,
+  ReadOptions,
+  Sort,
+} from "./api/query.ts";
 export type { Transaction, TransactionCollection, TransactionOptions } from "./api/transaction.ts";
 export type { Validator, ValidatorIssue, ValidatorResult, Validators } from "./api/validator.ts";
 export {

@@ -419,7 +419,10 @@ test("every file of src has a test that imports it, or a suite that covers it", 
   const covered = new Set(Object.values(SEAMS).flat());
   const sources = files.filter(({ path }) => path.startsWith("src/") && path !== "src/mod.ts");
   const withCode = sources.filter(({ code }) =>
-    code.some(({ text }) => /^(?:function|class|const)$/.test(text)),
+    // Of a type parameter `const` runs nothing.
+    code.some(
+      ({ text }, at) => /^(?:function|class|const)$/.test(text) && code[at - 1]?.text !== "<",
+    ),
   );
   const alone = withCode.filter(({ path }) => !imported.has(path) && !covered.has(path));
   expect(alone.map(({ path }) => path)).toEqual([]);

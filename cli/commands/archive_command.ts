@@ -6,7 +6,7 @@
 
 import { existsSync } from "node:fs";
 import { CStoreError } from "../../src/base/errors.ts";
-import { logBatches } from "../../src/client/collection/state_export.ts";
+import { logBatches } from "../../src/client/state_export.ts";
 import type { RemoteDatabase } from "../../src/mod.ts";
 import { archiveStart } from "../../src/node/snapshots/backup.ts";
 import { LogArchive } from "../../src/node/snapshots/log_archive.ts";

@@ -7,7 +7,7 @@
 import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { readWhole } from "../../src/client/collection/query_client.ts";
-import { backupBlocks } from "../../src/client/collection/state_export.ts";
+import { backupBlocks } from "../../src/client/state_export.ts";
 import {
   type BackupReport,
   type Recovery,

@@ -11,8 +11,8 @@
 
 import { closeSync, fdatasyncSync, openSync, rmSync, writeSync } from "node:fs";
 import { CStoreError } from "../../src/base/errors.ts";
-import { Client } from "../../src/client/connection/client.ts";
 import { documentsRequest } from "../../src/client/collection/collection_writer.ts";
+import { Client } from "../../src/client/connection/client.ts";
 import { connect, type NodeStatus } from "../../src/mod.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { encodeCbor } from "../../src/protocol/encoding/cbor.ts";

@@ -49,6 +49,11 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
     "src/transport/network_options.ts",
     "src/transport/peer_link.ts",
   ],
+  "test/client/collection/found_changes_test.ts": [
+    "src/client/collection/found_changes.ts",
+    "src/client/collection/result_page.ts",
+    "src/client/transaction/bulk_write.ts",
+  ],
   "test/query/matcher_test.ts": ["src/query/value_tests.ts"],
   "test/simulation/transactions_test.ts": ["src/database/transaction_conditions.ts"],
   "test/transactions/transaction_manager_test.ts": [

@@ -16,19 +16,19 @@ export interface ChangePlace {
 }
 
 /** A document was inserted, or put whether there was one or not. */
-export interface PutChange extends ChangePlace {
+export interface PutChange<T = unknown> extends ChangePlace {
   readonly type: "insert" | "put";
   readonly id: DocumentId;
-  readonly document: unknown;
+  readonly document: T;
   readonly change?: undefined;
 }
 
 /** A document was changed, or made by an upsert. */
-export interface UpdateChange extends ChangePlace {
+export interface UpdateChange<T = unknown> extends ChangePlace {
   readonly type: "update";
   readonly id: DocumentId;
   /** As it is, if nothing has changed it since. */
-  readonly document?: unknown;
+  readonly document?: T;
   /** Merged fields, or operators. */
   readonly change: unknown;
 }
@@ -43,7 +43,7 @@ export interface RemoveChange extends ChangePlace {
 }
 
 /** One change that took effect, in the order of all changes. */
-export type Change = PutChange | UpdateChange | RemoveChange;
+export type Change<T = unknown> = PutChange<T> | UpdateChange<T> | RemoveChange;
 
 /** Scope and starting place of a change stream. */
 export interface WatchOptions {

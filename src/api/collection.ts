@@ -8,8 +8,17 @@ import type { CollectionSettings } from "../protocol/encoding/collection_setting
 import type { DocumentId } from "../protocol/encoding/document_key.ts";
 import type { ReadLevel } from "../protocol/wire/client_message.ts";
 import type { Explanation } from "../protocol/wire/reply.ts";
-import type { UpdateOperators } from "../query/update.ts";
-import type { Condition, FindOptions, Query } from "./query.ts";
+import type { Change } from "./change.ts";
+import type { DistinctValue, ItemOf, Path, PathValue } from "./path.ts";
+import type {
+  Condition,
+  FindOptions,
+  Found,
+  Projection,
+  Query,
+  ReadOptions,
+  Sort,
+} from "./query.ts";
 
 export type { Explanation } from "../protocol/wire/reply.ts";
 
@@ -51,21 +60,83 @@ export interface WriteOptions extends ChangeOptions {
   readonly ifVersion?: number;
 }
 
+/** What happens when no document is there to be changed. */
+export interface UpsertOptions {
+  /** Makes one. */
+  readonly upsert?: boolean;
+}
+
+/** How {@link Collection.findOneAndUpdate} chooses, and what it gives back. */
+export interface FindOneAndUpdateOptions<T> extends UpsertOptions {
+  readonly sort?: Sort<T>;
+  /** The document as it is then (unless set), or as it was before. */
+  readonly returnDocument?: "before" | "after";
+}
+
+/** One operation of {@link Collection.bulkWrite}. */
+export type BulkOperation<T> =
+  | { readonly insertOne: { readonly document: NewDocument<T> } }
+  | { readonly updateOne: BulkUpdate<T> & UpsertOptions }
+  | { readonly updateMany: BulkUpdate<T> }
+  | {
+      readonly replaceOne: {
+        readonly filter: Query<T>;
+        readonly replacement: NewDocument<T>;
+      } & UpsertOptions;
+    }
+  | { readonly deleteOne: { readonly filter: Query<T> } }
+  | { readonly deleteMany: { readonly filter: Query<T> } };
+
+interface BulkUpdate<T> {
+  readonly filter: Query<T>;
+  readonly update: Change<T>;
+}
+
+/** Effects of {@link Collection.bulkWrite}, summed up. */
+export interface BulkResult {
+  readonly inserted: number;
+  readonly matched: number;
+  readonly modified: number;
+  readonly deleted: number;
+  /** Ids of the documents that upserts made, in their order. */
+  readonly upsertedIds: readonly DocumentId[];
+}
+
+/** Which page {@link Collection.findPage} gives. */
+export interface PageOptions<T> extends ReadOptions {
+  /** Paths with 1 or -1; the id's order unless set. */
+  readonly sort?: Sort<T>;
+  /** Documents of a page; 100 unless set. */
+  readonly limit?: number;
+  /** The token of the page before. */
+  readonly after?: string | undefined;
+}
+
+/** A page of documents. */
+export interface ResultPage<T> {
+  readonly documents: T[];
+  /** The token for the next page; undefined when this is the last. */
+  readonly next: string | undefined;
+}
+
 /** Settings of a collection, fixed when it is made. */
 export type CollectionSettingsOptions = Partial<CollectionSettings>;
 
+/** What a value at a path, or an item of an array there, may be compared with. */
+export type PathOperand<T, P extends string> = PathValue<T, P> | ItemOf<PathValue<T, P>> | null;
+
 /** Bounds of {@link Collection.findRange}. */
-export interface RangeBounds {
-  readonly gt?: unknown;
-  readonly gte?: unknown;
-  readonly lt?: unknown;
-  readonly lte?: unknown;
+export interface RangeBounds<V = unknown> {
+  readonly gt?: V;
+  readonly gte?: V;
+  readonly lt?: V;
+  readonly lte?: V;
 }
 
 /** An index as a caller describes it. */
-export interface IndexOptions {
+export interface IndexOptions<T = { readonly [field: string]: unknown }> {
   /** One path, or several with `1` or `-1` for their order. */
-  readonly keys: string | readonly string[] | Readonly<Record<string, 1 | -1>>;
+  readonly keys: Path<T> | readonly Path<T>[] | Sort<T>;
   /** Refuses a second document with the same values. */
   readonly unique?: boolean;
   /** Leaves documents out that have none of the paths. */
@@ -132,20 +203,36 @@ export interface Collection<T extends Item> {
   save(document: NewDocument<T>): Promise<T>;
   /**
    * Changes a document by its id: merges fields into it (arrays are replaced, not merged), or
-   * applies update operators. Undefined when there is none. Rejects with QueryError,
+   * applies update operators. Undefined when there is none; `upsert` makes one then. Rejects with
+   * QueryError,
    * ValidationError, DuplicateKeyError, VersionConflictError; where a validator is, also with
    * UncheckedError, TransactionConflictError.
    */
-  update(id: DocumentId, change: Change<T>, options?: WriteOptions): Promise<T | undefined>;
+  update(
+    id: DocumentId,
+    change: Change<T>,
+    options?: WriteOptions & UpsertOptions,
+  ): Promise<T | undefined>;
   /** Changes all documents that match, and gives them back as they are then. */
   update(filter: Query<T>, change: Change<T>, options?: ChangeOptions): Promise<T[]>;
   /** The same as {@link update}. */
   updateWithId(id: DocumentId, change: Change<T>): Promise<T | undefined>;
   /** Changes the first document that matches; `upsert` makes one if none does. */
-  updateOne(
+  updateOne(filter: Query<T>, change: Change<T>, options?: UpsertOptions): Promise<UpdateResult>;
+  /**
+   * Changes one document that matches, the first in `sort`, and gives it back; undefined when none
+   * does. No two callers get the same document unless it still matches after the change.
+   */
+  findOneAndUpdate(
     filter: Query<T>,
     change: Change<T>,
-    options?: { readonly upsert?: boolean },
+    options?: FindOneAndUpdateOptions<T>,
+  ): Promise<T | undefined>;
+  /** Puts a document in the place of one that matches, whose id it gets. */
+  replaceOne(
+    filter: Query<T>,
+    document: NewDocument<T>,
+    options?: UpsertOptions,
   ): Promise<UpdateResult>;
   /** Changes all documents that match, in batches: each batch whole, not all of them at once. */
   updateMany(filter: Query<T>, change: Change<T>): Promise<UpdateResult>;
@@ -153,6 +240,13 @@ export interface Collection<T extends Item> {
   remove(id: DocumentId, options?: WriteOptions): Promise<T | undefined>;
   /** Removes all documents that match, in batches, and gives them back. */
   remove(filter: Query<T>): Promise<T[]>;
+  /** Removes one document that matches; whether there was one. */
+  deleteOne(filter: Query<T>): Promise<boolean>;
+  /**
+   * Carries operations out in their order, all or none: one transaction. Rejects with what the
+   * first refused one gives.
+   */
+  bulkWrite(operations: readonly BulkOperation<T>[]): Promise<BulkResult>;
   /** Removes all documents that match, in batches. Resolves with their number. */
   deleteMany(filter: Query<T>): Promise<number>;
   /** Removes all documents; the indexes stay. */
@@ -162,29 +256,55 @@ export interface Collection<T extends Item> {
   /** Removes; whether there was one. */
   delete(id: DocumentId, options?: WriteOptions): Promise<boolean>;
   /** A private copy, or undefined. */
-  findById(id: DocumentId, options?: { readonly read?: ReadLevel }): Promise<T | undefined>;
+  findById(id: DocumentId, options?: ReadOptions): Promise<T | undefined>;
   /** With the version, for {@link WriteOptions}. */
-  findVersioned(
-    id: DocumentId,
-    options?: { readonly read?: ReadLevel },
-  ): Promise<Versioned<T> | undefined>;
+  findVersioned(id: DocumentId, options?: ReadOptions): Promise<Versioned<T> | undefined>;
   /** All documents that match, private copies. Rejects with QueryError. */
-  find(condition?: Condition<T>, options?: FindOptions): Promise<T[]>;
+  find<const P extends Projection<T> = never>(
+    condition?: Condition<T>,
+    options?: FindOptions<T, P>,
+  ): Promise<Found<T, P>[]>;
   /** The first that matches. */
-  findOne(condition?: Condition<T>, options?: FindOptions): Promise<T | undefined>;
+  findOne<const P extends Projection<T> = never>(
+    condition?: Condition<T>,
+    options?: FindOptions<T, P>,
+  ): Promise<Found<T, P> | undefined>;
+  /**
+   * One page of the documents that match, in the order of `sort` and then of their ids, and the
+   * token with which the next page begins: behind the last document, wherever it stands by then. No
+   * node keeps anything for it, and it is good for any time. An index of the paths in `sort` and
+   * the id finds a page without looking at the others. Rejects with QueryError for a token of
+   * another order.
+   */
+  findPage(filter?: Query<T>, options?: PageOptions<T>): Promise<ResultPage<T>>;
   /** Documents with that value at a path. */
-  findBy(path: string, value: unknown, options?: FindOptions): Promise<T[]>;
+  findBy<P extends Path<T>>(
+    path: P,
+    value: PathOperand<T, P>,
+    options?: FindOptions<T>,
+  ): Promise<T[]>;
   /** Documents whose value at a path lies within bounds, in its order. */
-  findRange(path: string, bounds: RangeBounds, options?: FindOptions): Promise<T[]>;
+  findRange<P extends Path<T>>(
+    path: P,
+    bounds: RangeBounds<PathOperand<T, P>>,
+    options?: FindOptions<T>,
+  ): Promise<T[]>;
   /**
    * Documents one by one, as they are when this is called: writes that follow do not show. Rejects
-   * with CursorLostError when the node that answers changes.
+   * with CursorLostError when the node that answers is gone.
    */
-  iterate(condition?: Condition<T>, options?: FindOptions): AsyncIterable<T>;
+  iterate<const P extends Projection<T> = never>(
+    condition?: Condition<T>,
+    options?: FindOptions<T, P>,
+  ): AsyncIterable<Found<T, P>>;
   /** Documents, or those that match. */
-  count(condition?: Condition<T>, options?: { readonly read?: ReadLevel }): Promise<number>;
-  /** Different values at a path. */
-  distinct(path: string, condition?: Condition<T>): Promise<unknown[]>;
+  count(condition?: Condition<T>, options?: ReadOptions): Promise<number>;
+  /** Different values at a path, of arrays their items, in order. */
+  distinct<P extends Path<T>>(
+    path: P,
+    condition?: Condition<T>,
+    options?: ReadOptions,
+  ): Promise<DistinctValue<PathValue<T, P>>[]>;
   /**
    * The document with the lowest id: about the first inserted, where the collection makes ids.
    * An index on the id finds it at once; without one all documents are looked at.
@@ -193,19 +313,16 @@ export interface Collection<T extends Item> {
   /** The document with the greatest id: see {@link first}. */
   last(): Promise<T | undefined>;
   /** The document with the lowest value at a path. */
-  lowest(path: string): Promise<T | undefined>;
+  lowest(path: Path<T>): Promise<T | undefined>;
   /** The document with the greatest value at a path. */
-  greatest(path: string): Promise<T | undefined>;
+  greatest(path: Path<T>): Promise<T | undefined>;
   /** How a query would be answered: by which index, if any. */
-  explain(filter: Query<T>, options?: FindOptions): Promise<Explanation>;
+  explain(filter: Query<T>, options?: FindOptions<T>): Promise<Explanation>;
   /**
    * Makes an index; resolves when it serves. Rejects with DuplicateKeyError when it is unique and
    * the documents are not.
    */
-  createIndex(name: string, options: IndexOptions): Promise<void>;
+  createIndex(name: string, options: IndexOptions<T>): Promise<void>;
   dropIndex(name: string): Promise<void>;
   listIndexes(): Promise<IndexInfo[]>;
 }
-
-/** Fields to merge, or update operators such as `{ $inc: { visits: 1 } }`. */
-export type Change<T> = Partial<T> | UpdateOperators;

@@ -62,7 +62,7 @@ export interface Database {
    * Changes that take effect from now on, or behind `since`, in order and without gaps; it goes on
    * after a failover. Rejects with CompactedError when what it asks for is not kept any more.
    */
-  watch(options?: WatchOptions): AsyncIterable<DocumentChange>;
+  watch<T = unknown>(options?: WatchOptions): AsyncIterable<DocumentChange<T>>;
   /** Stops and frees everything; data stay. */
   close(): Promise<void>;
 }

@@ -5,17 +5,24 @@
  */
 
 import type { DocumentId } from "../protocol/encoding/document_key.ts";
+import type { Change } from "./change.ts";
 import type {
   AnyDocument,
-  Change,
+  BulkOperation,
+  BulkResult,
   ChangeOptions,
   CollectionOptions,
+  FindOneAndUpdateOptions,
   Item,
   NewDocument,
+  PathOperand,
   RangeBounds,
   UpdateResult,
+  UpsertOptions,
+  Versioned,
 } from "./collection.ts";
-import type { FindOptions, Query } from "./query.ts";
+import type { DistinctValue, Path, PathValue } from "./path.ts";
+import type { FindOptions, Found, Projection, Query } from "./query.ts";
 
 /** Time of a transaction that names none, in milliseconds. */
 export const TRANSACTION_TIMEOUT_MS = 30_000;
@@ -54,11 +61,27 @@ export interface TransactionCollection<T extends Item> {
   put(document: NewDocument<T>): Promise<void>;
   putMany(documents: readonly NewDocument<T>[]): Promise<void>;
   /** Merges fields, or applies update operators; undefined when there is no such document. */
-  update(id: DocumentId, change: Change<T>, options?: ChangeOptions): Promise<T | undefined>;
+  update(
+    id: DocumentId,
+    change: Change<T>,
+    options?: ChangeOptions & UpsertOptions,
+  ): Promise<T | undefined>;
   /** Changes all documents that match, and gives them back as they are then. */
   update(filter: Query<T>, change: Change<T>, options?: ChangeOptions): Promise<T[]>;
-  /** Changes the first document that matches. */
-  updateOne(filter: Query<T>, change: Change<T>): Promise<UpdateResult>;
+  /** Changes the first document that matches; `upsert` makes one if none does. */
+  updateOne(filter: Query<T>, change: Change<T>, options?: UpsertOptions): Promise<UpdateResult>;
+  /** Changes the first document that matches, and gives it back. */
+  findOneAndUpdate(
+    filter: Query<T>,
+    change: Change<T>,
+    options?: FindOneAndUpdateOptions<T>,
+  ): Promise<T | undefined>;
+  /** Puts a document in the place of the first one that matches, whose id it gets. */
+  replaceOne(
+    filter: Query<T>,
+    document: NewDocument<T>,
+    options?: UpsertOptions,
+  ): Promise<UpdateResult>;
   updateMany(filter: Query<T>, change: Change<T>): Promise<UpdateResult>;
   remove(id: DocumentId): Promise<T | undefined>;
   /** Removes all documents that match, and gives them back. */
@@ -66,14 +89,43 @@ export interface TransactionCollection<T extends Item> {
   /** Removes; whether there was one. */
   delete(id: DocumentId): Promise<boolean>;
   deleteMany(filter: Query<T>): Promise<number>;
+  /** Removes the first document that matches; whether there was one. */
+  deleteOne(filter: Query<T>): Promise<boolean>;
+  /** Carries operations out in their order. */
+  bulkWrite(operations: readonly BulkOperation<T>[]): Promise<BulkResult>;
   findById(id: DocumentId): Promise<T | undefined>;
-  find(filter?: Query<T>, options?: FindOptions): Promise<T[]>;
-  findOne(filter?: Query<T>, options?: FindOptions): Promise<T | undefined>;
-  findBy(path: string, value: unknown, options?: FindOptions): Promise<T[]>;
-  findRange(path: string, bounds: RangeBounds, options?: FindOptions): Promise<T[]>;
+  /**
+   * With its version; that of a document which the transaction itself has written is 0, because it
+   * comes with the commit.
+   */
+  findVersioned(id: DocumentId): Promise<Versioned<T> | undefined>;
+  find<const P extends Projection<T> = never>(
+    filter?: Query<T>,
+    options?: FindOptions<T, P>,
+  ): Promise<Found<T, P>[]>;
+  findOne<const P extends Projection<T> = never>(
+    filter?: Query<T>,
+    options?: FindOptions<T, P>,
+  ): Promise<Found<T, P> | undefined>;
+  findBy<P extends Path<T>>(
+    path: P,
+    value: PathOperand<T, P>,
+    options?: FindOptions<T>,
+  ): Promise<T[]>;
+  findRange<P extends Path<T>>(
+    path: P,
+    bounds: RangeBounds<PathOperand<T, P>>,
+    options?: FindOptions<T>,
+  ): Promise<T[]>;
   /** The documents one by one; all of them are read first. */
-  iterate(filter?: Query<T>, options?: FindOptions): AsyncGenerator<T, void, undefined>;
+  iterate<const P extends Projection<T> = never>(
+    filter?: Query<T>,
+    options?: FindOptions<T, P>,
+  ): AsyncGenerator<Found<T, P>, void, undefined>;
   /** The different values at a path, of arrays their items, in order. */
-  distinct(path: string, filter?: Query<T>): Promise<unknown[]>;
+  distinct<P extends Path<T>>(
+    path: P,
+    filter?: Query<T>,
+  ): Promise<DistinctValue<PathValue<T, P>>[]>;
   count(filter?: Query<T>): Promise<number>;
 }

@@ -69,8 +69,8 @@ export abstract class DatabaseBase implements Database {
     this.calls.transactions.rollback(id);
   }
 
-  watch(options?: WatchOptions): AsyncIterable<DocumentChange> {
-    return this.calls.watch(options);
+  watch<T = unknown>(options?: WatchOptions): AsyncIterable<DocumentChange<T>> {
+    return this.calls.watch<T>(options);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

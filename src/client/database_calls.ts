@@ -87,9 +87,9 @@ export class DatabaseCalls {
     return (await listCollections(await this.#parts.client())).map(({ name }) => name);
   }
 
-  async *watch(options: WatchOptions = {}): AsyncGenerator<DocumentChange, void, undefined> {
+  async *watch<T>(options: WatchOptions = {}): AsyncGenerator<DocumentChange<T>, void, undefined> {
     checkCallOptions("watch", options, WATCH_OPTIONS);
-    yield* watchChanges(await this.#parts.client(), options);
+    yield* watchChanges<T>(await this.#parts.client(), options);
   }
 
   async transaction<R>(

@@ -122,7 +122,9 @@ test("values that make no text: refused wherever they stand", async () => {
 }, 300_000);
 
 test("large arrays, paths and answers: bounded, and the nodes go on", async () => {
-  const collection = database.collection<{ id: string; l?: unknown; n?: number }>("c");
+  const collection = database.collection<{ id: string; l?: unknown; n?: number; x?: number[] }>(
+    "c",
+  );
   await collection.createIndex("l", { keys: "l" });
   const long = Array.from({ length: 300_000 }, () => 1);
   await collection.put({ id: "long", l: long });
@@ -174,43 +176,23 @@ test("a cursor's page that is lost on the way is not left out", async () => {
   relay.close();
 }, 300_000);
 
-test("a cursor of one node means nothing to another", async () => {
+test("a cursor is asked at its own node, whoever leads and whatever cursors others have", async () => {
   const collection = database.collection<{ id: number; pad: string }>("many");
   const pad = "x".repeat(2000);
   for (let at = 0; at < 2000; at += 500) {
     await collection.insertMany(Array.from({ length: 500 }, (_, i) => ({ id: at + i, pad })));
   }
   const seen: number[] = [];
-  const error = await rejection(
-    (async () => {
-      for await (const { id } of collection.iterate({ id: { $gte: 0 } })) {
-        seen.push(id);
-        if (seen.length !== 100) continue;
-        const leader = await cluster.leader();
-        const other = cluster.nodes.find(({ config }) => config.id !== leader.id);
-        await database.promote(other!.config.id);
-        // The new leader has a cursor of its own.
-        for await (const _ of collection.iterate()) break;
-      }
-    })(),
-  );
-  expect(error.code).toBe("CURSOR_LOST");
+  for await (const { id } of collection.iterate({ id: { $gte: 0 } })) {
+    seen.push(id);
+    if (seen.length !== 100) continue;
+    const leader = await cluster.leader();
+    const other = cluster.nodes.find(({ config }) => config.id !== leader.id);
+    await database.promote(other!.config.id);
+    // The new leader has a cursor of its own.
+    for await (const _ of collection.iterate()) break;
+  }
+  expect(new Set(seen).size).toBe(2000);
+  expect(seen).toHaveLength(2000);
   await expectWhole();
 }, 300_000);
-
-test("a refusal whose field is cut through a surrogate pair arrives, and no node ends", async () => {
-  const documents = database.collection("c");
-  const id = `${"a".repeat(511)}😀`;
-  await documents.insert({ id, x: 1 });
-  const error = await rejection(documents.insert({ id, x: 2 }));
-  expect(error).toMatchObject({
-    code: "DUPLICATE_KEY",
-    fields: { id: `${"a".repeat(511)}\uFFFD` },
-  });
-  const hint = await rejection(documents.find({ x: 1 }, { hint: id }));
-  expect(hint).toMatchObject({ code: "QUERY", fields: { index: `${"a".repeat(511)}\uFFFD` } });
-  const dropped = await rejection(documents.dropIndex(id));
-  expect(dropped).toMatchObject({ fields: { index: `${"a".repeat(511)}\uFFFD` } });
-  expect(cluster.seats.map(({ fatal }) => fatal)).toEqual([undefined, undefined, undefined]);
-  expect(await documents.findById(id)).toEqual({ id, x: 1 });
-});

@@ -18,6 +18,8 @@ export const LONG_FILES: Readonly<Record<string, string>> = {
     "the order of one turn; what can be apart from it (queue, proposals, reads, timers, disk) is",
   "src/storage/wal/segment_log.ts":
     "one log behind two interfaces, the users' and consensus'; writing, reading and opening are apart",
+  "src/client/transaction/transaction_collection.ts":
+    "one call a method, as the interface lists them; rules, queries and bulk writes are apart",
   "src/client/connection/client.ts":
     "one session over many nodes; channels, routing, retries and pending requests are apart",
   "src/database/document_state_machine.ts":

@@ -12,13 +12,21 @@ export const WRITE_OPTIONS: KnownNames = new Set(["ifVersion", "merge"]);
 export const CHANGE_OPTIONS: KnownNames = new Set(["merge"]);
 /** Of calls that have none. */
 export const NO_OPTIONS: KnownNames = new Set([]);
-/** Of `updateOne`. */
+/** Of changes by id. */
+export const UPDATE_OPTIONS: KnownNames = new Set(["ifVersion", "merge", "upsert"]);
+/** Of `updateOne` and `replaceOne`. */
 export const UPSERT_OPTIONS: KnownNames = new Set(["upsert"]);
+/** Of `findOneAndUpdate`. */
+export const FOUND_OPTIONS: KnownNames = new Set(["upsert", "sort", "returnDocument"]);
 /** Of reads by id, and of `count`. */
-export const READ_OPTIONS: KnownNames = new Set(["read"]);
+export const READ_OPTIONS: KnownNames = new Set(["read", "timeoutMs", "signal"]);
 /** Of queries. */
 export const FIND_OPTIONS: KnownNames = new Set([
-  ...["sort", "skip", "limit", "projection", "hint", "read"],
+  ...["sort", "skip", "limit", "projection", "hint", "read", "timeoutMs", "signal"],
+]);
+/** Of `findPage`. */
+export const PAGE_OPTIONS: KnownNames = new Set([
+  ...["sort", "limit", "after", "read", "timeoutMs", "signal"],
 ]);
 /** Of `createIndex`. */
 export const INDEX_OPTIONS: KnownNames = new Set([

@@ -44,11 +44,16 @@ export async function listIndexes(client: Client, collection: string): Promise<I
   }));
 }
 
+/** Options of an index on documents of any type. */
+export type WrittenIndexOptions = Omit<IndexOptions, "keys"> & {
+  readonly keys: string | readonly string[] | object;
+};
+
 /** Makes an index and waits until it serves. */
 export async function createIndex(
   client: Client,
   collection: string,
-  index: { readonly name: string; readonly options: IndexOptions },
+  index: { readonly name: string; readonly options: WrittenIndexOptions },
 ): Promise<void> {
   const { name, options } = index;
   const { keys, unique = false, sparse = false, ignoreCase = false, expireAfterMs } = options;

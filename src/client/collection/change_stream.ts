@@ -18,10 +18,10 @@ const WAIT_MS = 1000;
  * failover. Throws CompactedError when changes behind `since` are not kept any more, NotFoundError
  * when the cluster has no such position, DeadlineError when no node answers.
  */
-export async function* watchChanges(
+export async function* watchChanges<T>(
   client: Client,
   options: WatchOptions,
-): AsyncGenerator<Change, void, undefined> {
+): AsyncGenerator<Change<T>, void, undefined> {
   const { collection = "", onPosition, signal } = options;
   let { since } = options;
   const aborted = new Promise<undefined>((resolve) => {
@@ -48,7 +48,7 @@ export async function* watchChanges(
       return;
     }
     isFirst = false;
-    const page = decodeWatchReply<Change>(payload);
+    const page = decodeWatchReply<Change<T>>(payload);
     for (const change of page.changes) {
       yield change;
       since = change.sequence;

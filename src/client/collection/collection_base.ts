@@ -5,48 +5,82 @@
  * @module
  */
 
+import type { Change } from "../../api/change.ts";
 import type {
-  Change,
+  BulkOperation,
+  BulkResult,
   ChangeOptions,
   Collection,
   Explanation,
+  FindOneAndUpdateOptions,
   IndexInfo,
   IndexOptions,
   Item,
   NewDocument,
+  PageOptions,
+  PathOperand,
   RangeBounds,
+  ResultPage,
   UpdateResult,
+  UpsertOptions,
   Versioned,
   WriteOptions,
 } from "../../api/collection.ts";
-import type { Condition, FindOptions, Query } from "../../api/query.ts";
+import type { DistinctValue, Path, PathValue } from "../../api/path.ts";
+import type {
+  Condition,
+  FindOptions,
+  Found,
+  Projection,
+  Query,
+  ReadOptions,
+} from "../../api/query.ts";
 import type { DocumentId } from "../../protocol/encoding/document_key.ts";
-import type { ReadLevel } from "../../protocol/wire/client_message.ts";
 import { queryAt } from "./query_client.ts";
-
-/** How fresh one read is. */
-export interface ReadOptions {
-  readonly read?: ReadLevel;
-}
 
 /** Searches that are made of `find`. Every `C` takes in queries. */
 export abstract class Searches<T extends Item, C extends Condition<T>> {
-  abstract find(condition?: C, options?: FindOptions): Promise<T[]>;
+  abstract find<const P extends Projection<T> = never>(
+    condition?: C,
+    options?: FindOptions<T, P>,
+  ): Promise<Found<T, P>[]>;
 
-  async findOne(condition?: C, options: FindOptions = {}): Promise<T | undefined> {
-    return (await this.find(condition, { ...options, limit: 1 }))[0];
+  async findOne<const P extends Projection<T> = never>(
+    condition?: C,
+    options?: FindOptions<T, P>,
+  ): Promise<Found<T, P> | undefined> {
+    return (await this.find<P>(condition, { ...options, limit: 1 }))[0];
   }
 
-  findBy(path: string, value: unknown, options?: FindOptions): Promise<T[]> {
-    return this.find(queryAt<T>(path, { $eq: value }) as C, options);
+  findBy<P extends Path<T>>(
+    path: P,
+    value: PathOperand<T, P>,
+    options?: FindOptions<T>,
+  ): Promise<T[]> {
+    return this.#whole(queryAt<T>(path, { $eq: value }) as C, options);
   }
 
-  findRange(path: string, bounds: RangeBounds, options: FindOptions = {}): Promise<T[]> {
+  findRange<P extends Path<T>>(
+    path: P,
+    bounds: RangeBounds<PathOperand<T, P>>,
+    options?: FindOptions<T>,
+  ): Promise<T[]> {
     const given = Object.entries(bounds).filter(([, bound]) => bound !== undefined);
     const condition = Object.fromEntries(given.map(([name, bound]) => [`$${name}`, bound]));
     const query = queryAt<T>(path, condition) as C;
-    return this.find(query, { sort: { [path]: 1 }, ...options });
+    return this.#whole(query, { ...sortedBy<T>(path, 1), ...options });
   }
+
+  /** A projection whose paths are not known leaves documents of the same type. */
+  #whole(condition: C, options: FindOptions<T> | undefined): Promise<T[]> {
+    return this.find(condition, options as FindOptions<T, never>);
+  }
+}
+
+/** Options that sort by one path. */
+export function sortedBy<T>(path: string, direction: 1 | -1): FindOptions<T, never> {
+  const sort: object = { [path]: direction };
+  return { sort };
 }
 
 /** A collection but for the calls that are made of others. */
@@ -66,14 +100,27 @@ export abstract class CollectionBase<T extends Item>
   abstract update(
     id: DocumentId,
     change: Change<T>,
-    options?: WriteOptions,
+    options?: WriteOptions & UpsertOptions,
   ): Promise<T | undefined>;
   abstract update(filter: Query<T>, change: Change<T>, options?: ChangeOptions): Promise<T[]>;
   abstract updateOne(
     filter: Query<T>,
     change: Change<T>,
-    options?: { readonly upsert?: boolean },
+    options?: UpsertOptions,
   ): Promise<UpdateResult>;
+  abstract findOneAndUpdate(
+    filter: Query<T>,
+    change: Change<T>,
+    options?: FindOneAndUpdateOptions<T>,
+  ): Promise<T | undefined>;
+  abstract replaceOne(
+    filter: Query<T>,
+    document: NewDocument<T>,
+    options?: UpsertOptions,
+  ): Promise<UpdateResult>;
+  abstract deleteOne(filter: Query<T>): Promise<boolean>;
+  abstract bulkWrite(operations: readonly BulkOperation<T>[]): Promise<BulkResult>;
+  abstract findPage(filter?: Query<T>, options?: PageOptions<T>): Promise<ResultPage<T>>;
   abstract updateMany(filter: Query<T>, change: Change<T>): Promise<UpdateResult>;
   abstract remove(id: DocumentId, options?: WriteOptions): Promise<T | undefined>;
   abstract remove(filter: Query<T>): Promise<T[]>;
@@ -81,12 +128,18 @@ export abstract class CollectionBase<T extends Item>
   abstract delete(id: DocumentId, options?: WriteOptions): Promise<boolean>;
   abstract findById(id: DocumentId, options?: ReadOptions): Promise<T | undefined>;
   abstract findVersioned(id: DocumentId, options?: ReadOptions): Promise<Versioned<T> | undefined>;
-  abstract override find(condition?: Condition<T>, options?: FindOptions): Promise<T[]>;
-  abstract iterate(condition?: Condition<T>, options?: FindOptions): AsyncIterable<T>;
+  abstract iterate<const P extends Projection<T> = never>(
+    condition?: Condition<T>,
+    options?: FindOptions<T, P>,
+  ): AsyncIterable<Found<T, P>>;
   abstract count(condition?: Condition<T>, options?: ReadOptions): Promise<number>;
-  abstract distinct(path: string, condition?: Condition<T>): Promise<unknown[]>;
-  abstract explain(filter: Query<T>, options?: FindOptions): Promise<Explanation>;
-  abstract createIndex(name: string, options: IndexOptions): Promise<void>;
+  abstract distinct<P extends Path<T>>(
+    path: P,
+    condition?: Condition<T>,
+    options?: ReadOptions,
+  ): Promise<DistinctValue<PathValue<T, P>>[]>;
+  abstract explain(filter: Query<T>, options?: FindOptions<T>): Promise<Explanation>;
+  abstract createIndex(name: string, options: IndexOptions<T>): Promise<void>;
   abstract dropIndex(name: string): Promise<void>;
   abstract listIndexes(): Promise<IndexInfo[]>;
 
@@ -107,19 +160,23 @@ export abstract class CollectionBase<T extends Item>
   }
 
   first(): Promise<T | undefined> {
-    return this.lowest(this.idField);
+    return this.#endOf(this.idField, 1);
   }
 
   last(): Promise<T | undefined> {
-    return this.greatest(this.idField);
+    return this.#endOf(this.idField, -1);
   }
 
-  lowest(path: string): Promise<T | undefined> {
-    return this.findOne(queryAt<T>(path, { $exists: true }), { sort: { [path]: 1 } });
+  lowest(path: Path<T>): Promise<T | undefined> {
+    return this.#endOf(path, 1);
   }
 
-  greatest(path: string): Promise<T | undefined> {
-    return this.findOne(queryAt<T>(path, { $exists: true }), { sort: { [path]: -1 } });
+  greatest(path: Path<T>): Promise<T | undefined> {
+    return this.#endOf(path, -1);
+  }
+
+  #endOf(path: string, direction: 1 | -1): Promise<T | undefined> {
+    return this.findOne(queryAt<T>(path, { $exists: true }), sortedBy<T>(path, direction));
   }
 }
 
@@ -151,13 +208,13 @@ export abstract class ForwardingCollection<T extends Item> extends CollectionBas
   override update(
     id: DocumentId,
     change: Change<T>,
-    options?: WriteOptions,
+    options?: WriteOptions & UpsertOptions,
   ): Promise<T | undefined>;
   override update(filter: Query<T>, change: Change<T>, options?: ChangeOptions): Promise<T[]>;
   override async update(
     target: DocumentId | Query<T>,
     change: Change<T>,
-    options?: WriteOptions,
+    options?: WriteOptions & UpsertOptions,
   ): Promise<T | undefined | T[]> {
     // Each of the overloads takes what the caller gave.
     return this.target().update(target as DocumentId, change, options);
@@ -166,9 +223,37 @@ export abstract class ForwardingCollection<T extends Item> extends CollectionBas
   override async updateOne(
     filter: Query<T>,
     change: Change<T>,
-    options?: { readonly upsert?: boolean },
+    options?: UpsertOptions,
   ): Promise<UpdateResult> {
     return this.target().updateOne(filter, change, options);
+  }
+
+  override async findOneAndUpdate(
+    filter: Query<T>,
+    change: Change<T>,
+    options?: FindOneAndUpdateOptions<T>,
+  ): Promise<T | undefined> {
+    return this.target().findOneAndUpdate(filter, change, options);
+  }
+
+  override async replaceOne(
+    filter: Query<T>,
+    document: NewDocument<T>,
+    options?: UpsertOptions,
+  ): Promise<UpdateResult> {
+    return this.target().replaceOne(filter, document, options);
+  }
+
+  override async deleteOne(filter: Query<T>): Promise<boolean> {
+    return this.target().deleteOne(filter);
+  }
+
+  override async bulkWrite(operations: readonly BulkOperation<T>[]): Promise<BulkResult> {
+    return this.target().bulkWrite(operations);
+  }
+
+  override async findPage(filter?: Query<T>, options?: PageOptions<T>): Promise<ResultPage<T>> {
+    return this.target().findPage(filter, options);
   }
 
   override async updateMany(filter: Query<T>, change: Change<T>): Promise<UpdateResult> {
@@ -203,11 +288,17 @@ export abstract class ForwardingCollection<T extends Item> extends CollectionBas
     return this.target().findVersioned(id, options);
   }
 
-  override async find(condition?: Condition<T>, options?: FindOptions): Promise<T[]> {
+  override async find<const P extends Projection<T> = never>(
+    condition?: Condition<T>,
+    options?: FindOptions<T, P>,
+  ): Promise<Found<T, P>[]> {
     return this.target().find(condition, options);
   }
 
-  override iterate(condition?: Condition<T>, options?: FindOptions): AsyncIterable<T> {
+  override iterate<const P extends Projection<T> = never>(
+    condition?: Condition<T>,
+    options?: FindOptions<T, P>,
+  ): AsyncIterable<Found<T, P>> {
     return this.target().iterate(condition, options);
   }
 
@@ -215,15 +306,19 @@ export abstract class ForwardingCollection<T extends Item> extends CollectionBas
     return this.target().count(condition, options);
   }
 
-  override async distinct(path: string, condition?: Condition<T>): Promise<unknown[]> {
-    return this.target().distinct(path, condition);
+  override async distinct<P extends Path<T>>(
+    path: P,
+    condition?: Condition<T>,
+    options?: ReadOptions,
+  ): Promise<DistinctValue<PathValue<T, P>>[]> {
+    return this.target().distinct(path, condition, options);
   }
 
-  override async explain(filter: Query<T>, options?: FindOptions): Promise<Explanation> {
+  override async explain(filter: Query<T>, options?: FindOptions<T>): Promise<Explanation> {
     return this.target().explain(filter, options);
   }
 
-  override async createIndex(name: string, options: IndexOptions): Promise<void> {
+  override async createIndex(name: string, options: IndexOptions<T>): Promise<void> {
     return this.target().createIndex(name, options);
   }
 

@@ -5,17 +5,18 @@
  */
 
 import type { Versioned } from "../../api/collection.ts";
-import type { FindOptions, Query } from "../../api/query.ts";
+import type { Query } from "../../api/query.ts";
 import { ByteReader, EMPTY_BYTES } from "../../base/bytes.ts";
 import { CursorLostError, QueryError, UnreachableError } from "../../base/errors.ts";
 import { ATTEMPTS_MAX } from "../../base/timing.ts";
-import { isFields } from "../../base/value.ts";
+import { isFields, type Value } from "../../base/value.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../../protocol/encoding/cbor.ts";
 import { readOperationResults } from "../../protocol/encoding/operation_result.ts";
 import { type ReadLevel, readLevelNumber } from "../../protocol/wire/client_message.ts";
 import { decodeExplanation, type Explanation } from "../../protocol/wire/reply.ts";
 import type { QueryRequestFields } from "../../protocol/wire/request.ts";
 import type { Filter } from "../../query/matcher.ts";
+import type { ProjectionSpec, SortSpec } from "../../query/sort.ts";
 import type { Client } from "../connection/client.ts";
 import type { Answer } from "../connection/pending_requests.ts";
 
@@ -25,13 +26,21 @@ export interface QueryTarget {
   readonly idField: string;
   readonly level: ReadLevel;
   readonly timeoutMs: number | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** A query as it goes over the wire. */
-export interface WireQuery extends Omit<FindOptions, "read"> {
+export interface WireQuery {
   readonly filter: Filter;
+  readonly sort?: SortSpec | undefined;
+  readonly skip?: number | undefined;
+  readonly limit?: number | undefined;
+  readonly projection?: ProjectionSpec | undefined;
+  readonly hint?: string | undefined;
   /** Documents of one answer. */
   readonly pageSize?: number | undefined;
+  /** Values at the paths of `sort`: only documents behind them. */
+  readonly after?: readonly Value[] | undefined;
 }
 
 /** Found documents, and up to which operation they are the state. */
@@ -64,6 +73,9 @@ export function wireFilter(filter: unknown, path = ""): unknown {
   return Object.fromEntries(parts);
 }
 
+/** A query that every document matches. */
+export const EVERYTHING: object = Object.freeze({});
+
 /** A query with a condition on one path. */
 export function queryAt<T>(path: string, condition: unknown): Query<T> {
   // A path may lead deeper than the names of T's fields, so types cannot follow it.
@@ -77,14 +89,19 @@ export function allOf<T>(...queries: readonly Query<T>[]): Query<T> {
 }
 
 /** The part of the options that goes over the wire. */
-export function wireOptions({
-  sort,
-  skip,
-  limit,
-  projection,
-  hint,
-}: FindOptions): Omit<WireQuery, "filter"> {
-  return { sort, skip, limit, projection, hint };
+export function wireOptions(options: WrittenOptions): Omit<WireQuery, "filter"> {
+  const { sort, skip, limit, projection, hint } = options;
+  const parts = { sort: sort as SortSpec, projection: projection as ProjectionSpec };
+  return { ...parts, skip, limit, hint };
+}
+
+/** Options of a query on documents of any type. */
+interface WrittenOptions {
+  readonly sort?: object | undefined;
+  readonly skip?: number | undefined;
+  readonly limit?: number | undefined;
+  readonly projection?: object | undefined;
+  readonly hint?: string | undefined;
 }
 
 /** Fields of a change; a value may be anything that CBOR carries. */
@@ -187,8 +204,8 @@ export async function countAll(
   target: QueryTarget,
   name: Uint8Array,
 ): Promise<number> {
-  const { level, timeoutMs } = target;
-  const payload = await client.execute({
+  const { level, timeoutMs, signal } = target;
+  const asked = client.execute({
     kind: "COUNT",
     target: level === "stale" ? "any" : "leader",
     timeoutMs,
@@ -196,6 +213,7 @@ export async function countAll(
       writer.u8(readLevelNumber(level)).u8(name.byteLength).raw(name);
     },
   });
+  const payload = await unlessAborted(asked, signal);
   return new ByteReader(payload).u64();
 }
 
@@ -236,14 +254,14 @@ export class Pages {
 
   /** Rejects with CursorLostError when the cursor's node cannot be asked. */
   ask(fields: QueryRequestFields): Promise<Uint8Array> {
-    const { level, timeoutMs } = this.#target;
+    const { level, timeoutMs, signal } = this.#target;
     const body = encodeCbor(fields).slice();
     // A page that was lost on the way is gone: a cursor's request is not repeated.
     const isRepeatable = !("cursor" in fields);
     if (!isRepeatable && this.#node?.isUp !== true) {
       return Promise.reject(cursorLost("the node with its cursor cannot be reached"));
     }
-    return new Promise((resolve, reject) => {
+    const asked = new Promise<Uint8Array>((resolve, reject) => {
       this.#client.submit(
         {
           kind: "QUERY",
@@ -265,7 +283,20 @@ export class Pages {
         },
       );
     });
+    return unlessAborted(asked, signal);
   }
+}
+
+/** The promise; rejects with the signal's reason as soon as that is aborted. */
+export function unlessAborted<R>(promise: Promise<R>, signal: AbortSignal | undefined): Promise<R> {
+  if (signal === undefined) return promise;
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(signal.reason);
+    const done = (): void => signal.removeEventListener("abort", abort);
+    if (signal.aborted) abort();
+    else signal.addEventListener("abort", abort, { once: true });
+    promise.finally(done).then(resolve, reject);
+  });
 }
 
 function cursorLost(why: string): CursorLostError {

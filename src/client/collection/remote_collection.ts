@@ -4,71 +4,87 @@
  * @module
  */
 
+import type { Change } from "../../api/change.ts";
 import type {
-  Change,
+  BulkOperation,
+  BulkResult,
   ChangeOptions,
   CollectionOptions,
   Explanation,
+  FindOneAndUpdateOptions,
   IndexInfo,
   IndexOptions,
   Item,
   NewDocument,
+  PageOptions,
+  ResultPage,
   UpdateResult,
+  UpsertOptions,
   Versioned,
   WriteOptions,
 } from "../../api/collection.ts";
-import type { Condition, FindOptions, Query } from "../../api/query.ts";
+import type { DistinctValue, Path, PathValue } from "../../api/path.ts";
+import type {
+  Condition,
+  FindOptions,
+  Found,
+  Projection,
+  Query,
+  ReadOptions,
+} from "../../api/query.ts";
 import {
   TRANSACTION_TIMEOUT_MS,
   type Transaction,
   type TransactionOptions,
 } from "../../api/transaction.ts";
 import { EMPTY_BYTES } from "../../base/bytes.ts";
-import {
-  DuplicateKeyError,
-  ProtocolError,
-  TransactionConflictError,
-  ValidationError,
-  VersionConflictError,
-} from "../../base/errors.ts";
+import { ProtocolError, ValidationError } from "../../base/errors.ts";
 import { checkCallOptions } from "../../base/known_options.ts";
-import { ATTEMPTS_MAX } from "../../base/timing.ts";
 import type { Fields, Value } from "../../base/value.ts";
-import { decodeCbor, encodeCbor } from "../../protocol/encoding/cbor.ts";
-import { type DocumentOperation, encodeCollectionName } from "../../protocol/encoding/command.ts";
+import { decodeCbor } from "../../protocol/encoding/cbor.ts";
+import { encodeCollectionName } from "../../protocol/encoding/command.ts";
 import { type DocumentId, encodeKey } from "../../protocol/encoding/document_key.ts";
 import { type ReadLevel, readLevelNumber } from "../../protocol/wire/client_message.ts";
 import { addDistinct, parsePath } from "../../query/path.ts";
-import { isOperatorUpdate, type UpdateOperators } from "../../query/update.ts";
 import type { Client } from "../connection/client.ts";
 import {
   CHANGE_OPTIONS,
   COLLECTION_OPTIONS,
   FIND_OPTIONS,
+  FOUND_OPTIONS,
   INDEX_OPTIONS,
+  PAGE_OPTIONS,
   READ_OPTIONS,
+  UPDATE_OPTIONS,
   UPSERT_OPTIONS,
   WRITE_OPTIONS,
 } from "./call_options.ts";
-import { changeCatalog, createIndex, listIndexes } from "./catalog_client.ts";
-import { begunDocument } from "./changed_document.ts";
-import { CollectionBase } from "./collection_base.ts";
+import {
+  changeCatalog,
+  createIndex,
+  listIndexes,
+  type WrittenIndexOptions,
+} from "./catalog_client.ts";
+import { CollectionBase, sortedBy } from "./collection_base.ts";
 import type { CollectionRules } from "./collection_rules.ts";
 import { CollectionWriter, copyOf } from "./collection_writer.ts";
 import { type DecodedResult, resultsOf } from "./decoded_results.ts";
+import { FoundChanges } from "./found_changes.ts";
 import type { LocalReads } from "./local_reads.ts";
 import {
   countAll,
-  fieldPaths,
+  EVERYTHING,
   type QueryTarget,
   queryAll,
+  queryAt,
   queryCount,
   queryPages,
   queryPlan,
   readWhole,
-  wireFilter,
+  unlessAborted,
   wireOptions,
 } from "./query_client.ts";
+import { resultPage } from "./result_page.ts";
 import { ValidatedUpdates } from "./validated_updates.ts";
 
 /** Documents of one answer when a function of the caller chooses among them. */
@@ -97,6 +113,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
   readonly #read: ReadLevel;
   readonly #timeoutMs: number | undefined;
   readonly #checked: ValidatedUpdates<T>;
+  readonly #found: FoundChanges<T>;
 
   constructor(name: string, backend: CollectionBackend, options: CollectionOptions = {}) {
     super();
@@ -123,8 +140,17 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
       put: async (document, ifVersion) => {
         return copyOf(await this.#writer.put("PUT", [document], { ifVersion, keepsIds: true }));
       },
-      ids: (filter) => this.#ids(filter),
+      ids: (filter) => this.#found.ids(filter),
       transaction: (run, how) => backend.transaction(run, how),
+    });
+    this.#found = new FoundChanges<T>({
+      ...{ name, idField: this.idField, writer: this.#writer, rules: backend.rules },
+      client: () => backend.client(),
+      search: async (query) => {
+        const client = await backend.client();
+        const target = this.#target({ read: "linearizable" });
+        return (await queryAll<Fields>(client, target, query)).documents;
+      },
     });
   }
 
@@ -155,21 +181,27 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
   override update(
     id: DocumentId,
     change: Change<T>,
-    options?: WriteOptions,
+    options?: WriteOptions & UpsertOptions,
   ): Promise<T | undefined>;
   override update(filter: Query<T>, change: Change<T>, options?: ChangeOptions): Promise<T[]>;
   override async update(
     target: DocumentId | Query<T>,
     change: Change<T>,
-    options: WriteOptions = {},
+    options: WriteOptions & UpsertOptions = {},
   ): Promise<T | T[] | undefined> {
-    const known = typeof target === "object" ? CHANGE_OPTIONS : WRITE_OPTIONS;
+    const known = typeof target === "object" ? CHANGE_OPTIONS : UPDATE_OPTIONS;
     checkCallOptions("update", options, known);
     if (typeof target === "object") return this.#updateAll(target, change, options);
-    const { ifVersion, merge } = options;
+    const { ifVersion, merge, upsert = false } = options;
+    if (upsert) {
+      if (ifVersion !== undefined || merge !== undefined) {
+        throw new ValidationError("Cannot update: upsert goes with neither ifVersion nor merge");
+      }
+      return this.findOneAndUpdate(queryAt<T>(this.idField, target), change, { upsert });
+    }
     return this.#either(
       async () => {
-        const changing = this.#writer.changeOf(target, change, { merge });
+        const changing = this.#writer.changeOf(target, change as object, { merge });
         const operation = { ...changing, ifVersion, returnDocument: true };
         return this.#document(await this.#writer.write([operation]))?.document;
       },
@@ -180,48 +212,48 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
   override async updateOne(
     filter: Query<T>,
     change: Change<T>,
-    options: { readonly upsert?: boolean } = {},
+    options: UpsertOptions = {},
   ): Promise<UpdateResult> {
     checkCallOptions("updateOne", options, UPSERT_OPTIONS);
-    const { upsert = false } = options;
     return this.#either(
-      () => this.#updateOne(filter, change, upsert),
-      (checked) => checked.updateOne(filter, change, upsert),
+      () => this.#found.updateOne(filter, change, options.upsert === true),
+      (checked) => checked.run((view) => view.updateOne(filter, change, options)),
     );
   }
 
-  async #updateOne(filter: Query<T>, change: Change<T>, isUpsert: boolean): Promise<UpdateResult> {
-    // Between the search and the change another may come first: then it is searched for anew.
-    for (let attempt = 0; attempt < ATTEMPTS_MAX.update; attempt += 1) {
-      // Other clients may want the first one, too: after a miss the search widens and takes any.
-      const candidates = await this.#ids(filter, attempt === 0 ? 1 : 100);
-      const { random } = (await this.#backend.client()).platform;
-      const found = candidates[candidates.length > 1 ? random.below(candidates.length) : 0];
-      if (found === undefined) {
-        if (!isUpsert) return { matched: 0, modified: 0 };
-        const upsertedId = await this.#upsert(filter, change);
-        if (upsertedId !== undefined) return { matched: 0, modified: 0, upsertedId };
-        if (attempt > 2) {
-          throw new DuplicateKeyError(
-            `Cannot make the document in "${this.name}": one with its id is there, and does not match`,
-          );
-        }
-        continue;
-      }
-      const { results, version } = await this.#writer.write([
-        this.#writer.changeOf(found, change, { filter }),
-      ]);
-      if (version > 0 || results?.[0]?.found === true) return { matched: 1, modified: 1 };
-    }
-    throw new TransactionConflictError(
-      `Cannot update in "${this.name}": others change the same documents all the time`,
+  override async findOneAndUpdate(
+    filter: Query<T>,
+    change: Change<T>,
+    options: FindOneAndUpdateOptions<T> = {},
+  ): Promise<T | undefined> {
+    checkCallOptions("findOneAndUpdate", options, FOUND_OPTIONS);
+    return this.#either(
+      () => this.#found.findOneAndUpdate(filter, change, options),
+      (checked) => checked.run((view) => view.findOneAndUpdate(filter, change, options)),
     );
+  }
+
+  override async replaceOne(
+    filter: Query<T>,
+    document: NewDocument<T>,
+    options: UpsertOptions = {},
+  ): Promise<UpdateResult> {
+    checkCallOptions("replaceOne", options, UPSERT_OPTIONS);
+    return this.#found.replaceOne(filter, document, options.upsert === true);
+  }
+
+  override async deleteOne(filter: Query<T>): Promise<boolean> {
+    return this.#found.deleteOne(filter);
+  }
+
+  override async bulkWrite(operations: readonly BulkOperation<T>[]): Promise<BulkResult> {
+    return this.#checked.run((view) => view.bulkWrite(operations));
   }
 
   override async updateMany(filter: Query<T>, change: Change<T>): Promise<UpdateResult> {
     return this.#either(
       async () => {
-        const { length: matched } = await this.#changeAll(filter, change, {
+        const { length: matched } = await this.#found.changeAll(filter, change, {
           returnDocument: false,
         });
         return { matched, modified: matched };
@@ -241,7 +273,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
   ): Promise<T | T[] | undefined> {
     checkCallOptions("remove", options, WRITE_OPTIONS);
     if (typeof target === "object") {
-      return (await this.#removeAll(target, true)).map(({ document }) => document as T);
+      return (await this.#found.removeAll(target, true)).map(({ document }) => document as T);
     }
     const { ifVersion } = options;
     const key = encodeKey(target);
@@ -256,7 +288,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
   }
 
   override async deleteMany(filter: Query<T>): Promise<number> {
-    return (await this.#removeAll(filter, false)).length;
+    return (await this.#found.removeAll(filter, false)).length;
   }
 
   override async delete(id: DocumentId, options: WriteOptions = {}): Promise<boolean> {
@@ -272,11 +304,9 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     return results === undefined || results[0]?.found === true;
   }
 
-  override async findById(
-    id: DocumentId,
-    options: { readonly read?: ReadLevel } = {},
-  ): Promise<T | undefined> {
+  override async findById(id: DocumentId, options: ReadOptions = {}): Promise<T | undefined> {
     checkCallOptions("findById", options, READ_OPTIONS);
+    options.signal?.throwIfAborted();
     const here = this.#backend.local?.()?.read(this.name, encodeKey(id));
     if (here !== undefined) return here.document as T | undefined;
     return (await this.findVersioned(id, options))?.document;
@@ -284,18 +314,18 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
 
   override async findVersioned(
     id: DocumentId,
-    options: { readonly read?: ReadLevel } = {},
+    options: ReadOptions = {},
   ): Promise<Versioned<T> | undefined> {
     checkCallOptions("findVersioned", options, READ_OPTIONS);
     const key = encodeKey(id);
     const client = await this.#backend.client();
-    const level = options.read ?? this.#read;
-    return new Promise((resolve, reject) => {
+    const { level, timeoutMs, signal } = this.#target(options);
+    const asked = new Promise<Versioned<T> | undefined>((resolve, reject) => {
       client.submit(
         {
           kind: "READ",
           target: level === "stale" ? "any" : "leader",
-          timeoutMs: this.#timeoutMs,
+          timeoutMs,
           write: (writer) => {
             writer.u8(readLevelNumber(level)).u8(this.#nameBytes.byteLength);
             writer.raw(this.#nameBytes).raw(key);
@@ -305,13 +335,18 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
         reject,
       );
     });
+    return unlessAborted(asked, signal);
   }
 
-  override async find(condition: Condition<T> = {}, options: FindOptions = {}): Promise<T[]> {
+  override async find<const P extends Projection<T> = never>(
+    condition: Condition<T> = EVERYTHING as Query<T>,
+    options: FindOptions<T, P> = {},
+  ): Promise<Found<T, P>[]> {
     checkCallOptions("find", options, FIND_OPTIONS);
+    options.signal?.throwIfAborted();
     if (typeof condition === "function") {
       return readWhole(await this.#backend.client(), async () => {
-        const found: T[] = [];
+        const found: Found<T, P>[] = [];
         for await (const document of this.iterate(condition, options)) found.push(document);
         return found;
       });
@@ -320,17 +355,17 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     const local = this.#backend.local?.();
     if (local !== undefined) {
       const here = local.find(this.name, { ...query, idField: this.idField });
-      if (here !== undefined) return here.map(({ document }) => document as T);
+      if (here !== undefined) return here.map(({ document }) => document as Found<T, P>);
     }
     const client = await this.#backend.client();
-    const { documents } = await queryAll<T>(client, this.#target(options.read), query);
+    const { documents } = await queryAll<Found<T, P>>(client, this.#target(options), query);
     return documents.map(({ document }) => document);
   }
 
-  override async *iterate(
-    condition: Condition<T> = {},
-    options: FindOptions = {},
-  ): AsyncGenerator<T, void, undefined> {
+  override async *iterate<const P extends Projection<T> = never>(
+    condition: Condition<T> = EVERYTHING as Query<T>,
+    options: FindOptions<T, P> = {},
+  ): AsyncGenerator<Found<T, P>, void, undefined> {
     checkCallOptions("iterate", options, FIND_OPTIONS);
     const client = await this.#backend.client();
     const isLocal = typeof condition === "function";
@@ -341,10 +376,10 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
       : { ...sent, filter: condition };
     const { skip = 0, limit = 0 } = options;
     let passed = 0;
-    for await (const page of queryPages<T>(client, this.#target(options.read), query)) {
+    for await (const page of queryPages<Found<T, P>>(client, this.#target(options), query)) {
       for (const { document } of page.documents) {
         if (isLocal) {
-          if (!condition(document)) continue;
+          if (!condition(document as T)) continue;
           passed += 1;
           if (passed <= skip) continue;
         }
@@ -354,39 +389,56 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     }
   }
 
+  override async findPage(
+    filter: Query<T> = EVERYTHING as Query<T>,
+    options: PageOptions<T> = {},
+  ): Promise<ResultPage<T>> {
+    checkCallOptions("findPage", options, PAGE_OPTIONS);
+    const client = await this.#backend.client();
+    const asked = { filter, options, idField: this.idField };
+    return resultPage<T>(asked, (query) => queryAll<T>(client, this.#target(options), query));
+  }
+
   override async count(
-    condition: Condition<T> = {},
-    options: { readonly read?: ReadLevel } = {},
+    condition: Condition<T> = EVERYTHING as Query<T>,
+    options: ReadOptions = {},
   ): Promise<number> {
     checkCallOptions("count", options, READ_OPTIONS);
     if (typeof condition === "function") return (await this.find(condition, options)).length;
     const client = await this.#backend.client();
-    const target = this.#target(options.read);
+    const target = this.#target(options);
     if (Object.keys(condition).length > 0) {
       return queryCount(client, target, { filter: condition });
     }
     return countAll(client, target, this.#nameBytes);
   }
 
-  override async distinct(path: string, condition: Condition<T> = {}): Promise<unknown[]> {
+  override async distinct<P extends Path<T>>(
+    path: P,
+    condition: Condition<T> = EVERYTHING as Query<T>,
+    options: ReadOptions = {},
+  ): Promise<DistinctValue<PathValue<T, P>>[]> {
+    checkCallOptions("distinct", options, READ_OPTIONS);
     const segments = parsePath(path);
     const found: Value[] = [];
-    for await (const document of this.iterate(condition, { sort: { [path]: 1 } })) {
+    const ordered = { ...options, ...sortedBy<T>(path, 1) };
+    for await (const document of this.iterate(condition, ordered)) {
       addDistinct(found, document as Fields, segments);
     }
-    return found;
+    return found as DistinctValue<PathValue<T, P>>[];
   }
 
-  override async explain(filter: Query<T>, options: FindOptions = {}): Promise<Explanation> {
+  override async explain(filter: Query<T>, options: FindOptions<T> = {}): Promise<Explanation> {
     checkCallOptions("explain", options, FIND_OPTIONS);
     const client = await this.#backend.client();
     const query = { ...wireOptions(options), filter };
-    return queryPlan(client, this.#target(options.read), query);
+    return queryPlan(client, this.#target(options), query);
   }
 
-  override async createIndex(name: string, options: IndexOptions): Promise<void> {
+  override async createIndex(name: string, options: IndexOptions<T>): Promise<void> {
     checkCallOptions("createIndex", options, INDEX_OPTIONS);
-    await createIndex(await this.#backend.client(), this.name, { name, options });
+    const client = await this.#backend.client();
+    await createIndex(client, this.name, { name, options: options as WrittenIndexOptions });
   }
 
   override async dropIndex(name: string): Promise<void> {
@@ -398,68 +450,20 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     return listIndexes(await this.#backend.client(), this.name);
   }
 
-  #target(level: ReadLevel = this.#read): QueryTarget {
-    const [collection, idField, timeoutMs] = [this.name, this.idField, this.#timeoutMs];
-    return { collection, idField, level, timeoutMs };
-  }
-
-  /** Ids of documents that match. */
-  async #ids(filter: Query<T>, limit = 0): Promise<DocumentId[]> {
-    const client = await this.#backend.client();
-    const projection = { [this.idField]: 1 } as const;
-    const query = { filter, limit, projection };
-    const { documents } = await queryAll<Fields>(client, this.#target("linearizable"), query);
-    return documents.map(({ document }) => document[this.idField] as DocumentId);
-  }
-
-  /** Makes the document that an update asks for; undefined when there is one meanwhile. */
-  async #upsert(filter: Query<T>, change: Change<T>): Promise<DocumentId | undefined> {
-    const begun = begunDocument(filter);
-    const given = begun[this.idField] as DocumentId | undefined;
-    const id = given ?? (await this.#backend.rules.newId(this.name));
-    const insert = { [this.idField]: id, ...begun };
-    const fields: UpdateOperators = change;
-    const update = isOperatorUpdate(fields) ? fields : { $set: fieldPaths(fields) };
-    const order = { update, idField: this.idField, insert };
-    const document = encodeCbor(order).slice();
-    const operation = { kind: "UPDATE", key: encodeKey(id), document, ifVersion: 0 } as const;
-    try {
-      await this.#writer.write([operation]);
-      return id;
-    } catch (error) {
-      if (error instanceof VersionConflictError) return undefined;
-      throw error;
-    }
+  #target(options: ReadOptions): QueryTarget {
+    const { read: level = this.#read, timeoutMs = this.#timeoutMs, signal } = options;
+    return { collection: this.name, idField: this.idField, level, timeoutMs, signal };
   }
 
   #updateAll(filter: Query<T>, change: Change<T>, options: ChangeOptions): Promise<T[]> {
     return this.#either(
       async () => {
         const how = { ...options, returnDocument: true };
-        const changed = await this.#changeAll(filter, change, how);
+        const changed = await this.#found.changeAll(filter, change, how);
         return changed.map(({ document }) => document as T);
       },
       (checked) => checked.updateAll(filter, change, options),
     );
-  }
-
-  async #changeAll(
-    filter: Query<T>,
-    change: Change<T>,
-    { merge, returnDocument }: ChangeOptions & { readonly returnDocument: boolean },
-  ): Promise<DecodedResult[]> {
-    const operations = (await this.#ids(filter)).map((id) => {
-      return { ...this.#writer.changeOf(id, change, { filter, merge }), returnDocument };
-    });
-    return this.#writer.writeAll(operations);
-  }
-
-  async #removeAll(filter: Query<T>, returnDocument: boolean): Promise<DecodedResult[]> {
-    const document = encodeCbor({ filter: wireFilter(filter) }).slice();
-    const operations = (await this.#ids(filter)).map((id): DocumentOperation => {
-      return { kind: "REMOVE", key: encodeKey(id), document, returnDocument };
-    });
-    return this.#writer.writeAll(operations);
   }
 
   #either<R>(

@@ -5,14 +5,8 @@
  * @module
  */
 
-import type {
-  Change,
-  ChangeOptions,
-  Item,
-  UpdateResult,
-  Versioned,
-  WriteOptions,
-} from "../../api/collection.ts";
+import type { Change } from "../../api/change.ts";
+import type { ChangeOptions, Item, Versioned, WriteOptions } from "../../api/collection.ts";
 import type { Query } from "../../api/query.ts";
 import type {
   Transaction,
@@ -20,11 +14,11 @@ import type {
   TransactionOptions,
 } from "../../api/transaction.ts";
 import { VersionConflictError } from "../../base/errors.ts";
-import { type Fields, fieldOf } from "../../base/value.ts";
+import type { Fields } from "../../base/value.ts";
 import type { Platform } from "../../platform/platform.ts";
 import type { DocumentId } from "../../protocol/encoding/document_key.ts";
 import type { UpdateOperators } from "../../query/update.ts";
-import { begunDocument, changedDocument } from "./changed_document.ts";
+import { changedDocument } from "./changed_document.ts";
 import { allOf, queryAt } from "./query_client.ts";
 
 /** Documents that one transaction changes. */
@@ -57,7 +51,7 @@ export class ValidatedUpdates<T extends Item> {
 
   async update(id: DocumentId, change: Change<T>, options: WriteOptions): Promise<T | undefined> {
     const { ifVersion, ...how } = options;
-    if (ifVersion === undefined) return this.#run((view) => view.update(id, change, how));
+    if (ifVersion === undefined) return this.run((view) => view.update(id, change, how));
     const { idField, findVersioned, put } = this.#parts;
     const found = await findVersioned(id);
     const version = found?.version ?? 0;
@@ -83,32 +77,18 @@ export class ValidatedUpdates<T extends Item> {
     const changed: T[] = [];
     for (let at = 0; at < found.length; at += DOCUMENTS_AT_ONCE) {
       const among = queryAt<T>(idField, { $in: found.slice(at, at + DOCUMENTS_AT_ONCE) });
-      const part = await this.#run((view) => view.update(allOf(among, filter), change, options));
+      const part = await this.run((view) => view.update(allOf(among, filter), change, options));
       for (const document of part) changed.push(document);
     }
     return changed;
-  }
-
-  updateOne(filter: Query<T>, change: Change<T>, isUpsert: boolean): Promise<UpdateResult> {
-    return this.#run(async (view) => {
-      const result = await view.updateOne(filter, change);
-      if (result.matched > 0 || !isUpsert) return result;
-      const { idField } = this.#parts;
-      const begun = begunDocument(filter);
-      const how = { idField, nowMs: await this.#nowMs(), isInsert: true, replaces: false };
-      const document = await view.insert(
-        changedDocument(begun, change as UpdateOperators, how) as T,
-      );
-      const upsertedId = fieldOf(document as Fields, idField) as DocumentId;
-      return { matched: 0, modified: 0, upsertedId };
-    });
   }
 
   async #nowMs(): Promise<number> {
     return Math.floor((await this.#parts.platform()).clock.wallMs());
   }
 
-  #run<R>(run: (view: TransactionCollection<T>) => Promise<R>): Promise<R> {
+  /** Runs calls as one transaction. */
+  run<R>(run: (view: TransactionCollection<T>) => Promise<R>): Promise<R> {
     const { name, idField, timeoutMs, transaction } = this.#parts;
     return transaction((tx) => run(tx.collection<T>(name, { idField })), { timeoutMs });
   }

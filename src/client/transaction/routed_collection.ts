@@ -4,23 +4,37 @@
  * @module
  */
 
+import type { Change } from "../../api/change.ts";
 import type {
-  Change,
+  BulkOperation,
+  BulkResult,
   ChangeOptions,
   Collection,
   CollectionOptions,
+  FindOneAndUpdateOptions,
   IndexOptions,
   Item,
   NewDocument,
+  PageOptions,
+  ResultPage,
   UpdateResult,
+  UpsertOptions,
   Versioned,
   WriteOptions,
 } from "../../api/collection.ts";
-import type { Condition, FindOptions, Query } from "../../api/query.ts";
+import type { DistinctValue, Path, PathValue } from "../../api/path.ts";
+import type {
+  Condition,
+  FindOptions,
+  Found,
+  Projection,
+  Query,
+  ReadOptions,
+} from "../../api/query.ts";
 import type { TransactionCollection } from "../../api/transaction.ts";
 import { ValidationError } from "../../base/errors.ts";
 import type { DocumentId } from "../../protocol/encoding/document_key.ts";
-import { ForwardingCollection, type ReadOptions } from "../collection/collection_base.ts";
+import { ForwardingCollection } from "../collection/collection_base.ts";
 import type { GlobalTransactions } from "./global_transactions.ts";
 
 /** One handle. Without an open transaction every call goes straight on. */
@@ -71,13 +85,13 @@ export class RoutedCollection<T extends Item> extends ForwardingCollection<T> {
   override update(
     id: DocumentId,
     change: Change<T>,
-    options?: WriteOptions,
+    options?: WriteOptions & UpsertOptions,
   ): Promise<T | undefined>;
   override update(filter: Query<T>, change: Change<T>, options?: ChangeOptions): Promise<T[]>;
   override async update(
     target: DocumentId | Query<T>,
     change: Change<T>,
-    options?: WriteOptions,
+    options?: WriteOptions & UpsertOptions,
   ): Promise<T | undefined | T[]> {
     const view = this.#view();
     // Each of the overloads takes what the caller gave.
@@ -89,12 +103,37 @@ export class RoutedCollection<T extends Item> extends ForwardingCollection<T> {
   override async updateOne(
     filter: Query<T>,
     change: Change<T>,
-    options?: { readonly upsert?: boolean },
+    options?: UpsertOptions,
   ): Promise<UpdateResult> {
-    const view = options?.upsert === true ? undefined : this.#view();
-    if (view !== undefined) return view.updateOne(filter, change);
-    const plain = this.#outside("updateOne with upsert", "findOne and save");
-    return plain.updateOne(filter, change, options);
+    return (this.#view() ?? this.#plain).updateOne(filter, change, options);
+  }
+
+  override async findOneAndUpdate(
+    filter: Query<T>,
+    change: Change<T>,
+    options?: FindOneAndUpdateOptions<T>,
+  ): Promise<T | undefined> {
+    return (this.#view() ?? this.#plain).findOneAndUpdate(filter, change, options);
+  }
+
+  override async replaceOne(
+    filter: Query<T>,
+    document: NewDocument<T>,
+    options?: UpsertOptions,
+  ): Promise<UpdateResult> {
+    return (this.#view() ?? this.#plain).replaceOne(filter, document, options);
+  }
+
+  override async deleteOne(filter: Query<T>): Promise<boolean> {
+    return (this.#view() ?? this.#plain).deleteOne(filter);
+  }
+
+  override async bulkWrite(operations: readonly BulkOperation<T>[]): Promise<BulkResult> {
+    return (this.#view() ?? this.#plain).bulkWrite(operations);
+  }
+
+  override async findPage(filter?: Query<T>, options?: PageOptions<T>): Promise<ResultPage<T>> {
+    return this.#outside("findPage", "find").findPage(filter, options);
   }
 
   override async updateMany(filter: Query<T>, change: Change<T>): Promise<UpdateResult> {
@@ -137,15 +176,22 @@ export class RoutedCollection<T extends Item> extends ForwardingCollection<T> {
     id: DocumentId,
     options?: ReadOptions,
   ): Promise<Versioned<T> | undefined> {
-    return this.#outside("findVersioned", "findById").findVersioned(id, options);
+    if (this.#transactions.size === 0) return this.#plain.findVersioned(id, options);
+    return this.#read((view) => view.findVersioned(id));
   }
 
-  override find(condition?: Condition<T>, options?: FindOptions): Promise<T[]> {
+  override find<const P extends Projection<T> = never>(
+    condition?: Condition<T>,
+    options?: FindOptions<T, P>,
+  ): Promise<Found<T, P>[]> {
     if (this.#transactions.size === 0) return this.#plain.find(condition, options);
     return this.#read((view) => view.find(filterOf(condition), options));
   }
 
-  override iterate(condition?: Condition<T>, options?: FindOptions): AsyncIterable<T> {
+  override iterate<const P extends Projection<T> = never>(
+    condition?: Condition<T>,
+    options?: FindOptions<T, P>,
+  ): AsyncIterable<Found<T, P>> {
     return this.#outside("iterate", "find").iterate(condition, options);
   }
 
@@ -154,11 +200,15 @@ export class RoutedCollection<T extends Item> extends ForwardingCollection<T> {
     return this.#read((view) => view.count(filterOf(condition)));
   }
 
-  override async distinct(path: string, condition?: Condition<T>): Promise<unknown[]> {
-    return this.#outside("distinct", "find").distinct(path, condition);
+  override async distinct<P extends Path<T>>(
+    path: P,
+    condition?: Condition<T>,
+    options?: ReadOptions,
+  ): Promise<DistinctValue<PathValue<T, P>>[]> {
+    return this.#outside("distinct", "find").distinct(path, condition, options);
   }
 
-  override async createIndex(name: string, options: IndexOptions): Promise<void> {
+  override async createIndex(name: string, options: IndexOptions<T>): Promise<void> {
     return this.#outside("createIndex", "commit first").createIndex(name, options);
   }
 

@@ -4,18 +4,24 @@
  * @module
  */
 
+import type { Change } from "../../api/change.ts";
 import type {
-  Change,
+  BulkOperation,
+  BulkResult,
   ChangeOptions,
   CollectionOptions,
+  FindOneAndUpdateOptions,
   Item,
   NewDocument,
   UpdateResult,
+  UpsertOptions,
+  Versioned,
 } from "../../api/collection.ts";
-import type { FindOptions, Query } from "../../api/query.ts";
+import type { DistinctValue, Path, PathValue } from "../../api/path.ts";
+import type { FindOptions, Found, Projection, Query } from "../../api/query.ts";
 import type { TransactionCollection } from "../../api/transaction.ts";
 import { DuplicateKeyError, ValidationError } from "../../base/errors.ts";
-import { checkCallOptions } from "../../base/known_options.ts";
+import { checkCallOptions, type KnownNames } from "../../base/known_options.ts";
 import { latinText } from "../../base/order_key.ts";
 import { type Fields, fieldOf, isFields, type Value } from "../../base/value.ts";
 import { decodeUntrustedCbor } from "../../protocol/encoding/cbor.ts";
@@ -29,17 +35,29 @@ import {
   CHANGE_OPTIONS,
   COLLECTION_OPTIONS,
   FIND_OPTIONS,
-  NO_OPTIONS,
+  FOUND_OPTIONS,
+  UPSERT_OPTIONS,
 } from "../collection/call_options.ts";
-import { changedDocument } from "../collection/changed_document.ts";
-import { Searches } from "../collection/collection_base.ts";
+import { begunDocument, changedDocument } from "../collection/changed_document.ts";
+import { Searches, sortedBy } from "../collection/collection_base.ts";
 import type {
   CollectionRules,
   PreparedDocument,
   RuledCollection,
 } from "../collection/collection_rules.ts";
-import { queryAll, wireFilter } from "../collection/query_client.ts";
+import {
+  EVERYTHING,
+  queryAll,
+  queryAt,
+  type WireQuery,
+  wireFilter,
+  wireOptions,
+} from "../collection/query_client.ts";
 import type { Client } from "../connection/client.ts";
+import { runBulk } from "./bulk_write.ts";
+
+/** Of changes by id. */
+const CHANGE_BY_ID_OPTIONS: KnownNames = new Set(["merge", "upsert"]);
 
 /** The pending write of one document. */
 export interface Write {
@@ -134,27 +152,102 @@ export class CollectionView<T extends Item>
     return prepared.map(({ document }) => decodeUntrustedCbor(document) as T);
   }
 
-  update(id: DocumentId, change: Change<T>, options?: ChangeOptions): Promise<T | undefined>;
+  update(
+    id: DocumentId,
+    change: Change<T>,
+    options?: ChangeOptions & UpsertOptions,
+  ): Promise<T | undefined>;
   update(filter: Query<T>, change: Change<T>, options?: ChangeOptions): Promise<T[]>;
   async update(
     target: DocumentId | Query<T>,
     change: Change<T>,
-    options?: ChangeOptions,
+    options?: ChangeOptions & UpsertOptions,
   ): Promise<T | undefined | T[]> {
-    checkCallOptions("update", options, CHANGE_OPTIONS);
-    if (isFilter(target)) return this.#change(await this.find(target), change, options);
-    const current = await this.findById(target);
+    if (isFilter(target)) {
+      checkCallOptions("update", options, CHANGE_OPTIONS);
+      return this.#change(await this.find(target), change, options);
+    }
+    checkCallOptions("update", options, CHANGE_BY_ID_OPTIONS);
+    if (options?.upsert === true) {
+      if (options.merge !== undefined) {
+        throw new ValidationError("Cannot update: upsert does not go with merge");
+      }
+      return this.findOneAndUpdate(queryAt<T>(this.#idField, target), change, { upsert: true });
+    }
+    const current = await this.findById(target as DocumentId);
     return current && (await this.#change([current], change, options))[0];
   }
 
   async updateOne(
     filter: Query<T>,
     change: Change<T>,
-    ...[options]: readonly [options?: object]
+    options: UpsertOptions = {},
   ): Promise<UpdateResult> {
-    checkCallOptions("updateOne of a transaction", options, NO_OPTIONS);
+    checkCallOptions("updateOne", options, UPSERT_OPTIONS);
     const { length } = await this.#change(await this.find(filter, { limit: 1 }), change);
-    return { matched: length, modified: length };
+    if (length > 0 || options.upsert !== true) return { matched: length, modified: length };
+    const made = await this.#upsert(filter, change);
+    return { matched: 0, modified: 0, upsertedId: this.#idOf(made) };
+  }
+
+  async findOneAndUpdate(
+    filter: Query<T>,
+    change: Change<T>,
+    options: FindOneAndUpdateOptions<T> = {},
+  ): Promise<T | undefined> {
+    checkCallOptions("findOneAndUpdate", options, FOUND_OPTIONS);
+    const { sort, upsert = false, returnDocument = "after" } = options;
+    const [before] = await this.find(filter, { ...(sort && { sort }), limit: 1 });
+    if (before === undefined && !upsert) return undefined;
+    const after =
+      before === undefined
+        ? await this.#upsert(filter, change)
+        : (await this.#change([before], change))[0];
+    return returnDocument === "before" ? before : after;
+  }
+
+  async #upsert(filter: Query<T>, change: Change<T>): Promise<T> {
+    const nowMs = Math.floor(this.#transaction.client.platform.clock.wallMs());
+    const how = { idField: this.#idField, nowMs, isInsert: true, replaces: false };
+    const made = changedDocument(begunDocument(filter), change as UpdateOperators, how);
+    return this.insert(made as NewDocument<T>);
+  }
+
+  async replaceOne(
+    filter: Query<T>,
+    document: NewDocument<T>,
+    options: UpsertOptions = {},
+  ): Promise<UpdateResult> {
+    checkCallOptions("replaceOne", options, UPSERT_OPTIONS);
+    const idField = this.#idField;
+    const given = fieldOf(document as Fields, idField) ?? undefined;
+    const [before] = await this.find(filter, { limit: 1 });
+    if (before === undefined) {
+      if (options.upsert !== true) return { matched: 0, modified: 0 };
+      const id = given ?? fieldOf(begunDocument(filter), idField);
+      const made = await this.insert({ ...document, ...(id !== undefined && { [idField]: id }) });
+      return { matched: 0, modified: 0, upsertedId: this.#idOf(made) };
+    }
+    const id = this.#idOf(before);
+    if (given !== undefined && given !== id) {
+      throw new ValidationError(`Cannot change the id of a document in "${this.name}"`);
+    }
+    await this.#putAll([{ ...document, [idField]: id }], true);
+    return { matched: 1, modified: 1 };
+  }
+
+  async deleteOne(filter: Query<T>): Promise<boolean> {
+    const [found] = await this.find(filter, { limit: 1 });
+    if (found !== undefined) this.#drop(this.#idOf(found));
+    return found !== undefined;
+  }
+
+  bulkWrite(operations: readonly BulkOperation<T>[]): Promise<BulkResult> {
+    return runBulk(this, operations);
+  }
+
+  #idOf(document: T): DocumentId {
+    return fieldOf(document as Fields, this.#idField) as DocumentId;
   }
 
   async updateMany(filter: Query<T>, change: Change<T>): Promise<UpdateResult> {
@@ -179,7 +272,7 @@ export class CollectionView<T extends Item>
   remove(id: DocumentId): Promise<T | undefined>;
   remove(filter: Query<T>): Promise<T[]>;
   async remove(target: DocumentId | Query<T>): Promise<T | undefined | T[]> {
-    if (!isFilter(target)) return this.#removeOne(target);
+    if (!isFilter(target)) return this.#removeOne(target as DocumentId);
     const found = await this.find(target);
     for (const document of found) this.#drop(fieldOf(document as Fields, this.#idField));
     return found;
@@ -207,65 +300,81 @@ export class CollectionView<T extends Item>
   }
 
   async findById(id: DocumentId): Promise<T | undefined> {
+    return (await this.findVersioned(id))?.document;
+  }
+
+  async findVersioned(id: DocumentId): Promise<Versioned<T> | undefined> {
     this.#transaction.check();
     const key = encodeKey(id);
     const own = this.#transaction.writesTo(this.name).get(latinText(key));
     if (own !== undefined) {
       const isGone = own.kind === "REMOVE" || own.kind === "NOTHING";
-      return isGone ? undefined : (decodeUntrustedCbor(own.document) as T);
+      return isGone ? undefined : { document: decodeUntrustedCbor(own.document) as T, version: 0 };
     }
     const query = { filter: { [this.#idField]: id } };
     const { documents } = await queryAll<T>(this.#transaction.client, this.#target(), query);
     const [found] = documents;
     this.#transaction.noteRead(this.name, key, found?.version ?? 0);
-    return found?.document;
-  }
-
-  override async find(filter: Query<T> = {}, options: FindOptions = {}): Promise<T[]> {
-    checkCallOptions("find", options, FIND_OPTIONS);
-    this.#transaction.check();
-    const { client } = this.#transaction;
-    const { sort, skip, limit, projection, hint } = options;
-    const writes = this.#transaction.writesTo(this.name);
-    const isOwn = writes.size > 0;
-    const query = isOwn ? { filter, hint } : { filter, sort, skip, limit, projection, hint };
-    const { documents, sequence } = await queryAll<T>(client, this.#target(), query);
-    this.#transaction.noteSearch(this.name, sequence);
-    const found = documents.map(({ document }) => document);
-    return isOwn ? this.#withOwn(found, writes, { filter, options }) : found;
-  }
-
-  async *iterate(
-    filter: Query<T> = {},
-    options: FindOptions = {},
-  ): AsyncGenerator<T, void, undefined> {
-    yield* await this.find(filter, options);
-  }
-
-  async distinct(path: string, filter: Query<T> = {}): Promise<unknown[]> {
-    const segments = parsePath(path);
-    const found: Value[] = [];
-    const documents = await this.find(filter, { sort: { [path]: 1 } });
-    for (const document of documents) addDistinct(found, document as Fields, segments);
     return found;
   }
 
+  override async find<const P extends Projection<T> = never>(
+    filter: Query<T> = EVERYTHING as Query<T>,
+    options: FindOptions<T, P> = {},
+  ): Promise<Found<T, P>[]> {
+    checkCallOptions("find", options, FIND_OPTIONS);
+    this.#transaction.check();
+    const { client } = this.#transaction;
+    const writes = this.#transaction.writesTo(this.name);
+    const isOwn = writes.size > 0;
+    const { hint, ...others } = wireOptions(options);
+    const query = isOwn ? { filter, hint } : { filter, hint, ...others };
+    const target = { ...this.#target(), timeoutMs: options.timeoutMs, signal: options.signal };
+    const { documents, sequence } = await queryAll<Found<T, P>>(client, target, query);
+    this.#transaction.noteSearch(this.name, sequence);
+    const found = documents.map(({ document }) => document);
+    if (!isOwn) return found;
+    return this.#withOwn(found as readonly Fields[], writes, { filter, ...others }) as Found<
+      T,
+      P
+    >[];
+  }
+
+  async *iterate<const P extends Projection<T> = never>(
+    filter: Query<T> = EVERYTHING as Query<T>,
+    options: FindOptions<T, P> = {},
+  ): AsyncGenerator<Found<T, P>, void, undefined> {
+    yield* await this.find(filter, options);
+  }
+
+  async distinct<P extends Path<T>>(
+    path: P,
+    filter: Query<T> = EVERYTHING as Query<T>,
+  ): Promise<DistinctValue<PathValue<T, P>>[]> {
+    const segments = parsePath(path);
+    const found: Value[] = [];
+    const documents = await this.find(filter, sortedBy<T>(path, 1));
+    for (const document of documents) addDistinct(found, document as Fields, segments);
+    return found as DistinctValue<PathValue<T, P>>[];
+  }
+
   async count(filter?: Query<T>): Promise<number> {
-    return (await this.find(filter, { projection: { [this.#idField]: 1 } })).length;
+    const ids: object = { projection: { [this.#idField]: 1 } };
+    return (await this.find(filter, ids as FindOptions<T, never>)).length;
   }
 
   /** The found documents, as the transaction's own writes leave them. */
   #withOwn(
-    found: readonly T[],
+    found: readonly Fields[],
     writes: ReadonlyMap<string, Write>,
-    query: { readonly filter: Query<T>; readonly options: FindOptions },
-  ): T[] {
-    const { sort = {}, skip = 0, limit = 0, projection = {} } = query.options;
+    query: WireQuery,
+  ): readonly Fields[] {
+    const { sort = {}, skip = 0, limit = 0, projection = {} } = query;
     if (![skip, limit].every((count) => Number.isSafeInteger(count) && count >= 0)) {
       throw new ValidationError("Cannot query: skip and limit are whole numbers, and not negative");
     }
     const matches = compileFilter(wireFilter(query.filter));
-    const others = (found as readonly Fields[]).filter((document) => {
+    const others = found.filter((document) => {
       const key = encodeKey(fieldOf(document, this.#idField) as DocumentId);
       return !writes.has(latinText(key));
     });
@@ -276,10 +385,7 @@ export class CollectionView<T extends Item>
     const all = [...others, ...own].sort(compareBy(sort));
     const part = all.slice(skip, limit === 0 ? undefined : skip + limit);
     const isProjected = Object.keys(projection).length > 0;
-    const shown: readonly object[] = isProjected
-      ? part.map(compileProjection(projection, this.#idField))
-      : part;
-    return shown as T[];
+    return isProjected ? part.map(compileProjection(projection, this.#idField)) : part;
   }
 
   #put(prepared: PreparedDocument): void {

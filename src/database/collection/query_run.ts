@@ -41,6 +41,8 @@ export interface QuerySpec {
   readonly idField?: string;
   /** Name of the index to use. */
   readonly hint?: string;
+  /** Values at the paths of `sort`: only documents that come behind them. */
+  readonly after?: readonly Value[];
   /** In ms since 1970: documents that have expired then do not show. */
   readonly nowMs?: number;
 }
@@ -101,9 +103,13 @@ export class QueryRun {
     this.#spec = spec;
     const matches = compileFilter(spec.filter, this.#cost);
     const isOver = spec.nowMs === undefined ? undefined : expiryAt(store.indexes, spec.nowMs);
-    this.#matches =
-      isOver === undefined ? matches : (document) => matches(document) && !isOver(document);
     this.#parts = sortParts(spec.sort ?? {});
+    const isBehind = this.#behind(spec.after);
+    this.#matches =
+      isOver === undefined && isBehind === undefined
+        ? matches
+        : (document) =>
+            matches(document) && isOver?.(document) !== true && isBehind?.(document) !== false;
     const { idField = "id", hint = "", filter, projection } = spec;
     const isWhole = projection === undefined || Object.keys(projection).length === 0;
     this.#project = isWhole ? undefined : compileProjection(projection, idField);
@@ -115,6 +121,19 @@ export class QueryRun {
       plan.kind !== "index" ? undefined : isNow ? plan.index.tree : plan.index.snapshot();
     this.#direct = plan.kind === "ids" ? this.#locate(plan.ids) : [];
     this.#frozen = isNow ? undefined : store.freeze(sequence);
+  }
+
+  /** Whether a document comes behind a place in the order. Throws QueryError. */
+  #behind(after: readonly Value[] | undefined): ((document: Fields) => boolean) | undefined {
+    if (after === undefined) return undefined;
+    if (after.length !== this.#parts.length || after.length === 0) {
+      throw new QueryError("Cannot query: after holds a value for each path of sort");
+    }
+    const place = { keys: after, location: 0 };
+    return (document) => {
+      const keys = this.#parts.map(({ path }) => valueAt(document, path));
+      return this.#compare({ keys, location: 0 }, place) > 0;
+    };
   }
 
   /**

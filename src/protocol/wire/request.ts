@@ -72,6 +72,8 @@ export interface QueryFields {
   readonly projection: Fields;
   /** Name of the index to use; empty for any. */
   readonly hint: string;
+  /** Values at the paths of `sort`: only documents behind them. */
+  readonly after?: readonly Value[];
 }
 
 /** The map of a QUERY request. */
@@ -243,7 +245,7 @@ function readQueryRequest(payload: Uint8Array): QueryRequest {
 export function readQueryFields(fields: Fields): QueryFields {
   refuseUnknown(fields, QUERY_NAMES);
   const { filter = {}, sort = {}, projection = {}, idField = "id", hint = "" } = fields;
-  const { skip = 0, limit = 0, collection } = fields;
+  const { skip = 0, limit = 0, collection, after } = fields;
   if (!isFields(filter) || !isFields(sort) || !isFields(projection)) {
     throw new ValidationError("Cannot query: filter, sort and projection are maps");
   }
@@ -256,15 +258,19 @@ export function readQueryFields(fields: Fields): QueryFields {
   if (typeof collection !== "string") {
     throw new ValidationError("Cannot query: no collection is named");
   }
+  if (after !== undefined && !Array.isArray(after)) {
+    throw new ValidationError("Cannot query: after is an array of values");
+  }
   assert(Number.MAX_SAFE_INTEGER >= skip, "skip is a safe integer");
   assert(Number.MAX_SAFE_INTEGER >= limit, "limit is a safe integer");
-  return { collection, filter, sort, projection, idField, hint, skip, limit };
+  const order = after === undefined ? {} : { after: after as readonly Value[] };
+  return { collection, filter, sort, projection, idField, hint, skip, limit, ...order };
 }
 
 /** Fields of a query; `pageSize` belongs to `find`. */
 const QUERY_NAMES: ReadonlySet<string> = new Set([
   ...["action", "collection", "idField", "filter", "sort", "projection", "hint", "skip", "limit"],
-  "pageSize",
+  ...["pageSize", "after"],
 ]);
 const WATCH_NAMES: ReadonlySet<string> = new Set(["action", "collection", "since", "waitMs"]);
 

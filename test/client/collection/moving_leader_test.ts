@@ -7,7 +7,7 @@
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { readWhole } from "../../../src/client/collection/query_client.ts";
-import { backupBlocks } from "../../../src/client/collection/state_export.ts";
+import { backupBlocks } from "../../../src/client/state_export.ts";
 import type { Collection, RemoteDatabase } from "../../../src/mod.ts";
 import { readBackup, writeBackup } from "../../../src/node/snapshots/backup.ts";
 import { systemPlatform } from "../../../src/platform/platform.ts";

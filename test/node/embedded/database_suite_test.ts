@@ -113,10 +113,10 @@ for (const [name, open] of HOMES) {
           database.transaction((transaction) =>
             transaction.collection(collection.name).update("p0", {}, wrong({ merg: false })),
           ),
-        upsert: () =>
+        upserts: () =>
           database.transaction(async (transaction) => {
             const inside = transaction.collection(collection.name);
-            return Reflect.apply(inside.updateOne, inside, [{}, {}, { upsert: true }]);
+            return Reflect.apply(inside.updateOne, inside, [{}, {}, { upserts: true }]);
           }),
         idFeild: () =>
           database.transaction(async (transaction) =>
@@ -215,7 +215,7 @@ for (const [name, open] of HOMES) {
       expect((await rejection(collection.deleteMany({ id: undefined } as never))).code).toBe(
         "QUERY",
       );
-      expect((await rejection(collection.find({}, { sort: { a: 2 as 1 } }))).code).toBe("QUERY");
+      expect((await rejection(collection.find({}, { sort: { name: 2 as 1 } }))).code).toBe("QUERY");
       expect((await rejection(collection.find({}, { limit: -1 }))).code).toBe("VALIDATION");
       expect((await rejection(collection.find({}, { hint: "no" }))).code).toBe("QUERY");
       expect(await collection.count()).toBe(3);
@@ -279,10 +279,12 @@ for (const [name, open] of HOMES) {
       expect((await rejection(collection.update("p1", { $set: { id: "other" } }))).code).toBe(
         "VALIDATION",
       );
-      expect((await rejection(collection.update("p1", { $inc: { name: 1 } }))).code).toBe(
+      expect((await rejection(collection.update("p1", { $inc: { name: 1 } as object }))).code).toBe(
         "VALIDATION",
       );
-      expect((await rejection(collection.update("p1", { $no: { name: 1 } }))).code).toBe("QUERY");
+      expect((await rejection(collection.update("p1", { $no: { name: 1 } } as object))).code).toBe(
+        "QUERY",
+      );
     });
 
     test("a queue of work: each taker gets one, and an upsert keeps what it was looked for by", async () => {
@@ -293,7 +295,7 @@ for (const [name, open] of HOMES) {
       });
       expect((await Promise.all(takes)).every(({ matched }) => matched === 1)).toBe(true);
       expect(await collection.count({ state: "taken" })).toBe(40);
-      const nested = fresh<{ id?: string; n?: number }>();
+      const nested = fresh<{ id?: string; n?: number; p?: { q: number } }>();
       for (let i = 0; i < 2; i += 1) {
         await nested.updateOne({ "p.q": 7 }, { $inc: { n: 1 } }, { upsert: true });
       }

@@ -7,7 +7,7 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { freePorts } from "../../../cli/local/local_cluster.ts";
-import { backupBlocks, logBatches } from "../../../src/client/collection/state_export.ts";
+import { backupBlocks, logBatches } from "../../../src/client/state_export.ts";
 import { connect, type RemoteDatabase } from "../../../src/mod.ts";
 import { parseNodeConfig } from "../../../src/node/config/node_config.ts";
 import { Node } from "../../../src/node/node.ts";

@@ -4,11 +4,11 @@
  * @module
  */
 
-import { ByteReader } from "../../base/bytes.ts";
-import { decodeLogReply } from "../../protocol/wire/reply.ts";
-import type { QueryRequestFields } from "../../protocol/wire/request.ts";
-import type { Client } from "../connection/client.ts";
-import { ask, Pages, type QueryTarget } from "./query_client.ts";
+import { ByteReader } from "../base/bytes.ts";
+import { decodeLogReply } from "../protocol/wire/reply.ts";
+import type { QueryRequestFields } from "../protocol/wire/request.ts";
+import { ask, Pages, type QueryTarget } from "./collection/query_client.ts";
+import type { Client } from "./connection/client.ts";
 
 /** The blocks of a backup, in order. Throws CursorLostError when the node with them is gone. */
 export async function* backupBlocks(client: Client): AsyncGenerator<Uint8Array, void> {

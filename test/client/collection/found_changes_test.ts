@@ -1,0 +1,280 @@
+/**
+ * Changes of one document that a query finds, operations in bulk, and pages: in a database of this
+ * process, in a cluster, and in a collection with a validator.
+ *
+ * @module
+ */
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { type Collection, type Database, type Validator, WALDatabase } from "../../../src/mod.ts";
+import { decodeUntrustedCbor } from "../../../src/protocol/encoding/cbor.ts";
+import { freshFolder, rejection, TestCluster } from "../../node/test_cluster.ts";
+
+interface Task {
+  readonly id: string;
+  readonly state: string;
+  readonly rank: number;
+  readonly by?: string;
+}
+
+interface Home {
+  readonly database: Database;
+  close(): Promise<void>;
+}
+
+const anything: Validator = {
+  "~standard": { version: 1, vendor: "test", validate: (value) => ({ value }) },
+};
+const validators = { anything };
+
+async function embedded(): Promise<Home> {
+  const folder = freshFolder();
+  const database = new WALDatabase({ name: "d", root: folder.path, validators });
+  await database.open();
+  const close = async (): Promise<void> => {
+    await database.close();
+    folder.remove();
+  };
+  return { database, close };
+}
+
+async function remote(): Promise<Home> {
+  const cluster = await TestCluster.start(3);
+  const database = await cluster.connect(cluster.addresses, { validators } as object);
+  return { database, close: () => cluster.stop() };
+}
+
+const HOMES = [
+  ["embedded", embedded, false],
+  ["a cluster", remote, false],
+  ["a cluster, with a validator", remote, true],
+] as const;
+
+describe.each(HOMES)("%s", (_name, open, isValidated) => {
+  let home: Home;
+  let count = 0;
+
+  beforeAll(async () => {
+    home = await open();
+  }, 60_000);
+  afterAll(() => home.close());
+
+  async function tasks(...documents: Task[]): Promise<Collection<Task>> {
+    count += 1;
+    const name = `t${count}`;
+    if (isValidated) await home.database.createCollection(name, { validator: "anything" });
+    const collection = home.database.collection<Task>(name);
+    await collection.insertMany(documents);
+    return collection;
+  }
+
+  const a = { id: "a", state: "todo", rank: 2 };
+  const b = { id: "b", state: "todo", rank: 1 };
+
+  test("findOneAndUpdate: in order, as it was or as it is", async () => {
+    const collection = await tasks(a, b);
+    const change = { $set: { state: "doing" } };
+    const found = await collection.findOneAndUpdate({ state: "todo" }, change, {
+      sort: { rank: 1 },
+      returnDocument: "before",
+    });
+    expect(found).toEqual(b);
+    const next = await collection.findOneAndUpdate({ state: "todo" }, change);
+    expect(next).toEqual({ ...a, state: "doing" });
+    expect(await collection.findOneAndUpdate({ state: "todo" }, change)).toBeUndefined();
+    expect(await collection.count({ state: "doing" })).toBe(2);
+  });
+
+  test("findOneAndUpdate: each of many callers gets a document of its own", async () => {
+    const all = Array.from({ length: 12 }, (_, i) => ({ id: `t${i}`, state: "todo", rank: i }));
+    const collection = await tasks(...all);
+    const take = () => collection.findOneAndUpdate({ state: "todo" }, { $set: { state: "doing" } });
+    const taken = await Promise.all(Array.from({ length: 12 }, take));
+    expect(new Set(taken.map((task) => task?.id)).size).toBe(12);
+    expect(await take()).toBeUndefined();
+  });
+
+  test("findOneAndUpdate and update by id: with upsert one is made", async () => {
+    const collection = await tasks();
+    const change = { $inc: { rank: 1 }, $setOnInsert: { state: "new" } };
+    const made = await collection.findOneAndUpdate({ id: "x" }, change, { upsert: true });
+    expect(made).toEqual({ id: "x", rank: 1, state: "new" });
+    expect(await collection.update("x", change, { upsert: true })).toEqual({ ...made!, rank: 2 });
+    expect(await collection.update("y", { state: "plain" }, { upsert: true })).toEqual({
+      id: "y",
+      state: "plain",
+    } as Task);
+    const before = await collection.findOneAndUpdate({ id: "z" }, change, {
+      upsert: true,
+      returnDocument: "before",
+    });
+    expect([before, await collection.count()]).toEqual([undefined, 3]);
+    const both = collection.update("x", change, { upsert: true, ifVersion: 3 });
+    expect((await rejection(both)).code).toBe("VALIDATION");
+  });
+
+  test("replaceOne: the whole document, whose id stays", async () => {
+    const collection = await tasks(a, { ...b, by: "me" });
+    const replaced = await collection.replaceOne({ by: "me" }, { state: "done", rank: 9 } as Task);
+    expect(replaced).toEqual({ matched: 1, modified: 1 });
+    expect(await collection.findById("b")).toEqual({ id: "b", state: "done", rank: 9 });
+    const other = collection.replaceOne({ id: "a" }, { ...b });
+    expect((await rejection(other)).code).toBe("VALIDATION");
+    expect(await collection.replaceOne({ id: "c" }, { ...a, id: "c" })).toEqual({
+      ...{ matched: 0, modified: 0 },
+    });
+    const made = await collection.replaceOne({ id: "c" }, { state: "n", rank: 0 } as Task, {
+      upsert: true,
+    });
+    expect(made).toEqual({ matched: 0, modified: 0, upsertedId: "c" });
+    expect(await collection.count()).toBe(3);
+  });
+
+  test("deleteOne: one of those that match", async () => {
+    const collection = await tasks(a, b);
+    expect(await collection.deleteOne({ state: "todo" })).toBe(true);
+    expect(await collection.deleteOne({ state: "done" })).toBe(false);
+    expect(await collection.count()).toBe(1);
+  });
+
+  test("bulkWrite: in order, all or none", async () => {
+    const collection = await tasks(a);
+    const result = await collection.bulkWrite([
+      { insertOne: { document: b } },
+      { updateOne: { filter: { id: "b" }, update: { $inc: { rank: 5 } } } },
+      { updateOne: { filter: { id: "u" }, update: { $set: { rank: 7 } }, upsert: true } },
+      { updateMany: { filter: { rank: { $gt: 5 } }, update: { $set: { state: "high" } } } },
+      { replaceOne: { filter: { id: "a" }, replacement: { ...a, state: "new" } } },
+      { deleteOne: { filter: { id: "u" } } },
+      { deleteMany: { filter: { state: "nothing" } } },
+    ]);
+    expect(result).toEqual({
+      ...{ inserted: 1, matched: 4, modified: 4, deleted: 1 },
+      upsertedIds: ["u"],
+    });
+    expect(await collection.find({}, { sort: { id: 1 } })).toEqual([
+      { ...a, state: "new" },
+      { ...b, rank: 6, state: "high" },
+    ]);
+    const refused = collection.bulkWrite([
+      { deleteMany: { filter: {} } },
+      { insertOne: { document: a } },
+      { insertOne: { document: a } },
+    ]);
+    expect((await rejection(refused)).code).toBe("DUPLICATE_KEY");
+    expect(await collection.count()).toBe(2);
+    const unknown = collection.bulkWrite([{ upsertOne: {} } as never]);
+    expect((await rejection(unknown)).message).toContain("upsertOne");
+  });
+
+  test("findPage: every document once, whatever is written in between", async () => {
+    const all = Array.from({ length: 25 }, (_, i) => ({ id: `p${i}`, state: "s", rank: i % 4 }));
+    const collection = await tasks(...all);
+    const seen: string[] = [];
+    let after: string | undefined;
+    for (let page = 0; page < 20; page += 1) {
+      const found = await collection.findPage(
+        { state: "s" },
+        { sort: { rank: -1 }, limit: 4, after },
+      );
+      for (const { id } of found.documents) seen.push(id);
+      after = found.next;
+      // Before the place of the next page, and removed behind it.
+      await collection.insert({ id: `before${page}`, state: "s", rank: 9 });
+      if (page === 1) await collection.delete(seen[0] ?? "");
+      if (after === undefined) break;
+    }
+    expect(after).toBeUndefined();
+    expect(
+      seen.slice(0, 4).every((id) => (all.find((one) => one.id === id)?.rank ?? 0) === 3),
+    ).toBe(true);
+    expect([...seen].sort()).toEqual(all.map(({ id }) => id).sort());
+  });
+
+  test("findPage: values of all kinds, and none at all, have their place", async () => {
+    const collection = (await tasks()) as unknown as Collection<{ id: number; v?: unknown }>;
+    const values = [3, "a", null, undefined, true, [2], { x: 1 }, new Date(5), 3, -1, "a"];
+    await collection.insertMany(values.map((v, id) => (v === undefined ? { id } : { id, v })));
+    const whole = await collection.find({}, { sort: { v: 1, id: 1 } });
+    const seen: number[] = [];
+    for (let after: string | undefined; ; ) {
+      const page = await collection.findPage({}, { sort: { v: 1 }, limit: 2, after });
+      seen.push(...page.documents.map(({ id }) => id));
+      after = page.next;
+      if (after === undefined) break;
+    }
+    expect(seen).toEqual(whole.map(({ id }) => id));
+  });
+
+  test("findPage: a token of another order, or none at all, is refused", async () => {
+    const collection = await tasks(a, b);
+    const { next } = await collection.findPage({}, { limit: 1 });
+    expect(decodeUntrustedCbor(new Uint8Array(Buffer.from(next ?? "", "base64url")))).toEqual([
+      ["id"],
+      ["a"],
+    ]);
+    for (const [after, sort] of [
+      [next, { rank: 1 }],
+      ["nonsense", {}],
+      ["", {}],
+      ["x".repeat(100_000), {}],
+    ] as const) {
+      const error = await rejection(collection.findPage({}, { after: after ?? "", sort }));
+      expect([error.code, error.remedy]).toEqual(["QUERY", expect.stringContaining("token")]);
+    }
+    const none = await rejection(collection.findPage({}, { limit: 0 }));
+    expect(none.code).toBe("QUERY");
+  });
+
+  test("a read that is aborted rejects with the signal's reason", async () => {
+    const collection = await tasks(a, b);
+    const reason = new Error("enough");
+    const options = { signal: AbortSignal.abort(reason) };
+    const reads = [
+      collection.find({}, options),
+      collection.find(() => true, options),
+      collection.findById("a", options),
+      collection.findVersioned("a", options),
+      collection.count({}, options),
+      collection.count({ rank: 1 }, options),
+      collection.distinct("rank", {}, options),
+      collection.findPage({}, options),
+    ];
+    for (const read of reads) expect(await rejection(read)).toBe(reason as never);
+    const later = new AbortController();
+    expect(await collection.find({}, { signal: later.signal, timeoutMs: 5000 })).toHaveLength(2);
+  });
+});
+
+describe("inside a transaction", () => {
+  test("the same calls see the transaction's own writes", async () => {
+    const home = await embedded();
+    const collection = home.database.collection<Task>("t");
+    await collection.insert({ id: "a", state: "todo", rank: 1 });
+    await home.database.transaction(async (tx) => {
+      const view = tx.collection<Task>("t");
+      const stored = await view.findVersioned("a");
+      expect(stored?.version).toBeGreaterThan(0);
+      await view.update("a", { rank: 2 });
+      expect(await view.findVersioned("a")).toEqual({
+        document: { id: "a", state: "todo", rank: 2 },
+        version: 0,
+      });
+      const change = { $set: { state: "doing" } };
+      expect(await view.findOneAndUpdate({ rank: 2 }, change)).toMatchObject({ state: "doing" });
+      expect(await view.update("b", change, { upsert: true })).toEqual({
+        ...{ id: "b", state: "doing" },
+      } as Task);
+      const made = await view.replaceOne({ id: "c" }, { state: "s", rank: 3 } as Task, {
+        upsert: true,
+      });
+      expect(made.upsertedId).toBe("c");
+      expect(await view.deleteOne({ id: "b" })).toBe(true);
+    });
+    expect((await collection.find({}, { sort: { id: 1 } })).map(({ id }) => id)).toEqual([
+      "a",
+      "c",
+    ]);
+    await home.close();
+  });
+});
