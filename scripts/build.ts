@@ -1,16 +1,18 @@
 /**
  * Builds into dist/: `cstore`, the executable; `cli.js`, the same for Node, Bun and Deno from npm;
- * `mod.js` and `types/`, the library for programs that do not read TypeScript.
+ * `mod.js` with `types/` and, for `require`, `mod.cjs` with `types-cjs/`: the library for programs
+ * that do not read TypeScript.
  *
  *     bun scripts/build.ts                             all of it, the executable for this machine
+ *     bun scripts/build.ts --library                   what the package holds, without the executable
  *     bun scripts/build.ts --target bun-linux-arm64    only an executable for another machine
  *     bun scripts/build.ts --deno                      only the executable, made by `deno compile`
  *
  * @module
  */
 
-import { mkdirSync, rmSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { ROOT, run, tool } from "./run.ts";
 
@@ -34,12 +36,11 @@ function executable(name: string, target: string | undefined): Product {
   return { name, command: [tool("bun"), "build", ...flags, outfile, CLI] };
 }
 
-function products(): readonly Product[] {
+function packaged(): readonly Product[] {
   const bundle = [tool("bun"), "build", "--target=node", "--format=esm"];
   const cli = ["--minify", `--banner=${SHEBANG}`, `--outfile=${join(DIST, "cli.js")}`, CLI];
   const library = ["--packages=external", `--outfile=${join(DIST, "mod.js")}`, LIBRARY];
   return [
-    executable("cstore", undefined),
     { name: "cli.js", command: [...bundle, ...cli] },
     { name: "mod.js", command: [...bundle, ...library] },
     { name: "types/mod.d.ts", command: [tool("tsc"), "-p", "scripts/tsconfig.types.json"] },
@@ -57,6 +58,62 @@ async function build(product: Product): Promise<boolean> {
   }
   console.error(`Cannot build dist/${product.name}:\n${outcome.output}`);
   return false;
+}
+
+/** `mod.cjs`: a module that is required cannot wait for WebAssembly. */
+async function buildForRequire(): Promise<boolean> {
+  const outcome = await Bun.build({
+    entrypoints: [LIBRARY],
+    target: "node",
+    format: "cjs",
+    packages: "external",
+    outdir: DIST,
+    naming: "mod.cjs",
+    throw: false,
+    plugins: [
+      {
+        name: "require",
+        setup: (build) => {
+          build.onResolve({ filter: /\/hasher\.ts$/ }, () => {
+            return { path: join(ROOT, "scripts", "package", "hasher_for_require.ts") };
+          });
+        },
+      },
+    ],
+  });
+  for (const log of outcome.logs) console.error(log);
+  if (outcome.success) console.log(`dist/mod.cjs  ${statSync(join(DIST, "mod.cjs")).size} bytes`);
+  return outcome.success;
+}
+
+/**
+ * Types for readers that know no `.ts` in names: `types/` names the files `.js`, and `types-cjs/`
+ * has the same for `require`.
+ */
+function finishTypes(): void {
+  const [from, to] = [join(DIST, "types"), join(DIST, "types-cjs")];
+  rmSync(to, { recursive: true, force: true });
+  for (const name of readdirSync(from, { recursive: true }) as string[]) {
+    if (!name.endsWith(".d.ts")) continue;
+    const written = readFileSync(join(from, name), "utf8");
+    // Databases can be disposed of: programs for an older library of types do not know the word.
+    const text =
+      name === "mod.d.ts" ? `/// <reference lib="esnext.disposable" />\n${written}` : written;
+    const target = join(to, name.replace(/\.d\.ts$/, ".d.cts"));
+    mkdirSync(dirname(target), { recursive: true });
+    writeFileSync(target, text.replace(IN_PROJECT, "$1.cjs$2"));
+    writeFileSync(join(from, name), text.replace(IN_PROJECT, "$1.js$2"));
+  }
+}
+
+/** The name of a file of the project, as the text of an import. */
+const IN_PROJECT = /("\.{1,2}\/[^"\n]+)\.ts(")/g;
+
+async function buildLibrary(): Promise<boolean> {
+  rmSync(join(DIST, "types"), { recursive: true, force: true });
+  const built = (await buildAll(packaged())) && (await buildForRequire());
+  if (built) finishTypes();
+  return built;
 }
 
 async function buildAll(all: readonly Product[]): Promise<boolean> {
@@ -87,7 +144,11 @@ async function buildWithDeno(): Promise<boolean> {
 }
 
 const { values } = parseArgs({
-  options: { target: { type: "string" }, deno: { type: "boolean", default: false } },
+  options: {
+    target: { type: "string" },
+    deno: { type: "boolean", default: false },
+    library: { type: "boolean", default: false },
+  },
 });
 mkdirSync(DIST, { recursive: true });
 let built: boolean;
@@ -98,6 +159,7 @@ if (values.deno) {
   const extension = suffix.includes("windows") ? ".exe" : "";
   built = await buildAll([executable(`cstore-${suffix}${extension}`, values.target)]);
 } else {
-  built = await buildAll(products());
+  built = await buildLibrary();
+  if (built && !values.library) built = await buildAll([executable("cstore", undefined)]);
 }
 process.exitCode = built ? 0 : 1;

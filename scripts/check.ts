@@ -37,6 +37,7 @@ function steps(fix: boolean): readonly Step[] {
       needs: "cli/main.ts",
     },
     { name: "build", command: [bun, "scripts/build.ts"], needs: "cli/main.ts" },
+    { name: "package", command: [bun, "scripts/package.ts"], needs: "dist/mod.cjs" },
     { name: "test", command: [bun, "scripts/test.ts", "--only-failures"] },
     { name: "seams", command: [bun, "scripts/seams.ts", "--sample", "3"] },
     { name: "smoke-bun", command: [bun, SMOKE], needs: SMOKE },

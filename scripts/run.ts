@@ -32,12 +32,17 @@ export function tool(name: string): string {
 /** Runs a program in the project's folder; `capture` keeps its output instead of showing it. */
 export function run(
   command: readonly string[],
-  options: { readonly capture: boolean; readonly env?: Readonly<Record<string, string>> },
+  options: {
+    readonly capture: boolean;
+    readonly env?: Readonly<Record<string, string>>;
+    /** Folder to run in; the project's unless set. */
+    readonly cwd?: string;
+  },
 ): Promise<Outcome> {
   const [program = "", ...rest] = command;
   const path = `${BIN}:${process.env.PATH ?? ""}`;
   const child = spawn(program, rest, {
-    cwd: ROOT,
+    cwd: options.cwd ?? ROOT,
     env: { ...process.env, PATH: path, DENO_NO_UPDATE_CHECK: "1", ...options.env },
     stdio: options.capture ? ["ignore", "pipe", "pipe"] : "inherit",
   });

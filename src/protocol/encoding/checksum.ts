@@ -1,15 +1,13 @@
 /**
- * xxHash of a byte range, 32 and 64 bit: the one checksum of wire and disk.
- *
- * The WASM instance is loaded once, with this module; after that both are pure functions.
+ * xxHash of a byte range, 32 and 64 bit: the one checksum of wire and disk. Pure functions.
  *
  * @module
  */
 
-import xxhash from "xxhash-wasm";
 import { assert } from "../../base/assert.ts";
+import { hasher } from "./hasher.ts";
 
-const { h32Raw, h64Raw, create64 } = await xxhash();
+const { h32Raw, h64Raw, create64 } = hasher;
 
 /** Larger ranges are hashed in pieces, because the WASM memory never shrinks again. */
 const PIECE_SIZE = 1024 * 1024;
