@@ -77,13 +77,14 @@ const WATCH: CommandSpec = {
 const IMPORT: CommandSpec = {
   usage: "import <collection> <file>",
   about:
-    "Put the documents of a file into a collection: a JSON object a line, or a JSON array; - reads stdin",
+    "Put the documents of a file into a collection: a JSON object a line, a JSON array, or CSV or TSV with a header; - reads stdin",
   options: [
     ADDRESS,
     TIMEOUT,
     ["--insert", "Refuse documents that exist (default: replace them)"],
     ["--id-field <name>", "The field with the ids (default id)"],
     ["--from-line <n>", "Begin at this line or item: where an import stopped"],
+    ["--format <format>", "json, csv or tsv (default: by the file's name and its first line)"],
     ERRORS,
   ],
   examples: ["cstore import users users.ndjson", "cstore export users - | cstore import copy -"],
@@ -93,11 +94,14 @@ const IMPORT: CommandSpec = {
 
 const EXPORT: CommandSpec = {
   usage: "export <collection> [file]",
-  about: "Write a collection, as it is at one moment, one JSON object a line; - or none is stdout",
+  about:
+    "Write a collection, as it is at one moment, one JSON object a line, or as CSV; - or none is stdout",
   options: [
     ADDRESS,
     TIMEOUT,
     ["--query <query>", "Only documents that match"],
+    ["--format <format>", "json (default), csv or tsv: a column a path, texts only"],
+    ["--fields <paths>", "With csv and tsv: these columns, like id,address.city (default: all)"],
     ["--force", "Replace the file if it exists"],
     ["--resume", "In order of ids, behind the last line of a file that was begun so"],
     ["--id-field <name>", "With --resume: the field with the ids (default id)"],
@@ -106,6 +110,7 @@ const EXPORT: CommandSpec = {
   ],
   examples: [
     "cstore export users users.ndjson",
+    "cstore export users users.csv --format csv --fields id,name",
     `cstore export users --query '{"age":{"$gt":60}}'`,
   ],
   run: async (words, options) =>

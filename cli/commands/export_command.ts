@@ -4,11 +4,31 @@
  * @module
  */
 
-import { closeSync, existsSync, fstatSync, ftruncateSync, openSync, readSync } from "node:fs";
+import {
+  closeSync,
+  createReadStream,
+  existsSync,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  readSync,
+  rmSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { NotFoundError } from "../../src/base/errors.ts";
 import { readWhole } from "../../src/client/collection/query_client.ts";
 import type { AnyDocument, Query, RemoteDatabase } from "../../src/mod.ts";
-import { flagOption, type RawOptions, readLevelOption, textOption } from "../options.ts";
+import { type CellFormat, cellsOf, lineOf, pathsOf } from "../csv.ts";
+import { linesOf, textOf } from "../lines.ts";
+import {
+  choiceOption,
+  flagOption,
+  listOption,
+  type RawOptions,
+  readLevelOption,
+  textOption,
+} from "../options.ts";
 import { tell, UsageError } from "../output.ts";
 import { OutputFile } from "../output_file.ts";
 import { objectFromText, readObject, toTaggedJson } from "../tagged_json.ts";
@@ -38,7 +58,12 @@ interface Export {
   readonly read: ReturnType<typeof readLevelOption>;
   /** Field with the ids. */
   readonly idField: string;
+  readonly format: (typeof FORMATS)[number];
+  /** Columns of CSV and TSV; undefined: all paths that there are. */
+  readonly fields: readonly string[] | undefined;
 }
+
+const FORMATS = ["json", "csv", "tsv"] as const;
 
 /** Writes a collection to a file. */
 export async function runExport(words: readonly string[], options: RawOptions): Promise<void> {
@@ -54,8 +79,15 @@ export async function runExport(words: readonly string[], options: RawOptions): 
   const text = textOption(options, "query");
   const filter = text === undefined ? {} : readObject(text, "query", `'{"age":30}'`);
   const idField = textOption(options, "idField") ?? "id";
-  const what = { name, file, filter, read: readLevelOption(options), idField };
-  if (file === "-") await writeOut(STREAM_MARK);
+  const format = choiceOption(options, "format", { allowed: FORMATS, fallback: "json" });
+  const fields = listOption(options, "fields");
+  if (format === "json" && fields.length > 0) throw new UsageError("--fields needs --format csv");
+  if (format !== "json" && isResumed) throw new UsageError("--resume needs --format json");
+  const what = {
+    ...{ name, file, filter, read: readLevelOption(options), idField, format },
+    fields: fields.length > 0 ? fields : undefined,
+  };
+  if (file === "-" && format === "json") await writeOut(STREAM_MARK);
   await use(options, async (database) => {
     const count = isResumed ? await resume(database, what) : await writeAll(database, what);
     tell(`${count} documents exported from "${name}"`);
@@ -68,11 +100,68 @@ async function writeAll(database: RemoteDatabase, what: Export): Promise<number>
   await checkCollection(database, name);
   const collection = database.collection<Item>(name);
   const documents = (): AsyncIterable<Item> => collection.iterate(filter, { read });
+  if (what.format !== "json")
+    return writeCells(database, { ...what, format: what.format }, documents);
   // What went to stdout cannot be taken back: a lost cursor ends it, without the mark of its end.
   if (what.file === "-") return writeStream(documents());
   const write = async (): Promise<number> =>
     writeFile(await OutputFile.replace(what.file), (lines) => lines.take(documents()));
   return (await OutputFile.isReplaced(what.file)) ? readWhole(database.client, write) : write();
+}
+
+/** As a table: its columns are known when all documents were read, so they wait in a file. */
+async function writeCells(
+  database: RemoteDatabase,
+  what: Export & { readonly format: CellFormat },
+  documents: () => AsyncIterable<Item>,
+): Promise<number> {
+  const { format, fields, file } = what;
+  const draft = join(tmpdir(), `cstore-${process.pid}.ndjson`);
+  const paths = new Set<string>(fields ?? []);
+  try {
+    const count = await readWhole(database.client, async () => {
+      paths.clear();
+      for (const path of fields ?? []) paths.add(path);
+      const kept = await OutputFile.replace(draft);
+      async function* seen(): AsyncGenerator<Item> {
+        for await (const document of documents()) {
+          if (fields === undefined) for (const path of pathsOf(document)) paths.add(path);
+          yield document;
+        }
+      }
+      return writeFile(kept, (lines) => lines.take(seen()));
+    });
+    await writeTable(file, linesOfTable(draft, [...paths], format));
+    return count;
+  } finally {
+    rmSync(draft, { force: true });
+  }
+}
+
+async function* linesOfTable(
+  draft: string,
+  paths: readonly string[],
+  format: CellFormat,
+): AsyncGenerator<string> {
+  yield lineOf(paths, format);
+  for await (const line of linesOf(textOf(createReadStream(draft)))) {
+    if (line !== "") yield lineOf(cellsOf(objectFromText(line, "line"), paths), format);
+  }
+}
+
+async function writeTable(file: string, lines: AsyncIterable<string>): Promise<void> {
+  if (file === "-") {
+    for await (const line of lines) await writeOut(line);
+    return;
+  }
+  const output = await OutputFile.replace(file);
+  try {
+    for await (const line of lines) await output.write(line);
+  } catch (error) {
+    await output.abandon();
+    throw error;
+  }
+  await output.finish();
 }
 
 async function checkCollection(database: RemoteDatabase, name: string): Promise<void> {

@@ -7,8 +7,9 @@
 import { createReadStream, existsSync, statSync } from "node:fs";
 import { CStoreError, DuplicateKeyError, ValidationError } from "../../src/base/errors.ts";
 import type { AnyDocument, Collection } from "../../src/mod.ts";
+import { cellFormatOf, type Row, rowsOf } from "../csv.ts";
 import { itemsOf, linesOf, textOf } from "../lines.ts";
-import { flagOption, numberOption, type RawOptions, textOption } from "../options.ts";
+import { choiceOption, flagOption, numberOption, type RawOptions, textOption } from "../options.ts";
 import { tell, UsageError } from "../output.ts";
 import { objectFromText } from "../tagged_json.ts";
 import { use } from "./data_command.ts";
@@ -19,6 +20,8 @@ const BATCH_DOCUMENTS = 500;
 /** Bytes of lines of one request: a request has a bound. */
 const BATCH_BYTES = 1024 * 1024;
 const PROGRESS_MS = 2000;
+/** Characters in which a header ends. */
+const HEADER_MAX = 64 * 1024;
 /** Characters of a refused document that are shown. */
 const SHOWN_MAX = 120;
 
@@ -38,10 +41,11 @@ export async function runImport(words: readonly string[], options: RawOptions): 
   const first = numberOption(options, "fromLine", { min: 1, max: 2 ** 40, fallback: 1 });
   const idField = textOption(options, "idField") ?? "id";
   const isInsert = flagOption(options, "insert");
+  const format = choiceOption(options, "format", { allowed: FORMATS, fallback: "auto" });
   await use(options, async (database) => {
     const collection = database.collection<Item>(name, { idField });
     const importer = new Importer(collection, { isInsert, idField });
-    await importer.takeAll(await open(file), first);
+    await importer.takeAll(await open(file, format), first);
     tell(`${importer.count} documents imported into "${name}"`);
   });
 }
@@ -52,20 +56,35 @@ function checkFile(file: string): void {
   if (statSync(file).isDirectory()) throw new UsageError(`"${file}" is a folder`, "Name a file");
 }
 
-/** Documents as text, and what a message calls the place of one. */
+/** Documents that are read one by one, and what a message calls the place of one. */
 interface Source {
   readonly unit: "line" | "item";
-  readonly texts: AsyncIterable<string>;
+  readonly items: AsyncIterable<SourceItem>;
   /** Throws UsageError when the export that wrote it did not end. */
   end(): void;
 }
 
-/** A JSON array begins with a bracket; anything else has a document a line. */
-async function open(file: string): Promise<Source> {
+interface SourceItem {
+  readonly place: number;
+  /** Characters. */
+  readonly size: number;
+  /** Throws UsageError when it cannot be read. */
+  document(): Item;
+}
+
+/** How a file may be written. */
+const FORMATS = ["auto", "json", "csv", "tsv"] as const;
+
+/**
+ * A JSON array begins with a bracket; CSV and TSV have it in the file's name, or a header; anything
+ * else has a document a line.
+ */
+async function open(file: string, format: (typeof FORMATS)[number]): Promise<Source> {
   const input = file === "-" ? process.stdin : createReadStream(file);
   const whole = textOf(input)[Symbol.asyncIterator]();
   let head = "";
-  while (head.trim() === "") {
+  // A form that only the first line shows needs the whole of it.
+  while (head.trim() === "" || (!/\n/.test(head.trimStart()) && head.length < HEADER_MAX)) {
     const next = await whole.next();
     if (next.done === true) break;
     head += next.value.replace(/^\ufeff/, "");
@@ -78,9 +97,15 @@ async function open(file: string): Promise<Source> {
       yield next.value;
     }
   }
+  const [firstLine = ""] = head.trimStart().split("\n", 1);
+  const cells = format === "auto" ? cellFormatOf(file, firstLine) : format;
+  if (cells === "csv" || cells === "tsv") {
+    tell(`reading ${cells.toUpperCase()} with a header`);
+    return { unit: "line", items: rowItems(rowsOf(texts(), cells)), end: () => undefined };
+  }
   if (head.trimStart().startsWith("[")) {
     tell("reading a JSON array");
-    return { unit: "item", texts: itemsOf(texts()), end: () => undefined };
+    return { unit: "item", items: textItems(itemsOf(texts()), "item"), end: () => undefined };
   }
   tell("reading a JSON object a line");
   const isStream = head.startsWith(STREAM_MARK);
@@ -89,7 +114,26 @@ async function open(file: string): Promise<Source> {
       throw new UsageError("The input breaks off: the export that wrote it did not end");
     }
   };
-  return { unit: "line", texts: linesOf(texts()), end };
+  return { unit: "line", items: textItems(linesOf(texts()), "line"), end };
+}
+
+async function* rowItems(rows: AsyncIterable<Row>): AsyncGenerator<SourceItem, void> {
+  for await (const row of rows) {
+    yield { place: row.line, size: row.size, document: () => row.document() };
+  }
+}
+
+async function* textItems(
+  texts: AsyncIterable<string>,
+  unit: Source["unit"],
+): AsyncGenerator<SourceItem, void> {
+  let place = 0;
+  for await (const text of texts) {
+    place += 1;
+    const at = place;
+    const document = (): Item => objectFromText(text, `document in ${unit} ${at}`);
+    if (text.trim() !== "") yield { place, size: text.length, document };
+  }
 }
 
 interface Pending {
@@ -121,8 +165,9 @@ class Importer {
     this.#unit = source.unit;
     let next = 1;
     try {
-      for await (const text of source.texts) {
-        if (next >= first && text.trim() !== "") await this.#add(text, next);
+      for await (const item of source.items) {
+        next = item.place;
+        if (next >= first) await this.#add(item);
         next += 1;
       }
       source.end();
@@ -136,10 +181,9 @@ class Importer {
     await this.#flush();
   }
 
-  async #add(text: string, place: number): Promise<void> {
-    const document = objectFromText(text, `document in ${this.#unit} ${place}`);
-    this.#batch.push({ document, place });
-    this.#bytes += text.length;
+  async #add(item: SourceItem): Promise<void> {
+    this.#batch.push({ document: item.document(), place: item.place });
+    this.#bytes += item.size;
     if (this.#batch.length >= BATCH_DOCUMENTS || this.#bytes >= BATCH_BYTES) await this.#flush();
   }
 

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { HandshakeError } from "../base/errors.ts";
+import { ConfigError, HandshakeError } from "../base/errors.ts";
 import type { RulesVersion } from "../base/rules_version.ts";
 import { hasCodec } from "../platform/compression.ts";
 import type { BatchCodec } from "../protocol/encoding/batch_codec.ts";
@@ -22,6 +22,16 @@ export function codecOf(config: NodeConfig): BatchCodec {
   const isLocal = hosts.every((host) => LOCAL.test(host));
   if (config.compression === "none" || (config.compression === "auto" && isLocal)) return "none";
   return hasCodec("zstd") ? "zstd" : "deflate-raw";
+}
+
+/** Throws ConfigError for a codec that is asked for by name and that this runtime has not. */
+export function checkRuntime({ compression }: NodeConfig, has = hasCodec): void {
+  if (compression !== "zstd" || has("zstd")) return;
+  throw new ConfigError("Cannot compress with zstd: this runtime has none", {
+    remedy:
+      "Node has it from 22.15 on, Bun and Deno always; with --compression auto a node takes " +
+      "deflate where there is no zstd",
+  });
 }
 
 /** Refuses a node that follows other rules about leases. Throws HandshakeError. */

@@ -23,9 +23,9 @@ import type { ReservedPort } from "../transport/reserved_port.ts";
 import { assemble, type NodeParts } from "./assemble.ts";
 import type { NodeConfig } from "./config/node_config.ts";
 import { checkListen, settleConfig } from "./config/resolve_config.ts";
-import { checkCodec, checkLeases, checkRules } from "./features.ts";
+import { checkCodec, checkLeases, checkRules, checkRuntime } from "./features.ts";
 import { readTail, saveDiscarded } from "./recovery/discarded_entries.ts";
-import type { OpenedStorage } from "./recovery/open_storage.ts";
+import { checkBegun, type OpenedStorage } from "./recovery/open_storage.ts";
 import { openOrRepair } from "./recovery/self_repair.ts";
 import { reservePort } from "./reserve_port.ts";
 
@@ -66,11 +66,13 @@ export class Node {
 
   /** Recovers the folder, joins the cluster, and returns a node that serves. */
   static async open(platform: Platform, config: NodeConfig, hooks: NodeHooks = {}): Promise<Node> {
+    checkRuntime(config);
     const reserved = await reservePort(platform, config);
     try {
       const { config: settled, joined } = await settleConfig(platform, config, reserved?.endpoint);
       const opened = await openOrRepair(platform, settled, joined);
       try {
+        checkBegun(opened);
         const node = new Node(platform, settled, { opened, hooks, reserved });
         await node.#start();
         return node;

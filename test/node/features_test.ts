@@ -6,7 +6,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { type NodeOptions, parseNodeConfig } from "../../src/node/config/node_config.ts";
-import { checkCodec, checkLeases, codecOf } from "../../src/node/features.ts";
+import { checkCodec, checkLeases, checkRuntime, codecOf } from "../../src/node/features.ts";
 import { FEATURE_LEASE_READS, type Hello } from "../../src/protocol/wire/handshake.ts";
 
 function config(options: Partial<NodeOptions> = {}) {
@@ -40,6 +40,13 @@ describe("codec", () => {
     checkCodec(config(), hello([], "client"));
     checkCodec(config({ compression: "none" }), hello([]));
   });
+});
+
+test("a codec that is asked for by name and is not there is refused before anything else", () => {
+  const none = () => false;
+  expect(() => checkRuntime(config({ compression: "zstd" }), none)).toThrow("has none");
+  checkRuntime(config({ compression: "zstd" }), () => true);
+  checkRuntime(config({ compression: "auto" }), none);
 });
 
 test("leases: both or none", () => {

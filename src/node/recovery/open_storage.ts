@@ -65,8 +65,7 @@ export async function openStorage(
     await finishInstall(platform, log, snapshots);
     // A folder that joined gets its first entry from the others; it may hold a vote already.
     const hasJoined = joined !== undefined || directory.identity.isJoined === true;
-    const isEmpty = log.lastIndex() === 0 && !hasJoined;
-    if (isEmpty && members.length === 0) throw unfinished(dataDirectory);
+    const isEmpty = log.lastIndex() === 0 && members.length > 0 && !hasJoined;
     const first = isEmpty ? [await writeFirstEntry(log, members)] : [];
     await prepareDiscarded(platform.files, dataDirectory);
     // The folders' own names must survive a power cut, or the log is cut behind a lost snapshot.
@@ -89,9 +88,14 @@ export async function openStorage(
   }
 }
 
-/** A first start was interrupted, or its `wal` is gone: nothing says who the members are. */
-function unfinished(directory: string): ConfigError {
-  return new ConfigError(`Cannot start: "${directory}" was begun, and its log holds no entry`, {
+/**
+ * Throws ConfigError where nothing says who the members are: a first start was interrupted, or its
+ * `wal` is gone.
+ */
+export function checkBegun({ directory, log }: OpenedStorage): void {
+  if (log.lastIndex() > 0 || directory.identity.isJoined === true) return;
+  const { path } = directory;
+  throw new ConfigError(`Cannot start: "${path}" was begun, and its log holds no entry`, {
     remedy:
       "If it was never in use, delete the folder and begin again. If it was, its log is lost: " +
       "`cstore cluster recover ID`, then start the node with an empty folder",
