@@ -47,6 +47,7 @@ const INDEX: CommandSpec = {
     ["--unique", "create: refuse a second document with the same values"],
     ["--sparse", "create: leave out documents that have none of the paths"],
     ["--ignore-case", "create: texts count in lower case"],
+    ["--where <query>", "create: only documents that match"],
     ["--expire-after <time>", "create: remove documents so long after the date, like 1h"],
     JSON_FLAG,
   ],

@@ -13,7 +13,7 @@ import {
   textOption,
 } from "../options.ts";
 import { print, printJson, table, UsageError } from "../output.ts";
-import { toTaggedJson } from "../tagged_json.ts";
+import { objectFromText, toTaggedJson } from "../tagged_json.ts";
 import { addressesOf } from "./cluster_command.ts";
 import { withDatabase } from "./cluster_view.ts";
 
@@ -52,11 +52,13 @@ export async function runIndex(words: readonly string[], options: RawOptions): P
       const keys = textOption(options, "keys");
       if (keys === undefined) throw new UsageError("Give --keys", "For example: --keys city,-age");
       const isExpiring = textOption(options, "expireAfter") !== undefined;
+      const where = textOption(options, "where");
       await collection.createIndex(String(index), {
         keys: parseKeys(keys),
         unique: flagOption(options, "unique"),
         sparse: flagOption(options, "sparse"),
         ignoreCase: flagOption(options, "ignoreCase"),
+        ...(where !== undefined && { where: objectFromText(where, "query") }),
         ...(isExpiring && { expireAfterMs: durationOption(options, "expireAfter", 0) }),
       });
     }
@@ -67,10 +69,17 @@ export async function runIndex(words: readonly string[], options: RawOptions): P
 }
 
 function rowOf(index: IndexInfo): string[] {
-  const { name, keys, unique, sparse, ignoreCase, expireAfterMs, ready } = index;
+  const { name, keys, unique, sparse, ignoreCase, where, expireAfterMs, ready } = index;
   const paths = Object.entries(keys).map(([path, order]) => (order === 1 ? path : `-${path}`));
   const expiry = expireAfterMs !== null && `expires after ${expireAfterMs / 1000} s`;
-  const kinds = [unique && "unique", sparse && "sparse", ignoreCase && "ignore case", expiry];
+  const partial = where !== null && `where ${toTaggedJson(where)}`;
+  const kinds = [
+    unique && "unique",
+    sparse && "sparse",
+    ignoreCase && "ignore case",
+    partial,
+    expiry,
+  ];
   return [name, paths.join(","), kinds.filter(Boolean).join(", "), ready ? "serves" : "is made"];
 }
 

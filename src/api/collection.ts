@@ -144,6 +144,11 @@ export interface IndexOptions<T = { readonly [field: string]: unknown }> {
   /** Texts count in lower case. */
   readonly ignoreCase?: boolean;
   /**
+   * Only documents that match are in the index: a unique one then lets others have equal values. It
+   * serves queries that say so, too.
+   */
+  readonly where?: Query<T>;
+  /**
    * Removes documents so long after the date at the index's one path, in milliseconds; 0: at the
    * date itself.
    */
@@ -157,6 +162,8 @@ export interface IndexInfo {
   readonly unique: boolean;
   readonly sparse: boolean;
   readonly ignoreCase: boolean;
+  /** The query of a partial index; null: all documents are in it. */
+  readonly where: { readonly [path: string]: unknown } | null;
   /** Null: documents do not expire. */
   readonly expireAfterMs: number | null;
   /** False while it is being made. */

@@ -69,6 +69,11 @@ export function latinText(bytes: Uint8Array): string {
   return text;
 }
 
+/** The bytes that {@link latinText} made a text of. */
+export function bytesOfLatin(text: string): Uint8Array {
+  return Uint8Array.from(text, (unit) => unit.charCodeAt(0));
+}
+
 function floatKey(value: number, excess: number): string {
   FLOAT.setFloat64(0, value === 0 ? 0 : value);
   const flip = value < 0 ? 0xffff : 0;

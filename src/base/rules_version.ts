@@ -7,6 +7,7 @@
  * | ----: | -------------------------------------------------------------------------------- |
  * |     1 | -                                                                                |
  * |     2 | conditions and updates as `docs/queries.md` states them; unique indexes judge the end of a request; a document holds its key; 0 is a time to expire after |
+ * |     3 | partial indexes; `\\.` in a path is a dot of a name                            |
  *
  * @module
  */
@@ -16,8 +17,11 @@ import { ConfigError } from "./errors.ts";
 /** The rules of a log that names none. */
 export const FIRST_RULES = 1;
 
+/** The first rules with partial indexes and with escaped dots in paths. */
+export const THIRD_RULES = 3;
+
 /** The newest rules that this build knows. */
-export const NEWEST_RULES = 2;
+export const NEWEST_RULES = 3;
 
 /** The rules by which a request is applied: {@link FIRST_RULES} to {@link NEWEST_RULES}. */
 export type RulesVersion = number;

@@ -132,7 +132,18 @@ function compareFields(a: Fields, b: Fields): number {
   );
 }
 
+/** Characters of a value that a message shows. */
+const SHORT_TEXT_MAX = 120;
+
 /** Whether a value is a whole number of at least 0 that a number holds exactly. */
 export function isCount(value: unknown): value is number {
   return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+}
+
+/** A value as a short text for a message: JSON where there is one. */
+export function shortText(value: unknown): string {
+  const text = JSON.stringify(value, (_name, inner) => {
+    return typeof inner === "bigint" ? String(inner) : inner;
+  });
+  return (text ?? "nothing").slice(0, SHORT_TEXT_MAX);
 }

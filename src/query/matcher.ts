@@ -92,7 +92,7 @@ class Compiler {
   }
 
   #onField(name: string, operand: unknown, depth: number): Matcher {
-    const path = parsePath(name);
+    const path = parsePath(name, this.#rules);
     const read = atPath(name, () => this.#tests(operand, depth));
     const some = this.#rules > FIRST_RULES ? someStrictlyAt : someAt;
     const tests = read.map((part): Matcher => {

@@ -8,18 +8,32 @@
 import { assert } from "../base/assert.ts";
 import { QueryError, ValidationError } from "../base/errors.ts";
 import { PATH_LENGTH_MAX, PATH_SEGMENTS_MAX, PATH_VISITS_MAX } from "../base/limits.ts";
-import { FIRST_RULES, type RulesVersion } from "../base/rules_version.ts";
+import {
+  FIRST_RULES,
+  NEWEST_RULES,
+  type RulesVersion,
+  THIRD_RULES,
+} from "../base/rules_version.ts";
 import { equalValues, type Fields, fieldOf, isFields, type Value } from "../base/value.ts";
 
 /** A position in an array, as a segment of a path. */
 export const POSITION: RegExp = /^(0|[1-9]\d*)$/;
 
-/** The segments of a path. Throws QueryError. */
-export function parsePath(path: string): readonly string[] {
+/** Whether a path names dots inside of names: from the third rules on. */
+export function hasEscapes(path: string): boolean {
+  return path.includes("\\.");
+}
+
+/**
+ * The segments of a path. In a path with `\.`, that is a dot of a name, and `\\` a backslash.
+ * Throws QueryError.
+ */
+export function parsePath(path: string, rules: RulesVersion = NEWEST_RULES): readonly string[] {
   if (path.length > PATH_LENGTH_MAX) {
     throw new QueryError(`Cannot use a path of more than ${PATH_LENGTH_MAX} characters`);
   }
-  const segments = path.split(".");
+  const isEscaped = rules >= THIRD_RULES && hasEscapes(path);
+  const segments = isEscaped ? escapedSegments(path) : path.split(".");
   if (segments.length > PATH_SEGMENTS_MAX) {
     throw new QueryError(`Cannot use a path of more than ${PATH_SEGMENTS_MAX} segments`);
   }
@@ -29,13 +43,20 @@ export function parsePath(path: string): readonly string[] {
   return segments;
 }
 
+function escapedSegments(path: string): readonly string[] {
+  // A pair that stands for one character, or any character but the dot between two names.
+  const names = path.match(/(?:\\[\\.]|[^.])+|^(?=\.)|(?<=\.)(?=\.|$)/g) ?? [];
+  assert(names.length <= path.length + 1, "each name but one follows a dot");
+  return names.map((name) => name.replace(/\\([\\.])/g, "$1"));
+}
+
 /**
  * Whether a filter finds exactly what an index at the path holds. An index takes `01` for a
  * position whatever the rules are, and no filter names a field whose name begins with `$`.
  */
 export function isSameInFilters(path: string, rules: RulesVersion): boolean {
   const isStrict = rules > FIRST_RULES && path.split(".").some((part) => /^0\d+$/.test(part));
-  return !isStrict && !path.startsWith("$");
+  return !isStrict && !path.startsWith("$") && !(rules >= THIRD_RULES && hasEscapes(path));
 }
 
 /** Runs `work`; the fields of what it refuses name the path, or the one further inside. */

@@ -6,6 +6,7 @@
 
 import { QueryError } from "../base/errors.ts";
 import { QUERY_PATHS_MAX } from "../base/limits.ts";
+import { NEWEST_RULES, type RulesVersion } from "../base/rules_version.ts";
 import { compareValues, type Fields, fieldOf, isFields, type Value } from "../base/value.ts";
 import { parsePath, valueAt } from "./path.ts";
 
@@ -23,13 +24,13 @@ export interface SortPart {
 }
 
 /** The parts of an order. Throws QueryError. */
-export function sortParts(spec: SortSpec): readonly SortPart[] {
+export function sortParts(spec: SortSpec, rules: RulesVersion = NEWEST_RULES): readonly SortPart[] {
   checkPaths(spec);
   return Object.entries(spec).map(([name, direction]) => {
     if (direction !== 1 && direction !== -1) {
       throw new QueryError(`Cannot sort by "${name}": the direction is 1 or -1`);
     }
-    return { name, path: parsePath(name), direction };
+    return { name, path: parsePath(name, rules), direction };
   });
 }
 
@@ -39,8 +40,11 @@ function checkPaths(spec: object): void {
 }
 
 /** Compares documents in an order. Throws QueryError for an invalid one. */
-export function compareBy(spec: SortSpec): (a: Fields, b: Fields) => number {
-  const parts = sortParts(spec);
+export function compareBy(
+  spec: SortSpec,
+  rules: RulesVersion = NEWEST_RULES,
+): (a: Fields, b: Fields) => number {
+  const parts = sortParts(spec, rules);
   return (a, b) => {
     for (const { path, direction } of parts) {
       const order = compareValues(valueAt(a, path), valueAt(b, path));

@@ -80,9 +80,9 @@ export class CompiledUpdate {
       }
       for (const [path, operand] of Object.entries(fields)) {
         paths.push(path);
-        const segments = parsePath(path);
+        const segments = parsePath(path, rules);
         atPath(path, () => {
-          if (operator === "$rename") paths.push(this.#rename(segments, operand));
+          if (operator === "$rename") paths.push(this.#rename(segments, operand, rules));
           else this.#steps.push(stepOf(operator, segments, { operand, rules }));
         });
       }
@@ -90,11 +90,11 @@ export class CompiledUpdate {
     checkApart(paths);
   }
 
-  #rename(from: readonly string[], operand: Value): string {
+  #rename(from: readonly string[], operand: Value, rules: RulesVersion): string {
     if (typeof operand !== "string") {
       throw new QueryError("Cannot read the update: $rename takes the new name as a text");
     }
-    this.#renames.push({ from, to: parsePath(operand) });
+    this.#renames.push({ from, to: parsePath(operand, rules) });
     return operand;
   }
 
@@ -310,7 +310,7 @@ function pushOf(operand: Value, rules: RulesVersion): Change {
   const position = wholeNumber("$position", all["$position"]) ?? Number.POSITIVE_INFINITY;
   const slice = wholeNumber("$slice", all["$slice"]);
   const sort = all["$sort"];
-  const order = sort === undefined ? undefined : itemOrder(sort);
+  const order = sort === undefined ? undefined : itemOrder(sort, rules);
   return (current) => {
     const list = [...listOf("$push", current)];
     const at = position < 0 ? Math.max(0, list.length + position) : position;
@@ -329,11 +329,11 @@ function wholeNumber(name: string, value: Value): number | undefined {
 }
 
 /** `1`, `-1`, or fields of the items with their directions. */
-function itemOrder(sort: Value): (a: Value, b: Value) => number {
+function itemOrder(sort: Value, rules: RulesVersion): (a: Value, b: Value) => number {
   if (sort === 1) return compareValues;
   if (sort === -1) return (a, b) => compareValues(b, a);
   if (!isFields(sort)) throw new QueryError("Cannot read the update: $sort takes 1, -1 or fields");
-  const compare = compareBy(sort as SortSpec);
+  const compare = compareBy(sort as SortSpec, rules);
   return (a, b) => compare(isFields(a) ? a : {}, isFields(b) ? b : {});
 }
 

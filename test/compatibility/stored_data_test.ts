@@ -10,6 +10,7 @@ import { copyFileSync, mkdirSync, readFileSync, truncateSync, writeFileSync } fr
 import { dirname, join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { fromTaggedJson } from "../../cli/tagged_json.ts";
+import { NEWEST_RULES } from "../../src/base/rules_version.ts";
 import { DocumentStateMachine } from "../../src/database/document_state_machine.ts";
 import { StateRestorer } from "../../src/database/snapshot_codec.ts";
 import { FrozenDigest } from "../../src/database/state_digest.ts";
@@ -178,15 +179,21 @@ test("rules: a state of then follows the first until its operator raises them", 
     );
   };
   await run(async (database) => {
-    expect(await database.cluster({ action: "rules" })).toMatchObject({ rules: 1, newest: 2 });
+    expect(await database.cluster({ action: "rules" })).toMatchObject({
+      rules: 1,
+      newest: NEWEST_RULES,
+    });
     expect((await database.status()).rules).toBe(1);
     expect(await isOldRule(database)).toBe(true);
     const raised = await database.cluster({ action: "upgrade" });
-    expect(raised).toMatchObject({ rules: 2, members: [{ id: "r1", newest: 2, isUp: true }] });
+    expect(raised).toMatchObject({
+      rules: NEWEST_RULES,
+      members: [{ id: "r1", newest: NEWEST_RULES, isUp: true }],
+    });
     expect(await isOldRule(database)).toBe(false);
   });
   await run(async (database) => {
-    expect(await database.cluster({ action: "upgrade" })).toMatchObject({ rules: 2 });
+    expect(await database.cluster({ action: "upgrade" })).toMatchObject({ rules: NEWEST_RULES });
     expect(await isOldRule(database)).toBe(false);
   });
 });

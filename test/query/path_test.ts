@@ -177,3 +177,23 @@ describe("What is refused names the path", () => {
     expect(failing).toThrow(fault);
   });
 });
+
+describe("dots of names", () => {
+  test.each<readonly [string, readonly string[]]>([
+    ["a\\.b", ["a.b"]],
+    ["a\\.b.c", ["a.b", "c"]],
+    ["x.a\\.b\\.c.d", ["x", "a.b.c", "d"]],
+    ["\\.a", [".a"]],
+    ["a\\\\.b", ["a\\", "b"]],
+    ["a\\.b\\\\", ["a.b\\"]],
+    ["a\\.b..c", ["a.b", "", "c"]],
+    [".a\\.b.", ["", "a.b", ""]],
+    ["a\\b.c", ["a\\b", "c"]],
+  ])("%s", (path, segments) => {
+    expect(parsePath(path)).toEqual(segments);
+  });
+
+  test("by older rules a backslash is part of a name", () => {
+    expect(parsePath("a\\.b", 2)).toEqual(["a\\", "b"]);
+  });
+});

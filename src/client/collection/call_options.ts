@@ -30,7 +30,7 @@ export const PAGE_OPTIONS: KnownNames = new Set([
 ]);
 /** Of `createIndex`. */
 export const INDEX_OPTIONS: KnownNames = new Set([
-  ...["keys", "unique", "sparse", "ignoreCase", "expireAfterMs"],
+  ...["keys", "unique", "sparse", "ignoreCase", "where", "expireAfterMs"],
 ]);
 /** Of a handle of a collection. */
 export const COLLECTION_OPTIONS: KnownNames = new Set([

@@ -5,20 +5,24 @@
  */
 
 import type { IndexInfo, IndexOptions } from "../../api/collection.ts";
-import { ConfigError, DuplicateKeyError, QueryError } from "../../base/errors.ts";
+import { ConfigError, type CStoreError, DuplicateKeyError, QueryError } from "../../base/errors.ts";
+import { INDEX_ENTRIES_MAX, INDEX_KEY_LENGTH_MAX } from "../../base/limits.ts";
 import { POLL_INTERVAL_MS } from "../../base/timing.ts";
+import { type Fields, fieldOf, shortText } from "../../base/value.ts";
 import { sleep } from "../../platform/clock.ts";
 import {
   type CatalogAnswer,
   type CatalogRequest,
   decodeCatalogAnswer,
   expiryOf,
+  type IndexDefinition,
 } from "../../protocol/encoding/catalog_command.ts";
 import { encodeCbor } from "../../protocol/encoding/cbor.ts";
 import { beginCommand, encodeCollectionName, endCommand } from "../../protocol/encoding/command.ts";
 import { type CollectionInfo, decodeCatalogReply } from "../../protocol/wire/reply.ts";
+import { parsePath, valueAt } from "../../query/path.ts";
 import type { Client } from "../connection/client.ts";
-import { ask, type QueryTarget } from "./query_client.ts";
+import { ask, type QueryTarget, queryPages, wireFilter } from "./query_client.ts";
 
 /** All collections, without their indexes; or one, with them. */
 export async function listCollections(
@@ -39,14 +43,16 @@ export async function listIndexes(client: Client, collection: string): Promise<I
     unique: definition.isUnique,
     sparse: definition.isSparse,
     ignoreCase: definition.ignoresCase,
+    where: definition.where ?? null,
     expireAfterMs: expiryOf(definition) ?? null,
     ready: isReady,
   }));
 }
 
 /** Options of an index on documents of any type. */
-export type WrittenIndexOptions = Omit<IndexOptions, "keys"> & {
+export type WrittenIndexOptions = Omit<IndexOptions, "keys" | "where"> & {
   readonly keys: string | readonly string[] | object;
+  readonly where?: object;
 };
 
 /** Makes an index and waits until it serves. */
@@ -56,7 +62,14 @@ export async function createIndex(
   index: { readonly name: string; readonly options: WrittenIndexOptions },
 ): Promise<void> {
   const { name, options } = index;
-  const { keys, unique = false, sparse = false, ignoreCase = false, expireAfterMs } = options;
+  const {
+    keys,
+    unique = false,
+    sparse = false,
+    ignoreCase = false,
+    expireAfterMs,
+    where,
+  } = options;
   encodeCollectionName(collection);
   const list = typeof keys === "string" ? [keys] : keys;
   const paths = Array.isArray(list)
@@ -70,6 +83,7 @@ export async function createIndex(
     ignoresCase: ignoreCase,
     expiresAfterMs: expireAfterMs ?? 0,
     ...(expireAfterMs === 0 && ({ expiresAtDate: true } as const)),
+    ...(where !== undefined && { where: wireFilter(where) as Fields }),
   };
   const isMade = await changeCatalog(client, {
     action: "createIndex",
@@ -78,30 +92,75 @@ export async function createIndex(
   });
   while (true) {
     const found = (await listIndexes(client, collection)).find((one) => one.name === name);
-    if (found?.ready === true && found.expireAfterMs === (expireAfterMs ?? null)) return;
-    if (found?.ready === true) {
+    if (found === undefined) throw await whyGone(client, collection, definition);
+    if (found.ready) {
+      // Older rules left out of the definition what they do not know.
+      const isExpiring = found.expireAfterMs === (expireAfterMs ?? null);
+      if (isExpiring && (found.where === null) === (where === undefined)) return;
       if (isMade) await changeCatalog(client, { action: "dropIndex", collection, index: name });
-      throw oldRules(name);
-    }
-    if (found === undefined) {
-      if (!unique) {
-        throw new QueryError(
-          `Cannot make index "${name}": it was dropped, or documents hold more than it takes`,
-        );
-      }
-      throw new DuplicateKeyError(
-        `Cannot make the unique index ${name}: several documents have the same value`,
-      );
+      throw oldRules(name, isExpiring ? "hold only some documents" : "let documents expire");
     }
     await sleep(client.platform.clock, POLL_INTERVAL_MS.indexServes);
   }
 }
 
-function oldRules(name: string): ConfigError {
-  return new ConfigError(
-    `Cannot let documents expire by index "${name}" at their date: the cluster follows older rules`,
-    { remedy: "Run `cstore cluster upgrade enable`, and make the index again" },
-  );
+function oldRules(name: string, what: string): ConfigError {
+  return new ConfigError(`Cannot let index "${name}" ${what}: the cluster follows older rules`, {
+    remedy: "Run `cstore cluster upgrade enable`, and make the index again",
+  });
+}
+
+/** Why an index that was being made is not there: two documents with one value are looked for. */
+async function whyGone(
+  client: Client,
+  collection: string,
+  definition: IndexDefinition,
+): Promise<CStoreError> {
+  const { name, isUnique } = definition;
+  const fields = { collection, index: name };
+  if (!isUnique) {
+    const message = `Cannot make index "${name}": it was dropped, or documents hold more than it takes`;
+    return new QueryError(message, {
+      remedy: `A document takes at most ${INDEX_ENTRIES_MAX} values of ${INDEX_KEY_LENGTH_MAX} characters each`,
+      fields,
+    });
+  }
+  const pair = await equalPair(client, collection, definition);
+  const which = pair === undefined ? "several documents have" : `${pair.documents} have`;
+  const value = pair === undefined ? "the same value" : `the value ${pair.value}`;
+  return new DuplicateKeyError(`Cannot make the unique index ${name}: ${which} ${value}`, {
+    remedy: "Change all of them but one, and make it again",
+    fields,
+  });
+}
+
+/** Two documents with the same values, as texts for a message; undefined where none are found. */
+async function equalPair(
+  client: Client,
+  collection: string,
+  { paths, where = {}, ignoresCase }: IndexDefinition,
+): Promise<{ readonly documents: string; readonly value: string } | undefined> {
+  const target = {
+    collection,
+    idField: "id",
+    level: "linearizable",
+    timeoutMs: undefined,
+  } as const;
+  const sort = Object.fromEntries(paths.map(({ path }) => [path, 1 as const]));
+  const read = paths.map(({ path }) => parsePath(path));
+  let [before, beforeKey] = ["", ""];
+  for await (const page of queryPages<Fields>(client, target, { filter: where, sort })) {
+    for (const { document } of page.documents) {
+      const values = read.map((path) => valueAt(document, path));
+      const shown = values.map((value) => shortText(value)).join(", ");
+      const key = ignoresCase ? shown.toLowerCase() : shown;
+      const id = shortText(fieldOf(document, "id"));
+      if (before !== "" && key === beforeKey)
+        return { documents: `${before} and ${id}`, value: shown };
+      [before, beforeKey] = [id, key];
+    }
+  }
+  return undefined;
 }
 
 /** Changes the catalog; whether anything changed. */

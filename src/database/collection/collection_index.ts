@@ -14,10 +14,11 @@ import sortedBtree from "sorted-btree";
 import { QueryError, ValidationError } from "../../base/errors.ts";
 import { INDEX_ENTRIES_MAX, INDEX_KEY_LENGTH_MAX, INDEX_PATHS_MAX } from "../../base/limits.ts";
 import { orderKey, typeKey } from "../../base/order_key.ts";
-import { FIRST_RULES, type RulesVersion } from "../../base/rules_version.ts";
-import type { Fields, Value } from "../../base/value.ts";
+import { FIRST_RULES, type RulesVersion, THIRD_RULES } from "../../base/rules_version.ts";
+import { type Fields, isFields, shortText, type Value } from "../../base/value.ts";
 import type { IndexDefinition, IndexPath } from "../../protocol/encoding/catalog_command.ts";
-import { isSameInFilters, parsePath, spreadAt } from "../../query/path.ts";
+import { compileFilter, type Matcher } from "../../query/matcher.ts";
+import { hasEscapes, isSameInFilters, parsePath, spreadAt } from "../../query/path.ts";
 import type { Location } from "./document_slab.ts";
 import { VALUE_ENTRIES_MAX, ValueTable } from "./value_table.ts";
 
@@ -61,6 +62,9 @@ export function readIndexDefinition(value: unknown, rules: RulesVersion): IndexD
       throw new QueryError("Cannot make the index: each part has a path, and an order of 1 or -1");
     }
     parsePath(path);
+    if (rules >= THIRD_RULES && hasEscapes(path)) {
+      throw new QueryError("Cannot make the index: its paths name no dots inside of names");
+    }
     return { path, order };
   });
   const isTime = Number.isSafeInteger(expiresAfterMs) && expiresAfterMs >= 0;
@@ -73,6 +77,7 @@ export function readIndexDefinition(value: unknown, rules: RulesVersion): IndexD
   if (isExpiring && !isSame) {
     throw new QueryError("Cannot let documents expire by a path with $, or with a number like 01");
   }
+  const where = readWhere(fields?.where, rules, isExpiring);
   return {
     name,
     expiresAfterMs,
@@ -81,7 +86,26 @@ export function readIndexDefinition(value: unknown, rules: RulesVersion): IndexD
     isSparse: isSparse === true,
     ignoresCase: ignoresCase === true,
     ...(isAtDate && { expiresAtDate: true }),
+    ...(where && { where }),
   };
+}
+
+/** The query of a partial index. Throws QueryError. */
+function readWhere(where: unknown, rules: RulesVersion, isExpiring: boolean): Fields | undefined {
+  // Older rules know no such field, and left it out.
+  if (where === undefined || rules < THIRD_RULES) return undefined;
+  if (!isFields(where) || Object.keys(where).length === 0) {
+    throw new QueryError("Cannot make the index: where is a query with a condition");
+  }
+  if (isExpiring) {
+    throw new QueryError("Cannot make the index: documents expire whether where matches or not");
+  }
+  compileFilter(where, { steps: 0 }, THIRD_RULES);
+  return where;
+}
+
+function isLong(value: Value): boolean {
+  return typeof value !== "string" || value.length * 2 > INDEX_KEY_LENGTH_MAX;
 }
 
 /** Units that are compared one by one: most keys differ in these, and a call costs more. */
@@ -107,6 +131,8 @@ function newTree(): IndexTree {
 export class CollectionIndex {
   readonly definition: IndexDefinition;
   readonly #paths: readonly (readonly string[])[];
+  /** Whether a document is in a partial index. */
+  readonly #holds: Matcher | undefined;
   readonly #tree: IndexTree = newTree();
   readonly #table: ValueTable;
   /** Entries that share their key with an entry of another document. */
@@ -122,7 +148,9 @@ export class CollectionIndex {
   constructor(definition: IndexDefinition, seed: number) {
     this.definition = definition;
     this.#table = new ValueTable(seed);
-    this.#paths = definition.paths.map(({ path }) => parsePath(path));
+    this.#paths = definition.paths.map(({ path }) => parsePath(path, FIRST_RULES));
+    const { where } = definition;
+    this.#holds = where === undefined ? undefined : compileFilter(where, { steps: 0 }, THIRD_RULES);
   }
 
   /** Entries. */
@@ -137,6 +165,7 @@ export class CollectionIndex {
   /** The keys of a document, each once. Throws ValidationError for too many, or too long ones. */
   keysOf(document: Fields): readonly string[] {
     const { paths, isSparse } = this.definition;
+    if (this.#holds?.(document) === false) return [];
     const lists = this.#paths.map((path) => {
       const { values, hasArray } = spreadAt(document, path, INDEX_ENTRIES_MAX);
       if (hasArray) this.isMultiple = true;
@@ -154,10 +183,16 @@ export class CollectionIndex {
       keys = keys.flatMap((key) => parts.map((part) => key + part));
     }
     const distinct = keys.length === 1 ? keys : [...new Set(keys)];
-    const isTooLong = distinct.some((key) => key.length > INDEX_KEY_LENGTH_MAX);
-    if (distinct.length > INDEX_ENTRIES_MAX || isTooLong) {
+    const tooLong = distinct.find((key) => key.length > INDEX_KEY_LENGTH_MAX);
+    if (distinct.length > INDEX_ENTRIES_MAX || tooLong !== undefined) {
+      const names = paths.map(({ path }) => path).join(", ");
+      const what =
+        tooLong === undefined
+          ? `${distinct.length} values`
+          : `a value of ${tooLong.length} characters, which begins with ${shortText(lists.flat().find(isLong))}`;
       throw new ValidationError(
         `Cannot index the document in "${this.definition.name}": at most ${INDEX_ENTRIES_MAX} values of ${INDEX_KEY_LENGTH_MAX} characters each`,
+        { remedy: `At ${names} it holds ${what}`, fields: { index: this.definition.name } },
       );
     }
     return distinct;
@@ -202,15 +237,20 @@ export class CollectionIndex {
 
   /** Whether a document other than that one has the key. */
   isTaken(key: string, documentKey: string): boolean {
-    if (this.#table.count(this.#table.hash(key)) === 0) return false;
-    let isTaken = false;
+    return this.holderOf(key, documentKey) !== "";
+  }
+
+  /** Key of the first document other than that one which has the key; empty when none has. */
+  holderOf(key: string, documentKey: string): string {
+    if (this.#table.count(this.#table.hash(key)) === 0) return "";
+    let holder = "";
     this.forKey(key, (entry) => {
       const isOwn = entry.length === key.length + documentKey.length && entry.endsWith(documentKey);
       if (isOwn) return undefined;
-      isTaken = true;
+      holder = entry.slice(key.length);
       return { break: true };
     });
-    return isTaken;
+    return holder;
   }
 
   /** `place`: where the document lies, and where it lay if it was in the index already. */

@@ -12,11 +12,12 @@ import {
   ValidationError,
   withoutStack,
 } from "../../base/errors.ts";
-import { latinText } from "../../base/order_key.ts";
-import type { Fields } from "../../base/value.ts";
+import { bytesOfLatin, latinText } from "../../base/order_key.ts";
+import { type Fields, shortText } from "../../base/value.ts";
 import { expiryOf, type IndexDefinition } from "../../protocol/encoding/catalog_command.ts";
 import { decodeCbor } from "../../protocol/encoding/cbor.ts";
 import { type DocumentId, decodeKey } from "../../protocol/encoding/document_key.ts";
+import { parsePath, valueAt } from "../../query/path.ts";
 import { CollectionIndex } from "./collection_index.ts";
 import type { Location, SlabRecord } from "./document_slab.ts";
 
@@ -142,17 +143,23 @@ export class CollectionIndexes {
     let double: CStoreError | undefined;
     try {
       for (const index of this.#indexes.values()) {
+        const { definition } = index;
         const keys = index.keysOf(fields);
-        if (!index.definition.isUnique || !index.isReady) continue;
-        if (keys.some((one) => index.isTaken(one, documentKey))) {
-          const id = decodeKey(key);
-          double ??= duplicate(index, { collection: this.#collection, id });
-          if (!isDuplicateLast) return double;
-        }
+        if (!definition.isUnique || !index.isReady) continue;
+        const taken = keys.find((one) => index.isTaken(one, documentKey));
+        if (taken === undefined) continue;
+        const values = definition.paths.map(({ path }) => valueAt(fields, parsePath(path)));
+        double ??= duplicate(index, {
+          place: { collection: this.#collection, id: decodeKey(key) },
+          holder: index.holderOf(taken, documentKey),
+          value: values.map(shortText).join(", "),
+        });
+        if (!isDuplicateLast) return double;
       }
     } catch (error) {
-      if (error instanceof ValidationError || error instanceof QueryError) return error;
-      throw error;
+      const isRefusal = error instanceof ValidationError || error instanceof QueryError;
+      if (!isRefusal) throw error;
+      return withPlace(error, { collection: this.#collection, id: decodeKey(key) });
     }
     return double;
   }
@@ -210,15 +217,34 @@ function* noRecords(): Generator<SlabRecord> {
   // Nothing is left to do.
 }
 
+/** The remedy names value and holder: the message itself is kept with the session, and is state. */
 function duplicate(
   { definition: { name: index } }: CollectionIndex,
-  place: { readonly collection: string; readonly id: DocumentId },
+  violation: {
+    readonly place: { readonly collection: string; readonly id: DocumentId };
+    /** Key of the document that has the value, as text. */
+    readonly holder: string;
+    readonly value: string;
+  },
 ): CStoreError {
+  const { place, holder, value } = violation;
   const message = `Cannot write the document: unique index ${index} already contains its value`;
-  const remedy = "Give the document another value, or change the one that has it";
+  const other = shortText(decodeKey(bytesOfLatin(holder)));
+  const remedy = `Document ${other} has the value ${value}: give document ${shortText(place.id)} another one, or change that one`;
   return withoutStack(
     () => new DuplicateKeyError(message, { remedy, fields: { ...place, index } }),
   );
+}
+
+/** The same refusal, with the document that it is about. */
+function withPlace(
+  error: ValidationError | QueryError,
+  place: { readonly collection: string; readonly id: DocumentId },
+): CStoreError {
+  const { message, fields } = error;
+  const remedy = error.remedy ?? `The document is ${shortText(place.id)}`;
+  const make = error instanceof QueryError ? QueryError : ValidationError;
+  return withoutStack(() => new make(message, { remedy, fields: { ...place, ...fields } }));
 }
 
 function notUnique(

@@ -5,6 +5,7 @@
  */
 
 import { INDEX_ENTRIES_MAX } from "../../base/limits.ts";
+import { FIRST_RULES } from "../../base/rules_version.ts";
 import type { Fields } from "../../base/value.ts";
 import { expiryOf } from "../../protocol/encoding/catalog_command.ts";
 import { parsePath, spreadAt } from "../../query/path.ts";
@@ -35,7 +36,7 @@ export function expiryAt(
 ): ((document: Fields) => boolean) | undefined {
   if (!indexes.hasExpiry) return undefined;
   const rules = [...expiriesAt(indexes, nowMs)].map(({ path, beforeMs }) => {
-    return { path: parsePath(path), beforeMs };
+    return { path: parsePath(path, FIRST_RULES), beforeMs };
   });
   return (document) =>
     rules.some(({ path, beforeMs }) => {

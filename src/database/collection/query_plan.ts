@@ -10,7 +10,9 @@ import { typeKey } from "../../base/order_key.ts";
 import { typeRank, type Value } from "../../base/value.ts";
 import type { IndexPath } from "../../protocol/encoding/catalog_command.ts";
 import type { DocumentId } from "../../protocol/encoding/document_key.ts";
+import { implies } from "../../query/implication.ts";
 import { type Condition, conditionsOf, type Filter } from "../../query/matcher.ts";
+import { hasEscapes } from "../../query/path.ts";
 import type { SortPart } from "../../query/sort.ts";
 import type { CollectionIndex } from "./collection_index.ts";
 
@@ -63,7 +65,9 @@ export function planQuery(request: PlanRequest, indexes: Iterable<CollectionInde
   }
   const plans = [...indexes]
     .filter((index) => {
-      if (!index.isReady) return false;
+      const { where, paths } = index.definition;
+      const isWhole = where === undefined || implies(filter, where);
+      if (!index.isReady || !isWhole || paths.some(({ path }) => hasEscapes(path))) return false;
       if (hint !== "") return index.definition.name === hint;
       // Without a condition on its first path it serves only an order.
       const first = index.definition.paths[0]?.path;

@@ -41,6 +41,8 @@ export interface IndexDefinition {
   readonly ignoresCase: boolean;
   /** Documents are removed so long after the date at the only path, in milliseconds; 0: never. */
   readonly expiresAfterMs: number;
+  /** Only documents that match are in it. Only from rules 3 on, and only where it is given. */
+  readonly where?: Fields;
   /** 0 is a time: documents are removed at the date itself. Only from rules 2 on, and only then. */
   readonly expiresAtDate?: true;
 }

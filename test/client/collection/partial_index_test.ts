@@ -1,0 +1,158 @@
+/**
+ * Partial indexes, names with dots, and refusals that name values and documents: in a database of
+ * this process and in a cluster.
+ *
+ * @module
+ */
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { type AnyDocument, type Database, WALDatabase } from "../../../src/mod.ts";
+import { freshFolder, rejection, TestCluster } from "../../node/test_cluster.ts";
+
+interface Home {
+  readonly database: Database;
+  close(): Promise<void>;
+}
+
+async function embedded(): Promise<Home> {
+  const folder = freshFolder();
+  const database = new WALDatabase({ name: "d", root: folder.path });
+  await database.open();
+  const close = async (): Promise<void> => {
+    await database.close();
+    folder.remove();
+  };
+  return { database, close };
+}
+
+async function remote(): Promise<Home> {
+  const cluster = await TestCluster.start(3);
+  return { database: await cluster.connect(), close: () => cluster.stop() };
+}
+
+interface User {
+  readonly id: string;
+  readonly email?: string;
+  readonly age?: number;
+}
+
+describe.each([
+  ["embedded", embedded],
+  ["a cluster", remote],
+] as const)("%s", (_name, open) => {
+  let home: Home;
+  let count = 0;
+
+  beforeAll(async () => {
+    home = await open();
+  }, 60_000);
+  afterAll(() => home.close());
+
+  function users() {
+    count += 1;
+    return home.database.collection<User>(`u${count}`);
+  }
+
+  test("unique where there is a text: many may have an empty one, or none", async () => {
+    const collection = users();
+    const where = { email: { $gt: "" } };
+    await collection.createIndex("email", { keys: "email", unique: true, where });
+    await collection.insertMany([
+      { id: "a", email: "" },
+      { id: "b", email: "" },
+      { id: "c" },
+      { id: "d" },
+      { id: "e", email: "e@x" },
+    ]);
+    const error = await rejection(collection.insert({ id: "f", email: "e@x" }));
+    expect(error).toMatchObject({ code: "DUPLICATE_KEY", fields: { index: "email", id: "f" } });
+    expect(error.remedy).toBe(
+      'Document "e" has the value "e@x": give document "f" another one, or change that one',
+    );
+    // A document comes into the index, and leaves it.
+    expect((await rejection(collection.update("a", { email: "e@x" }))).code).toBe("DUPLICATE_KEY");
+    await collection.update("e", { email: "" });
+    await collection.update("a", { email: "e@x" });
+    expect(await collection.find({ email: "e@x" })).toEqual([{ id: "a", email: "e@x" }]);
+    expect((await collection.find({ email: "" })).map(({ id }) => id).sort()).toEqual(["b", "e"]);
+    expect((await collection.listIndexes())[0]).toMatchObject({ name: "email", where });
+  });
+
+  test("it serves queries that say what it holds, and no other", async () => {
+    const collection = users();
+    await collection.createIndex("age", { keys: "age", where: { email: { $exists: true } } });
+    await collection.insertMany(
+      Array.from({ length: 50 }, (_, i) => {
+        return i % 2 === 0 ? { id: `u${i}`, age: i } : { id: `u${i}`, age: i, email: `${i}@x` };
+      }),
+    );
+    const plan = async (query: object) => (await collection.explain(query)).plan;
+    expect(await plan({ age: 7, email: { $exists: true } })).toBe("index");
+    expect(await plan({ age: 7, email: "7@x" })).toBe("index");
+    expect(await plan({ age: 7 })).toBe("scan");
+    expect(await plan({ age: 7, email: { $exists: false } })).toBe("scan");
+    expect((await rejection(collection.explain({ age: 7 }, { hint: "age" }))).code).toBe("QUERY");
+    expect(await collection.find({ age: { $gte: 48 } }, { sort: { age: 1 } })).toHaveLength(2);
+    expect(await collection.find({ age: 8 })).toHaveLength(1);
+    expect(await collection.find({ age: { $gt: 45 }, email: { $exists: true } })).toHaveLength(2);
+  });
+
+  test("made over documents that are there; what breaks it is named", async () => {
+    const collection = users();
+    await collection.insertMany([
+      { id: "a", age: 1, email: "x" },
+      { id: "b", age: 1 },
+      { id: "c", age: 1, email: "y" },
+    ]);
+    const unique = { keys: "age", unique: true } as const;
+    const error = await rejection(
+      collection.createIndex("age", { ...unique, where: { email: { $exists: true } } }),
+    );
+    expect([error.code, error.message]).toEqual([
+      "DUPLICATE_KEY",
+      'Cannot make the unique index age: "a" and "c" have the value 1',
+    ]);
+    await collection.createIndex("age", { ...unique, where: { email: "x" } });
+    for (const where of [{}, { $nor: 5 }, { email: { $no: 1 } }]) {
+      const wrong = collection.createIndex("w", { keys: "age", where: where as object });
+      expect((await rejection(wrong)).code).toBe("QUERY");
+    }
+    const expiring = { keys: "age", where: { email: "x" }, expireAfterMs: 5 } as const;
+    expect((await rejection(collection.createIndex("t", expiring))).code).toBe("QUERY");
+  });
+
+  test("a value that an index cannot take: path, size and document", async () => {
+    const collection = users();
+    await collection.createIndex("email", { keys: "email" });
+    const error = await rejection(collection.insert({ id: "long", email: "y".repeat(3000) }));
+    expect(error).toMatchObject({ code: "VALIDATION", fields: { id: "long", index: "email" } });
+    expect(error.remedy).toContain("At email it holds a value of");
+    expect(error.remedy).toContain('"yyyy');
+  });
+
+  test("names with dots: found, sorted and changed by an escaped path", async () => {
+    const collection = home.database.collection("dots");
+    await collection.insertMany([
+      { id: 1, "a.b": 5, a: { b: 1 } },
+      { id: 2, "a.b": 3, a: { b: 2 } },
+      { id: 3, x: { "y.z": "deep" } },
+    ]);
+    const ids = async (query: AnyDocument, options = {}) =>
+      (await collection.find(query, options)).map(({ id }) => id);
+    expect(await ids({ "a\\.b": 5 })).toEqual([1]);
+    expect(await ids({ "a.b": 1 })).toEqual([1]);
+    expect(await ids({ "x.y\\.z": "deep" })).toEqual([3]);
+    expect(await ids({ "a\\.b": { $gt: 0 } }, { sort: { "a\\.b": 1 } })).toEqual([2, 1]);
+    expect(await collection.find({ id: 1 }, { projection: { "a\\.b": 1 } })).toEqual([
+      { id: 1, "a.b": 5 },
+    ]);
+    await collection.update(1, { $inc: { "a\\.b": 1 }, $set: { "x.y\\.z": 9 } });
+    expect(await collection.findById(1)).toEqual({
+      ...{ id: 1, "a.b": 6, a: { b: 1 } },
+      x: { "y.z": 9 },
+    });
+    expect(await collection.distinct("a\\.b")).toEqual([3, 6]);
+    const index = collection.createIndex("d", { keys: "a\\.b" });
+    expect((await rejection(index)).code).toBe("QUERY");
+  });
+});
