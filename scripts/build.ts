@@ -4,7 +4,7 @@
  * that do not read TypeScript.
  *
  *     bun scripts/build.ts                             all of it, the executable for this machine
- *     bun scripts/build.ts --library                   what the package holds, without the executable
+ *     bun scripts/build.ts --library                   the package, without the executable
  *     bun scripts/build.ts --target bun-linux-arm64    only an executable for another machine
  *     bun scripts/build.ts --deno                      only the executable, made by `deno compile`
  *

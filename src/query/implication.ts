@@ -17,7 +17,7 @@ interface Atom {
   readonly operand: Value;
 }
 
-/** Conditions that a value which is there settles: one that passes alone passes in an array, too. */
+/** Conditions that a present value settles: one that passes alone passes in an array, too. */
 const SETTLED: ReadonlySet<string> = new Set([
   ...["$eq", "$gt", "$gte", "$lt", "$lte", "$in", "$exists", "$type"],
 ]);

@@ -27,7 +27,7 @@ const SYNCHRONOUS = new Set([
 /** Consensus answers with effects, so even the word has no place there. */
 const WITHOUT_PROMISES = new Set(["raft", "multi_master"]);
 
-const CHECKSUM = "src/protocol/encoding/checksum.ts";
+const CHECKSUM = "src/protocol/encoding/hasher.ts";
 
 /** Uses of the clock, chance, files, sockets or a runtime outside of `src/platform`. */
 export function checkPurity(file: SourceFile): readonly Finding[] {
