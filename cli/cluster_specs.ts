@@ -10,7 +10,13 @@ import type { RawOptions } from "./options.ts";
 const STATUS: CommandSpec = {
   usage: "cluster status",
   about: "Show leader, quorum and every member; exit code 5 without a led quorum",
-  options: [ADDRESS, JSON_FLAG, ["--watch", "Repeat every second"], TIMEOUT],
+  options: [
+    ADDRESS,
+    JSON_FLAG,
+    ["--watch", "Repeat every second"],
+    ["--wide", "More columns: membership, commit index, process, version"],
+    TIMEOUT,
+  ],
   examples: ["cstore cluster status", "cstore cluster status --address 127.0.0.1:7001 --json"],
   run: async (_words, options) =>
     (await import("./commands/cluster_command.ts")).clusterStatus(options),

@@ -26,6 +26,10 @@ export function unknownCommand(
   const names = commands.map(commandName);
   const group = names.filter((name) => name.startsWith(`${first} `));
   if (group.length === 0) {
+    const whole = names.filter((name) => name.endsWith(` ${first}`));
+    if (whole.length > 0) {
+      return new UsageError(`Unknown command "${first}"`, `Did you mean ${whole.join(", ")}?`);
+    }
     const known = [...new Set(names.map((name) => name.split(" ")[0] ?? ""))];
     return new UsageError(
       `Unknown command "${first}"`,

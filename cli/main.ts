@@ -18,7 +18,8 @@ async function main(words: readonly string[]): Promise<void> {
     printOverview(COMMANDS);
     exit(first === undefined ? EXIT.usage : EXIT.ok);
   }
-  if (first === "--version" || first === "version") {
+  if (second === "help") return main([first, "--help"]);
+  if (first === "--version" || first === "-v" || first === "version") {
     print(`cstore ${VERSION} (${runtimeName()})`);
     return;
   }

@@ -78,7 +78,7 @@ export {
 } from "./base/errors.ts";
 export { VERSION } from "./base/version.ts";
 export { Client } from "./client/connection/client.ts";
-export type { ClientOptions } from "./client/connection/client_options.ts";
+export type { ClientOptions, LostWrite } from "./client/connection/client_options.ts";
 export { type ConnectOptions, connect, RemoteDatabase } from "./client/remote_database.ts";
 export { type NodeConfig, type NodeOptions, parseNodeConfig } from "./node/config/node_config.ts";
 export {

@@ -38,7 +38,12 @@ export async function clusterStatus(options: RawOptions): Promise<void> {
   while (true) {
     const picture = await viewCluster(addresses, timeoutMs);
     if (flagOption(options, "json")) printJson(picture);
-    else printPicture(picture, flagOption(options, "watch"));
+    else {
+      printPicture(picture, {
+        isWatching: flagOption(options, "watch"),
+        isWide: flagOption(options, "wide"),
+      });
+    }
     if (!flagOption(options, "watch")) {
       if (!isHealthy(picture)) throw new ExitError(EXIT.unhealthy);
       return;
@@ -47,7 +52,10 @@ export async function clusterStatus(options: RawOptions): Promise<void> {
   }
 }
 
-function printPicture(picture: ClusterPicture, isWatching: boolean): void {
+function printPicture(
+  picture: ClusterPicture,
+  { isWatching, isWide }: { readonly isWatching: boolean; readonly isWide: boolean },
+): void {
   const { quorum, leader, hasQuorum } = picture;
   if (isWatching && isTerminal()) print("\x1b[H\x1b[2J");
   const margin = hasQuorum ? `${quorum.canLose} more can fail` : colour.red("no quorum");
@@ -55,42 +63,44 @@ function printPicture(picture: ClusterPicture, isWatching: boolean): void {
   print(`cluster ${picture.clusterId}  ${head}  term ${picture.term}  ${picture.syncMode}`);
   print(`quorum  ${quorum.reachable} of ${quorum.voters} voters reachable, ${margin}`);
   print();
-  print(table(STATUS_COLUMNS, picture.members.map(cellsOf)));
+  const columns = isWide ? [...STATUS_COLUMNS, ...WIDE_COLUMNS] : STATUS_COLUMNS;
+  const rows = picture.members.map((member) => columns.map(([, cell]) => cell(member)));
+  print(
+    table(
+      columns.map(([name]) => name),
+      rows,
+    ),
+  );
   for (const line of notesOf(picture)) print(`\n${line}`);
 }
 
-const STATUS_COLUMNS = [
-  "id",
-  "address",
-  "pid",
-  "member",
-  "role",
-  "state",
-  "term",
-  "commit",
-  "applied",
-  "lag",
-  "behind",
-  "rtt",
-  "version",
+/** A column of the table: its name and a member's cell. */
+type StatusColumn = readonly [name: string, cell: (member: MemberRow) => string];
+
+/** They fit 80 characters with addresses of usual length. */
+const STATUS_COLUMNS: readonly StatusColumn[] = [
+  ["id", ({ id }) => id],
+  ["address", ({ address }) => address],
+  ["role", roleOf],
+  ["state", ({ state }) => state],
+  ["term", ({ term }) => text(term)],
+  ["applied", ({ appliedIndex }) => text(appliedIndex)],
+  ["lag", ({ lagBatches }) => text(lagBatches)],
+  ["behind", ({ lagMs }) => (lagMs === null ? "-" : printDuration(lagMs))],
+  ["rtt", ({ rttMs }) => (rttMs === null ? "-" : `${rttMs.toFixed(2)} ms`)],
 ];
 
-function cellsOf(m: MemberRow): string[] {
-  return [
-    m.id,
-    m.address,
-    text(m.pid),
-    m.membership,
-    m.role,
-    m.state,
-    text(m.term),
-    text(m.commitIndex),
-    text(m.appliedIndex),
-    text(m.lagBatches),
-    m.lagMs === null ? "-" : `${m.lagMs} ms`,
-    m.rttMs === null ? "-" : `${m.rttMs.toFixed(2)} ms`,
-    m.version ?? "-",
-  ];
+/** The rest, with `--wide`. */
+const WIDE_COLUMNS: readonly StatusColumn[] = [
+  ["member", ({ membership }) => membership],
+  ["commit", ({ commitIndex }) => text(commitIndex)],
+  ["pid", ({ pid }) => text(pid)],
+  ["version", ({ version }) => version ?? "-"],
+];
+
+/** What a voter does; of others what they are. */
+function roleOf({ role, membership }: MemberRow): string {
+  return membership === "voter" && role !== "unknown" ? role : membership;
 }
 
 /** Notes for the operator beside the table. */

@@ -40,7 +40,8 @@ export function parseKeys(text: string): Record<string, 1 | -1> {
 export async function runIndex(words: readonly string[], options: RawOptions): Promise<void> {
   const [action, name, index] = words;
   if (action !== "list" && action !== "create" && action !== "drop") {
-    throw new UsageError(`Unknown action "${action ?? ""}"`, "Use list, create or drop");
+    const what = action === undefined ? "Name an action" : `Unknown action "${action}"`;
+    throw new UsageError(what, "Use list, create or drop");
   }
   if (name === undefined) throw new UsageError("Name the collection");
   if (action !== "list" && index === undefined) throw new UsageError("Name the index");

@@ -46,7 +46,7 @@ export async function runDoc(words: readonly string[], options: RawOptions): Pro
   const [action, collection, ...rest] = words;
   if (action === undefined || !(ACTIONS as readonly string[]).includes(action)) {
     throw new UsageError(
-      `Unknown action "${action ?? ""}"`,
+      action === undefined ? "Name an action" : `Unknown action "${action}"`,
       `Use one of: ${ACTIONS.map((a) => `cstore doc ${a}`).join(", ")}`,
     );
   }

@@ -11,6 +11,7 @@ import { createInterface } from "node:readline";
 import { inspect } from "node:util";
 import { CStoreError } from "../../src/base/errors.ts";
 import type { RemoteDatabase } from "../../src/mod.ts";
+import { Evaluator } from "../evaluate.ts";
 import { linesOf, textOf } from "../lines.ts";
 import { durationOption, type RawOptions, textOption } from "../options.ts";
 import { colour, isTerminal, print, tell, UsageError } from "../output.ts";
@@ -30,7 +31,11 @@ const HELP = `db.users.find({age: {$gt: 30}})    any method of a collection
 db.users.update("u1", {$inc: {age: 1}})
 db.collection("odd name").count()
 db.transaction(async (tx) => ...)  any method of the database
+let n = await db.users.count()     statements; variables stay
 .collections  .indexes NAME  .help  .exit`;
+
+/** Words that end the shell. */
+const ENDS: ReadonlySet<string> = new Set([".exit", "exit", ".quit", "quit"]);
 
 type Evaluate = (source: string) => Promise<unknown>;
 
@@ -44,10 +49,10 @@ export async function runShell(_words: readonly string[], options: RawOptions): 
   if (file !== undefined && !existsSync(file)) throw new UsageError(`There is no file "${file}"`);
   const timeoutMs = durationOption(options, "timeout", 10_000);
   await withDatabase(addressesOf(options), timeoutMs, async (database) => {
-    const evaluate = evaluator(database);
-    if (source !== undefined) await show(await evaluate(source));
-    else if (file !== undefined)
-      await show(await evaluateBody(database, readFileSync(file, "utf8")));
+    const evaluator = new Evaluator({ db: shellDatabase(database) });
+    const evaluate: Evaluate = (text) => evaluator.evaluate(text);
+    if (source !== undefined) await show(await command(database, source, evaluate));
+    else if (file !== undefined) await show(await runFile(readFileSync(file, "utf8"), database));
     else await converse(database, evaluate);
   });
 }
@@ -64,18 +69,10 @@ function shellDatabase(database: RemoteDatabase): unknown {
   });
 }
 
-// The evaluated text was typed by the person at the keyboard, and has that person's rights.
-const AsyncFunction = Object.getPrototypeOf(async () => undefined).constructor as new (
-  ...parts: readonly string[]
-) => (database: unknown) => Promise<unknown>;
-
-function evaluator(database: RemoteDatabase): Evaluate {
-  const db = shellDatabase(database);
-  return (source) => new AsyncFunction("db", `return (${source}\n);`)(db);
-}
-
-function evaluateBody(database: RemoteDatabase, source: string): Promise<unknown> {
-  return new AsyncFunction("db", source)(shellDatabase(database));
+/** A file is a function's body: what it returns is printed. */
+async function runFile(source: string, database: RemoteDatabase): Promise<unknown> {
+  const evaluator = new Evaluator({ db: shellDatabase(database) });
+  return evaluator.evaluate(`(async () => {${source}\n})()`);
 }
 
 async function show(value: unknown): Promise<void> {
@@ -104,7 +101,7 @@ async function converse(database: RemoteDatabase, evaluate: Evaluate): Promise<v
   const names = await database.listCollections();
   const run = async (line: string): Promise<"go on" | "end"> => {
     const source = line.trim();
-    if (source === ".exit") return "end";
+    if (ENDS.has(source)) return "end";
     if (source === "") return "go on";
     try {
       await show(await command(database, source, evaluate));
@@ -163,12 +160,22 @@ async function command(
   source: string,
   evaluate: Evaluate,
 ): Promise<unknown> {
-  const [word, name] = source.split(/\s+/);
-  if (word === ".help") return print(HELP);
-  if (word === ".collections") return database.listCollections();
+  const text = source.trim().replace(/;+$/, "");
+  const [word, name] = text.split(/\s+/);
+  if (ENDS.has(text)) return undefined;
+  if (text === ".help" || text === "help") return print(HELP);
+  if (word === ".collections" || text === "show collections" || text === "db") {
+    return database.listCollections();
+  }
   if (word === ".indexes" && name !== undefined) return database.collection(name).listIndexes();
-  if (source.startsWith(".")) throw new UsageError(`Unknown command ${word}`, "See .help");
-  return await evaluate(source.replace(/;$/, ""));
+  if (word === "use" && name !== undefined) {
+    throw new UsageError(
+      "There is one database",
+      "Collections are db.NAME; .collections lists them",
+    );
+  }
+  if (text.startsWith(".")) throw new UsageError(`Unknown command ${word}`, "See .help");
+  return await evaluate(text);
 }
 
 function tellError(error: unknown): void {

@@ -33,7 +33,7 @@ export async function runWal(words: readonly string[], options: RawOptions): Pro
   const [action, directory] = words;
   if (action !== "inspect" && action !== "verify" && action !== "repair") {
     throw new UsageError(
-      `Unknown action "${action ?? ""}"`,
+      action === undefined ? "Name an action" : `Unknown action "${action}"`,
       "Use: cstore wal inspect DIR, cstore wal verify DIR, cstore wal repair DIR",
     );
   }

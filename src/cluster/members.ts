@@ -35,7 +35,9 @@ export type ProgressOf = (
 /** Links and status of the members. */
 export class Members {
   readonly #parts: MembersParts;
-  readonly #startMs: number;
+  /** The term in which this node led last, and when it began to. */
+  #ledTerm = 0;
+  #ledSinceMs: number;
   /** When each peer last had everything, on the monotonic clock. */
   readonly #caughtUpMs = new Map<string, number>();
   /** Linked to without being members, as far as this node knows; with their addresses. */
@@ -48,7 +50,7 @@ export class Members {
 
   constructor(parts: MembersParts) {
     this.#parts = parts;
-    this.#startMs = parts.clock.nowMs();
+    this.#ledSinceMs = parts.clock.nowMs();
   }
 
   /** Another configuration counts: links to new members are made, those to old ones end. */
@@ -144,7 +146,12 @@ export class Members {
   /** Notes the peers that have everything; only a leader knows. */
   observe(nowMs: number): void {
     const { driver } = this.#parts;
-    const { commitIndex } = driver.view;
+    const { commitIndex, term } = driver.view;
+    if (term !== this.#ledTerm) {
+      // What an earlier leadership saw says nothing of the time since.
+      this.#caughtUpMs.clear();
+      [this.#ledTerm, this.#ledSinceMs] = [term, nowMs];
+    }
     for (const peer of driver.peers()) {
       if (peer.match >= commitIndex) this.#caughtUpMs.set(peer.id, nowMs);
     }
@@ -161,7 +168,10 @@ export class Members {
     const link = isSelf ? { isUp: true, rttMs: 0, silenceMs: 0 } : network?.linkHealth(member.id);
     const peer = driver.peers().find(({ id }) => id === member.id);
     const isBehind = peer !== undefined && peer.match < lastIndex;
-    const sinceMs = this.#caughtUpMs.get(member.id) ?? this.#startMs;
+    const nowMs = clock.nowMs();
+    // Before it is known, a node is behind since it was last heard, or since this one leads.
+    const unknownMs = Math.max(link?.silenceMs ?? 0, nowMs - this.#ledSinceMs);
+    const behindMs = nowMs - (this.#caughtUpMs.get(member.id) ?? nowMs - unknownMs);
     const isLed = role === "leader" || leader !== undefined;
     const isVoter = this.#configuration.mayVote(member.id);
     const progress = role === "leader" && !isVoter ? progressOf(member.id) : undefined;
@@ -175,7 +185,7 @@ export class Members {
       state: link === undefined ? "down" : healthOf(link),
       matchIndex: peer?.match ?? null,
       lagBatches: peer === undefined ? null : lastIndex - peer.match,
-      lagMs: peer === undefined ? null : isBehind ? clock.nowMs() - sinceMs : 0,
+      lagMs: peer === undefined ? null : isBehind ? behindMs : 0,
       rttMs: link === undefined || !link.isUp ? null : link.rttMs,
     };
   }

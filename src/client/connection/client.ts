@@ -34,6 +34,7 @@ import {
   isSentAgain,
   LEFT_MAX_MS,
   OPEN_SESSION,
+  outcomeOf,
   type Queued,
   queueFull,
 } from "./client_options.ts";
@@ -376,9 +377,10 @@ export class Client {
   #reject(request: PendingRequest, error: CStoreError): void {
     const { early, number: requestNumber } = request;
     if (!this.#pending.remove(request)) return;
-    if (early === undefined) request.reject(error);
-    else if (early.term === this.#replyTerm && early.version <= this.#committed) return;
-    else this.#onLost({ requestNumber, version: early.version });
+    if (early === undefined) return request.reject(error);
+    if (early.term === this.#replyTerm && early.version <= this.#committed) return;
+    const outcome = outcomeOf(error);
+    if (outcome !== undefined) this.#onLost({ requestNumber, version: early.version, outcome });
   }
 
   /** Writes that the same leader has committed need no confirmation any more. */

@@ -7,9 +7,15 @@
 import type { ByteWriter } from "../../base/bytes.ts";
 import {
   type CStoreError,
+  DuplicateKeyError,
+  DuplicateRequestError,
   NotLeaderError,
   OverloadedError,
+  QueryError,
   TransactionConflictError,
+  UncheckedError,
+  ValidationError,
+  VersionConflictError,
   withoutStack,
 } from "../../base/errors.ts";
 import { CLIENT_QUEUE_MAX } from "../../base/limits.ts";
@@ -28,7 +34,32 @@ export interface ClientOptions {
   readonly clusterId?: string;
   readonly platform?: Platform;
   /** A write that was answered before it was committed (ASYNC) could not be confirmed later. */
-  readonly onLost?: (write: { readonly requestNumber: number; readonly version: number }) => void;
+  readonly onLost?: (write: LostWrite) => void;
+}
+
+/** A write without its confirmation. */
+export interface LostWrite {
+  readonly requestNumber: number;
+  /** As it was answered; a later leader may have given it another one. */
+  readonly version: number;
+  /**
+   * `lost`: a later leader refused it, so it is not there. `unconfirmed`: nobody could be asked any
+   * more; most of such writes are there.
+   */
+  readonly outcome: "lost" | "unconfirmed";
+}
+
+/** What became of a write that was answered early and ended with an error; undefined: it is there. */
+export function outcomeOf(error: CStoreError): LostWrite["outcome"] | undefined {
+  // The session knows its number as one that was answered.
+  if (error instanceof DuplicateRequestError) return undefined;
+  const isRefused =
+    error instanceof ValidationError ||
+    error instanceof VersionConflictError ||
+    error instanceof DuplicateKeyError ||
+    error instanceof UncheckedError ||
+    error instanceof QueryError;
+  return isRefused ? "lost" : "unconfirmed";
 }
 
 /** A request as the layers above write it. */

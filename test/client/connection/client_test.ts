@@ -7,6 +7,8 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { ByteWriter } from "../../../src/base/bytes.ts";
 import {
+  type CStoreError,
+  DuplicateRequestError,
   NoQuorumError,
   NotLeaderError,
   OverloadedError,
@@ -384,8 +386,29 @@ describe("ASYNC", () => {
     const database = await open({ timeoutMs: 400, onLost: (write) => lost.push(write) });
     await database.collection("c").put({ id: 1 });
     await waitFor("the report", () => lost.length > 0);
-    expect(lost).toHaveLength(1);
+    expect(lost).toMatchObject([{ version: 11, outcome: "unconfirmed" }]);
     expect(database.client.inFlight).toBe(0);
+  });
+
+  test("what a later leader refuses is lost; what it knows as answered is there", async () => {
+    const lost: { outcome: string }[] = [];
+    const refusals: CStoreError[] = [
+      new VersionConflictError("another one", 5),
+      new DuplicateRequestError("it was answered"),
+    ];
+    const early = new Set<number>();
+    node.onRequest = withSessions((received) => {
+      if (early.has(received.request.requestId)) return received.fail(refusals.shift()!);
+      early.add(received.request.requestId);
+      received.written(11, false);
+    });
+    const database = await open({ timeoutMs: 2000, onLost: (write) => lost.push(write) });
+    for (const id of [1, 2]) {
+      await database.collection("c").put({ id });
+      await waitFor("its end", () => database.client.inFlight === 0);
+    }
+    expect(lost).toMatchObject([{ outcome: "lost" }]);
+    expect(refusals).toEqual([]);
   });
 });
 
