@@ -20,7 +20,7 @@ const DECLARATION = /^(?:let|const|var)\s+(?=[\w$]+\s*=)/;
 export class Evaluator {
   readonly #scope: object;
 
-  constructor(names: Readonly<Record<string, unknown>>) {
+  constructor(names: { readonly db: unknown }) {
     const known: { [name: string]: unknown } = { ...names };
     this.#scope = new Proxy(known, {
       // Every name that is none of the language's own is one of the session.

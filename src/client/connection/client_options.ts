@@ -49,7 +49,7 @@ export interface LostWrite {
   readonly outcome: "lost" | "unconfirmed";
 }
 
-/** What became of a write that was answered early and ended with an error; undefined: it is there. */
+/** What became of a write that was answered early and ended so; undefined: it is there. */
 export function outcomeOf(error: CStoreError): LostWrite["outcome"] | undefined {
   // The session knows its number as one that was answered.
   if (error instanceof DuplicateRequestError) return undefined;
