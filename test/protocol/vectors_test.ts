@@ -40,7 +40,7 @@ function table(heading: string): string[][] {
 
 /** The vectors in the document: a line `Vector NAME`, then a block of hex digits. */
 function vectors(): Map<string, string> {
-  const pattern = /^Vector (.+):\n\n```\n([0-9a-f\s]+)```$/gm;
+  const pattern = /^Vector (.+):\n\n```hex check\n([0-9a-f\s]+)```$/gm;
   const found = [...TEXT.matchAll(pattern)];
   return new Map(found.map(([, name = "", hex = ""]) => [name, hex.replace(/\s/g, "")]));
 }

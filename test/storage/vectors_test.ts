@@ -23,7 +23,7 @@ const TEXT = readFileSync(join(import.meta.dir, "../../docs/disk_format.md"), "u
 
 /** The vectors in the document: a paragraph `Vector NAME: ...:`, then a block of hex digits. */
 function vectors(): Map<string, string> {
-  const pattern = /^Vector ([a-z ]+):(?:[^`]|`[^`]+`)*?:\n\n```\n([0-9a-f\s]+)```$/gm;
+  const pattern = /^Vector ([a-z ]+):(?:[^`]|`[^`]+`)*?:\n\n```hex check\n([0-9a-f\s]+)```$/gm;
   const found = [...TEXT.matchAll(pattern)];
   return new Map(found.map(([, name = "", hex = ""]) => [name, hex.replace(/\s/g, "")]));
 }
