@@ -14,9 +14,9 @@ import {
   decodeBatchHeader,
   verifyBatch,
 } from "../../protocol/encoding/batch_codec.ts";
-import type { Entry, EntryId } from "../../raft/types.ts";
+import type { Entry, EntryId, LogIndex } from "../../raft/types.ts";
 import type { WALEntry } from "./iwal_manager.ts";
-import type { BatchPosition } from "./log_table.ts";
+import type { BatchPosition, LogTable } from "./log_table.ts";
 import { readEntryCommands } from "./wal_entry_codec.ts";
 
 /** Reads an entry at its place. Throws CorruptionError when the bytes there are not that entry. */
@@ -55,4 +55,42 @@ export function operationsIn(
   const all = readEntryCommands(batchCommands(bytes, header, compressor), header);
   assert(all.length <= header.count, "each operation has a sequence number of its own");
   return all.filter(({ sequenceNumber }) => sequenceNumber >= fromSequence);
+}
+
+/** A log whose operations are read, piece by piece. */
+export interface OperationSource {
+  readonly table: LogTable;
+  readonly compressor: Compressor;
+  /** Entries from an index on, at least one. */
+  read(index: LogIndex): readonly Entry[];
+  /** Gives others a turn. */
+  soon(): Promise<void>;
+}
+
+/** The operations from a sequence number on, without those before `firstShown`. */
+export async function readOperations(
+  { table, compressor, read, soon }: OperationSource,
+  fromSequence: number,
+  firstShown: number,
+): Promise<WALEntry[]> {
+  assert(fromSequence <= firstShown, "what is shown was asked for");
+  let found: WALEntry[] = [];
+  let { removals } = table;
+  let index = table.indexOfSequence(fromSequence);
+  while (index !== 0 && index <= table.lastIndex()) {
+    const entries = read(index);
+    assert(entries.length >= 1, "a reading goes on");
+    for (const entry of entries) {
+      assert(entry.index === index, "entries are read in order");
+      for (const operation of operationsIn(entry, firstShown, compressor)) found.push(operation);
+      index += 1;
+    }
+    await soon();
+    if (table.removals === removals) continue;
+    // Entries were removed meanwhile, at the head or at the tail: the reading starts again.
+    removals = table.removals;
+    index = table.indexOfSequence(fromSequence);
+    found = [];
+  }
+  return found;
 }

@@ -5,8 +5,8 @@
  */
 
 import { assert } from "../../base/assert.ts";
-import { ByteWriter } from "../../base/bytes.ts";
-import { ValidationError } from "../../base/errors.ts";
+import { ByteReader, ByteWriter } from "../../base/bytes.ts";
+import { StorageError, ValidationError } from "../../base/errors.ts";
 import { BATCH_BODY_SIZE_GOAL, BATCH_BODY_SIZE_MAX } from "../../base/limits.ts";
 import type { Clock } from "../../platform/clock.ts";
 import {
@@ -16,7 +16,7 @@ import {
   UNCOMPRESSED,
 } from "../../protocol/encoding/batch_codec.ts";
 import type { Entry } from "../../raft/types.ts";
-import type { WALEntry } from "./iwal_manager.ts";
+import type { IWALManager, WALCheckpoint, WALEntry } from "./iwal_manager.ts";
 import { entryChecksum, writeEntryCommand } from "./wal_entry_codec.ts";
 
 /** The term of a log with a single writer. */
@@ -164,4 +164,75 @@ export class EntryWriter {
     if (this.#underway > 0) return;
     for (const resolve of this.#idleWaiters.splice(0)) resolve();
   }
+}
+
+/** The name of a note that operations before its number are hidden. */
+const HIDING = "hidden";
+
+/** The body of such a note: a CHECKPOINT record. */
+export function hidingNote(beforeSequence: number): Uint8Array {
+  const body = new ByteWriter().u64(beforeSequence).u64(0).text(HIDING).copy();
+  assert(hiddenBeforeIn(body) === beforeSequence, "a reader finds the number");
+  return body;
+}
+
+/** The number in a CHECKPOINT record that hides operations; 0 for any other. */
+export function hiddenBeforeIn(body: Uint8Array): number {
+  // Two numbers, and a text with its size.
+  if (body.byteLength !== 18 + HIDING.length) return 0;
+  const reader = new ByteReader(body);
+  const [number] = [reader.big64(), reader.big64()];
+  const isHiding = reader.text() === HIDING && number <= BigInt(Number.MAX_SAFE_INTEGER);
+  assert(reader.offset <= body.byteLength, "the fields are inside of the note");
+  return isHiding ? Number(number) : 0;
+}
+
+/** The body of a note of a node, and the checkpoint that it stands for: it takes no number. */
+export function checkpointNote(
+  sequenceNumber: number,
+  name: string,
+  timestamp: number,
+): { readonly body: Uint8Array; readonly checkpoint: WALCheckpoint } {
+  const checkpointId = `checkpoint-${sequenceNumber}-${name}`;
+  const body = new ByteWriter().u64(sequenceNumber).u64(timestamp).text(checkpointId).copy();
+  assert(hiddenBeforeIn(body) === 0, "a checkpoint hides nothing");
+  const checkpoint = { checkpointId, timestamp, sequenceNumber, transactionIds: [] };
+  return { body, checkpoint };
+}
+
+/** A checkpoint of a log that has no other owner: an entry of its own, durable when it resolves. */
+export async function writeCheckpoint(
+  log: Pick<IWALManager, "writeEntry" | "flush">,
+  name: string,
+  timestamp: number,
+): Promise<WALCheckpoint> {
+  const checkpointId = `checkpoint-${name}`;
+  const entry: WALEntry = {
+    ...{ transactionId: "", sequenceNumber: 0, timestamp, checksum: "" },
+    ...{ type: "DATA", collectionName: "*", operation: "CHECKPOINT" },
+    data: { key: checkpointId, checkpointId },
+  };
+  await log.writeEntry(entry);
+  await log.flush();
+  const { sequenceNumber } = entry;
+  assert(sequenceNumber >= 1, "it took a number of its own");
+  return { checkpointId, timestamp, sequenceNumber, transactionIds: [] };
+}
+
+/**
+ * Throws StorageError for a truncation beyond the end, unless the last entry is a checkpoint: it
+ * would drop what was written after the last one.
+ */
+export function checkTruncation(
+  beforeSequence: number,
+  current: number,
+  [last]: readonly WALEntry[],
+): void {
+  if (beforeSequence <= current + 1 || last === undefined) return;
+  assert(last.sequenceNumber <= current, "the last entry has the last number, at most");
+  if (last.operation === "CHECKPOINT") return;
+  throw new StorageError(
+    `Cannot truncate before ${beforeSequence}: the log ends with ${current}, which no checkpoint covers`,
+    { remedy: `Truncate before ${current + 1} to drop all of it` },
+  );
 }

@@ -42,7 +42,7 @@ export interface WALEntry {
 export interface WALCheckpoint {
   checkpointId: string;
   timestamp: number;
-  /** The last sequence number before it: `0 <= sequenceNumber <= getCurrentSequence()`. */
+  /** Its own number; of a note that of the last entry before it. */
   sequenceNumber: number;
   /** Transactions that were active. */
   transactionIds: string[];
@@ -69,14 +69,19 @@ export interface IWALManager {
   /** Entries from a sequence number on (from the first kept one by default). */
   readEntries(fromSequence?: number): Promise<WALEntry[]>;
   /**
-   * Drops older entries: whole files are removed, and whole batches are hidden. What was written in
-   * one batch with the entry of that number stays readable.
+   * Drops older entries: they are not read any more, and whole files of them are removed. Rejects
+   * with StorageError for a number beyond the end of the log, unless its last entry is a
+   * checkpoint.
    */
   truncate(beforeSequence: number): Promise<void>;
   /** Resolves when everything written so far is on the disk. */
   flush(): Promise<void>;
   /** The result of opening the log; opens it if it is not open yet. */
   recover(): Promise<RecoveryReport>;
+  /**
+   * Writes an entry of its own, with the next number; on a log that consensus owns a note of the
+   * node, without one.
+   */
   createCheckpoint(): Promise<WALCheckpoint>;
   /** The last sequence number in use; 0 for an empty log. */
   getCurrentSequence(): number;

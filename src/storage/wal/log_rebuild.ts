@@ -14,6 +14,7 @@ import { ByteReader, ByteWriter } from "../../base/bytes.ts";
 import { decodeBatchHeader } from "../../protocol/encoding/batch_codec.ts";
 import { isAboutMembers } from "../../protocol/encoding/cluster_command.ts";
 import type { Entry, HardState, LogIndex } from "../../raft/types.ts";
+import { hiddenBeforeIn } from "./entry_writer.ts";
 import { EMPTY_BASE, type LogBase, type LogTable } from "./log_table.ts";
 import { RECORD_HEADER_SIZE } from "./segment_record.ts";
 import type { PendingRecord } from "./segment_writer.ts";
@@ -30,6 +31,8 @@ export class LogRebuild {
   hardState: HardState = { term: 0, vote: undefined };
   /** Entries about members and bindings, by rising index: they count before they are applied. */
   clusterEntries: Entry[] = [];
+  /** Operations before it are hidden. */
+  hiddenBefore = 0;
   /** The entry that the log may begin after; its index does not go back. */
   #head: LogBase = EMPTY_BASE;
   /** The last record whose predecessors are in no file. */
@@ -53,6 +56,7 @@ export class LogRebuild {
         this.#takeTail(record);
         return;
       case "CHECKPOINT":
+        this.hiddenBefore = Math.max(this.hiddenBefore, hiddenBeforeIn(record.body));
         return;
       case "BATCH":
         this.#takeBatch(record);

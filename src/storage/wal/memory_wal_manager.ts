@@ -11,7 +11,7 @@ import { type Clock, systemClock } from "../../platform/clock.ts";
 import { zlibCompressor } from "../../platform/compression.ts";
 import type { Entry, HardState, LogIndex, Term } from "../../raft/types.ts";
 import { operationsIn } from "./entry_reader.ts";
-import { EntryWriter } from "./entry_writer.ts";
+import { checkpointNote, checkTruncation, EntryWriter, writeCheckpoint } from "./entry_writer.ts";
 import type {
   IWALManager,
   RecoveryReport,
@@ -33,6 +33,8 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
   #synced = 0;
   #sizeBytes = 0;
   #checkpoints = 0;
+  /** Operations before it are hidden, also inside of the first kept batch. */
+  #hiddenBefore = 0;
   #handlers: { synced(through: number): void } | undefined;
   #isClosed = false;
 
@@ -183,20 +185,26 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
   async readEntries(fromSequence = 1): Promise<WALEntry[]> {
     await this.#entryWriter.idle();
     const found: WALEntry[] = [];
+    const firstShown = Math.max(fromSequence, this.#hiddenBefore);
     const wanted = this.#table.indexOfSequence(fromSequence);
     if (wanted === 0 && fromSequence > this.getCurrentSequence()) return [];
     const from = Math.max(wanted, this.firstIndex());
     assert(from <= this.lastIndex() + 1, "the reading begins inside the log");
     for (const entry of this.readFromDisk(from, Number.POSITIVE_INFINITY)) {
-      for (const read of operationsIn(entry, fromSequence, zlibCompressor)) found.push(read);
+      for (const read of operationsIn(entry, firstShown, zlibCompressor)) found.push(read);
     }
     return found;
   }
 
   async truncate(beforeSequence: number): Promise<void> {
-    const isAll = beforeSequence > this.getCurrentSequence();
+    await this.#entryWriter.idle();
+    const current = this.getCurrentSequence();
+    checkTruncation(beforeSequence, current, await this.readEntries(current));
+    const isAll = beforeSequence > current;
     const index = isAll ? this.lastIndex() : this.#table.indexOfSequence(beforeSequence) - 1;
     const term = this.term(index);
+    if (!isAll) this.#hiddenBefore = Math.max(this.#hiddenBefore, beforeSequence);
+    assert(this.#hiddenBefore <= current, "an operation behind the hidden ones is there");
     if (index <= this.base.index || term === undefined) return;
     assert(index <= this.lastIndex(), "entries behind the last one are not dropped");
     await this.compactTo({ index, term, nextSequence: this.sequenceAfter(index) });
@@ -226,10 +234,10 @@ export class MemoryWALManager implements IWALManager, ReplicatedLog {
 
   async createCheckpoint(): Promise<WALCheckpoint> {
     this.#assertOpen();
-    const sequenceNumber = this.getCurrentSequence();
     this.#checkpoints += 1;
-    const checkpointId = `checkpoint-${sequenceNumber}-${this.#checkpoints}`;
-    return { checkpointId, timestamp: this.#clock.wallMs(), sequenceNumber, transactionIds: [] };
+    const [name, timestamp] = [String(this.#checkpoints), this.#clock.wallMs()];
+    if (this.#handlers === undefined) return writeCheckpoint(this, name, timestamp);
+    return checkpointNote(this.getCurrentSequence(), name, timestamp).checkpoint;
   }
 
   getCurrentSequence(): number {

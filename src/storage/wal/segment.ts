@@ -200,3 +200,18 @@ export function createSegment(
   file.write(0, header);
   return new Segment(file, segment.header, segment.size);
 }
+
+/** Removes file by file: a power cut that undid only an older removal would leave a hole. */
+export async function removeSegmentsBefore(
+  files: FileSystem,
+  directory: string,
+  oldest: number,
+): Promise<void> {
+  for (const name of files.list(directory)) {
+    const number = segmentNumberOf(name.replace(/(\.\d+)?\.torn$/, ""));
+    if (number === undefined || number >= oldest) continue;
+    assert(number < oldest, "only files before the oldest kept one are removed");
+    files.remove(`${directory}/${name}`);
+    await files.syncDirectory(directory);
+  }
+}

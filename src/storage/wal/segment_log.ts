@@ -7,7 +7,6 @@
  */
 
 import { assert } from "../../base/assert.ts";
-import { ByteWriter } from "../../base/bytes.ts";
 import { CStoreError, StorageError } from "../../base/errors.ts";
 import { LOG_CACHE_BYTES, SEGMENT_SIZE_BYTES } from "../../base/limits.ts";
 import { compress, decompress } from "../../platform/compression.ts";
@@ -15,8 +14,14 @@ import { type Platform, systemPlatform } from "../../platform/platform.ts";
 import type { Entry, HardState, LogIndex, Term } from "../../raft/types.ts";
 import { openDataDirectory } from "../data_directory.ts";
 import type { LogIdentity } from "../identity.ts";
-import { operationsIn, readEntryAt } from "./entry_reader.ts";
-import { EntryWriter } from "./entry_writer.ts";
+import { readEntryAt, readOperations } from "./entry_reader.ts";
+import {
+  checkpointNote,
+  checkTruncation,
+  EntryWriter,
+  hidingNote,
+  writeCheckpoint,
+} from "./entry_writer.ts";
 import { GroupCommit } from "./group_commit.ts";
 import type {
   IWALManager,
@@ -27,7 +32,7 @@ import type {
 } from "./iwal_manager.ts";
 import { hardStateRecord, headRecord, headRecords, LogRebuild, tailRecord } from "./log_rebuild.ts";
 import { type LogBase, LogTable } from "./log_table.ts";
-import { segmentNumberOf } from "./segment.ts";
+import { removeSegmentsBefore } from "./segment.ts";
 import { type PendingRecord, SegmentWriter } from "./segment_writer.ts";
 import { MarkFile, recoverSegments, segmentPath } from "./wal_open.ts";
 
@@ -74,6 +79,9 @@ export class SegmentLog implements IWALManager, ReplicatedLog {
   #closing: Promise<void> | undefined;
   #removal: Promise<void> = Promise.resolve();
   #writtenBytes = 0;
+  /** Operations before it are hidden, also inside of the first kept batch. */
+  #hiddenBefore: number;
+  #checkpoints = 0;
 
   private constructor(
     platform: Platform,
@@ -91,6 +99,7 @@ export class SegmentLog implements IWALManager, ReplicatedLog {
     this.#table = opened.rebuild.table;
     this.#clusterEntries = opened.rebuild.clusterEntries;
     this.#hardState = opened.rebuild.hardState;
+    this.#hiddenBefore = opened.rebuild.hiddenBefore;
     this.#commitIndex = opened.commitIndex;
     this.#recoveredCommit = opened.commitIndex;
     this.#writer = opened.writer;
@@ -276,7 +285,7 @@ export class SegmentLog implements IWALManager, ReplicatedLog {
   /** Removes older files when the new head is durable. */
   async #removeOnceDurable(oldest: number): Promise<void> {
     await this.flush();
-    await this.#removeBefore(oldest);
+    await removeSegmentsBefore(this.#platform.files, this.#options.directory, oldest);
   }
 
   requestSync(): void {
@@ -309,21 +318,11 @@ export class SegmentLog implements IWALManager, ReplicatedLog {
     assert(oldest <= this.#writer.segmentNumber, "no entry lies behind the newest segment");
     // The files that the old head needs are removed only when the new head is durable.
     await this.flush();
-    // Compactions may overlap, removals may not: see `#removeBefore`.
-    this.#removal = this.#removal.catch(() => {}).then(() => this.#removeBefore(oldest));
-    await this.#removal;
-  }
-
-  /** Removes file by file: a power cut that undid only an older removal would leave a hole. */
-  async #removeBefore(oldest: number): Promise<void> {
+    // Compactions may overlap, removals may not: see `removeSegmentsBefore`.
     const { files } = this.#platform;
-    const { directory } = this.#options;
-    for (const name of files.list(directory)) {
-      const number = segmentNumberOf(name.replace(/(\.\d+)?\.torn$/, ""));
-      if (number === undefined || number >= oldest) continue;
-      files.remove(`${directory}/${name}`);
-      await files.syncDirectory(directory);
-    }
+    const remove = () => removeSegmentsBefore(files, this.#options.directory, oldest);
+    this.#removal = this.#removal.catch(() => {}).then(remove);
+    await this.#removal;
   }
 
   async writeEntry(entry: WALEntry): Promise<void> {
@@ -334,33 +333,31 @@ export class SegmentLog implements IWALManager, ReplicatedLog {
     if (entries.length > 0) await this.#entryWriter.write(entries);
   }
 
-  async readEntries(fromSequence = 1): Promise<WALEntry[]> {
-    let found: WALEntry[] = [];
-    let { removals } = this.#table;
-    let index = this.#table.indexOfSequence(fromSequence);
-    while (index !== 0 && index <= this.lastIndex()) {
-      for (const entry of this.readFromDisk(index, READ_PIECE_BYTES)) {
-        assert(entry.index === index, "entries are read in order");
-        for (const read of operationsIn(entry, fromSequence, COMPRESSOR)) found.push(read);
-        index += 1;
-      }
-      await new Promise<void>((resolve) => this.#platform.clock.soon(resolve));
-      if (this.#table.removals === removals) continue;
-      // Entries were removed meanwhile, at the head or at the tail: the reading starts again.
-      removals = this.#table.removals;
-      index = this.#table.indexOfSequence(fromSequence);
-      found = [];
-    }
-    return found;
+  readEntries(fromSequence = 1): Promise<WALEntry[]> {
+    const soon = () => new Promise<void>((resolve) => this.#platform.clock.soon(resolve));
+    const source = { table: this.#table, compressor: COMPRESSOR, soon };
+    const read = (index: LogIndex) => this.readFromDisk(index, READ_PIECE_BYTES);
+    const firstShown = Math.max(fromSequence, this.#hiddenBefore);
+    return readOperations({ ...source, read }, fromSequence, firstShown);
   }
 
   async truncate(beforeSequence: number): Promise<void> {
+    await this.#entryWriter.idle();
+    const current = this.getCurrentSequence();
+    checkTruncation(beforeSequence, current, await this.readEntries(current));
     const index = this.#table.indexOfSequence(beforeSequence) - 1;
-    const last = beforeSequence > this.getCurrentSequence() ? this.lastIndex() : index;
+    const last = beforeSequence > current ? this.lastIndex() : index;
     const term = this.term(last);
-    if (last <= this.base.index || term === undefined) return;
-    assert(last <= this.lastIndex(), "entries behind the last one are not dropped");
-    await this.compactTo({ index: last, term, nextSequence: this.sequenceAfter(last) });
+    if (last > this.base.index && term !== undefined) {
+      assert(last <= this.lastIndex(), "entries behind the last one are not dropped");
+      await this.compactTo({ index: last, term, nextSequence: this.sequenceAfter(last) });
+    }
+    const isInside = beforeSequence > this.base.nextSequence && beforeSequence <= current;
+    if (!isInside || beforeSequence <= this.#hiddenBefore) return;
+    assert(beforeSequence > this.#hiddenBefore, "hidden operations stay hidden");
+    this.#hiddenBefore = beforeSequence;
+    this.#append([{ kind: "CHECKPOINT", body: hidingNote(beforeSequence) }]);
+    await this.flush();
   }
 
   async truncateAfter(sequence: number): Promise<void> {
@@ -395,16 +392,17 @@ export class SegmentLog implements IWALManager, ReplicatedLog {
     return this.#report;
   }
 
-  /** A note of this node; it takes no sequence number. */
+  /** On a log of consensus a note of this node, which takes no sequence number. */
   async createCheckpoint(): Promise<WALCheckpoint> {
-    const sequenceNumber = this.getCurrentSequence();
     const timestamp = this.#platform.clock.wallMs();
-    const checkpointId = `checkpoint-${sequenceNumber}-${this.#writer.lastNumber + 1}`;
-    const body = new ByteWriter().u64(sequenceNumber).u64(timestamp).text(checkpointId).copy();
+    this.#checkpoints += 1;
+    const record = String(this.#writer.lastNumber + 1);
+    const isOwned = this.#options.owner === "consensus" || this.#handlers !== undefined;
+    if (!isOwned) return writeCheckpoint(this, `${record}-${this.#checkpoints}`, timestamp);
+    const { body, checkpoint } = checkpointNote(this.getCurrentSequence(), record, timestamp);
     this.#append([{ kind: "CHECKPOINT", body }]);
-    assert(this.getCurrentSequence() === sequenceNumber, "a note takes no sequence number");
     await this.flush();
-    return { checkpointId, timestamp, sequenceNumber, transactionIds: [] };
+    return checkpoint;
   }
 
   getCurrentSequence(): number {

@@ -41,7 +41,7 @@ test("every call opens it, and what was written is there the next time", async (
   await Promise.all([wal.writeEntry(one), wal.writeBatch([two, three])]);
   await wal.flush();
   expect([one, two, three].map(({ sequenceNumber }) => sequenceNumber)).toEqual([1, 2, 3]);
-  expect(await wal.createCheckpoint()).toMatchObject({ sequenceNumber: 3 });
+  expect(await wal.createCheckpoint()).toMatchObject({ sequenceNumber: 4 });
   await wal.close();
   const again = new FileWALManager({ walPath });
   expect(await again.recover()).toMatchObject({ lastSequence: again.getCurrentSequence() });

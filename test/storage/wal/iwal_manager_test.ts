@@ -182,7 +182,7 @@ describe.each(KINDS)("%s", (_name, open) => {
     await log.close();
   });
 
-  test("truncate hides whole batches before a sequence number, and the numbers go on", async () => {
+  test("truncate hides all before a sequence number, and the numbers go on", async () => {
     const log = await open();
     for (const batch of [[1, 2, 3], [4], [5, 6]]) {
       await log.writeBatch(batch.map((value) => walEntry(value)));
@@ -190,14 +190,30 @@ describe.each(KINDS)("%s", (_name, open) => {
     await log.truncate(1);
     expect(log.firstIndex()).toBe(1);
     await log.truncate(3);
-    expect(values(await log.readEntries())).toEqual([1, 2, 3, 4, 5, 6]);
-    await log.truncate(5);
-    expect(values(await log.readEntries())).toEqual([5, 6]);
-    expect(values(await log.readEntries(2))).toEqual([5, 6]);
-    await log.truncate(100);
+    expect(values(await log.readEntries())).toEqual([3, 4, 5, 6]);
+    await log.truncate(2);
+    expect(values(await log.readEntries())).toEqual([3, 4, 5, 6]);
+    await log.truncate(6);
+    expect(values(await log.readEntries())).toEqual([6]);
+    expect(values(await log.readEntries(2))).toEqual([6]);
+    await log.truncate(7);
     expect([await log.readEntries(), log.getCurrentSequence()]).toEqual([[], 6]);
     await log.writeEntry(walEntry(7));
     expect(numbers(await log.readEntries())).toEqual([7]);
+    await log.close();
+  });
+
+  test("truncate beyond the end is refused, unless a checkpoint is the last entry", async () => {
+    const log = await open();
+    await log.truncate(5);
+    await log.writeBatch([walEntry(1), walEntry(2)]);
+    const error = await errorOf(log.truncate(4));
+    expect(error).toBeInstanceOf(StorageError);
+    expect((error as StorageError).remedy).toContain("before 3");
+    expect(values(await log.readEntries())).toEqual([1, 2]);
+    const { sequenceNumber } = await log.createCheckpoint();
+    await log.truncate(sequenceNumber + 10);
+    expect([await log.readEntries(), log.getCurrentSequence()]).toEqual([[], 3]);
     await log.close();
   });
 
@@ -236,15 +252,20 @@ describe.each(KINDS)("%s", (_name, open) => {
     await log.close();
   });
 
-  test("createCheckpoint takes no sequence number; each has its own name", async () => {
+  test("createCheckpoint is an entry with the next number; each has its own name", async () => {
     const log = await open();
     const empty = await log.createCheckpoint();
-    expect(empty).toMatchObject({ sequenceNumber: 0, transactionIds: [] });
+    expect(empty).toMatchObject({ sequenceNumber: 1, transactionIds: [] });
     await log.writeEntry(walEntry(1));
     const [one, two] = [await log.createCheckpoint(), await log.createCheckpoint()];
-    expect([one.sequenceNumber, two.sequenceNumber, log.getCurrentSequence()]).toEqual([1, 1, 1]);
+    expect([one.sequenceNumber, two.sequenceNumber, log.getCurrentSequence()]).toEqual([3, 4, 4]);
     expect(new Set([empty.checkpointId, one.checkpointId, two.checkpointId]).size).toBe(3);
     expect(one.timestamp).toBe(standingClock.wallMs());
+    const [entry] = await log.readEntries(3);
+    expect(entry).toMatchObject({
+      ...{ operation: "CHECKPOINT", sequenceNumber: 3 },
+      data: { checkpointId: one.checkpointId },
+    });
     await log.close();
   });
 

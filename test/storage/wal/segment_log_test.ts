@@ -58,6 +58,30 @@ function openWith(disk: SimulatedDisk, clock: Clock): Promise<SegmentLog> {
 }
 
 describe("SegmentLog", () => {
+  test("what a truncation hides inside of a batch is hidden after a power cut, too", async () => {
+    const disk = diskOf(1);
+    const log = await createLog(disk);
+    await log.writeBatch([walEntry(1), walEntry(2), walEntry(3)]);
+    await log.writeBatch([walEntry(4), walEntry(5)]);
+    await log.truncate(2);
+    disk.cutPower(() => "dropped");
+    const again = await createLog(disk);
+    expect(values(await again.readEntries())).toEqual([2, 3, 4, 5]);
+    await again.truncate(5);
+    await again.close();
+    const last = await createLog(disk);
+    expect([values(await last.readEntries()), last.getCurrentSequence()]).toEqual([[5], 5]);
+    await last.close();
+  });
+
+  test("a checkpoint on a log of consensus is a note without a number", async () => {
+    const disk = diskOf(2);
+    const log = await openLog(disk, { owner: "consensus" });
+    expect(await log.createCheckpoint()).toMatchObject({ sequenceNumber: 0 });
+    expect([log.getCurrentSequence(), log.lastIndex()]).toEqual([0, 0]);
+    await log.close();
+  });
+
   test("what was acknowledged is there after a power cut, and the numbers go on", async () => {
     const disk = diskOf(1);
     const log = await createLog(disk);
@@ -68,13 +92,13 @@ describe("SegmentLog", () => {
     await log.createCheckpoint();
     disk.cutPower(() => "dropped");
     const again = await createLog(disk);
-    expect(await again.recover()).toMatchObject({ entries: 2, lastSequence: 3 });
-    expect(values(await again.readEntries())).toEqual([1, 2, "3 again"]);
-    await again.truncate(4);
+    expect(await again.recover()).toMatchObject({ entries: 3, lastSequence: 4 });
+    expect(values(await again.readEntries()).slice(0, 3)).toEqual([1, 2, "3 again"]);
+    await again.truncate(5);
     await again.close();
     const empty = await createLog(disk);
     await empty.writeEntry(walEntry(4));
-    expect(numbers(await empty.readEntries())).toEqual([4]);
+    expect(numbers(await empty.readEntries())).toEqual([5]);
     await empty.close();
   });
 
@@ -541,7 +565,7 @@ describe("removal of files", () => {
 });
 
 test("a checkpoint is named by the operation and the record that it follows", async () => {
-  const log = await openLog(diskOf(1));
+  const log = await openLog(diskOf(1), { owner: "consensus" });
   write(log, entry(1));
   expect(await log.createCheckpoint()).toEqual({
     checkpointId: "checkpoint-2-2",
