@@ -27,7 +27,10 @@ export interface PutChange<T = unknown> extends ChangePlace {
 export interface UpdateChange<T = unknown> extends ChangePlace {
   readonly type: "update";
   readonly id: DocumentId;
-  /** As it is, if nothing has changed it since. */
+  /**
+   * As this update left it; undefined when the node that answers has forgotten it: it was changed
+   * since, and is not among the last 8 MiB of documents that updates made since the node's start.
+   */
   readonly document?: T;
   /** Merged fields, or operators. */
   readonly change: unknown;

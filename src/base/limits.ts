@@ -71,6 +71,8 @@ export const INDEX_KEY_LENGTH_MAX = 2048;
 export const SORTED_DOCUMENTS_MAX = 500_000;
 /** Ranges of operations without effect that a node remembers for change streams. */
 export const IDLE_OPERATIONS_MAX = 500_000;
+/** Bytes of documents made by updates that a node remembers for change streams. */
+export const MADE_BYTES_MAX = 8 * MIB;
 /** Changes of one answer to a change stream. */
 export const CHANGES_MAX = 1000;
 /** Longest wait of one request of a change stream for something to happen. */

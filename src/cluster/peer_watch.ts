@@ -58,6 +58,8 @@ export class PeerWatch {
   readonly #refusedBy = new Set<string>();
   /** Voters that neither let this node in nor were found absent yet. */
   #unheard: Set<string> | undefined;
+  /** Highest entry that was durable here since the process began. */
+  #durableIndex = 0;
   /** The log holds the static list and nothing else. */
   #isFresh = false;
   #cancelBegin: CancelTimer = () => undefined;
@@ -72,7 +74,10 @@ export class PeerWatch {
   /** The fields of the own handshake that change while the node runs. */
   hello(): Partial<Hello> {
     const { clusterId, incarnation } = this.#parts.identity;
-    const { term, role, lastIndex, durableIndex } = this.#parts.driver.view;
+    const { term, role, lastIndex } = this.#parts.driver.view;
+    // While a snapshot takes the log's place nothing of it is durable for a moment.
+    const durableIndex = Math.max(this.#durableIndex, this.#parts.driver.view.durableIndex);
+    this.#durableIndex = durableIndex;
     const codecs = hasCodec("zstd") ? ["zstd", "deflate-raw"] : ["deflate-raw"];
     const address = this.#parts.ownAddress();
     const features = [...codecs, `${FEATURE_RULES}${NEWEST_RULES}`];

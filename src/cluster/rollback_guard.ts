@@ -56,6 +56,7 @@ export class RollbackGuard {
   #nextMs = 0;
   #isChanged = false;
   #isWriting = false;
+  #writing: Promise<void> = Promise.resolve();
 
   constructor(parts: RollbackGuardParts) {
     this.#parts = parts;
@@ -140,7 +141,14 @@ export class RollbackGuard {
       this.#isChanged = true;
     }
     this.#forgetStrangers();
-    if (this.#isChanged && !this.#isWriting) void this.#write();
+    if (this.#isChanged && !this.#isWriting) this.#writing = this.#write();
+  }
+
+  /** Resolves when nothing is being written any more. */
+  async stop(): Promise<void> {
+    this.#isChanged = false;
+    this.#nextMs = Number.POSITIVE_INFINITY;
+    await this.#writing;
   }
 
   #forgetStrangers(): void {

@@ -1,15 +1,19 @@
 /**
- * Operations of the log without effect, because they were refused, repeated or met no document: the
- * log itself does not name them. Everything else in it is a change.
+ * What the log itself does not say of changes: which operations had no effect, because they were
+ * refused, repeated or met no document; and the documents that the last updates made.
  *
  * @module
  */
 
 import { assert } from "../base/assert.ts";
-import { IDLE_OPERATIONS_MAX } from "../base/limits.ts";
+import { IDLE_OPERATIONS_MAX, MADE_BYTES_MAX } from "../base/limits.ts";
 
-/** Sequence numbers without effect, since a known one. */
+/** Sequence numbers without effect, since a known one, and the last made documents. */
 export class ChangeFeed {
+  /** By sequence number of the update, the oldest first. */
+  readonly #made = new Map<number, Uint8Array>();
+  /** `0 <= #madeBytes <= MADE_BYTES_MAX` between calls. */
+  #madeBytes = 0;
   #start = 1;
   /** First and last numbers of ranges, ascending. */
   #froms: number[] = [];
@@ -25,6 +29,25 @@ export class ChangeFeed {
     this.#start = sequence;
     this.#froms = [];
     this.#tos = [];
+    this.#made.clear();
+    this.#madeBytes = 0;
+  }
+
+  /** An update made a document, which must not change: the oldest ones are forgotten for it. */
+  keepMade(sequence: number, document: Uint8Array): void {
+    this.#made.set(sequence, document);
+    this.#madeBytes += document.byteLength;
+    for (const [oldest, { byteLength }] of this.#made) {
+      if (this.#madeBytes <= MADE_BYTES_MAX) break;
+      this.#made.delete(oldest);
+      this.#madeBytes -= byteLength;
+    }
+    assert(this.#madeBytes <= MADE_BYTES_MAX, "made documents take a bounded memory");
+  }
+
+  /** The document that an update made; undefined when it is forgotten. */
+  madeAt(sequence: number): Uint8Array | undefined {
+    return this.#made.get(sequence);
   }
 
   /** These operations had no effect. */

@@ -63,9 +63,9 @@ export class DocumentStateMachine implements StateMachine {
   readonly #sessions = new SessionTable();
   /** Members of the cluster, and the folders that their ids belong to. */
   readonly memberTable = new MemberTable();
-  readonly #executor = new OperationExecutor();
-  /** Which operations had no effect. */
+  /** Which operations had no effect, and what the last updates made. */
   readonly feed = new ChangeFeed();
+  readonly #executor = new OperationExecutor(this.feed);
   readonly #plainPuts = new PlainPutRun();
   /** Sequence number of the command that dropped a collection last. */
   #droppedAt = 0;

@@ -35,6 +35,7 @@ import {
 } from "../protocol/encoding/operation_result.ts";
 import { compileFilter } from "../query/matcher.ts";
 import { CompiledUpdate, type UpdateOperators } from "../query/update.ts";
+import type { ChangeFeed } from "./change_feed.ts";
 import type {
   CollectionStore,
   DocumentSource,
@@ -55,6 +56,7 @@ export interface OperationPlace {
 export class OperationExecutor {
   readonly cursor = new OperationCursor();
   readonly #payload = new ByteWriter(256);
+  readonly #feed: ChangeFeed;
   #rules: RulesVersion = FIRST_RULES;
   /** Documents whose values others had in unique indexes when they were written. */
   #doubtful: { readonly store: CollectionStore; readonly source: DocumentSource }[] = [];
@@ -70,6 +72,10 @@ export class OperationExecutor {
   readonly idle: number[] = [];
   /** Operations that the last {@link run} executed. */
   executed = 0;
+
+  constructor(feed: ChangeFeed) {
+    this.#feed = feed;
+  }
 
   /** Begins a request, by the rules of the log. */
   begin(rules: RulesVersion): void {
@@ -314,6 +320,7 @@ export class OperationExecutor {
     const source = { bytes, start: 0, keyEnd: keySize, end: bytes.byteLength };
     const problem = this.#put(store, place, { source, sequence });
     if (problem !== undefined) return problem;
+    this.#feed.keepMade(sequence, bytes.subarray(keySize));
     return { found: true, version: sequence, document: returnsDocument ? made : undefined };
   }
 }

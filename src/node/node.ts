@@ -169,6 +169,7 @@ export class Node {
     await diskMonitor.stop();
     await snapshotter.stop();
     await network?.close();
+    await this.#parts.rollbackGuard.stop();
     try {
       await this.#opened.log.close();
     } finally {

@@ -44,10 +44,26 @@ export function parsePath(path: string, rules: RulesVersion = NEWEST_RULES): rea
 }
 
 function escapedSegments(path: string): readonly string[] {
-  // A pair that stands for one character, or any character but the dot between two names.
-  const names = path.match(/(?:\\[\\.]|[^.])+|^(?=\.)|(?<=\.)(?=\.|$)/g) ?? [];
+  const names = [""];
+  for (let at = 0; at < path.length; at += 1) {
+    const [character, next] = [path[at]!, path[at + 1]];
+    const isPair = character === "\\" && (next === "\\" || next === ".");
+    if (isPair) at += 1;
+    if (character === "." && !isPair) names.push("");
+    else names[names.length - 1] += isPair ? next : character;
+  }
   assert(names.length <= path.length + 1, "each name but one follows a dot");
-  return names.map((name) => name.replace(/\\([\\.])/g, "$1"));
+  return names;
+}
+
+/** The path that {@link parsePath} reads as these names. */
+export function joinPath(names: readonly string[]): string {
+  const last = names.length - 1;
+  const needsEscapes = names.some((name, at) => {
+    return name.includes(".") || (at < last && name.endsWith("\\"));
+  });
+  if (!needsEscapes) return names.join(".");
+  return names.map((name) => name.replace(/[\\.]/g, "\\$&")).join(".");
 }
 
 /**

@@ -87,7 +87,7 @@ export class CompiledUpdate {
         });
       }
     }
-    checkApart(paths);
+    checkApart(paths, rules);
   }
 
   #rename(from: readonly string[], operand: Value, rules: RulesVersion): string {
@@ -361,14 +361,23 @@ function pullOf(operand: Value, rules: RulesVersion): Change {
 }
 
 /** Two operators must not change the same field, or one inside the other. */
-function checkApart(paths: readonly string[]): void {
-  // With the dot before every other character a path sorts directly before those inside it.
-  const keyed = paths.map((path) => path.replaceAll(".", "\u0000")).sort();
-  const sorted = keyed.map((key) => key.replaceAll("\u0000", "."));
+function checkApart(paths: readonly string[], rules: RulesVersion): void {
+  // With the end of a name before every other character a path sorts directly before those in it.
+  const keyed = new Map<string, string>();
+  for (const path of paths) {
+    const key = parsePath(path, rules).join("\u0000");
+    const other = keyed.get(key);
+    if (other !== undefined) throw overlap(other, path);
+    keyed.set(key, path);
+  }
+  const sorted = [...keyed.keys()].sort();
   for (let i = 1; i < sorted.length; i += 1) {
     const [before, after] = [sorted[i - 1]!, sorted[i]!];
-    if (before === after || after.startsWith(`${before}.`)) {
-      throw new QueryError(`Cannot read the update: "${before}" and "${after}" overlap`);
-    }
+    if (!after.startsWith(`${before}\u0000`)) continue;
+    throw overlap(keyed.get(before) ?? "", keyed.get(after) ?? "");
   }
+}
+
+function overlap(one: string, other: string): QueryError {
+  return new QueryError(`Cannot read the update: "${one}" and "${other}" overlap`);
 }

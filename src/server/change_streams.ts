@@ -137,11 +137,14 @@ export class ChangeStreams {
     return low;
   }
 
-  /** The document as an update left it, if nothing came later. */
+  /** The document as an update left it, if that is known still. */
   #currentOf(operation: LoggedOperation): Uint8Array | undefined {
     const { kind, key, collection, sequence } = operation;
     if (kind !== "MERGE" && kind !== "UPDATE") return undefined;
-    const store = this.#parts.machine.collectionOrEmpty(collection);
+    const { machine } = this.#parts;
+    const made = machine.feed.madeAt(sequence);
+    if (made !== undefined) return made;
+    const store = machine.collectionOrEmpty(collection);
     const location = store.locate(key);
     return store.version(location) === sequence ? store.document(location) : undefined;
   }

@@ -7,12 +7,14 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { RolledBackError } from "../../src/base/errors.ts";
+import { PeerWatch, type PeerWatchParts } from "../../src/cluster/peer_watch.ts";
 import { RollbackGuard, type RollbackGuardParts } from "../../src/cluster/rollback_guard.ts";
 import { systemPlatform } from "../../src/platform/platform.ts";
 import type { Hello } from "../../src/protocol/wire/handshake.ts";
 import { Configuration } from "../../src/raft/configuration.ts";
 import { readAcknowledged, writeAcknowledged } from "../../src/storage/acknowledged_file.ts";
 import { freshFolder, type Seat, TestCluster, waitFor } from "../node/test_cluster.ts";
+import { IDENTITY } from "../storage/log_fixture.ts";
 
 const folder = freshFolder();
 const platform = systemPlatform();
@@ -87,6 +89,19 @@ describe("a handshake", () => {
     expect(() => leader.admit(hello({ durableIndex: 59, term: 4 }))).not.toThrow();
     expect(() => leader.admit(hello({ durableIndex: 59, bootId: "old" }))).not.toThrow();
   });
+});
+
+test("a snapshot takes the log's place: the handshake still says what was durable", () => {
+  const driver = { view: { term: 3, role: "follower", lastIndex: 9, durableIndex: 9 } };
+  const watch = new PeerWatch({
+    ...{ identity: IDENTITY, driver, hasLeases: false },
+    ownAddress: () => "",
+  } as unknown as PeerWatchParts);
+  expect(watch.hello().durableIndex).toBe(9);
+  driver.view = { ...driver.view, lastIndex: 40, durableIndex: 0 };
+  expect(watch.hello().durableIndex).toBe(9);
+  driver.view = { ...driver.view, durableIndex: 40 };
+  expect(watch.hello().durableIndex).toBe(40);
 });
 
 describe("what is kept", () => {

@@ -5,7 +5,7 @@
  */
 
 import { expect, test } from "bun:test";
-import { IDLE_OPERATIONS_MAX } from "../../src/base/limits.ts";
+import { IDLE_OPERATIONS_MAX, MADE_BYTES_MAX } from "../../src/base/limits.ts";
 import { ChangeFeed } from "../../src/database/change_feed.ts";
 
 function skipped(feed: ChangeFeed, last: number): number[] {
@@ -44,4 +44,19 @@ test("above the bound the older half is forgotten, and the start says so", () =>
   expect(feed.isSkipped(1 + 2 * (half - 1))).toBe(false);
   expect(feed.isSkipped(1 + 2 * half)).toBe(true);
   expect(feed.isSkipped(1 + 2 * IDLE_OPERATIONS_MAX)).toBe(true);
+});
+
+test("documents that updates made: the last ones, within a bound", () => {
+  const feed = new ChangeFeed();
+  const size = MADE_BYTES_MAX / 4;
+  for (let sequence = 1; sequence <= 6; sequence += 1) {
+    feed.keepMade(sequence, new Uint8Array(size).fill(sequence));
+  }
+  const kept = [1, 2, 3, 4, 5, 6].map((sequence) => feed.madeAt(sequence)?.[0]);
+  expect(kept).toEqual([undefined, undefined, 3, 4, 5, 6]);
+  feed.keepMade(7, new Uint8Array(MADE_BYTES_MAX + 1));
+  expect([feed.madeAt(6), feed.madeAt(7)]).toEqual([undefined, undefined]);
+  feed.keepMade(8, new Uint8Array(1));
+  feed.restart(9);
+  expect(feed.madeAt(8)).toBeUndefined();
 });

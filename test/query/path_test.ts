@@ -5,10 +5,11 @@
  */
 
 import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
 import { QueryError, ValidationError } from "../../src/base/errors.ts";
 import type { Fields, Value } from "../../src/base/value.ts";
 import { compileFilter } from "../../src/query/matcher.ts";
-import { atPath, parsePath, someAt, spreadAt, valueAt } from "../../src/query/path.ts";
+import { atPath, joinPath, parsePath, someAt, spreadAt, valueAt } from "../../src/query/path.ts";
 import { CompiledUpdate, type UpdateOperators } from "../../src/query/update.ts";
 
 /** All values at a path, in the order in which they are found. */
@@ -189,8 +190,25 @@ describe("dots of names", () => {
     ["a\\.b..c", ["a.b", "", "c"]],
     [".a\\.b.", ["", "a.b", ""]],
     ["a\\b.c", ["a\\b", "c"]],
+    ["a\\.", ["a."]],
+    ["a\\..b", ["a.", "b"]],
+    ["a.\\.", ["a", "."]],
+    ["\\.\\.", [".."]],
   ])("%s", (path, segments) => {
     expect(parsePath(path)).toEqual(segments);
+  });
+
+  test("joinPath is the way back, for any names", () => {
+    const name = fc.string({
+      unit: fc.constantFrom("a", ".", "\\", "b"),
+      minLength: 1,
+      maxLength: 4,
+    });
+    fc.assert(
+      fc.property(fc.array(name, { minLength: 1, maxLength: 4 }), (names) => {
+        expect(parsePath(joinPath(names))).toEqual(names);
+      }),
+    );
   });
 
   test("by older rules a backslash is part of a name", () => {

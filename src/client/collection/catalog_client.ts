@@ -5,10 +5,11 @@
  */
 
 import type { IndexInfo, IndexOptions } from "../../api/collection.ts";
-import { ConfigError, type CStoreError, DuplicateKeyError, QueryError } from "../../base/errors.ts";
+import { ConfigError, CStoreError, DuplicateKeyError, QueryError } from "../../base/errors.ts";
 import { INDEX_ENTRIES_MAX, INDEX_KEY_LENGTH_MAX } from "../../base/limits.ts";
+import { orderKey } from "../../base/order_key.ts";
 import { POLL_INTERVAL_MS } from "../../base/timing.ts";
-import { type Fields, fieldOf, shortText } from "../../base/value.ts";
+import { type Fields, fieldOf, shortText, type Value } from "../../base/value.ts";
 import { sleep } from "../../platform/clock.ts";
 import {
   type CatalogAnswer,
@@ -23,6 +24,9 @@ import { type CollectionInfo, decodeCatalogReply } from "../../protocol/wire/rep
 import { parsePath, valueAt } from "../../query/path.ts";
 import type { Client } from "../connection/client.ts";
 import { ask, type QueryTarget, queryPages, wireFilter } from "./query_client.ts";
+
+/** Values that a search for two equal ones remembers. */
+const SEEN_MAX = 1_000_000;
 
 /** All collections, without their indexes; or one, with them. */
 export async function listCollections(
@@ -59,9 +63,14 @@ export type WrittenIndexOptions = Omit<IndexOptions, "keys" | "where"> & {
 export async function createIndex(
   client: Client,
   collection: string,
-  index: { readonly name: string; readonly options: WrittenIndexOptions },
+  index: {
+    readonly name: string;
+    readonly options: WrittenIndexOptions;
+    /** Field with the documents' ids. */
+    readonly idField: string;
+  },
 ): Promise<void> {
-  const { name, options } = index;
+  const { name, options, idField } = index;
   const {
     keys,
     unique = false,
@@ -92,7 +101,7 @@ export async function createIndex(
   });
   while (true) {
     const found = (await listIndexes(client, collection)).find((one) => one.name === name);
-    if (found === undefined) throw await whyGone(client, collection, definition);
+    if (found === undefined) throw await whyGone(client, { collection, idField }, definition);
     if (found.ready) {
       // Older rules left out of the definition what they do not know.
       const isExpiring = found.expireAfterMs === (expireAfterMs ?? null);
@@ -113,11 +122,11 @@ function oldRules(name: string, what: string): ConfigError {
 /** Why an index that was being made is not there: two documents with one value are looked for. */
 async function whyGone(
   client: Client,
-  collection: string,
+  place: { readonly collection: string; readonly idField: string },
   definition: IndexDefinition,
 ): Promise<CStoreError> {
   const { name, isUnique } = definition;
-  const fields = { collection, index: name };
+  const fields = { collection: place.collection, index: name };
   if (!isUnique) {
     const message = `Cannot make index "${name}": it was dropped, or documents hold more than it takes`;
     return new QueryError(message, {
@@ -125,7 +134,11 @@ async function whyGone(
       fields,
     });
   }
-  const pair = await equalPair(client, collection, definition);
+  const pair = await equalPair(client, place, definition).catch((error: unknown) => {
+    // Too many to sort, or nobody answers: the refusal is known all the same.
+    if (error instanceof CStoreError) return undefined;
+    throw error;
+  });
   const which = pair === undefined ? "several documents have" : `${pair.documents} have`;
   const value = pair === undefined ? "the same value" : `the value ${pair.value}`;
   return new DuplicateKeyError(`Cannot make the unique index ${name}: ${which} ${value}`, {
@@ -137,7 +150,7 @@ async function whyGone(
 /** Two documents with the same values, as texts for a message; undefined where none are found. */
 async function equalPair(
   client: Client,
-  collection: string,
+  { collection, idField }: { readonly collection: string; readonly idField: string },
   { paths, where = {}, ignoresCase }: IndexDefinition,
 ): Promise<{ readonly documents: string; readonly value: string } | undefined> {
   const target = {
@@ -146,18 +159,21 @@ async function equalPair(
     level: "linearizable",
     timeoutMs: undefined,
   } as const;
-  const sort = Object.fromEntries(paths.map(({ path }) => [path, 1 as const]));
   const read = paths.map(({ path }) => parsePath(path));
-  let [before, beforeKey] = ["", ""];
-  for await (const page of queryPages<Fields>(client, target, { filter: where, sort })) {
+  /** Ids by the order keys of the values. */
+  const seen = new Map<string, string>();
+  for await (const page of queryPages<Fields>(client, target, { filter: where })) {
     for (const { document } of page.documents) {
       const values = read.map((path) => valueAt(document, path));
+      const isFolded = (value: Value): value is string => ignoresCase && typeof value === "string";
+      const folded = values.map((value) => (isFolded(value) ? value.toLowerCase() : value));
+      const key = folded.map((value) => orderKey(value, false)).join("");
       const shown = values.map((value) => shortText(value)).join(", ");
-      const key = ignoresCase ? shown.toLowerCase() : shown;
-      const id = shortText(fieldOf(document, "id"));
-      if (before !== "" && key === beforeKey)
-        return { documents: `${before} and ${id}`, value: shown };
-      [before, beforeKey] = [id, key];
+      const id = shortText(fieldOf(document, idField));
+      const other = seen.get(key);
+      if (other !== undefined) return { documents: `${other} and ${id}`, value: shown };
+      if (seen.size === SEEN_MAX) return undefined;
+      seen.set(key, id);
     }
   }
   return undefined;

@@ -6,6 +6,7 @@
 
 import { QueryError, ValidationError } from "../../base/errors.ts";
 import { equalValues, type Fields, fieldOf, isFields, type Value } from "../../base/value.ts";
+import { joinPath, parsePath } from "../../query/path.ts";
 import { CompiledUpdate, isOperatorUpdate, type UpdateOperators } from "../../query/update.ts";
 
 /** How a change is made. */
@@ -67,7 +68,10 @@ function collectValues(filter: Fields, prefix: string, given: Map<string, Value>
 function collectAt(path: string, operand: Value, given: Map<string, Value>): void {
   const names = isFields(operand) ? Object.keys(operand) : [];
   if (isFields(operand) && names.length > 0 && !names.some((name) => name.startsWith("$"))) {
-    collectValues(operand, `${path}.`, given);
+    // Names inside of an object are no paths.
+    for (const [name, inner] of Object.entries(operand)) {
+      collectAt(joinPath([...parsePath(path), name]), inner as Value, given);
+    }
     return;
   }
   for (const value of valuesOf(operand)) {
@@ -85,8 +89,11 @@ function isInside(
   { path, value, other }: { readonly path: string; readonly value: Value; readonly other: string },
 ): boolean {
   const whole = given.get(other);
-  if (!path.startsWith(`${other}.`) || !isFields(whole) || isEmpty(whole)) return false;
-  const names = path.slice(other.length + 1).split(".");
+  const [segments, above] = [parsePath(path), parsePath(other)];
+  const isBelow =
+    segments.length > above.length && above.every((name, at) => segments[at] === name);
+  if (!isBelow || !isFields(whole) || isEmpty(whole)) return false;
+  const names = segments.slice(above.length);
   const held = names.reduce<Value>(
     (at, name) => (isFields(at) ? fieldOf(at, name) : undefined),
     whole,

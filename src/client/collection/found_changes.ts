@@ -22,8 +22,9 @@ import {
   ValidationError,
   VersionConflictError,
 } from "../../base/errors.ts";
-import { ATTEMPTS_MAX } from "../../base/timing.ts";
-import { type Fields, fieldOf } from "../../base/value.ts";
+import { ATTEMPTS_MAX, BACKOFF_MS } from "../../base/timing.ts";
+import { type Fields, fieldOf, isFields } from "../../base/value.ts";
+import { sleep } from "../../platform/clock.ts";
 import { encodeCbor } from "../../protocol/encoding/cbor.ts";
 import type { DocumentOperation } from "../../protocol/encoding/command.ts";
 import { type DocumentId, encodeKey } from "../../protocol/encoding/document_key.ts";
@@ -31,12 +32,15 @@ import { isOperatorUpdate, type UpdateOperators } from "../../query/update.ts";
 import type { Client } from "../connection/client.ts";
 import { begunDocument } from "./changed_document.ts";
 import type { CollectionRules } from "./collection_rules.ts";
-import type { CollectionWriter } from "./collection_writer.ts";
+import { type CollectionWriter, copyOf } from "./collection_writer.ts";
 import type { DecodedResult } from "./decoded_results.ts";
 import { fieldPaths, type WireQuery, wireFilter } from "./query_client.ts";
 
-/** Documents that a search takes in after a miss: other clients may want the first one, too. */
-const CANDIDATES = 100;
+/** Documents that a search takes in, more with each miss. */
+const CANDIDATES_PER_ATTEMPT = 20;
+const CANDIDATES_MAX = 200;
+/** Times that a document may be neither found nor made. */
+const MISSES_MAX = 2;
 
 /** The collection, as far as it is needed here. */
 export interface FoundChangesParts {
@@ -44,6 +48,8 @@ export interface FoundChangesParts {
   readonly idField: string;
   readonly writer: CollectionWriter;
   readonly rules: CollectionRules;
+  /** Longest time for all attempts, in milliseconds; that of a request unless set. */
+  readonly timeoutMs: number | undefined;
   client(): Client | Promise<Client>;
   /** Documents that match, as a linearizable read gives them. */
   search(query: WireQuery): Promise<readonly Versioned<Fields>[]>;
@@ -113,6 +119,7 @@ export class FoundChanges<T extends Item> {
     isUpsert: boolean,
   ): Promise<UpdateResult> {
     const { idField, writer, name } = this.#parts;
+    checkReplacement(replacement, name);
     const given = fieldOf(replacement as Fields, idField);
     return this.#attempt<UpdateResult>(
       { filter, isWhole: false },
@@ -131,9 +138,10 @@ export class FoundChanges<T extends Item> {
         const begun = fieldOf(begunDocument(filter), idField);
         const id = given ?? begun ?? (await this.#parts.rules.newId(name));
         const whole = { ...replacement, [idField]: id };
-        const isDone = await unlessChanged(() => writer.put("PUT", [whole], { ifVersion: 0 }));
-        const upsertedId = id as DocumentId;
-        return isDone && { value: { matched: 0, modified: 0, upsertedId } };
+        const made = await unlessChanged(() => writer.put("PUT", [whole], { ifVersion: 0 }));
+        // A validator may have given it another id.
+        const upsertedId = made && (fieldOf(copyOf<Fields>(made), idField) as DocumentId);
+        return made && { value: { matched: 0, modified: 0, upsertedId: upsertedId as DocumentId } };
       },
     );
   }
@@ -182,8 +190,8 @@ export class FoundChanges<T extends Item> {
 
   /**
    * Runs `change` on a found document, or `none`, until one of them has an outcome. Rejects with
-   * TransactionConflictError when others always come first, and with DuplicateKeyError when a
-   * document is in the way that does not match.
+   * TransactionConflictError when others came first until the time was over, and with what was in
+   * the way of a new document that is not found.
    */
   async #attempt<R>(
     { filter, sort, isWhole }: Choice<T>,
@@ -192,25 +200,38 @@ export class FoundChanges<T extends Item> {
   ): Promise<R> {
     const { idField, name } = this.#parts;
     const projection = isWhole ? undefined : ({ [idField]: 1 } as const);
+    const client = await this.#parts.client();
+    const { clock, random } = client.platform;
+    const endMs = clock.nowMs() + (this.#parts.timeoutMs ?? client.timeoutMs);
     let misses = 0;
-    for (let attempt = 0; attempt < ATTEMPTS_MAX.update; attempt += 1) {
-      const limit = attempt === 0 || sort !== undefined ? 1 : CANDIDATES;
+    for (let attempt = 0; ; attempt += 1) {
+      // Other clients may want the first one, too: with each miss more of the next ones are tried.
+      const limit = Math.min(1 + attempt * CANDIDATES_PER_ATTEMPT, CANDIDATES_MAX);
       const query = { filter, limit, projection, ...(sort && { sort: sort as never }) };
       const candidates = await this.#parts.search(query);
-      const { random } = (await this.#parts.client()).platform;
       const found = candidates[candidates.length > 1 ? random.below(candidates.length) : 0];
-      const outcome = found === undefined ? await none() : await change(found);
-      if (outcome !== undefined) return outcome.value;
+      try {
+        const outcome = found === undefined ? await none() : await change(found);
+        if (outcome !== undefined) return outcome.value;
+      } catch (error) {
+        // A unique index has a document that was made meanwhile: it may be the wanted one.
+        const isMade = found === undefined && error instanceof DuplicateKeyError;
+        if (!isMade || misses > 1) throw error;
+      }
       misses += found === undefined ? 1 : 0;
-      if (misses > 2) {
+      if (misses > MISSES_MAX) {
         throw new DuplicateKeyError(
           `Cannot make the document in "${name}": one with its id is there, and does not match`,
         );
       }
+      if (attempt >= ATTEMPTS_MAX.update && clock.nowMs() >= endMs) {
+        throw new TransactionConflictError(
+          `Cannot update in "${name}": others change the same documents all the time`,
+        );
+      }
+      const { first, max } = BACKOFF_MS.transaction;
+      await sleep(clock, random.below(Math.min(max, first * 2 ** Math.min(attempt, 10))));
     }
-    throw new TransactionConflictError(
-      `Cannot update in "${name}": others change the same documents all the time`,
-    );
   }
 
   #changeOf({ document }: Versioned<Fields>, change: Change<T>, filter: Query<T>) {
@@ -244,6 +265,29 @@ export class FoundChanges<T extends Item> {
     const made = await this.#write({ ...operation, returnDocument: true });
     return made && { id, document: made.value };
   }
+}
+
+/** Throws ValidationError for a replacement that is no document: spread, it would be empty. */
+export function checkReplacement(replacement: unknown, collection: string): void {
+  const isDocument = isFields(replacement) && isPlainObject(replacement);
+  if (!isDocument) {
+    throw new ValidationError(
+      `Cannot replace a document in "${collection}": a document is an object`,
+    );
+  }
+  const operator = Object.keys(replacement).find((name) => name.startsWith("$"));
+  if (operator === undefined) return;
+  throw new ValidationError(
+    `Cannot replace a document in "${collection}": "${operator}" changes one`,
+    {
+      remedy: "Use updateOne for operators",
+    },
+  );
+}
+
+function isPlainObject(value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || prototype === Object.prototype;
 }
 
 /** The result of a write; undefined when its `ifVersion` did not hold. */

@@ -16,6 +16,7 @@ import { type ReadLevel, readLevelNumber } from "../../protocol/wire/client_mess
 import { decodeExplanation, type Explanation } from "../../protocol/wire/reply.ts";
 import type { QueryRequestFields } from "../../protocol/wire/request.ts";
 import type { Filter } from "../../query/matcher.ts";
+import { joinPath } from "../../query/path.ts";
 import type { ProjectionSpec, SortSpec } from "../../query/sort.ts";
 import type { Client } from "../connection/client.ts";
 import type { Answer } from "../connection/pending_requests.ts";
@@ -108,14 +109,14 @@ interface WrittenOptions {
 type FieldsToSend = { readonly [name: string]: unknown };
 
 /** Fields as paths, so that `$set` merges objects as a plain change does. */
-export function fieldPaths(fields: FieldsToSend, path = ""): FieldsToSend {
+export function fieldPaths(fields: FieldsToSend, above: readonly string[] = []): FieldsToSend {
   const flat: { [path: string]: unknown } = {};
   for (const [name, value] of Object.entries(fields)) {
     if (value === undefined) continue;
-    const at = path + name;
+    const names = [...above, name];
     if (isFields(value) && Object.keys(value).length > 0) {
-      Object.assign(flat, fieldPaths(value as never, `${at}.`));
-    } else flat[at] = value;
+      Object.assign(flat, fieldPaths(value as never, names));
+    } else flat[joinPath(names)] = value;
   }
   return flat;
 }

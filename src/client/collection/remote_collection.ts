@@ -145,6 +145,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     });
     this.#found = new FoundChanges<T>({
       ...{ name, idField: this.idField, writer: this.#writer, rules: backend.rules },
+      timeoutMs: options.timeoutMs,
       client: () => backend.client(),
       search: async (query) => {
         const client = await backend.client();
@@ -345,11 +346,12 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     checkCallOptions("find", options, FIND_OPTIONS);
     options.signal?.throwIfAborted();
     if (typeof condition === "function") {
-      return readWhole(await this.#backend.client(), async () => {
+      const read = async () => {
         const found: Found<T, P>[] = [];
         for await (const document of this.iterate(condition, options)) found.push(document);
         return found;
-      });
+      };
+      return readWhole(await this.#backend.client(), read, this.#target(options).timeoutMs);
     }
     const query = { ...wireOptions(options), filter: condition };
     const local = this.#backend.local?.();
@@ -438,7 +440,9 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
   override async createIndex(name: string, options: IndexOptions<T>): Promise<void> {
     checkCallOptions("createIndex", options, INDEX_OPTIONS);
     const client = await this.#backend.client();
-    await createIndex(client, this.name, { name, options: options as WrittenIndexOptions });
+    const { idField } = this;
+    const written = options as WrittenIndexOptions;
+    await createIndex(client, this.name, { name, options: written, idField });
   }
 
   override async dropIndex(name: string): Promise<void> {

@@ -17,8 +17,8 @@ import type { WireQuery } from "./query_client.ts";
 
 /** Documents of a page that names no limit. */
 const PAGE_LIMIT = 100;
-/** Characters of a token: a text in an order may be long. */
-const TOKEN_LENGTH_MAX = 64 * 1024;
+/** Characters of a token: it goes into a request, which has a bound. */
+const TOKEN_LENGTH_MAX = 128 * 1024;
 
 /** The query that pages are made of. */
 interface PagedQuery<T> {
@@ -52,7 +52,14 @@ export async function resultPage<T extends Item>(
 function tokenOf(document: Fields, parts: readonly SortPart[]): string {
   const order = parts.map(({ name, direction }) => (direction === 1 ? name : `-${name}`));
   const values = parts.map(({ path }) => valueAt(document, path));
-  return Buffer.from(encodeCbor([order, values])).toString("base64url");
+  const token = Buffer.from(encodeCbor([order, values])).toString("base64url");
+  if (token.length <= TOKEN_LENGTH_MAX) return token;
+  throw new QueryError(
+    "Cannot give a token for the next page: the values of the order are too long",
+    {
+      remedy: "Sort by a shorter value",
+    },
+  );
 }
 
 /** The values in a token. Throws QueryError for a token of another order. */

@@ -29,6 +29,9 @@ export async function runBulk<T extends Item>(
   view: TransactionCollection<T>,
   operations: readonly BulkOperation<T>[],
 ): Promise<BulkResult> {
+  if (!Array.isArray(operations)) {
+    throw new ValidationError("Cannot carry out the operations: they are no array");
+  }
   for (const operation of operations) checkOperation(operation);
   const sum = { inserted: 0, matched: 0, modified: 0, deleted: 0 };
   const upsertedIds: DocumentId[] = [];
@@ -68,14 +71,19 @@ function change<T extends Item>(view: TransactionCollection<T>, operation: Chang
   return view.replaceOne(filter, replacement, { upsert });
 }
 
-function checkOperation(operation: object): void {
-  const [[name = "", fields] = [], second] = Object.entries(operation);
+function checkOperation(operation: unknown): void {
+  const given = isFields(operation) ? Object.entries(operation) : [];
+  const [[name = "", fields] = [], second] = given;
   const known = Object.hasOwn(FIELDS, name) ? FIELDS[name] : undefined;
   if (known === undefined || second !== undefined || !isFields(fields)) {
     throw new ValidationError(
-      `Cannot carry out ${JSON.stringify(Object.keys(operation))}: an operation has one name`,
+      `Cannot carry out ${JSON.stringify(given.map(([one]) => one))}: an operation has one name`,
       { remedy: `Known: ${Object.keys(FIELDS).join(", ")}` },
     );
   }
   checkCallOptions(name, fields, known);
+  for (const field of known) {
+    if (field === "upsert" || fields[field] !== undefined) continue;
+    throw new ValidationError(`Cannot carry out ${name}: it has no ${field}`);
+  }
 }

@@ -45,6 +45,7 @@ import type {
   PreparedDocument,
   RuledCollection,
 } from "../collection/collection_rules.ts";
+import { checkReplacement } from "../collection/found_changes.ts";
 import {
   EVERYTHING,
   queryAll,
@@ -184,6 +185,7 @@ export class CollectionView<T extends Item>
     options: UpsertOptions = {},
   ): Promise<UpdateResult> {
     checkCallOptions("updateOne", options, UPSERT_OPTIONS);
+    wireFilter(filter);
     const { length } = await this.#change(await this.find(filter, { limit: 1 }), change);
     if (length > 0 || options.upsert !== true) return { matched: length, modified: length };
     const made = await this.#upsert(filter, change);
@@ -196,6 +198,7 @@ export class CollectionView<T extends Item>
     options: FindOneAndUpdateOptions<T> = {},
   ): Promise<T | undefined> {
     checkCallOptions("findOneAndUpdate", options, FOUND_OPTIONS);
+    wireFilter(filter);
     const { sort, upsert = false, returnDocument = "after" } = options;
     const [before] = await this.find(filter, { ...(sort && { sort }), limit: 1 });
     if (before === undefined && !upsert) return undefined;
@@ -219,6 +222,8 @@ export class CollectionView<T extends Item>
     options: UpsertOptions = {},
   ): Promise<UpdateResult> {
     checkCallOptions("replaceOne", options, UPSERT_OPTIONS);
+    wireFilter(filter);
+    checkReplacement(document, this.name);
     const idField = this.#idField;
     const given = fieldOf(document as Fields, idField) ?? undefined;
     const [before] = await this.find(filter, { limit: 1 });
@@ -237,6 +242,7 @@ export class CollectionView<T extends Item>
   }
 
   async deleteOne(filter: Query<T>): Promise<boolean> {
+    wireFilter(filter);
     const [found] = await this.find(filter, { limit: 1 });
     if (found !== undefined) this.#drop(this.#idOf(found));
     return found !== undefined;

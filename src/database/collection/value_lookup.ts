@@ -7,6 +7,7 @@
 
 import type { Fields, Value } from "../../base/value.ts";
 import { decodeCbor } from "../../protocol/encoding/cbor.ts";
+import { hasEscapes } from "../../query/path.ts";
 import type { CollectionIndex } from "./collection_index.ts";
 import type { CollectionStore } from "./collection_store.ts";
 import type { Location } from "./document_slab.ts";
@@ -84,7 +85,8 @@ function indexOf(store: CollectionStore, path: string): CollectionIndex | undefi
   for (const index of store.indexes.all()) {
     const { paths, ignoresCase, where } = index.definition;
     const isOnly = paths.length === 1 && paths[0]?.path === path && where === undefined;
-    if (isOnly && index.isReady && !index.isMultiple && !ignoresCase) return index;
+    if (isOnly && !hasEscapes(path) && index.isReady && !index.isMultiple && !ignoresCase)
+      return index;
   }
   return undefined;
 }

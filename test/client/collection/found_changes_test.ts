@@ -6,7 +6,13 @@
  */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { type Collection, type Database, type Validator, WALDatabase } from "../../../src/mod.ts";
+import {
+  type Collection,
+  type Database,
+  type TransactionCollection,
+  type Validator,
+  WALDatabase,
+} from "../../../src/mod.ts";
 import { decodeUntrustedCbor } from "../../../src/protocol/encoding/cbor.ts";
 import { freshFolder, rejection, TestCluster } from "../../node/test_cluster.ts";
 
@@ -128,6 +134,91 @@ describe.each(HOMES)("%s", (_name, open, isValidated) => {
     });
     expect(made).toEqual({ matched: 0, modified: 0, upsertedId: "c" });
     expect(await collection.count()).toBe(3);
+  });
+
+  test("replaceOne: what is no document is refused, and the document stays", async () => {
+    const collection = await tasks(a);
+    const wrong: unknown[] = [
+      ...[undefined, null, "abc", 5, [1, 2], new Map([["state", "x"]]), Promise.resolve(b)],
+      { $set: { rank: 1 } },
+    ];
+    for (const replacement of wrong) {
+      const one = collection.replaceOne({ id: "a" }, replacement as Task);
+      expect((await rejection(one)).code).toBe("VALIDATION");
+      const bulk = collection.bulkWrite([
+        { replaceOne: { filter: { id: "a" }, replacement: replacement as Task } },
+      ]);
+      expect((await rejection(bulk)).code).toBe("VALIDATION");
+    }
+    expect(await collection.findById("a")).toEqual(a);
+  });
+
+  test("a filter that is undefined is refused, here and in a transaction", async () => {
+    const collection = await tasks(a, b);
+    const none = undefined as never;
+    const change = { $set: { rank: 9 } };
+    const { database } = home;
+    const within = (run: (view: TransactionCollection<Task>) => Promise<unknown>) =>
+      database.transaction((tx) => run(tx.collection<Task>(collection.name)));
+    const calls = [
+      () => collection.updateOne(none, change),
+      () => collection.findOneAndUpdate(none, change),
+      () => collection.replaceOne(none, b),
+      () => collection.deleteOne(none),
+      () => within((view) => view.updateOne(none, change)),
+      () => within((view) => view.findOneAndUpdate(none, change)),
+      () => within((view) => view.replaceOne(none, b)),
+      () => within((view) => view.deleteOne(none)),
+      () => collection.bulkWrite([{ deleteOne: { filter: none } }]),
+      () => collection.bulkWrite([{ updateMany: { filter: none, update: change } }]),
+      () => collection.bulkWrite([{ insertOne: {} as never }]),
+      () => collection.bulkWrite([null as never]),
+      () => collection.bulkWrite(none),
+    ];
+    for (const call of calls) {
+      expect(["QUERY", "VALIDATION"]).toContain((await rejection(call())).code);
+    }
+    expect(await collection.find({}, { sort: { id: 1 } })).toEqual([a, b]);
+  });
+
+  test("many callers take tasks in an order: each gets one, none a conflict", async () => {
+    const all = Array.from({ length: 60 }, (_, i) => ({ id: `q${i}`, state: "todo", rank: i }));
+    const collection = await tasks(...all);
+    const take = () =>
+      collection.findOneAndUpdate(
+        { state: "todo" },
+        { $set: { state: "doing" } },
+        {
+          sort: { rank: 1 },
+        },
+      );
+    const taken = await Promise.all(Array.from({ length: 60 }, take));
+    expect(new Set(taken.map((task) => task?.id)).size).toBe(60);
+  }, 60_000);
+
+  test("upserts by a unique value from many callers make one document", async () => {
+    const collection = (await tasks()) as unknown as Collection<{
+      id: string;
+      e: string;
+      n: number;
+    }>;
+    await collection.createIndex("e", { keys: "e", unique: true });
+    const call = () => collection.updateOne({ e: "x" }, { $inc: { n: 1 } }, { upsert: true });
+    await Promise.all(Array.from({ length: 8 }, call));
+    expect(await collection.find()).toMatchObject([{ e: "x", n: 8 }]);
+  }, 60_000);
+
+  test("findPage: values that are too long for a token are refused, not the token", async () => {
+    const collection = await tasks(
+      { ...a, state: "x".repeat(60_000) },
+      { ...b, state: `${"x".repeat(60_000)}y` },
+    );
+    const first = await collection.findPage({}, { sort: { state: 1 }, limit: 1 });
+    const second = await collection.findPage({}, { sort: { state: 1 }, after: first.next });
+    expect(second.documents.map(({ id }) => id)).toEqual(["b"]);
+    await collection.update("a", { state: "x".repeat(200_000) });
+    const long = collection.findPage({}, { sort: { state: 1 }, limit: 1 });
+    expect((await rejection(long)).remedy).toBe("Sort by a shorter value");
   });
 
   test("deleteOne: one of those that match", async () => {

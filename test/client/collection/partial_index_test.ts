@@ -112,6 +112,17 @@ describe.each([
       "DUPLICATE_KEY",
       'Cannot make the unique index age: "a" and "c" have the value 1',
     ]);
+    await collection.insertMany([
+      { id: "l1", email: `${"p".repeat(300)}1` },
+      { id: "l2", email: `${"p".repeat(300)}2` },
+      { id: "z1", email: "Z" },
+      { id: "z2", email: "z" },
+    ]);
+    const folded = collection.createIndex("f", {
+      ...{ keys: "email", unique: true, ignoreCase: true },
+      where: { email: { $gt: "" } },
+    });
+    expect((await rejection(folded)).message).toMatch(/"z[12]" and "z[12]" have the value "[zZ]"/);
     await collection.createIndex("age", { ...unique, where: { email: "x" } });
     for (const where of [{}, { $nor: 5 }, { email: { $no: 1 } }]) {
       const wrong = collection.createIndex("w", { keys: "age", where: where as object });
@@ -119,6 +130,18 @@ describe.each([
     }
     const expiring = { keys: "age", where: { email: "x" }, expireAfterMs: 5 } as const;
     expect((await rejection(collection.createIndex("t", expiring))).code).toBe("QUERY");
+  });
+
+  test("documents are named by their own id field", async () => {
+    const collection = home.database.collection<{ key: string; v: number }>("keyed", {
+      idField: "key",
+    });
+    await collection.insertMany([
+      { key: "k1", v: 1 },
+      { key: "k2", v: 1 },
+    ]);
+    const error = await rejection(collection.createIndex("v", { keys: "v", unique: true }));
+    expect(error.message).toContain('"k1" and "k2" have the value 1');
   });
 
   test("a value that an index cannot take: path, size and document", async () => {
@@ -152,6 +175,19 @@ describe.each([
       x: { "y.z": 9 },
     });
     expect(await collection.distinct("a\\.b")).toEqual([3, 6]);
+    // Plain fields of a change, and of an upsert's filter, are names and no paths.
+    await collection.updateOne({ id: 2 }, { "p.q": 1, "k\\": { b: 2 } });
+    expect(await collection.findById(2)).toMatchObject({ "p.q": 1, "k\\": { b: 2 } });
+    const made = { "a\\.b": { $eq: { "c.d": 1 } }, "a\\.b.c\\.d": 1, id: 9 };
+    await collection.updateOne(made, { $set: { n: 1 } }, { upsert: true });
+    expect(await collection.findById(9)).toEqual({ id: 9, "a.b": { "c.d": 1 }, n: 1 });
+    const apart = { $set: { "e\\": 2, "e\\.f": 9 } };
+    expect(await collection.update(9, apart)).toMatchObject({ "e\\": 2, "e.f": 9 });
+    const same = { $set: { "q\\\\w\\.e": 1 }, $inc: { "q\\w\\.e": 1 } };
+    expect((await rejection(collection.update(9, same))).message).toContain("overlap");
+    const ending = { $set: { "Dr\\.": "x" } };
+    expect(await collection.update(9, ending)).toMatchObject({ "Dr.": "x" });
+    expect(await ids({ "Dr\\.": "x" })).toEqual([9]);
     const index = collection.createIndex("d", { keys: "a\\.b" });
     expect((await rejection(index)).code).toBe("QUERY");
   });
