@@ -10,8 +10,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { freePorts } from "../../cli/local/local_cluster.ts";
 import type { CStoreError } from "../../src/base/errors.ts";
-import type { ClientOptions } from "../../src/client/connection/client_options.ts";
-import { connect, type RemoteDatabase } from "../../src/client/remote_database.ts";
+import {
+  type ConnectOptions,
+  connect,
+  type RemoteDatabase,
+} from "../../src/client/remote_database.ts";
 import { type NodeOptions, parseNodeConfig } from "../../src/node/config/node_config.ts";
 import { Node } from "../../src/node/node.ts";
 import { sleep, systemClock } from "../../src/platform/clock.ts";
@@ -191,7 +194,7 @@ export class TestCluster {
   }
 
   /** A client that ends with the cluster. */
-  async connect(addresses = this.addresses, options: ClientOptions = {}): Promise<RemoteDatabase> {
+  async connect(addresses = this.addresses, options: ConnectOptions = {}): Promise<RemoteDatabase> {
     const database = await connect(addresses, { timeoutMs: 20_000, ...options });
     this.#databases.push(database);
     return database;

@@ -6,15 +6,10 @@
  */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import {
-  type Collection,
-  type Database,
-  type TransactionCollection,
-  type Validator,
-  WALDatabase,
-} from "../../../src/mod.ts";
+import type { Collection, TransactionCollection, Validator } from "../../../src/mod.ts";
 import { decodeUntrustedCbor } from "../../../src/protocol/encoding/cbor.ts";
-import { freshFolder, rejection, TestCluster } from "../../node/test_cluster.ts";
+import { rejection } from "../../node/test_cluster.ts";
+import { embedded, type Home, remote } from "./homes.ts";
 
 interface Task {
   readonly id: string;
@@ -23,32 +18,10 @@ interface Task {
   readonly by?: string;
 }
 
-interface Home {
-  readonly database: Database;
-  close(): Promise<void>;
-}
-
 const anything: Validator = {
   "~standard": { version: 1, vendor: "test", validate: (value) => ({ value }) },
 };
 const validators = { anything };
-
-async function embedded(): Promise<Home> {
-  const folder = freshFolder();
-  const database = new WALDatabase({ name: "d", root: folder.path, validators });
-  await database.open();
-  const close = async (): Promise<void> => {
-    await database.close();
-    folder.remove();
-  };
-  return { database, close };
-}
-
-async function remote(): Promise<Home> {
-  const cluster = await TestCluster.start(3);
-  const database = await cluster.connect(cluster.addresses, { validators } as object);
-  return { database, close: () => cluster.stop() };
-}
 
 const HOMES = [
   ["embedded", embedded, false],
@@ -61,7 +34,7 @@ describe.each(HOMES)("%s", (_name, open, isValidated) => {
   let count = 0;
 
   beforeAll(async () => {
-    home = await open();
+    home = await open(validators);
   }, 60_000);
   afterAll(() => home.close());
 
@@ -339,7 +312,7 @@ describe.each(HOMES)("%s", (_name, open, isValidated) => {
 
 describe("inside a transaction", () => {
   test("the same calls see the transaction's own writes", async () => {
-    const home = await embedded();
+    const home = await embedded(validators);
     const collection = home.database.collection<Task>("t");
     await collection.insert({ id: "a", state: "todo", rank: 1 });
     await home.database.transaction(async (tx) => {

@@ -6,29 +6,9 @@
  */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { type AnyDocument, type Database, WALDatabase } from "../../../src/mod.ts";
-import { freshFolder, rejection, TestCluster } from "../../node/test_cluster.ts";
-
-interface Home {
-  readonly database: Database;
-  close(): Promise<void>;
-}
-
-async function embedded(): Promise<Home> {
-  const folder = freshFolder();
-  const database = new WALDatabase({ name: "d", root: folder.path });
-  await database.open();
-  const close = async (): Promise<void> => {
-    await database.close();
-    folder.remove();
-  };
-  return { database, close };
-}
-
-async function remote(): Promise<Home> {
-  const cluster = await TestCluster.start(3);
-  return { database: await cluster.connect(), close: () => cluster.stop() };
-}
+import type { AnyDocument } from "../../../src/mod.ts";
+import { rejection } from "../../node/test_cluster.ts";
+import { embedded, type Home, remote } from "./homes.ts";
 
 interface User {
   readonly id: string;
