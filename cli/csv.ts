@@ -2,15 +2,16 @@
  * Documents as CSV (RFC 4180) and TSV with a header: a column for each path, a line for each
  * document.
  *
- * CSV has texts only, so a cell is read by what it looks like: `true` and `false`, and numbers that
- * are written back as the same text, so that `007` and `1.50` stay texts. An empty cell is an absent
- * field. Dots in a header lead into objects. Objects and arrays in cells are JSON with tags.
+ * CSV has texts only, so a cell is read by what it looks like: `true`, `false`, `null`, numbers that
+ * are written back as the same text (`007` and `1.50` stay texts), times of ISO 8601 with `Z`, and
+ * JSON with tags. A cell in quotes is a text, unless it is JSON, or all names in the header stand in
+ * quotes, too: then they say nothing. An empty cell is an absent field. What is written is read back
+ * as it was.
  *
  * @module
  */
 
-import { Readable } from "node:stream";
-import { type Parser, parse } from "csv-parse";
+import { CsvError, parse } from "csv-parse";
 import { stringify } from "csv-stringify/sync";
 import type { AnyDocument } from "../src/mod.ts";
 import { UsageError } from "./output.ts";
@@ -19,23 +20,40 @@ import { fromTaggedJson, toTaggedJson } from "./tagged_json.ts";
 /** A form of files with cells. */
 export type CellFormat = "csv" | "tsv";
 
-const DELIMITERS: Readonly<Record<CellFormat, string>> = { csv: ",", tsv: "\t" };
 /** Longest line, in characters, as of JSON. */
 const LINE_LENGTH_MAX = 16 * 1024 * 1024;
 /** Integers outside of 64 bits stay texts. */
 const [INTEGER_MIN, INTEGER_MAX] = [-(2n ** 63n), 2n ** 64n - 1n];
 /** A column's name that can be told from other text: what a header without a name of file shows. */
-const COLUMN = /^"?[A-Za-z_][\w .-]*"?$/;
+const COLUMN = /^"?[\p{L}_][\p{L}\p{N} _.()/%-]*"?$/u;
+const INTEGER = /^-?(?:0|[1-9]\d*)$/;
+const FRACTION = /^-?\d+(?:\.\d+)?(?:e[+-]\d+)?$/;
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,3})?Z$/;
+const JSON_TEXT = /^(?:\{.*\}|\[.*\]|".*")$/s;
 
-/** The form of a file by the end of its name, or by its first line; undefined for JSON. */
-export function cellFormatOf(name: string, firstLine: string): CellFormat | undefined {
+/** The form of a file by the end of its name; undefined for any other. */
+export function cellFormatByName(name: string): CellFormat | undefined {
   if (/\.csv$/i.test(name)) return "csv";
-  if (/\.(?:tsv|tab)$/i.test(name)) return "tsv";
-  for (const format of ["tsv", "csv"] as const) {
-    const names = firstLine.trim().split(DELIMITERS[format]);
-    if (names.length > 1 && names.every((one) => COLUMN.test(one))) return format;
+  return /\.(?:tsv|tab)$/i.test(name) ? "tsv" : undefined;
+}
+
+/** The form of a file by its name, or by its first line; undefined for JSON. */
+export function cellFormatOf(name: string, firstLine: string): CellFormat | undefined {
+  const named = cellFormatByName(name);
+  if (named !== undefined) return named;
+  for (const delimiter of ["\t", ",", ";"]) {
+    const names = firstLine.trim().split(delimiter);
+    if (names.length < 2 || !names.every((one) => COLUMN.test(one))) continue;
+    return delimiter === "\t" ? "tsv" : "csv";
   }
   return undefined;
+}
+
+/** What stands between cells: spreadsheets of some countries write semicolons. */
+export function delimiterOf(format: CellFormat, firstLine: string): string {
+  if (format === "tsv") return "\t";
+  const count = (mark: string): number => firstLine.split(mark).length;
+  return count(";") > count(",") ? ";" : ",";
 }
 
 /** A document of a file, made when it is asked for, and the line that it begins in. */
@@ -47,44 +65,92 @@ export interface Row {
   document(): AnyDocument;
 }
 
-/** The documents of a text with a header. Throws UsageError behind all lines before a wrong one. */
-export async function* rowsOf(
-  texts: AsyncIterable<string>,
-  format: CellFormat,
-): AsyncGenerator<Row, void> {
-  const parser = parse({
-    bom: true,
-    delimiter: DELIMITERS[format],
-    info: true,
-    max_record_size: LINE_LENGTH_MAX,
-    relax_quotes: format === "tsv",
-    skip_empty_lines: true,
-  });
-  const input = Readable.from(texts);
-  input.on("error", (error) => parser.destroy(error));
-  input.pipe(parser);
-  let columns: readonly Column[] | undefined;
-  let line = 1;
-  try {
-    for await (const { record, info } of parser as AsyncIterable<Parsed>) {
-      if (columns === undefined) columns = columnsOf(record);
-      else {
-        const known: readonly Column[] = columns;
-        const place = line;
-        const size = record.reduce((sum, cell) => sum + cell.length, 0);
-        yield { line: place, size, document: () => documentOf(known, record, place) };
-      }
-      line = info.lines + 1;
-    }
-  } catch (error) {
-    throw asUsage(error, parser);
-  }
-  if (columns === undefined) throw new UsageError("Cannot read the file: it has no header");
+/** How a text with cells is read. */
+export interface TableForm {
+  readonly format: CellFormat;
+  readonly delimiter: string;
+  /** Column with the ids: a number that no id can be stays a text. */
+  readonly idField: string;
 }
 
-interface Parsed {
-  readonly record: readonly string[];
-  readonly info: { readonly lines: number };
+interface Cell {
+  readonly text: string;
+  readonly isQuoted: boolean;
+}
+
+interface ReadRecord {
+  readonly cells: readonly Cell[];
+  /** Of its first line. */
+  readonly line: number;
+}
+
+/** The documents of a text with a header. Throws UsageError behind all rows before a wrong one. */
+export async function* rowsOf(
+  texts: AsyncIterable<string>,
+  form: TableForm,
+): AsyncGenerator<Row, void> {
+  let table: Table | undefined;
+  for await (const { cells, line } of recordsOf(texts, form)) {
+    if (table === undefined) {
+      table = new Table(cells, form.idField);
+      continue;
+    }
+    const known = table;
+    known.check(cells, line);
+    const size = cells.reduce((sum, { text }) => sum + text.length, 0);
+    yield { line, size, document: () => known.document(cells, line) };
+  }
+  if (table === undefined) throw new UsageError("Cannot read the file: it has no header");
+}
+
+async function* recordsOf(
+  texts: AsyncIterable<string>,
+  { format, delimiter }: TableForm,
+): AsyncGenerator<ReadRecord, void> {
+  const ready: ReadRecord[] = [];
+  let lastLine = 0;
+  const parser = parse({
+    bom: true,
+    delimiter,
+    max_record_size: LINE_LENGTH_MAX,
+    relax_column_count: true,
+    relax_quotes: format === "tsv",
+    skip_empty_lines: true,
+    cast: (text: string, { quoting: isQuoted }): unknown => ({ text, isQuoted }),
+    // Called for each record in turn: those before a wrong one are not lost with it.
+    on_record: (record: unknown, { lines }) => {
+      const cells = record as readonly Cell[];
+      const inner = cells.reduce((sum, { text }) => sum + text.split("\n").length - 1, 0);
+      lastLine = lines;
+      const [only] = cells;
+      const isBlank = cells.length === 1 && only?.isQuoted === false && only.text.trim() === "";
+      if (!isBlank) ready.push({ cells, line: lines - inner });
+      return null;
+    },
+  });
+  let problem: Error | undefined;
+  parser.on("error", (error) => {
+    problem = error;
+  });
+  parser.resume();
+  const settled = (act: (done: () => void) => void) => new Promise<void>((resolve) => act(resolve));
+  for await (const text of texts) {
+    await settled((done) => parser.write(text, () => done()));
+    yield* ready.splice(0);
+    if (problem !== undefined) throw asUsage(problem, lastLine + 1);
+  }
+  await settled((done) => {
+    parser.once("close", done);
+    parser.end();
+  });
+  yield* ready.splice(0);
+  if (problem !== undefined) throw asUsage(problem, lastLine + 1);
+}
+
+function asUsage(error: Error, line: number): Error {
+  if (!(error instanceof CsvError)) return error;
+  const [what = ""] = error.message.split(/[:,]/, 1);
+  return new UsageError(`Cannot read the row that begins in line ${line}: ${what}`);
 }
 
 interface Column {
@@ -92,17 +158,65 @@ interface Column {
   readonly path: readonly string[];
 }
 
-function asUsage(error: unknown, parser: Parser): unknown {
-  const isWrong =
-    error instanceof Error && "code" in error && String(error.code).startsWith("CSV_");
-  if (!isWrong) return error;
-  return new UsageError(`Cannot read line ${parser.info.lines}: ${error.message}`);
+/** The columns of a header. */
+class Table {
+  readonly #columns: readonly Column[];
+  readonly #idField: string;
+  /** Whether quotes around a cell mark a text. */
+  readonly #quotesMarkTexts: boolean;
+
+  /** Throws UsageError. */
+  constructor(header: readonly Cell[], idField: string) {
+    this.#columns = columnsOf(header);
+    this.#idField = idField;
+    this.#quotesMarkTexts = !header.every(({ isQuoted }) => isQuoted);
+  }
+
+  /** Throws UsageError for a row with other cells than the header. */
+  check(cells: readonly Cell[], line: number): void {
+    const [has, needs] = [cells.length, this.#columns.length];
+    if (has === needs) return;
+    throw new UsageError(`Cannot read line ${line}: it has ${has} cells, and the header ${needs}`);
+  }
+
+  document(cells: readonly Cell[], line: number): AnyDocument {
+    const document: { [name: string]: unknown } = {};
+    for (const [at, { name, path }] of this.#columns.entries()) {
+      const cell = cells[at];
+      if (cell === undefined || (cell.text === "" && !this.#isText(cell))) continue;
+      const read = this.#isText(cell)
+        ? readText(cell.text, `cell "${name}" in line ${line}`)
+        : readCell(cell.text, `cell "${name}" in line ${line}`);
+      const isNoId = name === this.#idField && typeof read === "bigint";
+      put(document, path, isNoId ? cell.text : read);
+    }
+    return document;
+  }
+
+  #isText({ isQuoted }: Cell): boolean {
+    return isQuoted && this.#quotesMarkTexts;
+  }
 }
 
-function columnsOf(header: readonly string[]): readonly Column[] {
+function put(document: { [name: string]: unknown }, path: readonly string[], value: unknown): void {
+  let target = document;
+  for (const segment of path.slice(0, -1)) {
+    // A name like `constructor` is inherited by every object.
+    if (!Object.hasOwn(target, segment)) define(target, segment, {});
+    target = target[segment] as { [name: string]: unknown };
+  }
+  define(target, path.at(-1) ?? "", value);
+}
+
+function define(target: object, name: string, value: unknown): void {
+  const how = { configurable: true, enumerable: true, writable: true };
+  Object.defineProperty(target, name, { ...how, value });
+}
+
+function columnsOf(header: readonly Cell[]): readonly Column[] {
   const seen = new Set<string>();
-  return header.map((given, at) => {
-    const name = given.trim();
+  return header.map(({ text, isQuoted }, at) => {
+    const name = isQuoted ? text : text.trim();
     const path = name.split(".");
     if (path.includes("") || path.includes("__proto__")) {
       throw new UsageError(`Cannot use the name "${name}" of column ${at + 1}`);
@@ -118,28 +232,19 @@ function columnsOf(header: readonly string[]): readonly Column[] {
   });
 }
 
-function documentOf(columns: readonly Column[], cells: readonly string[], line: number) {
-  const document: { [name: string]: unknown } = {};
-  for (const [at, { name, path }] of columns.entries()) {
-    const cell = cells[at] ?? "";
-    if (cell === "") continue;
-    let target = document;
-    for (const segment of path.slice(0, -1)) {
-      target[segment] ??= {};
-      target = target[segment] as { [name: string]: unknown };
-    }
-    target[path.at(-1) ?? ""] = readCell(cell, `cell "${name}" in line ${line}`);
-  }
-  return document;
+/** A cell without quotes. */
+function readCell(cell: string, what: string): unknown {
+  if (cell === "null") return null;
+  if (cell === "true" || cell === "false") return cell === "true";
+  if (INTEGER.test(cell)) return integerOf(cell);
+  if (FRACTION.test(cell) && String(Number(cell)) === cell) return Number(cell);
+  if (TIME.test(cell) && !Number.isNaN(Date.parse(cell))) return new Date(cell);
+  return readText(cell, what);
 }
 
-function readCell(cell: string, what: string): unknown {
-  if (cell === "true" || cell === "false") return cell === "true";
-  if (/^-?(?:0|[1-9]\d*)$/.test(cell)) return integerOf(cell);
-  if (/^-?(?:0|[1-9]\d*)\.\d+$/.test(cell) && String(Number(cell)) === cell) return Number(cell);
-  // A text that only begins like JSON stays a text.
-  if (/^(?:\{.*\}|\[.*\])$/s.test(cell) && isJson(cell)) return fromTaggedJson(cell, what);
-  return cell;
+/** A text, or JSON. */
+function readText(cell: string, what: string): unknown {
+  return isJson(cell) ? fromTaggedJson(cell, what) : cell;
 }
 
 function integerOf(digits: string): number | bigint | string {
@@ -149,7 +254,9 @@ function integerOf(digits: string): number | bigint | string {
   return whole >= INTEGER_MIN && whole <= INTEGER_MAX ? whole : digits;
 }
 
+/** Whether a text is an object, an array or a text of JSON. */
 function isJson(text: string): boolean {
+  if (!JSON_TEXT.test(text)) return false;
   try {
     JSON.parse(text);
     return true;
@@ -158,15 +265,29 @@ function isJson(text: string): boolean {
   }
 }
 
-/** The paths of a document's values, through its objects, in their order. */
-export function pathsOf(document: object, prefix = ""): readonly string[] {
-  return Object.entries(document).flatMap(([name, value]) => {
-    if (name.includes(".")) {
-      throw new UsageError(`Cannot write the field "${name}" as a column: its name has a dot`);
+/** The paths of documents' values, in the order in which they came. */
+export class Columns {
+  readonly #paths = new Set<string>();
+
+  add(document: object, prefix = ""): void {
+    for (const [name, value] of Object.entries(document)) {
+      if (name === "" || name.includes(".")) {
+        const why = name === "" ? "it has no name" : "its name has a dot";
+        throw new UsageError(`Cannot write the field "${name}" as a column: ${why}`);
+      }
+      const path = prefix + name;
+      if (isInner(value)) this.add(value, `${path}.`);
+      else this.#paths.add(path);
     }
-    const path = prefix + name;
-    return isInner(value) ? pathsOf(value, `${path}.`) : [path];
-  });
+  }
+
+  /** Where documents differ in what is an object, it is one column. */
+  list(): readonly string[] {
+    return [...this.#paths].filter((path) => {
+      const names = path.split(".");
+      return !names.some((_name, at) => at > 0 && this.#paths.has(names.slice(0, at).join(".")));
+    });
+  }
 }
 
 function isInner(value: unknown): value is object {
@@ -174,18 +295,39 @@ function isInner(value: unknown): value is object {
 }
 
 function isPlain(value: unknown): value is object {
-  return (
-    typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype
-  );
+  if (typeof value !== "object" || value === null) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || prototype === Object.prototype;
+}
+
+/** A cell as it is written. */
+export interface WrittenCell {
+  readonly text: string;
+  /** In quotes: a text that looks like something else. */
+  readonly isQuoted: boolean;
 }
 
 /** One line, with its end. */
-export function lineOf(cells: readonly string[], format: CellFormat): string {
-  return stringify([[...cells]], { delimiter: DELIMITERS[format], quoted_match: /^\s|\s$/ });
+export function lineOf(cells: readonly WrittenCell[], format: CellFormat): string {
+  return stringify([[...cells]], {
+    delimiter: delimiterOf(format, ""),
+    quoted_match: /^\s|\s$|"/,
+    cast: {
+      object: (cell) => {
+        const { text: value, isQuoted: quoted } = cell as WrittenCell & object;
+        return { value, quoted, quoted_empty: quoted };
+      },
+    },
+  });
+}
+
+/** A header, whose names are without quotes where they can be. */
+export function headerOf(paths: readonly string[]): readonly WrittenCell[] {
+  return paths.map((text) => ({ text, isQuoted: false }));
 }
 
 /** The cells of a document at the paths. */
-export function cellsOf(document: object, paths: readonly string[]): readonly string[] {
+export function cellsOf(document: object, paths: readonly string[]): readonly WrittenCell[] {
   return paths.map((path) => {
     let value: unknown = document;
     for (const segment of path.split(".")) {
@@ -196,10 +338,18 @@ export function cellsOf(document: object, paths: readonly string[]): readonly st
   });
 }
 
-function cellOf(value: unknown): string {
-  if (value === undefined || value === null) return "";
-  if (value instanceof Date) return value.toISOString();
-  if (value instanceof Uint8Array) return Buffer.from(value).toString("base64");
-  if (typeof value === "object") return toTaggedJson(value);
-  return String(value);
+function cellOf(value: unknown): WrittenCell {
+  if (value === undefined) return { text: "", isQuoted: false };
+  if (value instanceof Date && TIME.test(value.toISOString())) {
+    return { text: value.toISOString(), isQuoted: false };
+  }
+  // Digits beyond 2^53 are read as an exact integer, which a float is not.
+  const isFloat =
+    typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value);
+  if ((typeof value === "object" && value !== null) || isFloat) {
+    return { text: toTaggedJson(value), isQuoted: true };
+  }
+  if (typeof value !== "string") return { text: String(value), isQuoted: false };
+  if (isJson(value)) return { text: JSON.stringify(value), isQuoted: true };
+  return { text: value, isQuoted: value === "" || readCell(value, "cell") !== value };
 }

@@ -96,12 +96,12 @@ const IMPORT: CommandSpec = {
 const EXPORT: CommandSpec = {
   usage: "export <collection> [file]",
   about:
-    "Write a collection, as it is at one moment, one JSON object a line, or as CSV; - or none is stdout",
+    "Write a collection, as it is at one moment, one JSON object a line, or as CSV or TSV; - or none is stdout",
   options: [
     ADDRESS,
     TIMEOUT,
     ["--query <query>", "Only documents that match"],
-    ["--format <format>", "json (default), csv or tsv: a column a path, texts only"],
+    ["--format <format>", "json, csv or tsv (default: by the file's name, else json)"],
     ["--fields <paths>", "With csv and tsv: these columns, like id,address.city (default: all)"],
     ["--force", "Replace the file if it exists"],
     ["--resume", "In order of ids, behind the last line of a file that was begun so"],

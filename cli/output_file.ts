@@ -15,7 +15,7 @@ import { UsageError } from "./output.ts";
 /** Text that is collected before it is written. */
 const CHUNK_LENGTH = 256 * 1024;
 /** Signals that end a command, and leave no draft behind. */
-const ENDING = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+export const ENDING = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 const EXIT_CODES = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
 
 /** One file that is being written. Everything rejects with StorageError. */

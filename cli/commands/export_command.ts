@@ -10,6 +10,7 @@ import {
   existsSync,
   fstatSync,
   ftruncateSync,
+  mkdtempSync,
   openSync,
   readSync,
   rmSync,
@@ -19,7 +20,7 @@ import { join } from "node:path";
 import { NotFoundError } from "../../src/base/errors.ts";
 import { readWhole } from "../../src/client/collection/query_client.ts";
 import type { AnyDocument, Query, RemoteDatabase } from "../../src/mod.ts";
-import { type CellFormat, cellsOf, lineOf, pathsOf } from "../csv.ts";
+import { type CellFormat, Columns, cellFormatByName, cellsOf, headerOf, lineOf } from "../csv.ts";
 import { linesOf, textOf } from "../lines.ts";
 import {
   choiceOption,
@@ -29,8 +30,8 @@ import {
   readLevelOption,
   textOption,
 } from "../options.ts";
-import { tell, UsageError } from "../output.ts";
-import { OutputFile } from "../output_file.ts";
+import { EXIT, tell, UsageError } from "../output.ts";
+import { ENDING, OutputFile } from "../output_file.ts";
 import { objectFromText, readObject, toTaggedJson } from "../tagged_json.ts";
 import { use } from "./data_command.ts";
 
@@ -79,9 +80,11 @@ export async function runExport(words: readonly string[], options: RawOptions): 
   const text = textOption(options, "query");
   const filter = text === undefined ? {} : readObject(text, "query", `'{"age":30}'`);
   const idField = textOption(options, "idField") ?? "id";
-  const format = choiceOption(options, "format", { allowed: FORMATS, fallback: "json" });
+  const fallback = cellFormatByName(file) ?? "json";
+  const format = choiceOption(options, "format", { allowed: FORMATS, fallback });
   const fields = listOption(options, "fields");
-  if (format === "json" && fields.length > 0) throw new UsageError("--fields needs --format csv");
+  if (format === "json" && fields.length > 0)
+    throw new UsageError("--fields needs --format csv or tsv");
   if (format !== "json" && isResumed) throw new UsageError("--resume needs --format json");
   const what = {
     ...{ name, file, filter, read: readLevelOption(options), idField, format },
@@ -115,26 +118,33 @@ async function writeCells(
   what: Export & { readonly format: CellFormat },
   documents: () => AsyncIterable<Item>,
 ): Promise<number> {
-  const { format, fields, file } = what;
-  const draft = join(tmpdir(), `cstore-${process.pid}.ndjson`);
-  const paths = new Set<string>(fields ?? []);
+  const { format, fields, file, idField } = what;
+  const folder = mkdtempSync(join(tmpdir(), "cstore-export-"));
+  const draft = join(folder, "documents.ndjson");
+  const remove = (): void => rmSync(folder, { recursive: true, force: true });
+  const interrupted = (): never => process.exit(EXIT.interrupted);
+  process.on("exit", remove);
+  for (const signal of ENDING) process.on(signal, interrupted);
   try {
+    let columns = new Columns();
     const count = await readWhole(database.client, async () => {
-      paths.clear();
-      for (const path of fields ?? []) paths.add(path);
-      const kept = await OutputFile.replace(draft);
+      columns = new Columns();
       async function* seen(): AsyncGenerator<Item> {
         for await (const document of documents()) {
-          if (fields === undefined) for (const path of pathsOf(document)) paths.add(path);
+          if (fields === undefined) columns.add(document);
           yield document;
         }
       }
-      return writeFile(kept, (lines) => lines.take(seen()));
+      return writeFile(await OutputFile.replace(draft), (lines) => lines.take(seen()));
     });
-    await writeTable(file, linesOfTable(draft, [...paths], format));
+    const found = fields ?? columns.list();
+    const paths = found.length > 0 ? found : [idField];
+    await writeTable(file, linesOfTable(draft, paths, format));
     return count;
   } finally {
-    rmSync(draft, { force: true });
+    remove();
+    process.off("exit", remove);
+    for (const signal of ENDING) process.off(signal, interrupted);
   }
 }
 
@@ -143,7 +153,7 @@ async function* linesOfTable(
   paths: readonly string[],
   format: CellFormat,
 ): AsyncGenerator<string> {
-  yield lineOf(paths, format);
+  yield lineOf(headerOf(paths), format);
   for await (const line of linesOf(textOf(createReadStream(draft)))) {
     if (line !== "") yield lineOf(cellsOf(objectFromText(line, "line"), paths), format);
   }

@@ -7,7 +7,7 @@
 import { createReadStream, existsSync, statSync } from "node:fs";
 import { CStoreError, DuplicateKeyError, ValidationError } from "../../src/base/errors.ts";
 import type { AnyDocument, Collection } from "../../src/mod.ts";
-import { cellFormatOf, type Row, rowsOf } from "../csv.ts";
+import { cellFormatOf, delimiterOf, type Row, rowsOf } from "../csv.ts";
 import { itemsOf, linesOf, textOf } from "../lines.ts";
 import { choiceOption, flagOption, numberOption, type RawOptions, textOption } from "../options.ts";
 import { tell, UsageError } from "../output.ts";
@@ -45,7 +45,7 @@ export async function runImport(words: readonly string[], options: RawOptions): 
   await use(options, async (database) => {
     const collection = database.collection<Item>(name, { idField });
     const importer = new Importer(collection, { isInsert, idField });
-    await importer.takeAll(await open(file, format), first);
+    await importer.takeAll(await open(file, { format, idField }), first);
     tell(`${importer.count} documents imported into "${name}"`);
   });
 }
@@ -79,7 +79,10 @@ const FORMATS = ["auto", "json", "csv", "tsv"] as const;
  * A JSON array begins with a bracket; CSV and TSV have it in the file's name, or a header; anything
  * else has a document a line.
  */
-async function open(file: string, format: (typeof FORMATS)[number]): Promise<Source> {
+async function open(
+  file: string,
+  { format, idField }: { readonly format: (typeof FORMATS)[number]; readonly idField: string },
+): Promise<Source> {
   const input = file === "-" ? process.stdin : createReadStream(file);
   const whole = textOf(input)[Symbol.asyncIterator]();
   let head = "";
@@ -100,8 +103,11 @@ async function open(file: string, format: (typeof FORMATS)[number]): Promise<Sou
   const [firstLine = ""] = head.trimStart().split("\n", 1);
   const cells = format === "auto" ? cellFormatOf(file, firstLine) : format;
   if (cells === "csv" || cells === "tsv") {
-    tell(`reading ${cells.toUpperCase()} with a header`);
-    return { unit: "line", items: rowItems(rowsOf(texts(), cells)), end: () => undefined };
+    const delimiter = delimiterOf(cells, firstLine);
+    const mark = delimiter === ";" ? ", with semicolons" : "";
+    tell(`reading ${cells.toUpperCase()} with a header${mark}`);
+    const rows = rowsOf(texts(), { format: cells, delimiter, idField });
+    return { unit: "line", items: rowItems(rows), end: () => undefined };
   }
   if (head.trimStart().startsWith("[")) {
     tell("reading a JSON array");
