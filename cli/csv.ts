@@ -2,11 +2,11 @@
  * Documents as CSV (RFC 4180) and TSV with a header: a column for each path, a line for each
  * document.
  *
- * CSV has texts only, so a cell is read by what it looks like: `true`, `false`, `null`, numbers that
- * are written back as the same text (`007` and `1.50` stay texts), times of ISO 8601 with `Z`, and
- * JSON with tags. A cell in quotes is a text, unless it is JSON, or all names in the header stand in
- * quotes, too: then they say nothing. An empty cell is an absent field. What is written is read back
- * as it was.
+ * CSV has texts only, so a cell is read by what it looks like: `true`, `false`, `null`, numbers
+ * that are written back as the same text (`007` and `1.50` stay texts), times of ISO 8601 with `Z`,
+ * and JSON with tags. A cell in quotes is a text, unless it is JSON, or all names in the header
+ * stand in quotes, too: then they say nothing. An empty cell is an absent field. What is written is
+ * read back as it was.
  *
  * @module
  */

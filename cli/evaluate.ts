@@ -14,14 +14,16 @@ const AsyncFunction = Object.getPrototypeOf(async () => undefined).constructor a
 ) => (scope: object) => Promise<unknown>;
 
 /** A variable's declaration at the beginning: only there, later ones may stand inside of texts. */
-const DECLARATION = /^(?:let|const|var)\s+(?=[\w$]+\s*=)/;
+const DECLARATION = /^(?:let|const|var)\s+(?=([\w$]+)\s*=)/;
 
 /** Evaluates texts one after the other. */
 export class Evaluator {
   readonly #scope: object;
+  readonly #known: { [name: string]: unknown };
 
   constructor(names: { readonly db: unknown }) {
     const known: { [name: string]: unknown } = { ...names };
+    this.#known = known;
     this.#scope = new Proxy(known, {
       // Every name that is none of the language's own is one of the session.
       has: (_target, name) => typeof name === "string" && (name in known || !(name in globalThis)),
@@ -35,6 +37,11 @@ export class Evaluator {
 
   /** The value of the text, or of its last statement. Rejects with UsageError, CStoreError. */
   async evaluate(source: string): Promise<unknown> {
+    // A variable may have the name of one of the language's own.
+    const [, declared] = DECLARATION.exec(source.trim()) ?? [];
+    if (declared !== undefined && !Object.hasOwn(this.#known, declared)) {
+      this.#known[declared] = undefined;
+    }
     const run = compile(source);
     try {
       return await run(this.#scope);

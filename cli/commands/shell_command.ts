@@ -31,7 +31,7 @@ const HELP = `db.users.find({age: {$gt: 30}})    any method of a collection
 db.users.update("u1", {$inc: {age: 1}})
 db.collection("odd name").count()
 db.transaction(async (tx) => ...)  any method of the database
-let n = await db.users.count()     statements; variables stay
+let n = await db.users.count()     statements; a variable at the beginning of a line stays
 .collections  .indexes NAME  .help  .exit`;
 
 /** Words that end the shell. */
@@ -89,8 +89,17 @@ async function show(value: unknown): Promise<void> {
     }
     return;
   }
-  if (!isTerminal()) print(toTaggedJson(value));
+  if (!isTerminal()) print(shown(value));
   else print(inspect(value, { colors: colour.isColorSupported, depth: 8, maxArrayLength: 100 }));
+}
+
+/** As JSON with tags where the value is one that documents hold. */
+function shown(value: unknown): string {
+  try {
+    return toTaggedJson(value) ?? inspect(value);
+  } catch {
+    return inspect(value);
+  }
 }
 
 function isIterable(value: unknown): value is AsyncIterable<unknown> {
@@ -179,9 +188,10 @@ async function command(
 }
 
 function tellError(error: unknown): void {
-  if (error instanceof CStoreError)
+  if (error instanceof CStoreError) {
     tell(`${colour.red("error")}: ${error.message} [${error.code}]`);
-  else tell(`${colour.red("error")}: ${error instanceof Error ? error.message : String(error)}`);
+    if (error.remedy !== undefined) tell(`  ${error.remedy}`);
+  } else tell(`${colour.red("error")}: ${error instanceof Error ? error.message : String(error)}`);
 }
 
 /** Collections behind `db.`, methods behind a collection. */

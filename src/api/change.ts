@@ -8,10 +8,7 @@ import type { IsOpen, ItemOf, Path, PathValue } from "./path.ts";
 import type { FieldOperators, Query } from "./query.ts";
 
 /** Fields to merge, or update operators such as `{ $inc: { visits: 1 } }`. */
-export type Change<T> =
-  true extends IsOpen<T>
-    ? { readonly [field: string]: unknown }
-    : Partially<T> | UpdateOperators<T>;
+export type Change<T> = Partial<T> | Partially<T> | UpdateOperators<T>;
 
 /** Some fields of a document, and of the objects in it. */
 export type Partially<T> = T extends readonly unknown[] | Date | Uint8Array

@@ -40,11 +40,13 @@ export type Path<T, Depth extends number = 4> =
         : { [K in keyof T & string]: K | Deeper<K, T[K], Depth> }[keyof T & string];
 
 type Deeper<Head extends string, Value, Depth extends number> =
-  NonNullable<Value> extends Leaf
-    ? never
-    : Depth extends 0
-      ? `${Head}.${string}`
-      : `${Head}.${Path<NonNullable<Value>, Below[Depth]>}`;
+  true extends IsOpen<Value>
+    ? `${Head}.${string}`
+    : NonNullable<Value> extends Leaf
+      ? never
+      : Depth extends 0
+        ? `${Head}.${string}`
+        : `${Head}.${Path<NonNullable<Value>, Below[Depth]>}`;
 
 /** The type of the value at a path; of an array on the way, that of its items. */
 export type PathValue<T, P extends string> =

@@ -24,7 +24,7 @@ type Comparand<V> =
 type PartOf<V> = V extends readonly unknown[] | Date | Uint8Array
   ? never
   : V extends object
-    ? { readonly [K in keyof V]?: V[K] }
+    ? { readonly [K in keyof V]?: FieldQuery<V[K]> }
     : never;
 
 /** A value of an order: comparisons take in values of the field's own kind. */
@@ -112,20 +112,22 @@ type Rest<P extends string, K extends string> = P extends `${K}.${infer R}` ? R 
 type Kept<T, P extends string> = T extends readonly (infer I)[]
   ? Kept<I, P>[]
   : T extends object
-    ? {
-        [K in keyof T as K extends Head<P> ? K : never]: K extends P
-          ? T[K]
-          : Kept<T[K], Rest<P, K & string>>;
-      }
+    ? true extends IsOpen<T>
+      ? T
+      : {
+          [K in keyof T as K extends Head<P> ? K : never]: K extends P
+            ? T[K]
+            : Kept<T[K], Rest<P, K & string>>;
+        }
     : T;
 
-type Left<T, P extends string> = [P] extends [never]
-  ? T
-  : T extends readonly (infer I)[]
-    ? Left<I, P>[]
-    : T extends object
-      ? { [K in keyof T as K extends P ? never : K]: Left<T[K], Rest<P, K & string>> }
-      : T;
+type Left<T, P extends string> = T extends readonly (infer I)[]
+  ? Left<I, P>[]
+  : T extends object
+    ? true extends IsOpen<T> | ([P] extends [never] ? true : false)
+      ? T
+      : { [K in keyof T as K extends P ? never : K]: Left<T[K], Rest<P, K & string>> }
+    : T;
 
 /** How one read is made. */
 export interface ReadOptions {

@@ -143,6 +143,7 @@ export function isCount(value: unknown): value is number {
 /** A value as a short text for a message: JSON where there is one. */
 export function shortText(value: unknown): string {
   const text = JSON.stringify(value, (_name, inner) => {
+    if (inner instanceof Uint8Array) return `${inner.byteLength} bytes`;
     return typeof inner === "bigint" ? String(inner) : inner;
   });
   return (text ?? "nothing").slice(0, SHORT_TEXT_MAX);

@@ -17,7 +17,12 @@ import type { Transaction, TransactionOptions } from "../api/transaction.ts";
 import type { Validators } from "../api/validator.ts";
 import { ValidationError } from "../base/errors.ts";
 import { checkCallOptions } from "../base/known_options.ts";
-import { SETTINGS, TRANSACTION_OPTIONS, WATCH_OPTIONS } from "./collection/call_options.ts";
+import {
+  checkTimeout,
+  SETTINGS,
+  TRANSACTION_OPTIONS,
+  WATCH_OPTIONS,
+} from "./collection/call_options.ts";
 import { changeCatalog, listCollections } from "./collection/catalog_client.ts";
 import { watchChanges } from "./collection/change_stream.ts";
 import { CollectionRules } from "./collection/collection_rules.ts";
@@ -97,6 +102,7 @@ export class DatabaseCalls {
     options?: TransactionOptions,
   ): Promise<R> {
     checkCallOptions("transaction", options, TRANSACTION_OPTIONS);
+    checkTimeout(options?.timeoutMs);
     return runTransaction(this.#parts, run, options);
   }
 }

@@ -168,6 +168,8 @@ export class Members {
     const link = isSelf ? { isUp: true, rttMs: 0, silenceMs: 0 } : network?.linkHealth(member.id);
     const peer = driver.peers().find(({ id }) => id === member.id);
     const isBehind = peer !== undefined && peer.match < lastIndex;
+    // A new leader learns from the first answer how far a member is.
+    const isUnknown = peer === undefined || (peer.match === 0 && isVoterOf(member));
     const nowMs = clock.nowMs();
     // Before it is known, a node is behind since it was last heard, or since this one leads.
     const unknownMs = Math.max(link?.silenceMs ?? 0, nowMs - this.#ledSinceMs);
@@ -184,11 +186,16 @@ export class Members {
       waitsFor: progress?.reason ?? null,
       state: link === undefined ? "down" : healthOf(link),
       matchIndex: peer?.match ?? null,
-      lagBatches: peer === undefined ? null : lastIndex - peer.match,
-      lagMs: peer === undefined ? null : isBehind ? behindMs : 0,
+      lagBatches: isUnknown ? null : lastIndex - peer.match,
+      lagMs: isUnknown ? null : isBehind ? behindMs : 0,
       rttMs: link === undefined || !link.isUp ? null : link.rttMs,
     };
   }
+}
+
+/** A learner may have nothing yet; a voter has something. */
+function isVoterOf({ role }: Member): boolean {
+  return role === "voter" || role === "outgoing";
 }
 
 /** A database that was embedded has no address, until the log names the one it has as a node. */

@@ -77,7 +77,10 @@ export class RollbackGuard {
     if (durableIndex < held) {
       throw new RolledBackError(
         `Cannot let node "${nodeId}" in: its log ends at entry ${durableIndex}, but its data folder ${incarnation} has acknowledged entry ${held}: the folder is an older copy`,
-        { fields: { nodeId, incarnation } },
+        {
+          remedy: `Keep the folder and do not start it again. While the other nodes have a majority: \`cstore cluster recover ${nodeId}\`, then start the node with an empty folder`,
+          fields: { nodeId, incarnation },
+        },
       );
     }
   }

@@ -27,6 +27,7 @@ interface Person {
   readonly homes?: readonly Address[];
   readonly nickname: string | null;
   readonly extra?: Readonly<Record<string, unknown>>;
+  readonly unread?: unknown;
 }
 
 /** Holds documents of its own kind. */
@@ -56,6 +57,7 @@ export const queries = (): readonly unknown[] => [
   people.find({ tags: { $elemMatch: { $gt: "a" } } }),
   people.find({ "tags.0": "red" }),
   people.find({ address: { city: "London", zip: 1 } }),
+  people.find({ address: { city: { $gt: "L" } } }),
   people.find({ "address.city": "London" }),
   people.find({ "address.zip": { $exists: false } }),
   people.find({ "homes.city": "London" }),
@@ -63,6 +65,7 @@ export const queries = (): readonly unknown[] => [
   people.find({ homes: { $elemMatch: { city: "London", zip: { $gt: 1 } } } }),
   people.find({ nickname: null }),
   people.find({ "extra.anything": { $gt: 1 } }),
+  people.find({ "unread.anything.below": { $gt: 1 } }),
   people.find({ $or: [{ name: "Ada" }, { age: { $not: { $gt: 3 } } }], $nor: [{ age: 1 }] }),
   people.find((person) => person.age > 30),
   trees.find({ "children.children.label": "leaf" }),
@@ -88,6 +91,8 @@ export const queries = (): readonly unknown[] => [
   people.find({ "address.town": "London" }),
   // @ts-expect-error: another type at a path
   people.find({ "address.city": 5 }),
+  // @ts-expect-error: another type in an operator of an object's field
+  people.find({ address: { city: { $gt: 5 } } }),
   // @ts-expect-error: another type of item
   people.find({ tags: 5 }),
   // @ts-expect-error: no such field of an item
@@ -173,6 +178,12 @@ export const changes = (): readonly unknown[] => [
   people.bulkWrite([{ updateOne: { filter: { id: 1 }, update: { $inc: { age: 1 } } } }]),
 ];
 
+/** Never called: code that knows no more than the kind. */
+export const generic = <T extends Person>(
+  some: Collection<T>,
+  part: Partial<T>,
+): readonly unknown[] => [some.update("1", part), some.find(), some.findById("1")];
+
 /** Never called. */
 export const results = async (): Promise<void> => {
   expectTypeOf(await people.find()).toEqualTypeOf<Person[]>();
@@ -185,6 +196,8 @@ export const results = async (): Promise<void> => {
   const bare = await people.findOne({}, { projection: { tags: 0, "address.zip": 0 } });
   expectTypeOf(bare!).not.toHaveProperty("tags");
   expectTypeOf(bare!.address).toEqualTypeOf<{ readonly city: string }>();
+  const extra = await people.find({}, { projection: { "extra.a": 1 } });
+  expectTypeOf(extra[0]!.extra).toEqualTypeOf<Person["extra"]>();
   expectTypeOf(await people.distinct("tags")).toEqualTypeOf<string[]>();
   expectTypeOf(await people.distinct("address.zip")).toEqualTypeOf<number[]>();
   expectTypeOf(await things.distinct("x")).toEqualTypeOf<unknown[]>();
@@ -197,5 +210,6 @@ export const results = async (): Promise<void> => {
 
 test("types are what the compiler finds", () => {
   // The gate's stage "types" checks the lines above; here only that they are still there.
-  for (const part of [queries, options, changes, results]) expectTypeOf(part).toBeFunction();
+  for (const part of [queries, options, changes, generic, results])
+    expectTypeOf(part).toBeFunction();
 });

@@ -63,6 +63,11 @@ test.each<readonly [string, number, string]>([
   ["db.none.find({a: {$no: 1}})", 1, "[QUERY]"],
   [".bogus", 2, "Unknown command .bogus"],
   ["null.a", 2, "null"],
+  ["0 / 0", 0, "NaN"],
+  ["10n ** 30n", 0, "1000000000000000000000000000000"],
+  ["() => 1", 0, "Function"],
+  ["let process = 5; process + 1", 0, "6\n"],
+  ['db.none.find({a: {$size: "x"}})', 1, "[QUERY]"],
 ])("shell --eval %j ends with %d: %s", async (source, code, text) => {
   const ended = await run(["shell", "--eval", source, "--address", cluster.addresses]);
   const output = ended.stdout + ended.stderr;
@@ -78,4 +83,7 @@ test("variables stay from text to text, and the language's own names are its own
   expect(await evaluator.evaluate("Math.max(a, b, JSON.parse('9'))")).toBe(9);
   expect(await evaluator.evaluate("[1, 2].map((a) => a * 2).length")).toBe(2);
   expect("a" in globalThis).toBe(false);
+  expect(await evaluator.evaluate("const Map = 7")).toBe(7);
+  expect(await evaluator.evaluate("Map + 1")).toBe(8);
+  expect(typeof Map).toBe("function");
 });

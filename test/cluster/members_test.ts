@@ -59,6 +59,17 @@ describe("how long a member has been behind", () => {
     expect(lagMs()).toBe(90_000);
   });
 
+  test("a voter that a new leader has not heard of lags by nobody knows what", () => {
+    const { clock, peers, members, lagMs } = led(0);
+    peers[0]!.match = 0;
+    clock.nowMs += 50;
+    members.observe(clock.nowMs);
+    expect(lagMs()).toBeNull();
+    peers[0]!.match = 12;
+    members.observe(clock.nowMs);
+    expect(lagMs()).toBe(0);
+  });
+
   test("what an earlier leadership saw does not count", () => {
     const { clock, view, peers, members, lagMs } = led(0);
     peers[0]!.match = 12;

@@ -4,7 +4,10 @@
  * @module
  */
 
-import type { KnownNames } from "../../base/known_options.ts";
+import type { ReadOptions } from "../../api/query.ts";
+import { ValidationError } from "../../base/errors.ts";
+import { checkCallOptions, type KnownNames } from "../../base/known_options.ts";
+import { readLevelNumber } from "../../protocol/wire/client_message.ts";
 
 /** Of writes by id. */
 export const WRITE_OPTIONS: KnownNames = new Set(["ifVersion", "merge"]);
@@ -42,3 +45,30 @@ export const SETTINGS: KnownNames = new Set(["ids", "validator"]);
 export const TRANSACTION_OPTIONS: KnownNames = new Set(["timeoutMs", "readOnly"]);
 /** Of `watch`. */
 export const WATCH_OPTIONS: KnownNames = new Set(["since", "collection", "signal", "onPosition"]);
+
+/** Refuses names that are not known, and values of `read`, `timeoutMs` and `signal` that are none. */
+export function checkReadOptions(call: string, options: ReadOptions, known: KnownNames): void {
+  checkCallOptions(call, options, known);
+  checkTimeout(options.timeoutMs);
+  if (options.read !== undefined) readLevelNumber(options.read);
+  if (options.signal !== undefined && !(options.signal instanceof AbortSignal)) {
+    throw new ValidationError(`Cannot call ${call} with this signal: it is no AbortSignal`);
+  }
+}
+
+/** Throws ValidationError for a time that is no number of milliseconds. */
+export function checkTimeout(timeoutMs: unknown): void {
+  if (timeoutMs === undefined) return;
+  if (typeof timeoutMs === "number" && Number.isFinite(timeoutMs) && timeoutMs > 0) return;
+  throw new ValidationError(
+    `Cannot wait for timeoutMs ${String(timeoutMs)}: it is a number above 0`,
+  );
+}
+
+/** Throws ValidationError for anything but the words of `returnDocument`. */
+export function checkReturned(returnDocument: unknown): void {
+  if ([undefined, "before", "after"].includes(returnDocument as string)) return;
+  throw new ValidationError(
+    `Cannot give back the document "${String(returnDocument)}": it is "before" or "after"`,
+  );
+}

@@ -50,6 +50,8 @@ import type { Client } from "../connection/client.ts";
 import {
   CHANGE_OPTIONS,
   COLLECTION_OPTIONS,
+  checkReadOptions,
+  checkReturned,
   FIND_OPTIONS,
   FOUND_OPTIONS,
   INDEX_OPTIONS,
@@ -117,7 +119,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
 
   constructor(name: string, backend: CollectionBackend, options: CollectionOptions = {}) {
     super();
-    checkCallOptions("collection", options, COLLECTION_OPTIONS);
+    checkReadOptions("collection", options, COLLECTION_OPTIONS);
     this.name = name;
     this.#backend = backend;
     this.#nameBytes = encodeCollectionName(name);
@@ -228,6 +230,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     options: FindOneAndUpdateOptions<T> = {},
   ): Promise<T | undefined> {
     checkCallOptions("findOneAndUpdate", options, FOUND_OPTIONS);
+    checkReturned(options.returnDocument);
     return this.#either(
       () => this.#found.findOneAndUpdate(filter, change, options),
       (checked) => checked.run((view) => view.findOneAndUpdate(filter, change, options)),
@@ -306,7 +309,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
   }
 
   override async findById(id: DocumentId, options: ReadOptions = {}): Promise<T | undefined> {
-    checkCallOptions("findById", options, READ_OPTIONS);
+    checkReadOptions("findById", options, READ_OPTIONS);
     options.signal?.throwIfAborted();
     const here = this.#backend.local?.()?.read(this.name, encodeKey(id));
     if (here !== undefined) return here.document as T | undefined;
@@ -317,7 +320,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     id: DocumentId,
     options: ReadOptions = {},
   ): Promise<Versioned<T> | undefined> {
-    checkCallOptions("findVersioned", options, READ_OPTIONS);
+    checkReadOptions("findVersioned", options, READ_OPTIONS);
     const key = encodeKey(id);
     const client = await this.#backend.client();
     const { level, timeoutMs, signal } = this.#target(options);
@@ -343,7 +346,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     condition: Condition<T> = EVERYTHING as Query<T>,
     options: FindOptions<T, P> = {},
   ): Promise<Found<T, P>[]> {
-    checkCallOptions("find", options, FIND_OPTIONS);
+    checkReadOptions("find", options, FIND_OPTIONS);
     options.signal?.throwIfAborted();
     if (typeof condition === "function") {
       const read = async () => {
@@ -368,7 +371,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     condition: Condition<T> = EVERYTHING as Query<T>,
     options: FindOptions<T, P> = {},
   ): AsyncGenerator<Found<T, P>, void, undefined> {
-    checkCallOptions("iterate", options, FIND_OPTIONS);
+    checkReadOptions("iterate", options, FIND_OPTIONS);
     const client = await this.#backend.client();
     const isLocal = typeof condition === "function";
     const sent = wireOptions(options);
@@ -395,7 +398,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     filter: Query<T> = EVERYTHING as Query<T>,
     options: PageOptions<T> = {},
   ): Promise<ResultPage<T>> {
-    checkCallOptions("findPage", options, PAGE_OPTIONS);
+    checkReadOptions("findPage", options, PAGE_OPTIONS);
     const client = await this.#backend.client();
     const asked = { filter, options, idField: this.idField };
     return resultPage<T>(asked, (query) => queryAll<T>(client, this.#target(options), query));
@@ -405,7 +408,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     condition: Condition<T> = EVERYTHING as Query<T>,
     options: ReadOptions = {},
   ): Promise<number> {
-    checkCallOptions("count", options, READ_OPTIONS);
+    checkReadOptions("count", options, READ_OPTIONS);
     if (typeof condition === "function") return (await this.find(condition, options)).length;
     const client = await this.#backend.client();
     const target = this.#target(options);
@@ -420,7 +423,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     condition: Condition<T> = EVERYTHING as Query<T>,
     options: ReadOptions = {},
   ): Promise<DistinctValue<PathValue<T, P>>[]> {
-    checkCallOptions("distinct", options, READ_OPTIONS);
+    checkReadOptions("distinct", options, READ_OPTIONS);
     const segments = parsePath(path);
     const found: Value[] = [];
     const ordered = { ...options, ...sortedBy<T>(path, 1) };
@@ -431,7 +434,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
   }
 
   override async explain(filter: Query<T>, options: FindOptions<T> = {}): Promise<Explanation> {
-    checkCallOptions("explain", options, FIND_OPTIONS);
+    checkReadOptions("explain", options, FIND_OPTIONS);
     const client = await this.#backend.client();
     const query = { ...wireOptions(options), filter };
     return queryPlan(client, this.#target(options), query);

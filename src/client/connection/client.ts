@@ -23,7 +23,7 @@ import { CLIENT_QUEUE_MAX } from "../../base/limits.ts";
 import { POLL_INTERVAL_MS } from "../../base/timing.ts";
 import { sleep } from "../../platform/clock.ts";
 import { type Platform, systemPlatform } from "../../platform/platform.ts";
-import { beginRequest, endRequest, readReplies } from "../../protocol/wire/client_message.ts";
+import { readReplies } from "../../protocol/wire/client_message.ts";
 import type { LeaderNews } from "../../protocol/wire/leader_message.ts";
 import { Backoff, NEAR } from "./backoff.ts";
 import { ChannelList } from "./channel_list.ts";
@@ -52,8 +52,8 @@ import {
   bytesAgain,
   type PendingRequest,
   PendingRequests,
-  tooLarge,
   tooLate,
+  writeWhole,
 } from "./pending_requests.ts";
 
 const DEFAULT_TIMEOUT_MS = 10_000;
@@ -265,15 +265,16 @@ export class Client {
     // Written straight into the frame that leaves next; a request that cannot go yet has its own.
     const frame = channel?.frame() ?? { writer: new ByteWriter(256) };
     const { writer } = frame;
-    const requestId = number % 2 ** 32;
-    const start = beginRequest(writer, request.kind, { requestId, deadlineMs: leftMs });
+    const start = writer.size;
+    const header = { requestId: number % 2 ** 32, deadlineMs: leftMs };
     const acknowledgedBelow = this.#pending.lowest;
-    request.write(writer, { sessionId: this.#sessionId, requestNumber: number, acknowledgedBelow });
-    endRequest(writer, start);
-    const refusal = tooLarge(writer.size - start);
-    if (refusal !== undefined) {
+    const place = { sessionId: this.#sessionId, requestNumber: number, acknowledgedBelow };
+    try {
+      writeWhole(writer, { kind: request.kind, header }, () => request.write(writer, place));
+    } catch (error) {
+      // The frame carries other requests, too.
       writer.rewind(start);
-      return queued.reject(refusal);
+      return queued.reject(error as CStoreError);
     }
     const pending: PendingRequest = {
       number,

@@ -11,8 +11,11 @@ import { type CStoreError, DeadlineError, ValidationError } from "../../base/err
 import { BATCH_BODY_SIZE_MAX, SESSION_WINDOW_MAX } from "../../base/limits.ts";
 import { acknowledgeIn } from "../../protocol/encoding/command.ts";
 import {
+  beginRequest,
+  endRequest,
   READ_STALE,
   REQUEST_HEADER_SIZE,
+  type RequestHeader,
   type RequestKind,
 } from "../../protocol/wire/client_message.ts";
 import type { NodeChannel } from "./node_channel.ts";
@@ -20,10 +23,18 @@ import type { NodeChannel } from "./node_channel.ts";
 /** Largest request, with its header: a larger one fits no batch, and perhaps no frame. */
 const REQUEST_SIZE_MAX = BATCH_BODY_SIZE_MAX + 1024;
 
-/** Why a request of that many bytes cannot be sent. */
-export function tooLarge(size: number): ValidationError | undefined {
-  if (size <= REQUEST_SIZE_MAX) return undefined;
-  return new ValidationError(
+/** Writes a request behind those in the frame. Throws what `body` does, and ValidationError. */
+export function writeWhole(
+  writer: ByteWriter,
+  { kind, header }: { readonly kind: RequestKind; readonly header: RequestHeader },
+  body: () => void,
+): void {
+  const start = beginRequest(writer, kind, header);
+  body();
+  endRequest(writer, start);
+  const size = writer.size - start;
+  if (size <= REQUEST_SIZE_MAX) return;
+  throw new ValidationError(
     `Cannot send a request of ${size} bytes: at most ${REQUEST_SIZE_MAX} are allowed`,
     { remedy: "Write the documents in portions; each portion is written whole or not at all" },
   );

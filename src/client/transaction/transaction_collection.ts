@@ -34,6 +34,7 @@ import type { UpdateOperators } from "../../query/update.ts";
 import {
   CHANGE_OPTIONS,
   COLLECTION_OPTIONS,
+  checkReturned,
   FIND_OPTIONS,
   FOUND_OPTIONS,
   UPSERT_OPTIONS,
@@ -198,6 +199,7 @@ export class CollectionView<T extends Item>
     options: FindOneAndUpdateOptions<T> = {},
   ): Promise<T | undefined> {
     checkCallOptions("findOneAndUpdate", options, FOUND_OPTIONS);
+    checkReturned(options.returnDocument);
     wireFilter(filter);
     const { sort, upsert = false, returnDocument = "after" } = options;
     const [before] = await this.find(filter, { ...(sort && { sort }), limit: 1 });

@@ -198,6 +198,14 @@ export class CollectionIndex {
     return distinct;
   }
 
+  /** The value of a document that gives a key; undefined where several paths make it. */
+  valueOf(document: Fields, key: string): Value {
+    const [path, second] = this.#paths;
+    if (path === undefined || second !== undefined) return undefined;
+    const order = this.definition.paths[0]?.order ?? 1;
+    return spreadAt(document, path).values.find((value) => this.keyOf(value, order) === key);
+  }
+
   /** The key text of one value. */
   keyOf(value: Value, order: 1 | -1): string {
     const isFolded = this.definition.ignoresCase && typeof value === "string";

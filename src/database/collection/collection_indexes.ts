@@ -149,10 +149,11 @@ export class CollectionIndexes {
         const taken = keys.find((one) => index.isTaken(one, documentKey));
         if (taken === undefined) continue;
         const values = definition.paths.map(({ path }) => valueAt(fields, parsePath(path)));
+        const shared = index.valueOf(fields, taken);
         double ??= duplicate(index, {
           place: { collection: this.#collection, id: decodeKey(key) },
           holder: index.holderOf(taken, documentKey),
-          value: values.map(shortText).join(", "),
+          value: shared === undefined ? values.map(shortText).join(", ") : shortText(shared),
         });
         if (!isDuplicateLast) return double;
       }

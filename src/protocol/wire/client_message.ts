@@ -82,11 +82,17 @@ export interface RequestView {
   readonly end: number;
 }
 
+/** What stands before a request: its number, and the milliseconds that its caller waits. */
+export interface RequestHeader {
+  readonly requestId: number;
+  readonly deadlineMs: number;
+}
+
 /** Starts a request and gives where it began, for {@link endRequest}. */
 export function beginRequest(
   writer: ByteWriter,
   kind: RequestKind,
-  request: { readonly requestId: number; readonly deadlineMs: number },
+  request: RequestHeader,
 ): number {
   const start = writer.size;
   writer.u32(0).u8(REQUEST_KINDS.indexOf(kind)).u8(0).u32(request.requestId);

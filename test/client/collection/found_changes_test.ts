@@ -64,6 +64,32 @@ describe.each(HOMES)("%s", (_name, open, isValidated) => {
     expect(await collection.count({ state: "doing" })).toBe(2);
   });
 
+  test("a word of returnDocument that is none is refused, and nothing changes", async () => {
+    const collection = await tasks(a);
+    const options = { returnDocument: "After" as "after" };
+    const call = collection.findOneAndUpdate({}, { $set: { state: "doing" } }, options);
+    expect(await rejection(call)).toMatchObject({ code: "VALIDATION" });
+    expect(await collection.findById("a")).toEqual(a);
+  });
+
+  test.each([
+    ...[-1, 0, Number.NaN, Number.POSITIVE_INFINITY, "5s"].map((timeoutMs) => ({ timeoutMs })),
+    ...[{ read: "stlae" }, { read: 1 }, { signal: 5 }, { signal: {} }],
+  ])("no option of a read: %j", async (given) => {
+    const options = given as object;
+    const collection = await tasks(a);
+    const calls = [
+      ...[() => collection.find({}, options), () => collection.findById("a", options)],
+      ...[() => collection.findVersioned("a", options), () => collection.count({}, options)],
+      ...[() => collection.distinct("id", {}, options), () => collection.findPage({}, options)],
+      ...[
+        () => collection.explain({}, options),
+        () => Array.fromAsync(collection.iterate({}, options)),
+      ],
+    ];
+    for (const call of calls) expect(await rejection(call())).toMatchObject({ code: "VALIDATION" });
+  });
+
   test("findOneAndUpdate: each of many callers gets a document of its own", async () => {
     const all = Array.from({ length: 12 }, (_, i) => ({ id: `t${i}`, state: "todo", rank: i }));
     const collection = await tasks(...all);

@@ -124,6 +124,18 @@ describe.each([
     expect(error.message).toContain('"k1" and "k2" have the value 1');
   });
 
+  test("of several values in an array the shared one is named, bytes by their number", async () => {
+    const collection = home.database.collection<{ id: string; v?: unknown }>("shared");
+    await collection.createIndex("v", { keys: "v", unique: true });
+    await collection.insert({ id: "a", v: ["x", "y"] });
+    const shared = await rejection(collection.insert({ id: "b", v: ["w", "y"] }));
+    expect(shared.remedy).toContain('"y"');
+    expect(shared.remedy).not.toContain('"w"');
+    await collection.insert({ id: "c", v: new Uint8Array(40) });
+    const bytes = await rejection(collection.insert({ id: "d", v: new Uint8Array(40) }));
+    expect(bytes.remedy).toContain("40 bytes");
+  });
+
   test("a value that an index cannot take: path, size and document", async () => {
     const collection = users();
     await collection.createIndex("email", { keys: "email" });

@@ -14,6 +14,7 @@ import {
   OverloadedError,
   SessionExpiredError,
   UnknownOutcomeError,
+  ValidationError,
   VersionConflictError,
 } from "../../../src/base/errors.ts";
 import { SESSION_WINDOW_MAX } from "../../../src/base/limits.ts";
@@ -286,6 +287,26 @@ test("the window: no more under way than a session remembers, the rest waits its
   node.onRequest = (received) => received.written(received.command?.requestNumber ?? 0);
   for (const received of held) received.written(received.command?.requestNumber ?? 0);
   expect(new Set(await Promise.all(writes)).size).toBe(count);
+});
+
+test("a request that cannot be written fails alone: the frame carries others", async () => {
+  node.onRequest = withSessions((received) => received.written(7));
+  const database = await open();
+  const collection = database.collection("c");
+  await collection.put({ id: 0 });
+  const before = collection.put({ id: 1 });
+  const broken = database.client.execute({
+    kind: "STATUS",
+    target: "any",
+    write: (writer) => {
+      writer.u64(5);
+      throw new ValidationError("Cannot write this");
+    },
+  });
+  const after = collection.put({ id: 2 });
+  expect((await rejection(broken)).message).toBe("Cannot write this");
+  expect(await Promise.all([before, after])).toEqual([7, 7]);
+  expect(node.accepted).toBe(1);
 });
 
 describe("routing", () => {
