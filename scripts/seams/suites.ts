@@ -43,7 +43,6 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
     "src/replication/raft/request_queue.ts",
     "src/replication/raft/ticker.ts",
     "src/server/change_streams.ts",
-    "src/server/gateway/native_gateway.ts",
     "src/server/gateway/reply_collector.ts",
     "src/server/request_gate.ts",
     "src/transport/network_options.ts",

@@ -102,8 +102,12 @@ export const CONNECTIONS_MAX = 4096;
 export const REQUEST_BYTES_IN_FLIGHT_MAX = 64 * MIB;
 /** Requests that are admitted and not answered, per connection. */
 export const REQUESTS_IN_FLIGHT_PER_CONNECTION_MAX = 16_384;
-/** Unsent bytes at which a client that does not read is cut off. */
-export const CLIENT_OUT_BYTES_MAX = 16 * MIB;
+/** Unsent bytes of one client at which its reads wait until it has taken half of them. */
+export const CLIENT_OUT_BYTES_GOAL = 16 * MIB;
+/** Unsent bytes at which a client is cut off. */
+export const CLIENT_OUT_BYTES_MAX = 64 * MIB;
+/** After so many milliseconds a client is cut off that takes nothing of what waits for it. */
+export const CLIENT_STALL_MS = 10_000;
 /** Unsent bytes of one peer queue; more is dropped and sent again by the consensus rules. */
 export const PEER_OUT_BYTES_MAX = 64 * MIB;
 /** Time for the whole handshake, in milliseconds. */

@@ -7,6 +7,18 @@
 import { AssertionError } from "../base/assert.ts";
 import { CStoreError, QueryError } from "../base/errors.ts";
 import { RESULT_SIZE_MAX } from "../base/limits.ts";
+import type { ReplyTarget } from "../replication/raft/open_batch.ts";
+
+/** Where a door wants the replies to the requests of one client. */
+export interface Replies extends ReplyTarget {
+  /** A request was taken in; exactly one reply to it follows. */
+  started(): void;
+  /**
+   * Calls `answer`, which may make a large reply, now or as soon as the client has taken enough of
+   * what it was sent before; never if its connection ends.
+   */
+  whenRoom(answer: () => void): void;
+}
 
 /** Target and deadline of an answer. */
 export interface QueryReply {

@@ -10,14 +10,11 @@ import { viewOf } from "../base/bytes.ts";
 import { CStoreError } from "../base/errors.ts";
 import { type RequestView, readRequest } from "../protocol/wire/client_message.ts";
 import { decodeRequest, isCommand, type Request } from "../protocol/wire/request.ts";
-import type { ReplyTarget } from "../replication/raft/open_batch.ts";
-import { type RequestBackend, type RequestFrame, RequestHandler } from "./request_handler.ts";
+import type { Replies } from "./query_reply.ts";
 
-/** Where a door wants the replies to the requests of one client. */
-export interface Replies extends ReplyTarget {
-  /** A request was taken in; exactly one reply to it follows. */
-  started(): void;
-}
+export type { Replies } from "./query_reply.ts";
+
+import { type RequestBackend, type RequestFrame, RequestHandler } from "./request_handler.ts";
 
 /** Takes the requests of all doors of a node. */
 export class RequestGate {

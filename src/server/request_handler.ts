@@ -6,7 +6,7 @@
 
 import { unreachable } from "../base/assert.ts";
 import { ByteWriter } from "../base/bytes.ts";
-import { CStoreError, NoQuorumError, ValidationError } from "../base/errors.ts";
+import { CStoreError, DeadlineError, NoQuorumError, ValidationError } from "../base/errors.ts";
 import { POLL_INTERVAL_MS } from "../base/timing.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import type { Clock } from "../platform/clock.ts";
@@ -21,6 +21,7 @@ import type { NodeStatus } from "../protocol/wire/status.ts";
 import type { ProposedRequest, ReplyTarget } from "../replication/raft/open_batch.ts";
 import type { ReplicatedLog } from "../storage/wal/iwal_manager.ts";
 import { EarlyAcknowledgement } from "./early_acknowledgement.ts";
+import type { Replies } from "./query_reply.ts";
 import { QueryService } from "./query_service.ts";
 
 const NO_DEADLINE_MS = 600_000;
@@ -92,7 +93,7 @@ export class RequestHandler {
   }
 
   /** Handles one request; the frame is valid during the call. */
-  handle(frame: RequestFrame, request: Request, replies: ReplyTarget): void {
+  handle(frame: RequestFrame, request: Request, replies: Replies): void {
     const { requestId } = request;
     switch (request.kind) {
       case "COMMAND":
@@ -136,45 +137,56 @@ export class RequestHandler {
     if (error !== undefined) hearer.failed(requestId, error);
   }
 
-  #read(request: ReadRequest, target: ReplyTarget): void {
+  #read(request: ReadRequest, target: Replies): void {
     const { target: read } = request;
     const { level } = read;
-    if (level !== "linearizable") {
-      const error = this.#backend.refuseRead(level);
-      if (error === undefined) this.#answerRead(request, read, target);
-      else target.failed(request.requestId, error);
-      return;
-    }
     const deadlineMs = this.#deadline(request);
     // The frame's bytes are gone when the barrier is through.
     const kept = { level, collection: read.collection.slice(), key: read.key.slice() };
-    this.#waitForBarrier(deadlineMs, {
-      served: () => this.#answerRead(request, kept, target),
-      late: () => target.failed(request.requestId, this.#readTooLate()),
-    });
+    const fail = (error: CStoreError): void => target.failed(request.requestId, error);
+    const served = (): void => {
+      target.whenRoom(() => {
+        if (this.#isInTime(deadlineMs, fail)) this.#answerRead(request, kept, target);
+      });
+    };
+    if (level === "linearizable") {
+      const late = (): void => fail(this.#readTooLate());
+      return this.#waitForBarrier(deadlineMs, { served, late });
+    }
+    const error = this.#backend.refuseRead(level);
+    if (error === undefined) served();
+    else fail(error);
   }
 
-  #query(request: QueryCall, target: ReplyTarget): void {
+  /** An answer that waited for room may come too late. */
+  #isInTime(deadlineMs: number, fail: (error: CStoreError) => void): boolean {
+    if (this.#backend.clock.nowMs() < deadlineMs) return true;
+    fail(new DeadlineError("Cannot answer in time: earlier answers were not taken"));
+    return false;
+  }
+
+  #query(request: QueryCall, target: Replies): void {
     const { requestId, level, query } = request;
     const fail = (error: CStoreError): void => target.failed(requestId, error);
     const deadlineMs = this.#deadline(request);
     const result = (payload: Uint8Array): void => target.result(requestId, payload);
     const reply = { deadlineMs, result, failed: fail };
+    const served = (isCurrent: boolean): void => {
+      target.whenRoom(() => {
+        if (!this.#isInTime(deadlineMs, fail)) return;
+        if (isCurrent) this.#queries.answerCurrent(query, reply);
+        else this.#queries.answer(query, reply);
+      });
+    };
     // A cursor shows the moment at which it was begun, wherever this node stands now.
-    if ("cursor" in query) {
-      this.#queries.answer(query, reply);
-      return;
+    if ("cursor" in query) return served(false);
+    if (level === "linearizable") {
+      const late = (): void => fail(this.#readTooLate());
+      return this.#waitForBarrier(deadlineMs, { served: () => served(true), late });
     }
-    if (level !== "linearizable") {
-      const error = this.#backend.refuseRead(level);
-      if (error === undefined) this.#queries.answer(query, reply);
-      else fail(error);
-      return;
-    }
-    this.#waitForBarrier(deadlineMs, {
-      served: () => this.#queries.answerCurrent(query, reply),
-      late: () => fail(this.#readTooLate()),
-    });
+    const error = this.#backend.refuseRead(level);
+    if (error === undefined) served(false);
+    else fail(error);
   }
 
   /** No quorum confirmed the leader, or there is none. */

@@ -9,6 +9,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import * as net from "node:net";
 import { freePorts } from "../../cli/local/local_cluster.ts";
+import type { Collection } from "../../src/mod.ts";
 import { parseNodeConfig } from "../../src/node/config/node_config.ts";
 import { Node } from "../../src/node/node.ts";
 import { sleep, systemClock } from "../../src/platform/clock.ts";
@@ -22,6 +23,8 @@ let cluster: TestCluster;
 afterEach(async () => {
   await cluster.stop();
 });
+
+type Large = Collection<{ id: string; n: number; bytes: Uint8Array }>;
 
 async function start(settings: Settings = {}, count = 3): Promise<TestCluster> {
   cluster = await TestCluster.start(count, settings);
@@ -238,6 +241,22 @@ describe("reads", () => {
       expect(await stale.count()).toBe(1);
       expect(await reader.collection("c", { read: "leader" }).findById("x")).toBeDefined();
     }
+  });
+
+  test.each([
+    ["by id", (all: Large, id: string) => all.findById(id)],
+    ["by query", (all: Large, id: string) => all.findOne({ id })],
+    ["stale", (all: Large, id: string) => all.findById(id, { read: "stale" })],
+    ["of changed documents", (all: Large, id: string) => all.update(id, { $inc: { n: 1 } })],
+  ])("80 large answers at once, %s, reach a client that takes them", async (_name, read) => {
+    await start({}, 1);
+    const database = await cluster.connect(cluster.addresses, { timeoutMs: 30_000 });
+    const collection: Large = database.collection("large");
+    const ids = Array.from({ length: 80 }, (_, i) => String(i));
+    for (const id of ids) await collection.put({ id, n: 0, bytes: new Uint8Array(900_000) });
+    const answers = await Promise.all(ids.map((id) => read(collection, id)));
+    expect(answers.filter((answer) => answer === undefined)).toEqual([]);
+    expect(await database.collection("large").count()).toBe(80);
   });
 
   test("without a quorum: stale reads go on, linearizable ones and writes end in time", async () => {

@@ -6,13 +6,21 @@
 
 import { EMPTY_BYTES } from "../../base/bytes.ts";
 import { ProtocolError } from "../../base/errors.ts";
-import { CLIENT_OUT_BYTES_MAX, REQUESTS_IN_FLIGHT_PER_CONNECTION_MAX } from "../../base/limits.ts";
+import {
+  CLIENT_OUT_BYTES_GOAL,
+  CLIENT_OUT_BYTES_MAX,
+  CLIENT_STALL_MS,
+  REQUESTS_IN_FLIGHT_PER_CONNECTION_MAX,
+} from "../../base/limits.ts";
 import type { Clock } from "../../platform/clock.ts";
 import { encodeFrame, FRAME_HEADER_SIZE, sealFrame } from "../../protocol/wire/frame_header.ts";
 import { encodeLeaderNews, type LeaderNews } from "../../protocol/wire/leader_message.ts";
 import type { ConnectionHandlers, PeerConnection } from "../../transport/peer_connection.ts";
 import type { RequestGate } from "../request_gate.ts";
-import { ReplyCollector, type ReplyOutput } from "./reply_collector.ts";
+import { ReplyCollector } from "./reply_collector.ts";
+
+/** Time between two looks at a client that has too much before it, in milliseconds. */
+const LOOK_MS = 1;
 
 /** Services that the gateway needs from its node. */
 export interface NativeGatewayParts {
@@ -35,19 +43,7 @@ export class NativeGateway {
   /** A client shook hands. Gives the handlers of its connection from now on. */
   serve(connection: PeerConnection): ConnectionHandlers {
     const { clock, gate } = this.#parts;
-    const replies = new ReplyCollector(this.#outputOf(connection));
-    let isPaused = false;
-    // A client that has too much unanswered is not read until there is room: TCP slows it down.
-    const watch = (): void => {
-      if (replies.inFlight > REQUESTS_IN_FLIGHT_PER_CONNECTION_MAX) {
-        if (!isPaused) connection.pause();
-        isPaused = true;
-        clock.setTimer(1, watch);
-      } else if (isPaused) {
-        isPaused = false;
-        connection.resume();
-      }
-    };
+    const client = new ConnectedClient(connection, this.#parts);
     this.#clients.add(connection);
     clock.soon(() => connection.send(this.#leaderFrame()));
     return {
@@ -55,11 +51,14 @@ export class NativeGateway {
         if (frame.kind !== "REQUESTS") {
           throw new ProtocolError(`Cannot accept a ${frame.kind} frame from a client`);
         }
-        gate.handle(frame.body, replies);
-        if (!isPaused) watch();
+        gate.handle(frame.body, client.replies);
+        client.watch();
       },
       drained: () => undefined,
-      closed: () => this.#clients.delete(connection),
+      closed: () => {
+        this.#clients.delete(connection);
+        client.replies.end();
+      },
     };
   }
 
@@ -69,6 +68,7 @@ export class NativeGateway {
     const replies = new ReplyCollector({
       headerSize: 0,
       deliver: (bytes) => onReplies(bytes),
+      hasRoom: () => true,
       state: () => this.#parts.replyState(),
     });
     return { submit: (body) => gate.handle(body, replies) };
@@ -86,19 +86,74 @@ export class NativeGateway {
     for (const client of this.#clients) client.send(encodeFrame("GOODBYE", 0, EMPTY_BYTES));
   }
 
-  #outputOf(connection: PeerConnection): ReplyOutput {
-    return {
-      headerSize: FRAME_HEADER_SIZE,
-      deliver: (bytes) => {
-        sealFrame(bytes, "REPLIES", 0);
-        connection.send(bytes);
-        if (connection.unsentBytes > CLIENT_OUT_BYTES_MAX) connection.destroy();
-      },
-      state: () => this.#parts.replyState(),
-    };
-  }
-
   #leaderFrame(): Uint8Array {
     return encodeFrame("LEADER", 0, encodeLeaderNews(this.#parts.leader()));
+  }
+}
+
+/** Sees to it that a client takes its replies, and has not too many of them before it. */
+class ConnectedClient {
+  readonly replies: ReplyCollector;
+  readonly #connection: PeerConnection;
+  readonly #clock: Clock;
+  #isWatched = false;
+  #isPaused = false;
+  /** Replies wait that the client has not taken. */
+  #isFull = false;
+  /** Bytes that it had taken at that time. */
+  #taken = 0;
+  #takenMs = 0;
+
+  constructor(connection: PeerConnection, { clock, replyState }: NativeGatewayParts) {
+    this.#connection = connection;
+    this.#clock = clock;
+    this.replies = new ReplyCollector({
+      headerSize: FRAME_HEADER_SIZE,
+      deliver: (bytes) => this.#deliver(bytes),
+      hasRoom: () => !this.#isFull,
+      state: () => replyState(),
+    });
+  }
+
+  /** A client that has too much unanswered is not read until there is room: TCP slows it down. */
+  watch(): void {
+    if (this.#isWatched) return;
+    this.#regulate();
+    if (!this.#isPaused && !this.#isFull) return;
+    this.#isWatched = true;
+    this.#clock.setTimer(LOOK_MS, () => {
+      this.#isWatched = false;
+      if (!this.#connection.isClosed) this.watch();
+    });
+  }
+
+  #deliver(bytes: Uint8Array): void {
+    sealFrame(bytes, "REPLIES", 0);
+    this.#connection.send(bytes);
+    const { unsentBytes } = this.#connection;
+    if (unsentBytes > CLIENT_OUT_BYTES_MAX) this.#connection.destroy();
+    if (unsentBytes <= CLIENT_OUT_BYTES_GOAL || this.#isFull) return;
+    this.#isFull = true;
+    this.#takenMs = this.#clock.nowMs();
+    this.watch();
+  }
+
+  #regulate(): void {
+    const isBusy = this.replies.inFlight > REQUESTS_IN_FLIGHT_PER_CONNECTION_MAX;
+    if (isBusy !== this.#isPaused) {
+      this.#isPaused = isBusy;
+      if (isBusy) this.#connection.pause();
+      else this.#connection.resume();
+    }
+    if (!this.#isFull) return;
+    const { unsentBytes, bytesOut } = this.#connection;
+    const nowMs = this.#clock.nowMs();
+    if (bytesOut - unsentBytes !== this.#taken) {
+      this.#taken = bytesOut - unsentBytes;
+      this.#takenMs = nowMs;
+    } else if (nowMs - this.#takenMs > CLIENT_STALL_MS) return this.#connection.destroy();
+    if (unsentBytes > CLIENT_OUT_BYTES_GOAL / 2) return;
+    this.#isFull = false;
+    this.replies.goOn();
   }
 }

@@ -24,6 +24,8 @@ export interface ReplyOutput {
   readonly headerSize: number;
   /** Takes over a buffer: the header's room, then the body of a REPLIES frame. */
   deliver(bytes: Uint8Array): void;
+  /** Whether the client has taken so much of it that a large reply may follow. */
+  hasRoom(): boolean;
   /** Term and committed sequence number that head each body. */
   state(): { readonly term: number; readonly committedSequence: number };
 }
@@ -39,6 +41,9 @@ export class ReplyCollector implements Replies {
   #runFirstVersion = 0;
   #runCount = 0;
   #runCommitted = true;
+  #hasRoom = true;
+  /** Answers that wait until the client has taken what it was sent. */
+  #held: (() => void)[] = [];
 
   constructor(output: ReplyOutput) {
     this.#output = output;
@@ -49,9 +54,31 @@ export class ReplyCollector implements Replies {
     return this.#inFlight;
   }
 
-  /** A request was taken in. */
+  /** Whether answers wait for room. */
+  get isHolding(): boolean {
+    return this.#held.length > 0;
+  }
+
   started(): void {
     this.#inFlight += 1;
+  }
+
+  whenRoom(answer: () => void): void {
+    if (this.#hasRoom && !this.isHolding) answer();
+    else this.#held.push(answer);
+  }
+
+  /** Makes the answers for which there is room by now. */
+  goOn(): void {
+    this.#hasRoom = this.#output.hasRoom();
+    let made = 0;
+    for (; this.#hasRoom && made < this.#held.length; made += 1) this.#held[made]?.();
+    this.#held.splice(0, made);
+  }
+
+  /** The connection is gone. */
+  end(): void {
+    this.#held = [];
   }
 
   written(requestId: number, version: number, committed: boolean): void {
@@ -129,5 +156,6 @@ export class ReplyCollector implements Replies {
     this.#writer = undefined;
     this.#lastSize = Math.max(256, Math.min(BODY_GOAL, writer.size * 2));
     this.#output.deliver(writer.written());
+    this.#hasRoom = this.#output.hasRoom();
   }
 }
