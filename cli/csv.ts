@@ -14,14 +14,13 @@
 import { CsvError, parse } from "csv-parse";
 import { stringify } from "csv-stringify/sync";
 import type { AnyDocument } from "../src/mod.ts";
+import { PIECE_MAX } from "./lines.ts";
 import { UsageError } from "./output.ts";
 import { fromTaggedJson, toTaggedJson } from "./tagged_json.ts";
 
 /** A form of files with cells. */
 export type CellFormat = "csv" | "tsv";
 
-/** Longest line, in characters, as of JSON. */
-const LINE_LENGTH_MAX = 16 * 1024 * 1024;
 /** Integers outside of 64 bits stay texts. */
 const [INTEGER_MIN, INTEGER_MAX] = [-(2n ** 63n), 2n ** 64n - 1n];
 /** A column's name that can be told from other text: what a header without a name of file shows. */
@@ -112,7 +111,7 @@ async function* recordsOf(
   const parser = parse({
     bom: true,
     delimiter,
-    max_record_size: LINE_LENGTH_MAX,
+    max_record_size: PIECE_MAX,
     relax_column_count: true,
     relax_quotes: format === "tsv",
     skip_empty_lines: true,

@@ -8,8 +8,11 @@
 import type { Readable } from "node:stream";
 import { UsageError } from "./output.ts";
 
-/** Longest line or item, in characters: a document has 1 MiB, and escapes may be six times that. */
-const PIECE_MAX = 16 * 1024 * 1024;
+/**
+ * Longest line or item, in characters: a document has up to 16 MiB, and escapes may be six times
+ * that.
+ */
+export const PIECE_MAX = 96 * 1024 * 1024;
 
 const LINE_FEED = 10;
 
@@ -18,8 +21,9 @@ export async function* linesOf(texts: AsyncIterable<string>): AsyncGenerator<str
   let rest = "";
   let line = 1;
   for await (const text of texts) {
-    rest += text;
-    const lines = rest.split("\n");
+    // Only the new text is looked through: a long line comes in many pieces.
+    const lines = text.split("\n");
+    lines[0] = rest + (lines[0] ?? "");
     rest = lines.pop() ?? "";
     for (const found of lines) {
       checkLength(found, `line ${line}`);
@@ -101,6 +105,16 @@ export async function* itemsOf(texts: AsyncIterable<string>): AsyncGenerator<str
   splitter.end();
 }
 
+/** What begins and ends the parts of JSON. */
+const MARKS = '{}[],"';
+
+/** Where the next of them stands. */
+function plainEnd(text: string, from: number): number {
+  let at = from;
+  while (at < text.length && !MARKS.includes(text.charAt(at))) at += 1;
+  return at;
+}
+
 /** Finds where items of an array end: at a comma outside of texts, objects and inner arrays. */
 class ArraySplitter {
   #item = "";
@@ -112,10 +126,18 @@ class ArraySplitter {
   #isOver = false;
 
   *take(text: string): Generator<string, void> {
-    for (const character of text) {
-      if (this.#isText) this.#inText(character);
-      else if (this.#isOver) this.#behind(character);
-      else yield* this.#outside(character);
+    for (let at = 0; at < text.length; ) {
+      const end = this.#isText ? this.#textEnd(text, at) : plainEnd(text, at);
+      if (end > at) {
+        if (this.#isOver) this.#behind(text.slice(at, end));
+        else if (this.#hasBegun) this.#item += text.slice(at, end);
+        at = end;
+      } else {
+        const character = text.charAt(at);
+        if (this.#isOver) this.#behind(character);
+        else yield* this.#mark(character);
+        at += 1;
+      }
       checkLength(this.#item, `item ${this.#items + 1}`);
     }
   }
@@ -124,19 +146,27 @@ class ArraySplitter {
     if (!this.#isOver) throw new UsageError("Cannot read the array: it breaks off");
   }
 
-  #inText(character: string): void {
-    this.#item += character;
-    if (this.#isEscaped) this.#isEscaped = false;
-    else if (character === "\\") this.#isEscaped = true;
-    else if (character === '"') this.#isText = false;
+  /** Behind the text of JSON that goes on at `from`. */
+  #textEnd(text: string, from: number): number {
+    for (let at = from; at < text.length; at += 1) {
+      const character = text.charAt(at);
+      if (this.#isEscaped) this.#isEscaped = false;
+      else if (character === "\\") this.#isEscaped = true;
+      else if (character === '"') {
+        this.#isText = false;
+        return at + 1;
+      }
+    }
+    return text.length;
   }
 
-  #behind(character: string): void {
-    if (character.trim() === "") return;
+  #behind(rest: string): void {
+    if (rest.trim() === "") return;
     throw new UsageError("Cannot read the array: more follows behind its end");
   }
 
-  *#outside(character: string): Generator<string, void> {
+  /** One of {@link MARKS}, outside of texts. */
+  *#mark(character: string): Generator<string, void> {
     if ("{[".includes(character)) {
       this.#depth += 1;
     }

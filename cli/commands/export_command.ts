@@ -21,7 +21,7 @@ import { NotFoundError } from "../../src/base/errors.ts";
 import { readWhole } from "../../src/client/collection/query_client.ts";
 import type { AnyDocument, Query, RemoteDatabase } from "../../src/mod.ts";
 import { type CellFormat, Columns, cellFormatByName, cellsOf, headerOf, lineOf } from "../csv.ts";
-import { linesOf, textOf } from "../lines.ts";
+import { linesOf, PIECE_MAX, textOf } from "../lines.ts";
 import {
   choiceOption,
   flagOption,
@@ -43,8 +43,6 @@ export const STREAM_MARK = " \t";
 
 const PROGRESS_MS = 2000;
 const CHUNK_SIZE = 1024 * 1024;
-/** Longest line: a document has at most 1 MiB, and escapes may be six times that. */
-const LINE_SIZE_MAX = 16 * 1024 * 1024;
 
 type DocumentId = string | number;
 
@@ -282,7 +280,7 @@ function cutToLastLine(file: string, idField: string): DocumentId | undefined {
     for (let size = 1; size > 0; ) {
       size = readSync(handle, chunk, 0, chunk.byteLength, null);
       rest = Buffer.concat([rest, chunk.subarray(0, size)]);
-      if (rest.byteLength > LINE_SIZE_MAX) throw notResumable(file, "a line is too long");
+      if (rest.byteLength > PIECE_MAX) throw notResumable(file, "a line is too long");
       let from = 0;
       for (let end = rest.indexOf(10); end !== -1; end = rest.indexOf(10, from)) {
         const line = rest.subarray(from, end).toString();

@@ -11,11 +11,15 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 
 /** Largest frame body. */
-export const FRAME_BODY_SIZE_MAX = 8 * MIB;
+export const FRAME_BODY_SIZE_MAX = 28 * MIB;
+/** Bytes of a frame's body for which room is made before they come; more as they do. */
+export const FRAME_ROOM_SIZE = 1 * MIB;
 /** Largest frame body before the handshake is done. */
 export const HANDSHAKE_BODY_SIZE_MAX = 16 * KIB;
 /** Largest raw (uncompressed) batch body; also the largest request. */
-export const BATCH_BODY_SIZE_MAX = 4 * MIB;
+export const BATCH_BODY_SIZE_MAX = 18 * MIB;
+/** Largest request by rules before the third: nodes of their builds take no larger batch. */
+export const EARLY_REQUEST_SIZE_MAX = 4 * MIB;
 /**
  * Size at which an open batch is closed even if operations wait; a larger single request
  * is allowed.
@@ -23,8 +27,12 @@ export const BATCH_BODY_SIZE_MAX = 4 * MIB;
 export const BATCH_BODY_SIZE_GOAL = 512 * KIB;
 /** Batches that are proposed and not committed, per leader, in SYNC mode. */
 export const BATCHES_IN_FLIGHT_MAX = 4;
-/** Largest encoded document. */
-export const DOCUMENT_SIZE_MAX = 1 * MIB;
+/** Largest encoded document of any collection. */
+export const DOCUMENT_SIZE_MAX = 16 * MIB;
+/** Largest encoded document of a collection that was made without a bound of its own. */
+export const DOCUMENT_SIZE_DEFAULT = 1 * MIB;
+/** The lowest such bound. */
+export const DOCUMENT_SIZE_LEAST = 1 * KIB;
 /** Deepest nesting of a document. */
 export const DOCUMENT_DEPTH_MAX = 64;
 /** Largest encoded document key. */
@@ -89,8 +97,10 @@ export const CURSOR_LIFE_MS = 600_000;
 export const COLLECTIONS_MAX = 4096;
 /** Operations of one request. */
 export const OPERATIONS_PER_REQUEST_MAX = 10_000;
-/** Largest result of one request, documents that it gives back included. */
+/** Largest result of one request that gives back documents; a single one may be larger. */
 export const RESULT_SIZE_MAX = 4 * MIB;
+/** Largest answer to a query, or to a change stream. */
+export const ANSWER_SIZE_MAX = FRAME_BODY_SIZE_MAX - 64 * KIB;
 /** Bytes of documents that the MERGE operations of one request may make together. */
 export const MERGED_SIZE_MAX = 16 * MIB;
 /** Batch body from which compression is tried. */
@@ -137,12 +147,15 @@ export const SNAPSHOT_BLOCK_SIZE = 1 * MIB;
 export const SLAB_SIZE = 4 * MIB;
 
 assert(FRAME_BODY_SIZE_MAX >= BATCH_BODY_SIZE_MAX + 64 * KIB, "a frame holds any batch");
-assert(FRAME_BODY_SIZE_MAX >= RESULT_SIZE_MAX + 64 * KIB, "a frame holds any result");
-assert(RESULT_SIZE_MAX > PAGE_SIZE_GOAL + 2 * DOCUMENT_SIZE_MAX, "a page fits a result");
-assert(BATCH_BODY_SIZE_MAX > 2 * DOCUMENT_SIZE_MAX, "a batch holds any document");
-assert(BATCH_BODY_SIZE_GOAL < BATCH_BODY_SIZE_MAX, "the goal lies below the bound");
-assert(SEGMENT_SIZE_BYTES >= 4 * FRAME_BODY_SIZE_MAX, "a segment holds several frames");
-assert(SLAB_SIZE > 2 * (DOCUMENT_SIZE_MAX + KEY_SIZE_MAX), "a slab holds any document");
+assert(ANSWER_SIZE_MAX >= RESULT_SIZE_MAX + DOCUMENT_SIZE_MAX, "a frame holds any result");
+assert(ANSWER_SIZE_MAX > PAGE_SIZE_GOAL + DOCUMENT_SIZE_MAX + MADE_BYTES_MAX, "and any changes");
+assert(BATCH_BODY_SIZE_MAX > DOCUMENT_SIZE_MAX + 64 * KIB, "a batch holds any document");
+assert(EARLY_REQUEST_SIZE_MAX > 2 * DOCUMENT_SIZE_DEFAULT, "any of the earlier ones, too");
+assert(BATCH_BODY_SIZE_GOAL < EARLY_REQUEST_SIZE_MAX, "the goal lies below the bound");
+assert(SEGMENT_SIZE_BYTES >= 2 * FRAME_BODY_SIZE_MAX, "a segment holds several frames");
+assert(SLAB_SIZE > 2 * (DOCUMENT_SIZE_DEFAULT + KEY_SIZE_MAX), "a slab holds usual documents");
+assert(CLIENT_OUT_BYTES_MAX >= 2 * FRAME_BODY_SIZE_MAX, "a client may have two answers before it");
+assert(PEER_OUT_BYTES_MAX > 2 * FRAME_BODY_SIZE_MAX, "a peer may have two batches before it");
 
 /** Voters of one cluster. */
 export const VOTERS_MAX = 9;

@@ -7,7 +7,7 @@
  * | ----: | -------------------------------------------------------------------------------- |
  * |     1 | -                                                                                |
  * |     2 | conditions and updates as `docs/queries.md` states them; unique indexes judge the end of a request; a document holds its key; 0 is a time to expire after |
- * |     3 | partial indexes; `\\.` in a path is a dot of a name                            |
+ * |     3 | partial indexes; `\\.` in a path is a dot of a name; `documentSizeMax` of collections, and requests above 4 MiB |
  *
  * @module
  */
@@ -17,7 +17,7 @@ import { ConfigError } from "./errors.ts";
 /** The rules of a log that names none. */
 export const FIRST_RULES = 1;
 
-/** The first rules with partial indexes and with escaped dots in paths. */
+/** The first rules with partial indexes, escaped dots in paths, and large documents. */
 export const THIRD_RULES = 3;
 
 /** The newest rules that this build knows. */

@@ -38,7 +38,7 @@ export function executeCatalog(
   sequence: number,
 ): CatalogAnswer | CStoreError {
   try {
-    const read = readCatalogRequest(request);
+    const read = readCatalogRequest(request, state.rules);
     if (read.action === "nextIds") return { changed: false, ids: nextIds(state, read) };
     return { changed: change(state, read, sequence) };
   } catch (error) {
@@ -90,7 +90,7 @@ function createCollection(
   name: string,
   given: Partial<CollectionSettings> | undefined,
 ): boolean {
-  const settings = readSettings(given);
+  const settings = readSettings(given, state.rules);
   const known = state.collections.get(name)?.settings;
   if (known === undefined) {
     create(state, name).settings = settings;

@@ -23,6 +23,7 @@ import {
   readRules,
   readSessionIds,
 } from "../protocol/encoding/cluster_command.ts";
+import { documentSizeMax, takesUsual } from "../protocol/encoding/collection_settings.ts";
 import {
   COMMAND_HEADER_SIZE,
   type CommandHeader,
@@ -67,7 +68,6 @@ export class DocumentStateMachine implements StateMachine {
   readonly feed = new ChangeFeed();
   readonly #executor = new OperationExecutor(this.feed);
   readonly #plainPuts = new PlainPutRun();
-  /** Sequence number of the command that dropped a collection last. */
   #droppedAt = 0;
   #rules: RulesVersion = FIRST_RULES;
   #position: StatePosition = { index: 0, term: 0, nextSequence: 1, timeMs: 0 };
@@ -121,9 +121,7 @@ export class DocumentStateMachine implements StateMachine {
 
   /** Bytes of all slabs. */
   get documentBytes(): number {
-    let bytes = 0;
-    for (const store of this.#collections.values()) bytes += store.bytes;
-    return bytes;
+    return [...this.#collections.values()].reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   /** Documents over all collections. */
@@ -187,11 +185,12 @@ export class DocumentStateMachine implements StateMachine {
    */
   #applyPlainPut(at: number, sequence: number): number {
     const store = this.#lastStore;
-    if (store === undefined || store.indexes.count > 0) return -1;
-    if (store.settings.validator !== "") return -1;
+    if (store === undefined || store.indexes.count > 0 || store.settings.validator !== "")
+      return -1;
     const put = this.#plainPuts.take(at, store, this.#lastName);
     if (put === undefined) return -1;
     if (this.#rules > FIRST_RULES && !put.holdsKey) return -1;
+    if (put.documentSize > documentSizeMax(store.settings)) return -1;
     const sessions = this.#sessions;
     sessions.acknowledge(put, put.nowMs);
     if (sessions.admit(put).verdict !== "new") return -1;
@@ -414,7 +413,7 @@ export class DocumentStateMachine implements StateMachine {
   /** Whether a collection is there that refuses no document for what it holds. */
   takesAnything(collection: Uint8Array): boolean {
     const store = this.#collections.get(TEXT_DECODER.decode(collection));
-    return store !== undefined && store.indexes.count === 0 && store.settings.validator === "";
+    return store !== undefined && store.indexes.count === 0 && takesUsual(store.settings);
   }
 
   /** Takes over another machine's documents and sessions, at that position. */

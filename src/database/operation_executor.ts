@@ -13,7 +13,6 @@ import { unreachable } from "../base/assert.ts";
 import { ByteWriter, equalBytes } from "../base/bytes.ts";
 import { CStoreError, DuplicateKeyError, QueryError, ValidationError } from "../base/errors.ts";
 import {
-  DOCUMENT_SIZE_MAX,
   MERGED_SIZE_MAX,
   READ_SIZE_MAX,
   REQUEST_STEPS_MAX,
@@ -22,6 +21,7 @@ import {
 import { FIRST_RULES, type RulesVersion } from "../base/rules_version.ts";
 import { equalValues, type Fields, fieldOf, isFields } from "../base/value.ts";
 import { decodeCbor, encodeByFirstRules, encodeCbor } from "../protocol/encoding/cbor.ts";
+import { documentSizeMax } from "../protocol/encoding/collection_settings.ts";
 import { NO_KEY, OperationCursor } from "../protocol/encoding/command.ts";
 import {
   type DocumentId,
@@ -43,7 +43,13 @@ import type {
   Undo,
 } from "./collection/collection_store.ts";
 import { mergeDocuments } from "./collection/merge_documents.ts";
-import { duplicateKey, resultTooLarge, unchecked, versionConflict } from "./refusals.ts";
+import {
+  documentTooLarge,
+  duplicateKey,
+  resultTooLarge,
+  unchecked,
+  versionConflict,
+} from "./refusals.ts";
 
 /** Where an operation stands: its bytes, its number, and the state's time. */
 export interface OperationPlace {
@@ -61,6 +67,8 @@ export class OperationExecutor {
   /** Documents whose values others had in unique indexes when they were written. */
   #doubtful: { readonly store: CollectionStore; readonly source: DocumentSource }[] = [];
   #undo: { readonly store: CollectionStore; readonly change: Undo }[] = [];
+  /** Documents that the request gives back. */
+  #returned = 0;
   /** Bytes of the documents that the request made out of others. */
   #madeBytes = 0;
   /** Work of the patterns in its conditions. */
@@ -83,6 +91,7 @@ export class OperationExecutor {
     this.#doubtful = [];
     this.#undo = [];
     this.idle.length = 0;
+    this.#returned = 0;
     this.#madeBytes = 0;
     this.#readBytes = 0;
     this.#cost.steps = 0;
@@ -134,7 +143,8 @@ export class OperationExecutor {
       if (!outcome.found) this.idle.push(sequence);
       only = sequence === first.sequence ? outcome : undefined;
       writeOperationResult(this.#payload, outcome);
-      if (this.#payload.size > RESULT_SIZE_MAX) return resultTooLarge();
+      if (outcome.document !== undefined) this.#returned += 1;
+      if (this.#payload.size > RESULT_SIZE_MAX && this.#returned > 1) return resultTooLarge();
       sequence += 1;
       this.executed += 1;
     }
@@ -144,6 +154,9 @@ export class OperationExecutor {
   #operate(store: CollectionStore, place: OperationPlace): OperationResult | CStoreError {
     const { cursor } = this;
     const { bytes, sequence } = place;
+    const size = cursor.documentEnd - cursor.documentStart;
+    const most = documentSizeMax(store.settings);
+    if (size > most) return documentTooLarge({ name: store.name, most }, size);
     const key = { start: cursor.keyStart, end: cursor.keyEnd };
     const hash = store.hash(bytes, key);
     const before = store.find(hash, bytes, key);
@@ -302,9 +315,10 @@ export class OperationExecutor {
   ): OperationResult | CStoreError {
     const { keyStart, keyEnd, returnsDocument } = this.cursor;
     const { made, sequence } = write;
-    if (made.byteLength > DOCUMENT_SIZE_MAX) {
+    const sizeMax = documentSizeMax(store.settings);
+    if (made.byteLength > sizeMax) {
       return new ValidationError(
-        `Cannot merge: the document would have ${made.byteLength} bytes, at most ${DOCUMENT_SIZE_MAX} are allowed`,
+        `Cannot merge: the document would have ${made.byteLength} bytes, at most ${sizeMax} are allowed`,
       );
     }
     this.#madeBytes += made.byteLength;

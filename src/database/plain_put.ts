@@ -74,6 +74,10 @@ export class PlainPut implements SessionRequest {
     return true;
   }
 
+  get documentSize(): number {
+    return this.source.end - this.source.keyEnd;
+  }
+
   /** Whether the document holds its key. */
   get holdsKey(): boolean {
     const { bytes, start, keyEnd, end } = this.source;

@@ -20,7 +20,7 @@ import {
   VersionConflictError,
   withoutStack,
 } from "../base/errors.ts";
-import { RESULT_SIZE_MAX } from "../base/limits.ts";
+import { DOCUMENT_SIZE_MAX, RESULT_SIZE_MAX } from "../base/limits.ts";
 import { RETRY_AFTER_MS } from "../base/timing.ts";
 import type { DocumentId } from "../protocol/encoding/document_key.ts";
 import type { ApplyResults } from "../raft/state_machine.ts";
@@ -44,6 +44,16 @@ export function unchecked(store: CollectionStore): CStoreError {
   const { name: collection, settings } = store;
   const message = `Cannot write into "${collection}": it takes only what the validator "${settings.validator}" has passed`;
   return withoutStack(() => new UncheckedError(message, { fields: { collection } }));
+}
+
+/** The document, condition or change has more bytes than the collection takes. */
+export function documentTooLarge(
+  { name: collection, most }: NamedStore & { readonly most: number },
+  size: number,
+): CStoreError {
+  const message = `Cannot write into "${collection}": a document has at most ${most} bytes, this one has ${size}`;
+  const remedy = `A collection that is made with documentSizeMax takes up to ${DOCUMENT_SIZE_MAX}`;
+  return withoutStack(() => new ValidationError(message, { remedy, fields: { collection } }));
 }
 
 /** A document that a transaction had read was changed since. */

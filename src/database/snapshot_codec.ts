@@ -16,7 +16,7 @@ import { assert } from "../base/assert.ts";
 import { ByteReader, ByteWriter, encodeText } from "../base/bytes.ts";
 import { CorruptionError } from "../base/errors.ts";
 import { SNAPSHOT_BLOCK_SIZE } from "../base/limits.ts";
-import { FIRST_RULES, type RulesVersion } from "../base/rules_version.ts";
+import { FIRST_RULES, NEWEST_RULES, type RulesVersion } from "../base/rules_version.ts";
 import type { IndexDefinition } from "../protocol/encoding/catalog_command.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../protocol/encoding/cbor.ts";
 import {
@@ -194,7 +194,7 @@ export class StateRestorer {
     const catalog = decodeUntrustedCbor(body) as CollectionCatalog;
     const { changedAt, indexes, settings, nextId = 0 } = catalog;
     this.#changedAt = changedAt;
-    store.settings = readSettings(settings);
+    store.settings = readSettings(settings, NEWEST_RULES);
     store.nextId = nextId;
     for (const { definition, isReady } of indexes) store.indexes.restore(definition, isReady);
   }

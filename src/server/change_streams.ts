@@ -8,7 +8,13 @@
 
 import { assert } from "../base/assert.ts";
 import { CompactedError, OverloadedError } from "../base/errors.ts";
-import { CHANGES_MAX, CURSORS_MAX, PAGE_SIZE_GOAL, WATCH_WAIT_MS_MAX } from "../base/limits.ts";
+import {
+  CHANGES_MAX,
+  CURSORS_MAX,
+  MADE_BYTES_MAX,
+  PAGE_SIZE_GOAL,
+  WATCH_WAIT_MS_MAX,
+} from "../base/limits.ts";
 import { POLL_INTERVAL_MS, RETRY_AFTER_MS } from "../base/timing.ts";
 import type { Fields } from "../base/value.ts";
 import { type LoggedOperation, operationsIn } from "../database/change_reader.ts";
@@ -146,7 +152,9 @@ export class ChangeStreams {
     if (made !== undefined) return made;
     const store = machine.collectionOrEmpty(collection);
     const location = store.locate(key);
-    return store.version(location) === sequence ? store.document(location) : undefined;
+    if (store.version(location) !== sequence) return undefined;
+    const document = store.document(location);
+    return document.byteLength > MADE_BYTES_MAX ? undefined : document;
   }
 }
 

@@ -6,7 +6,7 @@
 
 import { AssertionError } from "../base/assert.ts";
 import { CStoreError, QueryError } from "../base/errors.ts";
-import { RESULT_SIZE_MAX } from "../base/limits.ts";
+import { ANSWER_SIZE_MAX } from "../base/limits.ts";
 import type { ReplyTarget } from "../replication/raft/open_batch.ts";
 
 /** Where a door wants the replies to the requests of one client. */
@@ -45,9 +45,9 @@ export function bounded(reply: QueryReply): QueryReply {
     deadlineMs,
     failed: (error) => reply.failed(error),
     result: (payload) => {
-      if (payload.byteLength <= RESULT_SIZE_MAX) reply.result(payload);
+      if (payload.byteLength <= ANSWER_SIZE_MAX) reply.result(payload);
       else
-        reply.failed(new QueryError(`Cannot answer: the answer exceeds ${RESULT_SIZE_MAX} bytes`));
+        reply.failed(new QueryError(`Cannot answer: the answer exceeds ${ANSWER_SIZE_MAX} bytes`));
     },
   };
 }

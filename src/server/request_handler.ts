@@ -23,6 +23,7 @@ import type { ReplicatedLog } from "../storage/wal/iwal_manager.ts";
 import { EarlyAcknowledgement } from "./early_acknowledgement.ts";
 import type { Replies } from "./query_reply.ts";
 import { QueryService } from "./query_service.ts";
+import { refusalNow } from "./state_check.ts";
 
 const NO_DEADLINE_MS = 600_000;
 /** A read without a quorum is refused so long before its deadline, or a tenth of it. */
@@ -127,6 +128,8 @@ export class RequestHandler {
       target.failed(requestId, new ValidationError(`Cannot execute the request: ${refusal}`));
       return;
     }
+    const problem = refusalNow(this.#backend.machine, { body, view, start, end });
+    if (problem !== undefined) return target.failed(requestId, problem);
     const count = view.getUint16(start + 6, true);
     const early = this.#early.mayAnswer(body, view, start);
     const isCatalog = COMMAND_KINDS[view.getUint8(start + 4)] === "CATALOG";

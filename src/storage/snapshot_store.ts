@@ -14,6 +14,7 @@
 import { assert } from "../base/assert.ts";
 import { readU64, viewOf, writeU64 } from "../base/bytes.ts";
 import { CorruptionError } from "../base/errors.ts";
+import { DOCUMENT_SIZE_MAX } from "../base/limits.ts";
 import { DISK_FORMAT_VERSION } from "../base/version.ts";
 import type { FileSystem, OpenFile } from "../platform/file_system.ts";
 import type { Platform } from "../platform/platform.ts";
@@ -25,7 +26,8 @@ const HEADER_SIZE = 48;
 const BLOCK_HEADER_SIZE = 8;
 const END = 0xffff_ffff;
 const END_SIZE = 16;
-const BLOCK_SIZE_MAX = 16 * 1024 * 1024;
+/** A block has a document at least, and its key. */
+const BLOCK_SIZE_MAX = 2 * DOCUMENT_SIZE_MAX;
 /** Snapshots that are kept. */
 const KEPT = 2;
 

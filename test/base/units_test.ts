@@ -86,14 +86,14 @@ describe("limits", () => {
     const headers = 64 + 32 + 1 + l.COLLECTION_NAME_SIZE_MAX + 16 + l.KEY_SIZE_MAX;
     expect(l.DOCUMENT_SIZE_MAX + headers).toBeLessThan(l.BATCH_BODY_SIZE_MAX);
     expect(l.BATCH_BODY_SIZE_MAX + headers).toBeLessThan(l.FRAME_BODY_SIZE_MAX);
-    expect(l.RESULT_SIZE_MAX + 64).toBeLessThan(l.FRAME_BODY_SIZE_MAX);
+    expect(l.RESULT_SIZE_MAX + l.DOCUMENT_SIZE_MAX).toBeLessThan(l.ANSWER_SIZE_MAX);
     expect(l.OPERATIONS_PER_REQUEST_MAX).toBeLessThan(2 ** 16);
     expect(l.KEY_SIZE_MAX).toBeLessThan(2 ** 16);
     expect(l.COLLECTION_NAME_SIZE_MAX).toBeLessThan(2 ** 8);
     expect(l.CLIENT_OUT_BYTES_MAX).toBeGreaterThanOrEqual(2 * l.FRAME_BODY_SIZE_MAX);
-    expect(l.PEER_OUT_BYTES_MAX).toBeGreaterThan(l.BATCHES_IN_FLIGHT_MAX * l.FRAME_BODY_SIZE_MAX);
+    expect(l.PEER_OUT_BYTES_MAX).toBeGreaterThan(2 * l.FRAME_BODY_SIZE_MAX);
     // The session table's slots double from 16 up to the window.
     expect(Math.log2(l.SESSION_WINDOW_MAX) % 1).toBe(0);
-    expect(l.SLAB_SIZE).toBeGreaterThan(2 * l.DOCUMENT_SIZE_MAX);
+    expect(l.SLAB_SIZE).toBeGreaterThan(2 * l.DOCUMENT_SIZE_DEFAULT);
   });
 });

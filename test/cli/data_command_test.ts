@@ -240,7 +240,7 @@ describe("import names what it refuses", () => {
   });
 
   test("a line that is too long, and one that is not UTF-8", async () => {
-    const long = `{"id":"a"}\n{"id":"b"}\n{"id":"c","s":"${"x".repeat(17 << 20)}"}\n`;
+    const long = `{"id":"a"}\n{"id":"b"}\n{"id":"c","s":"${"x".repeat(97 << 20)}"}\n`;
     const { code, stderr } = await fails(["import", "long", await written("long", long)]);
     expect(code).toBe(2);
     expect(stderr).toContain("--from-line 3");

@@ -8,7 +8,7 @@ import { describe, expect, test } from "bun:test";
 import { encodeText } from "../../src/base/bytes.ts";
 import {
   COLLECTIONS_MAX,
-  DOCUMENT_SIZE_MAX,
+  DOCUMENT_SIZE_DEFAULT,
   MERGED_SIZE_MAX,
   RESULT_SIZE_MAX,
 } from "../../src/base/limits.ts";
@@ -276,12 +276,12 @@ describe("all or nothing", () => {
 });
 
 describe("sizes", () => {
-  const half = (key: string): object => ({ [key]: "x".repeat(DOCUMENT_SIZE_MAX / 2) });
+  const half = (key: string): object => ({ [key]: "x".repeat(DOCUMENT_SIZE_DEFAULT / 2) });
 
   test("merge: a document grows to its bound and no further", () => {
     const m = new Machine();
     m.one(["PUT", "a", half("a")]);
-    const room = DOCUMENT_SIZE_MAX - encodeCbor({ ...half("a"), b: "" }).byteLength;
+    const room = DOCUMENT_SIZE_DEFAULT - encodeCbor({ ...half("a"), b: "" }).byteLength;
     const fits = { b: "y".repeat(room - 4) }; // A long text's head has 4 bytes more.
     expect(m.one(["PUT", "b", {}], ["MERGE", "a", half("b")])).toEqual({ error: "VALIDATION" });
     expect(m.read("b").found).toBe(false);
@@ -301,7 +301,7 @@ describe("sizes", () => {
       Array.from({ length: count }, (_, n): Operation => ["MERGE", "a", { n }, { back: true }]);
     expect(m.one(...merges(10))).toEqual({ error: "VALIDATION" });
     expect(m.dump()).toBe(before);
-    const results = m.one(...merges(Math.floor(RESULT_SIZE_MAX / (DOCUMENT_SIZE_MAX / 2)) - 1));
+    const results = m.one(...merges(Math.floor(RESULT_SIZE_MAX / (DOCUMENT_SIZE_DEFAULT / 2)) - 1));
     expect(results).toMatchObject({ outcomes: { length: 7 } });
   });
 
@@ -314,7 +314,7 @@ describe("sizes", () => {
       Array.from({ length: count }, (_, n): Operation => ["MERGE", "a", { n }]);
     expect(m.one(...merges(10_000))).toEqual({ error: "VALIDATION" });
     expect(m.dump()).toBe(before);
-    const most = Math.floor(MERGED_SIZE_MAX / (DOCUMENT_SIZE_MAX / 2)) - 1;
+    const most = Math.floor(MERGED_SIZE_MAX / (DOCUMENT_SIZE_DEFAULT / 2)) - 1;
     expect(m.one(...merges(most))).toMatchObject({ outcomes: { length: most } });
     expect(m.state.documentBytes).toBeLessThan(4 * MERGED_SIZE_MAX);
   });

@@ -7,7 +7,7 @@
 import { expect, test } from "bun:test";
 import { AssertionError } from "../../src/base/assert.ts";
 import { type CStoreError, QueryError } from "../../src/base/errors.ts";
-import { RESULT_SIZE_MAX } from "../../src/base/limits.ts";
+import { ANSWER_SIZE_MAX } from "../../src/base/limits.ts";
 import { asAnswer, bounded } from "../../src/server/query_reply.ts";
 
 test("an error of ours is the answer, one of the runtime becomes a QueryError", () => {
@@ -34,8 +34,8 @@ test("an answer has at most the size of a result", () => {
     failed: (error: CStoreError) => seen.push(error.code),
   });
   expect(reply.deadlineMs).toBe(5);
-  reply.result(new Uint8Array(RESULT_SIZE_MAX));
-  reply.result(new Uint8Array(RESULT_SIZE_MAX + 1));
+  reply.result(new Uint8Array(ANSWER_SIZE_MAX));
+  reply.result(new Uint8Array(ANSWER_SIZE_MAX + 1));
   reply.failed(new QueryError("no"));
-  expect(seen).toEqual([RESULT_SIZE_MAX, "QUERY", "QUERY"]);
+  expect(seen).toEqual([ANSWER_SIZE_MAX, "QUERY", "QUERY"]);
 });

@@ -339,13 +339,13 @@ describe("reading", () => {
     ],
     [
       "a block that is too large",
-      Uint8Array.from(whole, (byte, i) => [1, 0, 0, 1][i - 48] ?? byte),
-      "a block of 16777217 bytes",
+      Uint8Array.from(whole, (byte, i) => [1, 0, 0, 2][i - 48] ?? byte),
+      "a block of 33554433 bytes",
       48,
     ],
     [
       "a block that would be just large enough",
-      Uint8Array.from(whole, (byte, i) => [0, 0, 0, 1][i - 48] ?? byte),
+      Uint8Array.from(whole, (byte, i) => [0, 0, 0, 2][i - 48] ?? byte),
       "it is cut off",
       48,
     ],

@@ -40,7 +40,7 @@ export const COLLECTION_OPTIONS: KnownNames = new Set([
   ...["idField", "read", "timeoutMs", "isOutsideTransactions", "ids", "validator"],
 ]);
 /** Of `createCollection`. */
-export const SETTINGS: KnownNames = new Set(["ids", "validator"]);
+export const SETTINGS: KnownNames = new Set(["ids", "validator", "documentSizeMax"]);
 /** Of transactions. */
 export const TRANSACTION_OPTIONS: KnownNames = new Set(["timeoutMs", "readOnly"]);
 /** Of `watch`. */

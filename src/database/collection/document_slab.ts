@@ -5,6 +5,8 @@
  * state of an earlier moment while writes go on, and compaction later moves live documents out of
  * slabs that are mostly dead. Record: documentSize (4), keySize (2), unused (2), version (8,
  * float64), supersededBy (8, float64, 0 = alive, negative = moved, see `freeze`), key, document.
+ * A large record has a slab of its own.
+ *
  * @module
  */
 
@@ -18,6 +20,9 @@ const HEADER_SIZE = 24;
 const COMPACT_BELOW = 0.5;
 /** Bytes that one step of compaction looks at, at least; less is left to a later step. */
 const COMPACT_STEP_SIZE = 32 * 1024;
+
+/** Records above this size have a slab of their own. */
+const SHARED_SIZE_MAX = SLAB_SIZE / 2;
 
 /** Slab number times `SLAB_SIZE` plus byte offset. */
 export type Location = number;
@@ -88,7 +93,9 @@ export class DocumentSlabs {
     version: number,
   ): Location {
     const size = HEADER_SIZE + range.end - range.start;
-    const slab = this.#roomFor(size);
+    const number = this.#roomFor(size);
+    const slab = this.#slabs[number];
+    assert(slab !== undefined, "a slab with room is there");
     const at = slab.end;
     slab.view.setUint32(at, range.end - range.start - range.keySize, true);
     slab.view.setUint16(at + 4, range.keySize, true);
@@ -97,7 +104,7 @@ export class DocumentSlabs {
     slab.bytes.set(source.subarray(range.start, range.end), at + HEADER_SIZE);
     slab.end = at + size;
     slab.aliveBytes += size;
-    return this.#currentNumber * SLAB_SIZE + at;
+    return number * SLAB_SIZE + at;
   }
 
   /**
@@ -310,20 +317,28 @@ export class DocumentSlabs {
     return slab;
   }
 
-  #roomFor(size: number): Slab {
-    assert(size <= SLAB_SIZE, "limits.ts sees to it that any document fits a slab");
+  /** The number of a slab with room for a record of that size. */
+  #roomFor(size: number): number {
+    if (size > SHARED_SIZE_MAX) return this.#newSlab(size);
     const current = this.#current;
-    if (current !== undefined && current.end + size <= current.bytes.byteLength) return current;
+    if (current !== undefined && current.end + size <= current.bytes.byteLength) {
+      return this.#currentNumber;
+    }
     // The first slabs are small, so that an empty collection costs little.
     const wanted = this.#slabs.length < 8 ? 4096 << this.#slabs.length : SLAB_SIZE;
-    const bytes = new Uint8Array(Math.min(SLAB_SIZE, Math.max(wanted, size)));
+    this.#currentNumber = this.#newSlab(Math.max(wanted, size));
+    this.#current = this.#slabs[this.#currentNumber];
+    return this.#currentNumber;
+  }
+
+  #newSlab(size: number): number {
+    const bytes = new Uint8Array(size);
     const slab = { bytes, view: viewOf(bytes), end: 0, aliveBytes: 0, isRetired: false };
     const free = this.#slabs.indexOf(undefined);
-    this.#currentNumber = free === -1 ? this.#slabs.length : free;
-    this.#slabs[this.#currentNumber] = slab;
-    this.#current = slab;
-    this.#bytes += bytes.byteLength;
-    return slab;
+    const number = free === -1 ? this.#slabs.length : free;
+    this.#slabs[number] = slab;
+    this.#bytes += size;
+    return number;
   }
 }
 

@@ -23,6 +23,8 @@ export interface WALCollectionConfig extends CollectionOptions {
   readonly ids?: CollectionSettings["ids"];
   /** Validator that every document must pass. Settled the first time. */
   readonly validator?: Validator;
+  /** Bytes of the largest document, encoded: 1 MiB unless set, up to 16. Settled the first time. */
+  readonly documentSizeMax?: number;
   readonly platform?: Platform;
 }
 
@@ -36,15 +38,19 @@ export class WALCollection<T extends Item = AnyDocument> extends ForwardingColle
 
   constructor(config: WALCollectionConfig) {
     super();
-    const { name, root, dbName, platform, ids, validator, ...options } = config;
+    const { name, root, dbName, platform, ids, validator, documentSizeMax, ...options } = config;
     const place = { ...(root !== undefined && { root }), ...(platform && { platform }) };
-    const settings = { ...(ids && { ids }), ...(validator && { validator: name }) };
+    const settings = {
+      ...(ids && { ids }),
+      ...(validator && { validator: name }),
+      ...(documentSizeMax && { documentSizeMax }),
+    };
     this.name = name;
     this.idField = options.idField ?? "id";
     this.#database = new WALDatabase({
       name: dbName ?? name,
       ...place,
-      ...((ids ?? validator) && { collections: { [name]: settings } }),
+      ...((ids ?? validator ?? documentSizeMax) && { collections: { [name]: settings } }),
       ...(validator && { validators: { [name]: validator } }),
     });
     this.#documents = this.#database.collection<T>(name, options);

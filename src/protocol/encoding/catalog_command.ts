@@ -19,6 +19,7 @@
 import { assert } from "../../base/assert.ts";
 import { ProtocolError, ValidationError } from "../../base/errors.ts";
 import { COLLECTION_NAME_SIZE_MAX, OPERATIONS_PER_REQUEST_MAX } from "../../base/limits.ts";
+import { FIRST_RULES, type RulesVersion, THIRD_RULES } from "../../base/rules_version.ts";
 import { type Fields, isFields, type Value } from "../../base/value.ts";
 import { decodeUntrustedCbor } from "./cbor.ts";
 import { type CollectionSettings, readSettings } from "./collection_settings.ts";
@@ -81,14 +82,14 @@ export interface CatalogAnswer {
 }
 
 /** Reads an untrusted, decoded body. Throws ValidationError. */
-export function readCatalogRequest(value: unknown): CatalogRequest<unknown> {
+export function readCatalogRequest(value: unknown, rules: RulesVersion): CatalogRequest<unknown> {
   const fields = catalogFields(value);
   const { action } = fields;
   const collection = nameOf(fields["collection"]);
   switch (action) {
     case "createCollection": {
       const given = fields["settings"];
-      const settings = readSettings(given);
+      const settings = readSettings(given, rules);
       return { action, collection, settings: given === undefined ? undefined : settings };
     }
     case "dropCollection":
@@ -102,6 +103,17 @@ export function readCatalogRequest(value: unknown): CatalogRequest<unknown> {
     default:
       throw new ValidationError(`Cannot change the catalog: action "${textOf(action)}" is unknown`);
   }
+}
+
+/** A field of a decoded body that those rules do not know, and would leave out. */
+export function fieldOfLaterRules(body: unknown, rules: RulesVersion): string | undefined {
+  assert(rules >= FIRST_RULES, "a log follows some rules");
+  if (rules >= THIRD_RULES || !isFields(body)) return undefined;
+  const { index, settings } = body;
+  if (isFields(index) && index["where"] !== undefined) return "where";
+  return isFields(settings) && settings["documentSizeMax"] !== undefined
+    ? "documentSizeMax"
+    : undefined;
 }
 
 /** Reads the body of INDEX_READY. Throws ValidationError. */

@@ -8,7 +8,11 @@
 import { assert } from "../../base/assert.ts";
 import { plainBytes, rangeOf } from "../../base/bytes.ts";
 import { ProtocolError } from "../../base/errors.ts";
-import { FRAME_BODY_SIZE_MAX, HANDSHAKE_BODY_SIZE_MAX } from "../../base/limits.ts";
+import {
+  FRAME_BODY_SIZE_MAX,
+  FRAME_ROOM_SIZE,
+  HANDSHAKE_BODY_SIZE_MAX,
+} from "../../base/limits.ts";
 import {
   decodeFrameHeader,
   FRAME_HEADER_SIZE,
@@ -56,7 +60,7 @@ export class FrameDecoder {
       assert(header.bodySize <= this.#bodySizeMax, "the header was refused above the bound");
       const end = at + header.bodySize;
       if (end > chunk.byteLength) {
-        this.#body = new Uint8Array(header.bodySize);
+        this.#body = new Uint8Array(Math.min(header.bodySize, FRAME_ROOM_SIZE));
         this.#bodyFilled = 0;
         continue;
       }
@@ -86,11 +90,11 @@ export class FrameDecoder {
 
   #fillBody(chunk: Uint8Array, at: number, onFrame: (frame: Frame) => void): number {
     const header = this.#header;
-    const body = this.#body;
-    if (header === undefined || body === undefined) return at;
-    assert(body.byteLength === header.bodySize, "the body has room for what was declared");
+    const held = this.#body;
+    if (header === undefined || held === undefined) return at;
     assert(this.#bodyFilled < header.bodySize, "a whole body was given before");
     const size = Math.min(header.bodySize - this.#bodyFilled, chunk.byteLength - at);
+    const body = this.#roomFor(held, this.#bodyFilled + size, header.bodySize);
     body.set(rangeOf(chunk, at, at + size), this.#bodyFilled);
     this.#bodyFilled += size;
     assert(this.#bodyFilled <= header.bodySize, "bytes of the next frame stay in the chunk");
@@ -101,6 +105,17 @@ export class FrameDecoder {
       emit(header, body, onFrame);
     }
     return at + size;
+  }
+
+  /** Room grows with the bytes that came: a header alone costs its sender more than this side. */
+  #roomFor(held: Uint8Array, needed: number, bodySize: number): Uint8Array {
+    assert(needed <= bodySize, "no more is taken than the header declares");
+    if (needed <= held.byteLength) return held;
+    const room = new Uint8Array(Math.min(bodySize, Math.max(needed, 2 * held.byteLength)));
+    assert(room.byteLength >= needed, "what came has room");
+    room.set(rangeOf(held, 0, this.#bodyFilled));
+    this.#body = room;
+    return room;
   }
 }
 

@@ -73,7 +73,7 @@ describe.each(["remote", "embedded"] as const)("a %s collection", (where) => {
 
   test("more than a request holds is refused, and the client goes on", async () => {
     const c = fresh();
-    const text = "x".repeat(1000);
+    const text = "x".repeat(2500);
     const large = Array.from({ length: 9000 }, (_, id) => ({ id, text }));
     const many = Array.from({ length: 10_001 }, (_, id) => ({ id }));
     const [one, two, three] = [c.insertMany(large), c.insertMany(many), c.put({ id: 1 })];

@@ -7,6 +7,7 @@
 import { describe, expect, test } from "bun:test";
 import { ProtocolError, ValidationError } from "../../../src/base/errors.ts";
 import { COLLECTION_NAME_SIZE_MAX, OPERATIONS_PER_REQUEST_MAX } from "../../../src/base/limits.ts";
+import { NEWEST_RULES } from "../../../src/base/rules_version.ts";
 import {
   decodeCatalogAnswer,
   readCatalogRequest,
@@ -47,7 +48,7 @@ describe("requests", () => {
       { action: "nextIds", collection, count: OPERATIONS_PER_REQUEST_MAX },
     ],
   ])("%j is read", (given, read) => {
-    expect(readCatalogRequest(given)).toEqual(read as never);
+    expect(readCatalogRequest(given, NEWEST_RULES)).toEqual(read as never);
   });
 
   test.each<readonly [unknown, string]>([
@@ -68,8 +69,8 @@ describe("requests", () => {
       ],
     ),
   ])("%j is refused", (given, message) => {
-    expect(() => readCatalogRequest(given)).toThrow(ValidationError);
-    expect(() => readCatalogRequest(given)).toThrow(message);
+    expect(() => readCatalogRequest(given, NEWEST_RULES)).toThrow(ValidationError);
+    expect(() => readCatalogRequest(given, NEWEST_RULES)).toThrow(message);
   });
 
   test("an index that is ready: texts, and nothing else", () => {

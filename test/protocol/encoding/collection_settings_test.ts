@@ -7,6 +7,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { ValidationError } from "../../../src/base/errors.ts";
+import { NEWEST_RULES } from "../../../src/base/rules_version.ts";
 import {
   PLAIN_SETTINGS,
   readSettings,
@@ -26,9 +27,10 @@ describe("settings", () => {
     [{ ids: "uuidv7", validator: "" }],
     [{ ids: undefined, validator: undefined }],
     [{ other: 1 }],
+    [{ documentSizeMax: 2 ** 20 }],
     [[]],
   ])("%j gives the plain settings, the same object", (value) => {
-    expect(readSettings(value)).toBe(PLAIN_SETTINGS);
+    expect(readSettings(value, NEWEST_RULES)).toBe(PLAIN_SETTINGS);
   });
 
   test.each<readonly [unknown, unknown]>([
@@ -39,8 +41,10 @@ describe("settings", () => {
       { ids: "autoIncrement", validator: "v" },
     ],
     [{ validator: "x".repeat(120) }, { ids: "uuidv7", validator: "x".repeat(120) }],
+    [{ documentSizeMax: 2 ** 24 }, { ids: "uuidv7", validator: "", documentSizeMax: 2 ** 24 }],
+    [{ documentSizeMax: 1024 }, { ids: "uuidv7", validator: "", documentSizeMax: 1024 }],
   ])("%j is read", (value, settings) => {
-    expect(readSettings(value)).toEqual(settings as typeof PLAIN_SETTINGS);
+    expect(readSettings(value, NEWEST_RULES)).toEqual(settings as typeof PLAIN_SETTINGS);
   });
 
   test.each<readonly [unknown, string]>([
@@ -54,9 +58,16 @@ describe("settings", () => {
     [{ validator: 1 }, "its validator is a short name"],
     [{ validator: ["v"] }, "its validator is a short name"],
     [{ validator: "x".repeat(121) }, "its validator is a short name"],
+    ...[2 ** 24 + 1, 1023, 0, -1, 1.5, Number.NaN, "2048", null].map((documentSizeMax) => {
+      return [{ documentSizeMax }, "documentSizeMax is 1024 to 16777216 bytes"] as const;
+    }),
   ])("%j is refused", (value, reason) => {
     const refusal = new ValidationError(`Cannot make the collection: ${reason}`);
-    expect(() => readSettings(value)).toThrow(refusal);
-    expect(() => readSettings(value)).toThrow(ValidationError);
+    expect(() => readSettings(value, NEWEST_RULES)).toThrow(refusal);
+    expect(() => readSettings(value, NEWEST_RULES)).toThrow(ValidationError);
+  });
+
+  test.each([2 ** 24, -1, "x"])("rules 2 know no documentSizeMax %p and leave it out", (size) => {
+    expect(readSettings({ documentSizeMax: size }, 2)).toBe(PLAIN_SETTINGS);
   });
 });

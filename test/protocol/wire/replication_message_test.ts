@@ -411,7 +411,7 @@ describe("handshake", () => {
 
 test("generic: a message that fits no frame is refused with a typed error", () => {
   const envelope = { sourceNodeId: "a", timestamp: 1, messageId: "m", checksum: "" };
-  const large = { ...envelope, type: "SYNC_REQUEST", data: new Uint8Array(9 * 1024 * 1024) };
+  const large = { ...envelope, type: "SYNC_REQUEST", data: new Uint8Array(29 * 1024 * 1024) };
   expect(() => ReplicationProtocol.encode(large)).toThrow(ValidationError);
   expect(() => ReplicationProtocol.encode({ ...envelope, type: "x".repeat(65), data: 1 })).toThrow(
     ValidationError,
