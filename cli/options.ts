@@ -165,3 +165,11 @@ export function readLevelOption(options: RawOptions): "linearizable" | "leader" 
   if (read === "linearizable" || read === "leader" || read === "stale") return read;
   throw new UsageError(`Option --read is one of linearizable, leader, stale, not "${read}"`);
 }
+
+/** `--collation N`, as an option of a call; nothing without it. */
+export function collationOption(options: RawOptions): {
+  readonly collation?: { readonly strength: 1 | 2 | 3 };
+} {
+  const strength = numberOption(options, "collation", { min: 1, max: 3, fallback: 0 });
+  return strength === 0 ? {} : { collation: { strength: strength as 1 | 2 | 3 } };
+}

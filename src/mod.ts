@@ -31,6 +31,7 @@ export type {
 export type { Database } from "./api/database.ts";
 export type { Path, PathValue } from "./api/path.ts";
 export type {
+  CollationOptions,
   Condition,
   FieldQuery,
   FindOptions,

@@ -6,6 +6,7 @@
 
 import type { IndexInfo, RemoteDatabase } from "../../src/mod.ts";
 import {
+  collationOption,
   durationOption,
   flagOption,
   numberOption,
@@ -59,6 +60,7 @@ export async function runIndex(words: readonly string[], options: RawOptions): P
         unique: flagOption(options, "unique"),
         sparse: flagOption(options, "sparse"),
         ignoreCase: flagOption(options, "ignoreCase"),
+        ...collationOption(options),
         ...(where !== undefined && { where: objectFromText(where, "query") }),
         ...(isExpiring && { expireAfterMs: durationOption(options, "expireAfter", 0) }),
       });
@@ -70,7 +72,7 @@ export async function runIndex(words: readonly string[], options: RawOptions): P
 }
 
 function rowOf(index: IndexInfo): string[] {
-  const { name, keys, unique, sparse, ignoreCase, where, expireAfterMs, ready } = index;
+  const { name, keys, unique, sparse, ignoreCase, collation, where, expireAfterMs, ready } = index;
   const paths = Object.entries(keys).map(([path, order]) => (order === 1 ? path : `-${path}`));
   const expiry = expireAfterMs !== null && `expires after ${expireAfterMs / 1000} s`;
   const partial = where !== null && `where ${toTaggedJson(where)}`;
@@ -78,6 +80,7 @@ function rowOf(index: IndexInfo): string[] {
     unique && "unique",
     sparse && "sparse",
     ignoreCase && "ignore case",
+    collation !== null && `collation ${collation.strength}`,
     partial,
     expiry,
   ];

@@ -8,6 +8,7 @@ import { uuidv7 } from "uuidv7";
 import { NotFoundError } from "../../src/base/errors.ts";
 import type { AnyDocument, Collection, FindOptions, WriteOptions } from "../../src/mod.ts";
 import {
+  collationOption,
   durationOption,
   flagOption,
   numberOption,
@@ -164,6 +165,7 @@ function findOptions(options: RawOptions): FindOptions {
     skip: numberOption(options, "skip", { min: 0, max, fallback: 0 }),
     limit: numberOption(options, "limit", { min: 1, max, fallback: 0 }),
     ...(sort !== undefined && { sort: parseKeys(sort) }),
+    ...collationOption(options),
     ...(hint !== undefined && { hint }),
     ...(fields !== undefined && {
       projection: Object.fromEntries(fields.split(",").map((path) => [path.trim(), 1 as const])),

@@ -11,6 +11,7 @@ import type { Explanation } from "../protocol/wire/reply.ts";
 import type { Change } from "./change.ts";
 import type { DistinctValue, ItemOf, Path, PathValue } from "./path.ts";
 import type {
+  CollationOptions,
   Condition,
   FindOptions,
   Found,
@@ -69,6 +70,7 @@ export interface UpsertOptions {
 /** How {@link Collection.findOneAndUpdate} chooses, and what it gives back. */
 export interface FindOneAndUpdateOptions<T> extends UpsertOptions {
   readonly sort?: Sort<T>;
+  readonly collation?: CollationOptions | undefined;
   /** The document as it is then (unless set), or as it was before. */
   readonly returnDocument?: "before" | "after";
 }
@@ -106,6 +108,7 @@ export interface BulkResult {
 export interface PageOptions<T> extends ReadOptions {
   /** Paths with 1 or -1; the id's order unless set. */
   readonly sort?: Sort<T>;
+  readonly collation?: CollationOptions | undefined;
   /** Documents of a page; 100 unless set. */
   readonly limit?: number;
   /** The token of the page before. */
@@ -143,6 +146,8 @@ export interface IndexOptions<T = { readonly [field: string]: unknown }> {
   readonly sparse?: boolean;
   /** Texts count in lower case. */
   readonly ignoreCase?: boolean;
+  /** How texts are ordered, and which are equal: for sorts with the same, and for `unique`. */
+  readonly collation?: CollationOptions;
   /**
    * Only documents that match are in the index: a unique one then lets others have equal values. It
    * serves queries that say so, too.
@@ -162,6 +167,8 @@ export interface IndexInfo {
   readonly unique: boolean;
   readonly sparse: boolean;
   readonly ignoreCase: boolean;
+  /** Null: texts are ordered by their UTF-16 code units. */
+  readonly collation: Required<CollationOptions> | null;
   /** The query of a partial index; null: all documents are in it. */
   readonly where: { readonly [path: string]: unknown } | null;
   /** Null: documents do not expire. */

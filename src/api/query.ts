@@ -129,6 +129,14 @@ type Left<T, P extends string> = T extends readonly (infer I)[]
       : { [K in keyof T as K extends P ? never : K]: Left<T[K], Rest<P, K & string>> }
     : T;
 
+/** An order of texts for people, the same on every machine: see `docs/queries.md`. */
+export interface CollationOptions {
+  /** What counts: 1: letters, 2: and accents, 3: and case. */
+  readonly strength: 1 | 2 | 3;
+  /** Of the order's tables. */
+  readonly version?: 1;
+}
+
 /** How one read is made. */
 export interface ReadOptions {
   /** How fresh it is. */
@@ -143,6 +151,7 @@ export interface ReadOptions {
 export interface FindOptions<T = { readonly [field: string]: unknown }, P = Projection<T>>
   extends ReadOptions {
   readonly sort?: Sort<T> | undefined;
+  readonly collation?: CollationOptions | undefined;
   readonly skip?: number | undefined;
   readonly limit?: number | undefined;
   /** Paths with 1 for what stays, or with 0 for what goes. */

@@ -7,7 +7,7 @@
  * | ----: | -------------------------------------------------------------------------------- |
  * |     1 | -                                                                                |
  * |     2 | conditions and updates as `docs/queries.md` states them; unique indexes judge the end of a request; a document holds its key; 0 is a time to expire after |
- * |     3 | partial indexes; `\\.` in a path is a dot of a name; `documentSizeMax` of collections, and requests above 4 MiB |
+ * |     3 | partial indexes, and such with a collation; `\\.` in a path is a dot of a name; `documentSizeMax` of collections, and requests above 4 MiB |
  *
  * @module
  */

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { type Collation, collationKey } from "../base/collation.ts";
 import { QueryError } from "../base/errors.ts";
 import { QUERY_PATHS_MAX } from "../base/limits.ts";
 import { NEWEST_RULES, type RulesVersion } from "../base/rules_version.ts";
@@ -34,20 +35,42 @@ export function sortParts(spec: SortSpec, rules: RulesVersion = NEWEST_RULES): r
   });
 }
 
+/** What a value is sorted by: a text by its key in the collation, if there is one. */
+export function sortedAs(value: Value, collation: Collation | undefined): Value {
+  if (collation === undefined || typeof value !== "string") return value;
+  return collationKey(value, collation);
+}
+
 function checkPaths(spec: object): void {
   if (Object.keys(spec).length <= QUERY_PATHS_MAX) return;
   throw new QueryError(`Cannot use more than ${QUERY_PATHS_MAX} paths to sort by or to project`);
+}
+
+/** What a value counts as in the index. */
+export function indexedAs(
+  value: Value,
+  {
+    ignoresCase,
+    collation,
+  }: { readonly ignoresCase: boolean; readonly collation?: Collation | undefined },
+): Value {
+  if (typeof value !== "string") return value;
+  return ignoresCase ? value.toLowerCase() : sortedAs(value, collation);
 }
 
 /** Compares documents in an order. Throws QueryError for an invalid one. */
 export function compareBy(
   spec: SortSpec,
   rules: RulesVersion = NEWEST_RULES,
+  collation?: Collation,
 ): (a: Fields, b: Fields) => number {
   const parts = sortParts(spec, rules);
   return (a, b) => {
     for (const { path, direction } of parts) {
-      const order = compareValues(valueAt(a, path), valueAt(b, path));
+      const order = compareValues(
+        sortedAs(valueAt(a, path), collation),
+        sortedAs(valueAt(b, path), collation),
+      );
       if (order !== 0) return order * direction;
     }
     return 0;

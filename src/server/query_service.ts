@@ -314,9 +314,10 @@ function attempt(
 
 /** A query as it is run; its filter, sort and projection are checked when they are compiled. */
 export function specOf(query: QueryFields): QuerySpec {
-  const { filter, sort, skip, limit, projection, idField, hint, after } = query;
+  const { filter, sort, skip, limit, projection, idField, hint, after, collation } = query;
   return {
-    ...{ filter, skip, limit, idField, hint, ...(after && { after }) },
+    ...{ filter, skip, limit, idField, hint },
+    ...{ ...(after && { after }), ...(collation && { collation }) },
     sort: sort as NonNullable<QuerySpec["sort"]>,
     projection: projection as NonNullable<QuerySpec["projection"]>,
   };

@@ -357,3 +357,20 @@ describe("tagged JSON", () => {
     },
   );
 });
+
+test("doc find and index create take a collation", async () => {
+  const { collection } = { collection: "dictionary" };
+  for (const id of ["b", "B", "ä", "z", "a"]) {
+    await lines(["doc", "put", collection, JSON.stringify({ id, text: id })]);
+  }
+  const made = await lines([
+    ...["index", "create", collection, "t", "--keys", "text", "--collation", "3", "--json"],
+  ]);
+  expect(made).toMatchObject([{ indexes: [{ collation: { strength: 3 } }] }]);
+  const find = ["doc", "find", collection, "{}", "--sort", "text"];
+  const ids = (found: unknown[]) =>
+    found.map((one) => (one as { readonly id: string }).id).join("");
+  expect(ids(await lines([...find, "--collation", "3"]))).toBe("aäbBz");
+  expect(ids(await lines(find))).toBe("Babzä");
+  expect((await fails([...find, "--collation", "4"])).stderr).toContain("from 1 to 3");
+});

@@ -9,10 +9,21 @@ import process from "node:process";
 import { LocalCluster } from "../../cli/local/local_cluster.ts";
 import { connect } from "../../src/mod.ts";
 import { runtimeName } from "../../src/platform/process.ts";
+import { checksumOfKeys, KEYS_OF_VERSION_1 } from "../base/collation_keys.ts";
 
 const WRITES = 200;
 
+/** Nodes on all runtimes order texts alike. */
+function checkCollations(): void {
+  for (const strength of [1, 2, 3] as const) {
+    const found = checksumOfKeys({ version: 1, strength });
+    const expected = KEYS_OF_VERSION_1[strength];
+    if (found !== expected) throw new Error(`collation ${strength}: ${found}, not ${expected}`);
+  }
+}
+
 async function smoke(): Promise<string> {
+  checkCollations();
   const cluster = await LocalCluster.start({ nodes: 3 });
   try {
     const database = await connect(cluster.addresses, { timeoutMs: 20_000 });

@@ -95,8 +95,9 @@ describe("sizes", () => {
 test.each([
   [{ action: "createCollection", collection: "c", settings: { documentSizeMax: 5000 } }],
   [{ action: "createIndex", collection: "c", index: { name: "a", where: { a: 1 } } }],
+  [{ action: "createIndex", collection: "c", index: { name: "a", collation: { strength: 1 } } }],
 ])("rules 2 know no field of %j: it is refused, not left out", (request) => {
-  expect(refusal(2, catalog(request))).toMatch(/know no (documentSizeMax|where)/);
+  expect(refusal(2, catalog(request))).toMatch(/know no (documentSizeMax|where|collation)/);
   expect(refusal(3, catalog(request))).toBe("");
 });
 

@@ -20,20 +20,20 @@ export const UPDATE_OPTIONS: KnownNames = new Set(["ifVersion", "merge", "upsert
 /** Of `updateOne` and `replaceOne`. */
 export const UPSERT_OPTIONS: KnownNames = new Set(["upsert"]);
 /** Of `findOneAndUpdate`. */
-export const FOUND_OPTIONS: KnownNames = new Set(["upsert", "sort", "returnDocument"]);
+export const FOUND_OPTIONS: KnownNames = new Set(["upsert", "sort", "collation", "returnDocument"]);
 /** Of reads by id, and of `count`. */
 export const READ_OPTIONS: KnownNames = new Set(["read", "timeoutMs", "signal"]);
 /** Of queries. */
 export const FIND_OPTIONS: KnownNames = new Set([
-  ...["sort", "skip", "limit", "projection", "hint", "read", "timeoutMs", "signal"],
+  ...["sort", "collation", "skip", "limit", "projection", "hint", "read", "timeoutMs", "signal"],
 ]);
 /** Of `findPage`. */
 export const PAGE_OPTIONS: KnownNames = new Set([
-  ...["sort", "limit", "after", "read", "timeoutMs", "signal"],
+  ...["sort", "collation", "limit", "after", "read", "timeoutMs", "signal"],
 ]);
 /** Of `createIndex`. */
 export const INDEX_OPTIONS: KnownNames = new Set([
-  ...["keys", "unique", "sparse", "ignoreCase", "where", "expireAfterMs"],
+  ...["keys", "unique", "sparse", "ignoreCase", "collation", "where", "expireAfterMs"],
 ]);
 /** Of a handle of a collection. */
 export const COLLECTION_OPTIONS: KnownNames = new Set([

@@ -5,11 +5,12 @@
  */
 
 import type { IndexInfo, IndexOptions } from "../../api/collection.ts";
+import { type Collation, readCollation } from "../../base/collation.ts";
 import { ConfigError, CStoreError, DuplicateKeyError, QueryError } from "../../base/errors.ts";
 import { INDEX_ENTRIES_MAX, INDEX_KEY_LENGTH_MAX } from "../../base/limits.ts";
 import { orderKey } from "../../base/order_key.ts";
 import { POLL_INTERVAL_MS } from "../../base/timing.ts";
-import { type Fields, fieldOf, shortText, type Value } from "../../base/value.ts";
+import { type Fields, fieldOf, shortText } from "../../base/value.ts";
 import { sleep } from "../../platform/clock.ts";
 import {
   type CatalogAnswer,
@@ -22,6 +23,7 @@ import { encodeCbor } from "../../protocol/encoding/cbor.ts";
 import { beginCommand, encodeCollectionName, endCommand } from "../../protocol/encoding/command.ts";
 import { type CollectionInfo, decodeCatalogReply } from "../../protocol/wire/reply.ts";
 import { parsePath, valueAt } from "../../query/path.ts";
+import { indexedAs } from "../../query/sort.ts";
 import type { Client } from "../connection/client.ts";
 import { ask, type QueryTarget, queryPages, wireFilter } from "./query_client.ts";
 
@@ -48,6 +50,7 @@ export async function listIndexes(client: Client, collection: string): Promise<I
     sparse: definition.isSparse,
     ignoreCase: definition.ignoresCase,
     where: definition.where ?? null,
+    collation: definition.collation ?? null,
     expireAfterMs: expiryOf(definition) ?? null,
     ready: isReady,
   }));
@@ -78,6 +81,7 @@ export async function createIndex(
     ignoreCase = false,
     expireAfterMs,
     where,
+    collation,
   } = options;
   encodeCollectionName(collection);
   const list = typeof keys === "string" ? [keys] : keys;
@@ -93,6 +97,7 @@ export async function createIndex(
     expiresAfterMs: expireAfterMs ?? 0,
     ...(expireAfterMs === 0 && ({ expiresAtDate: true } as const)),
     ...(where !== undefined && { where: wireFilter(where) as Fields }),
+    ...(collation !== undefined && { collation: readCollation(collation) as Collation }),
   };
   const isMade = await changeCatalog(client, {
     action: "createIndex",
@@ -105,9 +110,12 @@ export async function createIndex(
     if (found.ready) {
       // Older rules left out of the definition what they do not know.
       const isExpiring = found.expireAfterMs === (expireAfterMs ?? null);
-      if (isExpiring && (found.where === null) === (where === undefined)) return;
+      const isPartial = (found.where === null) === (where === undefined);
+      const isOrdered = (found.collation === null) === (collation === undefined);
+      if (isExpiring && isPartial && isOrdered) return;
       if (isMade) await changeCatalog(client, { action: "dropIndex", collection, index: name });
-      throw oldRules(name, isExpiring ? "hold only some documents" : "let documents expire");
+      const what = isPartial ? "order texts" : "hold only some documents";
+      throw oldRules(name, isExpiring ? what : "let documents expire");
     }
     await sleep(client.platform.clock, POLL_INTERVAL_MS.indexServes);
   }
@@ -151,7 +159,7 @@ async function whyGone(
 async function equalPair(
   client: Client,
   { collection, idField }: { readonly collection: string; readonly idField: string },
-  { paths, where = {}, ignoresCase }: IndexDefinition,
+  definition: IndexDefinition,
 ): Promise<{ readonly documents: string; readonly value: string } | undefined> {
   const target = {
     collection,
@@ -159,15 +167,14 @@ async function equalPair(
     level: "linearizable",
     timeoutMs: undefined,
   } as const;
+  const { paths, where = {} } = definition;
   const read = paths.map(({ path }) => parsePath(path));
   /** Ids by the order keys of the values. */
   const seen = new Map<string, string>();
   for await (const page of queryPages<Fields>(client, target, { filter: where })) {
     for (const { document } of page.documents) {
       const values = read.map((path) => valueAt(document, path));
-      const isFolded = (value: Value): value is string => ignoresCase && typeof value === "string";
-      const folded = values.map((value) => (isFolded(value) ? value.toLowerCase() : value));
-      const key = folded.map((value) => orderKey(value, false)).join("");
+      const key = values.map((value) => orderKey(indexedAs(value, definition), false)).join("");
       const shown = values.map((value) => shortText(value)).join(", ");
       const id = shortText(fieldOf(document, idField));
       const other = seen.get(key);

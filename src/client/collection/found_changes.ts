@@ -59,6 +59,7 @@ export interface FoundChangesParts {
 interface Choice<T> {
   readonly filter: Query<T>;
   readonly sort?: object | undefined;
+  readonly collation?: object | undefined;
   /** Whether more than the id is needed. */
   readonly isWhole: boolean;
 }
@@ -96,10 +97,10 @@ export class FoundChanges<T extends Item> {
     change: Change<T>,
     options: FindOneAndUpdateOptions<T>,
   ): Promise<T | undefined> {
-    const { sort, upsert = false, returnDocument = "after" } = options;
+    const { sort, collation, upsert = false, returnDocument = "after" } = options;
     const isBefore = returnDocument === "before";
     return this.#attempt<T | undefined>(
-      { filter, sort, isWhole: isBefore },
+      { filter, sort, collation, isWhole: isBefore },
       async (found) => {
         const changing = this.#changeOf(found, change, filter);
         const { document, version: ifVersion } = found;
@@ -194,7 +195,7 @@ export class FoundChanges<T extends Item> {
    * the way of a new document that is not found.
    */
   async #attempt<R>(
-    { filter, sort, isWhole }: Choice<T>,
+    { filter, sort, collation, isWhole }: Choice<T>,
     change: (found: Versioned<Fields>) => Promise<Outcome<R> | undefined>,
     none: () => Promise<Outcome<R> | undefined>,
   ): Promise<R> {
@@ -207,7 +208,8 @@ export class FoundChanges<T extends Item> {
     for (let attempt = 0; ; attempt += 1) {
       // Other clients may want the first one, too: with each miss more of the next ones are tried.
       const limit = Math.min(1 + attempt * CANDIDATES_PER_ATTEMPT, CANDIDATES_MAX);
-      const query = { filter, limit, projection, ...(sort && { sort: sort as never }) };
+      const order = { ...(sort && { sort: sort as never }), collation };
+      const query = { filter, limit, projection, ...order };
       const candidates = await this.#parts.search(query);
       const found = candidates[candidates.length > 1 ? random.below(candidates.length) : 0];
       try {

@@ -42,6 +42,7 @@ export interface WireQuery {
   readonly pageSize?: number | undefined;
   /** Values at the paths of `sort`: only documents behind them. */
   readonly after?: readonly Value[] | undefined;
+  readonly collation?: object | undefined;
 }
 
 /** Found documents, and up to which operation they are the state. */
@@ -91,9 +92,9 @@ export function allOf<T>(...queries: readonly Query<T>[]): Query<T> {
 
 /** The part of the options that goes over the wire. */
 export function wireOptions(options: WrittenOptions): Omit<WireQuery, "filter"> {
-  const { sort, skip, limit, projection, hint } = options;
+  const { sort, skip, limit, projection, hint, collation } = options;
   const parts = { sort: sort as SortSpec, projection: projection as ProjectionSpec };
-  return { ...parts, skip, limit, hint };
+  return { ...parts, skip, limit, hint, collation };
 }
 
 /** Options of a query on documents of any type. */
@@ -103,6 +104,7 @@ interface WrittenOptions {
   readonly limit?: number | undefined;
   readonly projection?: object | undefined;
   readonly hint?: string | undefined;
+  readonly collation?: object | undefined;
 }
 
 /** Fields of a change; a value may be anything that CBOR carries. */

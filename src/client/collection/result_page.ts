@@ -32,7 +32,7 @@ export async function resultPage<T extends Item>(
   { filter, options, idField }: PagedQuery<T>,
   ask: (query: WireQuery) => Promise<{ readonly documents: readonly Versioned<T>[] }>,
 ): Promise<ResultPage<T>> {
-  const { sort: given = {}, limit = PAGE_LIMIT, after } = options;
+  const { sort: given = {}, limit = PAGE_LIMIT, after, collation } = options;
   if (!Number.isSafeInteger(limit) || limit < 1) {
     throw new QueryError(
       `Cannot give a page of ${limit} documents: limit is a whole number from 1`,
@@ -42,7 +42,7 @@ export async function resultPage<T extends Item>(
   const sort: SortSpec = Object.hasOwn(given, idField) ? given : { ...given, [idField]: 1 };
   const parts = sortParts(sort);
   const place = after === undefined ? undefined : placeIn(after, parts);
-  const { documents } = await ask({ filter, sort, limit: limit + 1, after: place });
+  const { documents } = await ask({ filter, sort, limit: limit + 1, after: place, collation });
   const shown = documents.slice(0, limit).map(({ document }) => document);
   const last = shown.at(-1);
   const hasMore = documents.length > limit && last !== undefined;

@@ -20,9 +20,11 @@ import type {
 import type { DistinctValue, Path, PathValue } from "../../api/path.ts";
 import type { FindOptions, Found, Projection, Query } from "../../api/query.ts";
 import type { TransactionCollection } from "../../api/transaction.ts";
+import { readCollation } from "../../base/collation.ts";
 import { DuplicateKeyError, ValidationError } from "../../base/errors.ts";
 import { checkCallOptions, type KnownNames } from "../../base/known_options.ts";
 import { latinText } from "../../base/order_key.ts";
+import { NEWEST_RULES } from "../../base/rules_version.ts";
 import { type Fields, fieldOf, isFields, type Value } from "../../base/value.ts";
 import { decodeUntrustedCbor } from "../../protocol/encoding/cbor.ts";
 import { encodeCollectionName } from "../../protocol/encoding/command.ts";
@@ -201,8 +203,8 @@ export class CollectionView<T extends Item>
     checkCallOptions("findOneAndUpdate", options, FOUND_OPTIONS);
     checkReturned(options.returnDocument);
     wireFilter(filter);
-    const { sort, upsert = false, returnDocument = "after" } = options;
-    const [before] = await this.find(filter, { ...(sort && { sort }), limit: 1 });
+    const { sort, collation, upsert = false, returnDocument = "after" } = options;
+    const [before] = await this.find(filter, { ...(sort && { sort }), collation, limit: 1 });
     if (before === undefined && !upsert) return undefined;
     const after =
       before === undefined
@@ -378,6 +380,7 @@ export class CollectionView<T extends Item>
     query: WireQuery,
   ): readonly Fields[] {
     const { sort = {}, skip = 0, limit = 0, projection = {} } = query;
+    const collation = readCollation(query.collation);
     if (![skip, limit].every((count) => Number.isSafeInteger(count) && count >= 0)) {
       throw new ValidationError("Cannot query: skip and limit are whole numbers, and not negative");
     }
@@ -390,7 +393,7 @@ export class CollectionView<T extends Item>
       .filter(({ kind }) => kind === "INSERT" || kind === "PUT")
       .map(({ document }) => decodeUntrustedCbor(document) as Fields)
       .filter(matches);
-    const all = [...others, ...own].sort(compareBy(sort));
+    const all = [...others, ...own].sort(compareBy(sort, NEWEST_RULES, collation));
     const part = all.slice(skip, limit === 0 ? undefined : skip + limit);
     const isProjected = Object.keys(projection).length > 0;
     return isProjected ? part.map(compileProjection(projection, this.#idField)) : part;

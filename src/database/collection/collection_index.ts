@@ -11,6 +11,7 @@
  */
 
 import sortedBtree from "sorted-btree";
+import { readCollation } from "../../base/collation.ts";
 import { QueryError, ValidationError } from "../../base/errors.ts";
 import { INDEX_ENTRIES_MAX, INDEX_KEY_LENGTH_MAX, INDEX_PATHS_MAX } from "../../base/limits.ts";
 import { orderKey, typeKey } from "../../base/order_key.ts";
@@ -19,6 +20,7 @@ import { type Fields, isFields, shortText, type Value } from "../../base/value.t
 import type { IndexDefinition, IndexPath } from "../../protocol/encoding/catalog_command.ts";
 import { compileFilter, type Matcher } from "../../query/matcher.ts";
 import { hasEscapes, isSameInFilters, parsePath, spreadAt } from "../../query/path.ts";
+import { indexedAs } from "../../query/sort.ts";
 import type { Location } from "./document_slab.ts";
 import { VALUE_ENTRIES_MAX, ValueTable } from "./value_table.ts";
 
@@ -78,6 +80,10 @@ export function readIndexDefinition(value: unknown, rules: RulesVersion): IndexD
     throw new QueryError("Cannot let documents expire by a path with $, or with a number like 01");
   }
   const where = readWhere(fields?.where, rules, isExpiring);
+  const collation = rules < THIRD_RULES ? undefined : readCollation(fields?.collation);
+  if (collation !== undefined && ignoresCase === true) {
+    throw new QueryError("Cannot make the index: it has a collation, or it ignores case");
+  }
   return {
     name,
     expiresAfterMs,
@@ -87,6 +93,7 @@ export function readIndexDefinition(value: unknown, rules: RulesVersion): IndexD
     ignoresCase: ignoresCase === true,
     ...(isAtDate && { expiresAtDate: true }),
     ...(where && { where }),
+    ...(collation && { collation }),
   };
 }
 
@@ -208,8 +215,7 @@ export class CollectionIndex {
 
   /** The key text of one value. */
   keyOf(value: Value, order: 1 | -1): string {
-    const isFolded = this.definition.ignoresCase && typeof value === "string";
-    return orderKey(isFolded ? value.toLowerCase() : value, order === -1);
+    return orderKey(indexedAs(value, this.definition), order === -1);
   }
 
   /**

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { Collation } from "../../base/collation.ts";
 import { QueryError } from "../../base/errors.ts";
 import { SORTED_DOCUMENTS_MAX } from "../../base/limits.ts";
 import { compareValues, type Fields, type Value } from "../../base/value.ts";
@@ -17,6 +18,7 @@ import {
   type ProjectionSpec,
   type SortPart,
   type SortSpec,
+  sortedAs,
   sortParts,
 } from "../../query/sort.ts";
 import type { IndexTree } from "./collection_index.ts";
@@ -43,6 +45,8 @@ export interface QuerySpec {
   readonly hint?: string;
   /** Values at the paths of `sort`: only documents that come behind them. */
   readonly after?: readonly Value[];
+  /** How texts are sorted; by UTF-16 code units without. */
+  readonly collation?: Collation;
   /** In ms since 1970: documents that have expired then do not show. */
   readonly nowMs?: number;
 }
@@ -110,10 +114,10 @@ export class QueryRun {
         ? matches
         : (document) =>
             matches(document) && isOver?.(document) !== true && isBehind?.(document) !== false;
-    const { idField = "id", hint = "", filter, projection } = spec;
+    const { idField = "id", hint = "", filter, projection, collation } = spec;
     const isWhole = projection === undefined || Object.keys(projection).length === 0;
     this.#project = isWhole ? undefined : compileProjection(projection, idField);
-    const request = { filter, sort: this.#parts, idField, hint };
+    const request = { filter, sort: this.#parts, collation, idField, hint };
     this.#plan = planQuery(request, store.indexes.all());
     const plan = this.#plan;
     const isNow = sequence === "now";
@@ -129,10 +133,16 @@ export class QueryRun {
     if (after.length !== this.#parts.length || after.length === 0) {
       throw new QueryError("Cannot query: after holds a value for each path of sort");
     }
-    const place = { keys: after, location: 0 };
-    return (document) => {
-      const keys = this.#parts.map(({ path }) => valueAt(document, path));
-      return this.#compare({ keys, location: 0 }, place) > 0;
+    const { collation } = this.#spec;
+    const place = { keys: after.map((value) => sortedAs(value, collation)), location: 0 };
+    return (document) => this.#compare(this.#entryOf(document, 0), place) > 0;
+  }
+
+  #entryOf(document: Fields, location: Location): SortEntry {
+    const { collation } = this.#spec;
+    return {
+      keys: this.#parts.map(({ path }) => sortedAs(valueAt(document, path), collation)),
+      location,
     };
   }
 
@@ -294,8 +304,7 @@ export class QueryRun {
         yield undefined;
         continue;
       }
-      const document = this.#matched;
-      run.push({ keys: this.#parts.map(({ path }) => valueAt(document, path)), location });
+      run.push(this.#entryOf(this.#matched, location));
       kept += 1;
       if (kept > SORTED_DOCUMENTS_MAX) throw tooManyToSort();
       if (run.length < SORT_RUN) continue;

@@ -83,10 +83,10 @@ function isPlain(value: Value): value is string | number | boolean {
 /** An index of that path alone, in which every document has one entry, with its value as it is. */
 function indexOf(store: CollectionStore, path: string): CollectionIndex | undefined {
   for (const index of store.indexes.all()) {
-    const { paths, ignoresCase, where } = index.definition;
+    const { paths, ignoresCase, collation, where } = index.definition;
     const isOnly = paths.length === 1 && paths[0]?.path === path && where === undefined;
-    if (isOnly && !hasEscapes(path) && index.isReady && !index.isMultiple && !ignoresCase)
-      return index;
+    const isExact = !ignoresCase && collation === undefined;
+    if (isOnly && !hasEscapes(path) && index.isReady && !index.isMultiple && isExact) return index;
   }
   return undefined;
 }

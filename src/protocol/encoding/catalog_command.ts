@@ -17,6 +17,7 @@
  */
 
 import { assert } from "../../base/assert.ts";
+import type { Collation } from "../../base/collation.ts";
 import { ProtocolError, ValidationError } from "../../base/errors.ts";
 import { COLLECTION_NAME_SIZE_MAX, OPERATIONS_PER_REQUEST_MAX } from "../../base/limits.ts";
 import { FIRST_RULES, type RulesVersion, THIRD_RULES } from "../../base/rules_version.ts";
@@ -44,6 +45,8 @@ export interface IndexDefinition {
   readonly expiresAfterMs: number;
   /** Only documents that match are in it. Only from rules 3 on, and only where it is given. */
   readonly where?: Fields;
+  /** How texts are ordered, and which are equal. Only from rules 3 on, and only where given. */
+  readonly collation?: Collation;
   /** 0 is a time: documents are removed at the date itself. Only from rules 2 on, and only then. */
   readonly expiresAtDate?: true;
 }
@@ -110,7 +113,9 @@ export function fieldOfLaterRules(body: unknown, rules: RulesVersion): string | 
   assert(rules >= FIRST_RULES, "a log follows some rules");
   if (rules >= THIRD_RULES || !isFields(body)) return undefined;
   const { index, settings } = body;
-  if (isFields(index) && index["where"] !== undefined) return "where";
+  for (const field of ["where", "collation"] as const) {
+    if (isFields(index) && index[field] !== undefined) return field;
+  }
   return isFields(settings) && settings["documentSizeMax"] !== undefined
     ? "documentSizeMax"
     : undefined;

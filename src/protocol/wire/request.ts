@@ -7,6 +7,7 @@
 
 import { assert } from "../../base/assert.ts";
 import { ByteReader } from "../../base/bytes.ts";
+import { type Collation, readCollation } from "../../base/collation.ts";
 import { ValidationError } from "../../base/errors.ts";
 import { type Fields, isCount, isFields, type Value } from "../../base/value.ts";
 import { decodeUntrustedCbor } from "../encoding/cbor.ts";
@@ -74,6 +75,8 @@ export interface QueryFields {
   readonly hint: string;
   /** Values at the paths of `sort`: only documents behind them. */
   readonly after?: readonly Value[];
+  /** How texts are sorted; by UTF-16 code units without. */
+  readonly collation?: Collation;
 }
 
 /** The map of a QUERY request. */
@@ -263,14 +266,18 @@ export function readQueryFields(fields: Fields): QueryFields {
   }
   assert(Number.MAX_SAFE_INTEGER >= skip, "skip is a safe integer");
   assert(Number.MAX_SAFE_INTEGER >= limit, "limit is a safe integer");
-  const order = after === undefined ? {} : { after: after as readonly Value[] };
+  const collation = readCollation(fields["collation"]);
+  const order = {
+    ...(after !== undefined && { after: after as readonly Value[] }),
+    ...(collation !== undefined && { collation }),
+  };
   return { collection, filter, sort, projection, idField, hint, skip, limit, ...order };
 }
 
 /** Fields of a query; `pageSize` belongs to `find`. */
 const QUERY_NAMES: ReadonlySet<string> = new Set([
   ...["action", "collection", "idField", "filter", "sort", "projection", "hint", "skip", "limit"],
-  ...["pageSize", "after"],
+  ...["pageSize", "after", "collation"],
 ]);
 const WATCH_NAMES: ReadonlySet<string> = new Set(["action", "collection", "since", "waitMs"]);
 
