@@ -47,9 +47,8 @@ const FIRST_PLANTS: readonly Plant[] = [
     name: "stale-read",
     about: "a linearizable read is served without asking a quorum (T38)",
     file: "server/request_handler.ts",
-    find: 'const { level } = read;\n    if (level !== "linearizable") {\n      const error = this.#backend.refuseRead(level);',
-    replace:
-      'const { level } = read;\n    if (true) {\n      const error = level === "leader" ? this.#backend.refuseRead(level) : undefined;',
+    find: "return this.#waitForBarrier(deadlineMs, { served, late });",
+    replace: "return late === undefined ? undefined : served();",
   },
   {
     name: "read-unconfirmed",
