@@ -29,7 +29,7 @@ export const TRANSACTION_TIMEOUT_MS = 30_000;
 
 /** How a transaction runs. */
 export interface TransactionOptions {
-  /** Longest time for all attempts, in milliseconds; 30 s unless set. */
+  /** Longest time for all attempts, in milliseconds; 30 s unless set. 0: one attempt. */
   readonly timeoutMs?: number;
   /** Refuses writes. What was read is checked at the end all the same. */
   readonly readOnly?: boolean;

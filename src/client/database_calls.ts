@@ -102,7 +102,8 @@ export class DatabaseCalls {
     options?: TransactionOptions,
   ): Promise<R> {
     checkCallOptions("transaction", options, TRANSACTION_OPTIONS);
-    checkTimeout(options?.timeoutMs);
+    // None: it is tried once.
+    if (options?.timeoutMs !== 0) checkTimeout(options?.timeoutMs);
     return runTransaction(this.#parts, run, options);
   }
 }

@@ -139,7 +139,7 @@ for (const [name, open] of HOMES) {
       const many = (count: number, size: number): { id: string; pad: string }[] =>
         Array.from({ length: count }, (_, i) => ({ id: `d${i}`, pad: "x".repeat(size) }));
       const remedy = expect.stringContaining("in portions");
-      for (const documents of [many(10_001, 1), many(100, 100_000)]) {
+      for (const documents of [many(10_001, 1), many(100, 250_000)]) {
         await expect(collection.insertMany(documents)).rejects.toMatchObject({ remedy });
         await expect(collection.putMany(documents)).rejects.toMatchObject({
           code: "VALIDATION",
