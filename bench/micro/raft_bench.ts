@@ -86,6 +86,7 @@ function startNode(id: string): BenchNode {
     heartbeatTicks: 2,
     electionTicks: 20,
     adaptiveTicksMax: 0,
+    arrivalHalfLifeTicks: 1000,
     hasLeases: false,
     rankTicks: 4,
     jitterTicks: 4,

@@ -26,7 +26,9 @@ const KNOWN: readonly (readonly [number, number])[] = [
   [0x61, 0x7a],
   [0xc0, 0x24f],
   [0x300, 0x36f],
-  [0x386, 0x386],
+  [0x374, 0x374],
+  [0x37e, 0x37e],
+  [0x385, 0x387],
   [0x388, 0x38a],
   [0x38c, 0x38c],
   [0x38e, 0x3a1],
@@ -39,11 +41,22 @@ const KNOWN: readonly (readonly [number, number])[] = [
   [0x1f20, 0x1f45],
   [0x1f48, 0x1f4d],
   [0x1f50, 0x1f57],
+  [0x1f59, 0x1f59],
+  [0x1f5b, 0x1f5b],
+  [0x1f5d, 0x1f5d],
   [0x1f5f, 0x1f7d],
   [0x1f80, 0x1fb4],
+  [0x1fb6, 0x1fc4],
+  [0x1fc6, 0x1fd3],
+  [0x1fd6, 0x1fdb],
+  [0x1fdd, 0x1fef],
+  [0x1ff2, 0x1ff4],
+  [0x1ff6, 0x1ffe],
+  [0x2126, 0x2126],
+  [0x212a, 0x212b],
 ];
 /** Above all of them. */
-const KNOWN_END = 0x2000;
+const KNOWN_END = 0x2200;
 const IS_KNOWN = Uint8Array.from({ length: KNOWN_END }, (_, code) => {
   return KNOWN.some(([first, last]) => code >= first && code <= last) ? 1 : 0;
 });
@@ -53,8 +66,14 @@ const RUN = new RegExp(
 );
 const FIRST_MARK = 0x300;
 const LAST_MARK = 0x36f;
+/** Marks that stand between a letter and those above it, in canonical order. */
+const BELOW =
+  "[\\u0316-\\u0319\\u031b-\\u0333\\u0334-\\u033c\\u0345\\u0347-\\u0349\\u034d\\u034e\\u0353-\\u0356\\u0359\\u035a]*";
 /** Letters of their own, though they decompose. */
-const OWN_LETTERS = /[иИуУ]\u0306|[іІ]\u0308|[гГкК]\u0301/g;
+const OWN_LETTERS = new RegExp(
+  `([иИуУ])(${BELOW})(\u0306)|([іІ])(${BELOW})(\u0308)|([гГкК])(${BELOW})(\u0301)`,
+  "g",
+);
 /** Behind all that begins with the letter before it. */
 const LATER = "\uffff";
 /** Tells a letter that is written as others from those. */
@@ -101,7 +120,10 @@ export function isSameCollation(a: Collation | undefined, b: Collation | undefin
 /** A text whose UTF-16 code units order as the collation orders the texts. */
 export function collationKey(text: string, { strength }: Collation): string {
   const decomposed = text.replace(RUN, (run) => {
-    return run.normalize("NFD").replace(OWN_LETTERS, (pair) => pair.normalize("NFC"));
+    return run.normalize("NFD").replace(OWN_LETTERS, (...[, ...found]) => {
+      const [letter = "", below = "", mark = ""] = found.filter((part) => typeof part === "string");
+      return (letter + mark).normalize("NFC") + below;
+    });
   });
   let [letters, accents, cases] = ["", "", ""];
   for (let at = 0; at < decomposed.length; at += 1) {

@@ -116,14 +116,18 @@ export const REQUESTS_IN_FLIGHT_PER_CONNECTION_MAX = 16_384;
 export const CLIENT_OUT_BYTES_GOAL = 16 * MIB;
 /** Unsent bytes at which a client is cut off. */
 export const CLIENT_OUT_BYTES_MAX = 64 * MIB;
-/** After so many milliseconds a client is cut off that takes nothing of what waits for it. */
+/** In so many milliseconds a client takes {@link CLIENT_TAKES_MIN} of what waits for it. */
 export const CLIENT_STALL_MS = 10_000;
+/** Half a megabit a second: who takes less is cut off. */
+export const CLIENT_TAKES_MIN = 640 * KIB;
 /** Unsent bytes of one peer queue; more is dropped and sent again by the consensus rules. */
 export const PEER_OUT_BYTES_MAX = 64 * MIB;
 /** Time for the whole handshake, in milliseconds. */
 export const HANDSHAKE_TIMEOUT_MS = 2_000;
-/** Time from the first to the last byte of one frame, in milliseconds. */
+/** Time after which a frame must be whole, or have brought {@link FRAME_BYTES_MIN}, in ms. */
 export const FRAME_TIMEOUT_MS = 10_000;
+/** Bytes of a frame in each such time: half a megabit a second. */
+export const FRAME_BYTES_MIN = 640 * KIB;
 
 /** Requests that wait in a client for a place among those under way. */
 export const CLIENT_QUEUE_MAX = 65_536;

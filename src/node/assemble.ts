@@ -28,6 +28,7 @@ import type { NodeConfig } from "./config/node_config.ts";
 import { codecOf } from "./features.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { StatusReport } from "./node_status.ts";
+import { outlookOf } from "./outlook.ts";
 import { Alarms } from "./recovery/alarms.ts";
 import { DiskMonitor, reasonOf } from "./recovery/disk_monitor.ts";
 import type { OpenedStorage } from "./recovery/open_storage.ts";
@@ -98,6 +99,10 @@ function buildConsensus(base: NodeBase, catchUpRate: RateLimit): Consensus {
     {
       ...{ clock, random, log, machine, compressor: zlibCompressor, catchUpRate },
       send: (message) => network?.sendRaft(message),
+      outlook: outlookOf({
+        ...{ clock, network, machine },
+        voters: () => driver.view.configuration.voters,
+      }),
     },
     {
       ...{ id, configurations, heartbeatMs, electionTimeoutMs, syncMode, diskStallMs },

@@ -18,7 +18,8 @@ import type { DriverHooks } from "../replication/raft/driver_parts.ts";
 import { validateEntries } from "../replication/raft/entry_validation.ts";
 import type { RaftDriver } from "../replication/raft/raft_driver.ts";
 import type { SegmentLog } from "../storage/wal/segment_log.ts";
-import type { NetworkHooks, NetworkManager } from "../transport/network_manager.ts";
+import type { NetworkHooks } from "../transport/network_hooks.ts";
+import type { NetworkManager } from "../transport/network_manager.ts";
 import type { ReservedPort } from "../transport/reserved_port.ts";
 import { assemble, type NodeParts } from "./assemble.ts";
 import type { NodeConfig } from "./config/node_config.ts";
@@ -215,6 +216,8 @@ export class Node {
         rules.seen(hello);
         peerWatch.seen(hello, isWelcome);
       },
+      onPeerSpeaks: (nodeId) => this.#parts.driver.peerSpeaks(nodeId),
+      onPeerTakes: (nodeId) => this.#parts.driver.peerTakes(nodeId),
       onPeerFailed: (nodeId, error) => peerWatch.failed(nodeId, error),
     };
   }

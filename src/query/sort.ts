@@ -22,16 +22,27 @@ export interface SortPart {
   readonly name: string;
   readonly path: readonly string[];
   readonly direction: 1 | -1;
+  readonly collation: Collation | undefined;
+}
+
+/** How the parts of an order are read. */
+export interface SortOptions {
+  readonly rules?: RulesVersion;
+  /** Of texts, but for ids: those are different where they are not equal. */
+  readonly collation?: Collation | undefined;
+  readonly idField?: string;
 }
 
 /** The parts of an order. Throws QueryError. */
-export function sortParts(spec: SortSpec, rules: RulesVersion = NEWEST_RULES): readonly SortPart[] {
+export function sortParts(spec: SortSpec, options: SortOptions = {}): readonly SortPart[] {
+  const { rules = NEWEST_RULES, collation: own, idField = "id" } = options;
   checkPaths(spec);
   return Object.entries(spec).map(([name, direction]) => {
     if (direction !== 1 && direction !== -1) {
       throw new QueryError(`Cannot sort by "${name}": the direction is 1 or -1`);
     }
-    return { name, path: parsePath(name, rules), direction };
+    const collation = name === idField ? undefined : own;
+    return { name, path: parsePath(name, rules), direction, collation };
   });
 }
 
@@ -61,12 +72,11 @@ export function indexedAs(
 /** Compares documents in an order. Throws QueryError for an invalid one. */
 export function compareBy(
   spec: SortSpec,
-  rules: RulesVersion = NEWEST_RULES,
-  collation?: Collation,
+  options: SortOptions = {},
 ): (a: Fields, b: Fields) => number {
-  const parts = sortParts(spec, rules);
+  const parts = sortParts(spec, options);
   return (a, b) => {
-    for (const { path, direction } of parts) {
+    for (const { path, direction, collation } of parts) {
       const order = compareValues(
         sortedAs(valueAt(a, path), collation),
         sortedAs(valueAt(b, path), collation),

@@ -333,7 +333,7 @@ function itemOrder(sort: Value, rules: RulesVersion): (a: Value, b: Value) => nu
   if (sort === 1) return compareValues;
   if (sort === -1) return (a, b) => compareValues(b, a);
   if (!isFields(sort)) throw new QueryError("Cannot read the update: $sort takes 1, -1 or fields");
-  const compare = compareBy(sort as SortSpec, rules);
+  const compare = compareBy(sort as SortSpec, { rules });
   return (a, b) => compare(isFields(a) ? a : {}, isFields(b) ? b : {});
 }
 

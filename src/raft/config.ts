@@ -26,9 +26,11 @@ export interface RaftConfig {
   readonly jitterTicks: number;
   /**
    * Longest first wait, in ticks, that irregular heartbeats of the leader may lead to; 0: they
-   * change nothing. Stickiness and the leader's quorum check always use `electionTicks`.
+   * change nothing. Stickiness and the leader's quorum check use the {@link Pace} alone.
    */
   readonly adaptiveTicksMax: number;
+  /** Ticks after which a long wait for a heartbeat counts half. */
+  readonly arrivalHalfLifeTicks: number;
   /**
    * Whether leaders serve reads on a lease (thesis §6.4.1): every heartbeat is a read round, and a
    * node that has just started grants no vote for T, because it may have promised a leader.
@@ -50,6 +52,14 @@ export interface RaftConfig {
   readonly hardState: HardState;
   /** Known to be committed: `firstIndex - 1 <= commitIndex <= lastIndex` of the log on disk. */
   readonly commitIndex: LogIndex;
+}
+
+/** Waits that may grow beyond the configured ones. */
+export interface Pace {
+  /** As {@link RaftConfig.electionTicks}. */
+  readonly electionTicks: number;
+  /** As {@link RaftConfig.rankTicks}. */
+  readonly rankTicks: number;
 }
 
 /** Stops on settings that would make elections unsound or endless. */

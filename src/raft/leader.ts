@@ -373,7 +373,8 @@ function hasUntoldCommit(state: RaftState, peer: NodeId): boolean {
 
 /** Coming ticks that {@link tickLeader} would only count. */
 export function idleLeaderTicks(state: RaftState): number {
-  const { electionTicks, heartbeatTicks } = state.config;
+  const { heartbeatTicks } = state.config;
+  const { electionTicks } = state.pace;
   assert(state.heartbeatElapsed < heartbeatTicks, "a heartbeat that is due was sent");
   assert(state.quorumElapsed < electionTicks, "a quorum check that is due was made");
   for (const peer of state.peers) {
@@ -390,19 +391,19 @@ export function skipLeaderTicks(state: RaftState, count: number): void {
   state.quorumElapsed += count;
   if (state.transferee !== undefined) state.transferElapsed += count;
   assert(state.heartbeatElapsed < state.config.heartbeatTicks, "no heartbeat is skipped");
-  assert(state.quorumElapsed < state.config.electionTicks, "no quorum check is skipped");
+  assert(state.quorumElapsed < state.pace.electionTicks, "no quorum check is skipped");
 }
 
 /** One tick in office. */
 export function tickLeader(state: RaftState): void {
   state.heartbeatElapsed += 1;
   state.quorumElapsed += 1;
-  if (state.quorumElapsed >= state.config.electionTicks && !checkQuorum(state)) return;
+  if (state.quorumElapsed >= state.pace.electionTicks && !checkQuorum(state)) return;
   if (state.transferee !== undefined) {
     state.transferElapsed += 1;
-    if (state.transferElapsed >= state.config.electionTicks) state.endTransfer(false);
+    if (state.transferElapsed >= state.pace.electionTicks) state.endTransfer(false);
   }
-  assert(state.quorumElapsed < state.config.electionTicks, "a quorum check that is due was made");
+  assert(state.quorumElapsed < state.pace.electionTicks, "a quorum check that is due was made");
   if (state.heartbeatElapsed >= state.config.heartbeatTicks) {
     state.heartbeatElapsed = 0;
     if (state.config.hasLeases) state.readRound += 1;

@@ -9,7 +9,7 @@
  */
 
 import { assert, unreachable } from "../base/assert.ts";
-import { assertRaftConfig, type RaftConfig } from "./config.ts";
+import { assertRaftConfig, type Pace, type RaftConfig } from "./config.ts";
 import type { Configuration } from "./configuration.ts";
 import {
   answerVote,
@@ -183,7 +183,7 @@ export class Raft {
   get idleTicks(): number {
     const state = this.#state;
     if (state.role === "leader") return idleLeaderTicks(state);
-    if (!state.isPromotable) return state.config.electionTicks;
+    if (!state.isPromotable) return state.pace.electionTicks;
     return Math.max(0, state.electionWait + state.patience - state.electionElapsed - 1);
   }
 
@@ -195,6 +195,28 @@ export class Raft {
       this.#state.electionElapsed += count;
       this.#state.quietTicks = Math.max(0, this.#state.quietTicks - count);
     }
+  }
+
+  /** From now on these waits are in force; none is below the configured one. */
+  setPace(pace: Pace): void {
+    this.#state.setPace(pace);
+  }
+
+  /**
+   * Bytes came from a peer, of a message that is not whole yet. From the leader they are a sign of
+   * life as good as a heartbeat, which would have to wait behind them.
+   */
+  peerSpeaks(peer: NodeId): void {
+    const state = this.#state;
+    if (state.role !== "follower" || state.leader !== peer || state.isLeaderForgotten) return;
+    state.electionElapsed = 0;
+    assert(state.leader !== state.id, "a follower follows another node");
+  }
+
+  /** A peer lives and takes what it is sent: its answer stands behind that. */
+  peerTakes(peer: NodeId): void {
+    const progress = this.#state.progress.get(peer);
+    if (this.#state.role === "leader" && progress !== undefined) progress.isRecentlyActive = true;
   }
 
   /** A peer's message arrived. Messages that no honest peer sends are refused, with an event. */

@@ -6,7 +6,7 @@
  */
 
 import { assert } from "../base/assert.ts";
-import type { RaftConfig } from "./config.ts";
+import type { Pace, RaftConfig } from "./config.ts";
 import { type Configuration, ConfigurationHistory, isSameNode } from "./configuration.ts";
 import { RaftLog } from "./log.ts";
 import type { RaftMessage, RaftMessageBody } from "./message.ts";
@@ -57,8 +57,12 @@ export class RaftState {
   /** Ticks after which this node campaigns. */
   electionWait: number;
   /** Ticks between messages of the leader, and how much they vary: moving averages. */
+  /** Waits in force: those of the configuration, or longer ones. */
+  pace: Pace;
   #arrivalMean = 0;
   #arrivalDeviation = 0;
+  /** Longest wait for a leader's message lately. */
+  #arrivalPeak = 0;
   /** Stickiness is lifted until the next message of the current term's leader. */
   isLeaderForgotten = false;
   readonly votes = new Map<NodeId, boolean>();
@@ -110,6 +114,7 @@ export class RaftState {
 
   constructor(config: RaftConfig, reader: LogReader) {
     this.config = config;
+    this.pace = config;
     this.log = new RaftLog(reader, config.commitIndex);
     this.history = new ConfigurationHistory(config.configurations);
     this.history.commit(config.commitIndex);
@@ -227,7 +232,7 @@ export class RaftState {
   get hasLiveLeader(): boolean {
     if (this.role === "leader") return true;
     if (this.leader === undefined || this.isLeaderForgotten) return false;
-    return this.electionElapsed < this.config.electionTicks;
+    return this.electionElapsed < this.pace.electionTicks;
   }
 
   /**
@@ -262,21 +267,42 @@ export class RaftState {
     const error = ticks - this.#arrivalMean;
     this.#arrivalMean += error / 8;
     this.#arrivalDeviation += (Math.abs(error) - this.#arrivalDeviation) / 4;
+    const { arrivalHalfLifeTicks } = this.config;
+    this.#arrivalPeak = Math.max(ticks, this.#arrivalPeak * 0.5 ** (ticks / arrivalHalfLifeTicks));
   }
 
   /** Ticks to wait beyond the drawn ones while a leader's messages arrive irregularly. */
   get patience(): number {
-    const { adaptiveTicksMax, electionTicks } = this.config;
+    const { adaptiveTicksMax } = this.config;
+    const { electionTicks } = this.pace;
     if (adaptiveTicksMax === 0 || this.leader === undefined || this.isLeaderForgotten) return 0;
-    const usual = Math.ceil(3 * this.#arrivalMean + 4 * this.#arrivalDeviation);
+    const spread = 3 * this.#arrivalMean + 4 * this.#arrivalDeviation;
+    const usual = Math.ceil(Math.max(spread, 2 * this.#arrivalPeak));
     const patience = Math.max(0, Math.min(adaptiveTicksMax, usual) - electionTicks);
     assert(patience <= adaptiveTicksMax, "the longest wait is bounded");
     return patience;
   }
 
+  /** From now on these waits are in force. */
+  setPace(pace: Pace): void {
+    assert(pace.electionTicks >= this.config.electionTicks, "no wait is below the configured one");
+    assert(pace.rankTicks >= this.config.rankTicks, "nor that between candidates");
+    if (pace.electionTicks === this.pace.electionTicks && pace.rankTicks === this.pace.rankTicks) {
+      return;
+    }
+    const isLonger = pace.electionTicks > this.pace.electionTicks;
+    this.pace = pace;
+    this.quorumElapsed = Math.min(this.quorumElapsed, pace.electionTicks - 1);
+    this.transferElapsed = Math.min(this.transferElapsed, pace.electionTicks - 1);
+    if (!isLonger || this.role !== "follower" || this.isLeaderForgotten) return;
+    this.electionWait = Math.max(this.electionWait, this.firstWait());
+    assert(this.electionWait >= pace.electionTicks, "the running wait is as long as the others");
+  }
+
   /** T + rank + jitter: ranks keep two followers from campaigning at once. */
   firstWait(): number {
-    const { electionTicks, rankTicks, jitterTicks } = this.config;
+    const { jitterTicks } = this.config;
+    const { electionTicks, rankTicks } = this.pace;
     const wait = electionTicks + Math.max(0, this.rank) * rankTicks + this.random(jitterTicks);
     assert(wait >= electionTicks, "no node campaigns within the minimum election timeout");
     return wait;
@@ -284,7 +310,8 @@ export class RaftState {
 
   /** Short, apart from the other ranks' waits. */
   repeatWait(): number {
-    const { rankTicks, jitterTicks } = this.config;
+    const { jitterTicks } = this.config;
+    const { rankTicks } = this.pace;
     const wait = (1 + Math.max(0, this.rank)) * rankTicks + this.random(jitterTicks);
     assert(wait >= rankTicks, "each rank waits for the ranks before it");
     return wait;
@@ -292,7 +319,7 @@ export class RaftState {
 
   /** Uniform in [T, 2T), drawn anew after every round without a winner (paper §5.2). */
   laterWait(): number {
-    const { electionTicks } = this.config;
+    const { electionTicks } = this.pace;
     const wait = electionTicks + this.random(electionTicks);
     assert(wait >= electionTicks, "no node campaigns within the minimum election timeout");
     assert(wait < 2 * electionTicks, "a later round begins within two election timeouts");

@@ -18,6 +18,15 @@ export interface Replies extends ReplyTarget {
    * what it was sent before; never if its connection ends.
    */
   whenRoom(answer: () => void): void;
+  /**
+   * The same for an answer that takes several turns to make, of which a client has few at a time;
+   * `ended` is called when it is given.
+   */
+  whenTurn(answer: (ended: () => void) => void): void;
+  /** Whether the client has so much before it that answers wait. */
+  readonly isFull: boolean;
+  /** Calls `give`, for an answer that is made, before those that wait to be made. */
+  whenTaken(give: () => void): void;
 }
 
 /** Target and deadline of an answer. */

@@ -164,7 +164,7 @@ export class RequestHandler {
   /** An answer that waited for room may come too late. */
   #isInTime(deadlineMs: number, fail: (error: CStoreError) => void): boolean {
     if (this.#backend.clock.nowMs() < deadlineMs) return true;
-    fail(new DeadlineError("Cannot answer in time: earlier answers were not taken"));
+    fail(new DeadlineError("Cannot answer in time"));
     return false;
   }
 
@@ -172,14 +172,28 @@ export class RequestHandler {
     const { requestId, level, query } = request;
     const fail = (error: CStoreError): void => target.failed(requestId, error);
     const deadlineMs = this.#deadline(request);
-    const result = (payload: Uint8Array): void => target.result(requestId, payload);
-    const reply = { deadlineMs, result, failed: fail };
+    const make = (isCurrent: boolean, ended: () => void): void => {
+      const end = (give: () => void): void => {
+        give();
+        ended();
+      };
+      const reply = {
+        deadlineMs,
+        result: (payload: Uint8Array): void => {
+          // It may stand in a buffer that is used again.
+          const kept = target.isFull ? payload.slice() : payload;
+          target.whenTaken(() => end(() => target.result(requestId, kept)));
+        },
+        failed: (error: CStoreError): void => end(() => fail(error)),
+      };
+      if (!this.#isInTime(deadlineMs, reply.failed)) return;
+      if (isCurrent) this.#queries.answerCurrent(query, reply);
+      else this.#queries.answer(query, reply);
+    };
     const served = (isCurrent: boolean): void => {
-      target.whenRoom(() => {
-        if (!this.#isInTime(deadlineMs, fail)) return;
-        if (isCurrent) this.#queries.answerCurrent(query, reply);
-        else this.#queries.answer(query, reply);
-      });
+      // A change stream may wait long, with nothing in its hands.
+      if (query.action === "watch") make(isCurrent, () => undefined);
+      else target.whenTurn((ended) => make(isCurrent, ended));
     };
     // A cursor shows the moment at which it was begun, wherever this node stands now.
     if ("cursor" in query) return served(false);

@@ -6,6 +6,7 @@
  */
 
 import { PEER_OUT_BYTES_MAX } from "../base/limits.ts";
+import { isConsensusType } from "../protocol/wire/replication_message.ts";
 
 /**
  * `latest`: urgent, a newer one of the same kind replaces it. `urgent`: small, before all bulk.
@@ -87,4 +88,11 @@ export class MessageQueue {
     this.#bulk = [];
     this.#bytes = 0;
   }
+}
+
+/** How each kind of message queues: see {@link QueuePolicy}. */
+export function policyOf(type: string): QueuePolicy {
+  if (type === "APPEND_ENTRIES") return "bulk";
+  if (type === "HEARTBEAT" || type === "HEARTBEAT_RESPONSE") return "latest";
+  return isConsensusType(type) ? "urgent" : "bulk";
 }

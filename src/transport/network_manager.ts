@@ -30,7 +30,6 @@ import {
 } from "../protocol/wire/handshake.ts";
 import {
   consensusIn,
-  isConsensusType,
   type MessageRoute,
   type ReplicationMessage,
   ReplicationProtocol,
@@ -43,42 +42,13 @@ import {
 } from "../protocol/wire/snapshot_message.ts";
 import type { RaftMessage } from "../raft/message.ts";
 import type { INetworkManager, NetworkEvents, NetworkMetrics } from "./inetwork_manager.ts";
-import type { QueuePolicy } from "./message_queue.ts";
+import { policyOf } from "./message_queue.ts";
+import type { NetworkHooks } from "./network_hooks.ts";
 import { NETWORK_OPTIONS, type NetworkManagerOptions } from "./network_options.ts";
 import { type ConnectionHandlers, PeerConnection } from "./peer_connection.ts";
-import { PeerLink } from "./peer_link.ts";
-
-/** A node's additions to the plain network: its identity, admission, and service of clients. */
-export interface NetworkHooks {
-  /** Fields of the own handshake that change while the node runs. */
-  readonly identity?: () => Partial<Hello>;
-  /** Refuses a node. Throws HandshakeError. */
-  readonly admit?: (hello: Hello) => void;
-  /** A client shook hands: gives its connection's handlers. Without it clients are refused. */
-  readonly onClient?: (connection: PeerConnection) => ConnectionHandlers;
-  /** A message of consensus; the hot path beside `on("message")`. */
-  readonly onRaftMessage?: (message: RaftMessage, from: Hello) => void;
-  /** A message between nodes that is not of consensus. */
-  readonly onNodeMessage?: (message: ReplicationMessage) => void;
-  /** A piece of a snapshot, or what belongs to it; a chunk's bytes are valid during the call. */
-  readonly onSnapshotMessage?: (message: SnapshotMessage) => void;
-  /**
-   * A peer's process was seen through the handshake, in either direction; `isWelcome`: it let this
-   * node in.
-   */
-  readonly onPeerSeen?: (hello: Hello, isWelcome: boolean) => void;
-  /** A dial failed or was refused. */
-  readonly onPeerFailed?: (nodeId: string, error: CStoreError) => void;
-}
+import { PeerLink, SIGN_NUMBER } from "./peer_link.ts";
 
 const CONNECT_TIMEOUT_MS = 2000;
-
-/** How each kind of message queues: see {@link QueuePolicy}. */
-function policyOf(type: string): QueuePolicy {
-  if (type === "APPEND_ENTRIES") return "bulk";
-  if (type === "HEARTBEAT" || type === "HEARTBEAT_RESPONSE") return "latest";
-  return isConsensusType(type) ? "urgent" : "bulk";
-}
 
 function closed(): ClosedError {
   return new ClosedError("Cannot use the network: it is closed");
@@ -465,14 +435,27 @@ export class NetworkManager implements INetworkManager {
     const route = { from: hello.nodeId, to: this.nodeId };
     return {
       frame: (frame) => {
-        if (frame.kind === "PING")
-          connection.send(encodeFrame("PONG", frame.requestId, frame.body.slice()));
-        else if (frame.kind === "REPLICATION") this.#onReplication(frame, route, hello);
-        else throw new ProtocolError(`Cannot accept a ${frame.kind} frame from a node`);
+        if (frame.kind === "REPLICATION") return this.#onReplication(frame, route, hello);
+        if (frame.kind !== "PING") {
+          throw new ProtocolError(`Cannot accept a ${frame.kind} frame from a node`);
+        }
+        if (frame.requestId === SIGN_NUMBER) this.#onSign(hello.nodeId);
+        connection.send(encodeFrame("PONG", frame.requestId, frame.body.slice()));
       },
+      began: () => this.#onBytes(hello.nodeId),
       drained: () => undefined,
       closed: (cause) => this.#onIncomingClosed(connection, cause),
     };
+  }
+
+  /** A message of that peer has begun: a sign of its life, and this node gives one back. */
+  #onBytes(nodeId: string): void {
+    this.#hooks.onPeerSpeaks?.(nodeId);
+    this.#links.get(nodeId)?.answer();
+  }
+
+  #onSign(nodeId: string): void {
+    if (this.#links.get(nodeId)?.heard() === true) this.#hooks.onPeerTakes?.(nodeId);
   }
 
   #onReplication(frame: Frame, route: MessageRoute, hello: Hello | undefined): void {

@@ -6,7 +6,7 @@
  */
 
 import { CStoreError, ProtocolError } from "../base/errors.ts";
-import { FRAME_TIMEOUT_MS, HANDSHAKE_TIMEOUT_MS } from "../base/limits.ts";
+import { FRAME_BYTES_MIN, FRAME_TIMEOUT_MS, HANDSHAKE_TIMEOUT_MS } from "../base/limits.ts";
 import type { CancelTimer, Clock } from "../platform/clock.ts";
 import type { Socket } from "../platform/sockets.ts";
 import { FrameDecoder } from "../protocol/wire/frame_decoder.ts";
@@ -20,6 +20,8 @@ const JOIN_SIZE_MAX = 64 * 1024;
 export interface ConnectionHandlers {
   /** A whole, verified frame; its body is valid during the call. May throw ProtocolError. */
   frame(frame: Frame): void;
+  /** Bytes of a frame that is not whole yet have come. */
+  began?(): void;
   /** Everything that was written has left, after `isCongested` was true. */
   drained(): void;
   /** The connection is over. `cause` is set if this side ended it because of an error. */
@@ -189,15 +191,21 @@ export class PeerConnection {
       this.fail(cause);
       return;
     }
+    if (!this.#decoder.isInsideFrame) return;
     this.#watchPartialFrame();
+    this.#handlers?.began?.();
   }
 
-  /** A frame that began must be whole in time, or one byte a second would hold the connection. */
+  /** A frame that began must go on, or one byte a second would hold the connection. */
   #watchPartialFrame(): void {
     if (!this.#decoder.isInsideFrame || this.#isPaused || this.#isEnding) return;
-    this.#cancelFrameTimer ??= this.#clock.setTimer(FRAME_TIMEOUT_MS, () =>
-      this.fail(new ProtocolError(`Cannot read frame: it took more than ${FRAME_TIMEOUT_MS} ms`)),
-    );
+    if (this.#cancelFrameTimer !== undefined) return;
+    const before = this.#bytesIn;
+    this.#cancelFrameTimer = this.#clock.setTimer(FRAME_TIMEOUT_MS, () => {
+      this.#cancelFrameTimer = undefined;
+      if (this.#bytesIn - before >= FRAME_BYTES_MIN) return this.#watchPartialFrame();
+      this.fail(new ProtocolError(`Cannot read frame: it took more than ${FRAME_TIMEOUT_MS} ms`));
+    });
   }
 
   #stopFrameTimer(): void {

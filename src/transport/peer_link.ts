@@ -32,6 +32,10 @@ const CONNECT_TIMEOUT_MS = 1000;
 const PING_INTERVAL_MS = 250;
 /** Without any answer for so long the connection is taken for dead and dialled again. */
 const SILENCE_MAX_MS = 2000;
+/** Between two signs of life to a peer whose message has begun and is not whole. */
+const SIGN_INTERVAL_MS = 40;
+/** Number of the PING that says: bytes of your message come in. Its PONG tells no round trip. */
+export const SIGN_NUMBER = 0;
 /** Bytes handed to the socket at most, so that urgent frames wait behind little. */
 const SOCKET_BYTES_GOAL = 1024 * 1024;
 
@@ -70,6 +74,9 @@ export class PeerLink {
   #rttCount = 0;
   #rttSum = 0;
   #bytesBefore = 0;
+  #pingDueMs = 0;
+  #signedMs = 0;
+  #helloMs = 0;
 
   constructor(
     peer: { readonly nodeId: string; readonly endpoint: Endpoint },
@@ -102,6 +109,23 @@ export class PeerLink {
 
   get bytesSent(): number {
     return this.#bytesBefore + (this.#connection?.bytesOut ?? 0);
+  }
+
+  /**
+   * The peer gave a sign of life elsewhere: its answer here stands behind what it is sent. False
+   * when the link is down.
+   */
+  heard(): boolean {
+    if (this.#isUp) this.#lastHeardMs = this.#platform.clock.nowMs();
+    return this.#isUp;
+  }
+
+  /** Tells the peer that this node lives: its message has begun, and the answer must wait. */
+  answer(): void {
+    const nowMs = this.#platform.clock.nowMs();
+    if (!this.#isUp || nowMs - this.#signedMs < SIGN_INTERVAL_MS) return;
+    this.#signedMs = nowMs;
+    this.#connection?.send(encodeFrame("PING", SIGN_NUMBER, EMPTY_BYTES));
   }
 
   /** Dials now, unless a connection is up or on its way. */
@@ -148,6 +172,7 @@ export class PeerLink {
 
   #shakeHands(connection: PeerConnection): void {
     this.#connection = connection;
+    this.#helloMs = this.#platform.clock.nowMs();
     connection.start({
       frame: (frame) => this.#onFrame(connection, frame),
       drained: () => this.#flush(),
@@ -193,6 +218,8 @@ export class PeerLink {
     connection.handshakeDone();
     this.#isUp = true;
     this.#backoffMs = 0;
+    this.#noteRoundTrip(this.#platform.clock.nowMs() - this.#helloMs);
+    this.#pingDueMs = this.#platform.clock.nowMs();
     this.#ping();
     this.#handlers.up(welcome);
   }
@@ -201,19 +228,26 @@ export class PeerLink {
     const connection = this.#connection;
     if (connection === undefined || !this.#isUp) return;
     const nowMs = this.#platform.clock.nowMs();
-    if (nowMs - this.#lastHeardMs > SILENCE_MAX_MS) {
+    // What came while this process did nothing has not been read yet.
+    const stalledMs = Math.max(0, nowMs - this.#pingDueMs);
+    if (nowMs - this.#lastHeardMs - stalledMs > SILENCE_MAX_MS) {
       connection.destroy();
       return;
     }
-    this.#pingNumber = (this.#pingNumber + 1) >>> 0;
+    this.#pingNumber = (this.#pingNumber + 1) >>> 0 || 1;
     this.#pingSentMs = nowMs;
     connection.send(encodeFrame("PING", this.#pingNumber, EMPTY_BYTES));
+    this.#pingDueMs = nowMs + PING_INTERVAL_MS;
     this.#cancelPing = this.#platform.clock.setTimer(PING_INTERVAL_MS, () => this.#ping());
   }
 
   #onPong(number: number): void {
-    if (number !== this.#pingNumber) return;
-    const rttMs = this.#platform.clock.nowMs() - this.#pingSentMs;
+    if (number === this.#pingNumber) {
+      this.#noteRoundTrip(this.#platform.clock.nowMs() - this.#pingSentMs);
+    }
+  }
+
+  #noteRoundTrip(rttMs: number): void {
     this.#rttMs = this.#rttCount === 0 ? rttMs : this.#rttMs * 0.8 + rttMs * 0.2;
     this.#rttCount += 1;
     this.#rttSum += rttMs;

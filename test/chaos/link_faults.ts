@@ -16,16 +16,21 @@ export interface Direction {
 
 /**
  * `cut`: connections that `from` dials to `to` are reset, now and while it lasts. `delay`: bytes
- * arrive late, in order. `blackHole`: nothing arrives, not even the end of a connection. `halfOpen`:
- * connections that exist are over for `to`, and `from` is not told.
+ * arrive late, in order. `thin`: no more bytes a second pass. `blackHole`: nothing arrives, not even
+ * the end of a connection. `halfOpen`: connections that exist are over for `to`, and `from` is not
+ * told.
  */
-export type LinkFaultKind = "cut" | "delay" | "blackHole" | "halfOpen";
+export type LinkFaultKind = "cut" | "delay" | "thin" | "blackHole" | "halfOpen";
 
 /** A fault of one direction. */
 export interface LinkFault extends Direction {
   readonly kind: LinkFaultKind;
   /** delay: by so much, in milliseconds. */
   readonly delayMs?: number;
+  /** delay: up to so much more, chosen anew for each piece. */
+  readonly jitterMs?: number;
+  /** thin: what one connection carries. */
+  readonly bytesPerSecond?: number;
   /** blackHole: at its end connections are reset; else what was held arrives late. */
   readonly resets?: boolean;
 }
@@ -65,8 +70,16 @@ export class LinkFaults {
   }
 
   delayMs(direction: Direction): number {
-    const delays = this.#of(direction).map((fault) => fault.delayMs ?? 0);
+    const delays = this.#of(direction).map(({ delayMs = 0, jitterMs = 0 }) => {
+      return delayMs + Math.random() * jitterMs;
+    });
     return Math.max(0, ...delays);
+  }
+
+  /** Infinity on a line that is not thin. */
+  bytesPerSecond(direction: Direction): number {
+    const rates = this.#of(direction).map((fault) => fault.bytesPerSecond);
+    return Math.min(...rates.map((rate) => rate ?? Number.POSITIVE_INFINITY));
   }
 
   #of({ from, to }: Direction): LinkFault[] {

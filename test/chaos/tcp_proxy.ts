@@ -12,6 +12,10 @@ import { decodeHello } from "../../src/protocol/wire/handshake.ts";
 import { CLIENTS, type Direction, type LinkFault, type LinkFaults } from "./link_faults.ts";
 
 const HOST = "127.0.0.1";
+/** Bytes that go over a thin line at once. */
+const PIECE_SIZE = 4096;
+/** Time for which a thin line may hold bytes, in seconds: as a router's queue. */
+const THIN_QUEUE_SECONDS = 0.2;
 /** Bytes that one direction of a connection may hold before its sender is slowed down. */
 const HELD_BYTES_MAX = 8 * 1024 * 1024;
 const REBIND_TRIES_MAX = 500;
@@ -241,6 +245,9 @@ class Pipe {
   readonly #faults: LinkFaults;
   readonly #waiting: { readonly chunk: Uint8Array | undefined; readonly dueMs: number }[] = [];
   #heldBytes = 0;
+  /** When a thin line has sent what it was given, and when the last of it arrives. */
+  #freeMs = 0;
+  #dueMs = 0;
   #isOpen = false;
   #isSilenced = false;
   #isTimed = false;
@@ -276,8 +283,17 @@ class Pipe {
   push(chunk: Uint8Array): void {
     if (this.#isSilenced) return;
     this.#heldBytes += chunk.byteLength;
-    if (this.#heldBytes > HELD_BYTES_MAX) this.#from.pause();
-    this.#queue(chunk);
+    if (this.#heldBytes > this.#heldMax) this.#from.pause();
+    const size = Number.isFinite(this.#rate) ? PIECE_SIZE : chunk.byteLength;
+    for (let at = 0; at < chunk.byteLength; at += size) this.#queue(chunk.subarray(at, at + size));
+  }
+
+  get #rate(): number {
+    return this.#faults.bytesPerSecond(this.#direction);
+  }
+
+  get #heldMax(): number {
+    return Math.min(HELD_BYTES_MAX, this.#rate * THIN_QUEUE_SECONDS);
   }
 
   /** The sender closed: that, too, arrives as late as bytes do. */
@@ -286,8 +302,12 @@ class Pipe {
   }
 
   #queue(chunk: Uint8Array | undefined): void {
-    const dueMs = systemClock.nowMs() + this.#faults.delayMs(this.#direction);
-    this.#waiting.push({ chunk, dueMs });
+    const sendMs = ((chunk?.byteLength ?? 0) / this.#rate) * 1000;
+    this.#freeMs = Math.max(systemClock.nowMs(), this.#freeMs) + sendMs;
+    const dueMs = this.#freeMs + this.#faults.delayMs(this.#direction);
+    // In order, whatever the jitter.
+    this.#dueMs = Math.max(this.#dueMs, dueMs);
+    this.#waiting.push({ chunk, dueMs: this.#dueMs });
     this.pump();
   }
 
@@ -306,7 +326,7 @@ class Pipe {
         return;
       }
       this.#heldBytes -= next.chunk.byteLength;
-      if (this.#heldBytes <= HELD_BYTES_MAX && this.#from.isPaused()) this.#from.resume();
+      if (this.#heldBytes <= this.#heldMax && this.#from.isPaused()) this.#from.resume();
       if (!this.#to.destroyed) this.#to.write(next.chunk);
     }
   }

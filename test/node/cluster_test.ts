@@ -247,6 +247,7 @@ describe("reads", () => {
     ["by id", (all: Large, id: string) => all.findById(id)],
     ["by query", (all: Large, id: string) => all.findOne({ id })],
     ["stale", (all: Large, id: string) => all.findById(id, { read: "stale" })],
+    ["by scan", (all: Large, id: string) => all.find({ id, n: 0 }, { sort: { n: 1 }, limit: 1 })],
     ["of changed documents", (all: Large, id: string) => all.update(id, { $inc: { n: 1 } })],
   ])("80 large answers at once, %s, reach a client that takes them", async (_name, read) => {
     await start({}, 1);

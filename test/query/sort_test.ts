@@ -23,8 +23,8 @@ function paths<T>(count: number, flag: T): Record<string, T> {
 describe("orders", () => {
   test("the parts come in the order of the spec", () => {
     expect(sortParts({ "a.b": 1, c: -1 })).toEqual([
-      { name: "a.b", path: ["a", "b"], direction: 1 },
-      { name: "c", path: ["c"], direction: -1 },
+      { name: "a.b", path: ["a", "b"], direction: 1, collation: undefined },
+      { name: "c", path: ["c"], direction: -1, collation: undefined },
     ]);
     expect(sortParts({})).toEqual([]);
   });

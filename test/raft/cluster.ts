@@ -564,6 +564,7 @@ export class Cluster {
       heartbeatTicks: 1,
       electionTicks: 10,
       adaptiveTicksMax: 0,
+      arrivalHalfLifeTicks: 1000,
       hasLeases: false,
       rankTicks: 1,
       jitterTicks: 1,

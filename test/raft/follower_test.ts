@@ -108,7 +108,7 @@ describe("the leader's messages", () => {
     expect(state.patience).toBe(0);
     state.electionElapsed = 20;
     followLeader(state, "n2");
-    expect(state.patience).toBe(18);
+    expect(state.patience).toBe(30);
   });
 });
 

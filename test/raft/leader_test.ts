@@ -937,6 +937,19 @@ describe("ticks", () => {
     expect(sentBy(node)).toEqual([]);
   });
 
+  test("with longer waits the quorum has more time, too", () => {
+    const node = settledLeader(TICKS);
+    node.state.setPace({ electionTicks: 25, rankTicks: node.state.config.rankTicks });
+    for (let at = 0; at < 24; at += 1) tickLeader(node.state);
+    progressOf(node.state, "n3").isRecentlyActive = true;
+    tickLeader(node.state);
+    expect(node.state.role).toBe("leader");
+    for (let at = 0; at < 24; at += 1) tickLeader(node.state);
+    expect(node.state.role).toBe("leader");
+    tickLeader(node.state);
+    expect(node.state.role).toBe("follower");
+  });
+
   test("a hand-over is given up after T", () => {
     const node = settledLeader(TICKS);
     for (let at = 0; at < 5; at += 1) tickLeader(node.state);

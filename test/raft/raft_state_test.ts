@@ -211,17 +211,44 @@ describe("waits", () => {
     expect([Math.min(...waits), Math.max(...waits)]).toEqual([10, 19]);
   });
 
+  test("waits may grow beyond the configured ones, and come back", () => {
+    const { state } = new StateUnderTest({ config: { rankTicks: 2 } });
+    state.setPace({ electionTicks: 30, rankTicks: 9 });
+    expect([state.electionWait, state.firstWait()]).toEqual([30, 30]);
+    expect(state.repeatWait()).toBe(9);
+    const later = Array.from({ length: 200 }, () => state.laterWait());
+    expect([Math.min(...later) >= 30, Math.max(...later) < 60]).toEqual([true, true]);
+    state.leader = "n2";
+    state.electionElapsed = 29;
+    expect(state.hasLiveLeader).toBe(true);
+    state.setPace({ electionTicks: 10, rankTicks: 2 });
+    expect([state.hasLiveLeader, state.electionWait, state.firstWait()]).toEqual([false, 30, 10]);
+    expect(() => state.setPace({ electionTicks: 9, rankTicks: 2 })).toThrow("configured");
+    expect(() => state.setPace({ electionTicks: 10, rankTicks: 1 })).toThrow("candidates");
+  });
+
+  test("a leader whose waits become shorter still makes each check", () => {
+    const { state } = settledLeader();
+    state.setPace({ electionTicks: 30, rankTicks: state.config.rankTicks });
+    state.quorumElapsed = 29;
+    state.transferElapsed = 25;
+    state.setPace({ electionTicks: 10, rankTicks: state.config.rankTicks });
+    expect([state.quorumElapsed, state.transferElapsed]).toEqual([9, 9]);
+  });
+
   // Jacobson 1988: the mean moves by an eighth of the error, the deviation by a quarter.
   test.each([
     { arrivals: [], max: 50, patience: 0 },
-    { arrivals: [8], max: 50, patience: 1 },
-    { arrivals: [16], max: 50, patience: 12 },
+    { arrivals: [8], max: 50, patience: 6 },
+    { arrivals: [16], max: 50, patience: 22 },
     { arrivals: [16, 16], max: 50, patience: 28 },
-    { arrivals: [16, 0], max: 50, patience: 10 },
+    { arrivals: [16, 0], max: 50, patience: 22 },
     { arrivals: [16, 16, 16, 16], max: 50, patience: 40 },
     { arrivals: [16, 16, 16, 16], max: 40, patience: 30 },
     { arrivals: [16, 16, 16, 16], max: 0, patience: 0 },
     { arrivals: [2], max: 50, patience: 0 },
+    // The longest wait counts half after a thousand ticks.
+    { arrivals: [16, ...Array.from({ length: 500 }, () => 2)], max: 50, patience: 6 },
   ])("messages after $arrivals ticks, at most $max: $patience more", (row) => {
     const { state } = new StateUnderTest({ config: { adaptiveTicksMax: row.max } });
     state.leader = "n2";

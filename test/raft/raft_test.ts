@@ -297,6 +297,44 @@ describe("ticks of a follower", () => {
     expect(raft.role).toBe("pre-candidate");
   });
 
+  // A batch over a thin line takes longer than T, and heartbeats stand behind it.
+  test("bytes of the leader's next message are a sign of its life, those of others are not", () => {
+    const raft = nodeOf();
+    step(raft, ["n2", 4], heartbeat());
+    for (let round = 0; round < 5; round += 1) {
+      for (let at = 0; at < 9; at += 1) raft.tick();
+      raft.peerSpeaks("n2");
+    }
+    expect([raft.role, raft.idleTicks]).toEqual(["follower", 9]);
+    for (let at = 0; at < 9; at += 1) raft.tick();
+    raft.peerSpeaks("n3");
+    raft.tick();
+    expect(raft.role).toBe("pre-candidate");
+    raft.peerSpeaks("n2");
+    expect(raft.role).toBe("pre-candidate");
+  });
+
+  test("a leader that is gone for certain gives no sign of life", () => {
+    const raft = nodeOf();
+    step(raft, ["n2", 4], heartbeat());
+    raft.forgetLeader("n2", 3);
+    raft.tick();
+    raft.peerSpeaks("n2");
+    for (let at = 0; at < 2; at += 1) raft.tick();
+    expect(raft.role).toBe("pre-candidate");
+  });
+
+  test("longer waits hold for the running one", () => {
+    const raft = nodeOf();
+    step(raft, ["n2", 4], heartbeat());
+    const { rankTicks } = new Cluster({ nodeCount: 3 }).configOf("n1", 1);
+    raft.setPace({ electionTicks: 25, rankTicks });
+    expect(raft.idleTicks).toBe(24);
+    raft.skipTicks(24);
+    raft.tick();
+    expect(raft.role).toBe("pre-candidate");
+  });
+
   test("idle ticks are those before the campaign, and are skipped as one", () => {
     const raft = nodeOf();
     expect(raft.idleTicks).toBe(9);

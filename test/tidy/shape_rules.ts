@@ -29,6 +29,7 @@ export const LONG_FILES: Readonly<Record<string, string>> = {
     "one format: its table, writers, cursor and gate must agree byte for byte",
   "src/cluster/membership_changes.ts":
     "one change at a time: every change shares its checks, its wait and its answer",
+  "src/raft/raft_state.ts": "every count and wait of one node, and what changes them together",
   "src/raft/raft.ts": "inputs and outputs of one node; the roles, the log and the counts are apart",
   "src/raft/leader.ts": "everything that only a leader does, in the order of the paper",
   "src/base/errors.ts": "every error class once, with its code, retry rule and remedy",

@@ -31,6 +31,8 @@ interface Setup {
   readonly frames: number[];
   /** One item each time that the connection was called closed. */
   readonly closed: (CStoreError | undefined)[];
+  /** How often it was said that a frame has begun. */
+  began(): number;
 }
 
 function setUp(onFrame: (frame: Frame) => void = () => undefined): Setup {
@@ -39,15 +41,19 @@ function setUp(onFrame: (frame: Frame) => void = () => undefined): Setup {
   const connection = new PeerConnection(socket, clock);
   const frames: number[] = [];
   const closed: (CStoreError | undefined)[] = [];
+  let beginnings = 0;
   connection.start({
     frame: (frame) => {
       frames.push(frame.requestId);
       onFrame(frame);
     },
+    began: () => {
+      beginnings += 1;
+    },
     drained: () => undefined,
     closed: (cause) => closed.push(cause),
   });
-  return { clock, socket, connection, frames, closed };
+  return { clock, socket, connection, frames, closed, began: () => beginnings };
 }
 
 function ping(requestId: number, size = 0): Uint8Array {
@@ -102,6 +108,42 @@ describe("deadlines", () => {
     }
     expectFailed(setup, `more than ${FRAME_TIMEOUT_MS} ms`);
     expect(setup.frames).toEqual([]);
+  });
+
+  test("frame: a large one over a thin line has the time that it needs", () => {
+    const { clock, socket, connection, frames } = setUp();
+    connection.handshakeDone();
+    const frame = ping(1, 4 * 1024 * 1024);
+    // A megabit a second.
+    for (let at = 0; at < frame.byteLength; at += 125_000) {
+      socket.receive(frame.subarray(at, at + 125_000));
+      clock.advance(1000);
+    }
+    expect(frames).toHaveLength(1);
+    expect([socket.endCount, clock.timerCount]).toEqual([0, 0]);
+  });
+
+  test("frame: one that goes on slower than half a megabit a second does not", () => {
+    const setup = setUp();
+    setup.connection.handshakeDone();
+    const frame = ping(1, 4 * 1024 * 1024);
+    for (let at = 0; at < 2; at += 1) {
+      setup.socket.receive(frame.subarray(at * 600_000, (at + 1) * 600_000));
+      setup.clock.advance(FRAME_TIMEOUT_MS);
+    }
+    expectFailed(setup, `more than ${FRAME_TIMEOUT_MS} ms`);
+  });
+
+  test("frame: its owner hears that one has begun", () => {
+    const { socket, connection, began } = setUp();
+    connection.handshakeDone();
+    const frame = ping(1, 100);
+    socket.receive(frame.subarray(0, 50));
+    socket.receive(frame.subarray(50, 60));
+    expect(began()).toBe(2);
+    socket.receive(frame.subarray(60));
+    socket.receive(ping(2, 10));
+    expect(began()).toBe(2);
   });
 
   test("frame: one that is whole in time stops the clock", () => {

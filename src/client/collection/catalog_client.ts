@@ -5,7 +5,7 @@
  */
 
 import type { IndexInfo, IndexOptions } from "../../api/collection.ts";
-import { type Collation, readCollation } from "../../base/collation.ts";
+import { readCollation } from "../../base/collation.ts";
 import { ConfigError, CStoreError, DuplicateKeyError, QueryError } from "../../base/errors.ts";
 import { INDEX_ENTRIES_MAX, INDEX_KEY_LENGTH_MAX } from "../../base/limits.ts";
 import { orderKey } from "../../base/order_key.ts";
@@ -80,9 +80,11 @@ export async function createIndex(
     sparse = false,
     ignoreCase = false,
     expireAfterMs,
-    where,
-    collation,
+    where: givenWhere,
+    collation: givenCollation,
   } = options;
+  // A listing of indexes shows what is not there as null.
+  const [where, collation] = [givenWhere ?? undefined, readCollation(givenCollation)];
   encodeCollectionName(collection);
   const list = typeof keys === "string" ? [keys] : keys;
   const paths = Array.isArray(list)
@@ -97,7 +99,7 @@ export async function createIndex(
     expiresAfterMs: expireAfterMs ?? 0,
     ...(expireAfterMs === 0 && ({ expiresAtDate: true } as const)),
     ...(where !== undefined && { where: wireFilter(where) as Fields }),
-    ...(collation !== undefined && { collation: readCollation(collation) as Collation }),
+    ...(collation !== undefined && { collation }),
   };
   const isMade = await changeCatalog(client, {
     action: "createIndex",

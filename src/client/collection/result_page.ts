@@ -7,6 +7,7 @@
  */
 
 import type { Item, PageOptions, ResultPage, Versioned } from "../../api/collection.ts";
+import { readCollation } from "../../base/collation.ts";
 import { CStoreError, QueryError } from "../../base/errors.ts";
 import type { Fields, Value } from "../../base/value.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../../protocol/encoding/cbor.ts";
@@ -40,7 +41,7 @@ export async function resultPage<T extends Item>(
   }
   // The id settles the order of documents that are equal otherwise.
   const sort: SortSpec = Object.hasOwn(given, idField) ? given : { ...given, [idField]: 1 };
-  const parts = sortParts(sort);
+  const parts = sortParts(sort, { collation: readCollation(collation), idField });
   const place = after === undefined ? undefined : placeIn(after, parts);
   const { documents } = await ask({ filter, sort, limit: limit + 1, after: place, collation });
   const shown = documents.slice(0, limit).map(({ document }) => document);
@@ -49,8 +50,16 @@ export async function resultPage<T extends Item>(
   return { documents: shown, next: hasMore ? tokenOf(last as Fields, parts) : undefined };
 }
 
+/** Its paths, with a minus if they go down, and the strength of their collation behind them. */
+function orderOf(parts: readonly SortPart[]): string[] {
+  return parts.map(({ name, direction, collation }) => {
+    const sign = direction === 1 ? "" : "-";
+    return collation === undefined ? `${sign}${name}` : `${sign}${name}\n${collation.strength}`;
+  });
+}
+
 function tokenOf(document: Fields, parts: readonly SortPart[]): string {
-  const order = parts.map(({ name, direction }) => (direction === 1 ? name : `-${name}`));
+  const order = orderOf(parts);
   const values = parts.map(({ path }) => valueAt(document, path));
   const token = Buffer.from(encodeCbor([order, values])).toString("base64url");
   if (token.length <= TOKEN_LENGTH_MAX) return token;
@@ -65,9 +74,9 @@ function tokenOf(document: Fields, parts: readonly SortPart[]): string {
 /** The values in a token. Throws QueryError for a token of another order. */
 function placeIn(token: string, parts: readonly SortPart[]): readonly Value[] {
   const read = readToken(token);
-  const order = parts.map(({ name, direction }) => (direction === 1 ? name : `-${name}`));
+  const order = orderOf(parts);
   const [names, values] = Array.isArray(read) ? (read as readonly Value[]) : [];
-  const isSame = Array.isArray(names) && names.join("\n") === order.join("\n");
+  const isSame = Array.isArray(names) && names.join("\n\n") === order.join("\n\n");
   if (isSame && Array.isArray(values) && values.length === order.length) return values;
   throw new QueryError("Cannot go on behind this token: it is none of a page in this order", {
     remedy: "Give `after` the token `next` of a page with the same `sort`",

@@ -24,7 +24,6 @@ import { readCollation } from "../../base/collation.ts";
 import { DuplicateKeyError, ValidationError } from "../../base/errors.ts";
 import { checkCallOptions, type KnownNames } from "../../base/known_options.ts";
 import { latinText } from "../../base/order_key.ts";
-import { NEWEST_RULES } from "../../base/rules_version.ts";
 import { type Fields, fieldOf, isFields, type Value } from "../../base/value.ts";
 import { decodeUntrustedCbor } from "../../protocol/encoding/cbor.ts";
 import { encodeCollectionName } from "../../protocol/encoding/command.ts";
@@ -36,6 +35,7 @@ import type { UpdateOperators } from "../../query/update.ts";
 import {
   CHANGE_OPTIONS,
   COLLECTION_OPTIONS,
+  checkReadOptions,
   checkReturned,
   FIND_OPTIONS,
   FOUND_OPTIONS,
@@ -102,7 +102,7 @@ export class CollectionView<T extends Item>
 
   constructor(transaction: TransactionState, name: string, options: CollectionOptions = {}) {
     super();
-    checkCallOptions("collection", options, COLLECTION_OPTIONS);
+    checkReadOptions("collection", options, COLLECTION_OPTIONS);
     this.#transaction = transaction;
     encodeCollectionName(name);
     this.name = name;
@@ -332,7 +332,7 @@ export class CollectionView<T extends Item>
     filter: Query<T> = EVERYTHING as Query<T>,
     options: FindOptions<T, P> = {},
   ): Promise<Found<T, P>[]> {
-    checkCallOptions("find", options, FIND_OPTIONS);
+    checkReadOptions("find", options, FIND_OPTIONS);
     this.#transaction.check();
     const { client } = this.#transaction;
     const writes = this.#transaction.writesTo(this.name);
@@ -393,7 +393,7 @@ export class CollectionView<T extends Item>
       .filter(({ kind }) => kind === "INSERT" || kind === "PUT")
       .map(({ document }) => decodeUntrustedCbor(document) as Fields)
       .filter(matches);
-    const all = [...others, ...own].sort(compareBy(sort, NEWEST_RULES, collation));
+    const all = [...others, ...own].sort(compareBy(sort, { collation, idField: this.#idField }));
     const part = all.slice(skip, limit === 0 ? undefined : skip + limit);
     const isProjected = Object.keys(projection).length > 0;
     return isProjected ? part.map(compileProjection(projection, this.#idField)) : part;

@@ -111,10 +111,6 @@ function readWhere(where: unknown, rules: RulesVersion, isExpiring: boolean): Fi
   return where;
 }
 
-function isLong(value: Value): boolean {
-  return typeof value !== "string" || value.length * 2 > INDEX_KEY_LENGTH_MAX;
-}
-
 /** Units that are compared one by one: most keys differ in these, and a call costs more. */
 const NEAR_UNITS = 12;
 
@@ -196,7 +192,7 @@ export class CollectionIndex {
       const what =
         tooLong === undefined
           ? `${distinct.length} values`
-          : `a value of ${tooLong.length} characters, which begins with ${shortText(lists.flat().find(isLong))}`;
+          : `a value of ${tooLong.length} characters, which begins with ${shortText(lists.flat().find((value) => this.keyOf(value, 1).length > INDEX_KEY_LENGTH_MAX))}`;
       throw new ValidationError(
         `Cannot index the document in "${this.definition.name}": at most ${INDEX_ENTRIES_MAX} values of ${INDEX_KEY_LENGTH_MAX} characters each`,
         { remedy: `At ${names} it holds ${what}`, fields: { index: this.definition.name } },

@@ -220,7 +220,7 @@ function* noRecords(): Generator<SlabRecord> {
 
 /** The remedy names value and holder: the message itself is kept with the session, and is state. */
 function duplicate(
-  { definition: { name: index } }: CollectionIndex,
+  { definition: { name: index, ignoresCase, collation } }: CollectionIndex,
   violation: {
     readonly place: { readonly collection: string; readonly id: DocumentId };
     /** Key of the document that has the value, as text. */
@@ -231,7 +231,9 @@ function duplicate(
   const { place, holder, value } = violation;
   const message = `Cannot write the document: unique index ${index} already contains its value`;
   const other = shortText(decodeKey(bytesOfLatin(holder)));
-  const remedy = `Document ${other} has the value ${value}: give document ${shortText(place.id)} another one, or change that one`;
+  const isSame = !ignoresCase && collation === undefined;
+  const what = isSame ? "the value" : "a value that counts as";
+  const remedy = `Document ${other} has ${what} ${value}: give document ${shortText(place.id)} another one, or change that one`;
   return withoutStack(
     () => new DuplicateKeyError(message, { remedy, fields: { ...place, index } }),
   );

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type Collation, isSameCollation } from "../../base/collation.ts";
+import { isSameCollation } from "../../base/collation.ts";
 import { QueryError } from "../../base/errors.ts";
 import { typeKey } from "../../base/order_key.ts";
 import { typeRank, type Value } from "../../base/value.ts";
@@ -50,8 +50,6 @@ export type QueryPlan =
 export interface PlanRequest {
   readonly filter: Filter;
   readonly sort: readonly SortPart[];
-  /** How texts are sorted. */
-  readonly collation?: Collation | undefined;
   readonly idField: string;
   /** Name of the index to use, or an empty text. */
   readonly hint: string;
@@ -59,7 +57,7 @@ export interface PlanRequest {
 
 /** Chooses a plan. Throws QueryError for a hint that cannot be followed. */
 export function planQuery(request: PlanRequest, indexes: Iterable<CollectionIndex>): QueryPlan {
-  const { filter, sort, collation, idField, hint } = request;
+  const { filter, sort, idField, hint } = request;
   const conditions = conditionsOf(filter);
   const isSorted = sort.length === 0;
   const ids = idsOf(conditions, idField);
@@ -76,7 +74,7 @@ export function planQuery(request: PlanRequest, indexes: Iterable<CollectionInde
       const first = index.definition.paths[0]?.path;
       return !isSorted || conditions.some(({ path }) => path === first);
     })
-    .flatMap((index) => planIndex(index, conditions, { sort, collation }));
+    .flatMap((index) => planIndex(index, conditions, sort));
   const best = plans.sort((a, b) => rating(b) - rating(a))[0];
   if (best !== undefined && (hint !== "" || rating(best) > 0)) return best;
   if (hint === "") return { kind: "scan", isSorted };
@@ -109,7 +107,7 @@ function idsOf(conditions: readonly Condition[], idField: string): DocumentId[] 
 function planIndex(
   index: CollectionIndex,
   conditions: readonly Condition[],
-  order: Pick<PlanRequest, "sort" | "collation">,
+  sort: readonly SortPart[],
 ): IndexPlan[] {
   const { definition } = index;
   let prefixes = [""];
@@ -134,9 +132,9 @@ function planIndex(
   if (definition.isSparse && !excludesMissing(definition.paths, conditions)) return [];
   const distinct = prefixes.length === 1 ? prefixes : [...new Set(prefixes)];
   const chosen = ranges ?? distinct.map((prefix) => ({ from: prefix, to: successor(prefix) }));
-  const direction = chosen.length > 1 ? undefined : directionOf(index, { ...order, fixed });
+  const direction = chosen.length > 1 ? undefined : directionOf(index, { sort, fixed });
   const isOrdering = direction !== undefined;
-  const isSorted = order.sort.length === 0 || isOrdering;
+  const isSorted = sort.length === 0 || isOrdering;
   const isReversed = direction === -1;
   return [{ kind: "index", index, ranges: chosen, isReversed, isSorted, isOrdering, score }];
 }
@@ -219,14 +217,14 @@ function successor(text: string): string {
 /** 1 or -1 when the entries are in the requested order, forwards or backwards. */
 function directionOf(
   index: CollectionIndex,
-  order: Pick<PlanRequest, "sort" | "collation"> & { readonly fixed: number },
+  order: { readonly sort: readonly SortPart[]; readonly fixed: number },
 ): 1 | -1 | undefined {
-  const { sort, fixed, collation } = order;
+  const { sort, fixed } = order;
   const { paths, ignoresCase, isSparse, collation: own } = index.definition;
   if (index.isMultiple || ignoresCase || sort.length === 0) return undefined;
-  if (!isSameCollation(collation, own)) return undefined;
   const free = sort.filter(({ name }) => !paths.slice(0, fixed).some(({ path }) => path === name));
   if (isSparse && fixed === 0) return undefined;
+  if (!free.every(({ collation }) => isSameCollation(collation, own))) return undefined;
   const directions = free.map(({ name, direction }, at) => {
     const part = paths[fixed + at];
     return part?.path === name ? direction * part.order : 0;

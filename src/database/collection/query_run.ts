@@ -107,17 +107,17 @@ export class QueryRun {
     this.#spec = spec;
     const matches = compileFilter(spec.filter, this.#cost);
     const isOver = spec.nowMs === undefined ? undefined : expiryAt(store.indexes, spec.nowMs);
-    this.#parts = sortParts(spec.sort ?? {});
+    const { idField = "id", hint = "", filter, projection, collation } = spec;
+    this.#parts = sortParts(spec.sort ?? {}, { collation, idField });
     const isBehind = this.#behind(spec.after);
     this.#matches =
       isOver === undefined && isBehind === undefined
         ? matches
         : (document) =>
             matches(document) && isOver?.(document) !== true && isBehind?.(document) !== false;
-    const { idField = "id", hint = "", filter, projection, collation } = spec;
     const isWhole = projection === undefined || Object.keys(projection).length === 0;
     this.#project = isWhole ? undefined : compileProjection(projection, idField);
-    const request = { filter, sort: this.#parts, collation, idField, hint };
+    const request = { filter, sort: this.#parts, idField, hint };
     this.#plan = planQuery(request, store.indexes.all());
     const plan = this.#plan;
     const isNow = sequence === "now";
@@ -133,17 +133,16 @@ export class QueryRun {
     if (after.length !== this.#parts.length || after.length === 0) {
       throw new QueryError("Cannot query: after holds a value for each path of sort");
     }
-    const { collation } = this.#spec;
-    const place = { keys: after.map((value) => sortedAs(value, collation)), location: 0 };
+    const keys = this.#parts.map(({ collation }, at) => sortedAs(after[at], collation));
+    const place = { keys, location: 0 };
     return (document) => this.#compare(this.#entryOf(document, 0), place) > 0;
   }
 
   #entryOf(document: Fields, location: Location): SortEntry {
-    const { collation } = this.#spec;
-    return {
-      keys: this.#parts.map(({ path }) => sortedAs(valueAt(document, path), collation)),
-      location,
-    };
+    const keys = this.#parts.map(({ path, collation }) => {
+      return sortedAs(valueAt(document, path), collation);
+    });
+    return { keys, location };
   }
 
   /**

@@ -6,6 +6,8 @@
  * @module
  */
 
+import type { Raft } from "../../raft/raft.ts";
+
 /** The present verdict on a driver's disk. */
 export interface DiskVerdict {
   /** Set when the disk began to hang, or ended to. */
@@ -40,4 +42,14 @@ export class DiskWatch {
     const isLate = nowMs - this.#stalledSinceMs > this.#handoverMs;
     return { changedTo, leaderMust: isLate ? "step down" : "hand over" };
   }
+}
+
+/** A leader whose disk stalls hands over, or steps down when it cannot. */
+export function giveWay(
+  raft: Pick<Raft, "stepDown" | "isTransferring" | "successor" | "transferLeadership">,
+  leaderMust: "go on" | "hand over" | "step down",
+): void {
+  if (leaderMust === "step down") return raft.stepDown();
+  if (leaderMust === "go on" || raft.isTransferring || raft.successor === undefined) return;
+  raft.transferLeadership(raft.successor);
 }

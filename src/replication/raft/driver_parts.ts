@@ -48,6 +48,16 @@ export interface DriverParts {
   /** Rate of entries that learners are sent from the disk. */
   readonly catchUpRate: RateLimit;
   send(message: RaftMessage): void;
+  /** What the node knows of its lines and its work; absent: nothing. */
+  readonly outlook?: () => Outlook;
+}
+
+/** What makes answers come late, in milliseconds. */
+export interface Outlook {
+  /** Round trip to the farthest voter that is connected. */
+  readonly rttMs: number;
+  /** Largest piece of work that a node may have to do at once. */
+  readonly workMs: number;
 }
 
 /** Receives the driver's events. */

@@ -5,10 +5,11 @@
  */
 
 import { noopBatch } from "../../protocol/encoding/cluster_command.ts";
-import type { RaftConfig } from "../../raft/config.ts";
+import type { Pace, RaftConfig } from "../../raft/config.ts";
 import type { DriverOptions, DriverParts } from "./driver_parts.ts";
 import { configurationOf } from "./logged_configurations.ts";
 import { sourceOf } from "./open_batch.ts";
+import { ELECTION_MS_MAX, type Waits } from "./pace.ts";
 
 /** Length of a tick of the core, in milliseconds. */
 export const TICK_MS = 5;
@@ -18,8 +19,8 @@ const INFLIGHT_BYTES_MAX = 16 * 1024 * 1024;
 const UNCOMMITTED_BYTES_MAX = 64 * 1024 * 1024;
 const RANK_TICKS = 4;
 const JITTER_TICKS = 4;
-/** Longest that irregular heartbeats make a follower wait, in milliseconds. */
-const ADAPTIVE_WAIT_MS = 1000;
+/** A long wait for a heartbeat counts half after so many milliseconds. */
+const ARRIVAL_HALF_LIFE_MS = 5000;
 
 /** Configuration that the core is started with. */
 export function raftConfig(parts: DriverParts, options: DriverOptions): RaftConfig {
@@ -32,7 +33,8 @@ export function raftConfig(parts: DriverParts, options: DriverOptions): RaftConf
     heartbeatTicks: Math.max(1, Math.round(heartbeatMs / TICK_MS)),
     electionTicks: Math.round(electionTimeoutMs / TICK_MS),
     // Leases rest on voters that wait exactly as long as they promised.
-    adaptiveTicksMax: hasLeases ? 0 : ADAPTIVE_WAIT_MS / TICK_MS,
+    adaptiveTicksMax: hasLeases ? 0 : ELECTION_MS_MAX / TICK_MS,
+    arrivalHalfLifeTicks: ARRIVAL_HALF_LIFE_MS / TICK_MS,
     hasLeases,
     rankTicks: RANK_TICKS,
     jitterTicks: JITTER_TICKS,
@@ -44,5 +46,13 @@ export function raftConfig(parts: DriverParts, options: DriverOptions): RaftConf
     noop: () => sourceOf(noopBatch()),
     hardState: log.hardState,
     commitIndex: Math.max(log.recoveredCommit, machine.appliedIndex),
+  };
+}
+
+/** Waits of a node as ticks of the core. */
+export function pacedTicks({ electionMs, rankMs }: Waits): Pace {
+  return {
+    electionTicks: Math.round(electionMs / TICK_MS),
+    rankTicks: Math.max(RANK_TICKS, Math.ceil(rankMs / TICK_MS)),
   };
 }

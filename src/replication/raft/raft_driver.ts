@@ -20,7 +20,7 @@ import { NO_RESULTS } from "../../raft/state_machine.ts";
 import type { LogIndex, NodeId } from "../../raft/types.ts";
 import type { ReplicatedLog } from "../../storage/wal/iwal_manager.ts";
 import { Applier } from "./applier.ts";
-import { DiskWatch } from "./disk_watch.ts";
+import { DiskWatch, giveWay } from "./disk_watch.ts";
 import {
   type DriverHooks,
   type DriverOptions,
@@ -29,10 +29,12 @@ import {
   NO_HOOKS,
   notLeader,
 } from "./driver_parts.ts";
+import { EntrySupply } from "./entry_supply.ts";
 import { Lease } from "./lease.ts";
 import { type OpenBatch, type ProposedRequest, sourceOf } from "./open_batch.ts";
+import { Pace } from "./pace.ts";
 import { ProposalTable } from "./proposal_table.ts";
-import { raftConfig, TICK_MS } from "./raft_config.ts";
+import { pacedTicks, raftConfig, TICK_MS } from "./raft_config.ts";
 import { ReadBarriers, type WaitingBarrier } from "./read_barriers.ts";
 import { ReadyRunner } from "./ready_runner.ts";
 import { RequestQueue } from "./request_queue.ts";
@@ -64,6 +66,8 @@ export class RaftDriver {
   #isStopped = false;
   readonly #ticker: Ticker;
   readonly #lease: Lease;
+  readonly #supply: EntrySupply;
+  readonly #pace: Pace;
   /** When the turn began: not after anything that it sends. */
   #turnMs = 0;
   readonly #holds = new Set<HoldReason>();
@@ -88,6 +92,8 @@ export class RaftDriver {
     });
     this.#reads = new ReadBarriers(random.below(2 ** 32) * 2 ** 20);
     this.#lease = new Lease(options.electionTimeoutMs);
+    this.#supply = new EntrySupply(parts);
+    this.#pace = new Pace({ ...options, isFixed: options.hasLeases });
     this.#disk = new DiskWatch(options.diskStallMs, options.electionTimeoutMs);
     const stallTicks = Math.max(1, Math.round(options.heartbeatMs / TICK_MS));
     this.#ticker = new Ticker(
@@ -97,7 +103,7 @@ export class RaftDriver {
         idleTicks: () => this.#idleTicks(),
         skip: (count) => this.#raft.skipTicks(count),
         tick: () => this.#raft.tick(),
-        fired: (nowMs) => this.#fired(nowMs),
+        fired: (nowMs, lateMs) => this.#fired(nowMs, lateMs),
       },
     );
   }
@@ -265,9 +271,22 @@ export class RaftDriver {
     // A lease counts on voters that wait for their timers.
     if (this.#options.hasLeases) return;
     this.#ticker.catchUp(this.#parts.clock.nowMs());
-    const ticks = this.#raft.rank * LOST_RANK_TICKS + this.#raft.randomTicks(LOST_JITTER_TICKS);
+    const rankTicks = Math.max(LOST_RANK_TICKS, Math.ceil(this.#pace.waits.rankMs / TICK_MS));
+    const ticks = this.#raft.rank * rankTicks + this.#raft.randomTicks(LOST_JITTER_TICKS);
     this.#raft.forgetLeader(peer, ticks);
     this.#queueTurn();
+  }
+
+  /** Bytes of a message that is not whole yet came from a peer. */
+  peerSpeaks(peer: NodeId): void {
+    this.#ticker.catchUp(this.#parts.clock.nowMs());
+    this.#raft.peerSpeaks(peer);
+  }
+
+  /** A peer lives, and takes what it is sent. */
+  peerTakes(peer: NodeId): void {
+    this.#heardMs.set(peer, this.#parts.clock.nowMs());
+    this.#raft.peerTakes(peer);
   }
 
   /** The connection to a peer broke. */
@@ -341,7 +360,7 @@ export class RaftDriver {
     if (ready.entries.length > 0) this.#hooks.logging(ready.entries);
     this.#runner.run(ready);
     if (ready.restored !== undefined) this.#hooks.restored(ready.restored);
-    this.#tellMembers();
+    this.#tellMembers(this.#raft.configuration);
     for (const event of ready.events) this.#onEvent(event);
     for (const peer of ready.snapshotPeers) this.#hooks.snapshotNeeded(peer);
     this.#applier.advance(ready.commitIndex);
@@ -352,32 +371,19 @@ export class RaftDriver {
       });
     }
     for (const { peer, from, bytesMax } of ready.catchUps) {
-      this.#supplySoon(peer, from, bytesMax);
+      const isVoter = this.#raft.configuration.mayVote(peer);
+      this.#supply.give({ from, bytesMax, isVoter }, (entries) => {
+        if (this.#isStopped) return;
+        this.#raft.supplyEntries(peer, entries);
+        this.#queueTurn();
+      });
     }
   }
 
-  #tellMembers(): void {
-    const { configuration } = this.#raft;
+  #tellMembers(configuration: Configuration): void {
     if (configuration === this.#toldMembers) return;
     this.#toldMembers = configuration;
     this.#hooks.membersChanged(configuration);
-  }
-
-  /** A voter counts, so it catches up as fast as it can; a learner must not disturb the others. */
-  #supplySoon(peer: NodeId, from: LogIndex, bytesMax: number): void {
-    const { clock, catchUpRate } = this.#parts;
-    const isVoter = this.#raft.configuration.mayVote(peer);
-    const waitMs = isVoter ? 0 : catchUpRate.delayMs(clock.nowMs(), bytesMax);
-    if (waitMs === 0) clock.soon(() => this.#supply(peer, from, bytesMax));
-    else clock.setTimer(waitMs, () => this.#supply(peer, from, bytesMax));
-  }
-
-  #supply(peer: NodeId, from: LogIndex, bytesMax: number): void {
-    if (this.#isStopped) return;
-    const { log } = this.#parts;
-    const isKept = from >= log.firstIndex() && from <= log.lastIndex();
-    this.#raft.supplyEntries(peer, isKept ? log.readFromDisk(from, bytesMax) : []);
-    this.#queueTurn();
   }
 
   #proposeBatches(): void {
@@ -461,7 +467,9 @@ export class RaftDriver {
     return isIdle ? this.#raft.idleTicks : Math.min(this.#raft.idleTicks, SWEEP_TICKS - 1);
   }
 
-  #fired(nowMs: number): void {
+  #fired(nowMs: number, lateMs: number): void {
+    this.#pace.see(nowMs, lateMs, this.#parts.outlook?.() ?? { rttMs: 0, workMs: 0 });
+    this.#raft.setPace(pacedTicks(this.#pace.waits));
     if (nowMs >= this.#nextSweepMs) this.#sweep(nowMs);
     this.#watchDisk(nowMs);
     this.#queueTurn();
@@ -474,20 +482,14 @@ export class RaftDriver {
       else this.release("disk");
       this.#hooks.diskStalled(changedTo);
     }
-    if (leaderMust === "go on" || this.#raft.role !== "leader") return;
-    if (leaderMust === "step down") {
-      this.#raft.stepDown();
-    } else if (!this.#raft.isTransferring) {
-      const { successor } = this.#raft;
-      if (successor !== undefined) this.#raft.transferLeadership(successor);
-    }
+    if (this.#raft.role === "leader") giveWay(this.#raft, leaderMust);
   }
 
   #sweep(nowMs: number): void {
     this.#nextSweepMs = nowMs + SWEEP_TICKS * TICK_MS;
     this.#proposals.expire(nowMs);
     this.#waiting.expire(nowMs);
-    this.#reads.retry(nowMs - this.#options.electionTimeoutMs);
+    this.#reads.retry(nowMs - this.#pace.waits.electionMs);
   }
 
   #fail(cause: unknown): void {

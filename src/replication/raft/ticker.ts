@@ -17,8 +17,8 @@ export interface TickTarget {
   idleTicks(): number;
   skip(count: number): void;
   tick(): void;
-  /** A timer fired, after its ticks. */
-  fired(nowMs: number): void;
+  /** A timer fired, so many milliseconds late, after its ticks. */
+  fired(nowMs: number, lateMs: number): void;
 }
 
 /** How long ticks are. */
@@ -85,7 +85,8 @@ export class Ticker {
     if (!this.#isRunning) return;
     const { tickMs, stallTicks } = this.#options;
     const nowMs = this.#clock.nowMs();
-    const isStalled = nowMs - this.#firesAtMs > stallTicks * tickMs;
+    const lateMs = Math.max(0, nowMs - this.#firesAtMs);
+    const isStalled = lateMs > stallTicks * tickMs;
     this.#firesAtMs = Number.POSITIVE_INFINITY;
     if (isStalled) {
       // Whatever was due waits another while, in which messages are read.
@@ -96,7 +97,7 @@ export class Ticker {
       for (let left = this.#elapsed(nowMs); left > 0; left -= 1) this.#target.tick();
       this.#countedMs += Math.max(0, this.#elapsed(nowMs)) * tickMs;
     }
-    this.#target.fired(nowMs);
+    this.#target.fired(nowMs, lateMs);
     this.retime();
   }
 }

@@ -10,6 +10,7 @@ import {
   CLIENT_OUT_BYTES_GOAL,
   CLIENT_OUT_BYTES_MAX,
   CLIENT_STALL_MS,
+  CLIENT_TAKES_MIN,
   REQUESTS_IN_FLIGHT_PER_CONNECTION_MAX,
 } from "../../base/limits.ts";
 import type { Clock } from "../../platform/clock.ts";
@@ -118,9 +119,11 @@ class ConnectedClient {
   /** A client that has too much unanswered is not read until there is room: TCP slows it down. */
   watch(): void {
     if (this.#isWatched) return;
-    this.#regulate();
-    if (!this.#isPaused && !this.#isFull) return;
+    // What goes on now may fill it again.
     this.#isWatched = true;
+    this.#regulate();
+    this.#isWatched = this.#isPaused || this.#isFull;
+    if (!this.#isWatched) return;
     this.#clock.setTimer(LOOK_MS, () => {
       this.#isWatched = false;
       if (!this.#connection.isClosed) this.watch();
@@ -134,6 +137,7 @@ class ConnectedClient {
     if (unsentBytes > CLIENT_OUT_BYTES_MAX) this.#connection.destroy();
     if (unsentBytes <= CLIENT_OUT_BYTES_GOAL || this.#isFull) return;
     this.#isFull = true;
+    this.#taken = this.#connection.bytesOut - unsentBytes;
     this.#takenMs = this.#clock.nowMs();
     this.watch();
   }
@@ -148,10 +152,12 @@ class ConnectedClient {
     if (!this.#isFull) return;
     const { unsentBytes, bytesOut } = this.#connection;
     const nowMs = this.#clock.nowMs();
-    if (bytesOut - unsentBytes !== this.#taken) {
-      this.#taken = bytesOut - unsentBytes;
+    if (nowMs - this.#takenMs > CLIENT_STALL_MS) {
+      const taken = bytesOut - unsentBytes;
+      if (taken - this.#taken < CLIENT_TAKES_MIN) return this.#connection.destroy();
+      this.#taken = taken;
       this.#takenMs = nowMs;
-    } else if (nowMs - this.#takenMs > CLIENT_STALL_MS) return this.#connection.destroy();
+    }
     if (unsentBytes > CLIENT_OUT_BYTES_GOAL / 2) return;
     this.#isFull = false;
     this.replies.goOn();

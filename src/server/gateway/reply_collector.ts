@@ -17,6 +17,8 @@ import {
 import type { Replies } from "../request_gate.ts";
 
 const BODY_GOAL = 1024 * 1024;
+/** Answers of one client that may be in the making at a time. */
+const TURNS_MAX = 16;
 
 /** Where finished bodies go. */
 export interface ReplyOutput {
@@ -42,8 +44,12 @@ export class ReplyCollector implements Replies {
   #runCount = 0;
   #runCommitted = true;
   #hasRoom = true;
-  /** Answers that wait until the client has taken what it was sent. */
+  /** Answers that are begun when the client has taken what it was sent. */
   #held: (() => void)[] = [];
+  /** Answers that are made, and wait for the same. */
+  #made: (() => void)[] = [];
+  /** Answers that take several turns to make. */
+  #turns = 0;
 
   constructor(output: ReplyOutput) {
     this.#output = output;
@@ -59,26 +65,53 @@ export class ReplyCollector implements Replies {
     return this.#held.length > 0;
   }
 
+  get isFull(): boolean {
+    return !this.#hasRoom || this.#made.length > 0;
+  }
+
   started(): void {
     this.#inFlight += 1;
   }
 
   whenRoom(answer: () => void): void {
-    if (this.#hasRoom && !this.isHolding) answer();
+    if (this.#mayBegin && !this.isHolding) answer();
     else this.#held.push(answer);
   }
 
-  /** Makes the answers for which there is room by now. */
+  whenTurn(answer: (ended: () => void) => void): void {
+    this.whenRoom(() => {
+      this.#turns += 1;
+      answer(() => {
+        this.#turns -= 1;
+        this.#begin();
+      });
+    });
+  }
+
+  whenTaken(give: () => void): void {
+    if (this.#hasRoom && this.#made.length === 0) give();
+    else this.#made.push(give);
+  }
+
+  /** Gives and makes the answers for which there is room by now. */
   goOn(): void {
     this.#hasRoom = this.#output.hasRoom();
-    let made = 0;
-    for (; this.#hasRoom && made < this.#held.length; made += 1) this.#held[made]?.();
-    this.#held.splice(0, made);
+    while (this.#hasRoom && this.#made.length > 0) this.#made.shift()?.();
+    this.#begin();
   }
 
   /** The connection is gone. */
   end(): void {
     this.#held = [];
+    this.#made = [];
+  }
+
+  get #mayBegin(): boolean {
+    return this.#hasRoom && this.#made.length === 0 && this.#turns < TURNS_MAX;
+  }
+
+  #begin(): void {
+    while (this.#mayBegin && this.#held.length > 0) this.#held.shift()?.();
   }
 
   written(requestId: number, version: number, committed: boolean): void {

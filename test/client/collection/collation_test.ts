@@ -76,6 +76,54 @@ describe.each([
     expect(seen).toEqual(DICTIONARY);
   });
 
+  test("pages leave no document out whose text or id is equal in the collation", async () => {
+    const ids = ["a", "A", "á", "b", "B", "é", "e\u0301"];
+    for (const sort of [{ text: 1 }, { text: 1, id: -1 }, { id: 1 }] as const) {
+      for (const strength of [1, 2, 3] as const) {
+        count += 1;
+        const collection = home.database.collection<Word>(`p${count}`);
+        await collection.insertMany(ids.map((id) => ({ id, text: "same" })));
+        await collection.createIndex("t", { keys: ["text", "id"], collation: { strength } });
+        const seen: string[] = [];
+        let after: string | undefined;
+        do {
+          const page = await collection.findPage(
+            {},
+            { sort, collation: { strength }, limit: 2, after },
+          );
+          seen.push(...page.documents.map(({ id }) => id));
+          after = page.next;
+        } while (after !== undefined);
+        const exact = "id" in sort && sort.id === -1 ? ids.toSorted().toReversed() : ids.toSorted();
+        expect([sort, strength, seen]).toEqual([sort, strength, exact]);
+      }
+    }
+  });
+
+  test("a token of another collation is refused", async () => {
+    const collection = await words();
+    const options = { sort: { text: 1 }, limit: 2 } as const;
+    const { next: after } = await collection.findPage({}, { ...options, collation: strongest });
+    for (const other of [{}, { collation: { strength: 2 } }] as const) {
+      const error = await rejection(collection.findPage({}, { ...options, ...other, after }));
+      expect(error.code).toBe("QUERY");
+    }
+  });
+
+  test("an index is made again from its listing", async () => {
+    const collection = await words();
+    await collection.createIndex("t", { keys: "text", collation: { strength: 2 } });
+    await collection.createIndex("n", { keys: "n" });
+    const before = await collection.listIndexes();
+    for (const { name, ready, expireAfterMs, ...options } of before) {
+      await collection.dropIndex(name);
+      const expiry = expireAfterMs === null ? {} : { expireAfterMs };
+      await collection.createIndex(name, { ...options, ...expiry } as never);
+      expect(ready).toBe(true);
+    }
+    expect(await collection.listIndexes()).toEqual(before);
+  });
+
   test("the first in the order is changed, also within a transaction that wrote", async () => {
     const collection = await words();
     const options = { sort: { text: 1 }, collation: strongest } as const;
@@ -127,6 +175,8 @@ describe.each([
     await collection.createIndex("t", {
       ...{ keys: "text", unique: true, collation: { strength: 2 } },
     });
+    const zahn = await rejection(collection.insert({ id: "z", text: "ZAHN" }));
+    expect(zahn.remedy).toContain('has a value that counts as "ZAHN"');
     for (const text of ["ZAHN", "ÄRZTE", "A\u0308rzte", "Aße"]) {
       expect([text, (await rejection(collection.insert({ id: text, text }))).code]).toEqual([
         text,

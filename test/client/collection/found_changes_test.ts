@@ -88,6 +88,10 @@ describe.each(HOMES)("%s", (_name, open, isValidated) => {
       ],
     ];
     for (const call of calls) expect(await rejection(call())).toMatchObject({ code: "VALIDATION" });
+    const within = home.database.transaction(async (transaction) => {
+      await transaction.collection<Task>(collection.name).find({}, options);
+    });
+    expect(await rejection(within)).toMatchObject({ code: "VALIDATION" });
   });
 
   test("findOneAndUpdate: each of many callers gets a document of its own", async () => {

@@ -276,19 +276,52 @@ describe("read barriers", () => {
     expect(barriers.size).toBe(0);
   });
 
-  test("a lost question is asked again under a new number, and the old answer is void", () => {
+  test("a question without an answer is asked again; the first answer to either counts, once", () => {
+    for (const first of [0, 1]) {
+      const barriers = new ReadBarriers(10);
+      const asked: number[] = [];
+      const ask = (context: number): boolean => asked.push(context) > 0;
+      barriers.add({ run: () => undefined });
+      barriers.ask(0, ask);
+      barriers.retry(-1);
+      expect([barriers.hasQueued, barriers.size]).toEqual([false, 1]);
+      barriers.retry(0);
+      expect([barriers.hasQueued, barriers.size]).toEqual([true, 1]);
+      // One that came later is covered by the second answer only.
+      barriers.add({ run: () => undefined });
+      barriers.ask(5, ask);
+      const finish = (at: number) => barriers.finish({ context: asked[at] ?? 0, index: 5 });
+      const counts = [finish(first), finish(1 - first), finish(0), finish(1)];
+      expect(counts.map((covered) => covered.length)).toEqual(
+        first === 0 ? [1, 1, 0, 0] : [2, 0, 0, 0],
+      );
+      expect(barriers.size).toBe(0);
+    }
+  });
+
+  test("an answer before the second question is out ends it", () => {
     const barriers = new ReadBarriers(10);
     const asked: number[] = [];
-    const ask = (context: number): boolean => asked.push(context) > 0;
     barriers.add({ run: () => undefined });
-    barriers.ask(0, ask);
-    barriers.retry(-1);
-    expect(barriers.hasQueued).toBe(false);
+    barriers.ask(0, (context) => asked.push(context) > 0);
     barriers.retry(0);
-    barriers.ask(5, ask);
+    expect(barriers.finish({ context: asked[0] ?? 0, index: 5 })).toHaveLength(1);
+    barriers.ask(5, (context) => asked.push(context) > 0);
+    expect([asked.length, barriers.size]).toEqual([1, 0]);
+  });
+
+  test("questions that nobody answers are given up, their reads are not", () => {
+    const barriers = new ReadBarriers(10);
+    const asked: number[] = [];
+    barriers.add({ run: () => undefined });
+    for (let turn = 0; turn < 200; turn += 1) {
+      barriers.ask(turn, (context) => asked.push(context) > 0);
+      barriers.retry(turn);
+    }
+    expect(asked).toHaveLength(200);
     expect(barriers.finish({ context: asked[0] ?? 0, index: 5 })).toEqual([]);
-    expect(barriers.finish({ context: asked[1] ?? 0, index: 5 })).toHaveLength(1);
-    expect(barriers.finish({ context: asked[1] ?? 0, index: 5 })).toEqual([]);
+    expect(barriers.size).toBe(1);
+    expect(barriers.finish({ context: asked.at(-1) ?? 0, index: 5 })).toHaveLength(1);
   });
 
   test("with nobody to ask, reads wait", () => {

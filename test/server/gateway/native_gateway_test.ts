@@ -20,6 +20,7 @@ import type { PeerConnection } from "../../../src/transport/peer_connection.ts";
 
 const MIB = 1024 * 1024;
 const ANSWER = new Uint8Array(MIB);
+const LARGE = new Uint8Array(14 * MIB);
 
 /** A client whose requests are answered by `onRequest`; it takes bytes when a test says so. */
 function connected(onRequest: (replies: Replies, number: number) => void) {
@@ -64,6 +65,7 @@ function connected(onRequest: (replies: Replies, number: number) => void) {
     state,
     handlers,
     ask: () => handlers.frame({ kind: "REQUESTS", requestId: 0, body: new Uint8Array(1) } as Frame),
+    timers: () => timers.length,
     /** Time passes, and everything that waited for it runs. */
     pass: (ms: number) => {
       state.nowMs += ms;
@@ -114,6 +116,49 @@ describe("a client that takes its replies slowly", () => {
     client.state.taken = client.state.sent;
     client.pass(1);
     expect(made).toBe(before);
+  });
+
+  test("one that takes a byte now and then is cut off, too", () => {
+    const client = connected((replies, number) => {
+      replies.whenRoom(() => replies.result(number, ANSWER));
+    });
+    for (let i = 0; i < 30; i += 1) client.ask();
+    for (let turn = 0; turn < 12; turn += 1) {
+      client.state.taken += 1;
+      client.pass(CLIENT_STALL_MS / 10);
+    }
+    expect(client.state.isClosed).toBe(true);
+  });
+
+  test("answers that take several turns: few are begun at a time, made ones wait", () => {
+    const begun: ((give: () => void) => void)[] = [];
+    const client = connected((replies, number) => {
+      replies.whenTurn((ended) => {
+        begun.push(() => {
+          replies.whenTaken(() => {
+            replies.result(number, LARGE);
+            ended();
+          });
+        });
+      });
+    });
+    for (let i = 0; i < 100; i += 1) client.ask();
+    expect(begun).toHaveLength(16);
+    let made = 0;
+    for (let turn = 0; turn < 1000 && made < 100; turn += 1) {
+      for (; made < begun.length; made += 1) begun[made]?.(() => undefined);
+      expect(client.state.sent - client.state.taken).toBeLessThan(CLIENT_OUT_BYTES_MAX);
+      expect(client.timers()).toBeLessThanOrEqual(1);
+      client.state.taken = Math.min(client.state.sent, client.state.taken + 9 * MIB);
+      client.pass(1);
+    }
+    for (let turn = 0; turn < 1000; turn += 1) {
+      client.state.taken = client.state.sent;
+      client.pass(1);
+    }
+    expect(client.state.isClosed).toBe(false);
+    expect(client.state.sent).toBeGreaterThan(100 * LARGE.byteLength);
+    expect(client.timers()).toBe(0);
   });
 
   test("replies that cannot wait end at a bound", () => {

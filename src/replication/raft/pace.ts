@@ -1,0 +1,73 @@
+/**
+ * How long silence must last before it means something: on a quiet machine with near peers as long
+ * as configured, longer where the line is long or this process gets no processor. A dead process
+ * is found by its closed connection, so what is longer costs only the pauses of whole machines.
+ *
+ * Safety does not depend on it (paper, section 5.6): a node that waits longer campaigns later,
+ * holds on to its leader longer (thesis, section 4.2.3), and a leader counts its quorum over a
+ * longer time.
+ *
+ * @module
+ */
+
+import type { Outlook } from "./driver_parts.ts";
+
+/** What is configured, in milliseconds. */
+export interface PaceOptions {
+  readonly electionTimeoutMs: number;
+  readonly heartbeatMs: number;
+  /** Leases rest on voters that wait exactly as long as they promised. */
+  readonly isFixed: boolean;
+}
+
+/** Waits in force, in milliseconds. */
+export interface Waits {
+  /** T: silence after which a leader, or its quorum, counts as lost. */
+  readonly electionMs: number;
+  /** By so much later each next candidate begins: the one before it has won by then. */
+  readonly rankMs: number;
+}
+
+/** No wait is longer: whoever pauses for longer loses its office. */
+export const ELECTION_MS_MAX = 5000;
+/** What was seen counts half after so long. */
+const HALF_LIFE_MS = 5000;
+/** A pre-vote and a vote take a round trip each; answers may be late by half of one. */
+const ROUND_TRIPS = 3;
+/** The request for the vote of the candidate before is there after one and a half. */
+const RANK_ROUND_TRIPS = 2;
+/** A processor that came so late once may come later the next time. */
+const LAG_FACTOR = 4;
+
+/** Sees round trips and delays, and says how long to wait. */
+export class Pace {
+  readonly #options: PaceOptions;
+  #rttMs = 0;
+  #lagMs = 0;
+  #workMs = 0;
+  #seenMs = 0;
+
+  constructor(options: PaceOptions) {
+    this.#options = options;
+  }
+
+  /** A timer of this process came so late, in milliseconds. */
+  see(nowMs: number, lateMs: number, { rttMs, workMs }: Outlook): void {
+    const share = 0.5 ** (Math.max(0, nowMs - this.#seenMs) / HALF_LIFE_MS);
+    this.#seenMs = Math.max(this.#seenMs, nowMs);
+    this.#lagMs = Math.max(this.#lagMs * share, lateMs);
+    this.#rttMs = Math.max(this.#rttMs * share, rttMs);
+    this.#workMs = workMs;
+  }
+
+  get waits(): Waits {
+    const { electionTimeoutMs, heartbeatMs, isFixed } = this.#options;
+    if (isFixed) return { electionMs: electionTimeoutMs, rankMs: 0 };
+    // A heartbeat late is what the configured time is for.
+    const lagMs = LAG_FACTOR * Math.max(0, this.#lagMs - heartbeatMs);
+    const farMs = ROUND_TRIPS * this.#rttMs + electionTimeoutMs / 2;
+    const wantedMs = Math.max(electionTimeoutMs, farMs) + Math.max(lagMs, this.#workMs);
+    const electionMs = Math.max(electionTimeoutMs, Math.min(ELECTION_MS_MAX, wantedMs));
+    return { electionMs, rankMs: Math.min(RANK_ROUND_TRIPS * this.#rttMs, electionMs) };
+  }
+}
