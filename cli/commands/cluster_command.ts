@@ -103,14 +103,25 @@ function roleOf({ role, membership }: MemberRow): string {
   return membership === "voter" && role !== "unknown" ? role : membership;
 }
 
+/** A shorter wait is not worth a note. */
+const LONG_WAIT_MS = 1000;
+
 /** Notes for the operator beside the table. */
 function notesOf({ isJoint, members }: ClusterPicture): string[] {
   const notes = members.flatMap((m) => [
     ...(isWaiting(m) ? [`${m.id}: ${m.caughtUpPercent ?? 0} % caught up, ${m.waitsFor}`] : []),
+    ...patienceOf(m),
     ...(m.isRestoring === true ? [`${m.id} reads a snapshot in: no reads there meanwhile`] : []),
     ...m.alarms.map(({ kind, detail }) => colour.red(`alarm on ${m.id}: ${kind}: ${detail}`)),
   ]);
   return isJoint ? [...notes, "a change of the voters is under way"] : notes;
+}
+
+/** Says why a member waits long for a silent leader. */
+function patienceOf({ id, electionMs, electionReason }: MemberRow): string[] {
+  if (electionMs === null || electionMs < LONG_WAIT_MS || electionReason === "configured")
+    return [];
+  return [`${id} gives a silent leader ${printDuration(electionMs)}: ${electionReason}`];
 }
 
 /** A standby that has everything waits for nothing. */

@@ -28,6 +28,9 @@ export interface MemberRow {
   readonly waitsFor: string | null;
   /** It reads a snapshot in and serves no reads meanwhile. */
   readonly isRestoring: boolean | null;
+  /** Silence after which its leader counts as lost, in milliseconds, and what that follows from. */
+  readonly electionMs: number | null;
+  readonly electionReason: string | null;
   /** Alarms of this member for the operator. */
   readonly alarms: NodeStatus["alarms"];
 }
@@ -109,6 +112,8 @@ export function rowOf(
     caughtUpPercent: seen?.caughtUpPercent ?? null,
     waitsFor: seen?.waitsFor ?? null,
     isRestoring: own?.isRestoring ?? null,
+    electionMs: own?.electionMs ?? null,
+    electionReason: own?.electionReason ?? null,
     alarms: own?.alarms ?? [],
   };
 }

@@ -17,6 +17,7 @@ import { RollbackGuard } from "../cluster/rollback_guard.ts";
 import { RulesUpgrade } from "../cluster/rules_upgrade.ts";
 import { zlibCompressor } from "../platform/compression.ts";
 import type { Platform } from "../platform/platform.ts";
+import { Pace } from "../replication/raft/pace.ts";
 import { RaftDriver } from "../replication/raft/raft_driver.ts";
 import { NativeGateway } from "../server/gateway/native_gateway.ts";
 import { RequestGate } from "../server/request_gate.ts";
@@ -50,6 +51,7 @@ export interface NodeBase {
 interface Consensus {
   readonly network: NetworkManager | undefined;
   readonly driver: RaftDriver;
+  readonly pace: Pace;
   readonly bindings: Bindings;
   readonly members: Members;
   readonly handover: Handover;
@@ -95,14 +97,18 @@ function buildConsensus(base: NodeBase, catchUpRate: RateLimit): Consensus {
   const { id, heartbeatMs, electionTimeoutMs, syncMode, diskStallMs } = config;
   const { log, machine, configurations, directory } = opened;
   const network = buildNetwork(base);
-  const driver = new RaftDriver(
+  const pace = new Pace({
+    ...{ heartbeatMs, electionTimeoutMs, isFixed: config.leaseReads },
+    outlook: outlookOf({
+      ...{ clock, network, machine },
+      voters: () => driver.view.configuration.voters,
+    }),
+  });
+  const driver: RaftDriver = new RaftDriver(
     {
       ...{ clock, random, log, machine, compressor: zlibCompressor, catchUpRate },
       send: (message) => network?.sendRaft(message),
-      outlook: outlookOf({
-        ...{ clock, network, machine },
-        voters: () => driver.view.configuration.voters,
-      }),
+      pace,
     },
     {
       ...{ id, configurations, heartbeatMs, electionTimeoutMs, syncMode, diskStallMs },
@@ -121,7 +127,7 @@ function buildConsensus(base: NodeBase, catchUpRate: RateLimit): Consensus {
     directory: config.dataDirectory,
   });
   const ownAddress = (): string => listenAddress(config, network);
-  return { network, driver, bindings, members, handover, rules, rollbackGuard, ownAddress };
+  return { network, driver, pace, bindings, members, handover, rules, rollbackGuard, ownAddress };
 }
 
 function buildNetwork(base: NodeBase): NetworkManager | undefined {

@@ -10,6 +10,7 @@ import type { MembershipChanges } from "../cluster/membership_changes.ts";
 import type { Platform } from "../platform/platform.ts";
 import { cpuMs, processId, residentBytes, runtimeName } from "../platform/process.ts";
 import type { NodeStatus } from "../protocol/wire/status.ts";
+import type { Pace } from "../replication/raft/pace.ts";
 import type { RaftDriver } from "../replication/raft/raft_driver.ts";
 import type { NodeConfig } from "./config/node_config.ts";
 import type { Alarms } from "./recovery/alarms.ts";
@@ -19,6 +20,7 @@ import type { SnapshotTransfer } from "./snapshots/snapshot_transfer.ts";
 /** The parts whose state the document shows. */
 export interface StatusParts {
   readonly driver: RaftDriver;
+  readonly pace: Pace;
   readonly members: Members;
   readonly changes: MembershipChanges;
   readonly transfer: SnapshotTransfer;
@@ -51,7 +53,7 @@ export class StatusReport {
   /** The status now. */
   write(): NodeStatus {
     const { machine, log, directory } = this.#opened;
-    const { driver, members, changes, transfer, alarms } = this.#parts;
+    const { driver, pace, members, changes, transfer, alarms } = this.#parts;
     const { view } = driver;
     return {
       clusterId: directory.identity.clusterId,
@@ -69,6 +71,8 @@ export class StatusReport {
       lastIndex: view.lastIndex,
       committedSequence: log.sequenceAfter(view.commitIndex) - 1,
       rules: machine.rules,
+      electionMs: Math.round(pace.waits.electionMs),
+      electionReason: pace.waits.reason,
       documents: machine.documentCount,
       documentBytes: machine.documentBytes,
       logBytes: log.sizeBytes,

@@ -9,7 +9,7 @@ import type { DocumentStateMachine } from "../database/document_state_machine.ts
 import type { Clock } from "../platform/clock.ts";
 import { documentSizeMax } from "../protocol/encoding/collection_settings.ts";
 import type { NodeId } from "../raft/types.ts";
-import type { Outlook } from "../replication/raft/driver_parts.ts";
+import type { Outlook } from "../replication/raft/pace.ts";
 import type { NetworkManager } from "../transport/network_manager.ts";
 
 /** A collection may be made meanwhile. */

@@ -172,8 +172,8 @@ export const LATER_PLANTS: readonly Plant[] = [
     name: "stalled-disk-leads",
     about: "a leader whose disk hangs goes on leading (S24)",
     file: "replication/raft/raft_driver.ts",
-    find: 'if (leaderMust === "go on" || this.#raft.role !== ',
-    replace: "if (this.#raft.term > 0 || this.#raft.role !== ",
+    find: 'if (this.#raft.role === "leader") giveWay(this.#raft, leaderMust);',
+    replace: "void leaderMust;",
     scenario: "S24:",
   },
   {

@@ -48,6 +48,10 @@ export interface NodeStatus {
   readonly committedSequence: number;
   /** The rules by which it applies the log; absent from builds before rules had numbers. */
   readonly rules?: number;
+  /** Silence after which it counts its leader, or its quorum, as lost; absent from older builds. */
+  readonly electionMs?: number;
+  /** What that follows from: "configured", "round trips", "late timers" or "large documents". */
+  readonly electionReason?: string;
   readonly documents: number;
   readonly documentBytes: number;
   readonly logBytes: number;

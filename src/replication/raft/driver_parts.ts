@@ -15,6 +15,7 @@ import type { RaftEvent } from "../../raft/ready.ts";
 import type { StateMachine } from "../../raft/state_machine.ts";
 import type { Entry, LogBase, LogIndex, NodeId } from "../../raft/types.ts";
 import type { ReplicatedLog } from "../../storage/wal/iwal_manager.ts";
+import type { Pace } from "./pace.ts";
 
 /**
  * Why a node does not campaign: its state is being replaced, its disk hangs, it does not know
@@ -48,16 +49,8 @@ export interface DriverParts {
   /** Rate of entries that learners are sent from the disk. */
   readonly catchUpRate: RateLimit;
   send(message: RaftMessage): void;
-  /** What the node knows of its lines and its work; absent: nothing. */
-  readonly outlook?: () => Outlook;
-}
-
-/** What makes answers come late, in milliseconds. */
-export interface Outlook {
-  /** Round trip to the farthest voter that is connected. */
-  readonly rttMs: number;
-  /** Largest piece of work that a node may have to do at once. */
-  readonly workMs: number;
+  /** How long the node waits. */
+  readonly pace: Pace;
 }
 
 /** Receives the driver's events. */

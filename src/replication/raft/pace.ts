@@ -10,7 +10,13 @@
  * @module
  */
 
-import type { Outlook } from "./driver_parts.ts";
+/** What makes answers come late, in milliseconds. */
+export interface Outlook {
+  /** Round trip to the farthest voter that is connected. */
+  readonly rttMs: number;
+  /** Largest piece of work that a node may have to do at once. */
+  readonly workMs: number;
+}
 
 /** What is configured, in milliseconds. */
 export interface PaceOptions {
@@ -18,6 +24,8 @@ export interface PaceOptions {
   readonly heartbeatMs: number;
   /** Leases rest on voters that wait exactly as long as they promised. */
   readonly isFixed: boolean;
+  /** What the node knows of its lines and its work; absent: nothing. */
+  readonly outlook?: () => Outlook;
 }
 
 /** Waits in force, in milliseconds. */
@@ -26,6 +34,8 @@ export interface Waits {
   readonly electionMs: number;
   /** By so much later each next candidate begins: the one before it has won by then. */
   readonly rankMs: number;
+  /** What T follows from. */
+  readonly reason: "configured" | "round trips" | "late timers" | "large documents";
 }
 
 /** No wait is longer: whoever pauses for longer loses its office. */
@@ -52,7 +62,8 @@ export class Pace {
   }
 
   /** A timer of this process came so late, in milliseconds. */
-  see(nowMs: number, lateMs: number, { rttMs, workMs }: Outlook): void {
+  see(nowMs: number, lateMs: number): void {
+    const { rttMs, workMs } = this.#options.outlook?.() ?? { rttMs: 0, workMs: 0 };
     const share = 0.5 ** (Math.max(0, nowMs - this.#seenMs) / HALF_LIFE_MS);
     this.#seenMs = Math.max(this.#seenMs, nowMs);
     this.#lagMs = Math.max(this.#lagMs * share, lateMs);
@@ -62,12 +73,20 @@ export class Pace {
 
   get waits(): Waits {
     const { electionTimeoutMs, heartbeatMs, isFixed } = this.#options;
-    if (isFixed) return { electionMs: electionTimeoutMs, rankMs: 0 };
+    if (isFixed) return { electionMs: electionTimeoutMs, rankMs: 0, reason: "configured" };
     // A heartbeat late is what the configured time is for.
     const lagMs = LAG_FACTOR * Math.max(0, this.#lagMs - heartbeatMs);
     const farMs = ROUND_TRIPS * this.#rttMs + electionTimeoutMs / 2;
     const wantedMs = Math.max(electionTimeoutMs, farMs) + Math.max(lagMs, this.#workMs);
     const electionMs = Math.max(electionTimeoutMs, Math.min(ELECTION_MS_MAX, wantedMs));
-    return { electionMs, rankMs: Math.min(RANK_ROUND_TRIPS * this.#rttMs, electionMs) };
+    const rankMs = Math.min(RANK_ROUND_TRIPS * this.#rttMs, electionMs);
+    const more = Math.max(lagMs, this.#workMs, farMs - electionTimeoutMs);
+    if (more <= 0) return { electionMs, rankMs, reason: "configured" };
+    if (more === lagMs) return { electionMs, rankMs, reason: "late timers" };
+    return {
+      electionMs,
+      rankMs,
+      reason: more === this.#workMs ? "large documents" : "round trips",
+    };
   }
 }

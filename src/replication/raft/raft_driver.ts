@@ -32,7 +32,6 @@ import {
 import { EntrySupply } from "./entry_supply.ts";
 import { Lease } from "./lease.ts";
 import { type OpenBatch, type ProposedRequest, sourceOf } from "./open_batch.ts";
-import { Pace } from "./pace.ts";
 import { ProposalTable } from "./proposal_table.ts";
 import { pacedTicks, raftConfig, TICK_MS } from "./raft_config.ts";
 import { ReadBarriers, type WaitingBarrier } from "./read_barriers.ts";
@@ -67,7 +66,6 @@ export class RaftDriver {
   readonly #ticker: Ticker;
   readonly #lease: Lease;
   readonly #supply: EntrySupply;
-  readonly #pace: Pace;
   /** When the turn began: not after anything that it sends. */
   #turnMs = 0;
   readonly #holds = new Set<HoldReason>();
@@ -93,7 +91,6 @@ export class RaftDriver {
     this.#reads = new ReadBarriers(random.below(2 ** 32) * 2 ** 20);
     this.#lease = new Lease(options.electionTimeoutMs);
     this.#supply = new EntrySupply(parts);
-    this.#pace = new Pace({ ...options, isFixed: options.hasLeases });
     this.#disk = new DiskWatch(options.diskStallMs, options.electionTimeoutMs);
     const stallTicks = Math.max(1, Math.round(options.heartbeatMs / TICK_MS));
     this.#ticker = new Ticker(
@@ -271,7 +268,7 @@ export class RaftDriver {
     // A lease counts on voters that wait for their timers.
     if (this.#options.hasLeases) return;
     this.#ticker.catchUp(this.#parts.clock.nowMs());
-    const rankTicks = Math.max(LOST_RANK_TICKS, Math.ceil(this.#pace.waits.rankMs / TICK_MS));
+    const rankTicks = Math.max(LOST_RANK_TICKS, Math.ceil(this.#parts.pace.waits.rankMs / TICK_MS));
     const ticks = this.#raft.rank * rankTicks + this.#raft.randomTicks(LOST_JITTER_TICKS);
     this.#raft.forgetLeader(peer, ticks);
     this.#queueTurn();
@@ -468,8 +465,8 @@ export class RaftDriver {
   }
 
   #fired(nowMs: number, lateMs: number): void {
-    this.#pace.see(nowMs, lateMs, this.#parts.outlook?.() ?? { rttMs: 0, workMs: 0 });
-    this.#raft.setPace(pacedTicks(this.#pace.waits));
+    this.#parts.pace.see(nowMs, lateMs);
+    this.#raft.setPace(pacedTicks(this.#parts.pace.waits));
     if (nowMs >= this.#nextSweepMs) this.#sweep(nowMs);
     this.#watchDisk(nowMs);
     this.#queueTurn();
@@ -489,7 +486,7 @@ export class RaftDriver {
     this.#nextSweepMs = nowMs + SWEEP_TICKS * TICK_MS;
     this.#proposals.expire(nowMs);
     this.#waiting.expire(nowMs);
-    this.#reads.retry(nowMs - this.#pace.waits.electionMs);
+    this.#reads.retry(nowMs - this.#parts.pace.waits.electionMs);
   }
 
   #fail(cause: unknown): void {

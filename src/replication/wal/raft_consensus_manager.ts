@@ -32,6 +32,7 @@ import type { INetworkManager } from "../../transport/inetwork_manager.ts";
 import { NO_HOOKS } from "../raft/driver_parts.ts";
 import { loggedConfigurations } from "../raft/logged_configurations.ts";
 import type { ReplyTarget } from "../raft/open_batch.ts";
+import { Pace } from "../raft/pace.ts";
 import { RaftDriver } from "../raft/raft_driver.ts";
 import type {
   AppendAnswer,
@@ -102,15 +103,17 @@ export class RaftConsensusManager implements ConsensusManager {
     if (log.lastIndex() === 0) this.#writeFirstEntry(log);
     this.#machine = options.stateMachine ?? new EntryLogMachine(zlibCompressor, log.base.index);
     const members = firstMembers(this.#members.map((id) => ({ id, address: "" })));
+    const times = {
+      heartbeatMs: options.heartbeatMs ?? 40,
+      electionTimeoutMs: options.electionTimeoutMs ?? 200,
+    };
     this.#driver = new RaftDriver(
       {
-        clock: this.#clock,
+        ...{ clock: this.#clock, log, machine: this.#machine, compressor: zlibCompressor },
         random: options.random ?? systemRandom(),
-        log,
-        machine: this.#machine,
-        compressor: zlibCompressor,
         catchUpRate: new RateLimit(CATCH_UP_BYTES_PER_SECOND),
         send: (message) => this.#send(message),
+        pace: new Pace({ ...times, isFixed: false }),
       },
       {
         id: nodeId,
@@ -118,12 +121,8 @@ export class RaftConsensusManager implements ConsensusManager {
           { index: log.base.index, configuration: new Configuration(members) },
           log.clusterEntries,
         ),
-        heartbeatMs: options.heartbeatMs ?? 40,
-        electionTimeoutMs: options.electionTimeoutMs ?? 200,
-        syncMode: "SYNC",
-        codec: "none",
-        hasLeases: false,
-        diskStallMs: DISK_STALL_MS,
+        ...times,
+        ...{ syncMode: "SYNC", codec: "none", hasLeases: false, diskStallMs: DISK_STALL_MS },
       },
     );
     this.#stopListening = listenTo(network, (message) => {

@@ -8,7 +8,7 @@
 import { describe, expect, test } from "bun:test";
 import { DOCUMENT_SIZE_MAX } from "../../../src/base/limits.ts";
 import { outlookOf } from "../../../src/node/outlook.ts";
-import { ELECTION_MS_MAX, Pace } from "../../../src/replication/raft/pace.ts";
+import { ELECTION_MS_MAX, type Outlook, Pace } from "../../../src/replication/raft/pace.ts";
 import { pacedTicks } from "../../../src/replication/raft/raft_config.ts";
 
 const options = { electionTimeoutMs: 200, heartbeatMs: 40, isFixed: false };
@@ -16,47 +16,54 @@ const quiet = { rttMs: 0, workMs: 0 };
 
 describe("waits", () => {
   test.each([
-    ["a quiet machine", 0, quiet, 200, 0],
-    ["a timer as late as a heartbeat is what T is for", 40, quiet, 200, 0],
-    ["a late one", 90, quiet, 400, 0],
-    ["a very late one", 60_000, quiet, ELECTION_MS_MAX, 0],
-    ["near peers", 0, { rttMs: 10, workMs: 0 }, 200, 20],
-    ["far ones", 0, { rttMs: 100, workMs: 0 }, 400, 200],
-    ["the other side of the world, and late", 90, { rttMs: 300, workMs: 0 }, 1200, 600],
-    ["large documents", 0, { rttMs: 0, workMs: 1500 }, 1700, 0],
-    ["large documents, late: the longer counts", 90, { rttMs: 0, workMs: 1500 }, 1700, 0],
-  ])("%s", (...[, lateMs, outlook, electionMs, rankMs]) => {
-    const pace = new Pace(options);
-    pace.see(1000, lateMs, outlook);
-    expect(pace.waits).toEqual({ electionMs, rankMs });
+    ["a quiet machine", 0, quiet, [200, 0, "configured"]],
+    ["a timer as late as a heartbeat is what T is for", 40, quiet, [200, 0, "configured"]],
+    ["a late one", 90, quiet, [400, 0, "late timers"]],
+    ["a very late one", 60_000, quiet, [ELECTION_MS_MAX, 0, "late timers"]],
+    ["near peers", 0, { rttMs: 10, workMs: 0 }, [200, 20, "configured"]],
+    ["far ones", 0, { rttMs: 100, workMs: 0 }, [400, 200, "round trips"]],
+    ["far ones, and late", 90, { rttMs: 300, workMs: 0 }, [1200, 600, "round trips"]],
+    ["large documents", 0, { rttMs: 0, workMs: 1500 }, [1700, 0, "large documents"]],
+    ["large documents, late", 90, { rttMs: 0, workMs: 1500 }, [1700, 0, "large documents"]],
+    ["large documents, very late", 540, { rttMs: 0, workMs: 1500 }, [2200, 0, "late timers"]],
+  ] as const)("%s", (...[, lateMs, outlook, [electionMs, rankMs, reason]]) => {
+    const pace = new Pace({ ...options, outlook: () => outlook });
+    pace.see(1000, lateMs);
+    expect(pace.waits).toEqual({ electionMs, rankMs, reason });
   });
 
   test("what was seen counts half after five seconds, and is forgotten in time", () => {
-    const pace = new Pace(options);
-    pace.see(0, 240, { rttMs: 200, workMs: 0 });
-    expect(pace.waits).toEqual({ electionMs: 700 + 800, rankMs: 400 });
-    pace.see(5000, 0, quiet);
-    expect(pace.waits).toEqual({ electionMs: 400 + 320, rankMs: 200 });
-    pace.see(120_000, 0, quiet);
-    expect(pace.waits.electionMs).toBe(200);
+    let outlook: Outlook = { rttMs: 200, workMs: 0 };
+    const pace = new Pace({ ...options, outlook: () => outlook });
+    pace.see(0, 240);
+    expect(pace.waits).toMatchObject({ electionMs: 700 + 800, rankMs: 400 });
+    outlook = quiet;
+    pace.see(5000, 0);
+    expect(pace.waits).toMatchObject({ electionMs: 400 + 320, rankMs: 200 });
+    pace.see(120_000, 0);
+    expect(pace.waits).toMatchObject({ electionMs: 200, reason: "configured" });
     expect(pace.waits.rankMs).toBeLessThan(1);
   });
 
   test("with leases waits are as configured: voters promised them", () => {
-    const pace = new Pace({ ...options, isFixed: true });
-    pace.see(0, 5000, { rttMs: 300, workMs: 1500 });
-    expect(pace.waits).toEqual({ electionMs: 200, rankMs: 0 });
+    const outlook = { rttMs: 300, workMs: 1500 };
+    const pace = new Pace({ ...options, isFixed: true, outlook: () => outlook });
+    pace.see(0, 5000);
+    expect(pace.waits).toEqual({ electionMs: 200, rankMs: 0, reason: "configured" });
   });
 
   test("a configured time above the bound stays", () => {
     const pace = new Pace({ ...options, electionTimeoutMs: 8000 });
-    pace.see(0, 5000, { rttMs: 300, workMs: 1500 });
+    pace.see(0, 5000);
     expect(pace.waits.electionMs).toBe(8000);
   });
 
   test("as ticks of the core, candidates never closer than configured", () => {
-    expect(pacedTicks({ electionMs: 200, rankMs: 0 })).toEqual({ electionTicks: 40, rankTicks: 4 });
-    expect(pacedTicks({ electionMs: 703, rankMs: 401 })).toEqual({
+    const reason = "configured";
+    expect(pacedTicks({ electionMs: 200, rankMs: 0, reason })).toEqual({
+      ...{ electionTicks: 40, rankTicks: 4 },
+    });
+    expect(pacedTicks({ electionMs: 703, rankMs: 401, reason })).toEqual({
       ...{ electionTicks: 141, rankTicks: 81 },
     });
   });
