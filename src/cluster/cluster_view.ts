@@ -31,6 +31,8 @@ export interface MemberRow {
   /** Silence after which its leader counts as lost, in milliseconds, and what that follows from. */
   readonly electionMs: number | null;
   readonly electionReason: string | null;
+  /** Changes of the leader that it has seen since it began. */
+  readonly leaderChanges: number | null;
   /** Alarms of this member for the operator. */
   readonly alarms: NodeStatus["alarms"];
 }
@@ -114,6 +116,7 @@ export function rowOf(
     isRestoring: own?.isRestoring ?? null,
     electionMs: own?.electionMs ?? null,
     electionReason: own?.electionReason ?? null,
+    leaderChanges: own?.leaderChanges ?? null,
     alarms: own?.alarms ?? [],
   };
 }

@@ -10,6 +10,7 @@ import { type Endpoint, parseEndpoint, writeEndpoint } from "../base/address.ts"
 import { RateLimit } from "../base/rate_limit.ts";
 import { Bindings } from "../cluster/bindings.ts";
 import { Handover } from "../cluster/handover.ts";
+import { LeaderWatch } from "../cluster/leader_watch.ts";
 import { Members } from "../cluster/members.ts";
 import { MembershipChanges } from "../cluster/membership_changes.ts";
 import { PeerWatch } from "../cluster/peer_watch.ts";
@@ -18,6 +19,7 @@ import { RulesUpgrade } from "../cluster/rules_upgrade.ts";
 import { zlibCompressor } from "../platform/compression.ts";
 import type { Platform } from "../platform/platform.ts";
 import { Pace } from "../replication/raft/pace.ts";
+import { TICK_MS } from "../replication/raft/raft_config.ts";
 import { RaftDriver } from "../replication/raft/raft_driver.ts";
 import { NativeGateway } from "../server/gateway/native_gateway.ts";
 import { RequestGate } from "../server/request_gate.ts";
@@ -35,6 +37,7 @@ import { DiskMonitor, reasonOf } from "./recovery/disk_monitor.ts";
 import type { OpenedStorage } from "./recovery/open_storage.ts";
 import { SnapshotTransfer } from "./snapshots/snapshot_transfer.ts";
 import { Snapshotter } from "./snapshots/snapshotter.ts";
+import { TimeoutAlarm } from "./timeout_alarm.ts";
 
 /** Parts that a node is built from. */
 export interface NodeBase {
@@ -52,6 +55,7 @@ interface Consensus {
   readonly network: NetworkManager | undefined;
   readonly driver: RaftDriver;
   readonly pace: Pace;
+  readonly leaderWatch: LeaderWatch;
   readonly bindings: Bindings;
   readonly members: Members;
   readonly handover: Handover;
@@ -127,7 +131,10 @@ function buildConsensus(base: NodeBase, catchUpRate: RateLimit): Consensus {
     directory: config.dataDirectory,
   });
   const ownAddress = (): string => listenAddress(config, network);
-  return { network, driver, pace, bindings, members, handover, rules, rollbackGuard, ownAddress };
+  return {
+    ...{ network, driver, pace, leaderWatch: new LeaderWatch(TICK_MS), bindings, members },
+    ...{ handover, rules, rollbackGuard, ownAddress },
+  };
 }
 
 function buildNetwork(base: NodeBase): NetworkManager | undefined {
@@ -209,12 +216,13 @@ function buildService(base: NodeBase, parts: Consensus & Upkeep): Service {
   const { platform, config, opened, failed } = base;
   const { machine, log } = opened;
   const { clock, random } = platform;
-  const { sessionTimeoutMs } = config;
+  const { sessionTimeoutMs, requestTimeoutMs } = config;
   const { driver, members, network, transfer } = parts;
   const status = new StatusReport(base, parts);
   const verifier = new StateVerifier(clock, machine);
   const shared = { ...parts, clock, random, machine };
-  const housekeeping = new Housekeeping({ ...shared, sessionTimeoutMs, failed });
+  const timeoutAlarm = new TimeoutAlarm(shared, requestTimeoutMs);
+  const housekeeping = new Housekeeping({ ...shared, sessionTimeoutMs, timeoutAlarm, failed });
   const gate = new RequestGate(
     new Backend({ ...shared, config, network, exchange: transfer, verifier, status }),
   );

@@ -1,6 +1,6 @@
 /**
- * Periodic work of a node: makes indexes; as leader binds folders, promotes learners, ends
- * old sessions.
+ * Periodic work of a node: makes indexes, looks at its times; as leader binds folders, promotes
+ * learners, ends old sessions.
  *
  * @module
  */
@@ -23,6 +23,7 @@ import {
 } from "../protocol/encoding/cluster_command.ts";
 import type { RaftDriver } from "../replication/raft/raft_driver.ts";
 import type { Snapshotter } from "./snapshots/snapshotter.ts";
+import type { TimeoutAlarm } from "./timeout_alarm.ts";
 
 const SESSIONS_PER_SWEEP = 1000;
 const EXPIRED_PER_BATCH = 500;
@@ -39,6 +40,7 @@ export interface HousekeepingParts {
   readonly rollbackGuard: RollbackGuard;
   readonly sessionTimeoutMs: number;
   readonly snapshotter: Snapshotter;
+  readonly timeoutAlarm: TimeoutAlarm;
   /** The log could not be cut: the node cannot go on. */
   failed(cause: unknown): void;
 }
@@ -62,6 +64,7 @@ export class Housekeeping {
     const { snapshotter, failed } = this.#parts;
     snapshotter.cutWhenFree().catch(failed);
     this.#parts.rollbackGuard.tick(this.#parts.clock.nowMs());
+    this.#parts.timeoutAlarm.tick();
     if (this.#parts.driver.isLeader) this.#lead();
     else this.#parts.members.reachDeparted([], 0);
     if (!this.#isBuilding && this.#parts.machine.isBuilding) this.#build();

@@ -233,9 +233,17 @@ export class Node {
   }
 
   #onEvent(event: RaftEvent): void {
-    const { handover, transfer, changes, gateway, rules } = this.#parts;
+    const { handover, transfer, changes, gateway, rules, leaderWatch } = this.#parts;
     this.#hooks.onEvent?.(event);
     handover.event(event);
+    const change = leaderWatch.event(event, this.#platform.clock.nowMs());
+    if (change !== undefined) {
+      const gapMs = Math.round(change.gapMs);
+      this.#logger.warn(
+        "{leader} leads in term {term} after {before}: {why}; nobody led for {gapMs} ms",
+        { ...change, gapMs },
+      );
+    }
     if (event.type === "MESSAGE_REFUSED") {
       this.#logger.error("a message from {from} was refused: {reason}", { ...event });
     } else {

@@ -5,6 +5,7 @@
  */
 
 import { VERSION } from "../base/version.ts";
+import type { LeaderWatch } from "../cluster/leader_watch.ts";
 import type { Members } from "../cluster/members.ts";
 import type { MembershipChanges } from "../cluster/membership_changes.ts";
 import type { Platform } from "../platform/platform.ts";
@@ -21,6 +22,7 @@ import type { SnapshotTransfer } from "./snapshots/snapshot_transfer.ts";
 export interface StatusParts {
   readonly driver: RaftDriver;
   readonly pace: Pace;
+  readonly leaderWatch: LeaderWatch;
   readonly members: Members;
   readonly changes: MembershipChanges;
   readonly transfer: SnapshotTransfer;
@@ -53,7 +55,7 @@ export class StatusReport {
   /** The status now. */
   write(): NodeStatus {
     const { machine, log, directory } = this.#opened;
-    const { driver, pace, members, changes, transfer, alarms } = this.#parts;
+    const { driver, pace, leaderWatch, members, changes, transfer, alarms } = this.#parts;
     const { view } = driver;
     return {
       clusterId: directory.identity.clusterId,
@@ -73,6 +75,7 @@ export class StatusReport {
       rules: machine.rules,
       electionMs: Math.round(pace.waits.electionMs),
       electionReason: pace.waits.reason,
+      leaderChanges: leaderWatch.changes,
       documents: machine.documentCount,
       documentBytes: machine.documentBytes,
       logBytes: log.sizeBytes,

@@ -24,7 +24,6 @@ export function campaign(state: RaftState, kind: Campaign): void {
   const term = state.term + 1;
   assert(state.log.lastIndex >= state.toldCommit, "a candidate lacks no entry that is committed");
   state.votes.clear();
-  state.electionElapsed = 0;
   // A pre-vote changes nothing, so after the leader's certain end it may be repeated soon: the
   // other nodes learn of that end a moment later, and refuse until then.
   const isCertain = kind.preVote && state.isLeaderForgotten;
@@ -38,6 +37,7 @@ export function campaign(state: RaftState, kind: Campaign): void {
     state.vote = state.id;
     state.setRole("candidate", undefined);
   }
+  state.electionElapsed = 0;
   state.events.push({ type: "ELECTION_STARTED", term, preVote: kind.preVote });
   for (const peer of state.configuration.electorate) {
     if (peer === state.id) continue;

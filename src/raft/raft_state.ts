@@ -389,14 +389,28 @@ export class RaftState {
 
   setRole(role: Role, leader: NodeId | undefined): void {
     assert(role !== "leader" || leader === this.id, "a leader follows itself");
+    assert(role !== "candidate" || this.vote === this.id, "a candidate votes for itself");
     assert(this.#announcedTerm <= this.term, "terms never go back");
     // The same leader in another term is news too: it never answers requests of the term before.
     const isElectedAgain = leader !== undefined && this.term !== this.#announcedTerm;
     const isNews = role !== this.role || leader !== this.leader || isElectedAgain;
+    if (leader !== this.leader) this.#noteLoss(role);
     this.role = role;
     this.leader = leader;
     if (isNews) this.#announcedTerm = this.term;
     if (isNews) this.events.push({ type: "ROLE_CHANGED", role, term: this.term, leader });
+  }
+
+  #noteLoss(role: Role): void {
+    const { leader, electionElapsed: silentTicks } = this;
+    if (leader === undefined || leader === this.id) return;
+    assert(role !== "leader", "who wins had given its leader up when it campaigned");
+    const usual = role === "candidate" ? "handed over" : "superseded";
+    const why = role === "pre-candidate" ? "silent" : usual;
+    this.events.push({
+      ...{ type: "LEADER_LOST", leader, silentTicks },
+      why: this.isLeaderForgotten ? "gone" : why,
+    });
   }
 
   refuse(from: NodeId, reason: string): void {

@@ -26,6 +26,14 @@ export type RaftEvent =
       readonly term: Term;
       readonly leader: NodeId | undefined;
     }
+  /** A follower gives its leader up, from which nothing came for so many ticks. */
+  | {
+      readonly type: "LEADER_LOST";
+      readonly leader: NodeId;
+      readonly silentTicks: number;
+      /** Its process is gone for certain; it was silent; it said so; another one was elected. */
+      readonly why: "gone" | "silent" | "handed over" | "superseded";
+    }
   | { readonly type: "ELECTION_STARTED"; readonly term: Term; readonly preVote: boolean }
   | { readonly type: "QUORUM_LOST"; readonly term: Term }
   | { readonly type: "TRANSFER_STARTED"; readonly to: NodeId }

@@ -79,12 +79,13 @@ describe("the quorum", () => {
 
 describe("a row", () => {
   test("joins the member's own answer with what the leader sees", () => {
-    const waits = { electionMs: 240, electionReason: "late timers" };
+    const waits = { electionMs: 240, electionReason: "late timers", leaderChanges: 2 };
     expect(rowOf(SEEN, status(waits), status({ id: "n1" }))).toEqual({
       ...{ id: "n2", address: "h:2", pid: 77, role: "follower", membership: "voter" },
       ...{ state: "healthy", term: 3, commitIndex: 9, appliedIndex: 8, lagBatches: 4, lagMs: 13 },
       ...{ rttMs: 0.123, version: "0.1.0", caughtUpPercent: null, waitsFor: null },
-      ...{ isRestoring: false, electionMs: 240, electionReason: "late timers", alarms: [] },
+      ...waits,
+      ...{ isRestoring: false, alarms: [] },
     });
   });
 

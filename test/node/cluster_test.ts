@@ -99,7 +99,13 @@ describe("failover", () => {
     await waitFor("some writes", () => writer.acknowledged.size > 100);
     const old = await cluster.leader();
     const [next] = await cluster.followers();
+    const changesOf = (): number[] =>
+      cluster.seats.map(({ node }) => node?.status().leaderChanges ?? Number.NaN);
+    const before = changesOf();
     const result = await database.promote(next?.id ?? "");
+    await waitFor("each node's count", () =>
+      changesOf().every((count, at) => count > (before[at] ?? Number.NaN)),
+    );
     expect(result).toMatchObject({ from: old.id, to: next?.id });
     expect(result["stalledMs"]).toBeNumber();
     expect((await cluster.leader()).id).toBe(next?.id ?? "");

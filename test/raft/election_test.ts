@@ -211,6 +211,7 @@ describe("a campaign", () => {
       { type: "VOTE_REQUEST", from: "n1", to: "n3", term: 5, ...body },
     ]);
     expect(node.takeEvents()).toEqual([
+      { type: "LEADER_LOST", leader: "n3", silentTicks: 12, why: "silent" },
       { type: "ROLE_CHANGED", role: "pre-candidate", term: 4, leader: undefined },
       { type: "ELECTION_STARTED", term: 5, preVote: true },
     ]);

@@ -419,17 +419,22 @@ describe("roles", () => {
       return node
         .takeEvents()
         .map((event) =>
-          event.type === "ROLE_CHANGED" ? `${event.role} ${event.term} ${event.leader}` : "",
+          event.type === "ROLE_CHANGED"
+            ? `${event.role} ${event.term} ${event.leader}`
+            : JSON.stringify({ ...event, type: undefined }),
         );
     };
     expect(eventsAfter(() => state.setRole("follower", undefined))).toEqual([]);
     expect(eventsAfter(() => state.setRole("follower", "n2"))).toEqual(["follower 4 n2"]);
     expect(eventsAfter(() => state.setRole("follower", "n2"))).toEqual([]);
     expect(eventsAfter(() => state.becomeFollower(5, "n2"))).toEqual(["follower 5 n2"]);
+    state.electionElapsed = 7;
     expect(eventsAfter(() => state.setRole("follower", undefined))).toEqual([
+      '{"leader":"n2","silentTicks":7,"why":"superseded"}',
       "follower 5 undefined",
     ]);
     expect(eventsAfter(() => state.becomeFollower(6, undefined))).toEqual([]);
+    state.vote = state.id;
     expect(eventsAfter(() => state.setRole("candidate", undefined))).toEqual([
       "candidate 6 undefined",
     ]);

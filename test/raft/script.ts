@@ -108,6 +108,8 @@ function formatEvent(event: RaftEvent): string {
   switch (event.type) {
     case "ROLE_CHANGED":
       return `becomes ${event.role} in term ${event.term}, leader ${event.leader ?? "-"}`;
+    case "LEADER_LOST":
+      return `gives up ${event.leader}, ${event.why}, silent for ${event.silentTicks}`;
     case "ELECTION_STARTED":
       return `asks for ${event.preVote ? "pre-votes" : "votes"} in term ${event.term}`;
     case "QUORUM_LOST":

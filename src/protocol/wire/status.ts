@@ -52,6 +52,8 @@ export interface NodeStatus {
   readonly electionMs?: number;
   /** What that follows from: "configured", "round trips", "late timers" or "large documents". */
   readonly electionReason?: string;
+  /** Changes of the leader that it has seen since it began; absent from older builds. */
+  readonly leaderChanges?: number;
   readonly documents: number;
   readonly documentBytes: number;
   readonly logBytes: number;
@@ -67,7 +69,7 @@ export interface NodeStatus {
 }
 
 /** What kinds there are. */
-export type AlarmKind = "CORRUPT" | "DISK_STALL" | "SNAPSHOT_FAILED";
+export type AlarmKind = "CORRUPT" | "DISK_STALL" | "SNAPSHOT_FAILED" | "TIMEOUT_SHORT";
 
 /** One alarm. */
 export interface Alarm {

@@ -53,6 +53,7 @@ const LAG_FACTOR = 4;
 export class Pace {
   readonly #options: PaceOptions;
   #rttMs = 0;
+  #lastRttMs = 0;
   #lagMs = 0;
   #workMs = 0;
   #seenMs = 0;
@@ -68,7 +69,13 @@ export class Pace {
     this.#seenMs = Math.max(this.#seenMs, nowMs);
     this.#lagMs = Math.max(this.#lagMs * share, lateMs);
     this.#rttMs = Math.max(this.#rttMs * share, rttMs);
+    this.#lastRttMs = rttMs;
     this.#workMs = workMs;
+  }
+
+  /** Round trip to the farthest voter that is connected, as last seen, in milliseconds. */
+  get rttMs(): number {
+    return this.#lastRttMs;
   }
 
   get waits(): Waits {
