@@ -40,7 +40,6 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
     "src/replication/raft/driver_parts.ts",
     "src/replication/raft/entry_supply.ts",
     "src/replication/raft/logged_configurations.ts",
-    "src/replication/raft/request_queue.ts",
     "src/replication/raft/ticker.ts",
     "src/server/change_streams.ts",
     "src/server/gateway/reply_collector.ts",
@@ -84,10 +83,7 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
     "src/server/request_handler.ts",
   ],
   "test/cluster/membership_test.ts": ["src/cluster/membership_changes.ts"],
-  "test/node/snapshots/snapshot_transfer_test.ts": [
-    "src/node/snapshots/snapshot_receiver.ts",
-    "src/node/snapshots/snapshot_sender.ts",
-  ],
+  "test/node/snapshots/snapshot_transfer_test.ts": ["src/node/snapshots/snapshot_receiver.ts"],
   "test/node/snapshots/archive_test.ts": [
     "src/node/snapshots/new_cluster.ts",
     "src/server/log_feed.ts",

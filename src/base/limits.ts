@@ -128,6 +128,8 @@ export const HANDSHAKE_TIMEOUT_MS = 2_000;
 export const FRAME_TIMEOUT_MS = 10_000;
 /** Bytes of a frame in each such time: half a megabit a second. */
 export const FRAME_BYTES_MIN = 640 * KIB;
+/** Bytes of a frame of that size are a sign of life before it is whole; smaller ones are soon. */
+export const LIFE_SIZE_MIN = 4 * KIB;
 
 /** Requests that wait in a client for a place among those under way. */
 export const CLIENT_QUEUE_MAX = 65_536;

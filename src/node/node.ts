@@ -225,7 +225,9 @@ export class Node {
   /** Throws ProtocolError for a batch that does not unpack: once committed it is too late. */
   #onRaftMessage(message: RaftMessage, from: Hello): void {
     const { bindings, driver, peerWatch, rollbackGuard } = this.#parts;
-    if (message.type.endsWith("_RESPONSE") && !bindings.counts(from)) return;
+    // A question counts as an answer, too: see read_index.ts.
+    const isAnswer = message.type.endsWith("_RESPONSE") || message.type === "READ_INDEX";
+    if (isAnswer && !bindings.counts(from)) return;
     if (message.type === "APPEND_ENTRIES_RESPONSE") rollbackGuard.acknowledged(from);
     if (message.type === "VOTE_REQUEST" && !peerWatch.mayVote) return;
     if (message.type === "APPEND_ENTRIES") validateEntries(message.entries);

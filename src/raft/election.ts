@@ -95,7 +95,8 @@ export function isUpToDate(candidate: EntryId, own: EntryId): boolean {
  * removed, must not depose a leader that the other nodes follow (thesis §4.2.3).
  */
 export function isSticky(state: RaftState, request: VoteRequest): boolean {
-  return state.hasLiveLeader && !request.transfer;
+  // A leader that campaigns does not lead any more, however lately it was heard.
+  return state.hasLiveLeader && state.leader !== request.from && !request.transfer;
 }
 
 /**

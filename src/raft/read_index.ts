@@ -3,11 +3,16 @@
  * read may be served there once a quorum answered a heartbeat that was sent after the read arrived.
  * Rounds are counted by the leader; a number from a caller is never used to match an answer.
  *
+ * A follower's question says itself that its sender had voted in no later term when it was sent,
+ * after the read began. If the leader and that follower are a quorum, no later leader was elected
+ * before then, so whatever was acknowledged before the read is committed here: no round is needed.
+ * Leases do not count from a question: it does not make its sender wait.
+ *
  * @module
  */
 
 import { assert } from "../base/assert.ts";
-import { quorumValue } from "./quorum.ts";
+import { isQuorum, quorumValue } from "./quorum.ts";
 import type { RaftState } from "./raft_state.ts";
 import type { NodeId, ReadState } from "./types.ts";
 
@@ -20,6 +25,10 @@ export function addRead(state: RaftState, from: NodeId, context: number): void {
     return;
   }
   assert(state.leader === state.id, "only the leader notes reads");
+  if (from !== state.id && isQuorum(state.configuration, (id) => id === state.id || id === from)) {
+    answer(state, from, { context, index: state.log.committed });
+    return;
+  }
   startRound(state, [{ context, from }]);
 }
 

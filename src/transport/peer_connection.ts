@@ -6,7 +6,12 @@
  */
 
 import { CStoreError, ProtocolError } from "../base/errors.ts";
-import { FRAME_BYTES_MIN, FRAME_TIMEOUT_MS, HANDSHAKE_TIMEOUT_MS } from "../base/limits.ts";
+import {
+  FRAME_BYTES_MIN,
+  FRAME_TIMEOUT_MS,
+  HANDSHAKE_TIMEOUT_MS,
+  LIFE_SIZE_MIN,
+} from "../base/limits.ts";
 import type { CancelTimer, Clock } from "../platform/clock.ts";
 import type { Socket } from "../platform/sockets.ts";
 import { FrameDecoder } from "../protocol/wire/frame_decoder.ts";
@@ -20,7 +25,7 @@ const JOIN_SIZE_MAX = 64 * 1024;
 export interface ConnectionHandlers {
   /** A whole, verified frame; its body is valid during the call. May throw ProtocolError. */
   frame(frame: Frame): void;
-  /** Bytes of a frame that is not whole yet have come. */
+  /** Bytes of a large frame that is not whole yet have come. */
   began?(): void;
   /** Everything that was written has left, after `isCongested` was true. */
   drained(): void;
@@ -193,7 +198,7 @@ export class PeerConnection {
     }
     if (!this.#decoder.isInsideFrame) return;
     this.#watchPartialFrame();
-    this.#handlers?.began?.();
+    if (this.#decoder.begunSize >= LIFE_SIZE_MIN) this.#handlers?.began?.();
   }
 
   /** A frame that began must go on, or one byte a second would hold the connection. */

@@ -55,6 +55,14 @@ describe("a live leader", () => {
     expect(isSticky(state, requestOf({ transfer }))).toBe(is);
   });
 
+  // Seed 2633: a voter that had been paused refused its old leader's campaign for seconds.
+  test("is not protected from its own campaign", () => {
+    const { state } = voterOf();
+    state.leader = "n2";
+    expect(isSticky(state, requestOf({ from: "n2" }))).toBe(false);
+    expect(isSticky(state, requestOf({ from: "n3" }))).toBe(true);
+  });
+
   test("is not protected once it is forgotten; a leader itself is", () => {
     const { state } = voterOf();
     state.leader = "n3";

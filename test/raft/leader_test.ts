@@ -723,10 +723,10 @@ describe("heartbeat responses", () => {
 
   test("one releases the reads of its round", () => {
     const node = settledLeader();
-    addRead(node.state, "n3", 7);
-    node.takeSent();
+    addRead(node.state, "n1", 7);
+    expect(node.state.reads).toEqual([]);
     handleHeartbeatResponse(node.state, heartbeatResponseOf({ readRound: 1 }));
-    expect(sentBy(node)).toEqual(["n3 read 7 at 1"]);
+    expect(node.state.reads).toEqual([{ context: 7, index: 1 }]);
   });
 
   test("a round that was never started is refused", () => {

@@ -8,6 +8,8 @@ import { expect, test } from "bun:test";
 import { addRead, confirmedRound, releaseReads } from "../../src/raft/read_index.ts";
 import { leaderUnderTest, StateUnderTest, settledLeader } from "./state.ts";
 
+const FIVE = "n1 n2 n3 n4 n5";
+
 /** Messages as `TO TYPE NUMBER`, with the round, or the index of the read. */
 function wordsOf(node: StateUnderTest): readonly string[] {
   return node.takeSent().map((message) => {
@@ -41,12 +43,12 @@ test("a leader that hands over notes no read", () => {
 });
 
 test("each read begins a round of its own, with a heartbeat to every peer", () => {
-  const node = settledLeader();
-  addRead(node.state, "n2", 5);
+  const node = settledLeader({ members: "n1 n2 ~n3" });
+  addRead(node.state, "n3", 5);
   addRead(node.state, "n1", 6);
   expect(wordsOf(node)).toEqual(["n2 round 1", "n3 round 1", "n2 round 2", "n3 round 2"]);
   expect(node.state.pendingReads).toEqual([
-    { context: 5, from: "n2", index: 1, round: 1 },
+    { context: 5, from: "n3", index: 1, round: 1 },
     { context: 6, from: "n1", index: 1, round: 2 },
   ]);
 });
@@ -64,7 +66,7 @@ test("before the first commit of the term reads wait without a round", () => {
 
 // The oldest reads go first; those of a round that is not confirmed stay.
 test("a confirmed round answers its reads and those before it", () => {
-  const node = settledLeader();
+  const node = settledLeader({ members: FIVE });
   for (const [from, context] of [
     ["n2", 5],
     ["n1", 6],
@@ -75,9 +77,32 @@ test("a confirmed round answers its reads and those before it", () => {
   node.takeSent();
   node.state.progress.get("n3")!.readRound = 2;
   releaseReads(node.state);
+  expect(wordsOf(node)).toEqual([]);
+  node.state.progress.get("n4")!.readRound = 2;
+  releaseReads(node.state);
   expect(wordsOf(node)).toEqual(["n2 read 5 at 1"]);
   expect(node.state.reads).toEqual([{ context: 6, index: 1 }]);
   expect(node.state.pendingReads).toEqual([{ context: 7, from: "n3", index: 1, round: 3 }]);
+});
+
+// Their sender had voted for no later leader when it asked, nor has this one.
+test.each([
+  { members: "n1 n2 n3", from: "n2", isAtOnce: true },
+  { members: "n1 n2", from: "n2", isAtOnce: true },
+  { members: "n1 n2 ~n3", from: "n3", isAtOnce: false },
+  { members: "n1 n2 n3", from: "n9", isAtOnce: false },
+  { members: FIVE, from: "n2", isAtOnce: false },
+  { members: "n2 n3", from: "n2", isAtOnce: false },
+  { members: "n1 n2 -n3 +n4", from: "n2", isAtOnce: true },
+  { members: "n1 n2 -n3 +n4", from: "n4", isAtOnce: false },
+])("$members: a question of $from is the quorum's answer: $isAtOnce", (row) => {
+  const node = settledLeader({ members: row.members });
+  addRead(node.state, row.from, 5);
+  expect(node.state.pendingReads).toHaveLength(row.isAtOnce ? 0 : 1);
+  const words = wordsOf(node);
+  if (row.isAtOnce) expect(words).toEqual([`${row.from} read 5 at 1`]);
+  else expect(words.filter((word) => word.includes("read"))).toEqual([]);
+  expect(confirmedRound(node.state)).toBe(0);
 });
 
 test("a leader alone serves at once", () => {

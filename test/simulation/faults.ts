@@ -47,6 +47,10 @@ export const FAULT_KINDS = [
   "demote",
   "recoverWiped",
   "lagSnapshot",
+  "starve",
+  "longLines",
+  "thinLines",
+  "resetAll",
 ] as const;
 
 /** Kinds that break what the log builds on: they run only when they are named. */
@@ -110,6 +114,12 @@ export const INFLICT: Readonly<Record<FaultKind, Inflict>> = {
     if (process === undefined) return;
     process.isPaused = true;
     later(50 + below(3000), () => process.resume());
+  },
+  /** Other programs have the processors nearly all the time. */
+  starve(scene) {
+    const { simulation, victim, below, chance } = scene;
+    const leftMs = 300 + below(3000);
+    for (const host of chance(0.5) ? simulation.hosts : [victim]) starve(scene, host, leftMs);
   },
   clockJump({ victim, below }) {
     if (victim.process !== undefined) victim.process.skewMs += below(7_200_000) - 3_600_000;
@@ -195,6 +205,22 @@ export const INFLICT: Readonly<Record<FaultKind, Inflict>> = {
     for (const other of others) network.makeLate(victim.id, other, 20 + below(1500));
   },
 
+  /** All lines are as long as those between continents. */
+  longLines({ simulation: { network, hosts }, below, later }) {
+    const delayMs = 20 + below(130);
+    for (const [from, to] of directions(hosts)) {
+      network.slow(from, to, delayMs + below(delayMs / 2));
+    }
+    later(500 + below(5000), () => network.heal());
+  },
+  /** A line that carries a batch in a second has bytes of it all the time. */
+  thinLines({ simulation: { network, hosts }, below, later }) {
+    const bytesPerSecond = 20_000 + below(300_000);
+    for (const [from, to] of directions(hosts)) network.thin(from, to, bytesPerSecond);
+    later(500 + below(5000), () => network.heal());
+  },
+  resetAll: (scene) => resetAll(scene, 2 + scene.below(6)),
+
   syncStall({ victim, below, later }) {
     victim.isStalling = true;
     later(50 + below(2500), () => {
@@ -262,6 +288,32 @@ export const INFLICT: Readonly<Record<FaultKind, Inflict>> = {
     });
   },
 };
+
+/** Every direction between two nodes. */
+function directions(hosts: readonly Host[]): (readonly [from: string, to: string])[] {
+  return hosts.flatMap(({ id: from }) =>
+    hosts.flatMap(({ id: to }) => (from === to ? [] : [[from, to] as const])),
+  );
+}
+
+/** A process runs for a moment, then waits for its next turn. */
+function starve(scene: FaultScene, host: Host, leftMs: number): void {
+  const { below, later } = scene;
+  const { process } = host;
+  if (process === undefined || leftMs <= 0) return;
+  const [waitMs, runMs] = [below(150), 1 + below(20)];
+  process.isPaused = true;
+  later(waitMs, () => {
+    process.resume();
+    later(runMs, () => starve(scene, host, leftMs - waitMs - runMs));
+  });
+}
+
+function resetAll(scene: FaultScene, rounds: number): void {
+  const { simulation, below, later } = scene;
+  for (const [from, to] of directions(simulation.hosts)) simulation.network.reset(from, to);
+  if (rounds > 0) later(200 + below(1500), () => resetAll(scene, rounds - 1));
+}
 
 /**
  * One node is away until the others have cut their logs, so that only a snapshot can bring it back.

@@ -17,6 +17,8 @@ export interface LinkFaults {
   tailMs: number;
 }
 
+const PIECE_SIZE_MIN = 256;
+
 /** One direction between two processes. */
 export class Link {
   /** Label of the events by which something arrives. */
@@ -28,6 +30,8 @@ export class Link {
   slowMs = 0;
   /** Share of chunks that TCP has to send again. */
   lossShare = 0;
+  /** What each connection carries; a chunk arrives in pieces if that is little. */
+  bytesPerSecond = Number.POSITIVE_INFINITY;
 
   constructor(from: string, to: string) {
     this.from = from;
@@ -39,5 +43,11 @@ export class Link {
     this.isCut = false;
     this.slowMs = 0;
     this.lossShare = 0;
+    this.bytesPerSecond = Number.POSITIVE_INFINITY;
+  }
+
+  /** Bytes that it carries in about 10 ms: a chunk arrives in pieces of that size. */
+  get pieceSize(): number {
+    return Math.max(PIECE_SIZE_MIN, this.bytesPerSecond / 100);
   }
 }

@@ -1,5 +1,5 @@
 /**
- * TCP between simulated processes: delays, clogged and lossy links, one-way and two-way cuts,
+ * TCP between simulated processes: delays, clogged, thin and lossy links, one-way and two-way cuts,
  * resets, half-open connections, connections that go silent, bytes that arrive late. What a
  * connection carries arrives in order or not at all; chunks may be split anywhere.
  *
@@ -67,6 +67,11 @@ export class SimulatedNetwork {
     this.link(from, to).slowMs = delayMs;
   }
 
+  /** One direction carries no more than that. */
+  thin(from: string, to: string, bytesPerSecond: number): void {
+    this.link(from, to).bytesPerSecond = bytesPerSecond;
+  }
+
   /** Makes one direction lose chunks, which TCP sends again later. */
   lose(from: string, to: string, share: number): void {
     this.link(from, to).lossShare = share;
@@ -75,7 +80,7 @@ export class SimulatedNetwork {
   /** Everything flows again; what was held back arrives. */
   heal(): void {
     for (const links of this.#links.values()) for (const link of links.values()) link.heal();
-    for (const socket of this.#sockets) socket.flow();
+    for (const socket of this.#sockets) socket.heal();
   }
 
   /** Breaks every connection between two processes; each side learns of it. */

@@ -8,6 +8,7 @@
 
 import { readFileSync } from "node:fs";
 import type { Plant } from "./plant.ts";
+import { LINE_PLANTS } from "./plants_lines.ts";
 import { MULTI_MASTER_PLANTS } from "./plants_masters.ts";
 import { LATER_PLANTS } from "./plants_members.ts";
 
@@ -190,7 +191,12 @@ const FIRST_PLANTS: readonly Plant[] = [
 ];
 
 /** All of them. */
-export const PLANTS: readonly Plant[] = [...FIRST_PLANTS, ...LATER_PLANTS, ...MULTI_MASTER_PLANTS];
+export const PLANTS: readonly Plant[] = [
+  ...FIRST_PLANTS,
+  ...LATER_PLANTS,
+  ...LINE_PLANTS,
+  ...MULTI_MASTER_PLANTS,
+];
 
 /** The plant of that name. */
 export function plantNamed(name: string): Plant {

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { CancelTimer } from "../../src/platform/clock.ts";
 import type { Socket, SocketHandlers } from "../../src/platform/sockets.ts";
 import type { Link, LinkFaults } from "./link.ts";
 import type { SimulatedProcess, World } from "./world.ts";
@@ -16,6 +17,11 @@ interface Parcel {
 
 /** What the kernels of both sides take from a program although the other side does not read. */
 const KERNEL_BYTES = 256 * 1024;
+
+function* piecesOf(bytes: Uint8Array, size: number): Generator<Uint8Array> {
+  const whole = Math.floor(size);
+  for (let at = 0; at < bytes.byteLength; at += whole) yield bytes.subarray(at, at + whole);
+}
 
 /** What a socket asks of the network that it belongs to. */
 export interface SocketNetwork {
@@ -43,9 +49,12 @@ export class SimulatedSocket implements Socket {
   /** Under way, in order; each is due no earlier than the one before it. */
   #underway: Parcel[] = [];
   #underwayBytes = 0;
+  /** When a thin line has carried what it was given. */
+  #freeMs = 0;
   readonly #arrival: { readonly process: SimulatedProcess; readonly run: () => void };
   /** When the next of them is to arrive; undefined while nothing moves. */
   #arrivalMs: number | undefined;
+  #cancelArrival: CancelTimer = () => undefined;
 
   constructor(
     network: SocketNetwork,
@@ -131,26 +140,56 @@ export class SimulatedSocket implements Socket {
     this.#handlers?.close();
   }
 
-  /** Starts what is under way again, if something had stopped it. */
-  flow(): void {
+  /** Starts what is under way again, if something had stopped it, behind what the link carries. */
+  flow(carriedMs = 0): void {
     const first = this.#underway[0];
     if (first === undefined || this.#arrivalMs !== undefined || this.link.isCut) return;
     const { world } = this.#network;
-    first.dueMs = Math.max(first.dueMs, world.nowMs + this.#network.delayOn(this.link));
+    const dueMs = world.nowMs + carriedMs + this.#network.delayOn(this.link);
+    first.dueMs = Math.max(first.dueMs, dueMs);
     this.#arrivalMs = first.dueMs;
-    world.add(first.dueMs - world.nowMs, this.link.label, this.#arrival);
+    this.#cancelArrival = world.add(first.dueMs - world.nowMs, this.link.label, this.#arrival);
+  }
+
+  /** The link is whole again: what a thin one had not carried yet arrives. */
+  heal(): void {
+    if (this.#freeMs > 0) {
+      const { nowMs } = this.#network.world;
+      for (const parcel of this.#underway) parcel.dueMs = Math.min(parcel.dueMs, nowMs);
+      this.#freeMs = 0;
+      this.#arrivalMs = undefined;
+      this.#cancelArrival();
+    }
+    this.flow();
   }
 
   #send(bytes: Uint8Array | undefined): void {
     if (this.#isMute) return;
-    this.#underway.push({ bytes, dueMs: 0 });
-    this.#underwayBytes += bytes?.byteLength ?? 0;
+    const { pieceSize } = this.link;
+    if (bytes === undefined || bytes.byteLength <= pieceSize) this.#put(bytes);
+    else for (const piece of piecesOf(bytes, pieceSize)) this.#put(piece);
+  }
+
+  /** Milliseconds until that many more bytes are carried, behind those before them. */
+  #carry(size: number): number {
+    const { nowMs } = this.#network.world;
+    const { bytesPerSecond } = this.link;
+    if (bytesPerSecond === Number.POSITIVE_INFINITY) return 0;
+    this.#freeMs = Math.max(nowMs, this.#freeMs) + (size / bytesPerSecond) * 1000;
+    return this.#freeMs - nowMs;
+  }
+
+  #put(bytes: Uint8Array | undefined): void {
+    const { world } = this.#network;
+    const size = bytes?.byteLength ?? 0;
+    const carriedMs = this.#carry(size);
+    this.#underway.push({ bytes, dueMs: world.nowMs + carriedMs });
+    this.#underwayBytes += size;
     const last = this.#underway.length - 2;
     if (last >= 0 && this.#arrivalMs !== undefined) {
-      const { world } = this.#network;
-      const dueMs = world.nowMs + this.#network.delayOn(this.link);
+      const dueMs = world.nowMs + carriedMs + this.#network.delayOn(this.link);
       this.#underway[last + 1]!.dueMs = Math.max(dueMs, this.#underway[last]!.dueMs);
-    } else this.flow();
+    } else this.flow(carriedMs);
   }
 
   /** Everything that is due arrives, as one chunk or as several. */
@@ -180,7 +219,8 @@ export class SimulatedSocket implements Socket {
     const next = this.#underway[0];
     if (next === undefined) return;
     this.#arrivalMs = next.dueMs;
-    this.#network.world.add(next.dueMs - nowMs, this.link.label, this.#arrival);
+    const { world } = this.#network;
+    this.#cancelArrival = world.add(next.dueMs - nowMs, this.link.label, this.#arrival);
   }
 
   #drain(): void {

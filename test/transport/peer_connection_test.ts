@@ -16,6 +16,7 @@ import {
   FRAME_TIMEOUT_MS,
   HANDSHAKE_BODY_SIZE_MAX,
   HANDSHAKE_TIMEOUT_MS,
+  LIFE_SIZE_MIN,
 } from "../../src/base/limits.ts";
 import { FrameDecoder } from "../../src/protocol/wire/frame_decoder.ts";
 import { encodeFrame, type Frame } from "../../src/protocol/wire/frame_header.ts";
@@ -134,10 +135,14 @@ describe("deadlines", () => {
     expectFailed(setup, `more than ${FRAME_TIMEOUT_MS} ms`);
   });
 
-  test("frame: its owner hears that one has begun", () => {
+  test("frame: its owner hears that a large one has begun", () => {
     const { socket, connection, began } = setUp();
     connection.handshakeDone();
-    const frame = ping(1, 100);
+    // One that no leader sends any more would keep it in office for ever.
+    const small = ping(1, LIFE_SIZE_MIN - 1);
+    for (let at = 0; at < small.byteLength; at += 50) socket.receive(small.subarray(at, at + 50));
+    expect(began()).toBe(0);
+    const frame = ping(1, LIFE_SIZE_MIN);
     socket.receive(frame.subarray(0, 50));
     socket.receive(frame.subarray(50, 60));
     expect(began()).toBe(2);

@@ -1,6 +1,7 @@
 /**
- * Sends snapshots to nodes that the log cannot bring up to date any more: piece by piece, one piece
- * under way to each, at a bounded rate, so that the cluster's own work goes on beside it.
+ * Sends snapshots to nodes that the log cannot bring up to date any more: piece by piece, as many
+ * under way to each as its line needs to be full, at a bounded rate, so that the cluster's own work
+ * goes on beside it.
  *
  * @module
  */
@@ -15,6 +16,9 @@ import {
 } from "../../protocol/wire/snapshot_message.ts";
 import type { OutgoingSnapshot } from "../../storage/snapshot_files.ts";
 
+/** Pieces under way to one peer: a long line holds more of them, a thin one is full with two. */
+const CHUNKS_MIN = 2;
+const CHUNKS_MAX = 16;
 /** A receiver that says nothing for so long is given up until its next sign of life. */
 const SILENCE_MAX_MS = 10_000;
 
@@ -34,9 +38,28 @@ interface Transfer {
   readonly peer: string;
   readonly term: number;
   readonly file: OutgoingSnapshot;
-  sentBytes: number;
+  /** The peer has the file up to here. */
+  receivedBytes: number;
+  /** The next piece begins here: `receivedBytes <= nextOffset <= file.size`. */
+  nextOffset: number;
+  /** Where it began last. */
+  begunAt: number;
+  /** Pieces under way, oldest first. */
+  readonly underWay: Piece[];
+  /** Pieces that may be under way. */
+  window: number;
+  /** Shortest time from a piece to the answer. */
+  roundTripMs: number;
+  isWaiting: boolean;
   cancelSilence: CancelTimer;
   cancelNext: CancelTimer;
+}
+
+interface Piece {
+  readonly end: number;
+  readonly sentMs: number;
+  /** What the peer had when it was sent. */
+  readonly receivedBytes: number;
 }
 
 /** The snapshots that this node sends. */
@@ -61,7 +84,8 @@ export class SnapshotSender {
       peer,
       term,
       file,
-      sentBytes: 0,
+      ...{ receivedBytes: 0, nextOffset: 0, begunAt: -1, underWay: [], isWaiting: false },
+      ...{ window: CHUNKS_MIN, roundTripMs: Number.POSITIVE_INFINITY },
       cancelSilence: nothing,
       cancelNext: nothing,
     };
@@ -80,8 +104,13 @@ export class SnapshotSender {
       return;
     }
     this.#watch(transfer);
-    transfer.sentBytes = Math.min(message.offset, transfer.file.size);
-    if (transfer.sentBytes < transfer.file.size) this.#sendSoon(transfer);
+    const offset = Math.min(message.offset, transfer.file.size);
+    const { receivedBytes, nextOffset, begunAt } = transfer;
+    if (offset > receivedBytes && offset <= nextOffset) this.#received(transfer, offset);
+    // The first answer says where to begin. One that says the same again lacks the next piece, and
+    // so do those that follow it.
+    else if (offset !== receivedBytes || offset !== begunAt) this.#beginAt(transfer, offset);
+    this.#sendNext(transfer);
   }
 
   /** The connection to a peer broke: the transfer goes on from there at the next contact. */
@@ -93,8 +122,8 @@ export class SnapshotSender {
   view(peer: string): TransferView | undefined {
     const transfer = this.#transfers.get(peer);
     if (transfer === undefined) return undefined;
-    const { file, sentBytes } = transfer;
-    return { index: file.base.index, sentBytes, sizeBytes: file.size };
+    const { file, receivedBytes } = transfer;
+    return { index: file.base.index, sentBytes: receivedBytes, sizeBytes: file.size };
   }
 
   /** This node does not lead any more, or stops. */
@@ -107,16 +136,48 @@ export class SnapshotSender {
     return { from: this.#parts.id, to: peer, term, index: file.base.index, checksum };
   }
 
-  #sendSoon(transfer: Transfer): void {
+  #beginAt(transfer: Transfer, offset: number): void {
+    transfer.receivedBytes = offset;
+    transfer.nextOffset = offset;
+    transfer.begunAt = offset;
+    transfer.underWay.length = 0;
+  }
+
+  /** Allows twice what arrives in a round trip, so that a line that carries more shows it. */
+  #received(transfer: Transfer, offset: number): void {
+    const { underWay } = transfer;
+    const nowMs = this.#parts.clock.nowMs();
+    transfer.receivedBytes = offset;
+    while (underWay.length > 0 && underWay[0]!.end <= offset) {
+      const { sentMs, receivedBytes } = underWay[0]!;
+      underWay.shift();
+      const tookMs = Math.max(1, nowMs - sentMs);
+      transfer.roundTripMs = Math.min(transfer.roundTripMs, tookMs);
+      const bytes = ((offset - receivedBytes) / tookMs) * transfer.roundTripMs;
+      const chunks = Math.ceil((2 * bytes) / SNAPSHOT_CHUNK_SIZE);
+      transfer.window = Math.max(CHUNKS_MIN, Math.min(CHUNKS_MAX, chunks));
+    }
+  }
+
+  #sendNext(transfer: Transfer): void {
     const { clock, rate } = this.#parts;
+    const { file, nextOffset, underWay, window, isWaiting } = transfer;
+    if (isWaiting || nextOffset >= file.size || underWay.length >= window) return;
     const waitMs = rate.delayMs(clock.nowMs(), SNAPSHOT_CHUNK_SIZE);
-    transfer.cancelNext();
-    transfer.cancelNext = clock.setTimer(waitMs, () => this.#sendChunk(transfer));
+    transfer.isWaiting = true;
+    transfer.cancelNext = clock.setTimer(waitMs, () => {
+      transfer.isWaiting = false;
+      this.#sendChunk(transfer);
+      this.#sendNext(transfer);
+    });
   }
 
   #sendChunk(transfer: Transfer): void {
-    const offset = transfer.sentBytes;
+    const { receivedBytes, nextOffset: offset } = transfer;
     const bytes = transfer.file.read(offset, SNAPSHOT_CHUNK_SIZE);
+    transfer.nextOffset = offset + bytes.byteLength;
+    const sentMs = this.#parts.clock.nowMs();
+    transfer.underWay.push({ end: transfer.nextOffset, sentMs, receivedBytes });
     this.#parts.send({ ...this.#envelope(transfer), type: "SNAPSHOT_CHUNK", offset, bytes });
   }
 

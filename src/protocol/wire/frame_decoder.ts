@@ -45,6 +45,13 @@ export class FrameDecoder {
     return this.#headerFilled > 0 || this.#header !== undefined;
   }
 
+  /** Bytes of the body of the frame that has begun; 0 before its header is whole. */
+  get begunSize(): number {
+    const size = this.#header?.bodySize ?? 0;
+    assert(size <= this.#bodySizeMax, "the header was refused above the bound");
+    return size;
+  }
+
   /** Gives every frame that `source` completes to `onFrame`, in order. */
   push(source: Uint8Array, onFrame: (frame: Frame) => void): void {
     const chunk = plainBytes(source);

@@ -64,6 +64,11 @@ export class OpenBatch {
     return this.targets.length === 0;
   }
 
+  /** Every request of it was answered: its deadline has passed. */
+  get isForNobody(): boolean {
+    return !this.isEmpty && this.targets.every((target) => target === undefined);
+  }
+
   add(request: ProposedRequest): void {
     const { bytes, start, end } = request;
     this.#writer.raw(start === 0 && end === bytes.byteLength ? bytes : bytes.subarray(start, end));

@@ -1,20 +1,84 @@
 /**
- * Batches that are proposed and wait to be committed and applied, by index; and the answers to
- * their waiters.
+ * Batches that are proposed and wait to be committed and applied, by index; the answers to their
+ * waiters; and how many bytes of them may be in flight.
  *
  * @module
  */
 
 import { type CStoreError, DeadlineError, UnknownOutcomeError } from "../../base/errors.ts";
+import { BATCH_BODY_SIZE_GOAL, BATCHES_IN_FLIGHT_MAX } from "../../base/limits.ts";
 import type { ApplyResults } from "../../raft/state_machine.ts";
 import type { Entry, LogIndex, Term } from "../../raft/types.ts";
 import type { OpenBatch } from "./open_batch.ts";
+
+/** Bytes in flight where nothing is late. */
+export const WINDOW_BYTES_MAX = BATCHES_IN_FLIGHT_MAX * BATCH_BODY_SIZE_GOAL;
+/** A line of 1 Mbit/s carries them in a quarter of a second. */
+export const WINDOW_BYTES_MIN = 32 * 1024;
+/** A commit that takes so much longer than the quickest one waited in a buffer. */
+const QUEUE_MS = 200;
+/** The quickest commit of one to two such times counts: a line may become longer. */
+const BASE_PERIOD_MS = 60_000;
+const GROWTH = 1.25;
+/** The first commits are not late on any line that is fit for use. */
+const WINDOW_BYTES_FIRST = 2 * WINDOW_BYTES_MIN;
+
+/** What a batch is measured by. */
+export interface Commit {
+  /** From the proposal to the commit. */
+  readonly tookMs: number;
+  /** Bytes that were proposed and not committed then, its own included. */
+  readonly bytesInFlight: number;
+}
+
+/**
+ * How many bytes may be proposed and not committed: what the line to a quorum carries in about
+ * 200 ms. More would only wait in its buffers, where requests whose deadline passes are carried all
+ * the same. Where commits come in time the limit is that of the formats.
+ */
+export class CommitWindow {
+  #bytesMax = WINDOW_BYTES_FIRST;
+  #baseMs = Number.POSITIVE_INFINITY;
+  #baseBeforeMs = Number.POSITIVE_INFINITY;
+  #periodEndMs = 0;
+
+  /** Bytes that may be in flight. */
+  get bytesMax(): number {
+    return this.#bytesMax;
+  }
+
+  /** Bytes at which a batch is closed, so that several are in flight. */
+  get batchBytes(): number {
+    return this.#bytesMax / BATCHES_IN_FLIGHT_MAX;
+  }
+
+  committed({ tookMs, bytesInFlight }: Commit, nowMs: number): void {
+    if (nowMs >= this.#periodEndMs) {
+      this.#baseBeforeMs = this.#baseMs;
+      this.#baseMs = Number.POSITIVE_INFINITY;
+      this.#periodEndMs = nowMs + BASE_PERIOD_MS;
+    }
+    this.#baseMs = Math.min(this.#baseMs, tookMs);
+    const baseMs = Math.min(this.#baseMs, this.#baseBeforeMs);
+    if (tookMs > baseMs + QUEUE_MS) {
+      const carried = (bytesInFlight / tookMs) * (baseMs + QUEUE_MS);
+      this.#bytesMax = Math.max(WINDOW_BYTES_MIN, Math.min(this.#bytesMax, carried));
+    } else if (bytesInFlight >= this.#bytesMax / 2) {
+      this.#bytesMax = Math.min(WINDOW_BYTES_MAX, this.#bytesMax * GROWTH);
+    }
+  }
+}
 
 interface Proposed {
   readonly term: Term;
   readonly firstSequence: number;
   readonly size: number;
   readonly batch: OpenBatch;
+  readonly proposedMs: number;
+  /** Bytes in flight with it. */
+  readonly bytesInFlight: number;
+  /** It is not committed yet, as far as was told. */
+  isInFlight: boolean;
 }
 
 /** Routes results of the entry that is being applied to the batch's waiters. */
@@ -52,6 +116,8 @@ export class ProposalTable {
   readonly #routed = new RoutedResults();
   readonly #ignored: ApplyResults;
   #bytes = 0;
+  #inFlight = { count: 0, bytes: 0 };
+  readonly #window = new CommitWindow();
 
   constructor(ignored: ApplyResults) {
     this.#ignored = ignored;
@@ -66,18 +132,48 @@ export class ProposalTable {
     return this.#bytes;
   }
 
-  add(entry: Entry, batch: OpenBatch): void {
+  /** Batches that are not committed yet, and their bytes. */
+  get inFlight(): { readonly count: number; readonly bytes: number } {
+    return this.#inFlight;
+  }
+
+  /** Whether another batch may be proposed. */
+  get hasRoom(): boolean {
+    const { count, bytes } = this.#inFlight;
+    return count === 0 || (count < BATCHES_IN_FLIGHT_MAX && bytes < this.#window.bytesMax);
+  }
+
+  /** Size at which a batch is closed. */
+  get batchBytes(): number {
+    return this.#window.batchBytes;
+  }
+
+  add(entry: Entry, batch: OpenBatch, proposedMs: number): void {
     const { term, firstSequence } = entry;
     const size = entry.bytes.byteLength;
-    this.#proposed.set(entry.index, { term, firstSequence, size, batch });
+    this.#inFlight.count += 1;
+    this.#inFlight.bytes += size;
+    const bytesInFlight = this.#inFlight.bytes;
+    const fields = { term, firstSequence, size, batch, proposedMs, bytesInFlight };
+    this.#proposed.set(entry.index, { ...fields, isInFlight: true });
     this.#bytes += size;
   }
 
-  /** Batches above the commit index. */
-  countAbove(commitIndex: LogIndex): number {
-    let count = 0;
-    for (const index of this.#proposed.keys()) if (index > commitIndex) count += 1;
-    return count;
+  /** Entries up to there are committed. */
+  committed(throughIndex: LogIndex, nowMs: number): void {
+    for (const [index, proposed] of this.#proposed) {
+      if (index > throughIndex) return;
+      if (!proposed.isInFlight) continue;
+      this.#land(proposed);
+      const { proposedMs, bytesInFlight } = proposed;
+      this.#window.committed({ tookMs: nowMs - proposedMs, bytesInFlight }, nowMs);
+    }
+  }
+
+  #land(proposed: Proposed): void {
+    proposed.isInFlight = false;
+    this.#inFlight.count -= 1;
+    this.#inFlight.bytes -= proposed.size;
   }
 
   /** Where the results of a committed entry go. */
@@ -86,6 +182,7 @@ export class ProposalTable {
     if (proposed === undefined) return this.#ignored;
     this.#proposed.delete(entry.index);
     this.#bytes -= proposed.size;
+    if (proposed.isInFlight) this.#land(proposed);
     if (proposed.term !== entry.term) {
       proposed.batch.fail(() => lost(entry.index));
       return this.#ignored;
@@ -112,6 +209,7 @@ export class ProposalTable {
     for (const [index, { batch }] of this.#proposed) batch.fail(() => lost(index));
     this.#proposed.clear();
     this.#bytes = 0;
+    this.#inFlight = { count: 0, bytes: 0 };
   }
 
   expire(nowMs: number): void {

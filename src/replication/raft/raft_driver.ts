@@ -6,7 +6,7 @@
  */
 
 import { CStoreError, type NotLeaderError, OverloadedError } from "../../base/errors.ts";
-import { BATCHES_IN_FLIGHT_MAX, REQUEST_BYTES_IN_FLIGHT_MAX } from "../../base/limits.ts";
+import { REQUEST_BYTES_IN_FLIGHT_MAX } from "../../base/limits.ts";
 import { RETRY_AFTER_MS } from "../../base/timing.ts";
 import { type PreparedBatch, prepareBatch } from "../../protocol/encoding/batch_codec.ts";
 import { membershipBatch } from "../../protocol/encoding/cluster_command.ts";
@@ -169,7 +169,7 @@ export class RaftDriver {
         RETRY_AFTER_MS.requestBytes,
       );
     }
-    this.#waiting.add(request);
+    this.#waiting.add(request, this.#proposals.batchBytes);
     this.#queueTurn();
     return undefined;
   }
@@ -386,6 +386,7 @@ export class RaftDriver {
   #proposeBatches(): void {
     // Consensus asks for the end of joint consensus once that is committed.
     if (this.#raft.mayLeaveJoint) this.proposeMembers(this.#raft.configuration.leaveJoint());
+    this.#proposals.committed(this.#raft.commitIndex, this.#turnMs);
     while (this.#mayPropose()) {
       const batch = this.#waiting.take();
       if (batch === undefined) return;
@@ -398,7 +399,7 @@ export class RaftDriver {
     if (this.#raft.role !== "leader" || this.#raft.isTransferring) return false;
     if (this.#waiting.isEmpty) return false;
     if (this.#options.syncMode === "ASYNC") return true;
-    return this.#proposals.countAbove(this.#raft.commitIndex) < BATCHES_IN_FLIGHT_MAX;
+    return this.#proposals.hasRoom;
   }
 
   #proposeOne(batch: OpenBatch): void {
@@ -408,7 +409,7 @@ export class RaftDriver {
     const prepared = prepareBatch(batch.bytes(), fields, { codec, compressor });
     const proposal = this.#raft.propose(sourceOf(prepared));
     if (proposal.accepted) {
-      this.#proposals.add(proposal.entry, batch);
+      this.#proposals.add(proposal.entry, batch, this.#turnMs);
     } else if (proposal.refusal === "too many uncommitted bytes") {
       batch.fail(
         () =>

@@ -6,7 +6,6 @@
  */
 
 import type { CStoreError } from "../../base/errors.ts";
-import { BATCH_BODY_SIZE_GOAL } from "../../base/limits.ts";
 import { OpenBatch, type ProposedRequest } from "./open_batch.ts";
 import { deadlinePassed } from "./proposal_table.ts";
 
@@ -28,9 +27,10 @@ export class RequestQueue {
     return this.#closed.length === 0 && this.#open.isEmpty;
   }
 
-  add(request: ProposedRequest): void {
+  /** `batchBytes`: size at which a batch is closed. */
+  add(request: ProposedRequest, batchBytes: number): void {
     const size = request.end - request.start;
-    if (!this.#open.isEmpty && this.#open.bodySize + size > BATCH_BODY_SIZE_GOAL) {
+    if (!this.#open.isEmpty && this.#open.bodySize + size > batchBytes) {
       this.#closed.push(this.#open);
       this.#open = new OpenBatch(this.#lastBatchSize);
     }
@@ -38,8 +38,14 @@ export class RequestQueue {
     this.#bytes += size;
   }
 
-  /** The next batch to propose; undefined when nothing waits. */
+  /** The next batch to propose, if somebody waits for any of it; undefined when nothing waits. */
   take(): OpenBatch | undefined {
+    let batch = this.#next();
+    while (batch?.isForNobody) batch = this.#next();
+    return batch;
+  }
+
+  #next(): OpenBatch | undefined {
     let batch = this.#closed.shift();
     if (batch === undefined) {
       if (this.#open.isEmpty) return undefined;

@@ -16,6 +16,7 @@ import { OpenBatch, type ProposedRequest } from "../../../src/replication/raft/o
 import { ProposalTable } from "../../../src/replication/raft/proposal_table.ts";
 import { ReadBarriers } from "../../../src/replication/raft/read_barriers.ts";
 import { ReadyRunner } from "../../../src/replication/raft/ready_runner.ts";
+import { RequestQueue } from "../../../src/replication/raft/request_queue.ts";
 import type { ReplicatedLog } from "../../../src/storage/wal/iwal_manager.ts";
 import { FakeClock } from "../../transport/fake_socket.ts";
 
@@ -156,7 +157,7 @@ describe("open batch and proposal table", () => {
       const batch = new OpenBatch(64);
       batch.add(request(told, { requestId: index * 10, count: 3 }));
       batch.add(request(told, { requestId: index * 10 + 1, early: true }));
-      table.add(entryOf(index, 1, index * 100), batch);
+      table.add(entryOf(index, 1, index * 100), batch, 0);
     }
     table.answerEarly(4);
     expect(told.lines).toEqual([]);
@@ -175,7 +176,7 @@ describe("open batch and proposal table", () => {
     const table = new ProposalTable(NO_RESULTS);
     const batch = new OpenBatch(64);
     batch.add(request(told, { requestId: 1 }));
-    table.add(entryOf(5, 1), batch);
+    table.add(entryOf(5, 1), batch, 0);
     const results = table.resultsFor(entryOf(5, 2));
     results.written(0, 100);
     expect(told.lines).toEqual(["1 UNKNOWN_OUTCOME"]);
@@ -188,12 +189,51 @@ describe("open batch and proposal table", () => {
     for (const index of [5, 6]) {
       const batch = new OpenBatch(64);
       batch.add(request(told, { requestId: index }));
-      table.add(entryOf(index, 1), batch);
+      table.add(entryOf(index, 1), batch, 0);
     }
-    expect(table.countAbove(5)).toBe(1);
+    expect(table.inFlight.count).toBe(2);
+    table.committed(5, 1);
+    expect(table.inFlight.count).toBe(1);
     table.failAll();
     expect(told.lines).toEqual(["5 UNKNOWN_OUTCOME", "6 UNKNOWN_OUTCOME"]);
     expect([table.size, table.bytes]).toEqual([0, 0]);
+    expect(table.inFlight).toEqual({ count: 0, bytes: 0 });
+  });
+});
+
+describe("bytes in flight", () => {
+  test("count until the commit is known or the entry is applied, whichever is first", () => {
+    const table = new ProposalTable(NO_RESULTS);
+    for (const index of [5, 6, 7]) {
+      const batch = new OpenBatch(64);
+      batch.add(request(new Told(), { requestId: index }));
+      table.add(entryOf(index, 1), batch, index);
+    }
+    const { bytes } = table.inFlight;
+    table.resultsFor(entryOf(5, 1));
+    expect(table.inFlight).toEqual({ count: 2, bytes: (2 * bytes) / 3 });
+    table.committed(6, 16);
+    table.committed(6, 17);
+    expect(table.inFlight).toEqual({ count: 1, bytes: bytes / 3 });
+    table.resultsFor(entryOf(6, 1));
+    table.resultsFor(entryOf(7, 1));
+    expect(table.inFlight).toEqual({ count: 0, bytes: 0 });
+  });
+});
+
+describe("requests that wait", () => {
+  test("close a batch at the given size; one that nobody waits for is not proposed", () => {
+    const told = new Told();
+    const queue = new RequestQueue();
+    for (const [requestId, deadlineMs] of [10, 10, 90].entries()) {
+      queue.add(request(told, { requestId, deadlineMs }), 1);
+    }
+    const size = queue.bytes / 3;
+    queue.expire(50);
+    expect(queue.take()?.requestIds).toEqual([2]);
+    expect({ left: queue.take(), bytes: queue.bytes }).toEqual({ left: undefined, bytes: 0 });
+    for (const requestId of [3, 4, 5]) queue.add(request(told, { requestId }), 2 * size);
+    expect([queue.take()?.requestIds, queue.take()?.requestIds]).toEqual([[3, 4], [5]]);
   });
 });
 

@@ -1,0 +1,83 @@
+/**
+ * Bytes in flight on lines that carry much and little.
+ *
+ * @module
+ */
+
+import { describe, expect, test } from "bun:test";
+import { CommitWindow, WINDOW_BYTES_MAX } from "../../../src/replication/raft/proposal_table.ts";
+
+interface Batch {
+  readonly proposedMs: number;
+  readonly committedMs: number;
+  readonly size: number;
+  readonly bytesInFlight: number;
+}
+
+/** A leader with always more to propose, on a line that carries one batch after the other. */
+function run(line: { bytesPerSecond: number; roundTripMs: number }, seconds: number) {
+  const window = new CommitWindow();
+  const underWay: Batch[] = [];
+  let [nowMs, freeMs, bytes, carried, tookMs] = [0, 0, 0, 0, 0];
+  while (nowMs < seconds * 1000) {
+    while (underWay.length < 4 && bytes < window.bytesMax) {
+      const size = window.batchBytes;
+      bytes += size;
+      freeMs = Math.max(nowMs, freeMs) + (size / line.bytesPerSecond) * 1000;
+      const committedMs = freeMs + line.roundTripMs;
+      underWay.push({ proposedMs: nowMs, committedMs, size, bytesInFlight: bytes });
+    }
+    const { size, proposedMs, committedMs, bytesInFlight } = underWay.shift()!;
+    nowMs = committedMs;
+    bytes -= size;
+    carried += size;
+    tookMs = nowMs - proposedMs;
+    window.committed({ tookMs, bytesInFlight }, nowMs);
+  }
+  return { bytesMax: window.bytesMax, tookMs, perSecond: carried / seconds };
+}
+
+describe("the window", () => {
+  test.each([
+    ["a disk of this machine", 200e6, 0.2],
+    ["another continent", 200e6, 300],
+  ])("%s: nothing is held back", (_, bytesPerSecond, roundTripMs) => {
+    expect(run({ bytesPerSecond, roundTripMs }, 10).bytesMax).toBe(WINDOW_BYTES_MAX);
+  });
+
+  test.each([
+    ["10 Mbit/s", 1.25e6, 10],
+    ["1 Mbit/s", 125e3, 10],
+    ["10 Mbit/s and far", 1.25e6, 200],
+  ])("%s: what is carried in about 200 ms", (_, bytesPerSecond, roundTripMs) => {
+    const { tookMs, perSecond } = run({ bytesPerSecond, roundTripMs }, 30);
+    expect(tookMs).toBeLessThan(roundTripMs + 500);
+    expect(perSecond).toBeGreaterThan(0.85 * bytesPerSecond);
+  });
+
+  test("a disk that stalls once narrows it for a moment", () => {
+    const window = new CommitWindow();
+    for (let i = 0; i < 50; i += 1) {
+      window.committed({ tookMs: 1, bytesInFlight: window.bytesMax }, i);
+    }
+    expect(window.bytesMax).toBe(WINDOW_BYTES_MAX);
+    window.committed({ tookMs: 900, bytesInFlight: WINDOW_BYTES_MAX }, 900);
+    expect(window.bytesMax).toBeLessThan(WINDOW_BYTES_MAX / 3);
+    for (let i = 0; i < 50; i += 1) {
+      window.committed({ tookMs: 2, bytesInFlight: window.bytesMax }, 901 + i);
+    }
+    expect(window.bytesMax).toBe(WINDOW_BYTES_MAX);
+  });
+
+  test("a line that becomes longer is taken as it is after two minutes at most", () => {
+    const window = new CommitWindow();
+    window.committed({ tookMs: 10, bytesInFlight: 1000 }, 0);
+    const long = { tookMs: 400, bytesInFlight: 100_000 };
+    window.committed(long, 100);
+    expect(window.bytesMax).toBeLessThan(100_000);
+    for (let nowMs = 200; nowMs < 140_000; nowMs += 400) {
+      window.committed({ ...long, bytesInFlight: window.bytesMax }, nowMs);
+    }
+    expect(window.bytesMax).toBe(WINDOW_BYTES_MAX);
+  });
+});

@@ -1,0 +1,188 @@
+// Long lines, thin lines, resets and starved processors, with whole nodes under load: leaders stay,
+// and nobody is read from a leader that others have replaced.
+
+import { describe, expect, test } from "bun:test";
+import { NO_SESSION } from "../../src/protocol/encoding/command.ts";
+import type { Host } from "./host.ts";
+import { RawClient } from "./raw_client.ts";
+import { Simulation } from "./simulator.ts";
+
+const TIMEOUT_MS = 120_000;
+const LOAD_MS = 20_000;
+
+/** A cluster of three with clients, one second after its first leader. */
+async function loaded(seed: number, paddingLength = 0): Promise<Simulation> {
+  const simulation = new Simulation({ seed, nodes: 3, leaseReads: false, compression: "none" });
+  await simulation.boot();
+  const load = { keys: 4, timeoutMs: 10_000, thinkMs: 2, inFlight: 4 };
+  simulation.addClients(3, { ...load, paddingLength });
+  await simulation.advance(1000);
+  return simulation;
+}
+
+/** Every direction between two nodes. */
+function lines(simulation: Simulation): (readonly [string, string])[] {
+  const ids = simulation.hosts.map(({ id }) => id);
+  return ids.flatMap((from) => ids.filter((to) => to !== from).map((to) => [from, to] as const));
+}
+
+/** Terms that pass while `meanwhile` is done again and again, and what was acknowledged. */
+async function termsUnder(
+  simulation: Simulation,
+  meanwhile: () => void = () => undefined,
+  everyMs = 1000,
+): Promise<{ readonly terms: number; readonly acknowledged: number }> {
+  const termOf = (): number => simulation.leader?.node?.driver.view.term ?? 0;
+  const countOf = (): number => simulation.history.filter(({ outcome }) => outcome === "ok").length;
+  const [term, count] = [termOf(), countOf()];
+  for (let passedMs = 0; passedMs < LOAD_MS; passedMs += everyMs) {
+    meanwhile();
+    await simulation.advance(everyMs);
+  }
+  await simulation.untilLeader();
+  return { terms: termOf() - term, acknowledged: countOf() - count };
+}
+
+describe("lines", () => {
+  test.each([40, 100, 200, 300])(
+    "lines: a round trip of %d ms and jitter cost no leader its office",
+    async (roundTripMs) => {
+      const simulation = await loaded(roundTripMs);
+      const jitter = (): void => {
+        for (const [from, to] of lines(simulation)) {
+          const { random } = simulation.world;
+          simulation.network.slow(from, to, (roundTripMs / 4) * (1 + random.below(200) / 100));
+        }
+      };
+      const { terms, acknowledged } = await termsUnder(simulation, jitter, 20);
+      expect(terms).toBe(0);
+      expect(acknowledged).toBeGreaterThan(LOAD_MS / roundTripMs);
+      await simulation.heal(4);
+      simulation.judge();
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
+    "lines: a batch that takes longer than the election timeout is a sign of life",
+    async () => {
+      const simulation = await loaded(401, 20_000);
+      // 20 KB take 400 ms, and a batch of the clients' twelve 5 s.
+      for (const [from, to] of lines(simulation)) simulation.network.thin(from, to, 50_000);
+      const { terms, acknowledged } = await termsUnder(simulation);
+      expect(terms).toBe(0);
+      expect(acknowledged).toBeGreaterThan(10);
+      await simulation.heal(4);
+      simulation.judge();
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
+    "lines: after a kill far away one term elects the next leader",
+    async () => {
+      const terms: number[] = [];
+      for (let seed = 405; seed < 413; seed += 1) {
+        const simulation = await loaded(seed);
+        for (const [from, to] of lines(simulation)) simulation.network.slow(from, to, 100);
+        await simulation.advance(5000);
+        const leader = await simulation.untilLeader();
+        const { term } = leader.node!.driver.view;
+        simulation.kill(leader);
+        await simulation.untilLeader();
+        await simulation.advance(2000);
+        terms.push((simulation.leader?.node?.driver.view.term ?? 0) - term);
+      }
+      expect(terms).toEqual([1, 1, 1, 1, 1, 1, 1, 1]);
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
+    "lines: resets of every connection cost no leader its office",
+    async () => {
+      const simulation = await loaded(402);
+      for (const [from, to] of lines(simulation)) simulation.network.slow(from, to, 100);
+      await simulation.advance(5000);
+      const reset = (): void => {
+        for (const [from, to] of lines(simulation)) simulation.network.reset(from, to);
+      };
+      const { terms, acknowledged } = await termsUnder(simulation, reset, 4000);
+      expect(terms).toBe(0);
+      expect(acknowledged).toBeGreaterThan(50);
+      await simulation.heal(4);
+      simulation.judge();
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
+    "lines: processes that wait for a processor keep their leader",
+    async () => {
+      const simulation = await loaded(403);
+      const starve = (): void => {
+        for (const { process } of simulation.hosts) {
+          if (process === undefined || process.isPaused) continue;
+          process.isPaused = true;
+          const waitMs = 100 + simulation.world.random.below(300);
+          simulation.world.schedule(waitMs, "end:starve", () => process.resume());
+        }
+      };
+      // A moment in which nobody ran is nobody's silence.
+      const stall = (): void => {
+        for (const { process } of simulation.hosts) {
+          if (process === undefined) continue;
+          process.isPaused = true;
+          const waitMs = 300 + simulation.world.random.below(60);
+          simulation.world.schedule(waitMs, "end:stall", () => process.resume());
+        }
+      };
+      const stalls = await termsUnder(simulation, stall, 4000);
+      expect(stalls.terms).toBe(0);
+      // The first waits show how late timers come.
+      for (let i = 0; i < 50; i += 1) {
+        starve();
+        await simulation.advance(20);
+      }
+      const { terms, acknowledged } = await termsUnder(simulation, starve, 20);
+      expect(terms).toBe(0);
+      expect(acknowledged).toBeGreaterThan(50);
+      await simulation.heal(4);
+      simulation.judge();
+    },
+    TIMEOUT_MS,
+  );
+});
+
+test(
+  "lines: a follower's question does not confirm a read where the two are no quorum",
+  async () => {
+    const simulation = new Simulation({ seed: 404, nodes: 5, leaseReads: false });
+    const old = await simulation.boot();
+    const [mate, ...rest] = simulation.hosts.filter((host) => host !== old) as [Host, ...Host[]];
+    for (const here of [old, mate]) {
+      for (const there of rest) {
+        simulation.network.cut(here.id, there.id);
+        simulation.network.cut(there.id, here.id);
+      }
+    }
+    await simulation.until("the others have a leader", () =>
+      rest.some(({ node }) => node?.isLeader === true && node.driver.view.hasCommittedOwnTerm),
+    );
+    const next = rest.find(({ node }) => node?.isLeader)!;
+    const writer = new RawClient(next);
+    writer.put(NO_SESSION, { id: "k", value: "new" }, { id: 1, deadlineMs: 5000 });
+    await simulation.until("the write", () => typeof writer.answers.get(1) === "number");
+    const { commitIndex } = next.node!.driver.view;
+    const served: number[] = [];
+    const run = (): void => void served.push(mate.node!.machine.appliedIndex);
+    for (let i = 0; i < 20; i += 1) {
+      mate.node!.driver.readBarrier({ run });
+      await simulation.advance(5);
+    }
+    simulation.network.heal();
+    await simulation.until("the reads", () => served.length > 0);
+    expect(served.filter((index) => index < commitIndex)).toEqual([]);
+  },
+  TIMEOUT_MS,
+);
