@@ -14,15 +14,20 @@ const NAMES = ["e1", "e2", "e3"] as const;
 const PUT = "/etcdserverpb.KV/Put";
 const QUOTA_BYTES = 8 * 1024 ** 3;
 
+/** Three nodes that run, with a leader. */
+export interface EtcdNodes {
+  readonly clientPorts: readonly number[];
+  stop(): Promise<void>;
+}
+
 /** Starts the three nodes under `directory`. */
-export async function startEtcd(directory: string): Promise<RunningPeer> {
+export async function startEtcdNodes(directory: string): Promise<EtcdNodes> {
   requireProgram("etcd", "etcd", "apt-get install etcd-server");
   const ports = await freePorts(6);
   const clientPorts = ports.slice(0, 3);
   const urls = ports.map((port) => `http://127.0.0.1:${port}`);
   const cluster = NAMES.map((name, i) => `${name}=${urls[i + 3]}`).join(",");
   const processes = new PeerProcesses();
-  let leader = 0;
   try {
     for (const [i, name] of NAMES.entries()) {
       const client = urls[i] ?? "";
@@ -36,17 +41,23 @@ export async function startEtcd(directory: string): Promise<RunningPeer> {
       ]);
     }
     await processes.waitUntil("etcd with a leader", async () => {
-      leader = await findLeader(clientPorts);
-      return leader !== 0;
+      return (await findLeader(clientPorts)) !== 0;
     });
   } catch (error) {
     await processes.stop();
     throw error;
   }
+  return { clientPorts, stop: () => processes.stop() };
+}
+
+/** Starts the three nodes, to be driven at the leader. */
+export async function startEtcd(directory: string): Promise<RunningPeer> {
+  const nodes = await startEtcdNodes(directory);
+  const leader = await findLeader(nodes.clientPorts);
   return {
     name: "etcd",
     modes: (inFlight) => [modeFor(leader, inFlight)],
-    stop: () => processes.stop(),
+    stop: () => nodes.stop(),
   };
 }
 

@@ -99,6 +99,15 @@ export function isSticky(state: RaftState, request: VoteRequest): boolean {
   return state.hasLiveLeader && state.leader !== request.from && !request.transfer;
 }
 
+/** The leader is gone for certain: who asked too early for a pre-vote need not ask again. */
+export function answerDeferred(state: RaftState): void {
+  const request = state.deferredPreVote;
+  state.deferredPreVote = undefined;
+  if (request === undefined || request.term <= state.term) return;
+  assert(!isSticky(state, request), "nothing is refused for a leader that is gone");
+  answerVote(state, request);
+}
+
 /**
  * Answers a request whose term was adopted already (a pre-vote adopts nothing). A granted pre-vote
  * carries the term that would be campaigned for, or the candidate would drop it as old; a refusal
@@ -113,13 +122,20 @@ export function answerVote(state: RaftState, request: VoteRequest): void {
     ? request.term > state.term
     : request.term === state.term && isFree;
   const isIgnored = isSticky(state, request) || state.quietTicks > 0;
-  const granted = mayVote && !isIgnored && isUpToDate(request.last, state.log.last);
+  const isWhole = isUpToDate(request.last, state.log.last);
+  const granted = mayVote && !isIgnored && isWhole;
+  if (request.preVote && !isWhole && !isIgnored && state.role === "follower") {
+    // Who asks cannot win against this log: waiting for it is in vain.
+    state.campaignSoon();
+  }
   if (granted && !request.preVote) {
     assert(request.term === state.term, "a vote is given in the present term");
     state.vote = request.from;
     state.electionElapsed = 0;
     state.electionWait = state.laterWait();
   }
+  // Both followers of a leader that ends hear of it at about the same time, one of them first.
+  if (request.preVote && !granted && isSticky(state, request)) state.deferredPreVote = request;
   const answer = { type: "VOTE_RESPONSE", granted, preVote: request.preVote } as const;
   state.send(request.from, answer, granted ? request.term : state.term);
 }

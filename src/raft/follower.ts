@@ -22,6 +22,7 @@ export function followLeader(state: RaftState, leader: NodeId): boolean {
   }
   state.noteArrival(state.electionElapsed);
   state.electionElapsed = 0;
+  state.deferredPreVote = undefined;
   if (state.isLeaderForgotten) {
     state.isLeaderForgotten = false;
     state.electionWait = state.firstWait();

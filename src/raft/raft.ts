@@ -12,6 +12,7 @@ import { assert, unreachable } from "../base/assert.ts";
 import { assertRaftConfig, type Pace, type RaftConfig } from "./config.ts";
 import type { Configuration } from "./configuration.ts";
 import {
+  answerDeferred,
   answerVote,
   campaign,
   handleVoteResponse,
@@ -359,6 +360,7 @@ export class Raft {
     state.isLeaderForgotten = true;
     const wait = state.electionElapsed + Math.max(1, waitTicks);
     state.electionWait = Math.min(state.electionWait, wait);
+    answerDeferred(state);
   }
 
   /** Random ticks for a wait of the driver, from the node's own sequence. */

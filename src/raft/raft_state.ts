@@ -9,7 +9,7 @@ import { assert } from "../base/assert.ts";
 import type { Pace, RaftConfig } from "./config.ts";
 import { type Configuration, ConfigurationHistory, isSameNode } from "./configuration.ts";
 import { RaftLog } from "./log.ts";
-import type { RaftMessage, RaftMessageBody } from "./message.ts";
+import type { RaftMessage, RaftMessageBody, VoteRequest } from "./message.ts";
 import { Progress } from "./progress.ts";
 import type { CatchUp, RaftEvent } from "./ready.ts";
 import type {
@@ -65,6 +65,8 @@ export class RaftState {
   #arrivalPeak = 0;
   /** Stickiness is lifted until the next message of the current term's leader. */
   isLeaderForgotten = false;
+  /** A pre-vote that was refused for the sake of the leader, which may turn out to be gone. */
+  deferredPreVote: VoteRequest | undefined;
   readonly votes = new Map<NodeId, boolean>();
 
   readonly progress = new Map<NodeId, Progress>();
@@ -306,6 +308,13 @@ export class RaftState {
     const wait = electionTicks + Math.max(0, this.rank) * rankTicks + this.random(jitterTicks);
     assert(wait >= electionTicks, "no node campaigns within the minimum election timeout");
     return wait;
+  }
+
+  /** Shortens the running wait to a moment, drawn so that two nodes do not meet. */
+  campaignSoon(): void {
+    const wait = this.electionElapsed + 1 + this.random(this.config.jitterTicks);
+    this.electionWait = Math.min(this.electionWait, wait);
+    assert(this.electionWait <= wait, "no wait becomes longer");
   }
 
   /** Short, apart from the other ranks' waits. */

@@ -6,6 +6,7 @@
 
 import { describe, expect, test } from "bun:test";
 import {
+  answerDeferred,
   answerVote,
   campaign,
   handleVoteResponse,
@@ -13,6 +14,7 @@ import {
   isUpToDate,
   ownVotePersisted,
 } from "../../src/raft/election.ts";
+import { followLeader } from "../../src/raft/follower.ts";
 import type { VoteRequest, VoteResponse } from "../../src/raft/message.ts";
 import { type StateOptions, StateUnderTest, settledLeader } from "./state.ts";
 
@@ -72,6 +74,58 @@ describe("a live leader", () => {
     leader.electionElapsed = 12;
     expect(isSticky(leader, requestOf())).toBe(true);
     expect(isSticky(settledLeader().state, requestOf({ transfer: true }))).toBe(false);
+  });
+});
+
+describe("a pre-vote that came too early", () => {
+  const early = requestOf({ from: "n2", term: 5, preVote: true, last: { term: 9, index: 9 } });
+  const answers = (node: StateUnderTest): unknown[] =>
+    node.takeSent().map((message) => {
+      return message.type === "VOTE_RESPONSE" ? `${message.to} ${message.granted}` : message.type;
+    });
+  function follower(): StateUnderTest {
+    const node = voterOf();
+    node.state.becomeFollower(4, "n3");
+    return node;
+  }
+
+  test("is answered when the leader turns out to be gone, once", () => {
+    const node = follower();
+    answerVote(node.state, early);
+    expect(answers(node)).toEqual(["n2 false"]);
+    node.state.isLeaderForgotten = true;
+    answerDeferred(node.state);
+    answerDeferred(node.state);
+    expect(answers(node)).toEqual(["n2 true"]);
+  });
+
+  test("is not answered when the leader was heard since, or the term has passed", () => {
+    const heard = follower();
+    answerVote(heard.state, early);
+    followLeader(heard.state, "n3");
+    const passed = follower();
+    answerVote(passed.state, early);
+    passed.state.becomeFollower(5, "n3");
+    for (const node of [heard, passed]) {
+      node.takeSent();
+      node.state.isLeaderForgotten = true;
+      answerDeferred(node.state);
+      expect(answers(node)).toEqual([]);
+    }
+  });
+
+  test("one that this log beats makes a voter without a leader campaign soon", () => {
+    const short = { ...early, last: { term: 0, index: 0 } };
+    const node = voterOf({ log: [1, 1] });
+    node.state.electionWait = 1000;
+    answerVote(node.state, short);
+    expect(answers(node)).toEqual(["n2 false"]);
+    expect(node.state.electionWait).toBeLessThanOrEqual(1 + node.state.config.jitterTicks);
+    const led = voterOf({ log: [1, 1] });
+    led.state.becomeFollower(4, "n3");
+    led.state.electionWait = 1000;
+    answerVote(led.state, short);
+    expect(led.state.electionWait).toBe(1000);
   });
 });
 
