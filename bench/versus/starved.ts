@@ -1,7 +1,7 @@
 /**
  * Leaders on a machine whose processors are busy with other programs: 200 writes a second for a
- * while, all documents read in a circle, then a kill and a pause of the leader. Counts terms, failed
- * requests and the longest time without an acknowledged write.
+ * while, all documents read in a circle, then a kill and a pause of the leader. Counts terms and
+ * failed requests, and measures the longest time without an acknowledged write.
  * `bun bench/versus/starved.ts --busy 16 --seconds 60`; with `--etcd` three nodes of etcd.
  *
  * @module
