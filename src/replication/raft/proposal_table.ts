@@ -20,8 +20,8 @@ const QUEUE_MS = 200;
 /** The quickest commit of one to two such times counts: a line may become longer. */
 const BASE_PERIOD_MS = 60_000;
 const GROWTH = 1.25;
-/** The first commits are not late on any line that is fit for use. */
-const WINDOW_BYTES_FIRST = 2 * WINDOW_BYTES_MIN;
+/** A commit over a free line takes a round trip and a sync, also of a slow disk. */
+const SYNC_MS = 250;
 
 /** What a batch is measured by. */
 export interface Commit {
@@ -29,6 +29,8 @@ export interface Commit {
   readonly tookMs: number;
   /** Bytes that were proposed and not committed then, its own included. */
   readonly bytesInFlight: number;
+  /** Round trip to the farthest voter, as last seen, in milliseconds. */
+  readonly rttMs: number;
 }
 
 /**
@@ -37,7 +39,7 @@ export interface Commit {
  * the same. Where commits come in time the limit is that of the formats.
  */
 export class CommitWindow {
-  #bytesMax = WINDOW_BYTES_FIRST;
+  #bytesMax = WINDOW_BYTES_MAX;
   #baseMs = Number.POSITIVE_INFINITY;
   #baseBeforeMs = Number.POSITIVE_INFINITY;
   #periodEndMs = 0;
@@ -52,18 +54,18 @@ export class CommitWindow {
     return this.#bytesMax / BATCHES_IN_FLIGHT_MAX;
   }
 
-  committed({ tookMs, bytesInFlight }: Commit, nowMs: number): void {
+  committed({ tookMs, bytesInFlight, rttMs }: Commit, nowMs: number): void {
     if (nowMs >= this.#periodEndMs) {
       this.#baseBeforeMs = this.#baseMs;
       this.#baseMs = Number.POSITIVE_INFINITY;
       this.#periodEndMs = nowMs + BASE_PERIOD_MS;
     }
-    this.#baseMs = Math.min(this.#baseMs, tookMs);
+    this.#baseMs = Math.min(this.#baseMs, tookMs, rttMs + SYNC_MS);
     const baseMs = Math.min(this.#baseMs, this.#baseBeforeMs);
     if (tookMs > baseMs + QUEUE_MS) {
       const carried = (bytesInFlight / tookMs) * (baseMs + QUEUE_MS);
       this.#bytesMax = Math.max(WINDOW_BYTES_MIN, Math.min(this.#bytesMax, carried));
-    } else if (bytesInFlight >= this.#bytesMax / 2) {
+    } else {
       this.#bytesMax = Math.min(WINDOW_BYTES_MAX, this.#bytesMax * GROWTH);
     }
   }
@@ -159,14 +161,14 @@ export class ProposalTable {
     this.#bytes += size;
   }
 
-  /** Entries up to there are committed. */
-  committed(throughIndex: LogIndex, nowMs: number): void {
+  /** Entries up to there are committed; `rttMs` to the farthest voter. */
+  committed(throughIndex: LogIndex, nowMs: number, rttMs: number): void {
     for (const [index, proposed] of this.#proposed) {
       if (index > throughIndex) return;
       if (!proposed.isInFlight) continue;
       this.#land(proposed);
       const { proposedMs, bytesInFlight } = proposed;
-      this.#window.committed({ tookMs: nowMs - proposedMs, bytesInFlight }, nowMs);
+      this.#window.committed({ tookMs: nowMs - proposedMs, bytesInFlight, rttMs }, nowMs);
     }
   }
 

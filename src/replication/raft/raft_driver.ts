@@ -386,7 +386,7 @@ export class RaftDriver {
   #proposeBatches(): void {
     // Consensus asks for the end of joint consensus once that is committed.
     if (this.#raft.mayLeaveJoint) this.proposeMembers(this.#raft.configuration.leaveJoint());
-    this.#proposals.committed(this.#raft.commitIndex, this.#turnMs);
+    this.#proposals.committed(this.#raft.commitIndex, this.#turnMs, this.#parts.pace.rttMs);
     while (this.#mayPropose()) {
       const batch = this.#waiting.take();
       if (batch === undefined) return;

@@ -192,7 +192,7 @@ describe("open batch and proposal table", () => {
       table.add(entryOf(index, 1), batch, 0);
     }
     expect(table.inFlight.count).toBe(2);
-    table.committed(5, 1);
+    table.committed(5, 1, 0);
     expect(table.inFlight.count).toBe(1);
     table.failAll();
     expect(told.lines).toEqual(["5 UNKNOWN_OUTCOME", "6 UNKNOWN_OUTCOME"]);
@@ -212,8 +212,8 @@ describe("bytes in flight", () => {
     const { bytes } = table.inFlight;
     table.resultsFor(entryOf(5, 1));
     expect(table.inFlight).toEqual({ count: 2, bytes: (2 * bytes) / 3 });
-    table.committed(6, 16);
-    table.committed(6, 17);
+    table.committed(6, 16, 0);
+    table.committed(6, 17, 0);
     expect(table.inFlight).toEqual({ count: 1, bytes: bytes / 3 });
     table.resultsFor(entryOf(6, 1));
     table.resultsFor(entryOf(7, 1));

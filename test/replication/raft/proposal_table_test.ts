@@ -32,7 +32,7 @@ function run(line: { bytesPerSecond: number; roundTripMs: number }, seconds: num
     bytes -= size;
     carried += size;
     tookMs = nowMs - proposedMs;
-    window.committed({ tookMs, bytesInFlight }, nowMs);
+    window.committed({ tookMs, bytesInFlight, rttMs: line.roundTripMs }, nowMs);
   }
   return { bytesMax: window.bytesMax, tookMs, perSecond: carried / seconds };
 }
@@ -58,21 +58,21 @@ describe("the window", () => {
   test("a disk that stalls once narrows it for a moment", () => {
     const window = new CommitWindow();
     for (let i = 0; i < 50; i += 1) {
-      window.committed({ tookMs: 1, bytesInFlight: window.bytesMax }, i);
+      window.committed({ tookMs: 1, bytesInFlight: window.bytesMax, rttMs: 0 }, i);
     }
     expect(window.bytesMax).toBe(WINDOW_BYTES_MAX);
-    window.committed({ tookMs: 900, bytesInFlight: WINDOW_BYTES_MAX }, 900);
+    window.committed({ tookMs: 900, bytesInFlight: WINDOW_BYTES_MAX, rttMs: 0 }, 900);
     expect(window.bytesMax).toBeLessThan(WINDOW_BYTES_MAX / 3);
     for (let i = 0; i < 50; i += 1) {
-      window.committed({ tookMs: 2, bytesInFlight: window.bytesMax }, 901 + i);
+      window.committed({ tookMs: 2, bytesInFlight: window.bytesMax, rttMs: 0 }, 901 + i);
     }
     expect(window.bytesMax).toBe(WINDOW_BYTES_MAX);
   });
 
   test("a line that becomes longer is taken as it is after two minutes at most", () => {
     const window = new CommitWindow();
-    window.committed({ tookMs: 10, bytesInFlight: 1000 }, 0);
-    const long = { tookMs: 400, bytesInFlight: 100_000 };
+    window.committed({ tookMs: 10, bytesInFlight: 1000, rttMs: 0 }, 0);
+    const long = { tookMs: 400, bytesInFlight: 100_000, rttMs: 399 };
     window.committed(long, 100);
     expect(window.bytesMax).toBeLessThan(100_000);
     for (let nowMs = 200; nowMs < 140_000; nowMs += 400) {
