@@ -1,7 +1,8 @@
 /**
  * Leaders on long and thin lines: three processes behind proxies that delay, jitter, thin out and
  * reset what passes. Counts changes of term under load, and measures how long nobody acknowledges a
- * write after a kill. `bun scripts/far.ts --rtt 100 --jitter 50 --mbit 10 --seconds 30`.
+ * write after a kill, and with `--away MB` what a follower is sent that was away for so many.
+ * `bun scripts/far.ts --rtt 100 --jitter 50 --mbit 10 --seconds 30`.
  *
  * @module
  */
@@ -30,6 +31,7 @@ const { values } = parseArgs({
     writers: { ...text, default: "8" },
     size: { ...text, default: "100" },
     kills: { ...text, default: "0" },
+    away: { ...text, default: "0" },
   },
 });
 const number = (name: keyof typeof values): number => Number(values[name]);
@@ -110,6 +112,38 @@ function longestGap(done: readonly number[], fromMs: number): number {
   return gap;
 }
 
+/** A follower is away while so many megabytes are written, then catches up. */
+async function catchUp(cluster: ChaosCluster, database: RemoteDatabase): Promise<object> {
+  const leader = await cluster.leader();
+  const away = cluster.nodes.find((node) => node !== leader);
+  if (away === undefined) return {};
+  await cluster.kill(away);
+  const value = "v".repeat(10_000);
+  for (let id = 0; id < number("away") * 100; id += 50) {
+    const items = Array.from({ length: 50 }, (_, i) => ({ id: id + i, value }));
+    await database.collection("away").insertMany(items);
+  }
+  const writtenBytes = number("away") * 1e6;
+  const [term, sentBefore, startMs] = [
+    await termOf(cluster),
+    links.carriedTo(away.id),
+    systemClock.nowMs(),
+  ];
+  await cluster.startNode(away);
+  for (;;) {
+    const [own, first] = await Promise.all([
+      cluster.status(away, 2000),
+      leader === undefined ? undefined : cluster.status(leader, 2000),
+    ]);
+    if (own !== undefined && own.appliedIndex >= (first?.commitIndex ?? 0)) break;
+    await sleep(systemClock, 200);
+  }
+  const sentBytes = links.carriedTo(away.id) - sentBefore;
+  const tookMs = Math.round(systemClock.nowMs() - startMs);
+  const ratio = Number((sentBytes / writtenBytes).toFixed(3));
+  return { writtenBytes, sentBytes, ratio, tookMs, terms: (await termOf(cluster)) - term };
+}
+
 async function measure(cluster: ChaosCluster): Promise<void> {
   const database = await connect(cluster.addresses, { timeoutMs: 10_000 });
   await sleep(systemClock, WARM_UP_MS);
@@ -138,6 +172,7 @@ async function measure(cluster: ChaosCluster): Promise<void> {
     await sleep(systemClock, 3000 + 10 * number("rtt"));
   }
   await running.stop();
+  const away = number("away") === 0 ? {} : { away: await catchUp(cluster, database) };
   const perSecond = running.done.filter((atMs) => atMs < endMs).length / number("seconds");
   const failed = Object.fromEntries(running.failed);
   const { rtt, jitter, mbit, reset, writers, size } = values;
@@ -145,6 +180,7 @@ async function measure(cluster: ChaosCluster): Promise<void> {
     JSON.stringify({
       ...{ rtt, jitter, mbit, reset, writers, size, changes },
       ...{ perSecond: Math.round(perSecond), failed, kills: rounds },
+      ...away,
     }),
   );
   await database.close();

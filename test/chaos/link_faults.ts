@@ -45,6 +45,20 @@ export interface LinkListener {
 export class LinkFaults {
   readonly #active = new Set<LinkFault>();
   readonly #listeners = new Set<LinkListener>();
+  readonly #carried = new Map<string, number>();
+
+  /** So many bytes arrived in a direction. */
+  noteCarried({ from, to }: Direction, size: number): void {
+    const name = `${from}>${to}`;
+    this.#carried.set(name, (this.#carried.get(name) ?? 0) + size);
+  }
+
+  /** Bytes that have arrived at an end, from anywhere. */
+  carriedTo(to: string): number {
+    let sum = 0;
+    for (const [name, bytes] of this.#carried) if (name.endsWith(`>${to}`)) sum += bytes;
+    return sum;
+  }
 
   listen(listener: LinkListener): () => void {
     this.#listeners.add(listener);

@@ -327,7 +327,9 @@ class Pipe {
       }
       this.#heldBytes -= next.chunk.byteLength;
       if (this.#heldBytes <= this.#heldMax && this.#from.isPaused()) this.#from.resume();
-      if (!this.#to.destroyed) this.#to.write(next.chunk);
+      if (this.#to.destroyed) continue;
+      this.#faults.noteCarried(this.#direction, next.chunk.byteLength);
+      this.#to.write(next.chunk);
     }
   }
 
