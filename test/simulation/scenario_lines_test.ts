@@ -43,6 +43,18 @@ async function termsUnder(
   return { terms: termOf() - term, acknowledged: countOf() - count };
 }
 
+/** The leader stayed, writes went on, and every promise was kept. */
+async function expectStays(
+  { terms, acknowledged }: Awaited<ReturnType<typeof termsUnder>>,
+  atLeast: number,
+  simulation: Simulation,
+): Promise<void> {
+  expect(terms).toBe(0);
+  expect(acknowledged).toBeGreaterThan(atLeast);
+  await simulation.heal(4);
+  simulation.judge();
+}
+
 describe("lines", () => {
   test.each([40, 100, 200, 300])(
     "lines: a round trip of %d ms and jitter cost no leader its office",
@@ -54,11 +66,11 @@ describe("lines", () => {
           simulation.network.slow(from, to, (roundTripMs / 4) * (1 + random.below(200) / 100));
         }
       };
-      const { terms, acknowledged } = await termsUnder(simulation, jitter, 20);
-      expect(terms).toBe(0);
-      expect(acknowledged).toBeGreaterThan(LOAD_MS / roundTripMs);
-      await simulation.heal(4);
-      simulation.judge();
+      await expectStays(
+        await termsUnder(simulation, jitter, 20),
+        LOAD_MS / roundTripMs,
+        simulation,
+      );
     },
     TIMEOUT_MS,
   );
@@ -69,11 +81,7 @@ describe("lines", () => {
       const simulation = await loaded(401, 20_000);
       // 20 KB take 400 ms, and a batch of the clients' twelve 5 s.
       for (const [from, to] of lines(simulation)) simulation.network.thin(from, to, 50_000);
-      const { terms, acknowledged } = await termsUnder(simulation);
-      expect(terms).toBe(0);
-      expect(acknowledged).toBeGreaterThan(10);
-      await simulation.heal(4);
-      simulation.judge();
+      await expectStays(await termsUnder(simulation), 10, simulation);
     },
     TIMEOUT_MS,
   );
@@ -107,11 +115,7 @@ describe("lines", () => {
       const reset = (): void => {
         for (const [from, to] of lines(simulation)) simulation.network.reset(from, to);
       };
-      const { terms, acknowledged } = await termsUnder(simulation, reset, 4000);
-      expect(terms).toBe(0);
-      expect(acknowledged).toBeGreaterThan(50);
-      await simulation.heal(4);
-      simulation.judge();
+      await expectStays(await termsUnder(simulation, reset, 4000), 50, simulation);
     },
     TIMEOUT_MS,
   );
@@ -144,11 +148,7 @@ describe("lines", () => {
         starve();
         await simulation.advance(20);
       }
-      const { terms, acknowledged } = await termsUnder(simulation, starve, 20);
-      expect(terms).toBe(0);
-      expect(acknowledged).toBeGreaterThan(50);
-      await simulation.heal(4);
-      simulation.judge();
+      await expectStays(await termsUnder(simulation, starve, 20), 50, simulation);
     },
     TIMEOUT_MS,
   );
