@@ -96,6 +96,7 @@ const WIDE_COLUMNS: readonly StatusColumn[] = [
   ["commit", ({ commitIndex }) => text(commitIndex)],
   ["pid", ({ pid }) => text(pid)],
   ["version", ({ version }) => version ?? "-"],
+  ["changes", ({ leaderChanges }) => text(leaderChanges)],
 ];
 
 /** What a voter does; of others what they are. */
