@@ -13,6 +13,7 @@ export type LeaderLoss =
   | "it was silent"
   | "it had no quorum"
   | "it handed over"
+  | "it stepped down"
   | "the others elected another";
 
 /** A leader in the place of another, or the same one elected again. */
@@ -32,6 +33,9 @@ export class LeaderWatch {
   #term: Term = 0;
   #lostMs: number | undefined;
   #why: LeaderLoss | undefined;
+  #leads = false;
+  /** To whom this leader handed over. */
+  #transferee: NodeId | undefined;
   #changes = 0;
 
   /** `tickMs`: milliseconds of a tick. */
@@ -57,11 +61,16 @@ export class LeaderWatch {
         this.#lostMs = nowMs;
         return undefined;
       case "TRANSFER_ENDED":
-        if (event.done) this.#why = "it handed over";
+        if (event.done) this.#transferee = event.to;
         else this.#lostMs = undefined;
         return undefined;
-      case "ROLE_CHANGED":
+      case "ROLE_CHANGED": {
+        // A leader that ends by itself stays in its term: its disk hangs, or it was removed.
+        const isOwnWill = this.#leads && event.leader === undefined && event.term === this.#term;
+        if (isOwnWill) this.#lost(nowMs, "it stepped down");
+        this.#leads = event.role === "leader";
         return this.#follows(event.leader, event.term, nowMs);
+      }
       default:
         return undefined;
     }
@@ -78,12 +87,14 @@ export class LeaderWatch {
       return undefined;
     }
     const before = this.#leader;
+    if (leader === this.#transferee) this.#lost(nowMs, "it handed over");
     const change: Omit<LeaderChange, "before"> = {
       ...{ leader, term, gapMs: nowMs - (this.#lostMs ?? nowMs) },
       why: this.#why ?? "the others elected another",
     };
     const isNews = leader !== before || term !== this.#term;
-    [this.#leader, this.#term, this.#lostMs, this.#why] = [leader, term, undefined, undefined];
+    [this.#leader, this.#term] = [leader, term];
+    [this.#lostMs, this.#why, this.#transferee] = [undefined, undefined, undefined];
     if (before === undefined || !isNews) return undefined;
     this.#changes += 1;
     return { ...change, before };

@@ -30,25 +30,44 @@ export interface Timeouts {
   readonly rttMs: number;
 }
 
+/** What to set at least, in milliseconds; 0: as it is. */
+interface Remedy {
+  readonly heartbeatMs: number;
+  readonly requestTimeoutMs: number;
+}
+
+function remedyFor({ electionMs, requestTimeoutMs, rttMs }: Timeouts): Remedy {
+  const isElectionShort = electionMs < ELECTION_ROUND_TRIPS * rttMs;
+  const isRequestShort = requestTimeoutMs < REQUEST_ROUND_TRIPS * rttMs;
+  return {
+    heartbeatMs: isElectionShort ? roundUp((REMEDY_ROUND_TRIPS * rttMs) / HEARTBEATS) : 0,
+    requestTimeoutMs: isRequestShort ? roundUp(REQUEST_ROUND_TRIPS * rttMs) : 0,
+  };
+}
+
 /** What is wrong with the times, and what to do; undefined: nothing. */
 export function contradictionOf(times: Timeouts): string | undefined {
-  const { electionMs, requestTimeoutMs, rttMs } = times;
-  const options: string[] = [];
-  if (electionMs < ELECTION_ROUND_TRIPS * rttMs) {
-    const heartbeatMs = roundUp((REMEDY_ROUND_TRIPS * rttMs) / HEARTBEATS);
-    options.push(`--election-timeout ${HEARTBEATS * heartbeatMs}ms --heartbeat ${heartbeatMs}ms`);
-  }
-  if (requestTimeoutMs < REQUEST_ROUND_TRIPS * rttMs) {
-    options.push(`--request-timeout ${roundUp(REQUEST_ROUND_TRIPS * rttMs)}ms`);
-  }
+  const { heartbeatMs, requestTimeoutMs } = remedyFor(times);
+  const electionMs = HEARTBEATS * heartbeatMs;
+  const options = [
+    ...(heartbeatMs > 0 ? [`--election-timeout ${electionMs}ms --heartbeat ${heartbeatMs}ms`] : []),
+    ...(requestTimeoutMs > 0 ? [`--request-timeout ${requestTimeoutMs}ms`] : []),
+  ];
   if (options.length === 0) return undefined;
-  const seen = `the round trip to the farthest voter is ${Math.round(rttMs)} ms`;
+  const seen = `the round trip to the farthest voter is ${Math.round(times.rttMs)} ms`;
   return `${seen}: start each node with ${options.join(" ")} or more`;
+}
+
+/** Whether one remedy asks for more than another. */
+function isMore(one: Remedy, other: Remedy): boolean {
+  return one.heartbeatMs > other.heartbeatMs || one.requestTimeoutMs > other.requestTimeoutMs;
 }
 
 function roundUp(ms: number): number {
   return Math.ceil(ms / STEP_MS) * STEP_MS;
 }
+
+const NOTHING: Remedy = { heartbeatMs: 0, requestTimeoutMs: 0 };
 
 /** Looks at one node's times and round trips. */
 export class TimeoutAlarm {
@@ -56,8 +75,8 @@ export class TimeoutAlarm {
   readonly #pace: Pace;
   readonly #alarms: Alarms;
   readonly #requestTimeoutMs: number;
-  #isRaised = false;
-  /** When what is seen began to differ from what is raised. */
+  #raised = NOTHING;
+  /** Since when more is needed than was raised, or nothing any more. */
   #differsMs: number | undefined;
 
   constructor(
@@ -70,9 +89,12 @@ export class TimeoutAlarm {
 
   tick(): void {
     const { waits, rttMs } = this.#pace;
-    const requestTimeoutMs = this.#requestTimeoutMs;
-    const detail = contradictionOf({ electionMs: waits.electionMs, requestTimeoutMs, rttMs });
-    if ((detail !== undefined) === this.#isRaised) {
+    const { electionMs } = waits;
+    const times = { electionMs, requestTimeoutMs: this.#requestTimeoutMs, rttMs };
+    const remedy = remedyFor(times);
+    const detail = contradictionOf(times);
+    const isOver = detail === undefined && isMore(this.#raised, NOTHING);
+    if (!isOver && !isMore(remedy, this.#raised)) {
       this.#differsMs = undefined;
       return;
     }
@@ -80,7 +102,7 @@ export class TimeoutAlarm {
     this.#differsMs ??= nowMs;
     if (nowMs - this.#differsMs < STEADY_MS) return;
     this.#differsMs = undefined;
-    this.#isRaised = detail !== undefined;
+    this.#raised = remedy;
     if (detail === undefined) this.#alarms.clear("TIMEOUT_SHORT");
     else this.#alarms.raise("TIMEOUT_SHORT", detail);
   }

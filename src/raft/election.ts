@@ -124,7 +124,7 @@ export function answerVote(state: RaftState, request: VoteRequest): void {
   const isIgnored = isSticky(state, request) || state.quietTicks > 0;
   const isWhole = isUpToDate(request.last, state.log.last);
   const granted = mayVote && !isIgnored && isWhole;
-  if (request.preVote && !isWhole && !isIgnored && state.role === "follower") {
+  if (request.preVote && mayVote && !isWhole && !isIgnored && state.role === "follower") {
     // Who asks cannot win against this log: waiting for it is in vain.
     state.campaignSoon();
   }

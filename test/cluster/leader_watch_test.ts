@@ -91,6 +91,20 @@ describe("a change of the leader", () => {
     expect(handover.change).toEqual({ ...n2, why: "it handed over", gapMs: 6 });
   });
 
+  test("a hand-over that another won, and a leader that stepped down", () => {
+    const leads = [0, follows("n1", 2, "leader")] as const;
+    const another = last([
+      leads,
+      [200, { type: "TRANSFER_STARTED", to: "n3" }],
+      [205, { type: "TRANSFER_ENDED", to: "n3", done: true }],
+      [205, follows(undefined, 3)],
+      [206, follows("n2", 3)],
+    ]);
+    expect(another.change).toEqual({ ...n2, why: "the others elected another", gapMs: 6 });
+    const down = last([leads, [200, follows(undefined, 2)], [290, follows("n2", 3)]]);
+    expect(down.change).toEqual({ ...n2, why: "it stepped down", gapMs: 90 });
+  });
+
   test("a hand-over that failed is forgotten", () => {
     const { change } = last([
       [0, follows("n1", 2, "leader")],

@@ -56,6 +56,12 @@ describe("times and round trips", () => {
     expect(pass(1, 1)).toEqual([]);
     expect(pass(9, 100)).toEqual([]);
     expect(pass(2, 100)).toEqual(["TIMEOUT_SHORT"]);
+    expect(alarms.list()[0]?.detail).toContain("--election-timeout 500ms");
+    // A remedy that does not help any more is replaced.
+    expect(pass(11, 2000)).toEqual(["TIMEOUT_SHORT"]);
+    expect(alarms.list()[0]?.detail).toContain("--election-timeout 8000ms");
+    expect(pass(11, 500)).toEqual(["TIMEOUT_SHORT"]);
+    expect(alarms.list()[0]?.detail).toContain("--election-timeout 8000ms");
     expect(pass(9, 1)).toEqual(["TIMEOUT_SHORT"]);
     expect(pass(2, 1)).toEqual([]);
   });

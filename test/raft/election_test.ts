@@ -114,6 +114,34 @@ describe("a pre-vote that came too early", () => {
     }
   });
 
+  // Such a copy once made both followers of a healthy leader campaign.
+  test("a late copy of the question by which the leader was elected does nothing", () => {
+    const node = voterOf({ log: [1, 1] });
+    node.state.becomeFollower(4, "n3");
+    node.state.electionWait = 1000;
+    const late = { from: "n3", term: 4, preVote: true, last: { term: 0, index: 0 } };
+    answerVote(node.state, requestOf(late));
+    expect(answers(node)).toEqual(["n3 false"]);
+    expect(node.state.electionWait).toBe(1000);
+  });
+
+  // All whole followers hear it at the same moment.
+  test("one that this log beats leaves the ranks apart", () => {
+    const members = "n1 n2 n3 n4 n5";
+    const waits = ["n2", "n3", "n4"].map((id) => {
+      const node = voterOf({ log: [1, 1], members, id });
+      node.state.electionWait = 1000;
+      const short = { from: "n1", to: id, term: 5, preVote: true, last: { term: 0, index: 0 } };
+      answerVote(node.state, requestOf(short));
+      return node.state.electionWait;
+    });
+    const { rankTicks, jitterTicks } = voterOf().state.config;
+    for (const [at, wait] of waits.entries()) {
+      expect(wait).toBeGreaterThanOrEqual(1 + at * rankTicks);
+      expect(wait).toBeLessThanOrEqual(1 + at * rankTicks + jitterTicks);
+    }
+  });
+
   test("one that this log beats makes a voter without a leader campaign soon", () => {
     const short = { ...early, last: { term: 0, index: 0 } };
     const node = voterOf({ log: [1, 1] });

@@ -42,8 +42,9 @@ interface Transfer {
   receivedBytes: number;
   /** The next piece begins here: `receivedBytes <= nextOffset <= file.size`. */
   nextOffset: number;
-  /** Where it began last. */
+  /** Where it began last, and the end of what had been sent before. */
   begunAt: number;
+  sentBefore: number;
   /** Pieces under way, oldest first. */
   readonly underWay: Piece[];
   /** Pieces that may be under way. */
@@ -84,7 +85,14 @@ export class SnapshotSender {
       peer,
       term,
       file,
-      ...{ receivedBytes: 0, nextOffset: 0, begunAt: -1, underWay: [], isWaiting: false },
+      ...{
+        receivedBytes: 0,
+        nextOffset: 0,
+        begunAt: -1,
+        sentBefore: 0,
+        underWay: [],
+        isWaiting: false,
+      },
       ...{ window: CHUNKS_MIN, roundTripMs: Number.POSITIVE_INFINITY },
       cancelSilence: nothing,
       cancelNext: nothing,
@@ -137,6 +145,7 @@ export class SnapshotSender {
   }
 
   #beginAt(transfer: Transfer, offset: number): void {
+    transfer.sentBefore = Math.max(transfer.sentBefore, transfer.nextOffset);
     transfer.receivedBytes = offset;
     transfer.nextOffset = offset;
     transfer.begunAt = offset;
@@ -149,8 +158,10 @@ export class SnapshotSender {
     const nowMs = this.#parts.clock.nowMs();
     transfer.receivedBytes = offset;
     while (underWay.length > 0 && underWay[0]!.end <= offset) {
-      const { sentMs, receivedBytes } = underWay[0]!;
+      const { end, sentMs, receivedBytes } = underWay[0]!;
       underWay.shift();
+      // The answer may be to what was sent the first time.
+      if (end <= transfer.sentBefore) continue;
       const tookMs = Math.max(1, nowMs - sentMs);
       transfer.roundTripMs = Math.min(transfer.roundTripMs, tookMs);
       const bytes = ((offset - receivedBytes) / tookMs) * transfer.roundTripMs;

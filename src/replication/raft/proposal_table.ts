@@ -20,8 +20,10 @@ const QUEUE_MS = 200;
 /** The quickest commit of one to two such times counts: a line may become longer. */
 const BASE_PERIOD_MS = 60_000;
 const GROWTH = 1.25;
-/** A commit over a free line takes a round trip and a sync, also of a slow disk. */
+/** A commit over a free line takes a round trip and a sync, until it is seen to take longer. */
 const SYNC_MS = 250;
+/** With half of the bytes a line takes half of the time: what takes as long does not wait there. */
+const SAME_TIME = 0.8;
 
 /** What a batch is measured by. */
 export interface Commit {
@@ -43,6 +45,10 @@ export class CommitWindow {
   #baseMs = Number.POSITIVE_INFINITY;
   #baseBeforeMs = Number.POSITIVE_INFINITY;
   #periodEndMs = 0;
+  /** Commits take long for another reason than a line: a slow disk, say. */
+  #isSlow = false;
+  /** The late commit of the most bytes since one was in time. */
+  #late: Pick<Commit, "tookMs" | "bytesInFlight"> | undefined;
 
   /** Bytes that may be in flight. */
   get bytesMax(): number {
@@ -60,14 +66,28 @@ export class CommitWindow {
       this.#baseMs = Number.POSITIVE_INFINITY;
       this.#periodEndMs = nowMs + BASE_PERIOD_MS;
     }
-    this.#baseMs = Math.min(this.#baseMs, tookMs, rttMs + SYNC_MS);
+    const quickMs = this.#isSlow ? tookMs : Math.min(tookMs, rttMs + SYNC_MS);
+    this.#baseMs = Math.min(this.#baseMs, quickMs);
     const baseMs = Math.min(this.#baseMs, this.#baseBeforeMs);
-    if (tookMs > baseMs + QUEUE_MS) {
-      const carried = (bytesInFlight / tookMs) * (baseMs + QUEUE_MS);
-      this.#bytesMax = Math.max(WINDOW_BYTES_MIN, Math.min(this.#bytesMax, carried));
-    } else {
+    if (tookMs <= baseMs + QUEUE_MS) {
+      this.#late = undefined;
       this.#bytesMax = Math.min(WINDOW_BYTES_MAX, this.#bytesMax * GROWTH);
+    } else if (bytesInFlight >= WINDOW_BYTES_MIN) this.#narrow({ tookMs, bytesInFlight }, baseMs);
+  }
+
+  #narrow(late: Pick<Commit, "tookMs" | "bytesInFlight">, baseMs: number): void {
+    const { tookMs, bytesInFlight } = late;
+    const before = this.#late ?? late;
+    if (bytesInFlight <= before.bytesInFlight / 2 && tookMs >= before.tookMs * SAME_TIME) {
+      this.#isSlow = true;
+      this.#baseMs = tookMs;
+      this.#baseBeforeMs = tookMs;
+      this.#late = undefined;
+      return;
     }
+    this.#late = bytesInFlight >= before.bytesInFlight ? late : before;
+    const carried = (bytesInFlight / tookMs) * (baseMs + QUEUE_MS);
+    this.#bytesMax = Math.max(WINDOW_BYTES_MIN, Math.min(this.#bytesMax, carried));
   }
 }
 
@@ -227,5 +247,5 @@ function lost(index: LogIndex): CStoreError {
 
 /** The answer to a request whose deadline passed after it was taken in. */
 export function deadlinePassed(): CStoreError {
-  return new DeadlineError("Cannot answer in time: the request is logged but not yet committed");
+  return new DeadlineError("Cannot answer in time: the request may still be committed");
 }
