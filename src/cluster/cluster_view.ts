@@ -84,7 +84,8 @@ export function countVoters(
   also: "incoming" | "outgoing",
 ): { readonly voters: number; readonly reachable: number; readonly canLose: number } {
   const voters = members.filter(({ membership }) => membership === "voter" || membership === also);
-  const reachable = voters.filter(({ state }) => state !== "down").length;
+  // One that answers here may be cut off from the leader, which needs it.
+  const reachable = voters.filter(({ state }) => state === "healthy").length;
   return { voters: voters.length, reachable, canLose: reachable - majority(voters.length) };
 }
 

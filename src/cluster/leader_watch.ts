@@ -26,6 +26,13 @@ export interface LeaderChange {
   readonly gapMs: number;
 }
 
+/** One line for the log. */
+export function describeChange({ leader, term, before, why, gapMs }: LeaderChange): string {
+  const head = `${leader} leads in term ${term} after ${before}: ${why}`;
+  // Who noticed nothing does not know.
+  return gapMs === 0 ? head : `${head}; nobody led for ${Math.round(gapMs)} ms`;
+}
+
 /** Watches the events of one node's consensus. */
 export class LeaderWatch {
   readonly #tickMs: number;

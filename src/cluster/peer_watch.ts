@@ -20,6 +20,7 @@ import { hasCodec } from "../platform/compression.ts";
 import { FIRST_PLACE } from "../protocol/encoding/cluster_command.ts";
 import {
   FEATURE_EMPTY_LOG,
+  FEATURE_LEASE_MS,
   FEATURE_LEASE_READS,
   FEATURE_RULES,
   type Hello,
@@ -37,7 +38,8 @@ const BEGIN_WAIT_MS = 1000;
 export interface PeerWatchParts {
   readonly identity: LogIdentity;
   readonly clock: Clock;
-  readonly hasLeases: boolean;
+  /** Election timeout on which leases rest, in milliseconds; undefined without leases. */
+  readonly leaseMs: number | undefined;
   readonly bindings: Bindings;
   readonly driver: Pick<RaftDriver, "view" | "hold" | "release" | "peerGone" | "peerUnreachable">;
   /** Where other nodes reach this one. */
@@ -82,7 +84,8 @@ export class PeerWatch {
     const address = this.#parts.ownAddress();
     const features = [...codecs, `${FEATURE_RULES}${NEWEST_RULES}`];
     if (lastIndex <= FIRST_PLACE.index) features.push(FEATURE_EMPTY_LOG);
-    if (this.#parts.hasLeases) features.push(FEATURE_LEASE_READS);
+    const { leaseMs } = this.#parts;
+    if (leaseMs !== undefined) features.push(FEATURE_LEASE_READS, `${FEATURE_LEASE_MS}${leaseMs}`);
     const isLeader = role === "leader";
     return { clusterId, address, incarnation, term, isLeader, durableIndex, features };
   }

@@ -178,7 +178,7 @@ function buildUpkeep(base: NodeBase, consensus: Consensus, rate: RateLimit): Upk
   });
   const peerWatch = new PeerWatch({
     ...{ identity, clock, bindings, driver, members },
-    hasLeases: config.leaseReads,
+    leaseMs: config.leaseReads ? electionTimeoutMs : undefined,
     ownAddress: () => members.addressOf(id) || ownAddress(),
     lost: (peer) => transfer.sender.lost(peer),
     fatal: failed,

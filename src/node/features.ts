@@ -9,7 +9,12 @@ import { ConfigError, HandshakeError } from "../base/errors.ts";
 import type { RulesVersion } from "../base/rules_version.ts";
 import { hasCodec } from "../platform/compression.ts";
 import type { BatchCodec } from "../protocol/encoding/batch_codec.ts";
-import { FEATURE_LEASE_READS, type Hello, rulesOf } from "../protocol/wire/handshake.ts";
+import {
+  FEATURE_LEASE_MS,
+  FEATURE_LEASE_READS,
+  type Hello,
+  rulesOf,
+} from "../protocol/wire/handshake.ts";
 import type { NodeConfig } from "./config/node_config.ts";
 
 /** Hosts of this machine alone, with or without a port. */
@@ -37,10 +42,22 @@ export function checkRuntime({ compression }: NodeConfig, has = hasCodec): void 
 /** Refuses a node that follows other rules about leases. Throws HandshakeError. */
 export function checkLeases(config: NodeConfig, hello: Hello): void {
   if (hello.role !== "peer") return;
-  if (hello.features.includes(FEATURE_LEASE_READS) === config.leaseReads) return;
+  const hasLeases = hello.features.includes(FEATURE_LEASE_READS);
+  if (hasLeases !== config.leaseReads) {
+    const [user, other] = hasLeases ? [hello.nodeId, config.id] : [config.id, hello.nodeId];
+    throw new HandshakeError(
+      `Cannot connect "${config.id}" and "${hello.nodeId}": "${user}" uses lease reads, "${other}" does not`,
+      { remedy: "Stop all nodes, then start each with --lease-reads on, or none" },
+    );
+  }
+  const named = hello.features.find((feature) => feature.startsWith(FEATURE_LEASE_MS));
+  const ownMs = config.electionTimeoutMs;
+  // A leader counts on voters that wait as long as itself. Older builds do not say it.
+  if (!hasLeases || named === undefined || named === `${FEATURE_LEASE_MS}${ownMs}`) return;
+  const theirMs = named.slice(FEATURE_LEASE_MS.length);
   throw new HandshakeError(
-    `Cannot connect "${config.id}" and "${hello.nodeId}": only one of them uses lease reads`,
-    { remedy: "Start every node with --lease-reads, or none" },
+    `Cannot connect "${config.id}" and "${hello.nodeId}": lease reads need one election timeout, and they have ${ownMs} and ${theirMs} ms`,
+    { remedy: "Stop all nodes, then start each with the same --election-timeout" },
   );
 }
 

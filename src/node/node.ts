@@ -7,6 +7,7 @@
 
 import { ClosedError, CStoreError } from "../base/errors.ts";
 import { partLogger } from "../base/log.ts";
+import { describeChange } from "../cluster/leader_watch.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import type { Platform } from "../platform/platform.ts";
 import type { Hello } from "../protocol/wire/handshake.ts";
@@ -239,12 +240,9 @@ export class Node {
     this.#hooks.onEvent?.(event);
     handover.event(event);
     const change = leaderWatch.event(event, this.#platform.clock.nowMs());
-    if (change !== undefined) {
-      const gapMs = Math.round(change.gapMs);
-      this.#logger.warn(
-        "{leader} leads in term {term} after {before}: {why}; nobody led for {gapMs} ms",
-        { ...change, gapMs },
-      );
+    if (change !== undefined) this.#logger.warn(describeChange(change), { ...change });
+    if (event.type === "QUORUM_LOST") {
+      this.#logger.error("no quorum answers: this node leads no more in term {term}", { ...event });
     }
     if (event.type === "MESSAGE_REFUSED") {
       this.#logger.error("a message from {from} was refused: {reason}", { ...event });

@@ -39,10 +39,11 @@ interface Remedy {
 function remedyFor({ electionMs, requestTimeoutMs, rttMs }: Timeouts): Remedy {
   const isElectionShort = electionMs < ELECTION_ROUND_TRIPS * rttMs;
   const isRequestShort = requestTimeoutMs < REQUEST_ROUND_TRIPS * rttMs;
-  return {
-    heartbeatMs: isElectionShort ? roundUp((REMEDY_ROUND_TRIPS * rttMs) / HEARTBEATS) : 0,
-    requestTimeoutMs: isRequestShort ? roundUp(REQUEST_ROUND_TRIPS * rttMs) : 0,
-  };
+  const heartbeatMs = isElectionShort ? roundUp((REMEDY_ROUND_TRIPS * rttMs) / HEARTBEATS) : 0;
+  // No request waits for less than an election.
+  const neededMs = Math.max(roundUp(REQUEST_ROUND_TRIPS * rttMs), HEARTBEATS * heartbeatMs);
+  const isShort = isRequestShort || requestTimeoutMs < HEARTBEATS * heartbeatMs;
+  return { heartbeatMs, requestTimeoutMs: isShort ? neededMs : 0 };
 }
 
 /** What is wrong with the times, and what to do; undefined: nothing. */

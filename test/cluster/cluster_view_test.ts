@@ -50,7 +50,7 @@ describe("the quorum", () => {
   test.each<readonly [string, readonly MemberRow[], readonly [number, number, number]]>([
     ["three voters", [row("voter"), row("voter"), row("voter")], [3, 3, 1]],
     ["one of them down", [row("voter"), row("voter"), row("voter", "down")], [3, 2, 0]],
-    ["a suspect one counts", [row("voter"), row("voter", "suspect")], [2, 2, 0]],
+    ["a suspect one does not", [row("voter"), row("voter"), row("voter", "suspect")], [3, 2, 0]],
     ["learners do not count", [row("voter"), row("learner"), row("standby")], [1, 1, 0]],
   ])("%s", (_what, members, [voters, reachable, canLose]) => {
     const quorum = { voters, reachable, canLose };

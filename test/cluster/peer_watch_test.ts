@@ -23,7 +23,7 @@ function watch(voters: readonly string[], isOwnBound = false) {
   const peers = new PeerWatch({
     identity: IDENTITY,
     clock: systemClock,
-    hasLeases: false,
+    leaseMs: undefined,
     bindings: { isOwnBound } as unknown as Bindings,
     driver: driver as unknown as RaftDriver,
     ownAddress: () => "",

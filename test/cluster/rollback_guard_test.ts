@@ -94,7 +94,7 @@ describe("a handshake", () => {
 test("a snapshot takes the log's place: the handshake still says what was durable", () => {
   const driver = { view: { term: 3, role: "follower", lastIndex: 9, durableIndex: 9 } };
   const watch = new PeerWatch({
-    ...{ identity: IDENTITY, driver, hasLeases: false },
+    ...{ identity: IDENTITY, driver, leaseMs: undefined },
     ownAddress: () => "",
   } as unknown as PeerWatchParts);
   expect(watch.hello().durableIndex).toBe(9);

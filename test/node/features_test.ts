@@ -7,7 +7,11 @@
 import { describe, expect, test } from "bun:test";
 import { type NodeOptions, parseNodeConfig } from "../../src/node/config/node_config.ts";
 import { checkCodec, checkLeases, checkRuntime, codecOf } from "../../src/node/features.ts";
-import { FEATURE_LEASE_READS, type Hello } from "../../src/protocol/wire/handshake.ts";
+import {
+  FEATURE_LEASE_MS,
+  FEATURE_LEASE_READS,
+  type Hello,
+} from "../../src/protocol/wire/handshake.ts";
 
 function config(options: Partial<NodeOptions> = {}) {
   const members = [
@@ -56,4 +60,14 @@ test("leases: both or none", () => {
   const [withLeases, without] = [hello([FEATURE_LEASE_READS]), hello([])];
   expect(() => checkLeases(config(), withLeases)).toThrow("lease reads");
   expect(() => checkLeases(config({ leaseReads: true }), without)).toThrow("lease reads");
+});
+
+// A leader with a longer one than its voters was read from when another was elected.
+test("leases: with one election timeout only", () => {
+  const own = config({ leaseReads: true, electionTimeoutMs: 500 });
+  const features = (ms: number): string[] => [FEATURE_LEASE_READS, `${FEATURE_LEASE_MS}${ms}`];
+  checkLeases(own, hello(features(500)));
+  expect(() => checkLeases(own, hello(features(200)))).toThrow("they have 500 and 200 ms");
+  expect(() => checkLeases(own, hello(features(5000)))).toThrow("they have 500 and 5000 ms");
+  checkLeases(config({ electionTimeoutMs: 500 }), hello([`${FEATURE_LEASE_MS}200`]));
 });

@@ -112,6 +112,9 @@ export function checkSameCluster(own: Hello, other: Hello): void {
 /** In a HELLO: the node's leaders serve reads on leases. */
 export const FEATURE_LEASE_READS = "lease-reads";
 
+/** In a HELLO, before a number: the election timeout on which leases rest, in milliseconds. */
+export const FEATURE_LEASE_MS = "lease-ms-";
+
 /** In a HELLO: the node's log holds nothing but the membership. */
 export const FEATURE_EMPTY_LOG = "empty-log";
 

@@ -54,6 +54,8 @@ export class Pace {
   readonly #options: PaceOptions;
   #rttMs = 0;
   #lastRttMs = 0;
+  /** The latest timers lately: the second of them counts, since one stop is no habit. */
+  #latestMs = 0;
   #lagMs = 0;
   #workMs = 0;
   #seenMs = 0;
@@ -67,7 +69,9 @@ export class Pace {
     const { rttMs, workMs } = this.#options.outlook?.() ?? { rttMs: 0, workMs: 0 };
     const share = 0.5 ** (Math.max(0, nowMs - this.#seenMs) / HALF_LIFE_MS);
     this.#seenMs = Math.max(this.#seenMs, nowMs);
-    this.#lagMs = Math.max(this.#lagMs * share, lateMs);
+    const latestMs = this.#latestMs * share;
+    this.#lagMs = Math.max(this.#lagMs * share, Math.min(latestMs, lateMs));
+    this.#latestMs = Math.max(latestMs, lateMs);
     this.#rttMs = Math.max(this.#rttMs * share, rttMs);
     this.#lastRttMs = rttMs;
     this.#workMs = workMs;

@@ -29,12 +29,23 @@ describe("waits", () => {
   ] as const)("%s", (...[, lateMs, outlook, [electionMs, rankMs, reason]]) => {
     const pace = new Pace({ ...options, outlook: () => outlook });
     pace.see(1000, lateMs);
+    pace.see(1000, lateMs);
     expect(pace.waits).toEqual({ electionMs, rankMs, reason });
+  });
+
+  test("one stop of a process is no habit", () => {
+    const pace = new Pace(options);
+    pace.see(1000, 5000);
+    pace.see(1005, 0);
+    expect(pace.waits.electionMs).toBe(200);
+    pace.see(6005, 100);
+    expect(pace.waits.electionMs).toBe(200 + 4 * 60);
   });
 
   test("what was seen counts half after five seconds, and is forgotten in time", () => {
     let outlook: Outlook = { rttMs: 200, workMs: 0 };
     const pace = new Pace({ ...options, outlook: () => outlook });
+    pace.see(0, 240);
     pace.see(0, 240);
     expect(pace.waits).toMatchObject({ electionMs: 700 + 800, rankMs: 400 });
     outlook = quiet;
