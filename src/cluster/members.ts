@@ -14,6 +14,7 @@ import type { RaftDriver } from "../replication/raft/raft_driver.ts";
 import type { NetworkManager } from "../transport/network_manager.ts";
 
 const SUSPECT_AFTER_MS = 500;
+const OWN_LINK = { isUp: true, rttMs: 0, silenceMs: 0 };
 const DOWN_AFTER_MS = 2000;
 
 /** Time after which a removed node is dialled no more: 72 hours. */
@@ -165,7 +166,7 @@ export class Members {
     const { id: ownId, network, clock, driver } = this.#parts;
     const { leader, role, lastIndex } = driver.view;
     const isSelf = member.id === ownId;
-    const link = isSelf ? { isUp: true, rttMs: 0, silenceMs: 0 } : network?.linkHealth(member.id);
+    const link = isSelf ? OWN_LINK : network?.linkHealth(member.id);
     const peer = driver.peers().find(({ id }) => id === member.id);
     const isBehind = peer !== undefined && peer.match < lastIndex;
     // A new leader learns from the first answer how far a member is.

@@ -39,7 +39,7 @@ export function outlookOf(parts: OutlookParts): () => Outlook {
     }
     const far = voters().map((id) => {
       const link = network?.linkHealth(id);
-      return link?.isUp === true ? link.rttMs : 0;
+      return link?.isUp === true ? link.leastRttMs : 0;
     });
     return { rttMs: Math.max(0, ...far), workMs };
   };

@@ -46,7 +46,7 @@ import { policyOf } from "./message_queue.ts";
 import type { NetworkHooks } from "./network_hooks.ts";
 import { NETWORK_OPTIONS, type NetworkManagerOptions } from "./network_options.ts";
 import { type ConnectionHandlers, PeerConnection } from "./peer_connection.ts";
-import { PeerLink, SIGN_NUMBER } from "./peer_link.ts";
+import { type LinkHealth, PeerLink, SIGN_NUMBER } from "./peer_link.ts";
 
 const CONNECT_TIMEOUT_MS = 2000;
 
@@ -232,12 +232,9 @@ export class NetworkManager implements INetworkManager {
     return found;
   }
 
-  /** Smoothed round trip and silence of a link; undefined for unknown nodes. */
-  linkHealth(
-    nodeId: string,
-  ): { readonly isUp: boolean; readonly rttMs: number; readonly silenceMs: number } | undefined {
-    const link = this.#links.get(nodeId);
-    return link && { isUp: link.isUp, rttMs: link.rttMs, silenceMs: link.silenceMs };
+  /** State of a link; undefined for unknown nodes. */
+  linkHealth(nodeId: string): LinkHealth | undefined {
+    return this.#links.get(nodeId);
   }
 
   /** Queues a message of consensus. Best effort. */

@@ -34,6 +34,7 @@ const PING_INTERVAL_MS = 250;
 const SILENCE_MAX_MS = 2000;
 /** Between two signs of life to a peer whose message has begun and is not whole. */
 const SIGN_INTERVAL_MS = 40;
+const RTTS_KEPT = 4;
 /** Number of the PING that says: bytes of your message come in. Its PONG tells no round trip. */
 export const SIGN_NUMBER = 0;
 /** Bytes handed to the socket at most, so that urgent frames wait behind little. */
@@ -53,6 +54,9 @@ export interface LinkHandlers {
   admit(welcome: Hello): void;
 }
 
+/** What is known of a link. */
+export type LinkHealth = Pick<PeerLink, "isUp" | "rttMs" | "leastRttMs" | "silenceMs">;
+
 /** A link that is kept up until it is closed. */
 export class PeerLink {
   readonly nodeId: string;
@@ -71,6 +75,7 @@ export class PeerLink {
   #pingNumber = 0;
   #lastHeardMs = 0;
   #rttMs = 0;
+  #lastRttsMs: readonly number[] = [];
   #rttCount = 0;
   #rttSum = 0;
   #bytesBefore = 0;
@@ -96,6 +101,14 @@ export class PeerLink {
   /** Smoothed round trip of a ping, in milliseconds; 0 before the first. */
   get rttMs(): number {
     return this.#rttMs;
+  }
+
+  /**
+   * Least of the last few round trips, in milliseconds; 0 before the first. A peer that stood still
+   * is no long line.
+   */
+  get leastRttMs(): number {
+    return this.#lastRttsMs.length === 0 ? 0 : Math.min(...this.#lastRttsMs);
   }
 
   get rttTotal(): { readonly count: number; readonly sumMs: number } {
@@ -249,6 +262,7 @@ export class PeerLink {
 
   #noteRoundTrip(rttMs: number): void {
     this.#rttMs = this.#rttCount === 0 ? rttMs : this.#rttMs * 0.8 + rttMs * 0.2;
+    this.#lastRttsMs = [...this.#lastRttsMs, rttMs].slice(-RTTS_KEPT);
     this.#rttCount += 1;
     this.#rttSum += rttMs;
   }

@@ -35,7 +35,7 @@ describe("how long a member has been behind", () => {
       network: {
         addPeer: () => undefined,
         disconnect: async () => undefined,
-        linkHealth: () => ({ isUp: false, rttMs: 0, silenceMs }),
+        linkHealth: () => ({ isUp: false, rttMs: 0, leastRttMs: 0, silenceMs }),
       },
     } as unknown as MembersParts);
     const voter = { address: "h:1", role: "voter", incarnation: "" } as const;

@@ -49,14 +49,16 @@ const RANK_ROUND_TRIPS = 2;
 /** A processor that came so late once may come later the next time. */
 const LAG_FACTOR = 4;
 
+/** The latest but two counts: a process that stood still once or twice does not wait for turns. */
+const LATE_COUNT = 3;
+
 /** Sees round trips and delays, and says how long to wait. */
 export class Pace {
   readonly #options: PaceOptions;
   #rttMs = 0;
   #lastRttMs = 0;
-  /** The latest timers lately: the second of them counts, since one stop is no habit. */
-  #latestMs = 0;
-  #lagMs = 0;
+  /** The latest timers lately, the latest one first. */
+  #late: readonly number[] = Array(LATE_COUNT).fill(0);
   #workMs = 0;
   #seenMs = 0;
 
@@ -69,9 +71,8 @@ export class Pace {
     const { rttMs, workMs } = this.#options.outlook?.() ?? { rttMs: 0, workMs: 0 };
     const share = 0.5 ** (Math.max(0, nowMs - this.#seenMs) / HALF_LIFE_MS);
     this.#seenMs = Math.max(this.#seenMs, nowMs);
-    const latestMs = this.#latestMs * share;
-    this.#lagMs = Math.max(this.#lagMs * share, Math.min(latestMs, lateMs));
-    this.#latestMs = Math.max(latestMs, lateMs);
+    const late = [...this.#late.map((ms) => ms * share), lateMs];
+    this.#late = late.sort((a, b) => b - a).slice(0, LATE_COUNT);
     this.#rttMs = Math.max(this.#rttMs * share, rttMs);
     this.#lastRttMs = rttMs;
     this.#workMs = workMs;
@@ -86,7 +87,7 @@ export class Pace {
     const { electionTimeoutMs, heartbeatMs, isFixed } = this.#options;
     if (isFixed) return { electionMs: electionTimeoutMs, rankMs: 0, reason: "configured" };
     // A heartbeat late is what the configured time is for.
-    const lagMs = LAG_FACTOR * Math.max(0, this.#lagMs - heartbeatMs);
+    const lagMs = LAG_FACTOR * Math.max(0, (this.#late.at(-1) ?? 0) - heartbeatMs);
     const farMs = ROUND_TRIPS * this.#rttMs + electionTimeoutMs / 2;
     const wantedMs = Math.max(electionTimeoutMs, farMs) + Math.max(lagMs, this.#workMs);
     const electionMs = Math.max(electionTimeoutMs, Math.min(ELECTION_MS_MAX, wantedMs));
