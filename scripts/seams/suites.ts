@@ -8,13 +8,11 @@
 export const SEAMS: Readonly<Record<string, readonly string[]>> = {
   "test/node/embedded/database_suite_test.ts": [
     "src/api/transaction.ts",
-    "src/client/collection/call_options.ts",
     "src/client/collection/catalog_client.ts",
     "src/client/collection/change_stream.ts",
     "src/client/collection/collection_rules.ts",
     "src/client/collection/decoded_results.ts",
     "src/client/collection/remote_collection.ts",
-    "src/client/connection/client_options.ts",
     "src/client/connection/node_channel.ts",
     "src/client/connection/pending_requests.ts",
     "src/client/database_base.ts",
@@ -22,7 +20,6 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
     "src/client/transaction/global_transactions.ts",
     "src/client/transaction/routed_collection.ts",
     "src/client/transaction/transaction.ts",
-    "src/client/transaction/transaction_collection.ts",
     "src/database/change_reader.ts",
     "src/database/collection/collection_index.ts",
     "src/database/collection/collection_indexes.ts",
@@ -38,7 +35,6 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
     "src/platform/sockets.ts",
     "src/protocol/wire/error_message.ts",
     "src/replication/raft/driver_parts.ts",
-    "src/replication/raft/entry_supply.ts",
     "src/replication/raft/logged_configurations.ts",
     "src/replication/raft/ticker.ts",
     "src/server/change_streams.ts",
@@ -48,10 +44,13 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
     "src/transport/peer_link.ts",
   ],
   "test/client/collection/found_changes_test.ts": [
+    "src/client/collection/call_options.ts",
+    "src/client/transaction/transaction_collection.ts",
     "src/client/collection/found_changes.ts",
     "src/client/collection/result_page.ts",
     "src/client/transaction/bulk_write.ts",
   ],
+  "test/client/connection/client_test.ts": ["src/client/connection/client_options.ts"],
   "test/query/matcher_test.ts": ["src/query/value_tests.ts"],
   "test/simulation/transactions_test.ts": ["src/database/transaction_conditions.ts"],
   "test/transactions/transaction_manager_test.ts": [

@@ -174,7 +174,11 @@ for (const [name, open] of HOMES) {
       );
       const late = users.update(1, { role: "admin" }, { ifVersion: version });
       expect(await rejection(late)).toBeInstanceOf(VersionConflictError);
+      const present = { ifVersion: (await users.findVersioned(1))!.version };
+      const same = { email: "a@example.org" };
+      expect((await users.update(1, same, present))?.visits).toBe(10);
       expect(await users.update(9, { role: "admin" })).toBeUndefined();
+      expect(await users.update(9, { role: "admin" }, { ifVersion: 0 })).toBeUndefined();
       const moved = await rejection(users.update(1, { id: 7 } as Partial<User>));
       expect(moved).toBeInstanceOf(ValidationError);
 
