@@ -48,14 +48,17 @@ function remedyFor({ electionMs, requestTimeoutMs, rttMs }: Timeouts): Remedy {
 
 /** What is wrong with the times, and what to do; undefined: nothing. */
 export function contradictionOf(times: Timeouts): string | undefined {
-  const { heartbeatMs, requestTimeoutMs } = remedyFor(times);
+  return describe(remedyFor(times), times.rttMs);
+}
+
+function describe({ heartbeatMs, requestTimeoutMs }: Remedy, rttMs: number): string | undefined {
   const electionMs = HEARTBEATS * heartbeatMs;
   const options = [
     ...(heartbeatMs > 0 ? [`--election-timeout ${electionMs}ms --heartbeat ${heartbeatMs}ms`] : []),
     ...(requestTimeoutMs > 0 ? [`--request-timeout ${requestTimeoutMs}ms`] : []),
   ];
   if (options.length === 0) return undefined;
-  const seen = `the round trip to the farthest voter is ${Math.round(times.rttMs)} ms`;
+  const seen = `the round trip to the farthest voter is ${Math.round(rttMs)} ms`;
   return `${seen}: start each node with ${options.join(" ")} or more`;
 }
 
@@ -91,10 +94,8 @@ export class TimeoutAlarm {
   tick(): void {
     const { waits, rttMs } = this.#pace;
     const { electionMs } = waits;
-    const times = { electionMs, requestTimeoutMs: this.#requestTimeoutMs, rttMs };
-    const remedy = remedyFor(times);
-    const detail = contradictionOf(times);
-    const isOver = detail === undefined && isMore(this.#raised, NOTHING);
+    const remedy = remedyFor({ electionMs, requestTimeoutMs: this.#requestTimeoutMs, rttMs });
+    const isOver = !isMore(remedy, NOTHING) && isMore(this.#raised, NOTHING);
     if (!isOver && !isMore(remedy, this.#raised)) {
       this.#differsMs = undefined;
       return;
@@ -104,6 +105,7 @@ export class TimeoutAlarm {
     if (nowMs - this.#differsMs < STEADY_MS) return;
     this.#differsMs = undefined;
     this.#raised = remedy;
+    const detail = describe(remedy, rttMs);
     if (detail === undefined) this.#alarms.clear("TIMEOUT_SHORT");
     else this.#alarms.raise("TIMEOUT_SHORT", detail);
   }

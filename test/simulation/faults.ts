@@ -290,7 +290,7 @@ export const INFLICT: Readonly<Record<FaultKind, Inflict>> = {
 };
 
 /** Every direction between two nodes. */
-function directions(hosts: readonly Host[]): (readonly [from: string, to: string])[] {
+export function directions(hosts: readonly Host[]): (readonly [from: string, to: string])[] {
   return hosts.flatMap(({ id: from }) =>
     hosts.flatMap(({ id: to }) => (from === to ? [] : [[from, to] as const])),
   );

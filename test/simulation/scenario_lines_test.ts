@@ -3,6 +3,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { NO_SESSION } from "../../src/protocol/encoding/command.ts";
+import { directions } from "./faults.ts";
 import type { Host } from "./host.ts";
 import { RawClient } from "./raw_client.ts";
 import { Simulation } from "./simulator.ts";
@@ -20,10 +21,13 @@ async function loaded(seed: number, paddingLength = 0): Promise<Simulation> {
   return simulation;
 }
 
-/** Every direction between two nodes. */
-function lines(simulation: Simulation): (readonly [string, string])[] {
-  const ids = simulation.hosts.map(({ id }) => id);
-  return ids.flatMap((from) => ids.filter((to) => to !== from).map((to) => [from, to] as const));
+/** Takes the processor from each node that has it, for so long and up to so much longer. */
+function pauseAll({ hosts, world }: Simulation, forMs: number, spreadMs: number): void {
+  for (const { process } of hosts) {
+    if (process === undefined || process.isPaused) continue;
+    process.isPaused = true;
+    world.schedule(forMs + world.random.below(spreadMs), "end:pause", () => process.resume());
+  }
 }
 
 /** Terms that pass while `meanwhile` is done again and again, and what was acknowledged. */
@@ -61,7 +65,7 @@ describe("lines", () => {
     async (roundTripMs) => {
       const simulation = await loaded(roundTripMs);
       const jitter = (): void => {
-        for (const [from, to] of lines(simulation)) {
+        for (const [from, to] of directions(simulation.hosts)) {
           const { random } = simulation.world;
           simulation.network.slow(from, to, (roundTripMs / 4) * (1 + random.below(200) / 100));
         }
@@ -80,7 +84,8 @@ describe("lines", () => {
     async () => {
       const simulation = await loaded(401, 20_000);
       // 20 KB take 400 ms, and a batch of the clients' twelve 5 s.
-      for (const [from, to] of lines(simulation)) simulation.network.thin(from, to, 50_000);
+      for (const [from, to] of directions(simulation.hosts))
+        simulation.network.thin(from, to, 50_000);
       await expectStays(await termsUnder(simulation), 10, simulation);
     },
     TIMEOUT_MS,
@@ -92,7 +97,8 @@ describe("lines", () => {
       const terms: number[] = [];
       for (let seed = 405; seed < 413; seed += 1) {
         const simulation = await loaded(seed);
-        for (const [from, to] of lines(simulation)) simulation.network.slow(from, to, 100);
+        for (const [from, to] of directions(simulation.hosts))
+          simulation.network.slow(from, to, 100);
         await simulation.advance(5000);
         const leader = await simulation.untilLeader();
         const { term } = leader.node!.driver.view;
@@ -110,10 +116,10 @@ describe("lines", () => {
     "lines: resets of every connection cost no leader its office",
     async () => {
       const simulation = await loaded(402);
-      for (const [from, to] of lines(simulation)) simulation.network.slow(from, to, 100);
+      for (const [from, to] of directions(simulation.hosts)) simulation.network.slow(from, to, 100);
       await simulation.advance(5000);
       const reset = (): void => {
-        for (const [from, to] of lines(simulation)) simulation.network.reset(from, to);
+        for (const [from, to] of directions(simulation.hosts)) simulation.network.reset(from, to);
       };
       await expectStays(await termsUnder(simulation, reset, 4000), 50, simulation);
     },
@@ -124,23 +130,9 @@ describe("lines", () => {
     "lines: processes that wait for a processor keep their leader",
     async () => {
       const simulation = await loaded(403);
-      const starve = (): void => {
-        for (const { process } of simulation.hosts) {
-          if (process === undefined || process.isPaused) continue;
-          process.isPaused = true;
-          const waitMs = 100 + simulation.world.random.below(300);
-          simulation.world.schedule(waitMs, "end:starve", () => process.resume());
-        }
-      };
+      const starve = (): void => pauseAll(simulation, 100, 300);
       // A moment in which nobody ran is nobody's silence.
-      const stall = (): void => {
-        for (const { process } of simulation.hosts) {
-          if (process === undefined) continue;
-          process.isPaused = true;
-          const waitMs = 300 + simulation.world.random.below(60);
-          simulation.world.schedule(waitMs, "end:stall", () => process.resume());
-        }
-      };
+      const stall = (): void => pauseAll(simulation, 300, 60);
       const stalls = await termsUnder(simulation, stall, 4000);
       expect(stalls.terms).toBe(0);
       // The first waits show how late timers come.
