@@ -32,6 +32,7 @@ const { values } = parseArgs({
     size: { ...text, default: "100" },
     kills: { ...text, default: "0" },
     away: { ...text, default: "0" },
+    timeout: { ...text, default: "10" },
   },
 });
 const number = (name: keyof typeof values): number => Number(values[name]);
@@ -145,7 +146,7 @@ async function catchUp(cluster: ChaosCluster, database: RemoteDatabase): Promise
 }
 
 async function measure(cluster: ChaosCluster): Promise<void> {
-  const database = await connect(cluster.addresses, { timeoutMs: 10_000 });
+  const database = await connect(cluster.addresses, { timeoutMs: number("timeout") * 1000 });
   await sleep(systemClock, WARM_UP_MS);
   const before = await termOf(cluster);
   const fromMs = systemClock.nowMs();

@@ -71,8 +71,9 @@ export class PeerLink {
   #cancelRetry: CancelTimer | undefined;
   #cancelPing: CancelTimer | undefined;
   #isFlushQueued = false;
-  #pingSentMs = 0;
   #pingNumber = 0;
+  /** The PING whose answer is waited for, and when it was sent. */
+  #timed: { readonly number: number; readonly sentMs: number } | undefined;
   #lastHeardMs = 0;
   #rttMs = 0;
   #lastRttsMs: readonly number[] = [];
@@ -248,16 +249,17 @@ export class PeerLink {
       return;
     }
     this.#pingNumber = (this.#pingNumber + 1) >>> 0 || 1;
-    this.#pingSentMs = nowMs;
+    // One after the other: on a long line the next PING leaves before the answer is here.
+    this.#timed ??= { number: this.#pingNumber, sentMs: nowMs };
     connection.send(encodeFrame("PING", this.#pingNumber, EMPTY_BYTES));
     this.#pingDueMs = nowMs + PING_INTERVAL_MS;
     this.#cancelPing = this.#platform.clock.setTimer(PING_INTERVAL_MS, () => this.#ping());
   }
 
   #onPong(number: number): void {
-    if (number === this.#pingNumber) {
-      this.#noteRoundTrip(this.#platform.clock.nowMs() - this.#pingSentMs);
-    }
+    if (number !== this.#timed?.number) return;
+    this.#noteRoundTrip(this.#platform.clock.nowMs() - this.#timed.sentMs);
+    this.#timed = undefined;
   }
 
   #noteRoundTrip(rttMs: number): void {
@@ -292,6 +294,7 @@ export class PeerLink {
     this.#bytesBefore += this.#connection?.bytesOut ?? 0;
     this.#connection = undefined;
     this.#isUp = false;
+    this.#timed = undefined;
     this.#cancelPing?.();
     this.queue.clear();
     if (wasUp) this.#handlers.down();

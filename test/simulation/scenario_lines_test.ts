@@ -113,6 +113,22 @@ describe("lines", () => {
   );
 
   test(
+    "lines: a line that grows longer than the time between two pings is measured",
+    async () => {
+      const simulation = await loaded(404);
+      const electionMs = (): number[] =>
+        simulation.hosts.map(({ node }) => node?.status().electionMs ?? 0);
+      expect(electionMs()).toEqual([200, 200, 200]);
+      for (const [from, to] of directions(simulation.hosts)) simulation.network.slow(from, to, 350);
+      await simulation.advance(10_000);
+      // Three round trips, and half of the configured time.
+      for (const ms of electionMs()) expect(ms).toBeGreaterThanOrEqual(3 * 700 + 100);
+      await expectStays(await termsUnder(simulation), 20, simulation);
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
     "lines: resets of every connection cost no leader its office",
     async () => {
       const simulation = await loaded(402);
