@@ -2,7 +2,8 @@
  * Leaders on long and thin lines: three processes behind proxies that delay, jitter, thin out and
  * reset what passes. Counts changes of term under load, and measures how long nobody acknowledges a
  * write after a kill, and with `--away MB` what a follower is sent that was away for so many.
- * `bun scripts/far.ts --rtt 100 --jitter 50 --mbit 10 --seconds 30`.
+ * `bun scripts/far.ts --rtt 100 --jitter 50 --mbit 10 --seconds 30`; with `--etcd` three nodes of
+ * etcd behind the same proxies, in the setting that it comes with.
  *
  * @module
  */
@@ -12,13 +13,25 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
+import {
+  askEtcd,
+  base64,
+  etcdTerm,
+  findEtcdLeader,
+  startEtcdNodes,
+} from "../bench/versus/etcd_peer.ts";
 import { connect, type RemoteDatabase } from "../src/mod.ts";
 import { sleep, systemClock } from "../src/platform/clock.ts";
 import { ChaosCluster } from "../test/chaos/chaos_cluster.ts";
 import { CLIENTS, LinkFaults } from "../test/chaos/link_faults.ts";
+import { TcpProxy } from "../test/chaos/tcp_proxy.ts";
 
-const NODES = 3;
+const NODES = ["n1", "n2", "n3"] as const;
+/** Stands for every node as the sender to another, where connections do not say which it is. */
+const PEERS = "peers";
 const WARM_UP_MS = 3000;
+/** A node of etcd that still takes the dead leader for alive answers after seven seconds only. */
+const ETCD_TIMEOUT_MS = 1000;
 
 const text = { type: "string" } as const;
 const { values } = parseArgs({
@@ -33,15 +46,27 @@ const { values } = parseArgs({
     kills: { ...text, default: "0" },
     away: { ...text, default: "0" },
     timeout: { ...text, default: "10" },
+    etcd: { type: "boolean", default: false },
   },
 });
-const number = (name: keyof typeof values): number => Number(values[name]);
+const number = (name: Exclude<keyof typeof values, "etcd">): number => Number(values[name]);
 const directory = mkdtempSync(join(tmpdir(), "cstore-far-"));
 const links = new LinkFaults();
 
+/** What is measured. */
+interface Product {
+  put(id: string, value: string): Promise<unknown>;
+  term(): Promise<number>;
+  /** Kills the leader; the result starts it again. */
+  killLeader(): Promise<() => unknown>;
+  /** Catches up a follower, where that is measured. */
+  catchUp?(): Promise<object>;
+  stop(): Promise<void>;
+}
+
 /** What every line is like, in both directions. */
 function lay(): void {
-  const ends = [...Array.from({ length: NODES }, (_, i) => `n${i + 1}`), CLIENTS];
+  const ends = [...NODES, PEERS, CLIENTS];
   const delayMs = number("rtt") / 2;
   const jitterMs = (delayMs * number("jitter")) / 100;
   for (const from of ends) {
@@ -57,11 +82,70 @@ function lay(): void {
 
 /** Resets every connection between nodes. */
 function resetAll(): void {
-  for (let from = 1; from <= NODES; from += 1) {
-    for (let to = 1; to <= NODES; to += 1) {
-      if (from !== to) links.begin({ kind: "cut", from: `n${from}`, to: `n${to}` })();
-    }
+  for (const from of [...NODES, PEERS]) {
+    for (const to of NODES) if (from !== to) links.begin({ kind: "cut", from, to })();
   }
+}
+
+async function startCstore(): Promise<Product> {
+  const cluster = await ChaosCluster.start({
+    ...{ nodes: NODES.length, directory, links, wantsSmallDisk: false, hasSmallLimits: false },
+  });
+  const database = await connect(cluster.addresses, { timeoutMs: number("timeout") * 1000 });
+  return {
+    put: (id, value) => database.collection("far").put({ id, value }),
+    term: () => termOf(cluster),
+    killLeader: async () => {
+      const leader = await cluster.leader();
+      if (leader === undefined) throw new Error("nobody leads");
+      await cluster.kill(leader);
+      return () => cluster.startNode(leader);
+    },
+    catchUp: () => catchUp(cluster, database),
+    stop: async () => {
+      await database.close();
+      for (const failure of cluster.failures) console.error(failure);
+      await cluster.stop();
+    },
+  };
+}
+
+/** Through its JSON gateway, at the leader as long as that answers, then at the others in turn. */
+async function startEtcd(): Promise<Product> {
+  const proxies: TcpProxy[] = [];
+  const behind = async (port: number, at: number, dialler: string): Promise<number> => {
+    const proxy = new TcpProxy(NODES[at] ?? "", links, dialler);
+    proxies.push(proxy);
+    await proxy.attach(port);
+    return Number(proxy.address.split(":")[1]);
+  };
+  let at = 0;
+  const nodes = await startEtcdNodes(directory, (port) => behind(port, at++, PEERS));
+  const { clientPorts } = nodes;
+  const far = await Promise.all(clientPorts.map((port, i) => behind(port, i, CLIENTS)));
+  let target = clientPorts.indexOf(await findEtcdLeader(clientPorts));
+  return {
+    put: async (id, value) => {
+      const asked = target;
+      const body = { key: base64(id), value: base64(value) };
+      try {
+        return await askEtcd(far[asked], "kv/put", body, ETCD_TIMEOUT_MS);
+      } catch (error) {
+        if (asked === target) target = (target + 1) % far.length;
+        throw error;
+      }
+    },
+    term: () => etcdTerm(clientPorts),
+    killLeader: async () => {
+      const port = await findEtcdLeader(clientPorts);
+      await nodes.kill(port);
+      return () => nodes.restart(port);
+    },
+    stop: async () => {
+      for (const proxy of proxies) await proxy.close();
+      await nodes.stop();
+    },
+  };
 }
 
 async function termOf(cluster: ChaosCluster): Promise<number> {
@@ -75,7 +159,7 @@ interface Load {
   stop(): Promise<void>;
 }
 
-function load(database: RemoteDatabase): Load {
+function load(product: Product): Load {
   const done: number[] = [];
   const failed = new Map<string, number>();
   const value = "v".repeat(number("size"));
@@ -83,11 +167,12 @@ function load(database: RemoteDatabase): Load {
   const worker = async (at: number): Promise<void> => {
     for (let i = 0; !isOver; i += 1) {
       try {
-        await database.collection("far").put({ id: `${at}-${i % 100}`, value });
+        await product.put(`${at}-${i % 100}`, value);
         done.push(systemClock.nowMs());
       } catch (error) {
-        const code = String((error as { readonly code?: unknown }).code);
-        failed.set(code, (failed.get(code) ?? 0) + 1);
+        const { code, name } = error as { readonly code?: unknown; readonly name: string };
+        const reason = String(code ?? name);
+        failed.set(reason, (failed.get(reason) ?? 0) + 1);
       }
     }
   };
@@ -110,7 +195,7 @@ function longestGap(done: readonly number[], fromMs: number): number {
     gap = Math.max(gap, atMs - last);
     last = atMs;
   }
-  return gap;
+  return Math.max(gap, systemClock.nowMs() - last);
 }
 
 /** A follower is away while so many megabytes are written, then catches up. */
@@ -145,12 +230,11 @@ async function catchUp(cluster: ChaosCluster, database: RemoteDatabase): Promise
   return { writtenBytes, sentBytes, ratio, tookMs, terms: (await termOf(cluster)) - term };
 }
 
-async function measure(cluster: ChaosCluster): Promise<void> {
-  const database = await connect(cluster.addresses, { timeoutMs: number("timeout") * 1000 });
+async function measure(product: Product): Promise<void> {
   await sleep(systemClock, WARM_UP_MS);
-  const before = await termOf(cluster);
+  const before = await product.term();
   const fromMs = systemClock.nowMs();
-  const running = load(database);
+  const running = load(product);
   const endMs = fromMs + number("seconds") * 1000;
   for (let resetMs = fromMs; systemClock.nowMs() < endMs; ) {
     await sleep(systemClock, 100);
@@ -158,44 +242,38 @@ async function measure(cluster: ChaosCluster): Promise<void> {
     resetAll();
     resetMs = systemClock.nowMs();
   }
-  const changes = (await termOf(cluster)) - before;
+  const changes = (await product.term()) - before;
+  const failed = Object.fromEntries(running.failed);
   const rounds: { readonly gapMs: number; readonly terms: number }[] = [];
   for (let round = 0; round < number("kills"); round += 1) {
-    const leader = await cluster.leader();
-    if (leader === undefined) break;
-    const term = await termOf(cluster);
+    const term = await product.term();
     const killedMs = systemClock.nowMs();
-    await cluster.kill(leader);
-    await sleep(systemClock, 3000 + 10 * number("rtt"));
-    const gapMs = Math.round(longestGap(running.done, killedMs - 200));
-    rounds.push({ gapMs, terms: (await termOf(cluster)) - term });
-    await cluster.startNode(leader);
+    const startAgain = await product.killLeader();
+    await sleep(systemClock, 5000 + 10 * number("rtt"));
+    const gapMs = Math.round(longestGap(running.done, killedMs));
+    rounds.push({ gapMs, terms: (await product.term()) - term });
+    await startAgain();
     await sleep(systemClock, 3000 + 10 * number("rtt"));
   }
   await running.stop();
-  const away = number("away") === 0 ? {} : { away: await catchUp(cluster, database) };
+  const away = number("away") === 0 ? {} : { away: await product.catchUp?.() };
   const perSecond = running.done.filter((atMs) => atMs < endMs).length / number("seconds");
-  const failed = Object.fromEntries(running.failed);
-  const { rtt, jitter, mbit, reset, writers, size } = values;
+  const { rtt, jitter, mbit, reset, writers, size, etcd } = values;
   console.log(
     JSON.stringify({
-      ...{ rtt, jitter, mbit, reset, writers, size, changes },
+      ...{ rtt, jitter, mbit, reset, writers, size, etcd, changes },
       ...{ perSecond: Math.round(perSecond), failed, kills: rounds },
       ...away,
     }),
   );
-  await database.close();
 }
 
 lay();
-const cluster = await ChaosCluster.start({
-  ...{ nodes: NODES, directory, links, wantsSmallDisk: false, hasSmallLimits: false },
-});
+const product = values.etcd ? await startEtcd() : await startCstore();
 try {
-  await measure(cluster);
-  for (const failure of cluster.failures) console.error(failure);
+  await measure(product);
 } finally {
-  await cluster.stop();
+  await product.stop();
   rmSync(directory, { recursive: true, force: true });
 }
 process.exit(0);

@@ -5,6 +5,7 @@
  */
 
 import { freePorts } from "../../cli/local/local_cluster.ts";
+import type { NodeProcess } from "../../cli/local/node_process.ts";
 import { encodeText } from "../../src/base/bytes.ts";
 import { GrpcConnection } from "./grpc_connection.ts";
 import { type PeerClient, type PeerMode, type RunningPeer, randomKey, VALUE } from "./peer_load.ts";
@@ -12,48 +13,66 @@ import { PeerProcesses, requireProgram } from "./peer_process.ts";
 
 const NAMES = ["e1", "e2", "e3"] as const;
 const PUT = "/etcdserverpb.KV/Put";
+/** That of cstore's client. */
+const DEADLINE_MS = 30_000;
 const QUOTA_BYTES = 8 * 1024 ** 3;
 
 /** Three nodes that run, with a leader. */
 export interface EtcdNodes {
   readonly clientPorts: readonly number[];
+  /** Ends the node of that client port as a power cut does, and starts it again. */
+  kill(clientPort: number): Promise<void>;
+  restart(clientPort: number): void;
   stop(): Promise<void>;
 }
 
-/** Starts the three nodes under `directory`. */
-export async function startEtcdNodes(directory: string): Promise<EtcdNodes> {
+/**
+ * Starts the three nodes under `directory`.
+ *
+ * @param reachedAt where the others reach the node that listens for them at a port; there.
+ */
+export async function startEtcdNodes(
+  directory: string,
+  reachedAt = (port: number): Promise<number> => Promise.resolve(port),
+): Promise<EtcdNodes> {
   requireProgram("etcd", "etcd", "apt-get install etcd-server");
   const ports = await freePorts(6);
   const clientPorts = ports.slice(0, 3);
-  const urls = ports.map((port) => `http://127.0.0.1:${port}`);
-  const cluster = NAMES.map((name, i) => `${name}=${urls[i + 3]}`).join(",");
+  const urlOf = (port: number): string => `http://127.0.0.1:${port}`;
+  const advertised = await Promise.all(ports.slice(3).map(reachedAt));
+  const cluster = NAMES.map((name, i) => `${name}=${urlOf(advertised[i] ?? 0)}`).join(",");
   const processes = new PeerProcesses();
+  const running = new Map<number, NodeProcess>();
+  const start = (clientPort: number): void => {
+    const at = clientPorts.indexOf(clientPort);
+    const [name, client] = [NAMES[at] ?? "", urlOf(clientPort)];
+    const child = processes.start("etcd", [
+      ...["--name", name, "--data-dir", `${directory}/etcd-${name}`, "--log-level", "error"],
+      ...["--listen-client-urls", client, "--advertise-client-urls", client],
+      ...["--listen-peer-urls", urlOf(ports[at + 3] ?? 0)],
+      ...["--initial-advertise-peer-urls", urlOf(advertised[at] ?? 0)],
+      ...["--initial-cluster", cluster, "--initial-cluster-state", "new"],
+      ...["--quota-backend-bytes", String(QUOTA_BYTES)],
+    ]);
+    running.set(clientPort, child);
+  };
   try {
-    for (const [i, name] of NAMES.entries()) {
-      const client = urls[i] ?? "";
-      const peer = urls[i + 3] ?? "";
-      processes.start("etcd", [
-        ...["--name", name, "--data-dir", `${directory}/etcd-${name}`, "--log-level", "error"],
-        ...["--listen-client-urls", client, "--advertise-client-urls", client],
-        ...["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer],
-        ...["--initial-cluster", cluster, "--initial-cluster-state", "new"],
-        ...["--quota-backend-bytes", String(QUOTA_BYTES)],
-      ]);
-    }
+    for (const port of clientPorts) start(port);
     await processes.waitUntil("etcd with a leader", async () => {
-      return (await findLeader(clientPorts)) !== 0;
+      return (await findEtcdLeader(clientPorts)) !== 0;
     });
   } catch (error) {
     await processes.stop();
     throw error;
   }
-  return { clientPorts, stop: () => processes.stop() };
+  const kill = (port: number): Promise<void> => processes.kill(running.get(port));
+  return { clientPorts, kill, restart: start, stop: () => processes.stop() };
 }
 
 /** Starts the three nodes, to be driven at the leader. */
 export async function startEtcd(directory: string): Promise<RunningPeer> {
   const nodes = await startEtcdNodes(directory);
-  const leader = await findLeader(nodes.clientPorts);
+  const leader = await findEtcdLeader(nodes.clientPorts);
   return {
     name: "etcd",
     modes: (inFlight) => [modeFor(leader, inFlight)],
@@ -61,16 +80,45 @@ export async function startEtcd(directory: string): Promise<RunningPeer> {
   };
 }
 
-/** Port of the leader; 0 while there is none. */
-async function findLeader(ports: readonly number[]): Promise<number> {
+/** Port of the leader; 0 while there is none. A node that does not answer is none. */
+export async function findEtcdLeader(ports: readonly number[]): Promise<number> {
   for (const port of ports) {
-    const url = `http://127.0.0.1:${port}/v3/maintenance/status`;
-    const reply = await fetch(url, { method: "POST", body: "{}" });
-    const status = (await reply.json()) as { header?: { member_id?: string }; leader?: string };
-    const id = status.header?.member_id;
-    if (id !== undefined && id === status.leader) return port;
+    const status = await askEtcd(port, "maintenance/status", {}).catch(() => ({}));
+    const { header, leader } = status as { header?: { member_id?: string }; leader?: string };
+    const id = header?.member_id;
+    if (id !== undefined && id === leader) return port;
   }
   return 0;
+}
+
+/** Asks a node through its JSON gateway. Throws RangeError when it refuses. */
+export async function askEtcd(
+  ...[port, path, body, timeoutMs = DEADLINE_MS]: [
+    port: number | undefined,
+    path: string,
+    body: object,
+    timeoutMs?: number,
+  ]
+): Promise<unknown> {
+  const signal = AbortSignal.timeout(timeoutMs);
+  const request = { method: "POST", body: JSON.stringify(body), signal };
+  const reply = await fetch(`http://127.0.0.1:${port}/v3/${path}`, request);
+  if (!reply.ok) throw new RangeError(`etcd answered ${reply.status}`);
+  return reply.json();
+}
+
+/** The greatest term of the nodes that answer. */
+export async function etcdTerm(ports: readonly number[]): Promise<number> {
+  const terms = ports.map(async (port) => {
+    const status = await askEtcd(port, "maintenance/status", {}).catch(() => ({}));
+    return Number((status as { raftTerm?: string }).raftTerm ?? 0);
+  });
+  return Math.max(...(await Promise.all(terms)));
+}
+
+/** Keys and values of the gateway. */
+export function base64(value: string): string {
+  return Buffer.from(value).toString("base64");
 }
 
 function modeFor(port: number, inFlight: number): PeerMode {

@@ -30,16 +30,24 @@ export function requireProgram(peer: string, program: string, install: string): 
 
 /** Processes of one product. */
 export class PeerProcesses {
-  readonly #children: NodeProcess[] = [];
+  readonly #children = new Set<NodeProcess>();
   readonly #errors: string[] = [];
 
-  start(program: string, words: readonly string[]): void {
+  start(program: string, words: readonly string[]): NodeProcess {
     const output = (text: string, stream: "stdout" | "stderr"): void => {
       if (stream !== "stderr") return;
       this.#errors.push(text.trimEnd());
       if (this.#errors.length > 50) this.#errors.shift();
     };
-    this.#children.push(NodeProcess.start({ command: { program, words: [] }, words, output }));
+    const child = NodeProcess.start({ command: { program, words: [] }, words, output });
+    this.#children.add(child);
+    return child;
+  }
+
+  /** Ends one of them as a power cut does. */
+  async kill(child: NodeProcess | undefined): Promise<void> {
+    if (child === undefined || !this.#children.delete(child)) return;
+    await child.stop("SIGKILL");
   }
 
   /** Polls until the answer is yes. Throws when a process ended or the time is up. */
@@ -47,7 +55,7 @@ export class PeerProcesses {
     const endMs = systemClock.nowMs() + 20_000;
     while (!(await isTrue().catch(() => false))) {
       const isOver = systemClock.nowMs() > endMs;
-      if (isOver || this.#children.some((child) => child.hasEnded)) {
+      if (isOver || [...this.#children].some((child) => child.hasEnded)) {
         throw new Error(`${what}: not reached\n${this.#errors.slice(-5).join("\n")}`);
       }
       await sleep(systemClock, 50);
@@ -55,6 +63,6 @@ export class PeerProcesses {
   }
 
   async stop(): Promise<void> {
-    await Promise.all(this.#children.map((child) => child.stop("SIGKILL")));
+    await Promise.all([...this.#children].map((child) => child.stop("SIGKILL")));
   }
 }

@@ -16,7 +16,7 @@ import { parseArgs } from "node:util";
 import { endClustersOnSignal, LocalCluster } from "../../cli/local/local_cluster.ts";
 import { connect, type NodeStatus } from "../../src/mod.ts";
 import { sleep, systemClock } from "../../src/platform/clock.ts";
-import { startEtcdNodes } from "./etcd_peer.ts";
+import { askEtcd, base64, etcdTerm, startEtcdNodes } from "./etcd_peer.ts";
 
 const text = { type: "string" } as const;
 const { values } = parseArgs({
@@ -31,8 +31,6 @@ const { values } = parseArgs({
 const seconds = Number(values.seconds);
 const documents = Number(values.documents);
 const VALUE = "v".repeat(128);
-/** The client's own, for etcd. */
-const DEADLINE_MS = 30_000;
 const SETTLE_MS = 10_000;
 
 /** What is measured. */
@@ -84,34 +82,21 @@ async function startCstore(): Promise<Product> {
 /** Through its JSON gateway, at one node after the other. */
 async function etcdProduct(directory: string): Promise<Product> {
   const { clientPorts, stop } = await startEtcdNodes(directory);
-  const ask = async (port: number | undefined, path: string, body: object): Promise<unknown> => {
-    const signal = AbortSignal.timeout(DEADLINE_MS);
-    const request = { method: "POST", body: JSON.stringify(body), signal };
-    const reply = await fetch(`http://127.0.0.1:${port}/v3/${path}`, request);
-    if (!reply.ok) throw new RangeError(`etcd answered ${reply.status}`);
-    return reply.json();
-  };
-  const base64 = (value: string): string => Buffer.from(value).toString("base64");
   for (let at = 0; at < documents; at += 100) {
     const success = Array.from({ length: 100 }, (_, i) => ({
       requestPut: { key: base64(`e${at + i}`), value: base64(VALUE) },
     }));
-    await ask(clientPorts[0], "kv/txn", { success });
+    await askEtcd(clientPorts[0], "kv/txn", { success });
   }
   return {
     put: (i) =>
-      ask(clientPorts[i % 3], "kv/put", { key: base64(`k${i % 1000}`), value: base64(VALUE) }),
-    term: async () => {
-      const all = await Promise.all(
-        clientPorts.map((port) => ask(port, "maintenance/status", {}).catch(() => ({}))),
-      );
-      return Math.max(
-        ...all.map((status) => Number((status as { raftTerm?: string }).raftTerm ?? 0)),
-      );
-    },
+      askEtcd(clientPorts[i % 3], "kv/put", { key: base64(`k${i % 1000}`), value: base64(VALUE) }),
+    term: () => etcdTerm(clientPorts),
     exported: async () => {
       const range = { key: base64("e"), range_end: base64("f"), limit: documents };
-      const { kvs = [] } = (await ask(clientPorts[0], "kv/range", range)) as { kvs?: unknown[] };
+      const { kvs = [] } = (await askEtcd(clientPorts[0], "kv/range", range)) as {
+        kvs?: unknown[];
+      };
       return kvs.length;
     },
     stop,

@@ -1,6 +1,7 @@
 /**
  * A TCP proxy in front of one node. It reads the first frame of each connection to learn who
- * dialled, and then passes on bytes as the faults of that link and direction say.
+ * dialled, unless that is given, and then passes on bytes as the faults of that link and direction
+ * say.
  *
  * @module
  */
@@ -31,9 +32,12 @@ export class TcpProxy {
   #port = 0;
   /** Where the node listens; undefined while there is none. */
   #upstream: number | undefined;
+  readonly #dialler: string | undefined;
 
-  constructor(nodeId: string, faults: LinkFaults) {
+  /** @param dialler who all connections come from, if what they carry does not say so. */
+  constructor(nodeId: string, faults: LinkFaults, dialler?: string) {
     this.nodeId = nodeId;
+    this.#dialler = dialler;
     this.#faults = faults;
     this.#stopListening = faults.listen({
       began: (fault) => {
@@ -109,17 +113,25 @@ export class TcpProxy {
   }
 
   #accept(near: net.Socket): void {
-    const route = { target: this.nodeId, upstream: () => this.#upstream };
+    const upstream = (): number | undefined => this.#upstream;
+    const route = { dialler: this.#dialler, target: this.nodeId, upstream };
     const connection = new ProxiedConnection(near, route, this.#faults);
     this.#connections.add(connection);
     connection.onOver = () => this.#connections.delete(connection);
   }
 }
 
+/** Where a connection goes, and where it comes from if that is known without reading. */
+interface Route {
+  readonly dialler: string | undefined;
+  readonly target: string;
+  readonly upstream: () => number | undefined;
+}
+
 /** One connection through the proxy. */
 class ProxiedConnection {
   readonly #near: net.Socket;
-  readonly #route: { readonly target: string; readonly upstream: () => number | undefined };
+  readonly #route: Route;
   readonly #faults: LinkFaults;
   readonly #decoder = new FrameDecoder();
   #early: Uint8Array[] = [];
@@ -130,17 +142,15 @@ class ProxiedConnection {
   /** Called when both sides are closed. */
   onOver: () => void = () => undefined;
 
-  constructor(
-    near: net.Socket,
-    route: { readonly target: string; readonly upstream: () => number | undefined },
-    faults: LinkFaults,
-  ) {
+  constructor(near: net.Socket, route: Route, faults: LinkFaults) {
     this.#near = near;
     this.#route = route;
     this.#faults = faults;
+    this.#source = route.dialler;
     near.on("error", () => near.destroy());
     near.on("data", (chunk: Uint8Array) => this.#onData(chunk));
     near.on("close", () => this.#onNearClosed());
+    if (route.dialler !== undefined) this.#dial(route.dialler);
   }
 
   destroy(): void {
