@@ -123,13 +123,14 @@ async function startEtcd(): Promise<Product> {
   const nodes = await startEtcdNodes(directory, (port) => behind(port, at++, PEERS));
   const { clientPorts } = nodes;
   const far = await Promise.all(clientPorts.map((port, i) => behind(port, i, CLIENTS)));
+  const timeoutMs = number("kills") > 0 ? ETCD_TIMEOUT_MS : number("timeout") * 1000;
   let target = clientPorts.indexOf(await findEtcdLeader(clientPorts));
   return {
     put: async (id, value) => {
       const asked = target;
       const body = { key: base64(id), value: base64(value) };
       try {
-        return await askEtcd(far[asked], "kv/put", body, ETCD_TIMEOUT_MS);
+        return await askEtcd(far[asked], "kv/put", body, timeoutMs);
       } catch (error) {
         if (asked === target) target = (target + 1) % far.length;
         throw error;
@@ -257,12 +258,13 @@ async function measure(product: Product): Promise<void> {
   }
   await running.stop();
   const away = number("away") === 0 ? {} : { away: await product.catchUp?.() };
+  const acknowledged = running.done.length;
   const perSecond = running.done.filter((atMs) => atMs < endMs).length / number("seconds");
   const { rtt, jitter, mbit, reset, writers, size, etcd } = values;
   console.log(
     JSON.stringify({
       ...{ rtt, jitter, mbit, reset, writers, size, etcd, changes },
-      ...{ perSecond: Math.round(perSecond), failed, kills: rounds },
+      ...{ acknowledged, perSecond: Math.round(perSecond), failed, kills: rounds },
       ...away,
     }),
   );

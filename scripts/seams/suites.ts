@@ -87,12 +87,25 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
     "src/node/snapshots/new_cluster.ts",
     "src/server/log_feed.ts",
   ],
-  "test/multi_master/scenarios_test.ts": [
-    "src/multi_master/config.ts",
-    "src/multi_master/multi_master.ts",
-    "src/multi_master/peer.ts",
-    "src/multi_master/version_store.ts",
+  "test/multi_master/requests_test.ts": [
+    "src/multi_master/document/conflict_resolver.ts",
+    "src/multi_master/document/document_parts.ts",
+    "src/multi_master/document/document_versions.ts",
+    "src/multi_master/document/documents.ts",
+    "src/multi_master/document/request_table.ts",
+    "src/multi_master/document/salvage.ts",
   ],
+  "test/multi_master/flow_test.ts": [
+    "src/multi_master/mailbox.ts",
+    "src/multi_master/peer.ts",
+    "src/multi_master/progress.ts",
+    "src/multi_master/sender.ts",
+  ],
+  "test/multi_master/hostile_test.ts": [
+    "src/multi_master/intake.ts",
+    "src/multi_master/multi_master.ts",
+  ],
+  "test/multi_master/clocks_test.ts": ["src/multi_master/node_clock.ts"],
   "test/simulation/scenario_disks_test.ts": ["src/node/recovery/self_repair.ts"],
   "test/simulation/scenario_members_test.ts": [
     "src/cluster/bindings.ts",

@@ -1,82 +1,90 @@
 /**
- * Configuration, members and first state of a node that takes part.
+ * Configuration and first state of a node that takes part.
  *
  * @module
  */
 
-import type { Fields } from "../base/value.ts";
-import type { ConflictConfig, ConflictResolver } from "./conflict_resolver.ts";
-import type { Origin, OriginSequence } from "./dot.ts";
-import type { Operation, Stamp } from "./operation.ts";
-import type { StoredDocument } from "./version_store.ts";
-import type { VersionVector } from "./version_vector.ts";
+import type { DocumentCodec } from "./document/conflict_resolver.ts";
+import type { SeedRequests } from "./document/request_table.ts";
+import type { StoredDocument, VersionStore } from "./document/version_store.ts";
+import type { ConflictResolver } from "./operation/conflict_rule.ts";
+import type { Origin, OriginSequence } from "./operation/dot.ts";
+import { NO_STAMP } from "./operation/hybrid_clock.ts";
+import type { Operation, Stamp } from "./operation/operation.ts";
+import { NOTHING_SEEN, type VersionVector } from "./operation/version_vector.ts";
 
 /** How one node takes part. */
 export interface MultiMasterConfig {
   readonly node: string;
   /** This node's incarnation: a new one after any part of its log was lost. */
   readonly origin: Origin;
-  /** How far another node's stamp may be ahead of this node's clock, in ms. */
+  /** How far clocks may stand apart, in ms. */
   readonly driftMaxMs: number;
   /** Ticks between two pulls of missing operations from a member. */
   readonly pullTicks: number;
-  /** The rule of a collection. */
-  readonly conflictOf: (collection: string) => ConflictConfig;
+  /** Ticks after which an operation that waits for another is worth an alarm. */
+  readonly waitTicks: number;
+  /** Bytes of documents in one message; a larger operation travels alone. */
+  readonly messageBytes: number;
+  /** Bytes of documents on their way to a peer whose disk has not answered. */
+  readonly windowBytes: number;
   /** Resolvers of collections with a `custom` rule, by name. */
   readonly resolvers: ReadonlyMap<string, ConflictResolver>;
-}
-
-/** The members, agreed upon through consensus. */
-export interface Members {
-  /** Grows with each change. */
-  readonly version: number;
-  /** Node id to its present incarnation. */
-  readonly origins: ReadonlyMap<string, Origin>;
-  /**
-   * Every incarnation that is over, and its last operation that counts. First without a number:
-   * from then on a member takes in nothing more of it. The number is the highest that any member
-   * has when all of them know that, and comes with a later version.
-   */
-  readonly closed: ReadonlyMap<Origin, OriginSequence | undefined>;
+  readonly codec: DocumentCodec;
+  /** Checksum of an operation's content and name, 32 bits, seeded with that of the one before. */
+  readonly checksum: (operation: Omit<Operation, "chain">, previous: number) => number;
 }
 
 /** First state of a node: the content of its disk, or another member's state. */
 export interface Seed {
   readonly cursor: VersionVector;
-  readonly documents: Iterable<StoredDocument>;
+  /** Checksum of each origin's last operation in the cursor. */
+  readonly chains: ReadonlyMap<Origin, number>;
   /** The largest stamp in it. */
   readonly lastStamp: Stamp;
-  /** Every member's disk held these: no member needs them to be kept. */
-  readonly stable: VersionVector;
+  /** Round of the floor up to which removals are forgotten in it, and that floor. */
+  readonly forgotten: { readonly round: number; readonly floor: VersionVector };
+  readonly requests: SeedRequests;
 }
+
+/** A seed with its documents, frozen while writes go on. */
+export interface FrozenSeed extends Seed {
+  /** It may be used once this Ready is persisted: before, it may show what a crash takes back. */
+  readonly afterReady: number;
+  documents(): IterableIterator<StoredDocument>;
+  /** To be called once it is not needed any more. */
+  release(): void;
+}
+
+/** The state of a node that begins with nothing. */
+export const EMPTY_SEED: Seed = {
+  cursor: NOTHING_SEEN,
+  chains: new Map(),
+  lastStamp: NO_STAMP,
+  forgotten: { round: 0, floor: NOTHING_SEEN },
+  requests: { noted: [], repeated: [] },
+};
+
+/** What a read of the log gives. */
+export type ReadOperations =
+  /** At least one, from the wanted one on. */
+  | { readonly kind: "operations"; readonly operations: readonly Operation[] }
+  /** They are on disk only; they are here when `loaded()` is called. */
+  | { readonly kind: "loading" }
+  /** They are cut off. */
+  | { readonly kind: "gone" };
 
 /** The operations on this node's disk. */
 export interface OperationReader {
-  /** At least one and at most `countMax` operations from `from` on, which is behind `stable`. */
-  read(origin: Origin, from: OriginSequence, countMax: number): readonly Operation[];
+  /** Operations from `from` on, of about that many bytes of documents. */
+  read(origin: Origin, from: OriginSequence, bytesMax: number): ReadOperations;
 }
 
-/** One document to write. */
-export interface WrittenDocument {
-  readonly collection: string;
-  readonly key: string;
-  /** `undefined` removes it. */
-  readonly body: Fields | undefined;
-}
-
-/** Whether an incarnation takes part now. */
-export function isOpen({ origins }: Members, origin: Origin): boolean {
-  for (const member of origins.values()) if (member === origin) return true;
-  return false;
-}
-
-/** The last operation of an origin that a member may take in. */
-export function endOf(members: Members, origin: Origin): OriginSequence {
-  if (isOpen(members, origin)) return Number.POSITIVE_INFINITY;
-  return members.closed.get(origin) ?? 0;
-}
-
-/** Whether nothing is still to be agreed about incarnations that are over. */
-export function areEndsKnown({ closed }: Members): boolean {
-  return [...closed.values()].every((end) => end !== undefined);
+/** Where a node's state is kept. */
+export interface MultiMasterStart {
+  readonly store: VersionStore;
+  readonly seed: Seed;
+  /** What stands in the log behind the seed, each operation after all that its writer had. */
+  readonly operations: Iterable<Operation>;
+  readonly log: OperationReader;
 }

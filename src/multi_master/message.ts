@@ -4,18 +4,20 @@
  * @module
  */
 
-import type { Origin } from "./dot.ts";
-import type { Operation } from "./operation.ts";
-import type { VersionVector } from "./version_vector.ts";
+import type { Origin } from "./operation/dot.ts";
+import type { Operation } from "./operation/operation.ts";
+import type { VersionVector } from "./operation/version_vector.ts";
 
 interface Envelope {
   readonly from: string;
   readonly to: string;
   /** The sender's incarnation. */
   readonly origin: Origin;
+  /** Version of the agreement that the sender knows. */
+  readonly version: number;
 }
 
-/** Operations of any origins, each after all that its writer had seen. */
+/** Operations of any origins, each after all that its writer had. */
 export interface OperationsMessage extends Envelope {
   readonly type: "OPERATIONS";
   readonly operations: readonly Operation[];
@@ -25,23 +27,25 @@ export interface OperationsMessage extends Envelope {
 export interface CursorMessage extends Envelope {
   readonly type: "CURSOR";
   readonly cursor: VersionVector;
+  /** Checksum of each origin's last operation in the cursor. */
+  readonly chains: ReadonlyMap<Origin, number>;
   /** Whether it asks for all that it lacks; otherwise it answers {@link OperationsMessage}. */
   readonly isPull: boolean;
-  /** Operations whose removals the sender may have forgotten. */
-  readonly stable: VersionVector;
-  /** Version of the members that the sender knows. */
-  readonly membersVersion: number;
+  /** Round of the floor up to which the sender has forgotten. */
+  readonly round: number;
+  /** The sender's clock, ms since 1970. */
+  readonly wallMs: number;
 }
 
-/** The receiver is no member, or was away for longer than the others keep what it lacks. */
+/**
+ * The receiver begins again with another member's state. `not-member`: its incarnation is over.
+ * `behind`: it lacks what the others keep no more. `forked`: it gave a number to two operations.
+ */
 export interface ReseedMessage extends Envelope {
   readonly type: "RESEED";
+  readonly reason: "not-member" | "behind" | "forked";
   /** The incarnation that is meant: a later one has begun again already. */
   readonly incarnation: Origin;
-  /** Operations that are kept for no member any more. */
-  readonly stable: VersionVector;
-  /** Version of the members by which the sender judges. */
-  readonly membersVersion: number;
 }
 
 /** Everything that is said. */

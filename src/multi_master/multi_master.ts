@@ -3,104 +3,121 @@
  * others. Synchronous, without clock, files or sockets.
  *
  * Each origin's operations are a stream without gaps, so a version vector says exactly what a node
- * has (its cursor). An operation is taken in after all that its writer had seen; so a node that
- * has one has what led to it. An origin pushes its operations to all members; a node that finds
- * something missing requests it from the sender, and each requests what it lacks from the others
- * in turn.
+ * has (its cursor). An operation is taken in after all that its writer had; so a node that has one
+ * has what led to it. An origin pushes its operations to all members; a node that finds something
+ * missing requests it from the sender, and each requests what it lacks from the others in turn.
  *
- * Removals are forgotten in rounds: once every member's disk holds them **and** this node has all
- * that any member had when that was known. Otherwise an operation that was made in ignorance of the
- * removal could arrive after it is forgotten, and the document would be back.
+ * Removals are forgotten in rounds that the members agree upon: once every member's disk holds them
+ * **and** this node has all that any member had by then. Otherwise an operation that was made in
+ * ignorance of the removal could arrive after it is forgotten, and the document would be back.
  *
  * @module
  */
 
 import { assert } from "../base/assert.ts";
-import {
-  areEndsKnown,
-  endOf,
-  isOpen,
-  type Members,
-  type MultiMasterConfig,
-  type OperationReader,
-  type Seed,
-  type WrittenDocument,
-} from "./config.ts";
-import { contentAfter, isRemoved, type Resolution, resolve } from "./conflict_resolver.ts";
-import { compareDots, type Origin, type OriginSequence } from "./dot.ts";
-import { compareStamps, HybridClock } from "./hybrid_clock.ts";
+import { isCount } from "../base/value.ts";
+import type { FrozenSeed, MultiMasterConfig, MultiMasterStart } from "./config.ts";
+import { Documents } from "./document/documents.ts";
+import type { Salvage } from "./document/salvage.ts";
+import type { VisibleChange } from "./document/written_document.ts";
+import { Intake } from "./intake.ts";
+import { Mailbox } from "./mailbox.ts";
 import type {
   CursorMessage,
   MultiMasterMessage,
   OperationsMessage,
   ReseedMessage,
 } from "./message.ts";
-import type { Change, DocumentVersion, Operation } from "./operation.ts";
-import { newPeer, type Peer } from "./peer.ts";
+import { NodeClock } from "./node_clock.ts";
+import {
+  type Agreement,
+  assertFollows,
+  type CollectionId,
+  coversToken,
+  type FloorProposal,
+  isRetired,
+  proposeFloor,
+  type SeenToken,
+} from "./operation/agreement.ts";
+import type { Origin } from "./operation/dot.ts";
+import type { DocumentVersion, Operation } from "./operation/operation.ts";
+import { hasTwice, isVector } from "./operation/operation_check.ts";
+import { includes, seen, type VersionVector } from "./operation/version_vector.ts";
+import type { Peer, PeerView } from "./peer.ts";
+import { Progress } from "./progress.ts";
 import type { MultiMasterEvent, MultiMasterReady } from "./ready.ts";
-import { type StoredDocument, VersionStore } from "./version_store.ts";
-import { includes, join, meet, seen, type VersionVector } from "./version_vector.ts";
-
-/** Operations in one message. */
-const OPERATIONS_MAX = 64;
-
-/** A Ready that is on its way to the disk. */
-interface Underway {
-  readonly number: number;
-  readonly cursor: VersionVector;
-  readonly operations: readonly Operation[];
-}
+import type { ReadResult, WriteRequest, WriteResult } from "./requests.ts";
+import { Sender } from "./sender.ts";
 
 /** One node's part. */
 export class MultiMaster {
   readonly #config: MultiMasterConfig;
-  readonly #log: OperationReader;
-  readonly #store: VersionStore;
-  readonly #clock: HybridClock;
-  #members: Members;
-  readonly #peers = new Map<string, Peer>();
-  /** All that was taken in, on disk or on its way there. */
-  #cursor: Map<Origin, OriginSequence>;
-  /** The operations on disk. */
-  #durable: VersionVector;
-  /** Origins whose operations are too far ahead of this node's clock. */
-  readonly #quarantined = new Set<Origin>();
+  readonly #documents: Documents;
+  readonly #clock: NodeClock;
+  readonly #progress: Progress;
+  readonly #intake: Intake;
+  readonly #mailbox: Mailbox;
+  readonly #sender: Sender;
+  readonly #store: MultiMasterStart["store"];
+  #agreement: Agreement;
+  #forgotten: { readonly round: number; readonly floor: VersionVector };
   #ticks = 0;
   #isStopped = false;
   /** Members from which missing operations were requested since the last tick. */
   readonly #pulled = new Set<string>();
-  #isClockAhead = false;
-  /** The removals that are to be forgotten, and what this node must have before. */
-  #round: { readonly floor: VersionVector; readonly barrier: VersionVector } | undefined;
-  #stable: VersionVector;
+  /** Who gets an answer, once what it sent is on disk. */
+  readonly #answers = new Map<string, { afterReady: number; isPull: boolean }>();
 
-  #messages: MultiMasterMessage[] = [];
   #operations: Operation[] = [];
-  readonly #answers = new Map<string, { isPull: boolean }>();
+  #changes: VisibleChange[] = [];
   #events: MultiMasterEvent[] = [];
-  #readyNumber = 0;
-  readonly #underway: Underway[] = [];
 
-  constructor(
-    config: MultiMasterConfig,
-    start: { readonly members: Members; readonly seed: Seed; readonly log: OperationReader },
-  ) {
+  constructor(config: MultiMasterConfig, agreement: Agreement, start: MultiMasterStart) {
+    const { node, origin, codec, resolvers, messageBytes, windowBytes } = config;
+    const { store, seed, log } = start;
     this.#config = config;
-    this.#log = start.log;
-    this.#members = start.members;
-    const isGone = ({ collection, versions }: StoredDocument) =>
-      isRemoved(versions, config.conflictOf(collection));
-    this.#store = new VersionStore(isGone, start.seed.documents);
-    this.#clock = new HybridClock(start.seed.lastStamp);
-    this.#cursor = new Map(start.seed.cursor);
-    this.#durable = start.seed.cursor;
-    this.#stable = start.seed.stable;
-    this.#checkMembership();
+    this.#agreement = agreement;
+    this.#store = store;
+    this.#clock = new NodeClock(seed.lastStamp, config.driftMaxMs);
+    this.#progress = new Progress(seed.cursor, seed.chains);
+    this.#forgotten = seed.forgotten;
+    this.#intake = new Intake(config);
+    this.#mailbox = new Mailbox({ node, origin, agreement: () => this.#agreement });
+    this.#sender = new Sender({
+      ...{ node, origin, messageBytes, windowBytes, log, mailbox: this.#mailbox },
+      agreement: () => this.#agreement,
+      durable: () => this.#progress.durable,
+    });
+    this.#documents = new Documents(
+      { store, codec, resolvers, agreement: () => this.#agreement },
+      seed.requests,
+    );
+    this.#documents.forget(seed.forgotten.floor);
+    for (const operation of start.operations) {
+      this.#clock.observe(operation.stamp);
+      this.#progress.take(operation, origin);
+      this.#documents.apply(operation);
+    }
+    this.#progress.persisted(this.#progress.next());
+    this.#applyAgreement();
   }
 
   /** The operations taken in of each origin. */
   get cursor(): VersionVector {
-    return this.#cursor;
+    return this.#progress.cursor;
+  }
+
+  /** Those on disk. */
+  get durable(): VersionVector {
+    return this.#progress.durable;
+  }
+
+  /**
+   * What a client has seen that is answered now: no more than is on disk, for a crash gives the
+   * numbers of the rest to other operations.
+   */
+  get token(): SeenToken {
+    return { version: this.#agreement.version, cursor: this.#progress.durable };
   }
 
   /** Whether it waits for a member's state and takes nothing in. */
@@ -109,87 +126,110 @@ export class MultiMaster {
   }
 
   /**
-   * Whether it may write. A new incarnation may lack removals that the others have forgotten, and
-   * must not write beside them: it waits until all members have answered it, and it has all that
-   * they had forgotten by then.
+   * Whether it may write: it has all whose removals others may have forgotten. A new incarnation
+   * must not write beside a removal that it lacks.
    */
   get isReady(): boolean {
-    if (this.#isStopped) return false;
-    if (seen(this.#durable, this.#config.origin) > 0 || this.#members.version === 1) return true;
-    return this.#others().every((node) => {
-      const { forgotten } = this.#peer(node);
-      return forgotten !== undefined && includes(this.#durable, forgotten);
-    });
+    return !this.#isStopped && includes(this.#progress.durable, this.#agreement.floor.floor);
   }
 
-  /** Every member's disk holds these: no member will request them again. */
-  get stable(): VersionVector {
-    return this.#stable;
+  /** Every member's disk holds these, and no operation that was made in ignorance of them comes. */
+  get forgotten(): VersionVector {
+    return this.#forgotten.floor;
   }
 
-  /** Removals that are not forgotten yet. */
-  get tombstones(): number {
-    return this.#store.tombstones;
+  /** Documents that are kept only to tell others that they were removed. */
+  get removed(): number {
+    return this.#documents.removed;
   }
 
-  /**
-   * The versions of a document. Those that were taken in last may not be on disk yet: an answer
-   * that shows them leaves after the next Ready is persisted.
-   */
-  versions(collection: string, key: string): readonly DocumentVersion[] {
-    return this.#store.versions(collection, key);
+  /** The other members: what their disks have, and how far they are behind. */
+  get peers(): readonly PeerView[] {
+    return this.#sender.views();
   }
 
-  /** One text for all that can be read here, equal on nodes that agree. */
-  text(): string {
-    return this.#store.text();
+  /** Whether versions of a document amount to none. */
+  isRemoved(collection: CollectionId, versions: readonly DocumentVersion[]): boolean {
+    return this.#documents.isRemoved(collection, versions);
   }
 
-  /** Reads a document as its versions resolve; see {@link versions}. */
-  read(collection: string, key: string): Resolution {
-    const { conflictOf, resolvers } = this.#config;
-    return resolve(this.versions(collection, key), conflictOf(collection), resolvers);
+  /** The versions of a document, the newest last. */
+  versions(collection: CollectionId, key: Uint8Array): readonly DocumentVersion[] {
+    return this.#documents.versions(collection, key);
   }
 
-  /**
-   * A state to begin with, here or on another node; to be called while nothing is on its way to
-   * the disk. Another node needs the operations behind `stable` with it: it may be the last to
-   * hold them.
-   */
-  seed(): Seed {
-    assert(this.#underway.length === 0 && this.#operations.length === 0, "the disk has it all");
+  /** Reads a document as its versions resolve. */
+  read(collection: CollectionId, key: Uint8Array): ReadResult {
+    const versions = this.versions(collection, key);
+    let afterReady = 0;
+    for (const { dot } of versions) {
+      afterReady = Math.max(afterReady, this.#progress.readyOf(dot.origin, dot.sequence));
+    }
+    return { ...this.#documents.resolution(collection, versions), afterReady };
+  }
+
+  /** Whether this node shows what a client has seen: yes, once it has come, or never again. */
+  covers(token: SeenToken): "yes" | "wait" | "lost" {
+    return coversToken(token, this.#agreement, this.#progress.durable);
+  }
+
+  /** A state to begin with, here or on another node. */
+  freeze(): FrozenSeed {
+    const frozen = this.#store.freeze();
+    const hasAll = includes(this.#progress.durable, this.#progress.cursor);
+    const isTaken = this.#operations.length === 0;
     return {
-      cursor: new Map(this.#cursor),
-      documents: [...this.#store.documents()],
+      cursor: new Map(this.#progress.cursor),
+      chains: new Map(this.#progress.chains),
       lastStamp: this.#clock.last,
-      stable: this.#stable,
+      forgotten: this.#forgotten,
+      requests: this.#documents.requests.seed(),
+      afterReady: hasAll ? 0 : this.#progress.number + (isTaken ? 0 : 1),
+      documents: () => frozen.documents(),
+      release: () => frozen.release(),
     };
   }
 
   /**
-   * Writes documents, all of them or none. Each version follows all that this node has of its
-   * document. Answered once the next Ready is persisted. The bodies belong to it from then on.
+   * Writes documents, all of them or none. The bodies belong to it from then on.
    *
    * @param wallMs this node's clock, ms since 1970.
    */
-  write(documents: readonly WrittenDocument[], wallMs: number): Operation {
+  write({ documents, request }: WriteRequest, wallMs: number): WriteResult {
     assert(this.isReady, "a node writes when it is ready");
     assert(documents.length > 0, "an operation writes something");
-    const names = documents.map(({ collection, key }) => JSON.stringify([collection, key]));
-    assert(new Set(names).size === names.length, "an operation writes a document once");
+    assert(!hasTwice(documents), "an operation writes a document once");
+    const known = request === undefined ? undefined : this.#documents.requests.find(request);
+    if (known !== undefined) {
+      const afterReady = this.#progress.readyOf(known.origin, known.sequence);
+      return { kind: "known", dot: known, afterReady };
+    }
+    for (const document of documents) {
+      const refusal = this.#documents.refusal(document);
+      if (refusal !== undefined) return { kind: "refused", refusal };
+    }
     const { origin } = this.#config;
-    const dot = { origin, sequence: seen(this.#cursor, origin) + 1 };
-    const stamp = this.#clock.next(wallMs);
-    const changes = documents.map(({ collection, key, body }): Change => {
-      const versions = this.#store.versions(collection, key);
-      const conflict = this.#config.conflictOf(collection);
-      const content = contentAfter(versions, conflict, { dot, stamp, body });
-      return { collection, key, content };
-    });
-    this.#watchOwnClock(stamp.wallMs - wallMs);
-    const operation = { ...dot, stamp, context: new Map(this.#cursor), changes };
+    const dot = { origin, sequence: seen(this.#progress.cursor, origin) + 1 };
+    const stamp = this.#clock.stamp(wallMs);
+    const source = { dot, stamp, isRepeat: request?.isRepeat === true };
+    const changes = documents.map((document) => this.#documents.change(document, source));
+    const [context, { sequence }] = [this.#progress.contextOf(origin), dot];
+    const { version } = this.#agreement;
+    const plain = { origin, sequence, stamp, changes, context, version, chain: 0 };
+    const unchained = request === undefined ? plain : { ...plain, request };
+    const previous = this.#progress.chains.get(origin) ?? 0;
+    unchained.chain = this.#config.checksum(unchained, previous);
+    const operation: Operation = unchained;
     this.#take(operation);
-    return operation;
+    return { kind: "written", operation, afterReady: this.#progress.number + 1 };
+  }
+
+  /**
+   * What of operations that no member has is to be written again: those of an incarnation that is
+   * over, in their order. What others wrote since stays where the collection's rule says so.
+   */
+  salvage(operations: readonly Operation[]): Salvage {
+    return this.#documents.salvage(operations);
   }
 
   /** Takes in a message. `wallMs` is this node's clock. */
@@ -200,286 +240,256 @@ export class MultiMaster {
       return;
     }
     const { from, origin } = message;
-    if (this.#members.origins.get(from) !== origin) {
+    if (this.#agreement.origins.get(from) !== origin) {
       this.#refuse(from, `${origin} is not a member`);
-      this.#reseed(from, origin);
+      this.#mailbox.reseed(from, { reason: "not-member", incarnation: origin });
       return;
     }
     if (message.type === "OPERATIONS") this.#onOperations(message, wallMs);
-    else this.#onCursor(message);
+    else this.#onCursor(message, wallMs);
   }
 
-  /** Time passes. */
-  tick(): void {
+  /** Time passes. `wallMs` is this node's clock. */
+  tick(wallMs: number): void {
     if (this.#isStopped) return;
     this.#ticks += 1;
+    this.#clock.time(wallMs);
     this.#pulled.clear();
+    this.#intake.tick(this.#ticks);
     if (this.#ticks % this.#config.pullTicks !== 0) return;
-    const others = this.#others();
+    const others = [...this.#sender.peers.values()].filter(({ isUp }) => isUp);
     // All learn what this node has; one, in turn, gets a request, or all would send the same.
     const asked = (this.#ticks / this.#config.pullTicks) % others.length;
-    for (const [at, peer] of others.entries()) {
-      this.#messages.push(this.#cursorMessage(peer, at === asked));
-    }
-    this.#forgetRemovals();
+    for (const [at, { node }] of others.entries()) this.#sendCursor(node, at === asked);
   }
 
-  /** Takes note of a change of members. Operations of an origin that is over end at `closed`. */
-  setMembers(members: Members): void {
-    if (members.version <= this.#members.version) return;
-    this.#members = members;
-    // Their earlier cursors may count operations that do not count any more.
-    this.#peers.clear();
-    this.#round = undefined;
-    this.#checkMembership();
+  /** A peer's connection came up or went; it is up until then. */
+  setPeer(node: string, isUp: boolean): void {
+    this.#sender.setPeer(node, isUp);
+    if (isUp && this.#sender.peers.has(node) && !this.#isStopped) this.#sendCursor(node, true);
+  }
+
+  /** A client is gone for good: its requests need not be known any more. */
+  endSession(session: string): void {
+    this.#documents.requests.endSession(session);
+  }
+
+  /** Takes note of what was agreed. An earlier version changes nothing. */
+  setAgreement(agreement: Agreement): void {
+    if (agreement.version <= this.#agreement.version) return;
+    assertFollows(agreement, this.#agreement);
+    for (const id of this.#agreement.collections.keys()) {
+      if (!agreement.collections.has(id)) this.#store.drop(id);
+    }
+    this.#agreement = agreement;
+    this.#applyAgreement();
+  }
+
+  /**
+   * The next floor, if this node knows enough to propose one: every member knows the present
+   * agreement, and has forgotten what the last floor allows.
+   */
+  floorProposal(): FloorProposal | undefined {
+    if (this.#isStopped) return undefined;
+    const peers = [...this.#sender.peers.values()];
+    const own = { cursor: this.#progress.durable, round: this.#forgotten.round };
+    return proposeFloor(this.#agreement, [{ ...own, version: this.#agreement.version }, ...peers]);
   }
 
   /** The work to be done; undefined if there is none. */
   takeReady(): MultiMasterReady | undefined {
-    const operations = this.#operations;
-    const messages = this.#messages;
-    const events = this.#events;
-    if (operations.length + messages.length + events.length + this.#answers.size === 0) return;
-    this.#operations = [];
-    this.#messages = [];
-    this.#events = [];
-    this.#readyNumber += 1;
-    const cursor = new Map(this.#cursor);
-    this.#underway.push({ number: this.#readyNumber, cursor, operations });
-    const messagesAfterPersist: MultiMasterMessage[] = this.#isStopped
-      ? []
-      : this.#push(operations);
-    for (const [peer, { isPull }] of this.#answers) {
-      messagesAfterPersist.push({ ...this.#cursorMessage(peer, isPull), cursor });
-    }
-    this.#answers.clear();
-    return { number: this.#readyNumber, messages, operations, messagesAfterPersist, events };
+    const events = [...this.#events, ...this.#clock.takeEvents(), ...this.#intake.takeEvents()];
+    const [messages, loads] = [this.#mailbox.take(), this.#sender.takeLoads()];
+    const [operations, changes] = [this.#operations, this.#changes];
+    if (operations.length + messages.length + events.length + loads.length === 0) return undefined;
+    [this.#operations, this.#changes, this.#events] = [[], [], []];
+    const number = this.#progress.next();
+    return { number, messages, operations, changes, loads, events };
   }
 
   /** A Ready and all before it are on disk. */
   persisted(number: number): void {
-    const done = this.#underway.filter((ready) => ready.number <= number);
-    for (const { cursor } of this.#underway.splice(0, done.length)) this.#durable = cursor;
+    this.#progress.persisted(number);
+    if (this.#isStopped) return;
+    for (const [node, { afterReady, isPull }] of this.#answers) {
+      if (afterReady > number) continue;
+      this.#answers.delete(node);
+      this.#sendCursor(node, isPull);
+    }
+    this.#forget();
+    this.#sender.pumpAll();
+  }
+
+  /** Operations that were asked for are in memory. */
+  loaded(): void {
+    if (!this.#isStopped) this.#sender.loaded();
   }
 
   #take(operation: Operation): void {
-    this.#cursor.set(operation.origin, operation.sequence);
-    this.#store.apply(operation);
+    this.#progress.take(operation, this.#config.origin);
     this.#operations.push(operation);
-  }
-
-  /** Own operations go to every member that has all before them. */
-  #push(operations: readonly Operation[]): MultiMasterMessage[] {
-    const own = operations.filter(({ origin }) => origin === this.#config.origin);
-    const [first] = own;
-    if (first === undefined) return [];
-    const messages: MultiMasterMessage[] = [];
-    for (const to of this.#others()) {
-      const { sent } = this.#peer(to);
-      if (seen(sent, first.origin) !== first.sequence - 1) continue;
-      for (let at = 0; at < own.length; at += OPERATIONS_MAX) {
-        messages.push(this.#operationsMessage(to, own.slice(at, at + OPERATIONS_MAX)));
-      }
-    }
-    return messages;
+    for (const change of this.#documents.apply(operation)) this.#changes.push(change);
   }
 
   #onOperations({ from, operations }: OperationsMessage, wallMs: number): void {
-    let isPull = false;
+    const timeMs = this.#clock.time(wallMs);
+    const blocked = new Set<Origin>();
+    let [isPull, hasTaken] = [false, false];
     for (const operation of operations) {
-      const { origin, sequence } = operation;
-      const expected = seen(this.#cursor, origin) + 1;
-      if (sequence < expected || this.#isBeyondEnd(operation, from)) continue;
-      if (!this.#isWelcome(operation, wallMs)) break;
-      if (sequence > expected || !this.#hasSeen(operation.context)) {
-        // Once between two ticks: it may be that the sender has no more to give.
-        isPull = !this.#pulled.has(from);
-        break;
+      if (blocked.has(operation.origin)) continue;
+      const { cursor, chains } = this.#progress;
+      const state = { agreement: this.#agreement, cursor, chains, timeMs };
+      const verdict = this.#intake.judge(operation, state, this.#ticks);
+      if (verdict.kind === "known") continue;
+      if (operation.origin === this.#config.origin && verdict.kind !== "refuse") {
+        this.#onOwnAhead(operation.sequence);
+        return;
       }
-      this.#clock.observe(operation.stamp);
-      this.#take(operation);
+      if (verdict.kind === "take") {
+        this.#clock.observe(operation.stamp);
+        this.#take(operation);
+        hasTaken = true;
+        continue;
+      }
+      blocked.add(operation.origin);
+      if (verdict.kind === "refuse") this.#refuse(from, verdict.reason);
+      else if (verdict.kind === "fork") this.#onFork(from, operation);
+      // Once between two ticks: it may be that the sender has no more to give.
+      else isPull ||= verdict.isPull && !this.#pulled.has(from);
     }
     if (isPull) this.#pulled.add(from);
-    const answer = this.#answers.get(from);
-    this.#answers.set(from, { isPull: isPull || answer?.isPull === true });
-  }
-
-  #isBeyondEnd({ origin, sequence }: Operation, from: string): boolean {
-    if (sequence <= endOf(this.#members, origin)) return false;
-    this.#refuse(from, `operation ${sequence} of ${origin} is behind its end`);
-    return true;
-  }
-
-  #isWelcome({ origin, sequence, stamp }: Operation, wallMs: number): boolean {
-    if (origin === this.#config.origin) {
-      this.#onOwnAhead(sequence);
-      return false;
-    }
-    const aheadMs = stamp.wallMs - wallMs;
-    if (aheadMs > this.#config.driftMaxMs) {
-      if (!this.#quarantined.has(origin))
-        this.#events.push({ type: "CLOCK_SKEW", origin, aheadMs });
-      this.#quarantined.add(origin);
-      return false;
-    }
-    if (this.#quarantined.delete(origin)) this.#events.push({ type: "CLOCK_SKEW_ENDED", origin });
-    return true;
+    const before = this.#answers.get(from);
+    const afterReady = hasTaken ? this.#progress.number + 1 : (before?.afterReady ?? 0);
+    isPull ||= before?.isPull === true;
+    // What is here already may still be on its way to the disk.
+    if (afterReady > 0) this.#answers.set(from, { afterReady, isPull });
+    else this.#sendCursor(from, isPull);
   }
 
   /** A part of its log is lost: the next number would be given out twice. */
-  #onOwnAhead(sequence: OriginSequence): void {
+  #onOwnAhead(sequence: number): void {
     this.#events.push({ type: "OWN_ORIGIN_AHEAD", sequence });
-    this.#stop();
+    this.#stop("ahead");
   }
 
-  /** Others will make this node's operations wait: the event asks for a repair of the clock. */
-  #watchOwnClock(aheadMs: number): void {
-    const isAhead = aheadMs > this.#config.driftMaxMs;
-    if (isAhead && !this.#isClockAhead) this.#events.push({ type: "OWN_CLOCK_SKEW", aheadMs });
-    this.#isClockAhead = isAhead;
-  }
-
-  /** Nothing behind the end of an ended incarnation is waited for, once that end is known. */
-  #hasSeen(context: VersionVector): boolean {
-    const { closed } = this.#members;
-    for (const [origin, sequence] of context) {
-      const end = isOpen(this.#members, origin) ? undefined : closed.get(origin);
-      if (seen(this.#cursor, origin) < Math.min(sequence, end ?? sequence)) return false;
+  /** The origin must begin again: who had its operation first keeps that one. */
+  #onFork(from: string, { origin, sequence }: Operation): void {
+    this.#events.push({ type: "ORIGIN_FORKED", origin, sequence });
+    for (const [node, present] of this.#agreement.origins) {
+      if (present === origin) this.#mailbox.reseed(node, { reason: "forked", incarnation: origin });
     }
-    return true;
+    this.#refuse(from, `operation ${sequence} of ${origin} has another content here`);
   }
 
-  /**
-   * Sends operations that the other side lacks: after a pull, of all origins, and those on their
-   * way already only if it has got nothing since its last pull; else own operations, once all that
-   * was sent has arrived.
-   */
-  #onCursor({ from, cursor, isPull, stable, membersVersion }: CursorMessage): void {
-    const own = seen(cursor, this.#config.origin);
-    if (own > seen(this.#cursor, this.#config.origin)) {
-      this.#onOwnAhead(own);
+  #onCursor(message: CursorMessage, wallMs: number): void {
+    const { from, cursor, chains, isPull, version, round } = message;
+    const peer = this.#sender.peers.get(from);
+    const isWhole = isVector(cursor) && chains instanceof Map && isCount(message.wallMs);
+    if (peer === undefined || !isWhole || !isCount(version) || !isCount(round)) {
+      this.#refuse(from, "a cursor is broken");
       return;
     }
-    // Until it knows the members as they are, its operations may come from a former member.
-    if (membersVersion < this.#members.version) return;
-    const peer = this.#peer(from);
-    peer.cursor = join(peer.cursor, cursor);
-    peer.forgotten ??= stable;
-    if (isPull) {
-      const isStuck = peer.asked !== undefined && includes(peer.asked, cursor);
-      if (isStuck || peer.asked === undefined) peer.sent = cursor;
-      peer.asked = cursor;
-    }
-    if (includes(peer.cursor, peer.sent)) this.#sendMissing(from, peer, isPull);
-  }
-
-  #sendMissing(to: string, { origin: incarnation, cursor }: Peer, isAll: boolean): void {
-    const missing: Operation[] = [];
-    for (const [origin, last] of this.#durable) {
-      const from = seen(cursor, origin) + 1;
-      if (from > last || (!isAll && origin !== this.#config.origin)) continue;
-      if (from <= seen(this.#stable, origin)) {
-        if (incarnation !== undefined) this.#reseed(to, incarnation);
-        return;
-      }
-      missing.push(...this.#log.read(origin, from, Math.min(OPERATIONS_MAX, last - from + 1)));
-    }
-    if (missing.length === 0) return;
-    // The order of stamps is one in which each operation follows all that its writer had seen.
-    missing.sort((a, b) => compareStamps(a.stamp, b.stamp) || compareDots(a, b));
-    this.#messages.push(this.#operationsMessage(to, missing.slice(0, OPERATIONS_MAX)));
-  }
-
-  #operationsMessage(to: string, operations: readonly Operation[]): OperationsMessage {
-    const peer = this.#peer(to);
-    const last = operations.map(({ origin, sequence }): [Origin, number] => [origin, sequence]);
-    peer.sent = join(peer.sent, new Map(last));
-    return { ...this.#envelope(to), type: "OPERATIONS", operations };
-  }
-
-  #cursorMessage(to: string, isPull: boolean): CursorMessage {
-    const known = { stable: this.#stable, membersVersion: this.#members.version };
-    return { ...this.#envelope(to), type: "CURSOR", cursor: this.#durable, isPull, ...known };
-  }
-
-  #envelope(to: string) {
-    return { from: this.#config.node, to, origin: this.#config.origin };
-  }
-
-  #others(): readonly string[] {
-    return [...this.#members.origins.keys()].filter((node) => node !== this.#config.node);
-  }
-
-  #peer(node: string): Peer {
-    let peer = this.#peers.get(node);
-    if (peer === undefined) {
-      peer = newPeer(this.#members.origins.get(node));
-      this.#peers.set(node, peer);
-    }
-    return peer;
-  }
-
-  /** One round of forgetting: first what every member has, then what this node must have before. */
-  #forgetRemovals(): void {
-    const cursors = this.#others().map((node) => this.#peer(node).cursor);
-    if (this.#round !== undefined && includes(this.#durable, this.#round.barrier)) {
-      this.#stable = join(this.#stable, this.#round.floor);
-      this.#store.forget(this.#stable);
-      this.#round = undefined;
-    }
-    if (this.#round !== undefined || !areEndsKnown(this.#members)) return;
-    const floor = meet(this.#durable, ...cursors);
-    this.#round = { floor, barrier: join(...cursors) };
-  }
-
-  #checkMembership(): void {
-    const { closed, origins } = this.#members;
-    const isMember = origins.get(this.#config.node) === this.#config.origin;
-    const hasMore = [...closed].some(([origin, end]) => {
-      return (
-        end !== undefined && !isOpen(this.#members, origin) && seen(this.#cursor, origin) > end
+    this.#clock.heard(from, message.wallMs, wallMs);
+    if (this.#isForked(peer, cursor, chains)) return;
+    const { origin } = this.#config;
+    const own = seen(this.#progress.cursor, origin);
+    let counted = this.#sender.counted(cursor);
+    if (seen(cursor, origin) > own) {
+      // It may be so, or not: the operation itself is the proof.
+      this.#refuse(
+        from,
+        `it has operation ${seen(cursor, origin)} of this node, which made ${own}`,
       );
-    });
-    if (!isMember || hasMore) this.#stop();
+      if (!this.#pulled.has(from)) this.#sendCursor(from, true);
+      this.#pulled.add(from);
+      counted = new Map(counted).set(origin, own);
+    }
+    peer.version = version;
+    peer.round = round;
+    this.#sender.onCursor(peer, counted, isPull);
   }
 
-  #stop(): void {
+  /** Whether the two nodes have come as far by other operations. */
+  #isForked(peer: Peer, cursor: VersionVector, chains: ReadonlyMap<Origin, number>): boolean {
+    for (const [origin, chain] of chains) {
+      const sequence = seen(cursor, origin);
+      const isLast = seen(this.#progress.cursor, origin) === sequence;
+      if (!isLast || this.#progress.chains.get(origin) === chain) continue;
+      this.#events.push({ type: "ORIGIN_FORKED", origin, sequence });
+      if (origin === this.#config.origin) this.#stop("forked");
+      else if (origin === peer.origin)
+        this.#mailbox.reseed(peer.node, { reason: "forked", incarnation: origin });
+      return true;
+    }
+    return false;
+  }
+
+  #sendCursor(to: string, isPull: boolean): void {
+    const { durable, chains } = this.#progress;
+    const known = new Map<Origin, number>();
+    for (const [origin, sequence] of durable) {
+      const chain = chains.get(origin);
+      const isLast = seen(this.#progress.cursor, origin) === sequence;
+      if (isLast && chain !== undefined) known.set(origin, chain);
+    }
+    const [{ round }, { wallMs }] = [this.#forgotten, this.#clock];
+    this.#mailbox.cursor(to, { cursor: durable, chains: known, isPull, round, wallMs });
+  }
+
+  #applyAgreement(): void {
+    const unsent = this.#unsent();
+    this.#progress.retire((origin) => isRetired(this.#agreement, origin));
+    this.#sender.setMembers();
+    this.#clock.keep((node) => this.#sender.peers.has(node));
+    const { closed, origins } = this.#agreement;
+    const isMember = origins.get(this.#config.node) === this.#config.origin;
+    let hasMore = false;
+    for (const [origin, end] of closed) {
+      if (end !== undefined && seen(this.#progress.cursor, origin) > end) hasMore = true;
+    }
+    if (!isMember) this.#stop("not-member", unsent);
+    else if (hasMore) this.#stop("behind", unsent);
+    else this.#forget();
+  }
+
+  /** Forgets what the agreed floor allows, once this node has all that was made in ignorance. */
+  #forget(): void {
+    const { round, floor, barrier } = this.#agreement.floor;
+    if (this.#forgotten.round === round) return;
+    if (!includes(this.#progress.durable, this.#sender.counted(barrier))) return;
+    this.#forgotten = { round, floor };
+    this.#documents.forget(floor);
+  }
+
+  #stop(reason: ReseedMessage["reason"] | "ahead", unsent = this.#unsent()): void {
     if (this.#isStopped) return;
     this.#isStopped = true;
-    this.#messages = [];
+    this.#mailbox.take();
+    this.#sender.takeLoads();
     this.#answers.clear();
-    this.#events.push({ type: "RESEED_NEEDED", unsent: this.#unsent() });
+    this.#events.push({ type: "RESEED_NEEDED", reason, unsent });
   }
 
-  /** Own operations that no member is known to have, on disk or on their way there. */
-  #unsent(): readonly Operation[] {
+  /** Numbers of own operations that no member is known to have, on disk or on their way there. */
+  #unsent(): { readonly first: number; readonly last: number } | undefined {
     const { origin } = this.#config;
-    const held = [...this.#peers.values()].map(({ cursor }) => seen(cursor, origin));
-    const unsent: Operation[] = [];
-    let from = Math.max(seen(this.#stable, origin), ...held) + 1;
-    for (const last = seen(this.#durable, origin); from <= last; ) {
-      const read = this.#log.read(origin, from, last - from + 1);
-      assert(read.length > 0, "a log gives at least one operation");
-      unsent.push(...read);
-      from += read.length;
+    let first = seen(this.#forgotten.floor, origin) + 1;
+    for (const { cursor } of this.#sender.peers.values()) {
+      first = Math.max(first, seen(cursor, origin) + 1);
     }
-    const later = [...this.#underway.flatMap(({ operations }) => operations), ...this.#operations];
-    return [...unsent, ...later.filter((operation) => operation.origin === origin)];
+    const last = seen(this.#progress.cursor, origin);
+    return first > last ? undefined : { first, last };
   }
 
   /** A sender with an older view of the members does not know yet that this node is one. */
-  #onReseed({ incarnation, membersVersion, stable }: ReseedMessage): void {
-    const isMeant = incarnation === this.#config.origin;
-    if (!isMeant || membersVersion < this.#members.version) return;
+  #onReseed({ incarnation, version, reason }: ReseedMessage): void {
+    if (incarnation !== this.#config.origin || version < this.#agreement.version) return;
+    const isMember = this.#agreement.origins.get(this.#config.node) === incarnation;
+    const isSame = version === this.#agreement.version;
     // A member that has what the others keep no more got a request for old operations by mistake.
-    const isMember = this.#members.origins.get(this.#config.node) === incarnation;
-    const hasAll = membersVersion === this.#members.version && includes(this.#cursor, stable);
-    if (!isMember || !hasAll) this.#stop();
-  }
-
-  #reseed(to: string, incarnation: Origin): void {
-    const known = { stable: this.#stable, membersVersion: this.#members.version };
-    this.#messages.push({ ...this.#envelope(to), type: "RESEED", incarnation, ...known });
+    const hasAll = includes(this.#progress.cursor, this.#agreement.floor.floor);
+    const isMistake = isMember && isSame && (reason === "not-member" || hasAll);
+    if (reason === "forked" || !isMistake) this.#stop(reason);
   }
 
   #refuse(from: string, reason: string): void {

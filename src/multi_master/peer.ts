@@ -1,27 +1,94 @@
 /**
- * Another member, as a node knows it.
+ * Another member, as a node knows it: what it has, and what is on its way to it.
  *
  * @module
  */
 
-import type { Origin } from "./dot.ts";
-import { NOTHING_SEEN, type VersionVector } from "./version_vector.ts";
+import type { Origin } from "./operation/dot.ts";
+import type { Operation } from "./operation/operation.ts";
+import { includes, join, NOTHING_SEEN, type VersionVector } from "./operation/version_vector.ts";
 
-/** State of another member, in its present incarnation. */
-export interface Peer {
-  readonly origin: Origin | undefined;
-  /** The operations on its disk. */
-  cursor: VersionVector;
-  /** Its cursor when all that was sent to it has arrived. */
-  sent: VersionVector;
-  /** Its cursor at its last pull. */
-  asked: VersionVector | undefined;
-  /** Whether it has answered in this incarnation of this node, and what it had forgotten then. */
-  forgotten: VersionVector | undefined;
+/** A message that the other disk has not answered. */
+interface InFlight {
+  readonly last: VersionVector;
+  readonly bytes: number;
 }
 
-/** A member that has said nothing yet. */
-export function newPeer(origin: Origin | undefined): Peer {
-  const nothing = { cursor: NOTHING_SEEN, sent: NOTHING_SEEN };
-  return { origin, ...nothing, asked: undefined, forgotten: undefined };
+/** A member, as operators see it. */
+export interface PeerView {
+  readonly node: string;
+  readonly isUp: boolean;
+  /** The operations on its disk, as last heard. */
+  readonly cursor: VersionVector;
+  /** Operations on this node's disk that it is not known to have. */
+  readonly lag: number;
+}
+
+/** State of another member, in its present incarnation. */
+export class Peer {
+  readonly node: string;
+  readonly origin: Origin;
+  isUp = true;
+  /** The operations on its disk. */
+  cursor: VersionVector = NOTHING_SEEN;
+  /** Its cursor when all that was sent to it has arrived. */
+  sent: VersionVector = NOTHING_SEEN;
+  /** Its cursor at its last pull. */
+  asked: VersionVector | undefined;
+  /** Whether it wants operations of all origins, until none are left. */
+  wantsAll = false;
+  /** Whether it lacks what this node keeps no more; it was told when it spoke last. */
+  isBehind = false;
+  /** Version of the agreement and round of the floor that it knew when it last spoke. */
+  version = 0;
+  round = -1;
+  #inFlight: InFlight[] = [];
+  #bytesInFlight = 0;
+
+  constructor(node: string, origin: Origin) {
+    this.node = node;
+    this.origin = origin;
+  }
+
+  get bytesInFlight(): number {
+    return this.#bytesInFlight;
+  }
+
+  /** Operations leave for it. */
+  send(operations: readonly Operation[], bytes: number): void {
+    const last: VersionVector = new Map(
+      operations.map(({ origin, sequence }) => [origin, sequence]),
+    );
+    this.sent = join(this.sent, last);
+    this.#inFlight.push({ last, bytes });
+    this.#bytesInFlight += bytes;
+  }
+
+  /** Its disk has these. */
+  acknowledge(cursor: VersionVector): void {
+    this.cursor = join(this.cursor, cursor);
+    this.#inFlight = this.#inFlight.filter(({ last, bytes }) => {
+      if (!includes(this.cursor, last)) return true;
+      this.#bytesInFlight -= bytes;
+      return false;
+    });
+  }
+
+  /** What was on its way is lost, or may be. */
+  sendAgain(): void {
+    this.sent = this.cursor;
+    this.#inFlight = [];
+    this.#bytesInFlight = 0;
+  }
+}
+
+/** Bytes of documents in an operation, and something for the rest of it. */
+export function sizeOf({ changes }: Operation): number {
+  let size = 64;
+  for (const { key, content } of changes) {
+    size += 32 + key.byteLength;
+    if (content.kind !== "document") continue;
+    size += content.body.byteLength + 48 * (content.marks?.parts.length ?? 0);
+  }
+  return size;
 }

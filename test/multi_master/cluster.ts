@@ -3,36 +3,83 @@
  * what was synced. Nothing happens unless a test makes it happen.
  */
 
+import { encodeText } from "../../src/base/bytes.ts";
 import type { Fields } from "../../src/base/value.ts";
-import {
-  areEndsKnown,
-  type Members,
-  type Seed,
-  type WrittenDocument,
-} from "../../src/multi_master/config.ts";
-import type { ConflictConfig } from "../../src/multi_master/conflict_resolver.ts";
-import { type Origin, originOf } from "../../src/multi_master/dot.ts";
-import { NO_STAMP } from "../../src/multi_master/hybrid_clock.ts";
+import { VersionTable } from "../../src/database/collection/version_table.ts";
+import { EMPTY_SEED, type ReadOperations, type Seed } from "../../src/multi_master/config.ts";
+import type { Resolution } from "../../src/multi_master/document/conflict_resolver.ts";
+import type { StoredDocument } from "../../src/multi_master/document/version_store.ts";
 import type { MultiMasterMessage } from "../../src/multi_master/message.ts";
 import { MultiMaster } from "../../src/multi_master/multi_master.ts";
-import type { Operation } from "../../src/multi_master/operation.ts";
+import {
+  type Agreement,
+  areEndsKnown,
+  type CollectionId,
+  FIRST_FLOOR,
+  withFloor,
+} from "../../src/multi_master/operation/agreement.ts";
+import type {
+  ConflictConfig,
+  ConflictResolver,
+} from "../../src/multi_master/operation/conflict_rule.ts";
+import { type Dot, type Origin, originOf } from "../../src/multi_master/operation/dot.ts";
+import type {
+  DocumentVersion,
+  Operation,
+  RequestName,
+} from "../../src/multi_master/operation/operation.ts";
+import {
+  covers,
+  seen,
+  type VersionVector,
+} from "../../src/multi_master/operation/version_vector.ts";
+import { sizeOf } from "../../src/multi_master/peer.ts";
 import type { MultiMasterEvent, MultiMasterReady } from "../../src/multi_master/ready.ts";
-import { VersionStore } from "../../src/multi_master/version_store.ts";
-import { covers, NOTHING_SEEN, seen } from "../../src/multi_master/version_vector.ts";
+import type { WriteResult } from "../../src/multi_master/requests.ts";
+import { decodeCbor, encodeCbor } from "../../src/protocol/encoding/cbor.ts";
+import { OperationChecksum } from "../../src/protocol/encoding/operation_checksum.ts";
 
 export const START_MS = 1_700_000_000_000;
 export const DRIFT_MAX_MS = 500;
-const EMPTY_SEED: Seed = {
-  cursor: NOTHING_SEEN,
-  documents: [],
-  lastStamp: NO_STAMP,
-  stable: NOTHING_SEEN,
+export const WAIT_TICKS = 20;
+/** The collection that tests write to. */
+export const DOCS: CollectionId = 1;
+
+export const codec = {
+  encode: (body: Fields): Uint8Array => encodeCbor(body),
+  decode: (body: Uint8Array): Fields => decodeCbor(body) as Fields,
 };
+
+const checksums = new OperationChecksum();
+
+/** Checksum of an operation after that of the one before. */
+export function checksumOf(operation: Omit<Operation, "chain">, previous: number): number {
+  return checksums.of(operation, previous);
+}
+
+export function keyOf(key: string): Uint8Array {
+  return encodeText(key);
+}
+
+/** A write of one document: on node n1 the number is 1. */
+type Put = [
+  number: number,
+  key: string,
+  body: Fields | undefined,
+  more?: { readonly seen?: VersionVector; readonly request?: RequestName },
+];
+
+/** A state with its documents. */
+interface DiskSeed extends Seed {
+  readonly documents: readonly StoredDocument[];
+}
 
 /** What a node keeps when it loses power: the state it began with, and streams of operations. */
 class Disk {
-  seed: Seed = EMPTY_SEED;
+  seed: DiskSeed = { ...EMPTY_SEED, documents: [] };
   readonly streams = new Map<Origin, Operation[]>();
+  /** Whether reads are answered later. */
+  isSlow = false;
   /** Of the streams' operations, which was written when. */
   #order: Operation[] = [];
 
@@ -62,42 +109,41 @@ class Disk {
     return Math.max(last, seen(this.seed.cursor, origin));
   }
 
-  read(origin: Origin, from: number, countMax: number): readonly Operation[] {
+  read(origin: Origin, from: number, bytesMax: number): ReadOperations {
     const stream = this.streams.get(origin) ?? [];
     const at = from - (stream[0]?.sequence ?? Number.POSITIVE_INFINITY);
-    if (at < 0 || at >= stream.length) throw new Error(`${origin} ${from} is not on this disk`);
-    return stream.slice(at, at + countMax);
+    if (at < 0 || at >= stream.length) return { kind: "gone" };
+    if (this.isSlow) return { kind: "loading" };
+    const operations: Operation[] = [];
+    for (let bytes = 0; bytes < bytesMax && at + operations.length < stream.length; ) {
+      const next = stream[at + operations.length]!;
+      operations.push(next);
+      bytes += sizeOf(next);
+    }
+    return { kind: "operations", operations };
   }
 
-  /** Begins anew with a state, and with the streams of its giver behind what is stable. */
-  replace(seed: Seed, giver: Disk): void {
+  /** Begins anew with a state, and with the streams of its giver behind what is forgotten. */
+  replace(seed: DiskSeed, giver: Disk): void {
     this.seed = seed;
     const streams = [...giver.streams];
     this.streams.clear();
     for (const [origin, stream] of streams) {
-      const kept = stream.filter(({ sequence }) => sequence > seen(seed.stable, origin));
+      const floor = seen(seed.forgotten.floor, origin);
+      const kept = stream.filter(({ sequence }) => sequence > floor);
       if (kept.length > 0) this.streams.set(origin, kept);
     }
     this.#order = [];
   }
 
-  /** What a node that starts from this disk begins with. */
-  recover(): Seed {
-    const store = new VersionStore(() => false, this.seed.documents);
-    const cursor = new Map(this.seed.cursor);
-    let { lastStamp } = this.seed;
-    for (const [origin, stream] of this.streams) {
-      for (const operation of stream) {
-        // What the state holds already may be held as forgotten.
-        if (operation.sequence <= seen(cursor, origin)) continue;
-        store.apply(operation);
-        cursor.set(origin, operation.sequence);
-        const { stamp } = operation;
-        const isLater = stamp.wallMs - lastStamp.wallMs || stamp.count - lastStamp.count;
-        if (isLater > 0) lastStamp = stamp;
-      }
-    }
-    return { ...this.seed, cursor, documents: [...store.documents()], lastStamp };
+  /** The operations behind the state, each after all that its writer had. */
+  replay(): readonly Operation[] {
+    const behind = [...this.streams.values()]
+      .flat()
+      .filter((one) => !covers(this.seed.cursor, one));
+    return behind.sort((a, b) => {
+      return a.stamp.wallMs - b.stamp.wallMs || a.stamp.count - b.stamp.count;
+    });
   }
 }
 
@@ -110,8 +156,10 @@ export class TestNode {
   skewMs = 0;
   origin: Origin;
   master: MultiMaster;
-  /** Version of the members that it knows. */
-  membersVersion = 1;
+  /** Version of the agreement that it knows. */
+  version = 1;
+  /** Operations that it asked its disk for. */
+  readonly loads: Dot[] = [];
   /** Taken, and not on disk yet. */
   readonly underway: MultiMasterReady[] = [];
 
@@ -123,18 +171,20 @@ export class TestNode {
 
   start(cluster: TestCluster): MultiMaster {
     this.underway.length = 0;
-    const { conflict, resolvers, members } = cluster;
-    this.membersVersion = members.version;
+    const { resolvers, agreement } = cluster;
+    this.version = agreement.version;
+    const store = new VersionTable(1);
+    const { documents, ...seed } = this.disk.seed;
+    for (const { collection, key, versions } of documents)
+      store.update(collection, key, () => versions);
     this.master = new MultiMaster(
       {
-        node: this.id,
-        origin: this.origin,
-        driftMaxMs: DRIFT_MAX_MS,
-        pullTicks: 1,
-        conflictOf: () => conflict,
-        resolvers,
+        ...{ node: this.id, origin: this.origin, driftMaxMs: DRIFT_MAX_MS },
+        ...{ pullTicks: 1, waitTicks: WAIT_TICKS, messageBytes: 4096, windowBytes: 64 * 1024 },
+        ...{ resolvers, codec, checksum: checksumOf },
       },
-      { members, seed: this.disk.recover(), log: this.disk },
+      agreement,
+      { store, seed, operations: this.disk.replay(), log: this.disk },
     );
     return this.master;
   }
@@ -142,10 +192,9 @@ export class TestNode {
 
 /** Nodes n1, n2 ... and what is under way between them. */
 export class TestCluster {
-  readonly conflict: ConflictConfig;
-  readonly resolvers = new Map();
+  readonly resolvers = new Map<string, ConflictResolver>();
   readonly nodes: readonly TestNode[];
-  members: Members;
+  agreement: Agreement;
   /** Sent and not delivered. */
   network: MultiMasterMessage[] = [];
   nowMs = START_MS;
@@ -155,11 +204,20 @@ export class TestCluster {
   hasLost = false;
 
   constructor(count: number, conflict: ConflictConfig = { strategy: "last-write-wins" }) {
-    this.conflict = conflict;
     const ids = Array.from({ length: count }, (_, i) => `n${i + 1}`);
-    const origins = new Map(ids.map((id) => [id, originOf(id, "1")]));
-    this.members = { version: 1, origins, closed: new Map() };
+    this.agreement = {
+      version: 1,
+      origins: new Map(ids.map((id) => [id, originOf(id, "1")])),
+      closed: new Map(),
+      retired: new Map(),
+      floor: FIRST_FLOOR,
+      collections: new Map([[DOCS, conflict]]),
+    };
     this.nodes = ids.map((id) => new TestNode(id, this));
+  }
+
+  get conflict(): ConflictConfig {
+    return this.agreement.collections.get(DOCS)!;
   }
 
   /** n1 is node 1. */
@@ -168,19 +226,33 @@ export class TestCluster {
   }
 
   /** Writes one document on a node and syncs its disk; what it sends is under way then. */
-  put(number: number, key: string, body: Fields | undefined): Operation {
-    return this.write(number, [{ collection: "docs", key, body }]);
+  put(...write: Put): Operation {
+    const result = this.tryPut(...write);
+    if (result.kind !== "written") throw new Error(`Not written: ${JSON.stringify(result)}`);
+    return result.operation;
   }
 
-  write(number: number, documents: readonly WrittenDocument[]): Operation {
+  tryPut(...[number, key, body, more = {}]: Put): WriteResult {
     const node = this.node(number);
-    const operation = node.master.write(documents, this.nowMs + node.skewMs);
+    const encoded = body === undefined ? undefined : codec.encode(body);
+    const { seen: hadSeen, request } = more;
+    const document = { collection: DOCS, key: keyOf(key), body: encoded };
+    const documents = [hadSeen === undefined ? document : { ...document, seen: hadSeen }];
+    const result = node.master.write(
+      request === undefined ? { documents } : { documents, request },
+      this.nowMs + node.skewMs,
+    );
     this.work(node);
-    return operation;
+    return result;
+  }
+
+  read(number: number, key: string): Resolution {
+    return this.node(number).master.read(DOCS, keyOf(key));
   }
 
   body(number: number, key: string): Fields | undefined {
-    return this.node(number).master.read("docs", key).body;
+    const { body } = this.read(number, key);
+    return body === undefined ? undefined : codec.decode(body);
   }
 
   bodies(key: string): readonly (Fields | undefined)[] {
@@ -189,17 +261,19 @@ export class TestCluster {
 
   /** Carries out what a node has decided, sync included. */
   work(node: TestNode): void {
-    this.take(node);
+    while (this.take(node)) this.sync(node);
     this.sync(node);
   }
 
   /** Takes what a node has decided; its disk is still busy. */
-  take(node: TestNode): void {
+  take(node: TestNode): boolean {
     const ready = node.master.takeReady();
-    if (ready === undefined) return;
+    if (ready === undefined) return false;
     this.network.push(...structuredClone(ready.messages));
     node.events.push(...ready.events);
+    node.loads.push(...ready.loads);
     node.underway.push(ready);
+    return true;
   }
 
   /** The disk is done with all that was taken. */
@@ -210,7 +284,6 @@ export class TestCluster {
         if (operation.origin === node.origin) this.written.push(operation);
       }
       node.master.persisted(ready.number);
-      this.network.push(...structuredClone(ready.messagesAfterPersist));
     }
   }
 
@@ -235,32 +308,59 @@ export class TestCluster {
     }
   }
 
-  /** Lets time pass for all, `times` times, with everything delivered between. */
-  pass(times: number, isCut?: (message: MultiMasterMessage) => boolean): void {
+  /**
+   * Lets time pass for all, `times` times, with everything delivered between. Whoever can proposes
+   * a floor; the members learn of it, the deaf ones apart.
+   */
+  pass(
+    times: number,
+    isCut: (message: MultiMasterMessage) => boolean = () => false,
+    deaf: readonly number[] = [],
+  ): void {
     for (let i = 0; i < times; i += 1) {
       this.nowMs += 100;
       for (const node of this.nodes) {
-        node.master.tick();
+        node.master.tick(this.nowMs + node.skewMs);
         this.work(node);
       }
       this.settle(isCut);
+      this.agreeOnFloor(deaf);
     }
   }
 
-  /** A node learns who the members are. When all have, what they wait for is agreed. */
-  learn(node: TestNode): void {
-    if (node.membersVersion < this.members.version) {
-      node.membersVersion = this.members.version;
-      node.master.setMembers(this.members);
+  /** One round of forgetting, if some node knows enough for it. */
+  agreeOnFloor(deaf: readonly number[] = []): boolean {
+    for (const { master, id, origin } of this.nodes) {
+      if (this.agreement.origins.get(id) !== origin) continue;
+      const proposal = master.floorProposal();
+      if (proposal === undefined || proposal.version !== this.agreement.version) continue;
+      this.agreement = withFloor(this.agreement, proposal);
+      const { origins } = this.agreement;
+      for (const [at, node] of this.nodes.entries()) {
+        if (origins.get(node.id) === node.origin && !deaf.includes(at + 1)) this.learn(node);
+      }
+      return true;
     }
-    const others = this.nodes.filter(({ id, origin }) => this.members.origins.get(id) === origin);
-    if (areEndsKnown(this.members)) return;
-    if (others.some(({ membersVersion }) => membersVersion < this.members.version)) return;
+    return false;
+  }
+
+  /** A node learns what is agreed. When all have, what they wait for is agreed. */
+  learn(node: TestNode): void {
+    if (node.version < this.agreement.version) {
+      node.version = this.agreement.version;
+      node.master.setAgreement(this.agreement);
+      this.work(node);
+    }
+    if (areEndsKnown(this.agreement)) return;
+    const { origins, version } = this.agreement;
+    const others = this.nodes.filter(({ id, origin }) => origins.get(id) === origin);
+    if (others.some((other) => other.version < version)) return;
     // What is taken in counts when it is on disk.
     for (const other of others) this.work(other);
-    const over = [...this.members.closed.keys()];
-    const closed = new Map(over.map((origin) => [origin, this.endOf(origin, others)]));
-    this.members = { ...this.members, version: this.members.version + 1, closed };
+    const ends = [...this.agreement.closed].map(([origin, end]): [Origin, number] => {
+      return [origin, end ?? this.endOf(origin, others)];
+    });
+    this.agreement = { ...this.agreement, version: version + 1, closed: new Map(ends) };
   }
 
   /** All learn, until nothing is to be agreed any more. */
@@ -270,11 +370,29 @@ export class TestCluster {
 
   /** Takes a node out of the members, or gives it another origin; the others learn later. */
   replaceOrigin(node: TestNode, origin: Origin | undefined): void {
-    const origins = new Map(this.members.origins);
-    const closed = new Map(this.members.closed).set(node.origin, undefined);
+    const origins = new Map(this.agreement.origins);
+    const closed = new Map(this.agreement.closed).set(node.origin, undefined);
     if (origin === undefined) origins.delete(node.id);
     else origins.set(node.id, origin);
-    this.members = { version: this.members.version + 1, origins, closed };
+    this.agreement = { ...this.agreement, version: this.agreement.version + 1, origins, closed };
+  }
+
+  /** Makes or drops a collection; the nodes learn later. */
+  setCollection(id: CollectionId, conflict: ConflictConfig | undefined): void {
+    const collections = new Map(this.agreement.collections);
+    if (conflict === undefined) collections.delete(id);
+    else collections.set(id, conflict);
+    this.agreement = { ...this.agreement, version: this.agreement.version + 1, collections };
+  }
+
+  /** The state of a node, as another begins with it. */
+  seedOf(node: TestNode): DiskSeed {
+    this.work(node);
+    const frozen = node.master.freeze();
+    const documents = [...frozen.documents()];
+    frozen.release();
+    const { cursor, chains, lastStamp, forgotten, requests } = frozen;
+    return structuredClone({ cursor, chains, lastStamp, forgotten, requests, documents });
   }
 
   /**
@@ -283,11 +401,8 @@ export class TestCluster {
    * @param isAnew whether it begins with the state of `giver`, or goes on with its own disk.
    */
   renew(node: TestNode, giver: TestNode, isAnew: boolean): void {
-    if (isAnew) {
-      this.work(giver);
-      node.disk.replace(structuredClone(giver.master.seed()), giver.disk);
-    }
-    const next = originOf(node.id, String(this.members.version + 1));
+    if (isAnew) node.disk.replace(this.seedOf(giver), giver.disk);
+    const next = originOf(node.id, String(this.agreement.version + 1));
     this.replaceOrigin(node, next);
     node.origin = next;
     this.restart(node);
@@ -304,9 +419,34 @@ export class TestCluster {
   endOf(origin: Origin, among: readonly TestNode[] = this.nodes): number {
     return Math.max(...among.map(({ disk }) => disk.last(origin)));
   }
+
+  /** One text for all that can be read on a node, equal on nodes that agree. */
+  text(node: TestNode): string {
+    const frozen = node.master.freeze();
+    const rows = [...frozen.documents()]
+      .filter(({ collection, versions }) => !node.master.isRemoved(collection, versions))
+      .map(({ key, versions }) => [new TextDecoder().decode(key), versions.map(shownOf)] as const)
+      .sort(([a], [b]) => (a < b ? -1 : 1));
+    frozen.release();
+    return JSON.stringify(rows);
+  }
+
+  texts(): readonly string[] {
+    return this.nodes.map((node) => this.text(node));
+  }
+}
+
+/** What all nodes have of a version. */
+export function shownOf({ dot, stamp, chain, content }: DocumentVersion): object {
+  return { dot, stamp, chain, body: content.kind === "document" ? [...content.body] : null };
 }
 
 /** Whether a message is to or from one of these nodes. */
 export function touches(...ids: readonly string[]) {
   return ({ from, to }: MultiMasterMessage) => ids.includes(from) || ids.includes(to);
+}
+
+/** Names an operation. */
+export function nameOf({ origin, sequence }: Dot): string {
+  return `${origin} ${sequence}`;
 }

@@ -3,15 +3,9 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Fields } from "../../src/base/value.ts";
-import {
-  type ConflictConfig,
-  contentAfter,
-  resolve,
-} from "../../src/multi_master/conflict_resolver.ts";
-import { addVersion } from "../../src/multi_master/document_versions.ts";
-import { originOf } from "../../src/multi_master/dot.ts";
-import { compareStamps, HybridClock } from "../../src/multi_master/hybrid_clock.ts";
-import type { DocumentVersion } from "../../src/multi_master/operation.ts";
+import { identical } from "../../src/multi_master/document/identical.ts";
+import { type ConflictConfig, removalOf } from "../../src/multi_master/operation/conflict_rule.ts";
+import { compareStamps, HybridClock } from "../../src/multi_master/operation/hybrid_clock.ts";
 import {
   compareVectors,
   includes,
@@ -19,7 +13,8 @@ import {
   meet,
   NOTHING_SEEN,
   type VersionVector,
-} from "../../src/multi_master/version_vector.ts";
+} from "../../src/multi_master/operation/version_vector.ts";
+import { bodyAfter, seenAfter } from "./history.ts";
 
 const vectors = fc
   .array(fc.tuple(fc.constantFrom("a", "b", "c"), fc.integer({ min: 1, max: 4 })))
@@ -55,6 +50,33 @@ test("version vector: what is after one way is before the other way", () => {
   expect(compareVectors(left, right)).toBe("concurrent");
 });
 
+test("conflict rule: what becomes of a removal unless it is set", () => {
+  expect(removalOf({ strategy: "last-write-wins" })).toBe("as-written");
+  expect(removalOf({ strategy: "node-priority" })).toBe("as-written");
+  for (const strategy of ["field-merge", "counter", "set", "siblings", "custom"] as const) {
+    expect(removalOf({ strategy })).toBe("update-wins");
+    expect(removalOf({ strategy, removal: "remove-wins" })).toBe("remove-wins");
+  }
+});
+
+test("identical: to the last bit, the order of fields apart", () => {
+  const same = [
+    [Number.NaN, Number.NaN],
+    [
+      { a: 1, b: [1n] },
+      { b: [1n], a: 1 },
+    ],
+    [new Date(5), new Date(5)],
+    [new Uint8Array([1]), new Uint8Array([1])],
+  ] as const;
+  for (const [a, b] of same) expect(identical(a, b)).toBe(true);
+  const values = [0, -0, 1, 1n, Number.NaN, "1", null, undefined, true, [], [1], [[1]], {}];
+  const more = [...values, { a: 1 }, { b: 1 }, new Date(0), new Date(1), new Uint8Array([1])];
+  for (const [i, a] of more.entries()) {
+    for (const [k, b] of more.entries()) expect(identical(a, b)).toBe(i === k);
+  }
+});
+
 test("hybrid clock: each stamp is above all that were given or seen, whatever the wall clock does", () => {
   const times = fc.array(
     fc.record({ wallMs: fc.nat(50), seenMs: fc.nat(60), count: fc.nat(0xffff) }),
@@ -75,35 +97,6 @@ test("hybrid clock: each stamp is above all that were given or seen, whatever th
   );
 });
 
-/** Writes of several nodes, each after those that stand in `after`, by their position. */
-function versionsOf(
-  config: ConflictConfig,
-  writes: readonly { node: string; body: Fields | undefined; after?: readonly number[] }[],
-): readonly DocumentVersion[] {
-  const made: DocumentVersion[] = [];
-  for (const [at, { node, body, after = [] }] of writes.entries()) {
-    const known = after.map((i) => made[i]!);
-    const before = known.reduce<readonly DocumentVersion[]>(addVersion, []);
-    const dot = { origin: originOf(node, "1"), sequence: at + 1 };
-    const stamp = { wallMs: at, count: 0 };
-    const context = join(
-      ...known.map(({ context: seen, dot: { origin, sequence } }) =>
-        join(seen, new Map([[origin, sequence]])),
-      ),
-    );
-    made.push({ dot, stamp, context, content: contentAfter(before, config, { dot, stamp, body }) });
-  }
-  return made;
-}
-
-function bodyAfter(
-  config: ConflictConfig,
-  writes: Parameters<typeof versionsOf>[1],
-): Fields | undefined {
-  const all = versionsOf(config, writes);
-  return resolve(all.reduce<readonly DocumentVersion[]>(addVersion, []), config).body;
-}
-
 describe("conflict resolver", () => {
   const removedAndChanged = [
     { node: "n1", body: { x: 1 } },
@@ -113,7 +106,8 @@ describe("conflict resolver", () => {
 
   test("a document that is removed and written concurrently stays, or goes, as configured", () => {
     for (const strategy of ["last-write-wins", "field-merge"] as const) {
-      expect(bodyAfter({ strategy }, removedAndChanged)).toEqual({ x: 2 });
+      const stays = { strategy, removal: "update-wins" } as const;
+      expect(bodyAfter(stays, removedAndChanged)).toEqual({ x: 2 });
       const removal = "remove-wins";
       expect(bodyAfter({ strategy, removal }, removedAndChanged)).toBeUndefined();
     }
@@ -126,13 +120,6 @@ describe("conflict resolver", () => {
       { node: "n2", body: { a: 1, b: 2 }, after: [0] },
     ];
     expect(bodyAfter({ strategy: "field-merge" }, writes)).toEqual({ a: 2, b: 2 });
-  });
-
-  test("a collection whose rule has changed shows what was written before", () => {
-    const before = versionsOf({ strategy: "last-write-wins" }, [{ node: "n1", body: { a: 1 } }]);
-    expect(resolve(before, { strategy: "field-merge" }).body).toEqual({ a: 1 });
-    const after = versionsOf({ strategy: "field-merge" }, [{ node: "n1", body: { a: 1 } }]);
-    expect(resolve(after, { strategy: "last-write-wins" }).body).toEqual({ a: 1 });
   });
 
   test("counter: one that was removed begins anew, and what another added meanwhile counts", () => {
@@ -150,22 +137,26 @@ describe("conflict resolver", () => {
       { node: "n1", body: { tags: ["b", "a", "b"] } },
       { node: "n2", body: { tags: [] }, after: [0] },
     ];
-    expect(bodyAfter({ strategy: "set" }, writes.slice(0, 1))).toEqual({ tags: ["a", "b"] });
+    // Alone, it is as it was written.
+    expect(bodyAfter({ strategy: "set" }, writes.slice(0, 1))).toEqual({ tags: ["b", "a", "b"] });
     expect(bodyAfter({ strategy: "set" }, writes)).toEqual({ tags: [] });
   });
 
   test("a field's name may be any text", () => {
-    const body = JSON.parse('{"__proto__": 1, "": 2, "constructor": 3}') as Fields;
-    const found = bodyAfter({ strategy: "field-merge" }, [{ node: "n1", body }]);
-    expect(JSON.stringify(found)).toBe('{"":2,"__proto__":1,"constructor":3}');
+    const writes = [
+      { node: "n1", body: { "": 1, constructor: 2 } as Fields },
+      { node: "n2", body: { "": 3, toString: 4 } as unknown as Fields },
+    ];
+    const found = bodyAfter({ strategy: "field-merge" }, writes);
+    expect(JSON.stringify(found)).toBe('{"":3,"constructor":2,"toString":4}');
   });
 
   test("custom: without a resolver that works the newest document is shown, and why", () => {
     const config: ConflictConfig = { strategy: "custom", resolver: "mine" };
-    const versions = versionsOf(config, [
+    const writes = [
       { node: "n1", body: { x: 1 } },
       { node: "n2", body: { x: 2 } },
-    ]);
+    ];
     let calls = 0;
     const failing = () => {
       throw new TypeError("no");
@@ -174,6 +165,13 @@ describe("conflict resolver", () => {
       calls += 1;
       return { calls };
     };
+    // What `equalValues` takes for one: NaN and any number, 1 and 1n.
+    const flickering = () => {
+      calls += 1;
+      return { f: calls % 2 === 0 ? Number.NaN : 5 };
+    };
+    const withFunction = () => ({ f: () => 1 }) as unknown as Fields;
+    const withHole = () => ({ a: [{ b: undefined }] });
     const nothing = () => undefined as unknown as Fields;
     const later = () => Promise.resolve({}) as unknown as Fields;
     const spoiling = (siblings: readonly { body: Fields }[]) => {
@@ -186,15 +184,18 @@ describe("conflict resolver", () => {
       [changing, 'Resolver "mine" gives two answers to one question'],
       [nothing, 'Resolver "mine" gives no document'],
       [later, 'Resolver "mine" gives no document'],
+      [withFunction, 'Resolver "mine" gives no document'],
+      [withHole, 'Resolver "mine" gives no document'],
+      [flickering, 'Resolver "mine" gives two answers to one question'],
     ] as const) {
       const known = new Map(resolver === undefined ? [] : [["mine", resolver]]);
-      expect(resolve(versions, config, known)).toMatchObject({ body: { x: 2 }, failure });
+      const seen = seenAfter(config, writes, known);
+      expect(seen).toMatchObject({ document: { x: 2 }, failure });
     }
     // It works on copies.
-    expect(resolve(versions, config, new Map([["mine", spoiling]])).body).toEqual({ x: 9 });
-    expect(resolve(versions, { strategy: "siblings" }).siblings.map(({ body }) => body)).toEqual([
-      { x: 1 },
-      { x: 2 },
-    ]);
+    const spoilt = seenAfter(config, writes, new Map([["mine", spoiling]]));
+    expect(spoilt.document).toEqual({ x: 9 });
+    const { siblings } = seenAfter({ strategy: "siblings" }, writes);
+    expect(siblings.map(({ body }) => body)).toEqual([{ x: 1 }, { x: 2 }]);
   });
 });

@@ -6,17 +6,18 @@
  */
 
 import type { Fields } from "../../src/base/value.ts";
-import {
-  type ConflictConfig,
-  type ConflictStrategy,
-  isRemoved,
-} from "../../src/multi_master/conflict_resolver.ts";
-import type { Dot } from "../../src/multi_master/dot.ts";
-import type { Operation } from "../../src/multi_master/operation.ts";
-import { VersionStore } from "../../src/multi_master/version_store.ts";
-import { covers, type VersionVector } from "../../src/multi_master/version_vector.ts";
+import { isRemoved, type Resolving } from "../../src/multi_master/document/conflict_resolver.ts";
+import { addVersion, versionOf } from "../../src/multi_master/document/document_versions.ts";
+import { isRetired } from "../../src/multi_master/operation/agreement.ts";
+import type {
+  ConflictConfig,
+  ConflictStrategy,
+} from "../../src/multi_master/operation/conflict_rule.ts";
+import { compareDots, type Dot } from "../../src/multi_master/operation/dot.ts";
+import type { DocumentVersion, Operation } from "../../src/multi_master/operation/operation.ts";
+import { covers, type VersionVector } from "../../src/multi_master/operation/version_vector.ts";
 import { SeededRandom } from "../../src/platform/random.ts";
-import { TestCluster, type TestNode } from "./cluster.ts";
+import { codec, DOCS, keyOf, nameOf, shownOf, TestCluster, type TestNode } from "./cluster.ts";
 
 const STRATEGIES: readonly ConflictStrategy[] = [
   "last-write-wins",
@@ -28,6 +29,7 @@ const STRATEGIES: readonly ConflictStrategy[] = [
   "siblings",
   "node-priority",
 ];
+const REMOVALS = [undefined, "update-wins", "remove-wins", "as-written"] as const;
 const KEYS = ["a", "b", "c", "d"];
 const TAGS = ["red", "green", "blue"];
 const STEPS = 400;
@@ -35,7 +37,7 @@ const STEPS = 400;
 const HEAL_TICKS = 60;
 
 /** What a test wanted of a document, beside the body that it wrote. */
-interface Intent extends Dot {
+interface Wish {
   readonly key: string;
   /** What its writer had seen. */
   readonly context: VersionVector;
@@ -43,6 +45,9 @@ interface Intent extends Dot {
   readonly tagsAdded: readonly string[];
   readonly tagsRemoved: readonly string[];
 }
+
+/** A wish, and the operation that carried it out. */
+interface Intent extends Wish, Dot {}
 
 /** What a run did. */
 export interface RunResult {
@@ -58,6 +63,14 @@ class RandomRun {
   readonly #intents = new Map<string, readonly Intent[]>();
   /** Links that carry nothing: "n1 n2". */
   readonly #cuts = new Set<string>();
+  /** Requests with a number, by that number less one. */
+  readonly #requests: (readonly Wish[])[] = [];
+  /** What clients of an incarnation have seen. */
+  readonly #tokens = new Map<string, VersionVector>();
+  /** Whether requests are sent again, to other nodes. */
+  readonly #hasRequests: boolean;
+  /** Whether clients write by what they have read. */
+  readonly #hasTokens: boolean;
   /** Whether documents are removed: then sums say nothing. */
   readonly #hasRemovals: boolean;
   #hasForgotten = false;
@@ -67,8 +80,13 @@ class RandomRun {
     this.#random = new SeededRandom(seed);
     const strategy = this.#pick(STRATEGIES);
     this.#hasRemovals = this.#random.chance(0.5);
-    const removal = this.#random.chance(0.3) ? "remove-wins" : "update-wins";
-    const conflict: ConflictConfig = { strategy, removal, priorities: ["n2", "n1"] };
+    this.#hasRequests = this.#random.chance(0.4) && !process.env["NOREQ"];
+    this.#hasTokens = this.#random.chance(0.3) && !process.env["NOTOK"];
+    const removal = this.#pick(REMOVALS);
+    const conflict: ConflictConfig = {
+      ...{ strategy, priorities: ["n2", "n1"] },
+      ...(removal === undefined ? {} : { removal }),
+    };
     this.#cluster = new TestCluster(2 + this.#random.below(4), conflict);
   }
 
@@ -104,31 +122,78 @@ class RandomRun {
 
   #write(node: TestNode): void {
     if (!node.master.isReady) return;
+    if (this.#hasRequests && this.#random.chance(0.2)) {
+      this.#writeAgain(node);
+      return;
+    }
     const keys = KEYS.filter(() => this.#random.chance(0.4));
     const documents = keys.map((key) => this.#change(node, key));
-    if (documents.length === 0) return;
-    const operation = node.master.write(
-      documents.map(({ key, body }) => ({ collection: "docs", key, body })),
-      this.#cluster.nowMs + node.skewMs,
-    );
-    const { origin, sequence } = operation;
-    // After a crash an operation that never left the node gives its number to another one.
-    const intents = documents.map(({ intent }) => ({ ...intent, origin, sequence }));
-    this.#intents.set(nameOf(operation), intents);
+    const isNamed = this.#hasRequests && this.#random.chance(0.5);
+    const number = isNamed ? this.#requests.length + 1 : undefined;
+    if (number !== undefined) this.#requests.push(documents.map(({ intent }) => intent));
+    this.#send(node, documents, { number, isRepeat: false });
   }
 
-  #change(node: TestNode, key: string) {
+  /** A client got no answer, and sends its request to this node. */
+  #writeAgain(node: TestNode): void {
+    const number = this.#requests.length - this.#random.below(6);
+    const documents = (this.#requests[number - 1] ?? []).map(({ key, added }) => {
+      return this.#change(node, key, added);
+    });
+    this.#send(node, documents, { number, isRepeat: true });
+  }
+
+  #send(
+    node: TestNode,
+    documents: readonly { key: string; body: Fields | undefined; intent: Wish }[],
+    { number, isRepeat }: { readonly number: number | undefined; readonly isRepeat: boolean },
+  ): void {
+    if (documents.length === 0) return;
+    const token = this.#tokens.get(node.origin);
+    const hadSeen = this.#hasTokens && this.#random.chance(0.3) ? token : undefined;
+    if (this.#random.chance(0.3)) this.#tokens.set(node.origin, node.master.token.cursor);
+    const result = node.master.write(
+      {
+        documents: documents.map(({ key, body }) => ({
+          ...{ collection: DOCS, key: keyOf(key) },
+          body: body === undefined ? undefined : codec.encode(body),
+          ...(hadSeen === undefined ? {} : { seen: hadSeen }),
+        })),
+        ...(number === undefined
+          ? {}
+          : { request: { session: "s", number, answered: Math.max(0, number - 12), isRepeat } }),
+      },
+      this.#cluster.nowMs + node.skewMs,
+    );
+    if (result.kind !== "written") {
+      const isExpected = result.kind === "known" ? isRepeat : hadSeen !== undefined;
+      if (!isExpected) throw new Error(`A write was ${result.kind}`);
+      return;
+    }
+    const { origin, sequence } = result.operation;
+    // After a crash an operation that never left the node gives its number to another one.
+    const intents = documents.map(({ intent }) => ({ ...intent, origin, sequence }));
+    this.#intents.set(nameOf(result.operation), intents);
+  }
+
+  /** @param again what a request that is sent again adds; it changes nothing else. */
+  #change(node: TestNode, key: string, again?: number) {
     const { master } = node;
-    const before = master.read("docs", key).body;
+    const { body: bytes } = master.read(DOCS, keyOf(key));
+    const before = bytes === undefined ? undefined : codec.decode(bytes);
     const context = new Map(master.cursor);
-    const nothing = { key, context, added: 0, tagsAdded: [], tagsRemoved: [] };
+    const nothing: Wish = { key, context, added: 0, tagsAdded: [], tagsRemoved: [] };
+    if (again !== undefined) {
+      const repeated: Fields = { ...before, count: ((before?.["count"] ?? 0) as number) + again };
+      return { key, body: repeated, intent: { ...nothing, added: again } };
+    }
     if (this.#hasRemovals && this.#random.chance(0.3)) {
       return { key, body: undefined, intent: nothing };
     }
     const tags = (before?.["tags"] ?? []) as readonly string[];
     const wanted = TAGS.filter((tag) => this.#random.chance(tags.includes(tag) ? 0.7 : 0.3));
     const added = this.#random.below(9) - 3;
-    const intent = {
+    const intent: Wish = {
       ...nothing,
       added,
       tagsAdded: wanted.filter((tag) => !tags.includes(tag)),
@@ -152,13 +217,14 @@ class RandomRun {
   }
 
   #tick(node: TestNode): void {
-    node.master.tick();
+    node.master.tick(this.#cluster.nowMs + node.skewMs);
+    this.#cluster.agreeOnFloor();
     this.#cluster.nowMs += this.#random.below(20);
   }
 
   /** All hear of all for a while: only then are removals forgotten. */
   #calm(): void {
-    const count = () => this.#cluster.nodes.map(({ master }) => master.tombstones);
+    const count = () => this.#cluster.nodes.map(({ master }) => master.removed);
     const before = count();
     this.#cluster.pass(this.#random.below(5));
     if (count().some((tombstones, i) => tombstones < before[i]!)) this.#hasForgotten = true;
@@ -170,7 +236,7 @@ class RandomRun {
 
   #trim(node: TestNode): void {
     this.#cluster.work(node);
-    node.disk.replace(structuredClone(node.master.seed()), node.disk);
+    node.disk.replace(this.#cluster.seedOf(node), node.disk);
   }
 
   /** A node loses the end of its log, or was away for too long; some states are refused. */
@@ -197,30 +263,50 @@ class RandomRun {
 
   #check(): void {
     const { nodes, conflict } = this.#cluster;
-    const texts = new Set(nodes.map(({ master }) => master.text()));
+    const texts = new Set(this.#cluster.texts());
     if (texts.size !== 1)
       throw new Error(`${texts.size} different states on ${nodes.length} nodes`);
-    const kept = nodes.find(({ master }) => master.tombstones > 0);
+    const kept = nodes.find(({ master }) => master.removed > 0);
     if (kept !== undefined) throw new Error(`${kept.id} keeps removed documents`);
     const counted = this.#cluster.written;
     for (const { id, master } of nodes) {
-      const missing = counted.find((operation) => !covers(master.cursor, operation));
+      const missing = counted.find((operation) => !this.#has(master.cursor, operation));
       if (missing !== undefined) throw new Error(`${id} lacks ${nameOf(missing)}`);
     }
     this.#checkVersions(counted);
-    const intents = counted.flatMap((operation) => this.#intents.get(nameOf(operation)) ?? []);
-    if (this.#cluster.hasLost) return;
-    if (conflict.strategy === "counter" && !this.#hasRemovals) this.#checkSums(intents);
-    if (conflict.strategy === "set" && !this.#hasRemovals) this.#checkTags(intents);
+    const intents = onceEach(counted).flatMap((one) => this.#intents.get(nameOf(one)) ?? []);
+    if (this.#cluster.hasLost || this.#hasRemovals) return;
+    if (conflict.strategy === "counter") this.#checkSums(intents);
+    if (conflict.strategy === "set" && !this.#hasRequests) this.#checkTags(intents);
   }
 
-  /** All operations taken in by one store, in another order and with nothing forgotten. */
+  /** Of a retired origin every member has all, and nobody keeps account of it. */
+  #has(cursor: VersionVector, operation: Operation): boolean {
+    const { agreement } = this.#cluster;
+    return isRetired(agreement, operation.origin) || covers(cursor, operation);
+  }
+
+  /** All operations folded in another order, with nothing forgotten and nothing made smaller. */
   #checkVersions(counted: readonly Operation[]): void {
-    const { conflict } = this.#cluster;
-    const store = new VersionStore(({ versions }) => isRemoved(versions, conflict));
+    const { agreement, conflict, resolvers } = this.#cluster;
+    const retiredAt = (origin: string) => agreement.retired.get(origin)?.version;
+    const causality = { retiredAt, sameRequest: sameRequests(counted) };
+    const resolving: Resolving = { config: conflict, codec, resolvers, causality };
+    const folded = new Map<string, readonly DocumentVersion[]>();
     const left = [...counted];
-    while (left.length > 0) store.apply(left.splice(this.#random.below(left.length), 1)[0]!);
-    if (store.text() !== this.#cluster.node(1).master.text()) {
+    while (left.length > 0) {
+      const operation = left.splice(this.#random.below(left.length), 1)[0]!;
+      for (const change of operation.changes) {
+        const name = new TextDecoder().decode(change.key);
+        const added = versionOf(operation, change);
+        folded.set(name, addVersion(folded.get(name) ?? [], added, causality));
+      }
+    }
+    const rows = [...folded]
+      .filter(([, versions]) => !isRemoved(versions, resolving))
+      .map(([name, versions]) => [name, versions.map(shownOf)] as const)
+      .sort(([a], [b]) => (a < b ? -1 : 1));
+    if (JSON.stringify(rows) !== this.#cluster.text(this.#cluster.node(1))) {
       throw new Error("The nodes agree on something that the operations do not add up to");
     }
   }
@@ -247,7 +333,8 @@ class RandomRun {
             ),
         );
       const expected = TAGS.filter(isThere).sort().join();
-      const found = ((this.#cluster.body(1, key)?.["tags"] ?? []) as readonly string[]).join();
+      const tags = (this.#cluster.body(1, key)?.["tags"] ?? []) as readonly string[];
+      const found = tags.toSorted().join();
       if (found !== expected) throw new Error(`${key} has "${found}", not "${expected}"`);
     }
   }
@@ -257,8 +344,32 @@ class RandomRun {
   }
 }
 
-function nameOf({ origin, sequence }: Dot): string {
-  return `${origin} ${sequence}`;
+/** Of operations that carried out one request, the first. */
+function onceEach(operations: readonly Operation[]): readonly Operation[] {
+  const seen = new Set<number>();
+  return operations.toSorted(compareDots).filter(({ request }) => {
+    if (request === undefined) return true;
+    const isFirst = !seen.has(request.number);
+    seen.add(request.number);
+    return isFirst;
+  });
+}
+
+/** The operations that carried out the same request as one of them. */
+function sameRequests(operations: readonly Operation[]) {
+  const byNumber = new Map<number, Dot[]>();
+  const numbers = new Map<string, number>();
+  for (const { request, origin, sequence } of operations.toSorted(compareDots)) {
+    if (request === undefined) continue;
+    const dots = byNumber.get(request.number) ?? [];
+    dots.push({ origin, sequence });
+    byNumber.set(request.number, dots);
+    numbers.set(nameOf({ origin, sequence }), request.number);
+  }
+  return (dot: Dot): readonly Dot[] | undefined => {
+    const dots = byNumber.get(numbers.get(nameOf(dot)) ?? 0) ?? [];
+    return dots.length > 1 ? dots : undefined;
+  };
 }
 
 /** Runs one seed. Throws when nodes differ or show what nobody wrote. */

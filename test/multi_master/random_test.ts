@@ -19,7 +19,8 @@ test(`multi-master: ${count} random runs end with equal nodes`, () => {
       totals.forgotten += forgotten ? 1 : 0;
       totals.renewed += renewed;
     } catch (cause) {
-      throw new Error(`Seed ${seed}: CSTORE_SEED=${seed} bun test ${import.meta.path}`, { cause });
+      const what = `Seed ${seed}: ${(cause as Error).message}`;
+      throw new Error(`${what}; CSTORE_SEED=${seed} bun test ${import.meta.path}`, { cause });
     }
   }
   expect(totals.operations).toBeGreaterThan(count * 10);

@@ -24,11 +24,12 @@ interface Row {
   readonly packages?: readonly string[];
 }
 
+const MASTER = ["multi_master", "multi_master/operation", "multi_master/document"];
 const PROTOCOL = ["protocol/encoding", "protocol/wire"];
 const CLIENT = ["client", "client/connection", "client/collection", "client/transaction"];
 /** All that `node` wires together. */
 const PARTS = [
-  ...["base", "platform", "raft", "multi_master", "query", ...PROTOCOL, "transport", "api"],
+  ...["base", "platform", "raft", ...MASTER, "query", ...PROTOCOL, "transport", "api"],
   ...["storage", "storage/wal", "storage/repair", "database", "database/collection"],
   ...["replication/raft", "replication/multi_master", "replication/wal", ...CLIENT],
   ...["transactions", "cluster", "server", "server/gateway", "auth"],
@@ -42,16 +43,21 @@ const MATRIX: Readonly<Record<string, Row>> = {
   base: { values: [], packages: ["@logtape/logtape"] },
   platform: { values: ["base"] },
   raft: { values: ["base"], packages: [] },
-  multi_master: { values: ["base"], packages: [] },
+  "multi_master/operation": { values: ["base"], packages: [] },
+  "multi_master/document": { values: ["base", "multi_master/operation"], packages: [] },
+  multi_master: {
+    values: ["base", "multi_master/operation", "multi_master/document"],
+    packages: [],
+  },
   query: { values: ["base"], packages: [] },
   "protocol/encoding": {
     values: ["base"],
-    types: ["raft", "multi_master"],
+    types: ["raft", ...MASTER],
     packages: ["cbor-x/encode", "lossless-json", "xxhash-wasm"],
   },
   "protocol/wire": {
     values: ["base", "protocol/encoding"],
-    types: ["raft", "multi_master"],
+    types: ["raft", ...MASTER],
     packages: [],
   },
   storage: { values: ["base", "platform", "protocol/encoding"], types: ["raft"] },
@@ -63,7 +69,7 @@ const MATRIX: Readonly<Record<string, Row>> = {
   transport: { values: ["base", "platform", "protocol/wire"], types: ["raft"] },
   "database/collection": {
     values: ["base", "query", "protocol/encoding"],
-    types: ["multi_master"],
+    types: [...MASTER],
   },
   database: {
     values: ["base", "query", "protocol/encoding", "database/collection"],
@@ -76,7 +82,7 @@ const MATRIX: Readonly<Record<string, Row>> = {
     types: ["storage/wal"],
   },
   "replication/multi_master": {
-    values: ["base", "platform", ...PROTOCOL, "multi_master", "transport"],
+    values: ["base", "platform", ...PROTOCOL, ...MASTER, "transport"],
     types: ["storage/wal"],
   },
   "replication/wal": {

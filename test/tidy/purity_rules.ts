@@ -18,14 +18,16 @@ const IMPURE = new Set(
 /** Globals that are objects: a call `process(...)` or a method of that name is something else. */
 const OBJECTS = new Set(["performance", "crypto", "process", "Bun", "Deno"]);
 
+const MASTER = ["multi_master", "multi_master/operation", "multi_master/document"];
+
 /** Folders that decide; they wait for nothing. */
 const SYNCHRONOUS = new Set([
-  ...["base", "raft", "multi_master", "query", "protocol/encoding", "protocol/wire"],
+  ...["base", "raft", ...MASTER, "query", "protocol/encoding", "protocol/wire"],
   ...["database", "database/collection"],
 ]);
 
 /** Consensus answers with effects, so even the word has no place there. */
-const WITHOUT_PROMISES = new Set(["raft", "multi_master"]);
+const WITHOUT_PROMISES = new Set(["raft", ...MASTER]);
 
 const HASHER = "src/protocol/encoding/hasher.ts";
 

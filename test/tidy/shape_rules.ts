@@ -24,7 +24,8 @@ export const LONG_FILES: Readonly<Record<string, string>> = {
     "one session over many nodes; channels, routing, retries and pending requests are apart",
   "src/database/document_state_machine.ts":
     "every kind of command in one order of application; operations, sessions, catalog are apart",
-  "src/multi_master/multi_master.ts": "decides all of multi-master; its rules are to be rewritten",
+  "src/multi_master/multi_master.ts":
+    "every input of one node and what it leads to; intake, sending, documents, clock are apart",
   "src/protocol/encoding/command.ts":
     "one format: its table, writers, cursor and gate must agree byte for byte",
   "src/cluster/membership_changes.ts":

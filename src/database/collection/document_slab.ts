@@ -11,7 +11,7 @@
  */
 
 import { assert } from "../../base/assert.ts";
-import { viewOf } from "../../base/bytes.ts";
+import { EMPTY_BYTES, viewOf } from "../../base/bytes.ts";
 import { SLAB_SIZE } from "../../base/limits.ts";
 
 /** Bytes before the key. */
@@ -54,6 +54,16 @@ export interface SlabRecord {
   readonly location: Location;
 }
 
+/** A place in a slab. */
+export interface Reserved {
+  bytes: Uint8Array;
+  view: DataView;
+  /** Where it begins, and of a document that is there, where it ends. */
+  at: number;
+  end: number;
+  location: Location;
+}
+
 /** Storage of one collection's documents. */
 export class DocumentSlabs {
   readonly #slabs: (Slab | undefined)[] = [];
@@ -67,6 +77,10 @@ export class DocumentSlabs {
   #held = 0;
   #bytes = 0;
   #compacting: { number: number; at: number } | undefined;
+  /** One object for all places: they are asked for with each write. */
+  readonly #reserved: Reserved = {
+    ...{ bytes: EMPTY_BYTES, view: viewOf(EMPTY_BYTES), at: 0, end: 0, location: 0 },
+  };
   /** Bytes written or superseded since the last step. */
   #churn = 0;
   /** Bytes of earlier steps that compaction has not worked for yet. */
@@ -92,19 +106,10 @@ export class DocumentSlabs {
     range: { readonly start: number; readonly keySize: number; readonly end: number },
     version: number,
   ): Location {
-    const size = HEADER_SIZE + range.end - range.start;
-    const number = this.#roomFor(size);
-    const slab = this.#slabs[number];
-    assert(slab !== undefined, "a slab with room is there");
-    const at = slab.end;
-    slab.view.setUint32(at, range.end - range.start - range.keySize, true);
-    slab.view.setUint16(at + 4, range.keySize, true);
-    slab.view.setFloat64(at + 8, version, true);
-    slab.view.setFloat64(at + 16, 0, true);
-    slab.bytes.set(source.subarray(range.start, range.end), at + HEADER_SIZE);
-    slab.end = at + size;
-    slab.aliveBytes += size;
-    return number * SLAB_SIZE + at;
+    const documentSize = range.end - range.start - range.keySize;
+    const { bytes, at, location } = this.#reserve(range.keySize, documentSize, version);
+    bytes.set(source.subarray(range.start, range.end), at);
+    return location;
   }
 
   /**
@@ -128,6 +133,43 @@ export class DocumentSlabs {
 
   version(location: Location): number {
     return this.#slabOf(location).view.getFloat64((location % SLAB_SIZE) + 8, true);
+  }
+
+  /** Makes room for a record and gives where its key and document are to be written. */
+  reserve(keySize: number, documentSize: number, version: number): Reserved {
+    this.#churn += HEADER_SIZE + keySize + documentSize;
+    return this.#reserve(keySize, documentSize, version);
+  }
+
+  #reserve(keySize: number, documentSize: number, version: number): Reserved {
+    const size = HEADER_SIZE + keySize + documentSize;
+    const number = this.#roomFor(size);
+    const slab = this.#slabs[number];
+    assert(slab !== undefined, "a slab with room is there");
+    const at = slab.end;
+    slab.view.setUint32(at, documentSize, true);
+    slab.view.setUint16(at + 4, keySize, true);
+    slab.view.setFloat64(at + 8, version, true);
+    slab.view.setFloat64(at + 16, 0, true);
+    slab.end = at + size;
+    slab.aliveBytes += size;
+    const reserved = this.#reserved;
+    [reserved.bytes, reserved.view] = [slab.bytes, slab.view];
+    reserved.at = at + HEADER_SIZE;
+    reserved.location = number * SLAB_SIZE + at;
+    return reserved;
+  }
+
+  /** Where a record's document stands: valid until the next call. */
+  place(location: Location): Reserved {
+    const slab = this.#slabOf(location);
+    const start = (location % SLAB_SIZE) + HEADER_SIZE;
+    const reserved = this.#reserved;
+    [reserved.bytes, reserved.view] = [slab.bytes, slab.view];
+    reserved.at = start + slab.view.getUint16(start - HEADER_SIZE + 4, true);
+    reserved.end = reserved.at + slab.view.getUint32(start - HEADER_SIZE, true);
+    reserved.location = location;
+    return reserved;
   }
 
   /** Reads a little of the record at `location`: brings it into the processor's cache. */

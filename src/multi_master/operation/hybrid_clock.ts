@@ -6,7 +6,8 @@
  * @module
  */
 
-import { assert } from "../base/assert.ts";
+import { assert } from "../../base/assert.ts";
+import { isCount } from "../../base/value.ts";
 import type { Stamp } from "./operation.ts";
 
 /** Stamps of one millisecond; the next one belongs to the next. */
@@ -18,6 +19,12 @@ export const NO_STAMP: Stamp = { wallMs: 0, count: 0 };
 /** Below 0, 0 or above 0. */
 export function compareStamps(a: Stamp, b: Stamp): number {
   return a.wallMs - b.wallMs || a.count - b.count;
+}
+
+/** Whether something from outside is a time. */
+export function isStamp(stamp: Stamp): boolean {
+  if (typeof stamp !== "object" || stamp === null) return false;
+  return isCount(stamp.wallMs) && isCount(stamp.count) && stamp.count <= COUNT_MAX;
 }
 
 /** The clock of one node. */

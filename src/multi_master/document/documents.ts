@@ -1,0 +1,300 @@
+/**
+ * The documents of one node: what a write makes of them, what an operation makes of them, and what
+ * is settled once every member has it.
+ *
+ * @module
+ */
+
+import { type Agreement, type CollectionId, isRetired } from "../operation/agreement.ts";
+import {
+  type ConflictConfig,
+  type ConflictResolver,
+  isByParts,
+  removalOf,
+} from "../operation/conflict_rule.ts";
+import type { Dot, Origin, OriginSequence } from "../operation/dot.ts";
+import type { Change, DocumentVersion, Operation, Stamp } from "../operation/operation.ts";
+import {
+  covers,
+  includes,
+  NOTHING_SEEN,
+  seen,
+  type VersionVector,
+} from "../operation/version_vector.ts";
+import {
+  contentAfter,
+  type DocumentCodec,
+  isRemoved,
+  type Resolution,
+  type Resolving,
+  resolve,
+} from "./conflict_resolver.ts";
+import { addVersion, type Causality, coversAll, versionOf } from "./document_versions.ts";
+import { RequestTable, type SeedRequests } from "./request_table.ts";
+import { type Salvage, salvage } from "./salvage.ts";
+import type { StoredDocument, VersionStore } from "./version_store.ts";
+import type { VisibleChange, WriteRefusal, WrittenDocument } from "./written_document.ts";
+
+/** What documents need beside their store. */
+export interface DocumentParts {
+  readonly store: VersionStore;
+  readonly codec: DocumentCodec;
+  readonly resolvers: ReadonlyMap<string, ConflictResolver>;
+  /** The present one. */
+  agreement(): Agreement;
+}
+
+const NONE: readonly DocumentVersion[] = Object.freeze<DocumentVersion[]>([]);
+
+interface Unsettled {
+  readonly sequence: OriginSequence;
+  readonly collection: CollectionId;
+  readonly key: Uint8Array;
+}
+
+/** The documents of one node. */
+export class Documents {
+  readonly #parts: DocumentParts;
+  readonly #requests: RequestTable;
+  readonly #causality: Causality;
+  /** What has to be looked at when every member has it: by origin, in the order of numbers. */
+  readonly #unsettled = new Map<Origin, { readonly queue: Unsettled[]; head: number }>();
+  #removed = 0;
+  /** All operations at or below it are settled. */
+  #floor: VersionVector = NOTHING_SEEN;
+
+  constructor(parts: DocumentParts, requests: SeedRequests) {
+    this.#parts = parts;
+    this.#requests = new RequestTable(requests);
+    this.#causality = {
+      retiredAt: (origin) => parts.agreement().retired.get(origin)?.version,
+      sameRequest: (dot) => this.#requests.sameRequest(dot),
+    };
+    const left: { readonly document: StoredDocument; readonly dot: Dot }[] = [];
+    for (const document of parts.store.documents()) {
+      const { collection, versions } = document;
+      if (this.isRemoved(collection, versions)) this.#removed += 1;
+      if (versions.length === 1 && isPlain(versions[0]!)) continue;
+      left.push(...versions.map(({ dot }) => ({ document, dot })));
+    }
+    left.sort((a, b) => a.dot.sequence - b.dot.sequence);
+    for (const { document, dot } of left) this.#wait(document, dot);
+  }
+
+  /** Documents that are kept only to tell others that they were removed. */
+  get removed(): number {
+    return this.#removed;
+  }
+
+  get requests(): RequestTable {
+    return this.#requests;
+  }
+
+  versions(collection: CollectionId, key: Uint8Array): readonly DocumentVersion[] {
+    return this.#parts.store.versions(collection, key);
+  }
+
+  /** Reads a document as its versions resolve. */
+  read(collection: CollectionId, key: Uint8Array): Resolution {
+    return this.resolution(collection, this.versions(collection, key));
+  }
+
+  /** What some versions of a document of that collection resolve to. */
+  resolution(collection: CollectionId, versions: readonly DocumentVersion[]): Resolution {
+    return resolve(versions, this.#resolving(this.#rule(collection)));
+  }
+
+  /** Whether all versions of a document amount to none. */
+  isRemoved(collection: CollectionId, versions: readonly DocumentVersion[]): boolean {
+    const config = this.#parts.agreement().collections.get(collection);
+    return config === undefined || isRemoved(versions, this.#resolving(config));
+  }
+
+  /** Why a write cannot be; undefined if it can. */
+  refusal(document: WrittenDocument): WriteRefusal | undefined {
+    const { collection, key } = document;
+    const config = this.#parts.agreement().collections.get(collection);
+    if (config === undefined) return { reason: "NO_COLLECTION", collection };
+    if (document.seen === undefined) return undefined;
+    const stale = { reason: "STALE_READ", collection, key } as const;
+    // What is forgotten may have been a removal that the reader does not know of.
+    if (!includes(document.seen, this.#floor)) return stale;
+    const isOlder = !coversAll(document.seen, this.versions(collection, key));
+    return isByParts(config) && isOlder ? stale : undefined;
+  }
+
+  /** The change that a write amounts to, unless {@link refusal} says otherwise. */
+  change(
+    document: WrittenDocument,
+    source: { readonly dot: Dot; readonly stamp: Stamp; readonly isRepeat: boolean },
+  ): Change {
+    const { collection, key } = document;
+    const config = this.#rule(collection);
+    const resolving = this.#resolving(config);
+    const isPlainWrite = typeof document.body !== "function" && removalOf(config) !== "remove-wins";
+    // What is there does not matter to a whole document that replaces it.
+    const before = isPlainWrite && !isByParts(config) ? NONE : this.versions(collection, key);
+    const body =
+      typeof document.body === "function"
+        ? document.body(resolve(before, resolving).body)
+        : document.body;
+    const isOwn = ({ sequence, origin }: Dot): boolean =>
+      sequence === source.dot.sequence && origin === source.dot.origin;
+    const isApart = (dot: Dot): boolean =>
+      isOwn(dot) ? source.isRepeat : this.#requests.isApart(dot);
+    const { dot, stamp } = source;
+    const content = contentAfter(before, resolving, { body, dot, stamp, isApart });
+    const removals = removalOf(config) === "remove-wins" ? this.#removalsOf(before) : [];
+    if (document.seen === undefined && removals.length === 0) return { collection, key, content };
+    return {
+      ...{ collection, key, content },
+      ...(document.seen === undefined ? {} : { seen: document.seen }),
+      ...(removals.length === 0 ? {} : { removals }),
+    };
+  }
+
+  /** What of operations that no member has is to be written again. */
+  salvage(operations: readonly Operation[]): Salvage {
+    const agreement = this.#parts.agreement();
+    return salvage(operations, {
+      agreement,
+      versions: (collection, key) => this.versions(collection, key),
+      resolving: (collection) => {
+        const config = agreement.collections.get(collection);
+        return config === undefined ? undefined : this.#resolving(config);
+      },
+    });
+  }
+
+  /** Takes in an operation; tells what readers see of it. */
+  apply(operation: Operation): readonly VisibleChange[] {
+    this.#requests.note(operation);
+    const { collections } = this.#parts.agreement();
+    const visible: VisibleChange[] = [];
+    for (const change of operation.changes) {
+      // A collection that is dropped by now takes nothing with it but its own part.
+      const config = collections.get(change.collection);
+      if (config !== undefined) visible.push(this.#applyChange(operation, change, config));
+    }
+    return visible;
+  }
+
+  /** Every member has these operations, and this node all that were made in ignorance of them. */
+  forget(floor: VersionVector): void {
+    this.#floor = floor;
+    for (const [origin, waiting] of this.#unsettled) {
+      const { queue } = waiting;
+      const isOver = isRetired(this.#parts.agreement(), origin);
+      const last = isOver ? Number.POSITIVE_INFINITY : seen(floor, origin);
+      while (waiting.head < queue.length && queue[waiting.head]!.sequence <= last) {
+        this.#settle(queue[waiting.head]!);
+        waiting.head += 1;
+      }
+      if (waiting.head === queue.length) this.#unsettled.delete(origin);
+      else if (waiting.head > queue.length / 2) {
+        queue.splice(0, waiting.head);
+        waiting.head = 0;
+      }
+    }
+    this.#parts.store.settle(floor);
+    this.#requests.forget(
+      floor,
+      ({ collection, key }) => this.versions(collection, key).length < 2,
+    );
+  }
+
+  #applyChange(operation: Operation, change: Change, config: ConflictConfig): VisibleChange {
+    const { collection, key } = change;
+    const added = versionOf(operation, change);
+    const resolving = this.#resolving(config);
+    let [before, versions] = [NONE, NONE];
+    this.#parts.store.update(collection, key, (found) => {
+      before = found;
+      versions = addVersion(found, added, this.#causality);
+      return versions;
+    });
+    if (versions !== before) {
+      if (before.length > 0 && isRemoved(before, resolving)) this.#removed -= 1;
+      if (isRemoved(versions, resolving)) this.#removed += 1;
+      this.#wait({ collection, key, versions }, added.dot);
+    }
+    return {
+      collection,
+      key,
+      before: resolve(before, resolving).body,
+      after: resolve(versions, resolving).body,
+      isConflict: versions.length > 1,
+    };
+  }
+
+  /** Notes a document that is not as small as it can be. */
+  #wait({ collection, key, versions }: StoredDocument, { origin, sequence }: Dot): void {
+    if (versions.length === 1 && isPlain(versions[0]!)) return;
+    const one = { sequence, collection, key };
+    const waiting = this.#unsettled.get(origin);
+    if (waiting === undefined) {
+      this.#unsettled.set(origin, { queue: [one], head: 0 });
+      return;
+    }
+    const { queue } = waiting;
+    let at = queue.length;
+    while (at > waiting.head && queue[at - 1]!.sequence > sequence) at -= 1;
+    if (at === queue.length) queue.push(one);
+    else queue.splice(at, 0, one);
+  }
+
+  #settle({ collection, key }: Unsettled): void {
+    const versions = this.versions(collection, key);
+    const later = versions.find(({ dot }) => !this.#isSettled(dot));
+    if (later !== undefined) {
+      this.#wait({ collection, key, versions }, later.dot);
+      return;
+    }
+    if (this.isRemoved(collection, versions)) {
+      if (versions.length > 0) this.#removed -= 1;
+      this.#parts.store.update(collection, key, () => NONE);
+      return;
+    }
+    const [sole] = versions;
+    if (versions.length === 1 && sole !== undefined && !isPlain(sole)) {
+      this.#parts.store.update(collection, key, () => [plainVersion(sole)]);
+    }
+  }
+
+  #isSettled(dot: Dot): boolean {
+    return covers(this.#floor, dot) || isRetired(this.#parts.agreement(), dot.origin);
+  }
+
+  /** The removals that a write follows and that an operation under way may not know of. */
+  #removalsOf(versions: readonly DocumentVersion[]): readonly Dot[] {
+    const removals = versions.flatMap(({ dot, content, removals: earlier = [] }) =>
+      content.kind === "removed" ? [...earlier, dot] : earlier,
+    );
+    return removals.filter((dot) => !this.#isSettled(dot));
+  }
+
+  #rule(collection: CollectionId): ConflictConfig {
+    return this.#parts.agreement().collections.get(collection) ?? { strategy: "last-write-wins" };
+  }
+
+  #resolving(config: ConflictConfig): Resolving {
+    const { codec, resolvers } = this.#parts;
+    return { config, codec, resolvers, causality: this.#causality };
+  }
+}
+
+/** Whether a version needs nothing but its document to be kept. */
+function isPlain({ content, seen: hadSeen, removals }: DocumentVersion): boolean {
+  if (hadSeen !== undefined || removals !== undefined) return false;
+  return content.kind === "document" && content.marks === undefined;
+}
+
+/** What is left of a version that every later operation has seen. */
+function plainVersion({ dot, stamp, chain, content }: DocumentVersion): DocumentVersion {
+  const plain = { dot, stamp, chain, context: NOTHING_SEEN, version: 0 };
+  if (content.kind === "removed") return { ...plain, content };
+  // Who added what to a number is needed as long as there is one.
+  const counts = (content.marks?.parts ?? []).filter(({ count }) => count !== undefined);
+  const marks = counts.length === 0 ? {} : { marks: { parts: counts } };
+  return { ...plain, content: { kind: "document", body: content.body, ...marks } };
+}

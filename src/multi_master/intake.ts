@@ -1,0 +1,155 @@
+/**
+ * Whether an operation from another node is taken in now: it is well formed, its origin's clock is
+ * right, this node knows the agreement that its writer knew, and has all that its writer had.
+ *
+ * @module
+ */
+
+import { type Agreement, endOf, isOpen, isRetired } from "./operation/agreement.ts";
+import type { Dot, Origin } from "./operation/dot.ts";
+import type { Operation } from "./operation/operation.ts";
+import { faultOf } from "./operation/operation_check.ts";
+import { seen, type VersionVector } from "./operation/version_vector.ts";
+import type { MultiMasterEvent } from "./ready.ts";
+
+/** What becomes of an operation. */
+export type Verdict =
+  | { readonly kind: "take" }
+  /** It is here already. */
+  | { readonly kind: "known" }
+  /** Later ones of its origin wait behind it. `isPull`: others may have what it waits for. */
+  | { readonly kind: "wait"; readonly isPull: boolean }
+  /** It never counts. */
+  | { readonly kind: "refuse"; readonly reason: string }
+  /** Its number was given to another operation. */
+  | { readonly kind: "fork" };
+
+/** What the judgement rests on. */
+export interface IntakeState {
+  readonly agreement: Agreement;
+  readonly cursor: VersionVector;
+  readonly chains: ReadonlyMap<Origin, number>;
+  /** The time that counts, ms since 1970. */
+  readonly timeMs: number;
+}
+
+/** What an intake needs to know once. */
+export interface IntakeParts {
+  readonly driftMaxMs: number;
+  readonly waitTicks: number;
+  readonly checksum: (operation: Omit<Operation, "chain">, previous: number) => number;
+}
+
+interface Waiting {
+  readonly operation: Dot;
+  readonly missing: Dot;
+  readonly sinceTick: number;
+  isTold: boolean;
+}
+
+/** The judgement over operations from outside. */
+export class Intake {
+  readonly #parts: IntakeParts;
+  /** Origins whose operations are too far ahead of the time. */
+  readonly #quarantined = new Set<Origin>();
+  readonly #waiting = new Map<Origin, Waiting>();
+  /** The context of the last operation that was well formed: others share it. */
+  #checked: VersionVector | undefined;
+  #events: MultiMasterEvent[] = [];
+
+  constructor(parts: IntakeParts) {
+    this.#parts = parts;
+  }
+
+  judge(operation: Operation, state: IntakeState, tick: number): Verdict {
+    const isChecked = operation.context === this.#checked;
+    const fault = faultOf(operation, isChecked);
+    if (fault === undefined) this.#checked = operation.context;
+    if (fault !== undefined) return { kind: "refuse", reason: `an operation is broken: ${fault}` };
+    const { origin, sequence } = operation;
+    const last = seen(state.cursor, origin);
+    if (sequence <= last) {
+      const isFork = sequence === last && state.chains.get(origin) !== operation.chain;
+      return isFork ? { kind: "fork" } : { kind: "known" };
+    }
+    const { version } = state.agreement;
+    // Its writer may know origins and collections of which this node has not heard yet.
+    if (operation.version > version) return { kind: "wait", isPull: false };
+    if (sequence > endOf(state.agreement, origin)) {
+      return { kind: "refuse", reason: `operation ${sequence} of ${origin} is behind its end` };
+    }
+    if (this.#isAhead(operation, state.timeMs)) return { kind: "wait", isPull: false };
+    const missing = missingFor(operation, state);
+    if (missing !== undefined) {
+      this.#wait(operation, missing, tick);
+      return { kind: "wait", isPull: true };
+    }
+    const chain = this.#parts.checksum(operation, state.chains.get(origin) ?? 0);
+    if (chain !== operation.chain) return { kind: "fork" };
+    this.#go(origin);
+    return { kind: "take" };
+  }
+
+  /** Time passes: what has waited for long is told. */
+  tick(tick: number): void {
+    for (const waiting of this.#waiting.values()) {
+      if (waiting.isTold || tick - waiting.sinceTick < this.#parts.waitTicks) continue;
+      waiting.isTold = true;
+      const { operation, missing } = waiting;
+      this.#events.push({ type: "OPERATION_WAITS", operation, missing });
+    }
+  }
+
+  /** The alarms since the last call. */
+  takeEvents(): readonly MultiMasterEvent[] {
+    const events = this.#events;
+    if (events.length > 0) this.#events = [];
+    return events;
+  }
+
+  #isAhead({ origin, stamp }: Operation, timeMs: number): boolean {
+    const aheadMs = stamp.wallMs - timeMs;
+    if (aheadMs > this.#parts.driftMaxMs) {
+      if (!this.#quarantined.has(origin))
+        this.#events.push({ type: "CLOCK_SKEW", origin, aheadMs });
+      this.#quarantined.add(origin);
+      return true;
+    }
+    if (this.#quarantined.delete(origin)) this.#events.push({ type: "CLOCK_SKEW_ENDED", origin });
+    return false;
+  }
+
+  #wait({ origin, sequence }: Operation, missing: Dot, tick: number): void {
+    const before = this.#waiting.get(origin);
+    if (before?.operation.sequence === sequence) return;
+    // An earlier one of the same origin that came later waits in its place.
+    if (before !== undefined && before.operation.sequence < sequence) return;
+    const operation = { origin, sequence };
+    const isTold = before?.isTold === true;
+    this.#waiting.set(origin, { operation, missing, sinceTick: tick, isTold });
+  }
+
+  #go(origin: Origin): void {
+    if (this.#waiting.size === 0) return;
+    if (this.#waiting.get(origin)?.isTold === true) {
+      this.#events.push({ type: "OPERATION_WAITS_ENDED", origin });
+    }
+    this.#waiting.delete(origin);
+  }
+}
+
+/** The first operation that must be here before this one; undefined if all are. */
+function missingFor(operation: Operation, { agreement, cursor }: IntakeState): Dot | undefined {
+  const { origin, sequence, context } = operation;
+  const next = seen(cursor, origin) + 1;
+  if (sequence > next) return { origin, sequence: next };
+  for (const [other, wanted] of context) {
+    if (seen(cursor, other) >= wanted || isRetired(agreement, other)) continue;
+    // Nothing behind the end of an incarnation that is over is waited for, once that is known.
+    const end = isOpen(agreement, other) ? undefined : agreement.closed.get(other);
+    if (seen(cursor, other) < Math.min(wanted, end ?? wanted)) {
+      return { origin: other, sequence: wanted };
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,123 @@
+/**
+ * The words of writing on every node. Sequences start at 1; 0 means "none yet".
+ *
+ * @module
+ */
+
+import type { Value } from "../../base/value.ts";
+import type { CollectionId } from "./agreement.ts";
+import type { Dot } from "./dot.ts";
+import type { VersionVector } from "./version_vector.ts";
+
+/**
+ * A time of the hybrid clock. Orders concurrent versions only: {@link VersionVector}s decide which
+ * version came after which.
+ */
+export interface Stamp {
+  /** ms since 1970. */
+  readonly wallMs: number;
+  /** Counts stamps of one millisecond. */
+  readonly count: number;
+}
+
+/** A client's request, which may reach several nodes and has one effect. */
+export interface RequestName {
+  readonly session: string;
+  /** 1, 2, 3 ... */
+  readonly number: number;
+  /** The client has the answers to all requests up to this one, and repeats none of them. */
+  readonly answered: number;
+  /** Whether it was sent before, to whichever node. */
+  readonly isRepeat: boolean;
+}
+
+/**
+ * A part of a document that is settled by itself. `value`: a field, the newest counts. `count`:
+ * what one origin added to a number. `item`: an element of an array that is a set.
+ */
+export interface Part {
+  readonly field: string;
+  readonly kind: "value" | "count" | "item";
+  readonly dot: Dot;
+  readonly stamp: Stamp;
+  readonly value: Value;
+  /** Of a count: added for a request that was sent again, so another part may say the same. */
+  readonly isApart?: boolean;
+}
+
+/** Where and when parts of a document were written, if not by the version that holds them. */
+export interface Source {
+  readonly dot: Dot;
+  readonly stamp: Stamp;
+}
+
+/** A part that differs from what {@link Marks} say of all others. */
+export interface Mark extends Source {
+  readonly field: string;
+  /** Of a set: the element. */
+  readonly item?: Value;
+  /** Of a counter: what the dot's origin added, and whether for a request that was sent again. */
+  readonly count?: number;
+  readonly isApart?: boolean;
+}
+
+/**
+ * Which parts of a version's body are older than the version, or stand for several: what is not
+ * marked comes from `rest`, and without that from the version itself.
+ */
+export interface Marks {
+  readonly rest?: Source;
+  readonly parts: readonly Mark[];
+}
+
+/**
+ * Content of a version: the document as its writer wrote it, encoded, or the fact that it was
+ * removed.
+ */
+export type Content =
+  | { readonly kind: "document"; readonly body: Uint8Array; readonly marks?: Marks }
+  | { readonly kind: "removed" };
+
+/** What a version is beside its content. */
+interface Written {
+  readonly content: Content;
+  /**
+   * What the writer had seen, where that is less than all that its node had: the node's cursor when
+   * the client read the document.
+   */
+  readonly seen?: VersionVector;
+  /** Of a collection in which removals win: the removals that it follows, and others may not. */
+  readonly removals?: readonly Dot[];
+}
+
+/** One version of a document, whole in itself: it needs no other to be read. */
+export interface DocumentVersion extends Written {
+  readonly dot: Dot;
+  readonly stamp: Stamp;
+  /** The operations of other origins that its node had. Of its own origin it had all before it. */
+  readonly context: VersionVector;
+  /** Version of the agreement that its writer knew. */
+  readonly version: number;
+  /** Checksum of the operation, and so of the content. */
+  readonly chain: number;
+}
+
+/** One document in an operation. */
+export interface Change extends Written {
+  readonly collection: CollectionId;
+  /** The document's id, encoded. */
+  readonly key: Uint8Array;
+}
+
+/** Changes that one origin logged at once: applied whole or not at all, everywhere. */
+export interface Operation extends Dot {
+  readonly stamp: Stamp;
+  /** Operations of other origins that its writer had: those are applied before it. */
+  readonly context: VersionVector;
+  /** Version of the agreement that its writer knew. */
+  readonly version: number;
+  /** Checksum of this operation and of all before it of its origin, 32 bits. */
+  readonly chain: number;
+  readonly request?: RequestName;
+  readonly changes: readonly Change[];
+}
