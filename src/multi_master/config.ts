@@ -4,11 +4,13 @@
  * @module
  */
 
+import type { Fields } from "../base/value.ts";
 import type { DocumentCodec } from "./document/conflict_resolver.ts";
 import type { SeedRequests } from "./document/request_table.ts";
 import type { StoredDocument, VersionStore } from "./document/version_store.ts";
+
 import type { ConflictResolver } from "./operation/conflict_rule.ts";
-import type { Origin, OriginSequence } from "./operation/dot.ts";
+import type { CollectionId, Origin, OriginSequence } from "./operation/dot.ts";
 import { NO_STAMP } from "./operation/hybrid_clock.ts";
 import type { Operation, Stamp } from "./operation/operation.ts";
 import { NOTHING_SEEN, type VersionVector } from "./operation/version_vector.ts";
@@ -20,18 +22,20 @@ export interface MultiMasterConfig {
   readonly origin: Origin;
   /** How far clocks may stand apart, in ms. */
   readonly driftMaxMs: number;
-  /** Ticks between two pulls of missing operations from a member. */
+  /** Ticks between two pulls of missing operations from a member; at least 1. */
   readonly pullTicks: number;
   /** Ticks after which an operation that waits for another is worth an alarm. */
   readonly waitTicks: number;
-  /** Bytes of documents in one message; a larger operation travels alone. */
+  /** Bytes of documents at which a message is closed; its last operation may exceed them. */
   readonly messageBytes: number;
   /** Bytes of documents on their way to a peer whose disk has not answered. */
   readonly windowBytes: number;
   /** Resolvers of collections with a `custom` rule, by name. */
   readonly resolvers: ReadonlyMap<string, ConflictResolver>;
   readonly codec: DocumentCodec;
-  /** Checksum of an operation's content and name, 32 bits, seeded with that of the one before. */
+  /** When a document expires, ms since 1970; undefined: never. A function of the document alone. */
+  readonly expiryOf?: (collection: CollectionId, body: Fields) => number | undefined;
+  /** Checksum of an operation's fields, 32 bits, seeded with that of the one before. */
   readonly checksum: (operation: Omit<Operation, "chain">, previous: number) => number;
 }
 

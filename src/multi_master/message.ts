@@ -27,7 +27,10 @@ export interface OperationsMessage extends Envelope {
 export interface CursorMessage extends Envelope {
   readonly type: "CURSOR";
   readonly cursor: VersionVector;
-  /** Checksum of each origin's last operation in the cursor. */
+  /**
+   * Checksum of the last operation in the cursor, of each origin of which none is on its way to the
+   * disk.
+   */
   readonly chains: ReadonlyMap<Origin, number>;
   /** Whether it asks for all that it lacks; otherwise it answers {@link OperationsMessage}. */
   readonly isPull: boolean;

@@ -18,7 +18,6 @@ import { assert } from "../base/assert.ts";
 import { isCount } from "../base/value.ts";
 import type { FrozenSeed, MultiMasterConfig, MultiMasterStart } from "./config.ts";
 import { Documents } from "./document/documents.ts";
-import type { Salvage } from "./document/salvage.ts";
 import type { VisibleChange } from "./document/written_document.ts";
 import { Intake } from "./intake.ts";
 import { Mailbox } from "./mailbox.ts";
@@ -32,15 +31,13 @@ import { NodeClock } from "./node_clock.ts";
 import {
   type Agreement,
   assertFollows,
-  type CollectionId,
   coversToken,
   type FloorProposal,
   isRetired,
   proposeFloor,
-  type SeenToken,
 } from "./operation/agreement.ts";
-import type { Origin } from "./operation/dot.ts";
-import type { DocumentVersion, Operation } from "./operation/operation.ts";
+import type { CollectionId, Origin } from "./operation/dot.ts";
+import type { Operation, SeenToken } from "./operation/operation.ts";
 import { hasTwice, isVector } from "./operation/operation_check.ts";
 import { includes, seen, type VersionVector } from "./operation/version_vector.ts";
 import type { Peer, PeerView } from "./peer.ts";
@@ -89,7 +86,7 @@ export class MultiMaster {
       durable: () => this.#progress.durable,
     });
     this.#documents = new Documents(
-      { store, codec, resolvers, agreement: () => this.#agreement },
+      { store, codec, resolvers, expiryOf: config.expiryOf, agreement: () => this.#agreement },
       seed.requests,
     );
     this.#documents.forget(seed.forgotten.floor);
@@ -133,14 +130,14 @@ export class MultiMaster {
     return !this.#isStopped && includes(this.#progress.durable, this.#agreement.floor.floor);
   }
 
+  /** What it holds: versions, digests, and what of lost operations is to be written again. */
+  get documents(): Pick<Documents, "versions" | "isRemoved" | "removed" | "digest" | "salvage"> {
+    return this.#documents;
+  }
+
   /** Every member's disk holds these, and no operation that was made in ignorance of them comes. */
   get forgotten(): VersionVector {
     return this.#forgotten.floor;
-  }
-
-  /** Documents that are kept only to tell others that they were removed. */
-  get removed(): number {
-    return this.#documents.removed;
   }
 
   /** The other members: what their disks have, and how far they are behind. */
@@ -148,24 +145,19 @@ export class MultiMaster {
     return this.#sender.views();
   }
 
-  /** Whether versions of a document amount to none. */
-  isRemoved(collection: CollectionId, versions: readonly DocumentVersion[]): boolean {
-    return this.#documents.isRemoved(collection, versions);
-  }
-
-  /** The versions of a document, the newest last. */
-  versions(collection: CollectionId, key: Uint8Array): readonly DocumentVersion[] {
-    return this.#documents.versions(collection, key);
-  }
-
-  /** Reads a document as its versions resolve. */
-  read(collection: CollectionId, key: Uint8Array): ReadResult {
-    const versions = this.versions(collection, key);
+  /**
+   * Reads a document as its versions resolve, unless it has expired.
+   *
+   * @param wallMs this node's clock, ms since 1970; the last one it was told unless given.
+   */
+  read(collection: CollectionId, key: Uint8Array, wallMs = this.#clock.wallMs): ReadResult {
+    const versions = this.#documents.versions(collection, key);
     let afterReady = 0;
     for (const { dot } of versions) {
       afterReady = Math.max(afterReady, this.#progress.readyOf(dot.origin, dot.sequence));
     }
-    return { ...this.#documents.resolution(collection, versions), afterReady };
+    const timeMs = wallMs + this.#clock.offsetMs;
+    return { ...this.#documents.resolution(collection, versions, timeMs), afterReady };
   }
 
   /** Whether this node shows what a client has seen: yes, once it has come, or never again. */
@@ -191,9 +183,11 @@ export class MultiMaster {
   }
 
   /**
-   * Writes documents, all of them or none. The bodies belong to it from then on.
+   * Writes documents, all of them or none. The bytes must not be changed afterwards. An error that
+   * a body's function throws is passed on, and nothing is written.
    *
    * @param wallMs this node's clock, ms since 1970.
+   * @throws AssertionError if it is not ready, for no document, and for one that stands twice.
    */
   write({ documents, request }: WriteRequest, wallMs: number): WriteResult {
     assert(this.isReady, "a node writes when it is ready");
@@ -211,7 +205,8 @@ export class MultiMaster {
     const { origin } = this.#config;
     const dot = { origin, sequence: seen(this.#progress.cursor, origin) + 1 };
     const stamp = this.#clock.stamp(wallMs);
-    const source = { dot, stamp, isRepeat: request?.isRepeat === true };
+    const timeMs = wallMs + this.#clock.offsetMs;
+    const source = { dot, stamp, timeMs, isRepeat: request?.isRepeat === true };
     const changes = documents.map((document) => this.#documents.change(document, source));
     const [context, { sequence }] = [this.#progress.contextOf(origin), dot];
     const { version } = this.#agreement;
@@ -225,31 +220,36 @@ export class MultiMaster {
   }
 
   /**
-   * What of operations that no member has is to be written again: those of an incarnation that is
-   * over, in their order. What others wrote since stays where the collection's rule says so.
+   * Drops a document that has expired longer ago than clocks stand apart, without an operation.
+   * False if that is not so, or if every member does not have it yet.
+   *
+   * @param wallMs this node's clock, ms since 1970.
    */
-  salvage(operations: readonly Operation[]): Salvage {
-    return this.#documents.salvage(operations);
+  expire(collection: CollectionId, key: Uint8Array, wallMs: number): boolean {
+    const beforeMs = this.#clock.time(wallMs) - this.#config.driftMaxMs;
+    return this.#documents.expire(collection, key, beforeMs);
   }
 
-  /** Takes in a message. `wallMs` is this node's clock. */
+  /**
+   * Takes in a message. Its documents have passed the gate of encoded bytes; everything else in it
+   * is checked here.
+   *
+   * @param wallMs this node's clock, ms since 1970.
+   */
   step(message: MultiMasterMessage, wallMs: number): void {
     if (this.#isStopped || message.to !== this.#config.node) return;
-    if (message.type === "RESEED") {
-      this.#onReseed(message);
-      return;
-    }
+    if (message.type === "RESEED") return this.#onReseed(message);
     const { from, origin } = message;
     if (this.#agreement.origins.get(from) !== origin) {
       this.#refuse(from, `${origin} is not a member`);
-      this.#mailbox.reseed(from, { reason: "not-member", incarnation: origin });
+      this.#reseed({ node: from, origin }, "not-member");
       return;
     }
     if (message.type === "OPERATIONS") this.#onOperations(message, wallMs);
     else this.#onCursor(message, wallMs);
   }
 
-  /** Time passes. `wallMs` is this node's clock. */
+  /** Time passes. `wallMs` is this node's clock, ms since 1970. */
   tick(wallMs: number): void {
     if (this.#isStopped) return;
     this.#ticks += 1;
@@ -263,18 +263,25 @@ export class MultiMaster {
     for (const [at, { node }] of others.entries()) this.#sendCursor(node, at === asked);
   }
 
-  /** A peer's connection came up or went; it is up until then. */
+  /** A peer's connection came up or went. Peers count as connected until this says otherwise. */
   setPeer(node: string, isUp: boolean): void {
     this.#sender.setPeer(node, isUp);
     if (isUp && this.#sender.peers.has(node) && !this.#isStopped) this.#sendCursor(node, true);
   }
 
-  /** A client is gone for good: its requests need not be known any more. */
+  /**
+   * A client is gone for good: those of its requests that every member has are known no more. To be
+   * called on every node once all of its operations are there; one that comes later stays known.
+   */
   endSession(session: string): void {
     this.#documents.requests.endSession(session);
   }
 
-  /** Takes note of what was agreed. An earlier version changes nothing. */
+  /**
+   * Takes note of what was agreed. An earlier version changes nothing.
+   *
+   * @throws AssertionError if a collection's rule has changed, or a floor has sunk.
+   */
   setAgreement(agreement: Agreement): void {
     if (agreement.version <= this.#agreement.version) return;
     assertFollows(agreement, this.#agreement);
@@ -332,6 +339,7 @@ export class MultiMaster {
   }
 
   #onOperations({ from, operations }: OperationsMessage, wallMs: number): void {
+    if (!Array.isArray(operations)) return this.#refuse(from, "a message has no operations");
     const timeMs = this.#clock.time(wallMs);
     const blocked = new Set<Origin>();
     let [isPull, hasTaken] = [false, false];
@@ -342,7 +350,7 @@ export class MultiMaster {
       const verdict = this.#intake.judge(operation, state, this.#ticks);
       if (verdict.kind === "known") continue;
       if (operation.origin === this.#config.origin && verdict.kind !== "refuse") {
-        this.#onOwnAhead(operation.sequence);
+        this.#onOwnOperation(operation, verdict.kind === "fork");
         return;
       }
       if (verdict.kind === "take") {
@@ -366,10 +374,11 @@ export class MultiMaster {
     else this.#sendCursor(from, isPull);
   }
 
-  /** A part of its log is lost: the next number would be given out twice. */
-  #onOwnAhead(sequence: number): void {
-    this.#events.push({ type: "OWN_ORIGIN_AHEAD", sequence });
-    this.#stop("ahead");
+  /** A part of its log is lost: a number would be given out twice, or was. */
+  #onOwnOperation({ origin, sequence }: Operation, isFork: boolean): void {
+    if (isFork) this.#events.push({ type: "ORIGIN_FORKED", origin, sequence });
+    else this.#events.push({ type: "OWN_ORIGIN_AHEAD", sequence });
+    this.#stop(isFork ? "forked" : "ahead");
   }
 
   /** The origin must begin again: who had its operation first keeps that one. */
@@ -395,7 +404,7 @@ export class MultiMaster {
     const own = seen(this.#progress.cursor, origin);
     let counted = this.#sender.counted(cursor);
     if (seen(cursor, origin) > own) {
-      // It may be so, or not: the operation itself is the proof.
+      // It may be so, or not: who has the operation can send it.
       this.#refuse(
         from,
         `it has operation ${seen(cursor, origin)} of this node, which made ${own}`,
@@ -417,38 +426,30 @@ export class MultiMaster {
       if (!isLast || this.#progress.chains.get(origin) === chain) continue;
       this.#events.push({ type: "ORIGIN_FORKED", origin, sequence });
       if (origin === this.#config.origin) this.#stop("forked");
-      else if (origin === peer.origin)
-        this.#mailbox.reseed(peer.node, { reason: "forked", incarnation: origin });
+      else if (origin === peer.origin) this.#reseed(peer, "forked");
       return true;
     }
     return false;
   }
 
   #sendCursor(to: string, isPull: boolean): void {
-    const { durable, chains } = this.#progress;
-    const known = new Map<Origin, number>();
-    for (const [origin, sequence] of durable) {
-      const chain = chains.get(origin);
-      const isLast = seen(this.#progress.cursor, origin) === sequence;
-      if (isLast && chain !== undefined) known.set(origin, chain);
-    }
+    const { durable: cursor, durableChains: chains } = this.#progress;
     const [{ round }, { wallMs }] = [this.#forgotten, this.#clock];
-    this.#mailbox.cursor(to, { cursor: durable, chains: known, isPull, round, wallMs });
+    this.#mailbox.cursor(to, { cursor, chains, isPull, round, wallMs });
   }
 
   #applyAgreement(): void {
-    const unsent = this.#unsent();
+    const unacknowledged = this.#unacknowledged();
     this.#progress.retire((origin) => isRetired(this.#agreement, origin));
     this.#sender.setMembers();
     this.#clock.keep((node) => this.#sender.peers.has(node));
     const { closed, origins } = this.#agreement;
     const isMember = origins.get(this.#config.node) === this.#config.origin;
-    let hasMore = false;
-    for (const [origin, end] of closed) {
-      if (end !== undefined && seen(this.#progress.cursor, origin) > end) hasMore = true;
-    }
-    if (!isMember) this.#stop("not-member", unsent);
-    else if (hasMore) this.#stop("behind", unsent);
+    const isBehindEnd = ([origin, end]: [Origin, number | undefined]): boolean =>
+      end !== undefined && seen(this.#progress.cursor, origin) > end;
+    const hasMore = [...closed].some(isBehindEnd);
+    if (!isMember) this.#stop("not-member", unacknowledged);
+    else if (hasMore) this.#stop("behind", unacknowledged);
     else this.#forget();
   }
 
@@ -461,24 +462,19 @@ export class MultiMaster {
     this.#documents.forget(floor);
   }
 
-  #stop(reason: ReseedMessage["reason"] | "ahead", unsent = this.#unsent()): void {
+  #stop(reason: ReseedMessage["reason"] | "ahead", unacknowledged = this.#unacknowledged()): void {
     if (this.#isStopped) return;
     this.#isStopped = true;
     this.#mailbox.take();
     this.#sender.takeLoads();
     this.#answers.clear();
-    this.#events.push({ type: "RESEED_NEEDED", reason, unsent });
+    this.#events.push({ type: "RESEED_NEEDED", reason, unacknowledged });
   }
 
-  /** Numbers of own operations that no member is known to have, on disk or on their way there. */
-  #unsent(): { readonly first: number; readonly last: number } | undefined {
+  #unacknowledged(): ReturnType<Sender["unacknowledged"]> {
     const { origin } = this.#config;
-    let first = seen(this.#forgotten.floor, origin) + 1;
-    for (const { cursor } of this.#sender.peers.values()) {
-      first = Math.max(first, seen(cursor, origin) + 1);
-    }
     const last = seen(this.#progress.cursor, origin);
-    return first > last ? undefined : { first, last };
+    return this.#sender.unacknowledged(seen(this.#forgotten.floor, origin), last);
   }
 
   /** A sender with an older view of the members does not know yet that this node is one. */
@@ -490,6 +486,10 @@ export class MultiMaster {
     const hasAll = includes(this.#progress.cursor, this.#agreement.floor.floor);
     const isMistake = isMember && isSame && (reason === "not-member" || hasAll);
     if (reason === "forked" || !isMistake) this.#stop(reason);
+  }
+
+  #reseed(to: Pick<Peer, "node" | "origin">, reason: ReseedMessage["reason"]): void {
+    this.#mailbox.reseed(to.node, { reason, incarnation: to.origin });
   }
 
   #refuse(from: string, reason: string): void {

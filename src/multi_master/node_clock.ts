@@ -39,6 +39,11 @@ export class NodeClock {
     return this.#wallMs;
   }
 
+  /** By how much the time that counts is ahead of this node's own clock. */
+  get offsetMs(): number {
+    return this.#peers.offsetMs;
+  }
+
   /** The time that counts when this node's clock shows `wallMs`; both ms since 1970. */
   time(wallMs: number): number {
     this.#wallMs = wallMs;

@@ -37,9 +37,9 @@ export class Peer {
   asked: VersionVector | undefined;
   /** Whether it wants operations of all origins, until none are left. */
   wantsAll = false;
-  /** Whether it lacks what this node keeps no more; it was told when it spoke last. */
+  /** It needs operations that this node has deleted, and was told so. */
   isBehind = false;
-  /** Version of the agreement and round of the floor that it knew when it last spoke. */
+  /** Version of the agreement and round of the floor that it knew; 0 and -1 until it speaks. */
   version = 0;
   round = -1;
   #inFlight: InFlight[] = [];

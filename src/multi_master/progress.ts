@@ -45,6 +45,16 @@ export class Progress {
     return this.#chains;
   }
 
+  /** The checksums of {@link durable}, of origins of which nothing is on its way to the disk. */
+  get durableChains(): ReadonlyMap<Origin, number> {
+    const known = new Map<Origin, number>();
+    for (const [origin, sequence] of this.#durable) {
+      const chain = this.#chains.get(origin);
+      if (chain !== undefined && seen(this.#cursor, origin) === sequence) known.set(origin, chain);
+    }
+    return known;
+  }
+
   /** Number of the last Ready. */
   get number(): number {
     return this.#number;

@@ -1,5 +1,6 @@
 /**
- * Effects that the driver must carry out, in the order of the fields.
+ * What the driver carries out: operations in their order, synced before `persisted()` is called; the
+ * rest at any time.
  *
  * @module
  */
@@ -36,13 +37,13 @@ export type MultiMasterEvent =
   /** Operations of that origin are taken in again. */
   | { readonly type: "OPERATION_WAITS_ENDED"; readonly origin: Origin }
   /**
-   * This node stopped: it begins again with a member's state, under a new origin. `unsent` are the
-   * numbers of its operations that no member is known to have, from first to last.
+   * This node stopped: it begins again with a member's state, under a new origin. What is
+   * `unacknowledged` are the numbers of its operations that no member is known to have.
    */
   | {
       readonly type: "RESEED_NEEDED";
       readonly reason: ReseedMessage["reason"] | "ahead";
-      readonly unsent:
+      readonly unacknowledged:
         | { readonly first: OriginSequence; readonly last: OriginSequence }
         | undefined;
     }
@@ -58,7 +59,7 @@ export interface MultiMasterReady {
   readonly operations: readonly Operation[];
   /** What readers see of the operations, in their order; for indexes and streams of changes. */
   readonly changes: readonly VisibleChange[];
-  /** Operations that are not in memory: read them, and call `loaded()`. */
+  /** Where reading must start: operations from there on are not in memory. Then call `loaded()`. */
   readonly loads: readonly Dot[];
   readonly events: readonly MultiMasterEvent[];
 }

@@ -1,7 +1,8 @@
 /**
  * What leaves for the other members. Own operations are pushed; those of others are sent to who
- * asks. Several messages are on their way to a peer at once, up to a window of bytes; what its disk
- * has makes room for more. To a peer that is away nothing is sent: it goes on where its cursor is.
+ * asks. Several messages are on their way to a peer at once, up to a window of bytes; an
+ * acknowledged message frees its bytes. A disconnected peer is sent nothing; when it returns,
+ * sending resumes from its cursor.
  *
  * @module
  */
@@ -9,7 +10,7 @@
 import type { OperationReader } from "./config.ts";
 import type { Mailbox } from "./mailbox.ts";
 import { type Agreement, endOf, isRetired } from "./operation/agreement.ts";
-import { compareDots, type Dot, type Origin } from "./operation/dot.ts";
+import { compareDots, type Dot, type Origin, type OriginSequence } from "./operation/dot.ts";
 import { compareStamps } from "./operation/hybrid_clock.ts";
 import type { Operation } from "./operation/operation.ts";
 import { includes, seen, type VersionVector } from "./operation/version_vector.ts";
@@ -125,6 +126,16 @@ export class Sender {
   /** More operations are on disk. */
   pumpAll(): void {
     for (const peer of this.#peers.values()) this.pump(peer);
+  }
+
+  /** Numbers of own operations behind `floor` that no member is known to have, up to `last`. */
+  unacknowledged(
+    floor: OriginSequence,
+    last: OriginSequence,
+  ): { readonly first: OriginSequence; readonly last: OriginSequence } | undefined {
+    const has = (peer: Peer): number => seen(peer.cursor, this.#parts.origin);
+    const first = Math.max(floor, ...[...this.#peers.values()].map(has)) + 1;
+    return first > last ? undefined : { first, last };
   }
 
   /** Operations that the disk is asked for. */

@@ -95,7 +95,7 @@ test("clocks: one write during a jump hides nothing that comes after it (G5)", (
   expect(cluster.body(1, "x")).toEqual({ by: "n3" });
   expect(cluster.body(1, "y")).toEqual({ by: "n3" });
   expect(types(cluster.node(1))).toEqual([]);
-  expect(cluster.nodes.map(({ master }) => master.removed)).toEqual([0, 0, 0]);
+  expect(cluster.nodes.map(({ master }) => master.documents.removed)).toEqual([0, 0, 0]);
 });
 
 test("clocks: of a clock that stays ahead no write is stamped ahead (G5)", () => {

@@ -14,7 +14,6 @@ import { MultiMaster } from "../../src/multi_master/multi_master.ts";
 import {
   type Agreement,
   areEndsKnown,
-  type CollectionId,
   FIRST_FLOOR,
   withFloor,
 } from "../../src/multi_master/operation/agreement.ts";
@@ -22,17 +21,19 @@ import type {
   ConflictConfig,
   ConflictResolver,
 } from "../../src/multi_master/operation/conflict_rule.ts";
-import { type Dot, type Origin, originOf } from "../../src/multi_master/operation/dot.ts";
+import {
+  type CollectionId,
+  type Dot,
+  type Origin,
+  originOf,
+} from "../../src/multi_master/operation/dot.ts";
 import type {
   DocumentVersion,
   Operation,
   RequestName,
+  SeenToken,
 } from "../../src/multi_master/operation/operation.ts";
-import {
-  covers,
-  seen,
-  type VersionVector,
-} from "../../src/multi_master/operation/version_vector.ts";
+import { covers, seen } from "../../src/multi_master/operation/version_vector.ts";
 import { sizeOf } from "../../src/multi_master/peer.ts";
 import type { MultiMasterEvent, MultiMasterReady } from "../../src/multi_master/ready.ts";
 import type { WriteResult } from "../../src/multi_master/requests.ts";
@@ -66,7 +67,7 @@ type Put = [
   number: number,
   key: string,
   body: Fields | undefined,
-  more?: { readonly seen?: VersionVector; readonly request?: RequestName },
+  more?: { readonly seen?: SeenToken; readonly request?: RequestName },
 ];
 
 /** A state with its documents. */
@@ -181,7 +182,7 @@ export class TestNode {
       {
         ...{ node: this.id, origin: this.origin, driftMaxMs: DRIFT_MAX_MS },
         ...{ pullTicks: 1, waitTicks: WAIT_TICKS, messageBytes: 4096, windowBytes: 64 * 1024 },
-        ...{ resolvers, codec, checksum: checksumOf },
+        ...{ resolvers, codec, checksum: checksumOf, expiryOf: cluster.expiryOf },
       },
       agreement,
       { store, seed, operations: this.disk.replay(), log: this.disk },
@@ -193,6 +194,9 @@ export class TestNode {
 /** Nodes n1, n2 ... and what is under way between them. */
 export class TestCluster {
   readonly resolvers = new Map<string, ConflictResolver>();
+  /** A document with a field "until" expires then. */
+  readonly expiryOf = (_collection: CollectionId, body: Fields): number | undefined =>
+    body["until"] as number | undefined;
   readonly nodes: readonly TestNode[];
   agreement: Agreement;
   /** Sent and not delivered. */
@@ -424,7 +428,7 @@ export class TestCluster {
   text(node: TestNode): string {
     const frozen = node.master.freeze();
     const rows = [...frozen.documents()]
-      .filter(({ collection, versions }) => !node.master.isRemoved(collection, versions))
+      .filter(({ collection, versions }) => !node.master.documents.isRemoved(collection, versions))
       .map(({ key, versions }) => [new TextDecoder().decode(key), versions.map(shownOf)] as const)
       .sort(([a], [b]) => (a < b ? -1 : 1));
     frozen.release();

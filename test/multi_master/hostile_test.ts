@@ -104,6 +104,11 @@ describe("operations that are broken", () => {
       },
     ],
     ["a change has seen no version vector", { changes: [{ ...change, seen: [] }] }],
+    ["a change has seen no version vector", { changes: [{ ...change, seen: null }] }],
+    [
+      "a change has seen no version vector",
+      { changes: [{ ...change, seen: { version: 1, cursor: {} } }] },
+    ],
     ["a change follows removals without names", { changes: [{ ...change, removals: [{}] }] }],
     ["a change follows removals without names", { changes: [{ ...change, removals: [] }] }],
   ])("%s (F27)", (fault, wrong) => {

@@ -114,7 +114,7 @@ test("members: an evicted one names nothing that the others have (F20)", () => {
   cluster.settle();
   cluster.replaceOrigin(cluster.node(3), undefined);
   cluster.learnAll();
-  expect(told(cluster.node(3))).toMatchObject({ unsent: undefined });
+  expect(told(cluster.node(3))).toMatchObject({ unacknowledged: undefined });
 });
 
 test("members: an evicted one names what only it has, in two numbers (F20)", () => {
@@ -125,7 +125,7 @@ test("members: an evicted one names what only it has, in two numbers (F20)", () 
   cluster.network = [];
   cluster.replaceOrigin(cluster.node(3), undefined);
   cluster.learnAll();
-  expect(told(cluster.node(3))).toMatchObject({ unsent: { first: 4, last: 5003 } });
+  expect(told(cluster.node(3))).toMatchObject({ unacknowledged: { first: 4, last: 5003 } });
 });
 
 test("members: one that was evicted while away is refused with its old folder (H4)", () => {
@@ -138,7 +138,7 @@ test("members: one that was evicted while away is refused with its old folder (H
   }
   cluster.put(1, "k3", undefined);
   cluster.pass(8, touches("n3"));
-  expect(cluster.node(1).master.removed).toBe(0);
+  expect(cluster.node(1).master.documents.removed).toBe(0);
   cluster.put(3, "k3", { back: true });
   cluster.pass(3);
   expect(cluster.body(1, "k3")).toBeUndefined();
@@ -161,6 +161,23 @@ test("members: an incarnation that is over is forgotten once all have what it wr
   expect(cluster.agreement.closed.size).toBeLessThanOrEqual(1);
   for (const { master } of cluster.nodes) expect(master.cursor.size).toBeLessThanOrEqual(5);
   expect(new Set(cluster.texts()).size).toBe(1);
+});
+
+test("members: what a retired one wrote is seen by who reads it after that", () => {
+  const cluster = new TestCluster(3, { strategy: "field-merge" });
+  cluster.put(3, "d", { a: 1 });
+  cluster.pass(3);
+  const before = cluster.node(1).master.token;
+  cluster.replaceOrigin(cluster.node(3), undefined);
+  for (let round = 0; round < 3; round += 1) {
+    for (const number of [1, 2]) cluster.learn(cluster.node(number));
+  }
+  cluster.pass(6, touches("n3"));
+  expect(cluster.agreement.retired.has("n3/1")).toBe(true);
+  expect(cluster.tryPut(1, "d", { a: 2 }, { seen: before }).kind).toBe("written");
+  const { token } = cluster.node(1).master;
+  expect(cluster.tryPut(1, "d", { a: 3 }, { seen: token }).kind).toBe("written");
+  expect(cluster.tryPut(1, "d", { a: 4 }, { seen: token }).kind).toBe("refused");
 });
 
 test("members: two that wrote concurrently before one's end are still a conflict after it", () => {

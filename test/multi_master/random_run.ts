@@ -14,7 +14,11 @@ import type {
   ConflictStrategy,
 } from "../../src/multi_master/operation/conflict_rule.ts";
 import { compareDots, type Dot } from "../../src/multi_master/operation/dot.ts";
-import type { DocumentVersion, Operation } from "../../src/multi_master/operation/operation.ts";
+import type {
+  DocumentVersion,
+  Operation,
+  SeenToken,
+} from "../../src/multi_master/operation/operation.ts";
 import { covers, type VersionVector } from "../../src/multi_master/operation/version_vector.ts";
 import { SeededRandom } from "../../src/platform/random.ts";
 import { codec, DOCS, keyOf, nameOf, shownOf, TestCluster, type TestNode } from "./cluster.ts";
@@ -66,7 +70,7 @@ class RandomRun {
   /** Requests with a number, by that number less one. */
   readonly #requests: (readonly Wish[])[] = [];
   /** What clients of an incarnation have seen. */
-  readonly #tokens = new Map<string, VersionVector>();
+  readonly #tokens = new Map<string, SeenToken>();
   /** Whether requests are sent again, to other nodes. */
   readonly #hasRequests: boolean;
   /** Whether clients write by what they have read. */
@@ -151,7 +155,7 @@ class RandomRun {
     if (documents.length === 0) return;
     const token = this.#tokens.get(node.origin);
     const hadSeen = this.#hasTokens && this.#random.chance(0.3) ? token : undefined;
-    if (this.#random.chance(0.3)) this.#tokens.set(node.origin, node.master.token.cursor);
+    if (this.#random.chance(0.3)) this.#tokens.set(node.origin, node.master.token);
     const result = node.master.write(
       {
         documents: documents.map(({ key, body }) => ({
@@ -224,7 +228,7 @@ class RandomRun {
 
   /** All hear of all for a while: only then are removals forgotten. */
   #calm(): void {
-    const count = () => this.#cluster.nodes.map(({ master }) => master.removed);
+    const count = () => this.#cluster.nodes.map(({ master }) => master.documents.removed);
     const before = count();
     this.#cluster.pass(this.#random.below(5));
     if (count().some((tombstones, i) => tombstones < before[i]!)) this.#hasForgotten = true;
@@ -266,7 +270,7 @@ class RandomRun {
     const texts = new Set(this.#cluster.texts());
     if (texts.size !== 1)
       throw new Error(`${texts.size} different states on ${nodes.length} nodes`);
-    const kept = nodes.find(({ master }) => master.removed > 0);
+    const kept = nodes.find(({ master }) => master.documents.removed > 0);
     if (kept !== undefined) throw new Error(`${kept.id} keeps removed documents`);
     const counted = this.#cluster.written;
     for (const { id, master } of nodes) {

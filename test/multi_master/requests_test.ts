@@ -102,7 +102,7 @@ describe("a write follows what its client has read (G2)", () => {
     const cluster = new TestCluster(2, { strategy });
     cluster.put(1, "d", { v: 0 });
     cluster.pass(4);
-    const { cursor } = cluster.node(1).master.token;
+    const cursor = cluster.node(1).master.token;
     cluster.put(1, "d", { by: "A" }, { seen: cursor });
     return { cluster, cursor };
   }
@@ -116,7 +116,7 @@ describe("a write follows what its client has read (G2)", () => {
     expect(new Set(cluster.texts()).size).toBe(1);
     expect(cluster.read(2, "d").siblings).toHaveLength(2);
     // Who has read both ends the conflict.
-    cluster.put(2, "d", { by: "C" }, { seen: cluster.node(2).master.token.cursor });
+    cluster.put(2, "d", { by: "C" }, { seen: cluster.node(2).master.token });
     cluster.pass(6);
     expect(cluster.bodies("d")).toEqual([{ by: "C" }, { by: "C" }]);
     expect(cluster.read(1, "d").isConflict).toBe(false);
@@ -138,7 +138,7 @@ describe("a write follows what its client has read (G2)", () => {
     const { cluster, cursor } = two("siblings");
     cluster.put(1, "d", undefined);
     cluster.pass(6);
-    expect(cluster.node(1).master.removed).toBe(0);
+    expect(cluster.node(1).master.documents.removed).toBe(0);
     expect(cluster.tryPut(1, "d", { by: "B" }, { seen: cursor })).toMatchObject({
       refusal: { reason: "STALE_READ" },
     });
@@ -269,14 +269,14 @@ describe("operations that only an evicted node has", () => {
     cluster.pass(2, ({ from, to }) => from === "n3" || to === "n3");
     cluster.pass(1);
     const told = third.events.find((event) => event.type === "RESEED_NEEDED");
-    const { first, last } = told?.unsent ?? { first: 1, last: 0 };
+    const { first, last } = told?.unacknowledged ?? { first: 1, last: 0 };
     const operations = third.disk.streams.get("n3/1")!.slice(first - 1, last);
     return { cluster, operations };
   }
 
   function salvage({ cluster, operations }: ReturnType<typeof lost>) {
     const { master } = cluster.node(1);
-    const { documents, kept } = master.salvage(structuredClone(operations));
+    const { documents, kept } = master.documents.salvage(structuredClone(operations));
     if (documents.length > 0) master.write({ documents }, cluster.nowMs);
     cluster.work(cluster.node(1));
     cluster.settle();
@@ -306,6 +306,40 @@ describe("operations that only an evicted node has", () => {
     state.cluster.settle();
     salvage(state);
     expect(state.cluster.body(1, "d")).toEqual({ v: 0, n: 114 });
+  });
+
+  test("that have arrived all the same are passed over", () => {
+    const cluster = new TestCluster(3, { strategy: "field-merge" });
+    cluster.put(3, "d", { v: 1 });
+    // n1 and n2 have it, and n3 never hears so; it is removed meanwhile.
+    cluster.settle(({ to }) => to === "n3");
+    cluster.put(1, "d", undefined);
+    cluster.network = [];
+    const third = cluster.node(3);
+    cluster.replaceOrigin(third, undefined);
+    cluster.learnAll();
+    cluster.pass(6, ({ from, to }) => from === "n3" || to === "n3");
+    const told = third.events.find((event) => event.type === "RESEED_NEEDED");
+    expect(told?.unacknowledged).toEqual({ first: 1, last: 1 });
+    const operations = third.disk.streams.get("n3/1") ?? [];
+    expect(cluster.node(1).master.documents.salvage(operations)).toEqual({
+      documents: [],
+      kept: [],
+    });
+  });
+
+  test("for a request that another node carried out are passed over", () => {
+    const cluster = new TestCluster(3, { strategy: "counter" });
+    cluster.put(3, "d", { n: 1 }, { request: FIRST });
+    cluster.network = [];
+    cluster.put(1, "d", { n: 1 }, { request: AGAIN });
+    cluster.settle(({ from, to }) => from === "n3" || to === "n3");
+    cluster.replaceOrigin(cluster.node(3), undefined);
+    for (let round = 0; round < 3; round += 1) {
+      for (const number of [1, 2]) cluster.learn(cluster.node(number));
+    }
+    const operations = cluster.node(3).disk.streams.get("n3/1") ?? [];
+    expect(cluster.node(1).master.documents.salvage(operations).documents).toEqual([]);
   });
 
   test("that removed a document which others changed since leave it", () => {

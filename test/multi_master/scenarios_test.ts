@@ -166,7 +166,7 @@ describe("X8: a node that was away while removals were forgotten", () => {
     cluster.settle(touches("n3"));
     // As long as it is a member, the removal is kept for it, however long that takes.
     cluster.pass(50, touches("n3"));
-    expect(cluster.node(1).master.removed).toBe(1);
+    expect(cluster.node(1).master.documents.removed).toBe(1);
 
     // Written while away: acknowledged by its own disk, and nobody else has it.
     cluster.put(3, "d", { by: "n3, in ignorance of the removal" });
@@ -175,7 +175,7 @@ describe("X8: a node that was away while removals were forgotten", () => {
     cluster.replaceOrigin(third, undefined);
     for (const node of [first, second, first, second]) cluster.learn(node);
     cluster.pass(10, touches("n3"));
-    expect([first, second].map(({ master }) => master.removed)).toEqual([0, 0]);
+    expect([first, second].map(({ master }) => master.documents.removed)).toEqual([0, 0]);
     expect(cluster.body(3, "d")).toEqual({ by: "n3, in ignorance of the removal" });
     return cluster;
   }
@@ -189,7 +189,7 @@ describe("X8: a node that was away while removals were forgotten", () => {
     expect([cluster.body(1, "d"), cluster.body(2, "d")]).toEqual([undefined, undefined]);
     const told = third.events.find(({ type }) => type === "RESEED_NEEDED");
     // Nothing is dropped in silence: what only it had is named.
-    expect(told).toMatchObject({ unsent: { first: 2, last: 2 } });
+    expect(told).toMatchObject({ unacknowledged: { first: 2, last: 2 } });
 
     cluster.renew(third, cluster.node(1), true);
     cluster.learnAll();
@@ -235,7 +235,7 @@ describe("X8: a node that was away while removals were forgotten", () => {
     cluster.settle(isLate);
     cluster.pass(10, isLate);
     // All disks have the removal, and still n1 keeps it.
-    expect(cluster.node(1).master.removed).toBe(1);
+    expect(cluster.node(1).master.documents.removed).toBe(1);
 
     for (const message of late) cluster.deliver(message);
     for (const node of cluster.nodes) cluster.work(node);
@@ -295,7 +295,7 @@ test("multi-master: a new incarnation writes when it has what the others have fo
   // n1 forgets the removal; n2 has not heard yet that it may.
   cluster.put(2, "d", undefined);
   cluster.pass(6, undefined, [2]);
-  expect([1, 2].map((number) => cluster.node(number).master.removed)).toEqual([0, 1]);
+  expect([1, 2].map((number) => cluster.node(number).master.documents.removed)).toEqual([0, 1]);
   third.disk.tear(1);
   cluster.renew(third, cluster.node(1), false);
   expect(third.master.isReady).toBe(false);
@@ -320,7 +320,7 @@ test("multi-master: removals of one document by several nodes are forgotten, too
   cluster.put(1, "d", undefined);
   cluster.put(2, "d", undefined);
   cluster.pass(8);
-  expect(cluster.nodes.map(({ master }) => master.removed)).toEqual([0, 0, 0]);
+  expect(cluster.nodes.map(({ master }) => master.documents.removed)).toEqual([0, 0, 0]);
   expect(cluster.read(1, "d").isConflict).toBe(false);
 });
 
@@ -339,8 +339,8 @@ test("multi-master: a node that must begin again names what only it has, on disk
   cluster.replaceOrigin(cluster.node(1), undefined);
   cluster.learn(cluster.node(1));
   const told = cluster.node(1).events.find(({ type }) => type === "RESEED_NEEDED");
-  const unsent = { first: 1, last: 3 };
-  expect(told).toEqual({ type: "RESEED_NEEDED", reason: "not-member", unsent });
+  const unacknowledged = { first: 1, last: 3 };
+  expect(told).toEqual({ type: "RESEED_NEEDED", reason: "not-member", unacknowledged });
   // What was answered, or will be, is still made durable.
   expect(cluster.node(1).disk.last(originOf("n1", "1"))).toBe(3);
   // A restart does not let it go on.

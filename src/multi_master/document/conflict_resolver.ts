@@ -31,7 +31,10 @@ import { identical } from "./identical.ts";
 
 const NO_SIBLINGS: readonly Sibling[] = Object.freeze<Sibling[]>([]);
 
-/** Turns documents into bytes and back; a document's numbers are finite. */
+/**
+ * Turns documents into bytes and back; a document's numbers are finite. Only bytes that are known
+ * to be a document are decoded.
+ */
 export interface DocumentCodec {
   encode(body: Fields): Uint8Array;
   decode(body: Uint8Array): Fields;
@@ -119,7 +122,7 @@ export function isRemoved(versions: readonly DocumentVersion[], resolving: Resol
 }
 
 /** The versions that take part in what is read. */
-export function liveVersions(
+function liveVersions(
   versions: readonly DocumentVersion[],
   { config, causality }: Pick<Resolving, "config" | "causality">,
 ): readonly DocumentVersion[] {

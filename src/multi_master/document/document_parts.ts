@@ -8,7 +8,7 @@
 import { orderKey } from "../../base/order_key.ts";
 import { compareValues, type Fields, type Value } from "../../base/value.ts";
 import type { ConflictConfig } from "../operation/conflict_rule.ts";
-import { compareDots, type Dot } from "../operation/dot.ts";
+import { compareDots, type Dot, dotName } from "../operation/dot.ts";
 import type { DocumentVersion, Mark, Marks, Part, Source } from "../operation/operation.ts";
 import { type Causality, compareVersions, knows, knowsDot } from "./document_versions.ts";
 import { identical } from "./identical.ts";
@@ -78,9 +78,9 @@ export function marksOf(parts: readonly Part[], own: Source): Marks | undefined 
 }
 
 /**
- * The parts that every version holds or has not seen, by name and time. A version that holds the
- * same value as another part it has seen holds that one: what is settled forgets where its parts
- * came from, and nodes do so at different times.
+ * The parts that survive, by name and time. A part survives if every version either holds it or was
+ * written without knowing it. Equal values count as the same part, because a version that every
+ * member has loses the record of where its parts came from, on each node in its own time.
  */
 export function joinParts(
   versions: readonly PartedVersion[],
@@ -104,7 +104,7 @@ export function joinParts(
       return parts.some((other) => isRepeat(other, part, causality));
     });
   const left = [...all].filter(([key, part]) => survives(key, part)).map(([, part]) => part);
-  return withoutRepeats(left, causality).sort(compareParts);
+  return withoutRepeatedParts(left, causality).sort(compareParts);
 }
 
 /** The parts of the version that follows, when its writer wants the field to be `value`. */
@@ -127,7 +127,7 @@ export function partsAfter(
 }
 
 /** The value that the parts of one field make. */
-export function fieldValue(parts: readonly Part[], config: ConflictConfig): Value {
+function fieldValue(parts: readonly Part[], config: ConflictConfig): Value {
   const newest = newestOf(parts);
   if (newest.kind === "count") return sum(parts.filter(({ kind }) => kind === "count"));
   const isArray = newest.kind === "item" || (config.strategy === "set" && isSetMark(newest));
@@ -194,7 +194,7 @@ function mostFrequent(parts: readonly Part[]): Source | undefined {
   const times = new Map<string, { source: Source; times: number }>();
   for (const { kind, dot, stamp } of parts) {
     if (kind === "count") continue;
-    const name = `${dot.sequence} ${dot.origin}`;
+    const name = dotName(dot);
     const seen = times.get(name) ?? { source: { dot, stamp }, times: 0 };
     seen.times += 1;
     times.set(name, seen);
@@ -285,7 +285,7 @@ function clamp(value: number): number {
 }
 
 /** Of the additions that one request made on several nodes the first one counts. */
-function withoutRepeats(parts: readonly Part[], causality: Causality): Part[] {
+function withoutRepeatedParts(parts: readonly Part[], causality: Causality): Part[] {
   return parts.filter((part) => {
     if (part.isApart !== true) return true;
     return !parts.some(
@@ -303,7 +303,7 @@ function isRepeat(other: Part, part: Part, causality: Causality): boolean {
 
 /** Parts of one operation differ in field and kind; items of one field in their value. */
 function partKey(part: Part): string {
-  return `${part.dot.sequence} ${part.dot.origin} ${valueKey(part)}`;
+  return `${dotName(part.dot)} ${valueKey(part)}`;
 }
 
 /** Equal for parts that say the same. */

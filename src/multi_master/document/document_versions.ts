@@ -9,8 +9,7 @@
 
 import { compareDots, type Dot, type Origin } from "../operation/dot.ts";
 import { compareStamps } from "../operation/hybrid_clock.ts";
-import type { Change, DocumentVersion, Operation } from "../operation/operation.ts";
-import { seen, type VersionVector } from "../operation/version_vector.ts";
+import type { Change, DocumentVersion, Operation, SeenToken } from "../operation/operation.ts";
 
 /** What a node knows of origins and requests. */
 export interface Causality {
@@ -47,14 +46,24 @@ export function knowsDot(version: DocumentVersion, dot: Dot, causality: Causalit
   if (dot.origin === origin && (version.seen === undefined || dot.sequence === sequence)) {
     return dot.sequence <= sequence;
   }
-  const last = (version.seen ?? version.context).get(dot.origin);
-  if (last !== undefined) return dot.sequence <= last;
-  return version.version >= (causality.retiredAt(dot.origin) ?? Number.POSITIVE_INFINITY);
+  const cursor = version.seen?.cursor ?? version.context;
+  return hasSeen({ version: version.seen?.version ?? version.version, cursor }, dot, causality);
 }
 
-/** Whether a vector covers every version. */
-export function coversAll(vector: VersionVector, versions: readonly DocumentVersion[]): boolean {
-  return versions.every(({ dot }) => dot.sequence <= seen(vector, dot.origin));
+/** Whether what was seen holds an operation. */
+function hasSeen({ version, cursor }: SeenToken, dot: Dot, causality: Causality): boolean {
+  const last = cursor.get(dot.origin);
+  if (last !== undefined) return dot.sequence <= last;
+  return version >= (causality.retiredAt(dot.origin) ?? Number.POSITIVE_INFINITY);
+}
+
+/** Whether what was seen holds every version. */
+export function hasSeenAll(
+  token: SeenToken,
+  versions: readonly DocumentVersion[],
+  causality: Causality,
+): boolean {
+  return versions.every(({ dot }) => hasSeen(token, dot, causality));
 }
 
 /** The siblings with one more version; the same array if that one was seen already. */

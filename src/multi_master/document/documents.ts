@@ -5,14 +5,16 @@
  * @module
  */
 
-import { type Agreement, type CollectionId, isRetired } from "../operation/agreement.ts";
+import { putU32 } from "../../base/bytes.ts";
+import type { Fields } from "../../base/value.ts";
+import { type Agreement, isRetired } from "../operation/agreement.ts";
 import {
   type ConflictConfig,
   type ConflictResolver,
   isByParts,
   removalOf,
 } from "../operation/conflict_rule.ts";
-import type { Dot, Origin, OriginSequence } from "../operation/dot.ts";
+import type { CollectionId, Dot, Origin, OriginSequence } from "../operation/dot.ts";
 import type { Change, DocumentVersion, Operation, Stamp } from "../operation/operation.ts";
 import {
   covers,
@@ -29,7 +31,7 @@ import {
   type Resolving,
   resolve,
 } from "./conflict_resolver.ts";
-import { addVersion, type Causality, coversAll, versionOf } from "./document_versions.ts";
+import { addVersion, type Causality, hasSeenAll, versionOf } from "./document_versions.ts";
 import { RequestTable, type SeedRequests } from "./request_table.ts";
 import { type Salvage, salvage } from "./salvage.ts";
 import type { StoredDocument, VersionStore } from "./version_store.ts";
@@ -40,6 +42,8 @@ export interface DocumentParts {
   readonly store: VersionStore;
   readonly codec: DocumentCodec;
   readonly resolvers: ReadonlyMap<string, ConflictResolver>;
+  /** When a document expires, ms since 1970. */
+  readonly expiryOf?: ((collection: CollectionId, body: Fields) => number | undefined) | undefined;
   /** The present one. */
   agreement(): Agreement;
 }
@@ -94,14 +98,60 @@ export class Documents {
     return this.#parts.store.versions(collection, key);
   }
 
-  /** Reads a document as its versions resolve. */
-  read(collection: CollectionId, key: Uint8Array): Resolution {
-    return this.resolution(collection, this.versions(collection, key));
+  /** What some versions of a document of that collection resolve to at a time. */
+  resolution(
+    collection: CollectionId,
+    versions: readonly DocumentVersion[],
+    timeMs: number,
+  ): Resolution {
+    const resolution = resolve(versions, this.#resolving(this.#rule(collection)));
+    const expiresMs = this.#expiryOf(collection, resolution.body);
+    return expiresMs <= timeMs ? { ...resolution, body: undefined, siblings: [] } : resolution;
   }
 
-  /** What some versions of a document of that collection resolve to. */
-  resolution(collection: CollectionId, versions: readonly DocumentVersion[]): Resolution {
-    return resolve(versions, this.#resolving(this.#rule(collection)));
+  /**
+   * Drops a document that expired before a time, without an operation: each node does so in its own
+   * time. False if it has not, or if an operation that is older than its versions may still come.
+   */
+  expire(collection: CollectionId, key: Uint8Array, beforeMs: number): boolean {
+    const versions = this.versions(collection, key);
+    if (versions.length === 0 || !versions.every(({ dot }) => this.#isSettled(dot))) return false;
+    const { body } = resolve(versions, this.#resolving(this.#rule(collection)));
+    if (this.#expiryOf(collection, body) >= beforeMs) return false;
+    this.#parts.store.update(collection, key, () => NONE);
+    return true;
+  }
+
+  /**
+   * One digest for a collection, equal on nodes that show the same: the XOR and the sum modulo 2^64
+   * of the hashes of its documents with their versions' checksums. Left out is what each node
+   * forgets in its own time: removals, and documents that expire.
+   */
+  digest(
+    collection: CollectionId,
+    hash: (bytes: Uint8Array) => bigint,
+  ): { readonly count: number; readonly xor: bigint; readonly sum: bigint } {
+    const resolving = this.#resolving(this.#rule(collection));
+    let [count, xor, sum] = [0, 0n, 0n];
+    for (const document of this.#parts.store.documents()) {
+      const { key, versions } = document;
+      if (document.collection !== collection || isRemoved(versions, resolving)) continue;
+      const { body } = resolve(versions, resolving);
+      if (this.#expiryOf(collection, body) < Number.POSITIVE_INFINITY) continue;
+      const bytes = new Uint8Array(4 * versions.length + key.byteLength);
+      for (const [at, { chain }] of versions.entries()) putU32(bytes, 4 * at, chain);
+      bytes.set(key, 4 * versions.length);
+      const hashed = hash(bytes);
+      [count, xor, sum] = [count + 1, xor ^ hashed, BigInt.asUintN(64, sum + hashed)];
+    }
+    return { count, xor, sum };
+  }
+
+  /** Infinity: never, or there is no document. */
+  #expiryOf(collection: CollectionId, body: Uint8Array | undefined): number {
+    const { expiryOf, codec } = this.#parts;
+    if (expiryOf === undefined || body === undefined) return Number.POSITIVE_INFINITY;
+    return expiryOf(collection, codec.decode(body)) ?? Number.POSITIVE_INFINITY;
   }
 
   /** Whether all versions of a document amount to none. */
@@ -118,22 +168,30 @@ export class Documents {
     if (document.seen === undefined) return undefined;
     const stale = { reason: "STALE_READ", collection, key } as const;
     // What is forgotten may have been a removal that the reader does not know of.
-    if (!includes(document.seen, this.#floor)) return stale;
-    const isOlder = !coversAll(document.seen, this.versions(collection, key));
+    if (!includes(document.seen.cursor, this.#floor)) return stale;
+    const isOlder = !hasSeenAll(document.seen, this.versions(collection, key), this.#causality);
     return isByParts(config) && isOlder ? stale : undefined;
   }
 
   /** The change that a write amounts to, unless {@link refusal} says otherwise. */
   change(
     document: WrittenDocument,
-    source: { readonly dot: Dot; readonly stamp: Stamp; readonly isRepeat: boolean },
+    source: {
+      readonly dot: Dot;
+      readonly stamp: Stamp;
+      readonly isRepeat: boolean;
+      readonly timeMs: number;
+    },
   ): Change {
     const { collection, key } = document;
     const config = this.#rule(collection);
     const resolving = this.#resolving(config);
     const isPlainWrite = typeof document.body !== "function" && removalOf(config) !== "remove-wins";
     // What is there does not matter to a whole document that replaces it.
-    const before = isPlainWrite && !isByParts(config) ? NONE : this.versions(collection, key);
+    const found = isPlainWrite && !isByParts(config) ? NONE : this.versions(collection, key);
+    const hasExpired = this.#expiryOf(collection, resolve(found, resolving).body) <= source.timeMs;
+    // A document that has expired is not there: a counter begins anew.
+    const before = hasExpired ? NONE : found;
     const body =
       typeof document.body === "function"
         ? document.body(resolve(before, resolving).body)
@@ -156,7 +214,12 @@ export class Documents {
   /** What of operations that no member has is to be written again. */
   salvage(operations: readonly Operation[]): Salvage {
     const agreement = this.#parts.agreement();
-    return salvage(operations, {
+    const isLost = ({ origin, sequence, request }: Operation): boolean => {
+      const end = agreement.retired.get(origin)?.end ?? agreement.closed.get(origin);
+      const isHere = sequence <= (end ?? 0);
+      return !isHere && (request === undefined || this.#requests.find(request) === undefined);
+    };
+    return salvage(operations.filter(isLost), {
       agreement,
       versions: (collection, key) => this.versions(collection, key),
       resolving: (collection) => {
@@ -218,13 +281,8 @@ export class Documents {
       if (isRemoved(versions, resolving)) this.#removed += 1;
       this.#wait({ collection, key, versions }, added.dot);
     }
-    return {
-      collection,
-      key,
-      before: resolve(before, resolving).body,
-      after: resolve(versions, resolving).body,
-      isConflict: versions.length > 1,
-    };
+    const { body: after, isConflict } = resolve(versions, resolving);
+    return { collection, key, before: resolve(before, resolving).body, after, isConflict };
   }
 
   /** Notes a document that is not as small as it can be. */

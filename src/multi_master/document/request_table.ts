@@ -6,7 +6,7 @@
  * @module
  */
 
-import { compareDots, type Dot, type Origin } from "../operation/dot.ts";
+import { compareDots, type Dot, dotName, type Origin } from "../operation/dot.ts";
 import type { Change, Operation, RequestName } from "../operation/operation.ts";
 import { covers, NOTHING_SEEN, type VersionVector } from "../operation/version_vector.ts";
 
@@ -74,12 +74,12 @@ export class RequestTable {
 
   /** The operations that carried out the same request, if there are several. */
   sameRequest(dot: Dot): readonly Dot[] | undefined {
-    return this.#repeated.size === 0 ? undefined : this.#repeated.get(nameOf(dot));
+    return this.#repeated.size === 0 ? undefined : this.#repeated.get(dotName(dot));
   }
 
   /** Whether what an operation added is counted by itself: another may have added the same. */
   isApart(dot: Dot): boolean {
-    return this.#apart.size > 0 && this.#apart.has(nameOf(dot));
+    return this.#apart.size > 0 && this.#apart.has(dotName(dot));
   }
 
   /** A client is gone for good: it sends nothing again. */
@@ -101,7 +101,7 @@ export class RequestTable {
       let count = 0;
       while (count < noted.length && covers(floor, noted[count]!)) count += 1;
       for (const one of noted.splice(0, count)) {
-        this.#apart.delete(nameOf(one));
+        this.#apart.delete(dotName(one));
         touched.add(one.request.session);
       }
       if (noted.length === 0) this.#noted.delete(origin);
@@ -142,24 +142,20 @@ export class RequestTable {
     const list = this.#noted.get(origin);
     if (list === undefined) this.#noted.set(origin, [noted]);
     else list.push(noted);
-    if (isRepeat) this.#apart.add(nameOf(noted));
+    if (isRepeat) this.#apart.add(dotName(noted));
     const group = before.length === 0 ? [noted] : [...before, noted].sort(compareDots);
     session.requests.set(number, group);
     return group;
   }
 
   #group(noted: readonly Noted[]): void {
-    const known = noted.flatMap((one) => this.#repeated.get(nameOf(one)) ?? []);
-    const all = new Map([...known, ...noted].map((one) => [nameOf(one), one]));
+    const known = noted.flatMap((one) => this.#repeated.get(dotName(one)) ?? []);
+    const all = new Map([...known, ...noted].map((one) => [dotName(one), one]));
     const group = [...all.values()].sort(compareDots);
-    for (const one of group) this.#repeated.set(nameOf(one), group);
+    for (const one of group) this.#repeated.set(dotName(one), group);
   }
 }
 
 function dotOf({ origin, sequence }: Dot): Dot {
   return { origin, sequence };
-}
-
-function nameOf({ origin, sequence }: Dot): string {
-  return `${sequence} ${origin}`;
 }

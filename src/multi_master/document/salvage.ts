@@ -1,14 +1,16 @@
 /**
- * Documents of operations that no member has: those that an incarnation wrote before it was over,
- * and whose numbers count no more. What others have written since is not overwritten: the rule of
- * the collection decides, as if the two had met.
+ * Documents of operations that no member has: those of an incarnation that is over, behind its end.
+ * What others have written since is not overwritten: the rule of the collection decides, as if the
+ * two had met.
  *
  * @module
  */
 
 import { equalBytes } from "../../base/bytes.ts";
 import { latinText } from "../../base/order_key.ts";
-import type { Agreement, CollectionId } from "../operation/agreement.ts";
+import type { Agreement } from "../operation/agreement.ts";
+import type { CollectionId } from "../operation/dot.ts";
+
 import type { DocumentVersion, Operation } from "../operation/operation.ts";
 import { type Resolving, resolve } from "./conflict_resolver.ts";
 import { addVersion, type Causality, versionOf } from "./document_versions.ts";
@@ -38,7 +40,8 @@ interface Lost extends Pick<WrittenDocument, "collection" | "key"> {
 export function salvage(operations: readonly Operation[], parts: SalvageParts): Salvage {
   const lost = lostDocuments(operations, parts.agreement);
   const origins = new Set(operations.map(({ origin }) => origin));
-  // Nobody has seen what was lost, also where it is said that nothing of the origin is missing.
+  // Nobody has seen what was lost, even if the agreement says that later operations follow all of
+  // that origin.
   const causality: Causality = {
     retiredAt: (origin) =>
       origins.has(origin) ? undefined : parts.agreement.retired.get(origin)?.version,

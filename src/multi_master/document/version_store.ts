@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { CollectionId } from "../operation/agreement.ts";
+import type { CollectionId } from "../operation/dot.ts";
+
 import type { DocumentVersion } from "../operation/operation.ts";
 import type { VersionVector } from "../operation/version_vector.ts";
 

@@ -4,8 +4,9 @@
  * @module
  */
 
-import type { CollectionId } from "../operation/agreement.ts";
-import type { VersionVector } from "../operation/version_vector.ts";
+import type { CollectionId } from "../operation/dot.ts";
+
+import type { SeenToken } from "../operation/operation.ts";
 
 /** One document to write. */
 export interface WrittenDocument {
@@ -21,17 +22,20 @@ export interface WrittenDocument {
     | undefined
     | ((before: Uint8Array | undefined) => Uint8Array | undefined);
   /**
-   * The cursor of a node's disk when the writer was shown the document there. Versions that came
-   * since stay beside what is written. Without it, the write follows all that the node has.
+   * What the writer had seen when it was shown the document. Versions that came since stay beside
+   * what is written. Without it, the write follows all that the node has.
    */
-  readonly seen?: VersionVector;
+  readonly seen?: SeenToken;
 }
 
 /** Why a write is refused: nothing of it happened. */
 export type WriteRefusal =
   /** There is no such collection here. */
   | { readonly reason: "NO_COLLECTION"; readonly collection: CollectionId }
-  /** The document was read too long ago, or has changed where fields are settled one by one. */
+  /**
+   * Removals that came after it was read are forgotten already, or the document has changed where
+   * fields are settled one by one: to be read again.
+   */
   | { readonly reason: "STALE_READ"; readonly collection: CollectionId; readonly key: Uint8Array };
 
 /** One document that an operation changed, as readers see it. */

@@ -8,14 +8,9 @@
 
 import { assert } from "../../base/assert.ts";
 import type { ConflictConfig } from "./conflict_rule.ts";
-import type { Origin, OriginSequence } from "./dot.ts";
+import type { CollectionId, Origin, OriginSequence } from "./dot.ts";
+import type { SeenToken } from "./operation.ts";
 import { includes, join, meet, seen, type VersionVector } from "./version_vector.ts";
-
-/**
- * Names a collection for good: dropping or clearing one and making another of the same name gives a
- * new number, so no operation that is under way fills the new one.
- */
-export type CollectionId = number;
 
 /** How far removals are forgotten. */
 export interface Floor {
@@ -65,13 +60,6 @@ export interface FloorProposal {
   readonly floor: Floor;
   /** Closed incarnations that nobody needs to be told of any more. */
   readonly retired: readonly Origin[];
-}
-
-/** What a client has seen: the answer to a read or a write, carried to whatever node. */
-export interface SeenToken {
-  /** Version of the agreement at that node. */
-  readonly version: number;
-  readonly cursor: VersionVector;
 }
 
 /** How far one member is. */

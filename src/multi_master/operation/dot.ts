@@ -1,5 +1,5 @@
 /**
- * Origins, and the dots that name one operation of one origin.
+ * Names: of collections, of origins, and of operations, the dots.
  *
  * @module
  */
@@ -9,6 +9,12 @@ export type Origin = string;
 
 /** Position of an operation among those of its origin: dense. */
 export type OriginSequence = number;
+
+/**
+ * Names a collection for good: dropping or clearing one and making another of the same name gives a
+ * new number, so no operation that is under way fills the new one.
+ */
+export type CollectionId = number;
 
 /** Names one operation, and each document version that it wrote. */
 export interface Dot {
@@ -24,6 +30,11 @@ export function originOf(node: string, incarnation: string): Origin {
 /** The node that an origin belongs to. */
 export function nodeOf(origin: Origin): string {
   return origin.slice(0, origin.lastIndexOf("/"));
+}
+
+/** A text for a dot, to find it by. */
+export function dotName({ origin, sequence }: Dot): string {
+  return `${sequence} ${origin}`;
 }
 
 /** Below 0, 0 or above 0: by origin, then by sequence. */

@@ -5,8 +5,8 @@
  */
 
 import type { Value } from "../../base/value.ts";
-import type { CollectionId } from "./agreement.ts";
-import type { Dot } from "./dot.ts";
+
+import type { CollectionId, Dot } from "./dot.ts";
 import type { VersionVector } from "./version_vector.ts";
 
 /**
@@ -78,14 +78,18 @@ export type Content =
   | { readonly kind: "document"; readonly body: Uint8Array; readonly marks?: Marks }
   | { readonly kind: "removed" };
 
+/** What a client was shown: the state of a node's disk, carried to whatever node. */
+export interface SeenToken {
+  /** Version of the agreement at that node: what its cursor leaves out was retired by then. */
+  readonly version: number;
+  readonly cursor: VersionVector;
+}
+
 /** What a version is beside its content. */
 interface Written {
   readonly content: Content;
-  /**
-   * What the writer had seen, where that is less than all that its node had: the node's cursor when
-   * the client read the document.
-   */
-  readonly seen?: VersionVector;
+  /** What the writer had seen, where that is less than all that its node had. */
+  readonly seen?: SeenToken;
   /** Of a collection in which removals win: the removals that it follows, and others may not. */
   readonly removals?: readonly Dot[];
 }

@@ -69,7 +69,10 @@ function changeFault(change: Change): string | undefined {
   const isKey = key instanceof Uint8Array && key.byteLength > 0 && key.byteLength <= KEY_SIZE_MAX;
   if (!isKey) return "a change has no key";
   if (!isContent(content)) return "a change has no content";
-  if (seen !== undefined && !isVector(seen)) return "a change has seen no version vector";
+  const isToken = seen === undefined || (isObject(seen) && isCount(seen.version));
+  if (!isToken || (seen !== undefined && !isVector(seen.cursor))) {
+    return "a change has seen no version vector";
+  }
   if (removals === undefined) return undefined;
   const areDots = Array.isArray(removals) && removals.length > 0 && removals.every(isDot);
   return areDots ? undefined : "a change follows removals without names";

@@ -13,9 +13,6 @@ export type VersionVector = ReadonlyMap<Origin, OriginSequence>;
 /** Nothing seen. */
 export const NOTHING_SEEN: VersionVector = new Map<Origin, OriginSequence>([]);
 
-/** How two vectors stand to each other. */
-export type Causality = "equal" | "before" | "after" | "concurrent";
-
 /** The last operation seen of an origin. */
 export function seen(vector: VersionVector, origin: Origin): OriginSequence {
   return vector.get(origin) ?? 0;
@@ -32,11 +29,9 @@ export function includes(a: VersionVector, b: VersionVector): boolean {
   return true;
 }
 
-/** How `a` stands to `b`. */
-export function compareVectors(a: VersionVector, b: VersionVector): Causality {
-  const holds = includes(a, b);
-  if (includes(b, a)) return holds ? "equal" : "before";
-  return holds ? "after" : "concurrent";
+/** Whether both have seen the same. */
+export function equalVectors(a: VersionVector, b: VersionVector): boolean {
+  return a === b || (includes(a, b) && includes(b, a));
 }
 
 /** The operations that at least one of them has seen. */

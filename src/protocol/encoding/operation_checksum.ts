@@ -15,7 +15,7 @@ import { checksum32 } from "./checksum.ts";
 
 /** Numbers of an operation, and of a change. */
 const OPERATION_SIZE = 40;
-const CHANGE_SIZE = 20;
+const CHANGE_SIZE = 28;
 /** Bytes that are copied to be hashed at once; more are hashed where they are. */
 const COPY_SIZE_MAX = 4096;
 /** Texts whose checksum is kept: origins, of which there are few. */
@@ -62,7 +62,8 @@ export class OperationChecksum {
     view.setFloat64(at, collection, true);
     view.setUint32(at + 8, key.byteLength, true);
     view.setUint32(at + 12, size, true);
-    view.setUint32(at + 16, seen === undefined ? 0 : this.#vector(seen), true);
+    view.setUint32(at + 16, seen === undefined ? 0 : this.#vector(seen.cursor), true);
+    view.setFloat64(at + 20, seen?.version ?? 0, true);
     this.#end += CHANGE_SIZE;
     this.#add(key);
     if (content.kind === "document") {

@@ -32,7 +32,7 @@ describe("version table", () => {
       content: { kind: "document", body: encodeText("x"), marks: { parts: [] } },
     });
     const late = version("n2/1", 1, { stamp: { wallMs: 2 ** 48 - 1, count: 0xffff } });
-    const seenLess = version("n2/1", 2, { seen: new Map([["n1/1", 1]]) });
+    const seenLess = version("n2/1", 2, { seen: { version: 3, cursor: new Map([["n1/1", 1]]) } });
     const follows = version("n2/1", 3, { removals: [{ origin: "n1/1", sequence: 2 }] });
     for (const one of [
       [plain],

@@ -37,7 +37,11 @@ test("operation checksum: every part counts, and what came before", () => {
     change({ content: { kind: "document", body: encodeText("bodz") } }),
     change({ content: { ...CHANGE.content, marks: { parts: [] } } }),
     change({ content: { ...CHANGE.content, marks: { parts: [mark] } } }),
-    ...[change({ seen: new Map([["n2/1", 1]]) }), change({ removals: [DOT] })],
+    ...[
+      change({ seen: { version: 1, cursor: new Map([["n2/1", 1]]) } }),
+      change({ removals: [DOT] }),
+    ],
+    change({ seen: { version: 2, cursor: new Map([["n2/1", 1]]) } }),
     // A byte that moves from the key to the body is no other way of writing the same.
     change({ key: encodeText("kb"), content: { kind: "document", body: encodeText("ody") } }),
   ].map((more) => ({ ...OPERATION, ...more }));
