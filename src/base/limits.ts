@@ -110,6 +110,8 @@ export const COMPRESSION_SIZE_MIN = 4 * KIB;
 export const CONNECTIONS_MAX = 4096;
 /** Bytes of requests that are admitted and not answered, per node. */
 export const REQUEST_BYTES_IN_FLIGHT_MAX = 64 * MIB;
+/** Bytes of requests that wait on a follower, between a leader's end and the next one. */
+export const BETWEEN_LEADERS_BYTES_MAX = 4 * MIB;
 /** Requests that are admitted and not answered, per connection. */
 export const REQUESTS_IN_FLIGHT_PER_CONNECTION_MAX = 16_384;
 /** Unsent bytes of one client at which its reads wait until it has taken half of them. */

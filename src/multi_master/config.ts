@@ -42,6 +42,8 @@ export interface MultiMasterConfig {
 /** First state of a node: the content of its disk, or another member's state. */
 export interface Seed {
   readonly cursor: VersionVector;
+  /** Version of the agreement then: what the cursor leaves out was retired by it. */
+  readonly version: number;
   /** Checksum of each origin's last operation in the cursor. */
   readonly chains: ReadonlyMap<Origin, number>;
   /** The largest stamp in it. */
@@ -63,6 +65,7 @@ export interface FrozenSeed extends Seed {
 /** The state of a node that begins with nothing. */
 export const EMPTY_SEED: Seed = {
   cursor: NOTHING_SEEN,
+  version: 0,
   chains: new Map(),
   lastStamp: NO_STAMP,
   forgotten: { round: 0, floor: NOTHING_SEEN },

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { ValidationError } from "../base/errors.ts";
 import { type Agreement, endOf, isOpen, isRetired } from "./operation/agreement.ts";
 import type { Dot, Origin } from "./operation/dot.ts";
 import type { Operation } from "./operation/operation.ts";
@@ -62,7 +63,7 @@ export class Intake {
   }
 
   judge(operation: Operation, state: IntakeState, tick: number): Verdict {
-    const isChecked = operation.context === this.#checked;
+    const isChecked = this.#checked !== undefined && operation.context === this.#checked;
     const fault = faultOf(operation, isChecked);
     if (fault === undefined) this.#checked = operation.context;
     if (fault !== undefined) return { kind: "refuse", reason: `an operation is broken: ${fault}` };
@@ -79,15 +80,28 @@ export class Intake {
       return { kind: "refuse", reason: `operation ${sequence} of ${origin} is behind its end` };
     }
     if (this.#isAhead(operation, state.timeMs)) return { kind: "wait", isPull: false };
+    const reason = tokenFault(operation, state.agreement);
+    if (reason !== undefined) return { kind: "refuse", reason };
     const missing = missingFor(operation, state);
     if (missing !== undefined) {
       this.#wait(operation, missing, tick);
       return { kind: "wait", isPull: true };
     }
-    const chain = this.#parts.checksum(operation, state.chains.get(origin) ?? 0);
+    const chain = this.#checksum(operation, state.chains.get(origin) ?? 0);
+    if (chain === undefined) return { kind: "refuse", reason: "an operation cannot be encoded" };
     if (chain !== operation.chain) return { kind: "fork" };
     this.#go(origin);
     return { kind: "take" };
+  }
+
+  /** Undefined: it holds what no operation may hold. */
+  #checksum(operation: Operation, previous: number): number | undefined {
+    try {
+      return this.#parts.checksum(operation, previous);
+    } catch (error) {
+      if (error instanceof ValidationError) return undefined;
+      throw error;
+    }
   }
 
   /** Time passes: what has waited for long is told. */
@@ -136,6 +150,19 @@ export class Intake {
     }
     this.#waiting.delete(origin);
   }
+}
+
+/** A write follows what its client has seen, which is a part of what its node had. */
+function tokenFault(operation: Operation, agreement: Agreement): string | undefined {
+  const { origin, sequence, context, changes } = operation;
+  for (const { seen: token } of changes) {
+    for (const [other, last] of token?.cursor ?? []) {
+      if (isRetired(agreement, other)) continue;
+      const had = other === origin ? sequence - 1 : (context.get(other) ?? 0);
+      if (last > had) return `operation ${sequence} of ${origin} has seen more than its node had`;
+    }
+  }
+  return undefined;
 }
 
 /** The first operation that must be here before this one; undefined if all are. */

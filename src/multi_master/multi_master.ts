@@ -96,7 +96,11 @@ export class MultiMaster {
       this.#documents.apply(operation);
     }
     this.#progress.persisted(this.#progress.next());
+    const lacksRetired = [...agreement.retired].some(([one, { version, end }]) => {
+      return version > seed.version && seen(this.#progress.cursor, one) < end;
+    });
     this.#applyAgreement();
+    if (lacksRetired) this.#stop("behind");
   }
 
   /** The operations taken in of each origin. */
@@ -172,6 +176,7 @@ export class MultiMaster {
     const isTaken = this.#operations.length === 0;
     return {
       cursor: new Map(this.#progress.cursor),
+      version: this.#agreement.version,
       chains: new Map(this.#progress.chains),
       lastStamp: this.#clock.last,
       forgotten: this.#forgotten,
@@ -199,6 +204,10 @@ export class MultiMaster {
       return { kind: "known", dot: known, afterReady };
     }
     for (const document of documents) {
+      const { seen: token } = document;
+      if (token !== undefined && this.covers(token) !== "yes") {
+        return { kind: "refused", refusal: { reason: "NOT_COVERED" } };
+      }
       const refusal = this.#documents.refusal(document);
       if (refusal !== undefined) return { kind: "refused", refusal };
     }
@@ -238,14 +247,14 @@ export class MultiMaster {
    */
   step(message: MultiMasterMessage, wallMs: number): void {
     if (this.#isStopped || message.to !== this.#config.node) return;
-    if (message.type === "RESEED") return this.#onReseed(message);
     const { from, origin } = message;
-    if (this.#agreement.origins.get(from) !== origin) {
+    if (origin === undefined || this.#agreement.origins.get(from) !== origin) {
       this.#refuse(from, `${origin} is not a member`);
       this.#reseed({ node: from, origin }, "not-member");
       return;
     }
-    if (message.type === "OPERATIONS") this.#onOperations(message, wallMs);
+    if (message.type === "RESEED") this.#onReseed(message);
+    else if (message.type === "OPERATIONS") this.#onOperations(message, wallMs);
     else this.#onCursor(message, wallMs);
   }
 
@@ -286,7 +295,7 @@ export class MultiMaster {
     if (agreement.version <= this.#agreement.version) return;
     assertFollows(agreement, this.#agreement);
     for (const id of this.#agreement.collections.keys()) {
-      if (!agreement.collections.has(id)) this.#store.drop(id);
+      if (!agreement.collections.has(id)) this.#documents.drop(id);
     }
     this.#agreement = agreement;
     this.#applyAgreement();
@@ -299,7 +308,8 @@ export class MultiMaster {
   floorProposal(): FloorProposal | undefined {
     if (this.#isStopped) return undefined;
     const peers = [...this.#sender.peers.values()];
-    const own = { cursor: this.#progress.durable, round: this.#forgotten.round };
+    const { origin } = this.#config;
+    const own = { origin, cursor: this.#progress.durable, round: this.#forgotten.round };
     return proposeFloor(this.#agreement, [{ ...own, version: this.#agreement.version }, ...peers]);
   }
 
@@ -338,18 +348,23 @@ export class MultiMaster {
     for (const change of this.#documents.apply(operation)) this.#changes.push(change);
   }
 
-  #onOperations({ from, operations }: OperationsMessage, wallMs: number): void {
+  #onOperations(message: OperationsMessage, wallMs: number): void {
+    const { from, operations } = message;
     if (!Array.isArray(operations)) return this.#refuse(from, "a message has no operations");
     const timeMs = this.#clock.time(wallMs);
     const blocked = new Set<Origin>();
     let [isPull, hasTaken] = [false, false];
     for (const operation of operations) {
+      if (typeof operation !== "object" || operation === null) {
+        return this.#refuse(from, "a message holds no operation");
+      }
       if (blocked.has(operation.origin)) continue;
       const { cursor, chains } = this.#progress;
       const state = { agreement: this.#agreement, cursor, chains, timeMs };
       const verdict = this.#intake.judge(operation, state, this.#ticks);
       if (verdict.kind === "known") continue;
-      if (operation.origin === this.#config.origin && verdict.kind !== "refuse") {
+      const isOwn = operation.origin === this.#config.origin;
+      if (isOwn && (verdict.kind === "take" || verdict.kind === "fork")) {
         this.#onOwnOperation(operation, verdict.kind === "fork");
         return;
       }
@@ -361,7 +376,7 @@ export class MultiMaster {
       }
       blocked.add(operation.origin);
       if (verdict.kind === "refuse") this.#refuse(from, verdict.reason);
-      else if (verdict.kind === "fork") this.#onFork(from, operation);
+      else if (verdict.kind === "fork") this.#onFork(message, operation);
       // Once between two ticks: it may be that the sender has no more to give.
       else isPull ||= verdict.isPull && !this.#pulled.has(from);
     }
@@ -381,11 +396,14 @@ export class MultiMaster {
     this.#stop(isFork ? "forked" : "ahead");
   }
 
-  /** The origin must begin again: who had its operation first keeps that one. */
-  #onFork(from: string, { origin, sequence }: Operation): void {
-    this.#events.push({ type: "ORIGIN_FORKED", origin, sequence });
-    for (const [node, present] of this.#agreement.origins) {
-      if (present === origin) this.#mailbox.reseed(node, { reason: "forked", incarnation: origin });
+  /**
+   * The origin must begin again: who had its operation first keeps that one. Who hands on an
+   * operation of another may have damaged it.
+   */
+  #onFork({ from, origin: sender }: OperationsMessage, { origin, sequence }: Operation): void {
+    if (sender === origin) {
+      this.#events.push({ type: "ORIGIN_FORKED", origin, sequence });
+      this.#reseed({ node: from, origin }, "forked");
     }
     this.#refuse(from, `operation ${sequence} of ${origin} has another content here`);
   }
@@ -422,10 +440,13 @@ export class MultiMaster {
   #isForked(peer: Peer, cursor: VersionVector, chains: ReadonlyMap<Origin, number>): boolean {
     for (const [origin, chain] of chains) {
       const sequence = seen(cursor, origin);
+      if (sequence === 0) continue;
       const isLast = seen(this.#progress.cursor, origin) === sequence;
       if (!isLast || this.#progress.chains.get(origin) === chain) continue;
       this.#events.push({ type: "ORIGIN_FORKED", origin, sequence });
-      if (origin === this.#config.origin) this.#stop("forked");
+      // Of two nodes that built upon two operations of one number, the first by name goes on.
+      const isOther = origin !== peer.origin && this.#config.node > peer.node;
+      if (origin === this.#config.origin || isOther) this.#stop("forked");
       else if (origin === peer.origin) this.#reseed(peer, "forked");
       return true;
     }
@@ -480,6 +501,8 @@ export class MultiMaster {
   /** A sender with an older view of the members does not know yet that this node is one. */
   #onReseed({ incarnation, version, reason }: ReseedMessage): void {
     if (incarnation !== this.#config.origin || version < this.#agreement.version) return;
+    // By an agreement that is not known here yet this node may have what it is said to lack.
+    if (reason === "behind" && version > this.#agreement.version) return;
     const isMember = this.#agreement.origins.get(this.#config.node) === incarnation;
     const isSame = version === this.#agreement.version;
     // A member that has what the others keep no more got a request for old operations by mistake.

@@ -85,7 +85,8 @@ export class Progress {
 
   /** Number of the Ready after which an operation that was taken in is on disk; 0 if it is. */
   readyOf(origin: Origin, sequence: OriginSequence): number {
-    if (sequence <= seen(this.#durable, origin)) return 0;
+    // Of a retired origin all is on disk.
+    if (!this.#cursor.has(origin) || sequence <= seen(this.#durable, origin)) return 0;
     const holds = ({ cursor }: Underway): boolean => sequence <= seen(cursor, origin);
     return this.#underway.find(holds)?.number ?? this.#number + 1;
   }

@@ -109,6 +109,8 @@ export class Sender {
     peer.acknowledge(cursor);
     peer.isBehind = false;
     if (isPull) {
+      // What it had and has no more is sent again, and counts as missing.
+      peer.cursor = cursor;
       const isStuck = peer.asked === undefined || includes(peer.asked, cursor);
       if (isStuck) peer.sendAgain();
       peer.asked = cursor;

@@ -71,7 +71,7 @@ export class Backend implements RequestBackend {
 
   propose(request: ProposedRequest): CStoreError | undefined {
     const { driver, bindings } = this.#parts;
-    if (!driver.isLeader) return this.#notLeader();
+    if (!driver.isLeader && !driver.isBetweenLeaders) return this.#notLeader();
     if (!bindings.isSettled) {
       return new NoQuorumError(
         "Cannot serve yet: the nodes of the cluster are not bound to their folders",

@@ -40,7 +40,14 @@ export function becomeLeader(state: RaftState): void {
   state.setRole("leader", state.id);
   const { index } = append(state, config.noop());
   assert(index > log.committed, "the new term's first entry is not committed yet");
-  broadcastAppend(state);
+  state.owesAppends = true;
+}
+
+/** Sends what a leader has kept since it took office: before the first messages leave. */
+export function payAppends(state: RaftState): void {
+  if (!state.owesAppends) return;
+  state.owesAppends = false;
+  if (state.role === "leader") broadcastAppend(state);
 }
 
 function ownProgress(state: RaftState): Progress {
@@ -77,7 +84,7 @@ export function propose(state: RaftState, source: EntrySource): Proposal {
     return { accepted: false, refusal: "too many uncommitted bytes" };
   }
   const entry = append(state, source);
-  broadcastAppend(state);
+  if (!state.owesAppends) broadcastAppend(state);
   return { accepted: true, entry };
 }
 

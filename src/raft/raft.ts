@@ -32,6 +32,7 @@ import {
   idleLeaderTicks,
   ownEntriesPersisted,
   type Proposal,
+  payAppends,
   peerUnreachable,
   propose,
   proposeConfiguration,
@@ -412,6 +413,7 @@ export class Raft {
   /** Everything decided since the last take; undefined when there is nothing to do. */
   takeReady(): Ready | undefined {
     const state = this.#state;
+    payAppends(state);
     const hardState = this.#changedHardState();
     const commitIndex = state.log.committed;
     const isIdle =

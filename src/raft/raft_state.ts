@@ -76,6 +76,8 @@ export class RaftState {
   quietTicks: number;
   /** A successor was sent `TIMEOUT_NOW` in this term: no lease holds any more. */
   isLeaseVoid = false;
+  /** This leader has sent nothing yet: what is proposed first travels with its first entry. */
+  owesAppends = false;
   /** Ticks since the last quorum check: `0 <= quorumElapsed < electionTicks` between ticks. */
   quorumElapsed = 0;
   transferee: NodeId | undefined;

@@ -395,8 +395,9 @@ export class TestCluster {
     const frozen = node.master.freeze();
     const documents = [...frozen.documents()];
     frozen.release();
-    const { cursor, chains, lastStamp, forgotten, requests } = frozen;
-    return structuredClone({ cursor, chains, lastStamp, forgotten, requests, documents });
+    const { cursor, version, chains, lastStamp, forgotten, requests } = frozen;
+    const state = { cursor, version, chains, lastStamp, forgotten, requests, documents };
+    return structuredClone(state);
   }
 
   /**

@@ -84,8 +84,8 @@ class RandomRun {
     this.#random = new SeededRandom(seed);
     const strategy = this.#pick(STRATEGIES);
     this.#hasRemovals = this.#random.chance(0.5);
-    this.#hasRequests = this.#random.chance(0.4) && !process.env["NOREQ"];
-    this.#hasTokens = this.#random.chance(0.3) && !process.env["NOTOK"];
+    this.#hasRequests = this.#random.chance(0.4);
+    this.#hasTokens = this.#random.chance(0.3);
     const removal = this.#pick(REMOVALS);
     const conflict: ConflictConfig = {
       ...{ strategy, priorities: ["n2", "n1"] },

@@ -12,6 +12,7 @@ import {
   handleHeartbeatResponse,
   idleLeaderTicks,
   ownEntriesPersisted,
+  payAppends,
   peerUnreachable,
   progressOf,
   propose,
@@ -107,6 +108,30 @@ describe("taking office", () => {
       term: 2,
       leader: "n1",
     });
+  });
+
+  // A round trip less for requests that waited for the next leader.
+  test("what is proposed before the first messages leave travels with the first entry", () => {
+    const node = new StateUnderTest({ hardState: { term: 1, vote: "n1" } });
+    node.state.role = "candidate";
+    becomeLeader(node.state);
+    for (const text of ["a", "b"]) expect(propose(node.state, source(text)).accepted).toBe(true);
+    expect(sentBy(node)).toEqual([]);
+    payAppends(node.state);
+    const sent = sentBy(node);
+    expect(sent).toHaveLength(2);
+    for (const text of sent) expect(text).toContain("[1:1 1:2 1:3]");
+    payAppends(node.state);
+    expect(sentBy(node)).toEqual([]);
+  });
+
+  test("who steps down before that sends nothing", () => {
+    const node = new StateUnderTest({ hardState: { term: 1, vote: "n1" } });
+    node.state.role = "candidate";
+    becomeLeader(node.state);
+    node.state.becomeFollower(2, undefined);
+    payAppends(node.state);
+    expect(sentBy(node)).toEqual([]);
   });
 
   // Only durable entries count: those that another leader left may not be durable yet.

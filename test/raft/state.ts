@@ -6,7 +6,7 @@
  */
 
 import type { RaftConfig } from "../../src/raft/config.ts";
-import { becomeLeader } from "../../src/raft/leader.ts";
+import { becomeLeader, payAppends } from "../../src/raft/leader.ts";
 import type { RaftMessage } from "../../src/raft/message.ts";
 import { RaftState } from "../../src/raft/raft_state.ts";
 import type { HardState, NodeId, Term } from "../../src/raft/types.ts";
@@ -86,6 +86,7 @@ export function leaderUnderTest(options: StateOptions = {}): StateUnderTest {
   const node = new StateUnderTest({ ...options, hardState: { term, vote: id } });
   node.state.role = "candidate";
   becomeLeader(node.state);
+  payAppends(node.state);
   return node;
 }
 

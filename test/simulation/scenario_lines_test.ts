@@ -194,3 +194,52 @@ test(
   },
   TIMEOUT_MS,
 );
+
+test(
+  "lines: a write that waits at the next leader is answered with its first entry",
+  async () => {
+    const gaps: number[] = [];
+    for (let seed = 406; seed < 412; seed += 1) {
+      const simulation = new Simulation({ seed, nodes: 3, leaseReads: false });
+      const leader = await simulation.boot();
+      for (const [from, to] of directions(simulation.hosts)) simulation.network.slow(from, to, 50);
+      await simulation.advance(3000);
+      simulation.kill(leader);
+      const goneMs = simulation.world.nowMs;
+      const next = simulation.hosts.filter((host) => host !== leader)[0] as Host;
+      await simulation.until("the end is certain", () => next.node!.driver.isBetweenLeaders);
+      const writer = new RawClient(next);
+      writer.put(NO_SESSION, { id: "k", value: "v" }, { id: 1, deadlineMs: 5000 });
+      await simulation.until("an answer", () => writer.answers.has(1));
+      expect(writer.answers.get(1)).toBeNumber();
+      gaps.push(simulation.world.nowMs - goneMs);
+      await simulation.heal(4);
+      simulation.judge();
+    }
+    // Its end and that nobody listens there, then pre-vote, vote and the entry: a round trip each.
+    for (const gap of gaps) expect(gap).toBeLessThan(4 * 100 + 80);
+  },
+  TIMEOUT_MS,
+);
+
+test(
+  "lines: a write that waits at a follower goes on when another node leads, and is applied once",
+  async () => {
+    const simulation = new Simulation({ seed: 412, nodes: 3, leaseReads: false });
+    const leader = await simulation.boot();
+    await simulation.advance(1000);
+    simulation.kill(leader);
+    const [first, second] = simulation.hosts.filter((host) => host !== leader) as [Host, Host];
+    await simulation.until("the end is certain", () => second.node!.driver.isBetweenLeaders);
+    const writer = new RawClient(second);
+    writer.put(NO_SESSION, { id: "k", value: "v" }, { id: 1, deadlineMs: 5000 });
+    await simulation.until("an answer", () => writer.answers.has(1));
+    const answer = writer.answers.get(1) as { readonly code?: string };
+    const next = await simulation.untilLeader();
+    expect(next).toBe(first);
+    expect(answer.code).toBe("NOT_LEADER");
+    await simulation.advance(1000);
+    expect(next.node!.machine.appliedIndex).toBe(second.node!.machine.appliedIndex);
+  },
+  TIMEOUT_MS,
+);

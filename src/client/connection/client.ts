@@ -39,7 +39,7 @@ import {
   queueFull,
 } from "./client_options.ts";
 import { EarliestTimer } from "./earliest_timer.ts";
-import { chooseChannel, nobodyReached } from "./leader_routing.ts";
+import { chooseChannel, likelyNext, nobodyReached } from "./leader_routing.ts";
 import {
   type ChannelHandlers,
   LocalChannel,
@@ -298,7 +298,6 @@ export class Client {
     if (channel === undefined) this.#postpone(pending);
   }
 
-  /** Sends to the leader if it is known and connected. */
   #route(request: PendingRequest): void {
     const channel = this.#channelFor(request);
     if (channel === undefined) return this.#postpone(request);
@@ -320,7 +319,6 @@ export class Client {
     this.#looks.by(request.notBeforeMs);
   }
 
-  /** The leader's, if it is known and connected. */
   get #leaderChannel(): NodeChannel | undefined {
     return this.connected.find(({ nodeId }) => nodeId === this.#leader.nodeId);
   }
@@ -436,7 +434,6 @@ export class Client {
     for (const request of this.#pending.unconfirmed(term)) this.#route(request);
   }
 
-  /** A channel is up, perhaps the leader's. */
   #onUp(channel: NodeChannel): void {
     const isAwaited = channel.nodeId === this.#leader.nodeId || this.connected.length === 1;
     this.#resend(isAwaited ? undefined : this.platform.clock.nowMs());
@@ -444,7 +441,10 @@ export class Client {
 
   #onDown(channel: NodeChannel): void {
     const wasLeaders = channel.nodeId === this.#leader.nodeId;
-    if (wasLeaders && !this.#leaderChannel) this.#leader = { ...this.#leader, nodeId: "" };
+    if (wasLeaders && !this.#leaderChannel) {
+      this.#leader = { ...this.#leader, nodeId: "" };
+      this.#anyIndex = likelyNext(this.#channels.all);
+    }
     for (const request of [...this.#pending.all()]) {
       if (request.sentOn !== channel) continue;
       request.sentOn = undefined;

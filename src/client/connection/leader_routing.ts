@@ -29,6 +29,18 @@ export function chooseChannel(routes: readonly Route[], leaderId: string, from: 
   return -1;
 }
 
+/**
+ * Position of the node that is likely to lead next: the first that is connected. Requests may wait
+ * there until it does.
+ */
+export function likelyNext(routes: readonly Route[]): number {
+  let next = -1;
+  for (const [at, { nodeId, isUp }] of routes.entries()) {
+    if (isUp && (next === -1 || nodeId < (routes[next]?.nodeId ?? ""))) next = at;
+  }
+  return Math.max(0, next);
+}
+
 /** No node answered in time. */
 export function nobodyReached(
   routes: readonly Route[],

@@ -27,6 +27,8 @@ const IS_REMOVED = 1;
 const IS_OBJECT = 2;
 /** Every later operation has seen it. */
 const IS_SETTLED = 4;
+/** See `DocumentVersion`. */
+const IS_PRUNED = 8;
 const HEADER_SIZE = 15;
 const OBJECT_SIZE = 5;
 const TWO_32 = 0x1_0000_0000;
@@ -43,6 +45,12 @@ interface Collection {
 /** The context of an origin's operations, from one on until the next of the list. */
 interface ContextFrom extends Pick<DocumentVersion, "context" | "version"> {
   readonly from: number;
+}
+
+/** What is needed to read a record. */
+interface Moment {
+  readonly floor: VersionVector;
+  readonly contexts: readonly (readonly ContextFrom[])[];
 }
 
 /** The versions of all documents of a node. */
@@ -152,7 +160,8 @@ export class VersionTable implements VersionStore {
     const parts = [...this.#collections].map(([collection, { slabs }]) => {
       return { collection, slabs, frozen: slabs.freeze(this.#clock) };
     });
-    const floor = this.#floor;
+    // What is settled meanwhile is cut from these lists.
+    const moment = { floor: this.#floor, contexts: this.#contexts.map((list) => [...list]) };
     let isReleased = false;
     const release = (): void => {
       assert(!isReleased, "a moment is released once");
@@ -164,17 +173,17 @@ export class VersionTable implements VersionStore {
       this.#free.push(...this.#retired);
       this.#retired = [];
     };
-    return { documents: () => this.#frozenDocuments(parts, floor), release };
+    return { documents: () => this.#frozenDocuments(parts, moment), release };
   }
 
   *#frozenDocuments(
     parts: readonly { collection: number; slabs: DocumentSlabs; frozen: FrozenSlabs }[],
-    floor: VersionVector,
+    moment: Moment,
   ): IterableIterator<StoredDocument> {
     for (const { collection, slabs, frozen } of parts) {
       for (const { key, document, version } of slabs.frozenRecords(frozen)) {
         const place = { bytes: document, view: viewOf(document), at: 0, end: document.byteLength };
-        const versions = this.#read(place, version, floor);
+        const versions = this.#read(place, version, moment);
         yield { collection, key: key.slice(), versions };
       }
     }
@@ -182,13 +191,14 @@ export class VersionTable implements VersionStore {
 
   #versionsAt(slabs: DocumentSlabs, location: Location): readonly DocumentVersion[] {
     const { bytes, view, at, end } = slabs.place(location);
-    return this.#read({ bytes, view, at, end }, slabs.version(location), this.#floor);
+    const moment = { floor: this.#floor, contexts: this.#contexts };
+    return this.#read({ bytes, view, at, end }, slabs.version(location), moment);
   }
 
   #read(
     { bytes, view, at, end }: { bytes: Uint8Array; view: DataView; at: number; end: number },
     sequence: number,
-    floor: VersionVector,
+    { floor, contexts }: Moment,
   ): readonly DocumentVersion[] {
     const flags = bytes[at]!;
     if ((flags & IS_OBJECT) !== 0) {
@@ -200,7 +210,8 @@ export class VersionTable implements VersionStore {
     const origin = this.#origins[number]!;
     const wallMs = view.getUint32(at + 7, true) + view.getUint16(at + 11, true) * TWO_32;
     const isSettled = (flags & IS_SETTLED) !== 0 || sequence <= (floor.get(origin) ?? 0);
-    const { context, version } = isSettled ? SETTLED : this.#contextOf(number, sequence);
+    const { context, version } = isSettled ? SETTLED : contextOf(contexts[number], sequence);
+    const isPruned = (flags & IS_PRUNED) !== 0;
     return [
       {
         dot: { origin, sequence },
@@ -212,6 +223,7 @@ export class VersionTable implements VersionStore {
           (flags & IS_REMOVED) !== 0
             ? { kind: "removed" }
             : { kind: "document", body: bytes.subarray(at + HEADER_SIZE, end) },
+        ...(isPruned ? { isPruned } : {}),
       },
     ];
   }
@@ -231,7 +243,10 @@ export class VersionTable implements VersionStore {
       putU32(bytes, at + 1, this.#keepObject(versions));
       return location;
     }
-    bytes[at] = (body === undefined ? IS_REMOVED : 0) | (this.#isSettled(sole) ? IS_SETTLED : 0);
+    bytes[at] =
+      (body === undefined ? IS_REMOVED : 0) |
+      (this.#isSettled(sole) ? IS_SETTLED : 0) |
+      (sole.isPruned === true ? IS_PRUNED : 0);
     view.setUint16(at + 1, number, true);
     view.setUint32(at + 3, chain, true);
     view.setUint32(at + 7, stamp.wallMs % TWO_32, true);
@@ -274,18 +289,6 @@ export class VersionTable implements VersionStore {
     return true;
   }
 
-  #contextOf(number: number, sequence: number): Pick<DocumentVersion, "context" | "version"> {
-    const list = this.#contexts[number]!;
-    let [low, high] = [0, list.length];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (list[middle]!.from <= sequence) low = middle + 1;
-      else high = middle;
-    }
-    const { context, version } = list[low - 1] ?? SETTLED;
-    return { context, version };
-  }
-
   #keepObject(versions: readonly DocumentVersion[]): number {
     const number = this.#free.pop() ?? this.#objects.length;
     this.#objects[number] = versions;
@@ -313,6 +316,20 @@ export class VersionTable implements VersionStore {
     }
     return table;
   }
+}
+
+function contextOf(
+  list: readonly ContextFrom[] = [],
+  sequence: number,
+): Pick<DocumentVersion, "context" | "version"> {
+  let [low, high] = [0, list.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (list[middle]!.from <= sequence) low = middle + 1;
+    else high = middle;
+  }
+  const { context, version } = list[low - 1] ?? SETTLED;
+  return { context, version };
 }
 
 function isSame(a: VersionVector, b: VersionVector): boolean {

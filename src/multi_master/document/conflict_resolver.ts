@@ -15,7 +15,7 @@ import {
   removalOf,
   type Sibling,
 } from "../operation/conflict_rule.ts";
-import { type Dot, nodeOf } from "../operation/dot.ts";
+import { compareDots, type Dot, nodeOf } from "../operation/dot.ts";
 import type { Content, DocumentVersion, Part, Source } from "../operation/operation.ts";
 import {
   bodyOfParts,
@@ -129,7 +129,7 @@ function liveVersions(
   const once = withoutRepeats(versions, causality);
   // What is settled field by field leaves out repeated parts, not versions that hold others, too.
   const counted = isByParts(config)
-    ? versions.filter((one) => one.content.kind !== "removed" || once.includes(one))
+    ? versions.filter((one) => once.includes(one) || holdsOthers(one, causality))
     : once;
   const live = counted.filter(({ content }) => content.kind !== "removed");
   const removed = live.length < counted.length;
@@ -146,6 +146,16 @@ function liveVersions(
         return removals.every((removal) => knows(version, removal, causality));
       });
   }
+}
+
+/** Whether a version holds parts that its own request did not write. */
+function holdsOthers({ dot, content }: DocumentVersion, causality: Causality): boolean {
+  if (content.kind === "removed" || content.marks === undefined) return false;
+  const { rest, parts } = content.marks;
+  const own = causality.sameRequest(dot) ?? [dot];
+  const isOther = (source: Source): boolean =>
+    own.every((one) => compareDots(one, source.dot) !== 0);
+  return (rest !== undefined && isOther(rest)) || parts.some(isOther);
 }
 
 /** Of versions by time, that which counts: the newest, or that of the strongest node. */

@@ -21,12 +21,12 @@ export interface PartedVersion {
 
 /** The parts of a version whose body is `body`. */
 export function partsOf(
-  { dot, stamp, content }: DocumentVersion,
+  { dot, stamp, content, isPruned }: DocumentVersion,
   body: Fields,
   config: ConflictConfig,
 ): readonly Part[] {
   const marks = content.kind === "document" ? content.marks : undefined;
-  const own = { dot, stamp };
+  const own = isPruned === true ? { dot, stamp, isSettled: true } : { dot, stamp };
   const rest = marks?.rest ?? own;
   const marked = byField(marks?.parts ?? []);
   return Object.keys(body).flatMap((field) => {
@@ -73,14 +73,13 @@ export function marksOf(parts: readonly Part[], own: Source): Marks | undefined 
   });
   const isOwn = compareDots(rest.dot, own.dot) === 0;
   if (isOwn && marked.length === 0) return undefined;
-  const source = { dot: rest.dot, stamp: rest.stamp };
-  return { ...(isOwn ? {} : { rest: source }), parts: marked.map(markOf) };
+  return { ...(isOwn ? {} : { rest }), parts: marked.map(markOf) };
 }
 
 /**
  * The parts that survive, by name and time. A part survives if every version either holds it or was
- * written without knowing it. Equal values count as the same part, because a version that every
- * member has loses the record of where its parts came from, on each node in its own time.
+ * written without knowing it. Equal values count as the same part if one comes from a pruned
+ * version: that has lost the record of where its parts came from, on each node in its own time.
  */
 export function joinParts(
   versions: readonly PartedVersion[],
@@ -90,7 +89,7 @@ export function joinParts(
   if (first === undefined) return [];
   if (versions.length === 1) return [...first.parts].sort(compareParts);
   const held = versions.map(({ parts }) => new Set(parts.map(partKey)));
-  const values = versions.map(({ parts }) => new Set(parts.map(valueKey)));
+  const values = versions.map(({ parts }) => groupBy(parts, valueKey));
   const all = new Map<string, Part>();
   for (const { parts } of versions) for (const part of parts) all.set(partKey(part), part);
   const survives = (key: string, part: Part): boolean =>
@@ -100,7 +99,8 @@ export function joinParts(
       const isSum = part.kind === "count" && part.isApart !== true;
       const isKnown = (isSum ? knowsDot : knows)(version, part.dot, causality);
       if (!isKnown) return true;
-      if (part.kind !== "count" && values[i]!.has(valueKey(part))) return true;
+      const same = part.kind === "count" ? [] : (values[i]?.get(valueKey(part)) ?? []);
+      if (same.some((other) => other.isSettled === true || part.isSettled === true)) return true;
       return parts.some((other) => isRepeat(other, part, causality));
     });
   const left = [...all].filter(([key, part]) => survives(key, part)).map(([, part]) => part);
@@ -182,9 +182,10 @@ function countParts(
   }));
 }
 
-function markOf({ field, kind, dot, stamp, value, isApart }: Part): Mark {
-  if (kind === "item") return { field, item: value, dot, stamp };
-  if (kind === "value") return { field, dot, stamp };
+function markOf({ field, kind, dot, stamp, value, isApart, isSettled }: Part): Mark {
+  const source = isSettled === true ? { dot, stamp, isSettled } : { dot, stamp };
+  if (kind === "item") return { field, item: value, ...source };
+  if (kind === "value") return { field, ...source };
   const mark = { field, count: value as number, dot, stamp };
   return isApart === true ? { ...mark, isApart } : mark;
 }
@@ -192,10 +193,11 @@ function markOf({ field, kind, dot, stamp, value, isApart }: Part): Mark {
 function mostFrequent(parts: readonly Part[]): Source | undefined {
   let best: { source: Source; times: number } | undefined;
   const times = new Map<string, { source: Source; times: number }>();
-  for (const { kind, dot, stamp } of parts) {
+  for (const { kind, dot, stamp, isSettled } of parts) {
     if (kind === "count") continue;
     const name = dotName(dot);
-    const seen = times.get(name) ?? { source: { dot, stamp }, times: 0 };
+    const source = isSettled === true ? { dot, stamp, isSettled } : { dot, stamp };
+    const seen = times.get(name) ?? { source, times: 0 };
     seen.times += 1;
     times.set(name, seen);
     if (best === undefined || seen.times > best.times) best = seen;
@@ -242,8 +244,11 @@ function itemsAfter(
   return [mark, ...kept, ...added];
 }
 
-function partOf(what: Pick<Part, "field" | "kind" | "value">, { dot, stamp }: Source): Part {
-  return { ...what, dot, stamp };
+function partOf(
+  what: Pick<Part, "field" | "kind" | "value">,
+  { dot, stamp, isSettled }: Source,
+): Part {
+  return isSettled === true ? { ...what, dot, stamp, isSettled } : { ...what, dot, stamp };
 }
 
 function isSetMark({ kind, value }: Part): boolean {

@@ -75,12 +75,17 @@ export class Documents {
       sameRequest: (dot) => this.#requests.sameRequest(dot),
     };
     const left: { readonly document: StoredDocument; readonly dot: Dot }[] = [];
+    const { collections } = parts.agreement();
+    const dropped = new Set<CollectionId>();
     for (const document of parts.store.documents()) {
       const { collection, versions } = document;
+      if (!collections.has(collection)) dropped.add(collection);
+      if (dropped.has(collection)) continue;
       if (this.isRemoved(collection, versions)) this.#removed += 1;
       if (versions.length === 1 && isPlain(versions[0]!)) continue;
       left.push(...versions.map(({ dot }) => ({ document, dot })));
     }
+    for (const collection of dropped) parts.store.drop(collection);
     left.sort((a, b) => a.dot.sequence - b.dot.sequence);
     for (const { document, dot } of left) this.#wait(document, dot);
   }
@@ -169,6 +174,16 @@ export class Documents {
     const stale = { reason: "STALE_READ", collection, key } as const;
     // What is forgotten may have been a removal that the reader does not know of.
     if (!includes(document.seen.cursor, this.#floor)) return stale;
+    const { version, cursor } = document.seen;
+    for (const [origin, retired] of this.#parts.agreement().retired) {
+      if (retired.version > version && retired.end > seen(cursor, origin)) return stale;
+    }
+    // Others may have forgotten the removal before the write comes.
+    const hasLater = this.versions(collection, key).some((one) => {
+      const isAboutRemovals = one.content.kind === "removed" || one.removals !== undefined;
+      return isAboutRemovals && !hasSeenAll({ version, cursor }, [one], this.#causality);
+    });
+    if (hasLater) return stale;
     const isOlder = !hasSeenAll(document.seen, this.versions(collection, key), this.#causality);
     return isByParts(config) && isOlder ? stale : undefined;
   }
@@ -221,6 +236,7 @@ export class Documents {
     };
     return salvage(operations.filter(isLost), {
       agreement,
+      floor: this.#floor,
       versions: (collection, key) => this.versions(collection, key),
       resolving: (collection) => {
         const config = agreement.collections.get(collection);
@@ -242,6 +258,14 @@ export class Documents {
     return visible;
   }
 
+  /** Forgets a collection; to be called before the agreement without it counts. */
+  drop(collection: CollectionId): void {
+    for (const { collection: id, versions } of this.#parts.store.documents()) {
+      if (id === collection && this.isRemoved(id, versions)) this.#removed -= 1;
+    }
+    this.#parts.store.drop(collection);
+  }
+
   /** Every member has these operations, and this node all that were made in ignorance of them. */
   forget(floor: VersionVector): void {
     this.#floor = floor;
@@ -261,7 +285,7 @@ export class Documents {
     }
     this.#parts.store.settle(floor);
     this.#requests.forget(
-      floor,
+      (dot) => this.#isSettled(dot),
       ({ collection, key }) => this.versions(collection, key).length < 2,
     );
   }
@@ -348,11 +372,18 @@ function isPlain({ content, seen: hadSeen, removals }: DocumentVersion): boolean
 }
 
 /** What is left of a version that every later operation has seen. */
-function plainVersion({ dot, stamp, chain, content }: DocumentVersion): DocumentVersion {
+function plainVersion(version: DocumentVersion): DocumentVersion {
+  const { dot, stamp, chain, content, isPruned: isBefore } = version;
   const plain = { dot, stamp, chain, context: NOTHING_SEEN, version: 0 };
   if (content.kind === "removed") return { ...plain, content };
   // Who added what to a number is needed as long as there is one.
-  const counts = (content.marks?.parts ?? []).filter(({ count }) => count !== undefined);
+  const parts = content.marks?.parts ?? [];
+  const counts = parts.filter(({ count }) => count !== undefined);
   const marks = counts.length === 0 ? {} : { marks: { parts: counts } };
-  return { ...plain, content: { kind: "document", body: content.body, ...marks } };
+  const document = {
+    ...plain,
+    content: { kind: "document", body: content.body, ...marks },
+  } as const;
+  const isPruned = content.marks?.rest !== undefined || counts.length < parts.length;
+  return isPruned || isBefore === true ? { ...document, isPruned: true } : document;
 }

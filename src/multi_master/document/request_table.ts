@@ -8,7 +8,6 @@
 
 import { compareDots, type Dot, dotName, type Origin } from "../operation/dot.ts";
 import type { Change, Operation, RequestName } from "../operation/operation.ts";
-import { covers, NOTHING_SEEN, type VersionVector } from "../operation/version_vector.ts";
 
 /** Names a document. */
 type Name = Pick<Change, "collection" | "key">;
@@ -42,7 +41,8 @@ export class RequestTable {
   readonly #repeated = new Map<string, readonly Noted[]>();
   /** Operations of repeated requests that not all members have yet. */
   readonly #apart = new Set<string>();
-  #floor: VersionVector = NOTHING_SEEN;
+  /** Whether every member has an operation. */
+  #isStable: (dot: Dot) => boolean = () => false;
 
   /** @param seed what another table gave. */
   constructor({ noted, repeated }: SeedRequests) {
@@ -94,12 +94,12 @@ export class RequestTable {
    * Every member has these operations. Of requests that were carried out twice it is forgotten once
    * their documents are settled.
    */
-  forget(floor: VersionVector, isSettled: (document: Name) => boolean): void {
-    this.#floor = floor;
+  forget(isStable: (dot: Dot) => boolean, isSettled: (document: Name) => boolean): void {
+    this.#isStable = isStable;
     const touched = new Set<string>();
     for (const [origin, noted] of this.#noted) {
       let count = 0;
-      while (count < noted.length && covers(floor, noted[count]!)) count += 1;
+      while (count < noted.length && isStable(noted[count]!)) count += 1;
       for (const one of noted.splice(0, count)) {
         this.#apart.delete(dotName(one));
         touched.add(one.request.session);
@@ -112,7 +112,7 @@ export class RequestTable {
     }
     for (const [name, group] of this.#repeated) {
       const isOver = group.every(
-        (one) => covers(floor, one) && one.documents.every((document) => isSettled(document)),
+        (one) => isStable(one) && one.documents.every((document) => isSettled(document)),
       );
       if (isOver) this.#repeated.delete(name);
     }
@@ -121,7 +121,7 @@ export class RequestTable {
   /** Drops what is answered and everywhere. */
   #drop(name: string, { requests, answered }: Session): void {
     for (const [number, noted] of requests) {
-      const isOver = number <= answered && noted.every((one) => covers(this.#floor, one));
+      const isOver = number <= answered && noted.every((one) => this.#isStable(one));
       if (isOver) requests.delete(number);
     }
     if (requests.size === 0) this.#sessions.delete(name);

@@ -12,6 +12,7 @@ import type { Agreement } from "../operation/agreement.ts";
 import type { CollectionId } from "../operation/dot.ts";
 
 import type { DocumentVersion, Operation } from "../operation/operation.ts";
+import type { VersionVector } from "../operation/version_vector.ts";
 import { type Resolving, resolve } from "./conflict_resolver.ts";
 import { addVersion, type Causality, versionOf } from "./document_versions.ts";
 import type { WrittenDocument } from "./written_document.ts";
@@ -27,6 +28,7 @@ export interface Salvage {
 /** What a salvage looks at. */
 export interface SalvageParts {
   readonly agreement: Agreement;
+  readonly floor: VersionVector;
   versions(collection: CollectionId, key: Uint8Array): readonly DocumentVersion[];
   /** Undefined: there is no such collection any more. */
   resolving(collection: CollectionId): Resolving | undefined;
@@ -56,7 +58,9 @@ export function salvage(operations: readonly Operation[], parts: SalvageParts): 
       continue;
     }
     const resolving = { ...found, causality };
-    const here = parts.versions(collection, key);
+    const here: readonly DocumentVersion[] = parts
+      .versions(collection, key)
+      .map((version) => complete(version, parts));
     const met = versions.reduce((all, one) => addVersion(all, one, causality), here);
     const [before, body] = [resolve(here, resolving).body, resolve(met, resolving).body];
     const isSame =
@@ -65,6 +69,16 @@ export function salvage(operations: readonly Operation[], parts: SalvageParts): 
     else documents.push({ collection, key, body });
   }
   return { documents, kept };
+}
+
+/** A settled version without its context follows all up to the floor and the ends. */
+function complete(version: DocumentVersion, { agreement, floor }: SalvageParts): DocumentVersion {
+  if (version.version > 0) return version;
+  const context = new Map(floor);
+  for (const [origin, end] of agreement.closed) context.set(origin, end ?? 0);
+  for (const [origin, { end }] of agreement.retired) context.set(origin, end);
+  context.delete(version.dot.origin);
+  return { ...version, context, version: agreement.version };
 }
 
 function lostDocuments(operations: readonly Operation[], agreement: Agreement): readonly Lost[] {

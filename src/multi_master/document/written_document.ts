@@ -30,6 +30,8 @@ export interface WrittenDocument {
 
 /** Why a write is refused: nothing of it happened. */
 export type WriteRefusal =
+  /** This node's disk lacks a part of what the writer has seen, at another node. */
+  | { readonly reason: "NOT_COVERED" }
   /** There is no such collection here. */
   | { readonly reason: "NO_COLLECTION"; readonly collection: CollectionId }
   /**

@@ -64,6 +64,7 @@ export interface FloorProposal {
 
 /** How far one member is. */
 export interface MemberProgress {
+  readonly origin: Origin;
   /** The operations on its disk. */
   readonly cursor: VersionVector;
   /** Version of the agreement that it knows, and round of the floor that it has forgotten by. */
@@ -117,10 +118,10 @@ export function proposeFloor(
     end !== undefined && seen(floor.floor, origin) >= end;
   const retired = [...closed].filter(isOver).map(([origin]) => origin);
   if (retired.length === 0 && includes(floor.floor, next)) return undefined;
-  return {
-    ...{ version, retired },
-    floor: { round: floor.round + 1, floor: next, barrier: join(...cursors) },
-  };
+  // Of its own operations a member has all: nobody can claim more of them.
+  const barrier = new Map(join(...cursors));
+  for (const { origin, cursor } of members) barrier.set(origin, seen(cursor, origin));
+  return { version, retired, floor: { round: floor.round + 1, floor: next, barrier } };
 }
 
 /** Whether a node with these operations on disk shows what a client has seen. */

@@ -43,12 +43,16 @@ export interface Part {
   readonly value: Value;
   /** Of a count: added for a request that was sent again, so another part may say the same. */
   readonly isApart?: boolean;
+  /** See {@link Source}. */
+  readonly isSettled?: boolean;
 }
 
 /** Where and when parts of a document were written, if not by the version that holds them. */
 export interface Source {
   readonly dot: Dot;
   readonly stamp: Stamp;
+  /** The dot is that of a pruned version: other nodes may know the part by an earlier one. */
+  readonly isSettled?: boolean;
 }
 
 /** A part that differs from what {@link Marks} say of all others. */
@@ -104,6 +108,11 @@ export interface DocumentVersion extends Written {
   readonly version: number;
   /** Checksum of the operation, and so of the content. */
   readonly chain: number;
+  /**
+   * Every later operation has seen it, and where its parts came from is not kept any more: they
+   * count as its own.
+   */
+  readonly isPruned?: boolean;
 }
 
 /** One document in an operation. */

@@ -4,8 +4,9 @@
  * @module
  */
 
-import { NotLeaderError, withoutStack } from "../../base/errors.ts";
+import { NotLeaderError, OverloadedError, withoutStack } from "../../base/errors.ts";
 import type { RateLimit } from "../../base/rate_limit.ts";
+import { RETRY_AFTER_MS } from "../../base/timing.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Random } from "../../platform/random.ts";
 import type { BatchCodec, Compressor } from "../../protocol/encoding/batch_codec.ts";
@@ -89,6 +90,22 @@ export const NO_HOOKS: DriverHooks = {
   restored: () => undefined,
   failed: () => undefined,
 };
+
+/** The refusal of a leader whose log is not committed. */
+export function logIsFull(): OverloadedError {
+  return new OverloadedError(
+    "Cannot log the request: the log is not committed",
+    RETRY_AFTER_MS.uncommittedBytes,
+  );
+}
+
+/** The refusal of a leader with too many requests. */
+export function tooManyBytes(): OverloadedError {
+  return new OverloadedError(
+    "Cannot take the request: too many bytes wait to be committed",
+    RETRY_AFTER_MS.requestBytes,
+  );
+}
 
 /** The refusal of a node that does not lead; `leader` may be itself, a moment ago. */
 export function notLeader(

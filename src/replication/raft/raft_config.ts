@@ -56,3 +56,17 @@ export function pacedTicks({ electionMs, rankMs }: Waits): Pace {
     rankTicks: Math.max(RANK_TICKS, Math.ceil(rankMs / TICK_MS)),
   };
 }
+
+/** Ticks between the campaigns of a lost leader's followers, and random ones on top. */
+const LOST_RANK_TICKS = 3;
+const LOST_JITTER_TICKS = 2;
+
+/** Ticks that a lost leader's follower waits before it campaigns: none for the first in rank. */
+export function lostLeaderTicks(
+  raft: { readonly rank: number; randomTicks(bound: number): number },
+  rankMs: number,
+): number {
+  const { rank } = raft;
+  const rankTicks = Math.max(LOST_RANK_TICKS, Math.ceil(rankMs / TICK_MS));
+  return rank === 0 ? 0 : rank * rankTicks + raft.randomTicks(LOST_JITTER_TICKS);
+}

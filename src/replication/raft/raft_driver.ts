@@ -5,9 +5,8 @@
  * @module
  */
 
-import { CStoreError, type NotLeaderError, OverloadedError } from "../../base/errors.ts";
-import { REQUEST_BYTES_IN_FLIGHT_MAX } from "../../base/limits.ts";
-import { RETRY_AFTER_MS } from "../../base/timing.ts";
+import { CStoreError, type NotLeaderError } from "../../base/errors.ts";
+import { BETWEEN_LEADERS_BYTES_MAX, REQUEST_BYTES_IN_FLIGHT_MAX } from "../../base/limits.ts";
 import { type PreparedBatch, prepareBatch } from "../../protocol/encoding/batch_codec.ts";
 import { membershipBatch } from "../../protocol/encoding/cluster_command.ts";
 import type { Configuration } from "../../raft/configuration.ts";
@@ -26,14 +25,16 @@ import {
   type DriverOptions,
   type DriverParts,
   type HoldReason,
+  logIsFull,
   NO_HOOKS,
   notLeader,
+  tooManyBytes,
 } from "./driver_parts.ts";
 import { EntrySupply } from "./entry_supply.ts";
 import { Lease } from "./lease.ts";
 import { type OpenBatch, type ProposedRequest, sourceOf } from "./open_batch.ts";
 import { ProposalTable } from "./proposal_table.ts";
-import { pacedTicks, raftConfig, TICK_MS } from "./raft_config.ts";
+import { lostLeaderTicks, pacedTicks, raftConfig, TICK_MS } from "./raft_config.ts";
 import { ReadBarriers, type WaitingBarrier } from "./read_barriers.ts";
 import { ReadyRunner } from "./ready_runner.ts";
 import { RequestQueue } from "./request_queue.ts";
@@ -41,11 +42,6 @@ import { Ticker } from "./ticker.ts";
 
 /** Ticks between checks of waiting reads and requests. */
 const SWEEP_TICKS = 5;
-/**
- * Ticks that a lost leader's followers wait by rank before they campaign, and random ones on top.
- */
-const LOST_RANK_TICKS = 3;
-const LOST_JITTER_TICKS = 2;
 
 /** Drives one Raft. */
 export class RaftDriver {
@@ -59,6 +55,8 @@ export class RaftDriver {
   readonly #proposals = new ProposalTable(NO_RESULTS);
   readonly #reads: ReadBarriers;
   readonly #waiting = new RequestQueue();
+  /** Until then requests wait for the next leader. */
+  #betweenUntilMs = 0;
   #lastStampMs = 0;
   #isTurnQueued = false;
   #isInTurn = false;
@@ -130,6 +128,11 @@ export class RaftDriver {
     return this.#raft.role === "leader";
   }
 
+  /** The leader is gone for certain, the next one, perhaps this node, is due: requests may wait. */
+  get isBetweenLeaders(): boolean {
+    return !this.isLeader && this.#parts.clock.nowMs() < this.#betweenUntilMs;
+  }
+
   peers(): readonly PeerView[] {
     return this.#raft.peers();
   }
@@ -162,12 +165,11 @@ export class RaftDriver {
    */
   propose(request: ProposedRequest): CStoreError | undefined {
     const size = request.end - request.start;
-    if (this.#raft.role !== "leader" || this.#isStopped) return this.notLeader();
+    const hasRoom = this.#waiting.bytes + size <= BETWEEN_LEADERS_BYTES_MAX;
+    const isTaken = this.isLeader || (this.isBetweenLeaders && hasRoom);
+    if (this.#isStopped || !isTaken) return this.notLeader();
     if (this.#waiting.bytes + this.#proposals.bytes + size > REQUEST_BYTES_IN_FLIGHT_MAX) {
-      return new OverloadedError(
-        "Cannot take the request: too many bytes wait to be committed",
-        RETRY_AFTER_MS.requestBytes,
-      );
+      return tooManyBytes();
     }
     this.#waiting.add(request, this.#proposals.batchBytes);
     this.#queueTurn();
@@ -267,10 +269,13 @@ export class RaftDriver {
   peerGone(peer: NodeId): void {
     // A lease counts on voters that wait for their timers.
     if (this.#options.hasLeases) return;
-    this.#ticker.catchUp(this.#parts.clock.nowMs());
-    const rankTicks = Math.max(LOST_RANK_TICKS, Math.ceil(this.#parts.pace.waits.rankMs / TICK_MS));
-    const ticks = this.#raft.rank * rankTicks + this.#raft.randomTicks(LOST_JITTER_TICKS);
-    this.#raft.forgetLeader(peer, ticks);
+    const nowMs = this.#parts.clock.nowMs();
+    this.#ticker.catchUp(nowMs);
+    const isLeaders = this.#raft.view.leader === peer && !this.isLeader;
+    if (isLeaders && this.#raft.configuration.mayVote(this.#options.id)) {
+      this.#betweenUntilMs = nowMs + this.#parts.pace.waits.electionMs;
+    }
+    this.#raft.forgetLeader(peer, lostLeaderTicks(this.#raft, this.#parts.pace.waits.rankMs));
     this.#queueTurn();
   }
 
@@ -357,7 +362,10 @@ export class RaftDriver {
     if (ready.entries.length > 0) this.#hooks.logging(ready.entries);
     this.#runner.run(ready);
     if (ready.restored !== undefined) this.#hooks.restored(ready.restored);
-    this.#tellMembers(this.#raft.configuration);
+    if (this.#raft.configuration !== this.#toldMembers) {
+      this.#toldMembers = this.#raft.configuration;
+      this.#hooks.membersChanged(this.#toldMembers);
+    }
     for (const event of ready.events) this.#onEvent(event);
     for (const peer of ready.snapshotPeers) this.#hooks.snapshotNeeded(peer);
     this.#applier.advance(ready.commitIndex);
@@ -375,12 +383,6 @@ export class RaftDriver {
         this.#queueTurn();
       });
     }
-  }
-
-  #tellMembers(configuration: Configuration): void {
-    if (configuration === this.#toldMembers) return;
-    this.#toldMembers = configuration;
-    this.#hooks.membersChanged(configuration);
   }
 
   #proposeBatches(): void {
@@ -410,16 +412,9 @@ export class RaftDriver {
     const proposal = this.#raft.propose(sourceOf(prepared));
     if (proposal.accepted) {
       this.#proposals.add(proposal.entry, batch, this.#turnMs);
-    } else if (proposal.refusal === "too many uncommitted bytes") {
-      batch.fail(
-        () =>
-          new OverloadedError(
-            "Cannot log the request: the log is not committed",
-            RETRY_AFTER_MS.uncommittedBytes,
-          ),
-      );
     } else {
-      batch.fail(() => this.notLeader());
+      const isFull = proposal.refusal === "too many uncommitted bytes";
+      batch.fail(() => (isFull ? logIsFull() : this.notLeader()));
     }
   }
 
@@ -446,11 +441,16 @@ export class RaftDriver {
   #onEvent(event: RaftEvent): void {
     if (event.type === "ROLE_CHANGED") this.#lease.forget();
     if (event.type === "ROLE_CHANGED" && event.role !== "leader") {
-      // Nothing that waits in front of the log was proposed: it may safely go elsewhere.
-      this.#waiting.fail(() => this.notLeader());
+      if (event.leader !== undefined) this.#betweenUntilMs = 0;
+      this.#sendAway();
       this.#proposals.failAll();
     }
     this.#hooks.event(event);
+  }
+
+  /** Nothing that waits in front of the log was proposed: it may safely go elsewhere. */
+  #sendAway(): void {
+    if (!this.isBetweenLeaders) this.#waiting.fail(() => this.notLeader());
   }
 
   /** While something waits it is looked at now and then; else only when consensus has to act. */
@@ -487,6 +487,7 @@ export class RaftDriver {
     this.#nextSweepMs = nowMs + SWEEP_TICKS * TICK_MS;
     this.#proposals.expire(nowMs);
     this.#waiting.expire(nowMs);
+    if (!this.isLeader) this.#sendAway();
     this.#reads.retry(nowMs - this.#parts.pace.waits.electionMs);
   }
 
