@@ -65,7 +65,11 @@ function byEveryNode(incarnations: number): MultiMaster {
     {
       ...{ node: "n1", origin: "n1/new", driftMaxMs: 500, pullTicks: 1, waitTicks: 100 },
       ...{ messageBytes: 16_384, windowBytes: 65_536, resolvers: new Map() },
-      codec: { encode: encodeCbor, decode: (body) => decodeCbor(body) as Fields },
+      codec: {
+        isDocument: () => true,
+        encode: encodeCbor,
+        decode: (body) => decodeCbor(body) as Fields,
+      },
       checksum: (operation, previous) => sums.of(operation, previous),
     },
     agreement,

@@ -19,6 +19,7 @@ import {
 } from "../../src/multi_master/operation/agreement.ts";
 import type { Operation } from "../../src/multi_master/operation/operation.ts";
 import { decodeCbor, encodeCbor } from "../../src/protocol/encoding/cbor.ts";
+import { checkCbor } from "../../src/protocol/encoding/cbor_gate.ts";
 import { OperationChecksum } from "../../src/protocol/encoding/operation_checksum.ts";
 import { type MicroGroup, type MicroTask, runMicro } from "./micro_runner.ts";
 
@@ -32,6 +33,7 @@ const BODY = encodeCbor({ id: "0123456789", n: 1, text: "x".repeat(90) });
 const KEY_BYTES = Array.from({ length: KEYS }, (_, i) => encodeText(`d${i}`));
 const START_MS = 1_700_000_000_000;
 const codec = {
+  isDocument: (body: Uint8Array) => checkCbor(body, 0, body.byteLength) === "",
   encode: (body: Fields) => encodeCbor(body),
   decode: (body: Uint8Array) => decodeCbor(body) as Fields,
 };

@@ -77,7 +77,6 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
     "src/client/collection/validator.ts",
   ],
   "test/node/cluster_test.ts": [
-    "src/client/connection/leader_routing.ts",
     "src/node/recovery/discarded_entries.ts",
     "src/server/request_handler.ts",
   ],
@@ -103,6 +102,7 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
   ],
   "test/multi_master/hostile_test.ts": [
     "src/multi_master/intake.ts",
+    "src/multi_master/message.ts",
     "src/multi_master/multi_master.ts",
   ],
   "test/multi_master/clocks_test.ts": ["src/multi_master/node_clock.ts"],

@@ -6,6 +6,7 @@
  */
 
 import { ValidationError } from "../base/errors.ts";
+import type { DocumentCodec } from "./document/conflict_resolver.ts";
 import { type Agreement, endOf, isOpen, isRetired } from "./operation/agreement.ts";
 import type { Dot, Origin } from "./operation/dot.ts";
 import type { Operation } from "./operation/operation.ts";
@@ -38,6 +39,7 @@ export interface IntakeState {
 export interface IntakeParts {
   readonly driftMaxMs: number;
   readonly waitTicks: number;
+  readonly codec: Pick<DocumentCodec, "isDocument">;
   readonly checksum: (operation: Omit<Operation, "chain">, previous: number) => number;
 }
 
@@ -80,7 +82,7 @@ export class Intake {
       return { kind: "refuse", reason: `operation ${sequence} of ${origin} is behind its end` };
     }
     if (this.#isAhead(operation, state.timeMs)) return { kind: "wait", isPull: false };
-    const reason = tokenFault(operation, state.agreement);
+    const reason = tokenFault(operation, state.agreement) ?? this.#bodyFault(operation);
     if (reason !== undefined) return { kind: "refuse", reason };
     const missing = missingFor(operation, state);
     if (missing !== undefined) {
@@ -92,6 +94,12 @@ export class Intake {
     if (chain !== operation.chain) return { kind: "fork" };
     this.#go(origin);
     return { kind: "take" };
+  }
+
+  #bodyFault({ changes }: Operation): string | undefined {
+    const isBroken = ({ content }: Operation["changes"][number]): boolean =>
+      content.kind === "document" && !this.#parts.codec.isDocument(content.body);
+    return changes.some(isBroken) ? "an operation writes what is no document" : undefined;
   }
 
   /** Undefined: it holds what no operation may hold. */

@@ -4,8 +4,10 @@
  * @module
  */
 
+import { isCount } from "../base/value.ts";
 import type { Origin } from "./operation/dot.ts";
 import type { Operation } from "./operation/operation.ts";
+import { isVector } from "./operation/operation_check.ts";
 import type { VersionVector } from "./operation/version_vector.ts";
 
 interface Envelope {
@@ -53,3 +55,9 @@ export interface ReseedMessage extends Envelope {
 
 /** Everything that is said. */
 export type MultiMasterMessage = OperationsMessage | CursorMessage | ReseedMessage;
+
+/** Whether a cursor from outside has the form of one. */
+export function isCursor({ cursor, chains, wallMs, version, round }: CursorMessage): boolean {
+  if (!isVector(cursor) || !(chains instanceof Map)) return false;
+  return isCount(wallMs) && isCount(version) && isCount(round);
+}

@@ -15,17 +15,17 @@
  */
 
 import { assert } from "../base/assert.ts";
-import { isCount } from "../base/value.ts";
 import type { FrozenSeed, MultiMasterConfig, MultiMasterStart } from "./config.ts";
 import { Documents } from "./document/documents.ts";
 import type { VisibleChange } from "./document/written_document.ts";
 import { Intake } from "./intake.ts";
 import { Mailbox } from "./mailbox.ts";
-import type {
-  CursorMessage,
-  MultiMasterMessage,
-  OperationsMessage,
-  ReseedMessage,
+import {
+  type CursorMessage,
+  isCursor,
+  type MultiMasterMessage,
+  type OperationsMessage,
+  type ReseedMessage,
 } from "./message.ts";
 import { NodeClock } from "./node_clock.ts";
 import {
@@ -34,11 +34,12 @@ import {
   coversToken,
   type FloorProposal,
   isRetired,
+  lacksRetired,
   proposeFloor,
 } from "./operation/agreement.ts";
 import type { CollectionId, Origin } from "./operation/dot.ts";
 import type { Operation, SeenToken } from "./operation/operation.ts";
-import { hasTwice, isVector } from "./operation/operation_check.ts";
+import { areOperations, hasTwice } from "./operation/operation_check.ts";
 import { includes, seen, type VersionVector } from "./operation/version_vector.ts";
 import type { Peer, PeerView } from "./peer.ts";
 import { Progress } from "./progress.ts";
@@ -86,7 +87,11 @@ export class MultiMaster {
       durable: () => this.#progress.durable,
     });
     this.#documents = new Documents(
-      { store, codec, resolvers, expiryOf: config.expiryOf, agreement: () => this.#agreement },
+      {
+        ...{ store, codec, resolvers, expiryOf: config.expiryOf },
+        agreement: () => this.#agreement,
+        covers: (token) => this.covers(token) === "yes",
+      },
       seed.requests,
     );
     this.#documents.forget(seed.forgotten.floor);
@@ -96,21 +101,14 @@ export class MultiMaster {
       this.#documents.apply(operation);
     }
     this.#progress.persisted(this.#progress.next());
-    const lacksRetired = [...agreement.retired].some(([one, { version, end }]) => {
-      return version > seed.version && seen(this.#progress.cursor, one) < end;
-    });
+    const lacks = lacksRetired(agreement, seed.version, this.#progress.cursor);
     this.#applyAgreement();
-    if (lacksRetired) this.#stop("behind");
+    if (lacks) this.#stop("behind");
   }
 
   /** The operations taken in of each origin. */
   get cursor(): VersionVector {
     return this.#progress.cursor;
-  }
-
-  /** Those on disk. */
-  get durable(): VersionVector {
-    return this.#progress.durable;
   }
 
   /**
@@ -204,10 +202,6 @@ export class MultiMaster {
       return { kind: "known", dot: known, afterReady };
     }
     for (const document of documents) {
-      const { seen: token } = document;
-      if (token !== undefined && this.covers(token) !== "yes") {
-        return { kind: "refused", refusal: { reason: "NOT_COVERED" } };
-      }
       const refusal = this.#documents.refusal(document);
       if (refusal !== undefined) return { kind: "refused", refusal };
     }
@@ -239,12 +233,7 @@ export class MultiMaster {
     return this.#documents.expire(collection, key, beforeMs);
   }
 
-  /**
-   * Takes in a message. Its documents have passed the gate of encoded bytes; everything else in it
-   * is checked here.
-   *
-   * @param wallMs this node's clock, ms since 1970.
-   */
+  /** Takes in a message, which is checked whole. `wallMs` is this node's clock, ms since 1970. */
   step(message: MultiMasterMessage, wallMs: number): void {
     if (this.#isStopped || message.to !== this.#config.node) return;
     const { from, origin } = message;
@@ -350,14 +339,11 @@ export class MultiMaster {
 
   #onOperations(message: OperationsMessage, wallMs: number): void {
     const { from, operations } = message;
-    if (!Array.isArray(operations)) return this.#refuse(from, "a message has no operations");
+    if (!areOperations(operations)) return this.#refuse(from, "a message has no operations");
     const timeMs = this.#clock.time(wallMs);
     const blocked = new Set<Origin>();
     let [isPull, hasTaken] = [false, false];
     for (const operation of operations) {
-      if (typeof operation !== "object" || operation === null) {
-        return this.#refuse(from, "a message holds no operation");
-      }
       if (blocked.has(operation.origin)) continue;
       const { cursor, chains } = this.#progress;
       const state = { agreement: this.#agreement, cursor, chains, timeMs };
@@ -389,10 +375,9 @@ export class MultiMaster {
     else this.#sendCursor(from, isPull);
   }
 
-  /** A part of its log is lost: a number would be given out twice, or was. */
   #onOwnOperation({ origin, sequence }: Operation, isFork: boolean): void {
-    if (isFork) this.#events.push({ type: "ORIGIN_FORKED", origin, sequence });
-    else this.#events.push({ type: "OWN_ORIGIN_AHEAD", sequence });
+    const type = isFork ? "ORIGIN_FORKED" : "OWN_ORIGIN_AHEAD";
+    this.#events.push({ type, origin, sequence });
     this.#stop(isFork ? "forked" : "ahead");
   }
 
@@ -401,21 +386,15 @@ export class MultiMaster {
    * operation of another may have damaged it.
    */
   #onFork({ from, origin: sender }: OperationsMessage, { origin, sequence }: Operation): void {
-    if (sender === origin) {
-      this.#events.push({ type: "ORIGIN_FORKED", origin, sequence });
-      this.#reseed({ node: from, origin }, "forked");
-    }
+    if (sender === origin) this.#events.push({ type: "ORIGIN_FORKED", origin, sequence });
+    if (sender === origin) this.#reseed({ node: from, origin }, "forked");
     this.#refuse(from, `operation ${sequence} of ${origin} has another content here`);
   }
 
   #onCursor(message: CursorMessage, wallMs: number): void {
     const { from, cursor, chains, isPull, version, round } = message;
     const peer = this.#sender.peers.get(from);
-    const isWhole = isVector(cursor) && chains instanceof Map && isCount(message.wallMs);
-    if (peer === undefined || !isWhole || !isCount(version) || !isCount(round)) {
-      this.#refuse(from, "a cursor is broken");
-      return;
-    }
+    if (peer === undefined || !isCursor(message)) return this.#refuse(from, "a cursor is broken");
     this.#clock.heard(from, message.wallMs, wallMs);
     if (this.#isForked(peer, cursor, chains)) return;
     const { origin } = this.#config;

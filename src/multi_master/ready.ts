@@ -29,7 +29,11 @@ export type MultiMasterEvent =
    */
   | { readonly type: "OWN_STAMPS_AHEAD"; readonly aheadMs: number }
   /** Others hold operations of this origin that this node has not: a part of its log is lost. */
-  | { readonly type: "OWN_ORIGIN_AHEAD"; readonly sequence: OriginSequence }
+  | {
+      readonly type: "OWN_ORIGIN_AHEAD";
+      readonly origin: Origin;
+      readonly sequence: OriginSequence;
+    }
   /** An origin gave one number to two operations: its disk has lost what was synced. */
   | { readonly type: "ORIGIN_FORKED"; readonly origin: Origin; readonly sequence: OriginSequence }
   /** An operation has waited for long for one that no member has sent. */

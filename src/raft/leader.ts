@@ -47,6 +47,7 @@ export function becomeLeader(state: RaftState): void {
 export function payAppends(state: RaftState): void {
   if (!state.owesAppends) return;
   state.owesAppends = false;
+  assert(state.role !== "leader" || state.leader === state.id, "a leader follows itself");
   if (state.role === "leader") broadcastAppend(state);
 }
 

@@ -4,7 +4,7 @@
  */
 
 import { encodeText } from "../../src/base/bytes.ts";
-import type { Fields } from "../../src/base/value.ts";
+import { type Fields, isFields } from "../../src/base/value.ts";
 import { VersionTable } from "../../src/database/collection/version_table.ts";
 import { EMPTY_SEED, type ReadOperations, type Seed } from "../../src/multi_master/config.ts";
 import type { Resolution } from "../../src/multi_master/document/conflict_resolver.ts";
@@ -38,6 +38,7 @@ import { sizeOf } from "../../src/multi_master/peer.ts";
 import type { MultiMasterEvent, MultiMasterReady } from "../../src/multi_master/ready.ts";
 import type { WriteResult } from "../../src/multi_master/requests.ts";
 import { decodeCbor, encodeCbor } from "../../src/protocol/encoding/cbor.ts";
+import { checkCbor } from "../../src/protocol/encoding/cbor_gate.ts";
 import { OperationChecksum } from "../../src/protocol/encoding/operation_checksum.ts";
 
 export const START_MS = 1_700_000_000_000;
@@ -47,6 +48,8 @@ export const WAIT_TICKS = 20;
 export const DOCS: CollectionId = 1;
 
 export const codec = {
+  isDocument: (body: Uint8Array): boolean =>
+    checkCbor(body, 0, body.byteLength) === "" && isFields(decodeCbor(body)),
   encode: (body: Fields): Uint8Array => encodeCbor(body),
   decode: (body: Uint8Array): Fields => decodeCbor(body) as Fields,
 };

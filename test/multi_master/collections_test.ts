@@ -79,6 +79,24 @@ test("collections: of an operation that meets a dropped one the rest is taken in
   expect(new Set(cluster.texts()).size).toBe(1);
 });
 
+test("collections: one that was dropped while a node was down is dropped there, too", () => {
+  const cluster = new TestCluster(2);
+  const second = cluster.node(2);
+  cluster.put(1, "d", { v: 1 });
+  cluster.put(1, "gone", undefined);
+  cluster.pass(1, undefined, [1, 2]);
+  second.disk.replace(cluster.seedOf(second), second.disk);
+  cluster.setCollection(DOCS, undefined);
+  cluster.restart(second);
+  expect([cluster.seedOf(second).documents.length, second.master.documents.removed]).toEqual([
+    0, 0,
+  ]);
+  const first = cluster.node(1);
+  expect(first.master.documents.removed).toBe(1);
+  cluster.learn(first);
+  expect(first.master.documents.removed).toBe(0);
+});
+
 test("collections: a write to one that is not there is refused", () => {
   const cluster = new TestCluster(2);
   expect(write(cluster, cluster.node(1), [OTHER, "1", {}])).toEqual({

@@ -165,6 +165,24 @@ describe("what a Ready tells of documents", () => {
   });
 });
 
+test("flow: a state that is read later has the contexts that were settled meanwhile", () => {
+  const cluster = new TestCluster(2, { strategy: "max" });
+  cluster.put(1, "a", { f: 1 });
+  cluster.pass(4);
+  cluster.put(2, "b", { f: 2 });
+  cluster.settle();
+  cluster.put(1, "c", { f: 3 });
+  cluster.settle();
+  const { master } = cluster.node(1);
+  const context = master.documents.versions(DOCS, keyOf("c"))[0]?.context;
+  const frozen = master.freeze();
+  cluster.pass(6);
+  const later = [...frozen.documents()].find(({ key }) => key[0] === keyOf("c")[0]);
+  frozen.release();
+  expect(context?.get("n2/1")).toBe(1);
+  expect(later?.versions[0]?.context).toEqual(context!);
+});
+
 test("flow: a state is frozen while a Ready is on its way, and writes go on (F30)", () => {
   const cluster = new TestCluster(2);
   for (let i = 0; i < 20; i += 1) cluster.put(1, `k${i}`, { i });

@@ -4,7 +4,7 @@
 import { expect, test } from "bun:test";
 import type { MultiMasterMessage } from "../../src/multi_master/message.ts";
 import { withFloor } from "../../src/multi_master/operation/agreement.ts";
-import { TestCluster, type TestNode, touches } from "./cluster.ts";
+import { DOCS, keyOf, TestCluster, type TestNode, touches } from "./cluster.ts";
 
 function told(node: TestNode) {
   return node.events.find((event) => event.type === "RESEED_NEEDED");
@@ -163,6 +163,21 @@ test("members: an incarnation that is over is forgotten once all have what it wr
   expect(new Set(cluster.texts()).size).toBe(1);
 });
 
+test("members: what an earlier incarnation had does not count for the present one", () => {
+  const cluster = new TestCluster(3);
+  cluster.put(1, "d", { v: 1 });
+  cluster.pass(2, undefined, [1, 2, 3]);
+  const cursorOf = (node: string) =>
+    cluster.node(1).master.peers.find((peer) => peer.node === node)?.cursor;
+  expect(cursorOf("n3")?.get("n1/1")).toBe(1);
+  const third = cluster.node(3);
+  third.disk.tear(1);
+  cluster.renew(third, third, false);
+  cluster.learn(cluster.node(1));
+  expect(cursorOf("n3")?.size).toBe(0);
+  expect(cursorOf("n2")?.get("n1/1")).toBe(1);
+});
+
 test("members: what a retired one wrote is seen by who reads it after that", () => {
   const cluster = new TestCluster(3, { strategy: "field-merge" });
   cluster.put(3, "d", { a: 1 });
@@ -178,6 +193,45 @@ test("members: what a retired one wrote is seen by who reads it after that", () 
   const { token } = cluster.node(1).master;
   expect(cluster.tryPut(1, "d", { a: 3 }, { seen: token }).kind).toBe("written");
   expect(cluster.tryPut(1, "d", { a: 4 }, { seen: token }).kind).toBe("refused");
+});
+
+test("members: a state from before a retirement is not taken for complete", () => {
+  const cluster = new TestCluster(3);
+  cluster.put(1, "a", { v: 1 });
+  cluster.pass(3);
+  const third = cluster.node(3);
+  const old = cluster.seedOf(third);
+  cluster.put(2, "b", { by: "n2" });
+  cluster.pass(3);
+  cluster.renew(cluster.node(2), cluster.node(1), true);
+  cluster.learnAll();
+  cluster.pass(12);
+  expect(cluster.agreement.retired.has("n2/1")).toBe(true);
+  // n3's disk is put back.
+  third.disk.streams.clear();
+  third.disk.replace(old, third.disk);
+  cluster.renew(third, third, false);
+  expect(third.master.isStopped).toBe(true);
+});
+
+test("members: reads and requests of a retired one wait for nothing", () => {
+  const cluster = new TestCluster(3);
+  const request = { session: "s", number: 1, answered: 0, isRepeat: false };
+  cluster.put(3, "d", { v: 1 }, { request });
+  cluster.pass(3);
+  cluster.replaceOrigin(cluster.node(3), undefined);
+  for (let round = 0; round < 3; round += 1) {
+    for (const number of [1, 2]) cluster.learn(cluster.node(number));
+  }
+  cluster.pass(6, touches("n3"));
+  const { master } = cluster.node(1);
+  expect(master.read(DOCS, keyOf("d")).afterReady).toBe(0);
+  expect(cluster.tryPut(1, "d", { v: 1 }, { request })).toMatchObject({
+    kind: "known",
+    afterReady: 0,
+  });
+  master.endSession("s");
+  expect(cluster.seedOf(cluster.node(1)).requests).toEqual({ noted: [], repeated: [] });
 });
 
 test("members: two that wrote concurrently before one's end are still a conflict after it", () => {

@@ -67,6 +67,18 @@ describe("a request that was sent again to another node has one effect (G1)", ()
     expect(cluster.bodies("d")).toEqual(Array(3).fill({ v: 2 }));
   });
 
+  test.each(["last-write-wins", "siblings", "field-merge", "counter", "set", "max"] as const)(
+    "%s: a document that was removed since is not brought back by the late one",
+    (strategy) => {
+      const cluster = twice(strategy, { n: 1 }, { n: 2 });
+      cluster.put(1, "d", undefined);
+      cluster.network = [];
+      cluster.nowMs += 5000;
+      cluster.pass(8);
+      expect(cluster.bodies("d")).toEqual([undefined, undefined, undefined]);
+    },
+  );
+
   test("on one node it is known, also when it came from another", () => {
     const cluster = new TestCluster(2, { strategy: "counter" });
     const { origin, sequence } = cluster.put(1, "d", { n: 1 }, { request: FIRST });
@@ -144,6 +156,46 @@ describe("a write follows what its client has read (G2)", () => {
     });
   });
 
+  test("what another node has and this one lacks is waited for", () => {
+    const cluster = new TestCluster(3, { strategy: "siblings" });
+    cluster.put(2, "d", { x: 1 });
+    const { token } = cluster.node(2).master;
+    cluster.settle(({ to }) => to === "n1");
+    expect(cluster.tryPut(1, "d", { w: 1 }, { seen: token })).toMatchObject({
+      refusal: { reason: "NOT_COVERED" },
+    });
+    cluster.pass(3);
+    expect(cluster.tryPut(1, "d", { w: 1 }, { seen: token }).kind).toBe("written");
+  });
+
+  test("a removal that came since refuses it, for others may forget that first", () => {
+    for (const removal of ["remove-wins", "update-wins"] as const) {
+      const cluster = new TestCluster(2, { strategy: "siblings", removal });
+      cluster.put(1, "d", { v: 1 });
+      cluster.pass(4);
+      const { token } = cluster.node(1).master;
+      cluster.put(2, "d", undefined);
+      cluster.settle();
+      expect(cluster.tryPut(1, "d", { v: 2 }, { seen: token })).toMatchObject({
+        refusal: { reason: "STALE_READ" },
+      });
+    }
+  });
+
+  test("what an incarnation wrote that is retired since refuses it", () => {
+    const cluster = new TestCluster(3, { strategy: "siblings" });
+    cluster.put(1, "d", { v: 1 });
+    cluster.pass(3);
+    const { token } = cluster.node(1).master;
+    cluster.put(2, "d", { v: 2 });
+    cluster.pass(3);
+    cluster.renew(cluster.node(2), cluster.node(1), true);
+    cluster.learnAll();
+    cluster.pass(12);
+    expect(cluster.agreement.retired.has("n2/1")).toBe(true);
+    expect(cluster.tryPut(1, "d", { v: 3 }, { seen: token }).kind).toBe("refused");
+  });
+
   test("a function is given what is here, so that two changes do not lose each other", () => {
     const cluster = new TestCluster(2, { strategy: "last-write-wins" });
     const { master } = cluster.node(1);
@@ -192,6 +244,20 @@ test("set: an element that stands twice in the array costs no more with each wri
   }
   expect(Math.max(...sizes.slice(2))).toBeLessThan(sizes[1]! * 1.2);
   expect(cluster.body(2, "d")?.["tags"]).toEqual(["a", "b", "a"]);
+});
+
+test("set: an element goes when each of its additions was taken away by who knew of it", () => {
+  const cluster = new TestCluster(2, { strategy: "set" });
+  cluster.put(1, "d", { tags: [] });
+  cluster.pass(4);
+  // Each adds, hears of the other's addition, and takes away: they know both.
+  cluster.put(1, "d", { tags: ["a"] });
+  cluster.put(2, "d", { tags: ["a"] });
+  cluster.settle();
+  cluster.put(1, "d", { tags: [], x: 1 });
+  cluster.put(2, "d", { tags: [], y: 1 });
+  cluster.pass(4);
+  expect(cluster.bodies("d")).toEqual(Array(2).fill({ tags: [], x: 1, y: 1 }));
 });
 
 test("set: an element that two added stays when one who knew of one takes it away", () => {

@@ -103,7 +103,7 @@ export const MULTI_MASTER_PLANTS: readonly Plant[] = [
     file: "multi_master/sender.ts",
     find: "if (agreement.origins.get(node) !== origin) this.#peers.delete(node);",
     replace: "if (agreement.origins.get(node) === undefined && origin) this.#peers.delete(node);",
-    scenario: "multi-master: 300",
+    scenario: "members: what an earlier incarnation had",
   },
   {
     name: "retired-are-seen-by-all",

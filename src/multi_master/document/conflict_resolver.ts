@@ -26,16 +26,15 @@ import {
   partsAfter,
   partsOf,
 } from "./document_parts.ts";
-import { type Causality, knows, withoutRepeats } from "./document_versions.ts";
+import { type Causality, knows, knowsDot, withoutRepeats } from "./document_versions.ts";
 import { identical } from "./identical.ts";
 
 const NO_SIBLINGS: readonly Sibling[] = Object.freeze<Sibling[]>([]);
 
-/**
- * Turns documents into bytes and back; a document's numbers are finite. Only bytes that are known
- * to be a document are decoded.
- */
+/** Turns documents into bytes and back; a document's numbers are finite. */
 export interface DocumentCodec {
+  /** Whether bytes from outside are a document: only such are decoded. */
+  isDocument(body: Uint8Array): boolean;
   encode(body: Fields): Uint8Array;
   decode(body: Uint8Array): Fields;
 }
@@ -127,12 +126,15 @@ function liveVersions(
   { config, causality }: Pick<Resolving, "config" | "causality">,
 ): readonly DocumentVersion[] {
   const once = withoutRepeats(versions, causality);
-  // What is settled field by field leaves out repeated parts, not versions that hold others, too.
-  const counted = isByParts(config)
-    ? versions.filter((one) => once.includes(one) || holdsOthers(one, causality))
-    : once;
-  const live = counted.filter(({ content }) => content.kind !== "removed");
-  const removed = live.length < counted.length;
+  const isCounted = (one: DocumentVersion): boolean =>
+    once.includes(one) || (isByParts(config) && holdsOthers(one, versions, causality));
+  const counted = versions.filter(isCounted);
+  const isLive = ({ content }: DocumentVersion): boolean => content.kind !== "removed";
+  const removed = !counted.every(isLive);
+  // A repeat by itself does not bring a document back.
+  if (!counted.some(isLive)) return [];
+  // What is settled field by field leaves out repeated parts: a repeat says what it follows.
+  const live = (isByParts(config) ? versions : counted).filter(isLive);
   switch (removalOf(config)) {
     case "update-wins":
       return live;
@@ -148,13 +150,20 @@ function liveVersions(
   }
 }
 
-/** Whether a version holds parts that its own request did not write. */
-function holdsOthers({ dot, content }: DocumentVersion, causality: Causality): boolean {
+/** Whether a version holds parts that its own request did not write and no sibling knows. */
+function holdsOthers(
+  version: DocumentVersion,
+  versions: readonly DocumentVersion[],
+  causality: Causality,
+): boolean {
+  const { dot, content } = version;
   if (content.kind === "removed" || content.marks === undefined) return false;
   const { rest, parts } = content.marks;
   const own = causality.sameRequest(dot) ?? [dot];
+  const siblings = versions.filter((one) => one !== version);
   const isOther = (source: Source): boolean =>
-    own.every((one) => compareDots(one, source.dot) !== 0);
+    own.every((one) => compareDots(one, source.dot) !== 0) &&
+    !siblings.some((one) => knowsDot(one, source.dot, causality));
   return (rest !== undefined && isOther(rest)) || parts.some(isOther);
 }
 

@@ -15,7 +15,13 @@ import {
   removalOf,
 } from "../operation/conflict_rule.ts";
 import type { CollectionId, Dot, Origin, OriginSequence } from "../operation/dot.ts";
-import type { Change, DocumentVersion, Operation, Stamp } from "../operation/operation.ts";
+import type {
+  Change,
+  DocumentVersion,
+  Operation,
+  SeenToken,
+  Stamp,
+} from "../operation/operation.ts";
 import {
   covers,
   includes,
@@ -46,6 +52,8 @@ export interface DocumentParts {
   readonly expiryOf?: ((collection: CollectionId, body: Fields) => number | undefined) | undefined;
   /** The present one. */
   agreement(): Agreement;
+  /** Whether this node's disk has all that a client has seen. */
+  covers(token: SeenToken): boolean;
 }
 
 const NONE: readonly DocumentVersion[] = Object.freeze<DocumentVersion[]>([]);
@@ -171,6 +179,7 @@ export class Documents {
     const config = this.#parts.agreement().collections.get(collection);
     if (config === undefined) return { reason: "NO_COLLECTION", collection };
     if (document.seen === undefined) return undefined;
+    if (!this.#parts.covers(document.seen)) return { reason: "NOT_COVERED" };
     const stale = { reason: "STALE_READ", collection, key } as const;
     // What is forgotten may have been a removal that the reader does not know of.
     if (!includes(document.seen.cursor, this.#floor)) return stale;

@@ -94,6 +94,17 @@ export function endOf(agreement: Agreement, origin: Origin): OriginSequence {
   return agreement.closed.get(origin) ?? Number.POSITIVE_INFINITY;
 }
 
+/** Whether a state of an earlier version lacks operations of incarnations that retired since. */
+export function lacksRetired(
+  { retired }: Agreement,
+  version: number,
+  cursor: VersionVector,
+): boolean {
+  return [...retired].some(([origin, over]) => {
+    return over.version > version && seen(cursor, origin) < over.end;
+  });
+}
+
 /** Whether nothing is still to be agreed about incarnations that are over. */
 export function areEndsKnown({ closed }: Agreement): boolean {
   for (const end of closed.values()) if (end === undefined) return false;

@@ -49,6 +49,11 @@ export function isVector(vector: VersionVector): boolean {
   return true;
 }
 
+/** Whether a message holds operations, whatever is in them. */
+export function areOperations(operations: readonly Operation[]): boolean {
+  return Array.isArray(operations) && operations.every(isObject);
+}
+
 /** Whether two of them name the same document. */
 export function hasTwice(changes: readonly Pick<Change, "collection" | "key">[]): boolean {
   if (changes.length < 2) return false;
