@@ -48,4 +48,20 @@ export const LINE_PLANTS: readonly Plant[] = [
     replace: "(id) => id !== from || id === from)",
     scenario: "lines: a follower",
   },
+  {
+    name: "waiting-requests-stay",
+    about: "requests that wait for the next leader are not sent on when another node leads",
+    file: "replication/raft/raft_driver.ts",
+    find: "if (!this.isBetweenLeaders) this.#waiting.fail(() => this.notLeader());",
+    replace: "",
+    scenario: "lines: a write that waits at a follower",
+  },
+  {
+    name: "first-entry-alone",
+    about: "a new leader sends its first entry before what waited for it",
+    file: "raft/leader.ts",
+    find: "state.owesAppends = true;",
+    replace: "broadcastAppend(state);",
+    scenario: "lines: a write that waits at the next leader",
+  },
 ];
