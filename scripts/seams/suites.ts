@@ -87,7 +87,6 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
     "src/server/log_feed.ts",
   ],
   "test/multi_master/requests_test.ts": [
-    "src/multi_master/document/conflict_resolver.ts",
     "src/multi_master/document/document_parts.ts",
     "src/multi_master/document/document_versions.ts",
     "src/multi_master/document/documents.ts",

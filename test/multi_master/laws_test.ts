@@ -3,6 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Fields } from "../../src/base/value.ts";
+import { isRemoved } from "../../src/multi_master/document/conflict_resolver.ts";
 import { identical } from "../../src/multi_master/document/identical.ts";
 import { type ConflictConfig, removalOf } from "../../src/multi_master/operation/conflict_rule.ts";
 import { compareStamps, HybridClock } from "../../src/multi_master/operation/hybrid_clock.ts";
@@ -14,7 +15,7 @@ import {
   NOTHING_SEEN,
   type VersionVector,
 } from "../../src/multi_master/operation/version_vector.ts";
-import { bodyAfter, seenAfter } from "./history.ts";
+import { bodyAfter, resolvingOf, seenAfter } from "./history.ts";
 
 const vectors = fc
   .array(fc.tuple(fc.constantFrom("a", "b", "c"), fc.integer({ min: 1, max: 4 })))
@@ -83,6 +84,11 @@ test("hybrid clock: each stamp is above all that were given or seen, whatever th
 });
 
 describe("conflict resolver", () => {
+  test("a document without versions is none", () => {
+    expect(isRemoved([], resolvingOf({ strategy: "set" }))).toBe(true);
+    expect(bodyAfter({ strategy: "set" }, [])).toBeUndefined();
+  });
+
   const removedAndChanged = [
     { node: "n1", body: { x: 1 } },
     { node: "n1", body: undefined, after: [0] },
