@@ -24,7 +24,8 @@ interface Row {
   readonly packages?: readonly string[];
 }
 
-const MASTER = ["multi_master", "multi_master/operation", "multi_master/document"];
+/** The parts that decide multi-master. */
+export const MASTER = ["multi_master", "multi_master/operation", "multi_master/document"];
 const PROTOCOL = ["protocol/encoding", "protocol/wire"];
 const CLIENT = ["client", "client/connection", "client/collection", "client/transaction"];
 /** All that `node` wires together. */

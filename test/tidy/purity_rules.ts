@@ -4,6 +4,7 @@
  * @module
  */
 
+import { MASTER } from "./import_rules.ts";
 import { type Finding, folderOf, type SourceFile } from "./source_file.ts";
 import type { Token } from "./tokens.ts";
 
@@ -17,8 +18,6 @@ const IMPURE = new Set(
 
 /** Globals that are objects: a call `process(...)` or a method of that name is something else. */
 const OBJECTS = new Set(["performance", "crypto", "process", "Bun", "Deno"]);
-
-const MASTER = ["multi_master", "multi_master/operation", "multi_master/document"];
 
 /** Folders that decide; they wait for nothing. */
 const SYNCHRONOUS = new Set([

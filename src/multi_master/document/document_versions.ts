@@ -10,6 +10,7 @@
 import { compareDots, type Dot, type Origin } from "../operation/dot.ts";
 import { compareStamps } from "../operation/hybrid_clock.ts";
 import type { Change, DocumentVersion, Operation, SeenToken } from "../operation/operation.ts";
+import { NOTHING_SEEN } from "../operation/version_vector.ts";
 
 /** What a node knows of origins and requests. */
 export interface Causality {
@@ -51,19 +52,10 @@ export function knowsDot(version: DocumentVersion, dot: Dot, causality: Causalit
 }
 
 /** Whether what was seen holds an operation. */
-function hasSeen({ version, cursor }: SeenToken, dot: Dot, causality: Causality): boolean {
+export function hasSeen({ version, cursor }: SeenToken, dot: Dot, causality: Causality): boolean {
   const last = cursor.get(dot.origin);
   if (last !== undefined) return dot.sequence <= last;
   return version >= (causality.retiredAt(dot.origin) ?? Number.POSITIVE_INFINITY);
-}
-
-/** Whether what was seen holds every version. */
-export function hasSeenAll(
-  token: SeenToken,
-  versions: readonly DocumentVersion[],
-  causality: Causality,
-): boolean {
-  return versions.every(({ dot }) => hasSeen(token, dot, causality));
 }
 
 /** The siblings with one more version; the same array if that one was seen already. */
@@ -110,4 +102,27 @@ export function compareVersions(
   b: Pick<DocumentVersion, "stamp" | "dot">,
 ): number {
   return compareStamps(a.stamp, b.stamp) || compareDots(a.dot, b.dot);
+}
+
+/** Whether a version needs nothing but its document to be kept. */
+export function isPlain({ content, seen: hadSeen, removals }: DocumentVersion): boolean {
+  if (hadSeen !== undefined || removals !== undefined) return false;
+  return content.kind === "document" && content.marks === undefined;
+}
+
+/** What is left of a version that every later operation has seen. */
+export function plainVersion(version: DocumentVersion): DocumentVersion {
+  const { dot, stamp, chain, content, isPruned: isBefore } = version;
+  const plain = { dot, stamp, chain, context: NOTHING_SEEN, version: 0 };
+  if (content.kind === "removed") return { ...plain, content };
+  // Who added what to a number is needed as long as there is one.
+  const parts = content.marks?.parts ?? [];
+  const counts = parts.filter(({ count }) => count !== undefined);
+  const marks = counts.length === 0 ? {} : { marks: { parts: counts } };
+  const document = {
+    ...plain,
+    content: { kind: "document", body: content.body, ...marks },
+  } as const;
+  const isPruned = content.marks?.rest !== undefined || counts.length < parts.length;
+  return isPruned || isBefore === true ? { ...document, isPruned: true } : document;
 }

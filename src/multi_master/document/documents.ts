@@ -37,7 +37,14 @@ import {
   type Resolving,
   resolve,
 } from "./conflict_resolver.ts";
-import { addVersion, type Causality, hasSeenAll, versionOf } from "./document_versions.ts";
+import {
+  addVersion,
+  type Causality,
+  hasSeen,
+  isPlain,
+  plainVersion,
+  versionOf,
+} from "./document_versions.ts";
 import { RequestTable, type SeedRequests } from "./request_table.ts";
 import { type Salvage, salvage } from "./salvage.ts";
 import type { StoredDocument, VersionStore } from "./version_store.ts";
@@ -187,14 +194,15 @@ export class Documents {
     for (const [origin, retired] of this.#parts.agreement().retired) {
       if (retired.version > version && retired.end > seen(cursor, origin)) return stale;
     }
+    const token = document.seen;
+    const later = this.versions(collection, key).filter(
+      ({ dot }) => !hasSeen(token, dot, this.#causality),
+    );
     // Others may have forgotten the removal before the write comes.
-    const hasLater = this.versions(collection, key).some((one) => {
-      const isAboutRemovals = one.content.kind === "removed" || one.removals !== undefined;
-      return isAboutRemovals && !hasSeenAll({ version, cursor }, [one], this.#causality);
-    });
-    if (hasLater) return stale;
-    const isOlder = !hasSeenAll(document.seen, this.versions(collection, key), this.#causality);
-    return isByParts(config) && isOlder ? stale : undefined;
+    const isAboutRemovals = ({ content, removals }: DocumentVersion): boolean =>
+      content.kind === "removed" || removals !== undefined;
+    const isOlder = isByParts(config) ? later.length > 0 : later.some(isAboutRemovals);
+    return isOlder ? stale : undefined;
   }
 
   /** The change that a write amounts to, unless {@link refusal} says otherwise. */
@@ -213,7 +221,9 @@ export class Documents {
     const isPlainWrite = typeof document.body !== "function" && removalOf(config) !== "remove-wins";
     // What is there does not matter to a whole document that replaces it.
     const found = isPlainWrite && !isByParts(config) ? NONE : this.versions(collection, key);
-    const hasExpired = this.#expiryOf(collection, resolve(found, resolving).body) <= source.timeMs;
+    const hasExpired =
+      this.#parts.expiryOf !== undefined &&
+      this.#expiryOf(collection, resolve(found, resolving).body) <= source.timeMs;
     // A document that has expired is not there: a counter begins anew.
     const before = hasExpired ? NONE : found;
     const body =
@@ -372,27 +382,4 @@ export class Documents {
     const { codec, resolvers } = this.#parts;
     return { config, codec, resolvers, causality: this.#causality };
   }
-}
-
-/** Whether a version needs nothing but its document to be kept. */
-function isPlain({ content, seen: hadSeen, removals }: DocumentVersion): boolean {
-  if (hadSeen !== undefined || removals !== undefined) return false;
-  return content.kind === "document" && content.marks === undefined;
-}
-
-/** What is left of a version that every later operation has seen. */
-function plainVersion(version: DocumentVersion): DocumentVersion {
-  const { dot, stamp, chain, content, isPruned: isBefore } = version;
-  const plain = { dot, stamp, chain, context: NOTHING_SEEN, version: 0 };
-  if (content.kind === "removed") return { ...plain, content };
-  // Who added what to a number is needed as long as there is one.
-  const parts = content.marks?.parts ?? [];
-  const counts = parts.filter(({ count }) => count !== undefined);
-  const marks = counts.length === 0 ? {} : { marks: { parts: counts } };
-  const document = {
-    ...plain,
-    content: { kind: "document", body: content.body, ...marks },
-  } as const;
-  const isPruned = content.marks?.rest !== undefined || counts.length < parts.length;
-  return isPruned || isBefore === true ? { ...document, isPruned: true } : document;
 }

@@ -29,11 +29,6 @@ export function includes(a: VersionVector, b: VersionVector): boolean {
   return true;
 }
 
-/** Whether both have seen the same. */
-export function equalVectors(a: VersionVector, b: VersionVector): boolean {
-  return a === b || (includes(a, b) && includes(b, a));
-}
-
 /** The operations that at least one of them has seen. */
 export function join(...vectors: readonly VersionVector[]): VersionVector {
   const joined = new Map<Origin, OriginSequence>();
