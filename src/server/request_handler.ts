@@ -135,8 +135,8 @@ export class RequestHandler {
     const isCatalog = COMMAND_KINDS[view.getUint8(start + 4)] === "CATALOG";
     const hearer = isCatalog ? this.#early.watched(target) : target;
     const deadlineMs = this.#deadline(request);
-    const place = { bytes: body, start, end, count };
-    const error = this.#backend.propose({ ...place, target: hearer, requestId, deadlineMs, early });
+    const asked = { requestId, deadlineMs, early, target: hearer, bytes: body, start, end, count };
+    const error = this.#backend.propose(asked);
     if (error !== undefined) hearer.failed(requestId, error);
   }
 

@@ -157,10 +157,7 @@ export class Client {
     const deadlineMs = this.platform.clock.nowMs() + leftMs;
     const needsSession = request.kind === "COMMAND" && this.#sessionId === 0;
     if (needsSession || this.#queue.length > 0 || !this.#pending.hasRoom) {
-      if (this.#queue.length >= CLIENT_QUEUE_MAX) {
-        reject(queueFull());
-        return;
-      }
+      if (this.#queue.length >= CLIENT_QUEUE_MAX) return reject(queueFull());
       this.#queue.push({ request, deadlineMs, resolve, reject });
       this.#looks.by(deadlineMs);
       if (needsSession) this.#openSession();
@@ -266,11 +263,11 @@ export class Client {
     const frame = channel?.frame() ?? { writer: new ByteWriter(256) };
     const { writer } = frame;
     const start = writer.size;
-    const header = { requestId: number % 2 ** 32, deadlineMs: leftMs };
+    const head = { kind: request.kind, requestId: number % 2 ** 32, deadlineMs: leftMs };
     const acknowledgedBelow = this.#pending.lowest;
     const place = { sessionId: this.#sessionId, requestNumber: number, acknowledgedBelow };
     try {
-      writeWhole(writer, { kind: request.kind, header }, () => request.write(writer, place));
+      writeWhole(writer, head, () => request.write(writer, place));
     } catch (error) {
       // The frame carries other requests, too.
       writer.rewind(start);
@@ -289,7 +286,8 @@ export class Client {
       unanswered: channel === undefined ? 0 : 1,
       sentOn: channel,
       notBeforeMs: 0,
-      ...{ early: undefined, lastError: undefined },
+      early: undefined,
+      lastError: undefined,
       resolve: queued.resolve,
       reject: queued.reject,
     };

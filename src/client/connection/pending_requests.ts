@@ -26,10 +26,10 @@ const REQUEST_SIZE_MAX = BATCH_BODY_SIZE_MAX + 1024;
 /** Writes a request behind those in the frame. Throws what `body` does, and ValidationError. */
 export function writeWhole(
   writer: ByteWriter,
-  { kind, header }: { readonly kind: RequestKind; readonly header: RequestHeader },
+  head: RequestHeader & { readonly kind: RequestKind },
   body: () => void,
 ): void {
-  const start = beginRequest(writer, kind, header);
+  const start = beginRequest(writer, head.kind, head);
   body();
   endRequest(writer, start);
   const size = writer.size - start;

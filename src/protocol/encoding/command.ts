@@ -160,8 +160,10 @@ export function writeDocumentsCommand(
   identity: RequestIdentity,
   request: CollectionOperations,
 ): void {
-  const { operations } = request;
-  const start = beginCommand(writer, "DOCUMENTS", { ...identity, count: operations.length });
+  const { sessionId, requestNumber, acknowledgedBelow } = identity;
+  const count = request.operations.length;
+  const header = { sessionId, requestNumber, acknowledgedBelow, count };
+  const start = beginCommand(writer, "DOCUMENTS", header);
   writeOperations(writer, request);
   endCommand(writer, start);
 }
