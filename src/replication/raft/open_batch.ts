@@ -4,13 +4,14 @@
  * @module
  */
 
-import { ByteWriter } from "../../base/bytes.ts";
+import { ByteWriter, viewOf } from "../../base/bytes.ts";
 import type { CStoreError } from "../../base/errors.ts";
 import {
   BATCH_HEADER_SIZE,
   type PreparedBatch,
   sealBatch,
 } from "../../protocol/encoding/batch_codec.ts";
+import { type RequestIdentity, readCommandHeader } from "../../protocol/encoding/command.ts";
 import type { EntrySource } from "../../raft/types.ts";
 
 /** Receives a request's end; exactly one of the calls is made, once. */
@@ -40,6 +41,15 @@ export interface ProposedRequest {
   readonly early: boolean;
 }
 
+/** A thin line may take longer for such a command than a request waits: it is found again. */
+const LARGE_SIZE_MIN = 64 * 1024;
+
+/** A large command, by its request and its place. */
+interface Large {
+  readonly request: RequestIdentity;
+  readonly command: number;
+}
+
 /** Collects commands. Parallel arrays: one object a command would cost more than the command. */
 export class OpenBatch {
   readonly #writer: ByteWriter;
@@ -48,6 +58,8 @@ export class OpenBatch {
   readonly deadlines: number[] = [];
   /** Offset of each early command's sequence number from the batch's first; -1 = not early. */
   readonly earlyOffsets: number[] = [];
+  /** Large commands: the request of each, and its place. */
+  readonly #large: Large[] = [];
   count = 0;
 
   constructor(capacity: number) {
@@ -71,12 +83,31 @@ export class OpenBatch {
 
   add(request: ProposedRequest): void {
     const { bytes, start, end } = request;
+    const large = largeRequest(request);
+    if (large !== undefined) this.#large.push({ request: large, command: this.targets.length });
     this.#writer.raw(start === 0 && end === bytes.byteLength ? bytes : bytes.subarray(start, end));
     this.targets.push(request.target);
     this.requestIds.push(request.requestId);
     this.deadlines.push(request.deadlineMs);
     this.earlyOffsets.push(request.early ? this.count : -1);
     this.count += request.count;
+  }
+
+  /**
+   * Takes over a large request that is here, and whose first waiter was answered that its time is
+   * over: it is not carried again. False if there is none.
+   */
+  rejoin({ target, requestId, deadlineMs }: ProposedRequest, named: RequestIdentity): boolean {
+    const isSame = ({ request, command }: Large): boolean =>
+      request.sessionId === named.sessionId &&
+      request.requestNumber === named.requestNumber &&
+      this.targets[command] === undefined;
+    const found = this.#large.find(isSame);
+    if (found === undefined) return false;
+    this.targets[found.command] = target;
+    this.requestIds[found.command] = requestId;
+    this.deadlines[found.command] = deadlineMs;
+    return true;
   }
 
   /** The header's room and the commands. */
@@ -102,6 +133,13 @@ export class OpenBatch {
       if (this.deadlines[i]! <= nowMs) this.failOne(i, makeError);
     }
   }
+}
+
+/** What a large command of a session is named by; undefined for others. */
+export function largeRequest({ bytes, start, end }: ProposedRequest): RequestIdentity | undefined {
+  if (end - start < LARGE_SIZE_MIN) return undefined;
+  const request = readCommandHeader(viewOf(bytes), start);
+  return request.sessionId === 0 ? undefined : request;
 }
 
 /** A batch that is complete but for its place, as consensus takes it. */

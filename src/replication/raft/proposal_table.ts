@@ -9,7 +9,7 @@ import { type CStoreError, DeadlineError, UnknownOutcomeError } from "../../base
 import { BATCH_BODY_SIZE_GOAL, BATCHES_IN_FLIGHT_MAX } from "../../base/limits.ts";
 import type { ApplyResults } from "../../raft/state_machine.ts";
 import type { Entry, LogIndex, Term } from "../../raft/types.ts";
-import type { OpenBatch } from "./open_batch.ts";
+import { largeRequest, type OpenBatch, type ProposedRequest } from "./open_batch.ts";
 
 /** Bytes in flight where nothing is late. */
 export const WINDOW_BYTES_MAX = BATCHES_IN_FLIGHT_MAX * BATCH_BODY_SIZE_GOAL;
@@ -179,6 +179,16 @@ export class ProposalTable {
     const fields = { term, firstSequence, size, batch, proposedMs, bytesInFlight };
     this.#proposed.set(entry.index, { ...fields, isInFlight: true });
     this.#bytes += size;
+  }
+
+  /** Whether a request that came again is under way already; then its new waiter is answered. */
+  rejoin(request: ProposedRequest): boolean {
+    const named = largeRequest(request);
+    if (named === undefined) return false;
+    for (const { batch } of this.#proposed.values()) {
+      if (batch.rejoin(request, named)) return true;
+    }
+    return false;
   }
 
   /** Entries up to there are committed; `rttMs` to the farthest voter. */

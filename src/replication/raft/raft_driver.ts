@@ -168,6 +168,7 @@ export class RaftDriver {
     const hasRoom = this.#waiting.bytes + size <= BETWEEN_LEADERS_BYTES_MAX;
     const isTaken = this.isLeader || (this.isBetweenLeaders && hasRoom);
     if (this.#isStopped || !isTaken) return this.notLeader();
+    if (this.#proposals.rejoin(request)) return undefined;
     if (this.#waiting.bytes + this.#proposals.bytes + size > REQUEST_BYTES_IN_FLIGHT_MAX) {
       return tooManyBytes();
     }

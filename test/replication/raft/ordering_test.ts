@@ -6,7 +6,9 @@
  */
 
 import { describe, expect, test } from "bun:test";
+import { ByteWriter } from "../../../src/base/bytes.ts";
 import { type CStoreError, DeadlineError } from "../../../src/base/errors.ts";
+import { beginCommand, endCommand } from "../../../src/protocol/encoding/command.ts";
 import type { RaftMessage } from "../../../src/raft/message.ts";
 import type { Ready } from "../../../src/raft/ready.ts";
 import { NO_RESULTS } from "../../../src/raft/state_machine.ts";
@@ -198,6 +200,50 @@ describe("open batch and proposal table", () => {
     expect(told.lines).toEqual(["5 UNKNOWN_OUTCOME", "6 UNKNOWN_OUTCOME"]);
     expect([table.size, table.bytes]).toEqual([0, 0]);
     expect(table.inFlight).toEqual({ count: 0, bytes: 0 });
+  });
+});
+
+describe("a large request that comes again", () => {
+  /** A command with so many bytes behind its header. */
+  function command(sessionId: number, requestNumber: number, size: number): Uint8Array {
+    const writer = new ByteWriter(1 << 17);
+    const identity = { sessionId, requestNumber, acknowledgedBelow: 0, count: 1 };
+    const start = beginCommand(writer, "DOCUMENTS", identity);
+    writer.raw(new Uint8Array(size));
+    endCommand(writer, start);
+    return writer.written();
+  }
+
+  function large(target: Told, requestNumber: number, requestId: number): ProposedRequest {
+    const bytes = command(7, requestNumber, 64 * 1024);
+    return request(target, { bytes, end: bytes.byteLength, requestId });
+  }
+
+  test("is not carried again while its first copy is under way, and hears what came of it", () => {
+    const [told, table] = [new Told(), new ProposalTable(NO_RESULTS)];
+    const batch = new OpenBatch(64);
+    batch.add(large(told, 1, 11));
+    table.add(entryOf(5, 1, 500), batch, 0);
+    expect(table.rejoin(large(told, 1, 12))).toBe(false); // The first one still waits.
+    table.expire(1000);
+    expect(table.rejoin(large(told, 2, 13))).toBe(false);
+    expect(table.rejoin(large(told, 1, 14))).toBe(true);
+    expect(table.rejoin(large(told, 1, 15))).toBe(false);
+    table.resultsFor(entryOf(5, 1, 500)).written(0, 500);
+    expect(told.lines).toEqual(["11 DEADLINE", "14 written 500 committed"]);
+    expect(table.rejoin(large(told, 1, 16))).toBe(false);
+  });
+
+  test("small ones, and those without a session, are carried each time", () => {
+    const [told, table] = [new Told(), new ProposalTable(NO_RESULTS)];
+    for (const bytes of [command(7, 1, 1024), command(0, 0, 64 * 1024)]) {
+      const again = request(told, { bytes, end: bytes.byteLength });
+      const batch = new OpenBatch(64);
+      batch.add(again);
+      table.add(entryOf(5, 1), batch, 0);
+      table.expire(1000);
+      expect(table.rejoin(again)).toBe(false);
+    }
   });
 });
 
