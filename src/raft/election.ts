@@ -84,6 +84,31 @@ function settle(state: RaftState): void {
   }
 }
 
+/** Time passes for a node that does not lead. */
+export function tickFollower(state: RaftState): void {
+  assert(state.leader !== state.id, "only a leader follows itself");
+  state.electionElapsed += 1;
+  state.quietTicks = Math.max(0, state.quietTicks - 1);
+  // Another one heard the leader's last word a moment earlier, and has asked already.
+  if (!state.hasLiveLeader) answerDeferred(state);
+  if (state.electionElapsed >= state.electionWait + state.patience && state.isPromotable) {
+    campaign(state, { preVote: true, transfer: false });
+  }
+}
+
+/** Ticks of such a node that would only be counted. */
+export function idleFollowerTicks(state: RaftState): number {
+  const { deferredPreVote, electionWait, electionElapsed, patience } = state;
+  const isAsked = deferredPreVote !== undefined;
+  const untilAnswer = isAsked ? state.pace.electionTicks : Number.POSITIVE_INFINITY;
+  if (!state.isPromotable && !isAsked) return state.pace.electionTicks;
+  const untilCampaign = state.isPromotable ? electionWait + patience : Number.POSITIVE_INFINITY;
+  const due = Math.min(untilAnswer, untilCampaign);
+  const idle = Math.max(0, due - electionElapsed - 1);
+  assert(idle < due, "the tick that does something is none of them");
+  return idle;
+}
+
 /** Whether a candidate's log holds every entry a quorum may have committed (thesis §3.6.1). */
 export function isUpToDate(candidate: EntryId, own: EntryId): boolean {
   if (candidate.term !== own.term) return candidate.term > own.term;

@@ -16,8 +16,10 @@ import {
   answerVote,
   campaign,
   handleVoteResponse,
+  idleFollowerTicks,
   isSticky,
   ownVotePersisted,
+  tickFollower,
 } from "./election.ts";
 import {
   type ArrivedSnapshot,
@@ -173,20 +175,15 @@ export class Raft {
       return;
     }
     assert(state.leader !== state.id, "only a leader follows itself");
-    state.electionElapsed += 1;
-    state.quietTicks = Math.max(0, state.quietTicks - 1);
-    const wait = state.electionWait + state.patience;
-    if (state.electionElapsed >= wait && state.isPromotable) {
-      campaign(state, { preVote: true, transfer: false });
-    }
+    tickFollower(state);
+    assert(state.leader !== state.id, "nobody wins by the time alone");
   }
 
   /** Coming ticks that would only be counted, unless an input arrives before. */
   get idleTicks(): number {
     const state = this.#state;
     if (state.role === "leader") return idleLeaderTicks(state);
-    if (!state.isPromotable) return state.pace.electionTicks;
-    return Math.max(0, state.electionWait + state.patience - state.electionElapsed - 1);
+    return idleFollowerTicks(state);
   }
 
   /** As that many ticks, none of which does anything: at most {@link idleTicks}. */

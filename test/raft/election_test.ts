@@ -10,9 +10,11 @@ import {
   answerVote,
   campaign,
   handleVoteResponse,
+  idleFollowerTicks,
   isSticky,
   isUpToDate,
   ownVotePersisted,
+  tickFollower,
 } from "../../src/raft/election.ts";
 import { followLeader } from "../../src/raft/follower.ts";
 import type { VoteRequest, VoteResponse } from "../../src/raft/message.ts";
@@ -97,6 +99,20 @@ describe("a pre-vote that came too early", () => {
     answerDeferred(node.state);
     answerDeferred(node.state);
     expect(answers(node)).toEqual(["n2 true"]);
+  });
+
+  test("is answered when this node's own wait for the leader is over, and not before", () => {
+    const node = follower();
+    const { electionTicks } = node.state.pace;
+    node.state.electionWait = 2 * electionTicks;
+    node.state.electionElapsed = electionTicks - 3;
+    answerVote(node.state, early);
+    expect(answers(node)).toEqual(["n2 false"]);
+    expect(idleFollowerTicks(node.state)).toBe(2);
+    for (const expected of [[], [], ["n2 true"], []]) {
+      tickFollower(node.state);
+      expect(answers(node)).toEqual(expected);
+    }
   });
 
   test("is not answered when the leader was heard since, or the term has passed", () => {
