@@ -58,6 +58,10 @@ export class Intake {
   readonly #waiting = new Map<Origin, Waiting>();
   /** The context of the last operation that was well formed: others share it. */
   #checked: VersionVector | undefined;
+  /** The last context of which nothing was missing: what is here stays here. */
+  #complete: VersionVector | undefined;
+  /** The ends of incarnations by one agreement. */
+  #ends: { readonly agreement: Agreement; readonly of: Map<Origin, number> } | undefined;
   #events: MultiMasterEvent[] = [];
 
   constructor(parts: IntakeParts) {
@@ -78,22 +82,35 @@ export class Intake {
     const { version } = state.agreement;
     // Its writer may know origins and collections of which this node has not heard yet.
     if (operation.version > version) return { kind: "wait", isPull: false };
-    if (sequence > endOf(state.agreement, origin)) {
+    if (sequence > this.#endOf(state.agreement, origin)) {
       return { kind: "refuse", reason: `operation ${sequence} of ${origin} is behind its end` };
     }
     if (this.#isAhead(operation, state.timeMs)) return { kind: "wait", isPull: false };
     const reason = tokenFault(operation, state.agreement) ?? this.#bodyFault(operation);
     if (reason !== undefined) return { kind: "refuse", reason };
-    const missing = missingFor(operation, state);
-    if (missing !== undefined) {
-      this.#wait(operation, missing, tick);
-      return { kind: "wait", isPull: true };
+    if (sequence > last + 1 || operation.context !== this.#complete) {
+      const missing = missingFor(operation, state);
+      if (missing !== undefined) {
+        this.#wait(operation, missing, tick);
+        return { kind: "wait", isPull: true };
+      }
+      this.#complete = operation.context;
     }
     const chain = this.#checksum(operation, state.chains.get(origin) ?? 0);
     if (chain === undefined) return { kind: "refuse", reason: "an operation cannot be encoded" };
     if (chain !== operation.chain) return { kind: "fork" };
     this.#go(origin);
     return { kind: "take" };
+  }
+
+  #endOf(agreement: Agreement, origin: Origin): number {
+    if (this.#ends?.agreement !== agreement) this.#ends = { agreement, of: new Map() };
+    const known = this.#ends.of.get(origin);
+    if (known !== undefined) return known;
+    const end = endOf(agreement, origin);
+    // Origins that nobody knows are not kept: a message may name any.
+    if (end > 0) this.#ends.of.set(origin, end);
+    return end;
   }
 
   #bodyFault({ changes }: Operation): string | undefined {

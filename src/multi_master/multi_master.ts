@@ -129,7 +129,7 @@ export class MultiMaster {
    * must not write beside a removal that it lacks.
    */
   get isReady(): boolean {
-    return !this.#isStopped && includes(this.#progress.durable, this.#agreement.floor.floor);
+    return !this.#isStopped && this.#progress.isDurable(this.#agreement.floor.floor);
   }
 
   /** What it holds: versions, digests, and what of lost operations is to be written again. */
@@ -154,12 +154,11 @@ export class MultiMaster {
    */
   read(collection: CollectionId, key: Uint8Array, wallMs = this.#clock.wallMs): ReadResult {
     const versions = this.#documents.versions(collection, key);
-    let afterReady = 0;
-    for (const { dot } of versions) {
-      afterReady = Math.max(afterReady, this.#progress.readyOf(dot.origin, dot.sequence));
-    }
+    const afterReady = this.#progress.readyOfAll(versions);
     const timeMs = wallMs + this.#clock.offsetMs;
-    return { ...this.#documents.resolution(collection, versions, timeMs), afterReady };
+    const shown = this.#documents.resolution(collection, versions, timeMs);
+    const { body, isConflict, siblings, failure } = shown;
+    return { body, isConflict, siblings, failure, afterReady };
   }
 
   /** Whether this node shows what a client has seen: yes, once it has come, or never again. */

@@ -56,9 +56,8 @@ export class Peer {
 
   /** Operations leave for it. */
   send(operations: readonly Operation[], bytes: number): void {
-    const last: VersionVector = new Map(
-      operations.map(({ origin, sequence }) => [origin, sequence]),
-    );
+    const last = new Map<Origin, number>();
+    for (const { origin, sequence } of operations) last.set(origin, sequence);
     this.sent = join(this.sent, last);
     this.#inFlight.push({ last, bytes });
     this.#bytesInFlight += bytes;

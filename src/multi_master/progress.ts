@@ -4,9 +4,9 @@
  * @module
  */
 
-import type { Origin, OriginSequence } from "./operation/dot.ts";
+import type { Dot, Origin, OriginSequence } from "./operation/dot.ts";
 import type { Operation } from "./operation/operation.ts";
-import { seen, type VersionVector } from "./operation/version_vector.ts";
+import { includes, seen, type VersionVector } from "./operation/version_vector.ts";
 
 /** A Ready that is on its way to the disk. */
 interface Underway {
@@ -23,6 +23,8 @@ export class Progress {
   readonly #underway: Underway[] = [];
   /** The context of own operations, until another origin's operation is taken in. */
   #context: VersionVector | undefined;
+  /** The last vector of which was asked whether it is on disk, until something changes. */
+  #asked: { readonly vector: VersionVector; readonly isDurable: boolean } | undefined;
 
   constructor(cursor: VersionVector, chains: ReadonlyMap<Origin, number>) {
     this.#cursor = new Map(cursor);
@@ -91,7 +93,23 @@ export class Progress {
     return this.#underway.find(holds)?.number ?? this.#number + 1;
   }
 
+  /** Number of the Ready after which all of these are on disk. */
+  readyOfAll(versions: readonly { readonly dot: Dot }[]): number {
+    let last = 0;
+    for (const { dot } of versions) last = Math.max(last, this.readyOf(dot.origin, dot.sequence));
+    return last;
+  }
+
+  /** Whether all of these are on disk. */
+  isDurable(vector: VersionVector): boolean {
+    if (this.#asked?.vector !== vector) {
+      this.#asked = { vector, isDurable: includes(this.#durable, vector) };
+    }
+    return this.#asked.isDurable;
+  }
+
   persisted(number: number): void {
+    this.#asked = undefined;
     const count = this.#underway.filter((ready) => ready.number <= number).length;
     const done = this.#underway.splice(0, count);
     this.#durable = done.at(-1)?.cursor ?? this.#durable;
@@ -108,6 +126,7 @@ export class Progress {
     const left = (vector: VersionVector): VersionVector =>
       new Map([...vector].filter(([origin]) => !isRetired(origin)));
     this.#durable = left(this.#durable);
+    this.#asked = undefined;
     for (const [at, ready] of this.#underway.entries()) {
       this.#underway[at] = { ...ready, cursor: left(ready.cursor) };
     }

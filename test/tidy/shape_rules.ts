@@ -39,6 +39,8 @@ export const LONG_FILES: Readonly<Record<string, string>> = {
   "src/transactions/wal_transaction_manager.ts":
     "the public calls of two-phase commit; decisions, log and runner are apart",
   "src/transport/network_manager.ts": "both directions of all links; a link and a frame are apart",
+  "src/database/collection/document_slab.ts":
+    "the layout of a record: writing, reading, freezing and moving all rest on it",
 };
 
 /**

@@ -15,7 +15,7 @@ import {
 } from "../../protocol/encoding/collection_settings.ts";
 import { encodeKey } from "../../protocol/encoding/document_key.ts";
 import { CollectionIndexes } from "./collection_indexes.ts";
-import { DocumentSlabs, type FrozenSlabs, type SlabRecord } from "./document_slab.ts";
+import { DocumentSlabs, type FrozenSlabs, type Moved, type SlabRecord } from "./document_slab.ts";
 import { expiryAt } from "./expiry_rule.ts";
 import { type ByteRange, KeyIndex } from "./key_index.ts";
 
@@ -59,11 +59,10 @@ export class CollectionStore {
   settings: CollectionSettings = PLAIN_SETTINGS;
   /** The number to try first when an id is to be given out. */
   nextId = 0;
-  readonly #moved = (from: number, to: number, record: SlabRecord): void => {
-    const { key, document } = record;
-    const hash = this.#index.hash(key, { start: 0, end: key.byteLength });
-    this.#index.move(hash, from, to);
+  readonly #moved: Moved = (from, to, place) => {
+    this.#index.move(this.#index.hash(place.bytes, place), from, to);
     if (this.indexes.count === 0) return;
+    const [key, document] = [this.#slabs.key(to), this.#slabs.document(to)];
     this.indexes.put(key, { before: document, after: document }, { before: from, after: to });
   };
 

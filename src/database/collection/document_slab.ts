@@ -54,6 +54,16 @@ export interface SlabRecord {
   readonly location: Location;
 }
 
+/** A key, as a part of `bytes`. */
+export interface KeyPlace {
+  readonly bytes: Uint8Array;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Learns where a record stands now. */
+export type Moved = (from: Location, to: Location, key: KeyPlace) => void;
+
 /** A place in a slab. */
 export interface Reserved {
   bytes: Uint8Array;
@@ -288,7 +298,7 @@ export class DocumentSlabs {
    * many bytes as were written and superseded since, because with less dead bytes would pile up for
    * ever, and at up to as many again for the backlog of the time in which it was held back.
    */
-  compactStep(moved: (from: Location, to: Location, record: SlabRecord) => void): void {
+  compactStep(moved: Moved): void {
     const churn = this.#churn;
     this.#churn = 0;
     this.#backlog += churn;
@@ -307,11 +317,7 @@ export class DocumentSlabs {
   }
 
   /** Works on one slab until it is empty or the budget is used up; gives the rest of the budget. */
-  #compact(
-    job: { number: number; at: number },
-    budget: number,
-    moved: (from: Location, to: Location, record: SlabRecord) => void,
-  ): number {
+  #compact(job: { number: number; at: number }, budget: number, moved: Moved): number {
     const slab = this.#slabs[job.number];
     assert(slab !== undefined && slab !== this.#current, "a full slab is compacted");
     let left = budget;
@@ -321,13 +327,14 @@ export class DocumentSlabs {
       job.at += size;
       left -= size;
       if (slab.view.getFloat64(at + 16, true) !== 0) continue;
-      const record = recordAt(slab, job.number * SLAB_SIZE, at);
       const start = at + HEADER_SIZE;
-      const range = { start, keySize: record.key.byteLength, end: at + size };
-      const to = this.#append(slab.bytes, range, record.version);
+      const keySize = slab.view.getUint16(at + 4, true);
+      const range = { start, keySize, end: at + size };
+      const to = this.#append(slab.bytes, range, slab.view.getFloat64(at + 8, true));
       slab.view.setFloat64(at + 16, -(this.#moment + 1), true);
       slab.aliveBytes -= size;
-      moved(job.number * SLAB_SIZE + at, to, record);
+      const key = { bytes: slab.bytes, start, end: start + keySize };
+      moved(job.number * SLAB_SIZE + at, to, key);
     }
     if (job.at < slab.end) return left;
     assert(slab.aliveBytes === 0, "everything alive was moved");

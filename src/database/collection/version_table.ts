@@ -18,9 +18,9 @@ import type {
   StoredDocument,
   VersionStore,
 } from "../../multi_master/document/version_store.ts";
-import type { DocumentVersion } from "../../multi_master/operation/operation.ts";
+import type { Content, DocumentVersion } from "../../multi_master/operation/operation.ts";
 import type { VersionVector } from "../../multi_master/operation/version_vector.ts";
-import { DocumentSlabs, type FrozenSlabs, type Location } from "./document_slab.ts";
+import { DocumentSlabs, type FrozenSlabs, type Location, type Moved } from "./document_slab.ts";
 import { KeyIndex } from "./key_index.ts";
 
 const IS_REMOVED = 1;
@@ -40,6 +40,7 @@ const SETTLED = { context: NOTHING, version: 0 };
 interface Collection {
   readonly slabs: DocumentSlabs;
   readonly index: KeyIndex;
+  readonly moved: Moved;
 }
 
 /** The context of an origin's operations, from one on until the next of the list. */
@@ -100,7 +101,7 @@ export class VersionTable implements VersionStore {
     key: Uint8Array,
     change: (before: readonly DocumentVersion[]) => readonly DocumentVersion[],
   ): void {
-    const { slabs, index } = this.#tableOf(collection);
+    const { slabs, index, moved } = this.#tableOf(collection);
     const range = { start: 0, end: key.byteLength };
     const hash = index.hash(key, range);
     const before = index.find(hash, key, range);
@@ -119,10 +120,7 @@ export class VersionTable implements VersionStore {
       if (before >= 0) index.move(hash, before, location);
       else index.insert(hash, location);
     }
-    slabs.compactStep((from, to, record) => {
-      const whole = { start: 0, end: record.key.byteLength };
-      index.move(index.hash(record.key, whole), from, to);
-    });
+    slabs.compactStep(moved);
   }
 
   settle(floor: VersionVector): void {
@@ -211,21 +209,15 @@ export class VersionTable implements VersionStore {
     const wallMs = view.getUint32(at + 7, true) + view.getUint16(at + 11, true) * TWO_32;
     const isSettled = (flags & IS_SETTLED) !== 0 || sequence <= (floor.get(origin) ?? 0);
     const { context, version } = isSettled ? SETTLED : contextOf(contexts[number], sequence);
-    const isPruned = (flags & IS_PRUNED) !== 0;
-    return [
-      {
-        dot: { origin, sequence },
-        stamp: { wallMs, count: view.getUint16(at + 13, true) },
-        context,
-        version,
-        chain: view.getUint32(at + 3, true),
-        content:
-          (flags & IS_REMOVED) !== 0
-            ? { kind: "removed" }
-            : { kind: "document", body: bytes.subarray(at + HEADER_SIZE, end) },
-        ...(isPruned ? { isPruned } : {}),
-      },
-    ];
+    const dot = { origin, sequence };
+    const stamp = { wallMs, count: view.getUint16(at + 13, true) };
+    const chain = view.getUint32(at + 3, true);
+    const content: Content =
+      (flags & IS_REMOVED) !== 0
+        ? { kind: "removed" }
+        : { kind: "document", body: bytes.subarray(at + HEADER_SIZE, end) };
+    const one = { dot, stamp, context, version, chain, content };
+    return [(flags & IS_PRUNED) === 0 ? one : { ...one, isPruned: true }];
   }
 
   #append(slabs: DocumentSlabs, key: Uint8Array, versions: readonly DocumentVersion[]): Location {
@@ -311,7 +303,9 @@ export class VersionTable implements VersionStore {
     let table = this.#collections.get(collection);
     if (table === undefined) {
       const slabs = new DocumentSlabs();
-      table = { slabs, index: new KeyIndex(slabs, this.#seed) };
+      const index = new KeyIndex(slabs, this.#seed);
+      const moved: Moved = (from, to, key) => index.move(index.hash(key.bytes, key), from, to);
+      table = { slabs, index, moved };
       this.#collections.set(collection, table);
     }
     return table;

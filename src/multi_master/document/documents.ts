@@ -17,6 +17,7 @@ import {
 import type { CollectionId, Dot, Origin, OriginSequence } from "../operation/dot.ts";
 import type {
   Change,
+  Content,
   DocumentVersion,
   Operation,
   SeenToken,
@@ -218,25 +219,31 @@ export class Documents {
     const { collection, key } = document;
     const config = this.#rule(collection);
     const resolving = this.#resolving(config);
-    const isPlainWrite = typeof document.body !== "function" && removalOf(config) !== "remove-wins";
+    const { body: wanted } = document;
+    const areRemovalsKept = removalOf(config) === "remove-wins";
     // What is there does not matter to a whole document that replaces it.
-    const found = isPlainWrite && !isByParts(config) ? NONE : this.versions(collection, key);
+    if (typeof wanted !== "function" && !areRemovalsKept && !isByParts(config)) {
+      const content: Content =
+        wanted === undefined ? { kind: "removed" } : { kind: "document", body: wanted };
+      const { seen: token } = document;
+      return token === undefined
+        ? { collection, key, content }
+        : { collection, key, content, seen: token };
+    }
+    const found = this.versions(collection, key);
     const hasExpired =
       this.#parts.expiryOf !== undefined &&
       this.#expiryOf(collection, resolve(found, resolving).body) <= source.timeMs;
     // A document that has expired is not there: a counter begins anew.
     const before = hasExpired ? NONE : found;
-    const body =
-      typeof document.body === "function"
-        ? document.body(resolve(before, resolving).body)
-        : document.body;
+    const body = typeof wanted === "function" ? wanted(resolve(before, resolving).body) : wanted;
     const isOwn = ({ sequence, origin }: Dot): boolean =>
       sequence === source.dot.sequence && origin === source.dot.origin;
     const isApart = (dot: Dot): boolean =>
       isOwn(dot) ? source.isRepeat : this.#requests.isApart(dot);
     const { dot, stamp } = source;
     const content = contentAfter(before, resolving, { body, dot, stamp, isApart });
-    const removals = removalOf(config) === "remove-wins" ? this.#removalsOf(before) : [];
+    const removals = areRemovalsKept ? this.#removalsOf(before) : [];
     if (document.seen === undefined && removals.length === 0) return { collection, key, content };
     return {
       ...{ collection, key, content },

@@ -29,6 +29,10 @@ export class OperationChecksum {
   #end = 0;
   #sum = 0;
   readonly #vectors = new WeakMap<VersionVector, number>();
+  /** The last vector: operations that follow each other share it. */
+  #last: { readonly vector: VersionVector; readonly sum: number } | undefined;
+  /** The first bytes of the buffer, by their number: views are dear. */
+  readonly #starts: (Uint8Array | undefined)[] = [];
   readonly #texts = new Map<string, number>();
 
   /** xxh32 of an operation; `previous` is that of the one before, 0 for the first. */
@@ -88,14 +92,24 @@ export class OperationChecksum {
   }
 
   #flush(): void {
-    if (this.#end > 0) this.#sum = checksum32(this.#bytes.subarray(0, this.#end), this.#sum);
+    const end = this.#end;
+    if (end === 0) return;
+    this.#starts[end] ??= this.#bytes.subarray(0, end);
+    const bytes = this.#starts[end];
+    assert(bytes.byteLength === end, "all that waits is hashed");
+    this.#sum = checksum32(bytes, this.#sum);
     this.#end = 0;
   }
 
   /** Whatever the order of its entries. */
   #vector(vector: VersionVector): number {
-    const known = this.#vectors.get(vector);
-    if (known !== undefined) return known;
+    if (this.#last?.vector === vector) return this.#last.sum;
+    const sum = this.#vectors.get(vector) ?? this.#newVector(vector);
+    this.#last = { vector, sum };
+    return sum;
+  }
+
+  #newVector(vector: VersionVector): number {
     const sorted = [...vector].sort(([a], [b]) => (a < b ? -1 : 1));
     assert(sorted.length === vector.size, "a vector has each origin once");
     const sum = checksum32(encodeText(sorted.map((entry) => entry.join(" ")).join()));
