@@ -9,15 +9,15 @@
 import process from "node:process";
 import { assert } from "../src/base/assert.ts";
 import { encodeText } from "../src/base/bytes.ts";
-import type { Fields } from "../src/base/value.ts";
 import { CollectionStore } from "../src/database/collection/collection_store.ts";
 import { VersionTable } from "../src/database/collection/version_table.ts";
 import { EMPTY_SEED } from "../src/multi_master/config.ts";
 import { MultiMaster } from "../src/multi_master/multi_master.ts";
 import { type Agreement, FIRST_FLOOR } from "../src/multi_master/operation/agreement.ts";
 import { sleep, systemClock } from "../src/platform/clock.ts";
-import { decodeCbor, encodeCbor } from "../src/protocol/encoding/cbor.ts";
+import { encodeCbor } from "../src/protocol/encoding/cbor.ts";
 import { OperationChecksum } from "../src/protocol/encoding/operation_checksum.ts";
+import { VERSION_CODEC } from "../src/protocol/encoding/version_codec.ts";
 
 const DOCUMENTS = 200_000;
 const INCARNATIONS = 200;
@@ -65,11 +65,7 @@ function byEveryNode(incarnations: number): MultiMaster {
     {
       ...{ node: "n1", origin: "n1/new", driftMaxMs: 500, pullTicks: 1, waitTicks: 100 },
       ...{ messageBytes: 16_384, windowBytes: 65_536, resolvers: new Map() },
-      codec: {
-        isDocument: () => true,
-        encode: encodeCbor,
-        decode: (body) => decodeCbor(body) as Fields,
-      },
+      codec: VERSION_CODEC,
       checksum: (operation, previous) => sums.of(operation, previous),
     },
     agreement,

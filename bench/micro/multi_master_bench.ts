@@ -7,7 +7,6 @@
 
 import { assert } from "../../src/base/assert.ts";
 import { encodeText } from "../../src/base/bytes.ts";
-import type { Fields } from "../../src/base/value.ts";
 import { VersionTable } from "../../src/database/collection/version_table.ts";
 import { EMPTY_SEED, type ReadOperations } from "../../src/multi_master/config.ts";
 import type { MultiMasterMessage } from "../../src/multi_master/message.ts";
@@ -18,9 +17,9 @@ import {
   withFloor,
 } from "../../src/multi_master/operation/agreement.ts";
 import type { Operation } from "../../src/multi_master/operation/operation.ts";
-import { decodeCbor, encodeCbor } from "../../src/protocol/encoding/cbor.ts";
-import { checkCbor } from "../../src/protocol/encoding/cbor_gate.ts";
+import { encodeCbor } from "../../src/protocol/encoding/cbor.ts";
 import { OperationChecksum } from "../../src/protocol/encoding/operation_checksum.ts";
+import { VERSION_CODEC } from "../../src/protocol/encoding/version_codec.ts";
 import { type MicroGroup, type MicroTask, runMicro } from "./micro_runner.ts";
 
 const IDS = ["n1", "n2", "n3"] as const;
@@ -32,12 +31,6 @@ const REMOVALS = 100_000;
 const BODY = encodeCbor({ id: "0123456789", n: 1, text: "x".repeat(90) });
 const KEY_BYTES = Array.from({ length: KEYS }, (_, i) => encodeText(`d${i}`));
 const START_MS = 1_700_000_000_000;
-const codec = {
-  isDocument: (body: Uint8Array) => checkCbor(body, 0, body.byteLength) === "",
-  encode: (body: Fields) => encodeCbor(body),
-  decode: (body: Uint8Array) => decodeCbor(body) as Fields,
-};
-
 /** The operations that a node has written, cut at the floor. */
 class KeptLog {
   readonly #streams = new Map<string, { base: number; operations: Operation[] }>();
@@ -81,7 +74,12 @@ class BenchCluster {
     const master = new MultiMaster(
       {
         ...{ node: id, origin: `${id}/1`, driftMaxMs: 500, pullTicks: 1, waitTicks: 100 },
-        ...{ messageBytes: 64 * 1024, windowBytes: 1024 * 1024, resolvers: new Map(), codec },
+        ...{
+          messageBytes: 64 * 1024,
+          windowBytes: 1024 * 1024,
+          resolvers: new Map(),
+          codec: VERSION_CODEC,
+        },
         checksum: (operation, previous) => sums.of(operation, previous),
       },
       this.agreement,

@@ -5,6 +5,7 @@
  */
 
 import type { Fields } from "../base/value.ts";
+import type { Base, DeltaCodec } from "./document/bases.ts";
 import type { DocumentCodec } from "./document/conflict_resolver.ts";
 import type { SeedRequests } from "./document/request_table.ts";
 import type { StoredDocument, VersionStore } from "./document/version_store.ts";
@@ -12,7 +13,7 @@ import type { StoredDocument, VersionStore } from "./document/version_store.ts";
 import type { ConflictResolver } from "./operation/conflict_rule.ts";
 import type { CollectionId, Origin, OriginSequence } from "./operation/dot.ts";
 import { NO_STAMP } from "./operation/hybrid_clock.ts";
-import type { Operation, Stamp } from "./operation/operation.ts";
+import type { Operation, PackedOperation, Stamp } from "./operation/operation.ts";
 import { NOTHING_SEEN, type VersionVector } from "./operation/version_vector.ts";
 
 /** How one node takes part. */
@@ -32,7 +33,7 @@ export interface MultiMasterConfig {
   readonly windowBytes: number;
   /** Resolvers of collections with a `custom` rule, by name. */
   readonly resolvers: ReadonlyMap<string, ConflictResolver>;
-  readonly codec: DocumentCodec;
+  readonly codec: DocumentCodec & DeltaCodec;
   /** When a document expires, ms since 1970; undefined: never. A function of the document alone. */
   readonly expiryOf?: (collection: CollectionId, body: Fields) => number | undefined;
   /** Checksum of an operation's fields, 32 bits, seeded with that of the one before. */
@@ -51,6 +52,8 @@ export interface Seed {
   /** Round of the floor up to which removals are forgotten in it, and that floor. */
   readonly forgotten: { readonly round: number; readonly floor: VersionVector };
   readonly requests: SeedRequests;
+  /** What later operations may be changes of. */
+  readonly bases: readonly Base[];
 }
 
 /** A seed with its documents, frozen while writes go on. */
@@ -70,12 +73,13 @@ export const EMPTY_SEED: Seed = {
   lastStamp: NO_STAMP,
   forgotten: { round: 0, floor: NOTHING_SEEN },
   requests: { noted: [], repeated: [] },
+  bases: [],
 };
 
 /** What a read of the log gives. */
 export type ReadOperations =
   /** At least one, from the wanted one on. */
-  | { readonly kind: "operations"; readonly operations: readonly Operation[] }
+  | { readonly kind: "operations"; readonly operations: readonly PackedOperation[] }
   /** They are on disk only; they are here when `loaded()` is called. */
   | { readonly kind: "loading" }
   /** They are cut off. */
@@ -92,6 +96,6 @@ export interface MultiMasterStart {
   readonly store: VersionStore;
   readonly seed: Seed;
   /** What stands in the log behind the seed, each operation after all that its writer had. */
-  readonly operations: Iterable<Operation>;
+  readonly operations: Iterable<PackedOperation>;
   readonly log: OperationReader;
 }

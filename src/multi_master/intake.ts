@@ -9,14 +9,14 @@ import { ValidationError } from "../base/errors.ts";
 import type { DocumentCodec } from "./document/conflict_resolver.ts";
 import { type Agreement, endOf, isOpen, isRetired } from "./operation/agreement.ts";
 import type { Dot, Origin } from "./operation/dot.ts";
-import type { Operation } from "./operation/operation.ts";
+import type { Operation, PackedChange, PackedOperation } from "./operation/operation.ts";
 import { faultOf } from "./operation/operation_check.ts";
 import { seen, type VersionVector } from "./operation/version_vector.ts";
 import type { MultiMasterEvent } from "./ready.ts";
 
 /** What becomes of an operation. */
 export type Verdict =
-  | { readonly kind: "take" }
+  | { readonly kind: "take"; readonly operation: Operation }
   /** It is here already. */
   | { readonly kind: "known" }
   /** Later ones of its origin wait behind it. `isPull`: others may have what it waits for. */
@@ -53,6 +53,7 @@ interface Waiting {
 /** The judgement over operations from outside. */
 export class Intake {
   readonly #parts: IntakeParts;
+  readonly #unpack: (operation: PackedOperation) => Operation;
   /** Origins whose operations are too far ahead of the time. */
   readonly #quarantined = new Set<Origin>();
   readonly #waiting = new Map<Origin, Waiting>();
@@ -64,43 +65,56 @@ export class Intake {
   #ends: { readonly agreement: Agreement; readonly of: Map<Origin, number> } | undefined;
   #events: MultiMasterEvent[] = [];
 
-  constructor(parts: IntakeParts) {
+  constructor(parts: IntakeParts, unpack: (operation: PackedOperation) => Operation) {
     this.#parts = parts;
+    this.#unpack = unpack;
   }
 
-  judge(operation: Operation, state: IntakeState, tick: number): Verdict {
-    const isChecked = this.#checked !== undefined && operation.context === this.#checked;
-    const fault = faultOf(operation, isChecked);
-    if (fault === undefined) this.#checked = operation.context;
+  judge(packed: PackedOperation, state: IntakeState, tick: number): Verdict {
+    const isChecked = this.#checked !== undefined && packed.context === this.#checked;
+    const fault = faultOf(packed, isChecked);
+    if (fault === undefined) this.#checked = packed.context;
     if (fault !== undefined) return { kind: "refuse", reason: `an operation is broken: ${fault}` };
-    const { origin, sequence } = operation;
+    const { origin, sequence } = packed;
     const last = seen(state.cursor, origin);
     if (sequence <= last) {
-      const isFork = sequence === last && state.chains.get(origin) !== operation.chain;
+      const isFork = sequence === last && state.chains.get(origin) !== packed.chain;
       return isFork ? { kind: "fork" } : { kind: "known" };
     }
     const { version } = state.agreement;
     // Its writer may know origins and collections of which this node has not heard yet.
-    if (operation.version > version) return { kind: "wait", isPull: false };
+    if (packed.version > version) return { kind: "wait", isPull: false };
     if (sequence > this.#endOf(state.agreement, origin)) {
       return { kind: "refuse", reason: `operation ${sequence} of ${origin} is behind its end` };
     }
-    if (this.#isAhead(operation, state.timeMs)) return { kind: "wait", isPull: false };
-    const reason = tokenFault(operation, state.agreement) ?? this.#bodyFault(operation);
+    if (this.#isAhead(packed, state.timeMs)) return { kind: "wait", isPull: false };
+    const reason = tokenFault(packed, state.agreement) ?? this.#bodyFault(packed);
     if (reason !== undefined) return { kind: "refuse", reason };
-    if (sequence > last + 1 || operation.context !== this.#complete) {
-      const missing = missingFor(operation, state);
+    if (sequence > last + 1 || packed.context !== this.#complete) {
+      const missing = missingFor(packed, state);
       if (missing !== undefined) {
-        this.#wait(operation, missing, tick);
+        this.#wait(packed, missing, tick);
         return { kind: "wait", isPull: true };
       }
-      this.#complete = operation.context;
+      this.#complete = packed.context;
     }
-    const chain = this.#checksum(operation, state.chains.get(origin) ?? 0);
-    if (chain === undefined) return { kind: "refuse", reason: "an operation cannot be encoded" };
-    if (chain !== operation.chain) return { kind: "fork" };
-    this.#go(origin);
-    return { kind: "take" };
+    return this.#judgeWhole(packed, state.chains.get(origin) ?? 0);
+  }
+
+  /** What its deltas refer to is here. */
+  #judgeWhole(packed: PackedOperation, previous: number): Verdict {
+    try {
+      const operation = this.#unpack(packed);
+      const wasWhole = operation === packed;
+      const fault = wasWhole ? undefined : (faultOf(operation, true) ?? this.#bodyFault(operation));
+      if (fault !== undefined) return { kind: "refuse", reason: `a delta is broken: ${fault}` };
+      if (this.#parts.checksum(operation, previous) !== operation.chain) return { kind: "fork" };
+      this.#go(operation.origin);
+      return { kind: "take", operation };
+    } catch (error) {
+      if (!(error instanceof ValidationError)) throw error;
+      return { kind: "refuse", reason: error.message };
+    }
   }
 
   #endOf(agreement: Agreement, origin: Origin): number {
@@ -113,20 +127,13 @@ export class Intake {
     return end;
   }
 
-  #bodyFault({ changes }: Operation): string | undefined {
-    const isBroken = ({ content }: Operation["changes"][number]): boolean =>
-      content.kind === "document" && !this.#parts.codec.isDocument(content.body);
+  #bodyFault({ changes }: PackedOperation): string | undefined {
+    const { codec } = this.#parts;
+    const isBroken = ({ content, packed }: PackedChange): boolean =>
+      content === undefined
+        ? !codec.isDocument(packed.delta)
+        : content.kind === "document" && !codec.isDocument(content.body);
     return changes.some(isBroken) ? "an operation writes what is no document" : undefined;
-  }
-
-  /** Undefined: it holds what no operation may hold. */
-  #checksum(operation: Operation, previous: number): number | undefined {
-    try {
-      return this.#parts.checksum(operation, previous);
-    } catch (error) {
-      if (error instanceof ValidationError) return undefined;
-      throw error;
-    }
   }
 
   /** Time passes: what has waited for long is told. */
@@ -146,7 +153,7 @@ export class Intake {
     return events;
   }
 
-  #isAhead({ origin, stamp }: Operation, timeMs: number): boolean {
+  #isAhead({ origin, stamp }: PackedOperation, timeMs: number): boolean {
     const aheadMs = stamp.wallMs - timeMs;
     if (aheadMs > this.#parts.driftMaxMs) {
       if (!this.#quarantined.has(origin))
@@ -158,7 +165,7 @@ export class Intake {
     return false;
   }
 
-  #wait({ origin, sequence }: Operation, missing: Dot, tick: number): void {
+  #wait({ origin, sequence }: Dot, missing: Dot, tick: number): void {
     const before = this.#waiting.get(origin);
     if (before?.operation.sequence === sequence) return;
     // An earlier one of the same origin that came later waits in its place.
@@ -178,7 +185,7 @@ export class Intake {
 }
 
 /** A write follows what its client has seen, which is a part of what its node had. */
-function tokenFault(operation: Operation, agreement: Agreement): string | undefined {
+function tokenFault(operation: PackedOperation, agreement: Agreement): string | undefined {
   const { origin, sequence, context, changes } = operation;
   for (const { seen: token } of changes) {
     for (const [other, last] of token?.cursor ?? []) {
@@ -191,7 +198,10 @@ function tokenFault(operation: Operation, agreement: Agreement): string | undefi
 }
 
 /** The first operation that must be here before this one; undefined if all are. */
-function missingFor(operation: Operation, { agreement, cursor }: IntakeState): Dot | undefined {
+function missingFor(
+  operation: PackedOperation,
+  { agreement, cursor }: IntakeState,
+): Dot | undefined {
   const { origin, sequence, context } = operation;
   const next = seen(cursor, origin) + 1;
   if (sequence > next) return { origin, sequence: next };

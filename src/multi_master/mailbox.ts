@@ -7,7 +7,7 @@
 import type { CursorMessage, MultiMasterMessage, ReseedMessage } from "./message.ts";
 import type { Agreement } from "./operation/agreement.ts";
 import type { Origin } from "./operation/dot.ts";
-import type { Operation } from "./operation/operation.ts";
+import type { PackedOperation } from "./operation/operation.ts";
 
 /** Who sends. */
 export interface MailboxParts {
@@ -25,7 +25,7 @@ export class Mailbox {
     this.#parts = parts;
   }
 
-  operations(to: string, operations: readonly Operation[]): void {
+  operations(to: string, operations: readonly PackedOperation[]): void {
     this.#messages.push({ ...this.#envelope(to), type: "OPERATIONS", operations });
   }
 

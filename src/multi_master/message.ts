@@ -6,7 +6,7 @@
 
 import { isCount } from "../base/value.ts";
 import type { Origin } from "./operation/dot.ts";
-import type { Operation } from "./operation/operation.ts";
+import type { PackedOperation } from "./operation/operation.ts";
 import { isVector } from "./operation/operation_check.ts";
 import type { VersionVector } from "./operation/version_vector.ts";
 
@@ -22,7 +22,7 @@ interface Envelope {
 /** Operations of any origins, each after all that its writer had. */
 export interface OperationsMessage extends Envelope {
   readonly type: "OPERATIONS";
-  readonly operations: readonly Operation[];
+  readonly operations: readonly PackedOperation[];
 }
 
 /** The operations on the sender's disk. */

@@ -37,7 +37,7 @@ import {
   lacksRetired,
   proposeFloor,
 } from "./operation/agreement.ts";
-import type { CollectionId, Origin } from "./operation/dot.ts";
+import type { CollectionId, Dot, Origin } from "./operation/dot.ts";
 import type { Operation, SeenToken } from "./operation/operation.ts";
 import { areOperations, hasTwice } from "./operation/operation_check.ts";
 import { includes, seen, type VersionVector } from "./operation/version_vector.ts";
@@ -59,6 +59,8 @@ export class MultiMaster {
   readonly #store: MultiMasterStart["store"];
   #agreement: Agreement;
   #forgotten: { readonly round: number; readonly floor: VersionVector };
+  /** The last own operation that was written before the present agreement was known. */
+  #writtenBefore = 0;
   #ticks = 0;
   #isStopped = false;
   /** Members from which missing operations were requested since the last tick. */
@@ -79,7 +81,7 @@ export class MultiMaster {
     this.#clock = new NodeClock(seed.lastStamp, config.driftMaxMs);
     this.#progress = new Progress(seed.cursor, seed.chains);
     this.#forgotten = seed.forgotten;
-    this.#intake = new Intake(config);
+    this.#intake = new Intake(config, (operation) => this.#documents.bases.unpack(operation));
     this.#mailbox = new Mailbox({ node, origin, agreement: () => this.#agreement });
     this.#sender = new Sender({
       ...{ node, origin, messageBytes, windowBytes, log, mailbox: this.#mailbox },
@@ -92,10 +94,11 @@ export class MultiMaster {
         agreement: () => this.#agreement,
         covers: (token) => this.covers(token) === "yes",
       },
-      seed.requests,
+      seed,
     );
     this.#documents.forget(seed.forgotten.floor);
-    for (const operation of start.operations) {
+    for (const packed of start.operations) {
+      const operation = this.#documents.bases.unpack(packed);
       this.#clock.observe(operation.stamp);
       this.#progress.take(operation, origin);
       this.#documents.apply(operation);
@@ -178,6 +181,7 @@ export class MultiMaster {
       lastStamp: this.#clock.last,
       forgotten: this.#forgotten,
       requests: this.#documents.requests.seed(),
+      bases: this.#documents.bases.seed(),
       afterReady: hasAll ? 0 : this.#progress.number + (isTaken ? 0 : 1),
       documents: () => frozen.documents(),
       release: () => frozen.release(),
@@ -214,11 +218,9 @@ export class MultiMaster {
     const { version } = this.#agreement;
     const plain = { origin, sequence, stamp, changes, context, version, chain: 0 };
     const unchained = request === undefined ? plain : { ...plain, request };
-    const previous = this.#progress.chains.get(origin) ?? 0;
-    unchained.chain = this.#config.checksum(unchained, previous);
-    const operation: Operation = unchained;
-    this.#take(operation);
-    return { kind: "written", operation, afterReady: this.#progress.number + 1 };
+    unchained.chain = this.#config.checksum(unchained, this.#progress.chains.get(origin) ?? 0);
+    this.#take(unchained);
+    return { kind: "written", operation: unchained, afterReady: this.#progress.number + 1 };
   }
 
   /**
@@ -308,8 +310,7 @@ export class MultiMaster {
     const [operations, changes] = [this.#operations, this.#changes];
     if (operations.length + messages.length + events.length + loads.length === 0) return undefined;
     [this.#operations, this.#changes, this.#events] = [[], [], []];
-    const number = this.#progress.next();
-    return { number, messages, operations, changes, loads, events };
+    return { number: this.#progress.next(), messages, operations, changes, loads, events };
   }
 
   /** A Ready and all before it are on disk. */
@@ -355,7 +356,7 @@ export class MultiMaster {
       }
       if (verdict.kind === "take") {
         this.#clock.observe(operation.stamp);
-        this.#take(operation);
+        this.#take(verdict.operation);
         hasTaken = true;
         continue;
       }
@@ -374,7 +375,7 @@ export class MultiMaster {
     else this.#sendCursor(from, isPull);
   }
 
-  #onOwnOperation({ origin, sequence }: Operation, isFork: boolean): void {
+  #onOwnOperation({ origin, sequence }: Dot, isFork: boolean): void {
     const type = isFork ? "ORIGIN_FORKED" : "OWN_ORIGIN_AHEAD";
     this.#events.push({ type, origin, sequence });
     this.#stop(isFork ? "forked" : "ahead");
@@ -384,7 +385,7 @@ export class MultiMaster {
    * The origin must begin again: who had its operation first keeps that one. Who hands on an
    * operation of another may have damaged it.
    */
-  #onFork({ from, origin: sender }: OperationsMessage, { origin, sequence }: Operation): void {
+  #onFork({ from, origin: sender }: OperationsMessage, { origin, sequence }: Dot): void {
     if (sender === origin) this.#events.push({ type: "ORIGIN_FORKED", origin, sequence });
     if (sender === origin) this.#reseed({ node: from, origin }, "forked");
     this.#refuse(from, `operation ${sequence} of ${origin} has another content here`);
@@ -397,14 +398,11 @@ export class MultiMaster {
     this.#clock.heard(from, message.wallMs, wallMs);
     if (this.#isForked(peer, cursor, chains)) return;
     const { origin } = this.#config;
-    const own = seen(this.#progress.cursor, origin);
+    const [claimed, own] = [seen(cursor, origin), seen(this.#progress.cursor, origin)];
     let counted = this.#sender.counted(cursor);
-    if (seen(cursor, origin) > own) {
+    if (claimed > own) {
       // It may be so, or not: who has the operation can send it.
-      this.#refuse(
-        from,
-        `it has operation ${seen(cursor, origin)} of this node, which made ${own}`,
-      );
+      this.#refuse(from, `it has operation ${claimed} of this node, which made ${own}`);
       if (!this.#pulled.has(from)) this.#sendCursor(from, true);
       this.#pulled.add(from);
       counted = new Map(counted).set(origin, own);
@@ -439,6 +437,7 @@ export class MultiMaster {
 
   #applyAgreement(): void {
     const unacknowledged = this.#unacknowledged();
+    this.#writtenBefore = seen(this.#progress.cursor, this.#config.origin);
     this.#progress.retire((origin) => isRetired(this.#agreement, origin));
     this.#sender.setMembers();
     this.#clock.keep((node) => this.#sender.peers.has(node));
@@ -456,9 +455,11 @@ export class MultiMaster {
   #forget(): void {
     const { round, floor, barrier } = this.#agreement.floor;
     if (this.#forgotten.round === round) return;
+    if (seen(this.#progress.durable, this.#config.origin) < this.#writtenBefore) return;
     if (!includes(this.#progress.durable, this.#sender.counted(barrier))) return;
     this.#forgotten = { round, floor };
     this.#documents.forget(floor);
+    this.#documents.bases.pass(floor, (origin) => isRetired(this.#agreement, origin));
   }
 
   #stop(reason: ReseedMessage["reason"] | "ahead", unacknowledged = this.#unacknowledged()): void {

@@ -5,7 +5,7 @@
  */
 
 import type { Origin } from "./operation/dot.ts";
-import type { Operation } from "./operation/operation.ts";
+import type { PackedOperation } from "./operation/operation.ts";
 import { includes, join, NOTHING_SEEN, type VersionVector } from "./operation/version_vector.ts";
 
 /** A message that the other disk has not answered. */
@@ -55,7 +55,7 @@ export class Peer {
   }
 
   /** Operations leave for it. */
-  send(operations: readonly Operation[], bytes: number): void {
+  send(operations: readonly PackedOperation[], bytes: number): void {
     const last = new Map<Origin, number>();
     for (const { origin, sequence } of operations) last.set(origin, sequence);
     this.sent = join(this.sent, last);
@@ -82,11 +82,11 @@ export class Peer {
 }
 
 /** Bytes of documents in an operation, and something for the rest of it. */
-export function sizeOf({ changes }: Operation): number {
+export function sizeOf({ changes }: PackedOperation): number {
   let size = 64;
-  for (const { key, content } of changes) {
-    size += 32 + key.byteLength;
-    if (content.kind !== "document") continue;
+  for (const { key, content, packed } of changes) {
+    size += 32 + key.byteLength + (packed?.delta.byteLength ?? 0);
+    if (packed !== undefined || content?.kind !== "document") continue;
     size += content.body.byteLength + 48 * (content.marks?.parts.length ?? 0);
   }
   return size;

@@ -12,7 +12,7 @@ import type { Mailbox } from "./mailbox.ts";
 import { type Agreement, endOf, isRetired } from "./operation/agreement.ts";
 import { compareDots, type Dot, type Origin, type OriginSequence } from "./operation/dot.ts";
 import { compareStamps } from "./operation/hybrid_clock.ts";
-import type { Operation } from "./operation/operation.ts";
+import type { PackedOperation } from "./operation/operation.ts";
 import { includes, seen, type VersionVector } from "./operation/version_vector.ts";
 import { Peer, type PeerView, sizeOf } from "./peer.ts";
 
@@ -32,7 +32,7 @@ export interface SenderParts {
 interface Lane {
   readonly origin: Origin;
   readonly last: number;
-  operations: readonly Operation[];
+  operations: readonly PackedOperation[];
   at: number;
 }
 
@@ -153,7 +153,7 @@ export class Sender {
     if (!peer.isUp || peer.isBehind || peer.bytesInFlight >= windowBytes) return;
     const lanes = this.#lanes(peer);
     while (peer.bytesInFlight < windowBytes) {
-      const operations: Operation[] = [];
+      const operations: PackedOperation[] = [];
       let bytes = 0;
       let isWaiting = false;
       while (bytes < messageBytes) {
@@ -192,8 +192,8 @@ export class Sender {
   /**
    * The next operation in the order of stamps: one in which each follows all that its writer had.
    */
-  #next(peer: Peer, lanes: Lane[]): Operation | "waiting" | undefined {
-    let best: { readonly lane: Lane; readonly operation: Operation } | undefined;
+  #next(peer: Peer, lanes: Lane[]): PackedOperation | "waiting" | undefined {
+    let best: { readonly lane: Lane; readonly operation: PackedOperation } | undefined;
     for (const lane of lanes) {
       const operation = this.#head(peer, lane);
       if (operation === "waiting") return "waiting";
@@ -205,7 +205,7 @@ export class Sender {
     return best?.operation;
   }
 
-  #head(peer: Peer, lane: Lane): Operation | "waiting" | undefined {
+  #head(peer: Peer, lane: Lane): PackedOperation | "waiting" | undefined {
     const head = lane.operations[lane.at];
     if (head !== undefined) return head.sequence <= lane.last ? head : undefined;
     const from = (lane.operations.at(-1)?.sequence ?? seen(peer.sent, lane.origin)) + 1;
@@ -233,6 +233,6 @@ export class Sender {
   }
 }
 
-function isBefore(a: Operation, b: Operation): boolean {
+function isBefore(a: PackedOperation, b: PackedOperation): boolean {
   return (compareStamps(a.stamp, b.stamp) || compareDots(a, b)) < 0;
 }

@@ -4,7 +4,7 @@
  */
 
 import { encodeText } from "../../src/base/bytes.ts";
-import { type Fields, isFields } from "../../src/base/value.ts";
+import type { Fields } from "../../src/base/value.ts";
 import { VersionTable } from "../../src/database/collection/version_table.ts";
 import { EMPTY_SEED, type ReadOperations, type Seed } from "../../src/multi_master/config.ts";
 import type { Resolution } from "../../src/multi_master/document/conflict_resolver.ts";
@@ -27,19 +27,20 @@ import {
   type Origin,
   originOf,
 } from "../../src/multi_master/operation/dot.ts";
-import type {
-  DocumentVersion,
-  Operation,
-  RequestName,
-  SeenToken,
+import {
+  type DocumentVersion,
+  type Operation,
+  type PackedOperation,
+  packedOperation,
+  type RequestName,
+  type SeenToken,
 } from "../../src/multi_master/operation/operation.ts";
 import { covers, seen } from "../../src/multi_master/operation/version_vector.ts";
 import { sizeOf } from "../../src/multi_master/peer.ts";
 import type { MultiMasterEvent, MultiMasterReady } from "../../src/multi_master/ready.ts";
 import type { WriteResult } from "../../src/multi_master/requests.ts";
-import { decodeCbor, encodeCbor } from "../../src/protocol/encoding/cbor.ts";
-import { checkCbor } from "../../src/protocol/encoding/cbor_gate.ts";
 import { OperationChecksum } from "../../src/protocol/encoding/operation_checksum.ts";
+import { contentDelta, VERSION_CODEC } from "../../src/protocol/encoding/version_codec.ts";
 
 export const START_MS = 1_700_000_000_000;
 export const DRIFT_MAX_MS = 500;
@@ -47,11 +48,12 @@ export const WAIT_TICKS = 20;
 /** The collection that tests write to. */
 export const DOCS: CollectionId = 1;
 
-export const codec = {
-  isDocument: (body: Uint8Array): boolean =>
-    checkCbor(body, 0, body.byteLength) === "" && isFields(decodeCbor(body)),
-  encode: (body: Fields): Uint8Array => encodeCbor(body),
-  decode: (body: Uint8Array): Fields => decodeCbor(body) as Fields,
+export const codec = VERSION_CODEC;
+/** Packs whatever it can, however small. */
+const EAGER: typeof codec = {
+  ...codec,
+  deltaSizeMin: 0,
+  delta: (base, next) => contentDelta(base, next, Number.POSITIVE_INFINITY),
 };
 
 const checksums = new OperationChecksum();
@@ -81,11 +83,11 @@ interface DiskSeed extends Seed {
 /** What a node keeps when it loses power: the state it began with, and streams of operations. */
 class Disk {
   seed: DiskSeed = { ...EMPTY_SEED, documents: [] };
-  readonly streams = new Map<Origin, Operation[]>();
+  readonly streams = new Map<Origin, PackedOperation[]>();
   /** Whether reads are answered later. */
   isSlow = false;
   /** Of the streams' operations, which was written when. */
-  #order: Operation[] = [];
+  #order: PackedOperation[] = [];
 
   append(operation: Operation): void {
     const stream = this.streams.get(operation.origin) ?? [];
@@ -94,8 +96,9 @@ class Disk {
     if (operation.sequence !== expected) {
       throw new Error(`${operation.origin} has a hole before ${operation.sequence}`);
     }
-    stream.push(operation);
-    this.#order.push(operation);
+    const packed = packedOperation(operation);
+    stream.push(packed);
+    this.#order.push(packed);
   }
 
   /** Loses what was written last, however many streams that was in. */
@@ -118,7 +121,7 @@ class Disk {
     const at = from - (stream[0]?.sequence ?? Number.POSITIVE_INFINITY);
     if (at < 0 || at >= stream.length) return { kind: "gone" };
     if (this.isSlow) return { kind: "loading" };
-    const operations: Operation[] = [];
+    const operations: PackedOperation[] = [];
     for (let bytes = 0; bytes < bytesMax && at + operations.length < stream.length; ) {
       const next = stream[at + operations.length]!;
       operations.push(next);
@@ -141,7 +144,7 @@ class Disk {
   }
 
   /** The operations behind the state, each after all that its writer had. */
-  replay(): readonly Operation[] {
+  replay(): readonly PackedOperation[] {
     const behind = [...this.streams.values()]
       .flat()
       .filter((one) => !covers(this.seed.cursor, one));
@@ -185,7 +188,8 @@ export class TestNode {
       {
         ...{ node: this.id, origin: this.origin, driftMaxMs: DRIFT_MAX_MS },
         ...{ pullTicks: 1, waitTicks: WAIT_TICKS, messageBytes: 4096, windowBytes: 64 * 1024 },
-        ...{ resolvers, codec, checksum: checksumOf, expiryOf: cluster.expiryOf },
+        ...{ resolvers, checksum: checksumOf, expiryOf: cluster.expiryOf },
+        codec: cluster.packsAll ? EAGER : codec,
       },
       agreement,
       { store, seed, operations: this.disk.replay(), log: this.disk },
@@ -210,7 +214,15 @@ export class TestCluster {
   /** Whether there are such: others may have built upon them. */
   hasLost = false;
 
-  constructor(count: number, conflict: ConflictConfig = { strategy: "last-write-wins" }) {
+  /** Whether every document that can be is sent as a change of another. */
+  readonly packsAll: boolean;
+
+  constructor(
+    count: number,
+    conflict: ConflictConfig = { strategy: "last-write-wins" },
+    packsAll = false,
+  ) {
+    this.packsAll = packsAll;
     const ids = Array.from({ length: count }, (_, i) => `n${i + 1}`);
     this.agreement = {
       version: 1,
@@ -283,9 +295,9 @@ export class TestCluster {
     return true;
   }
 
-  /** The disk is done with all that was taken. */
-  sync(node: TestNode): void {
-    for (const ready of node.underway.splice(0)) {
+  /** The disk is done with what was taken, or with the first of it. */
+  sync(node: TestNode, count = node.underway.length): void {
+    for (const ready of node.underway.splice(0, count)) {
       for (const operation of structuredClone(ready.operations)) {
         node.disk.append(operation);
         if (operation.origin === node.origin) this.written.push(operation);
@@ -398,8 +410,8 @@ export class TestCluster {
     const frozen = node.master.freeze();
     const documents = [...frozen.documents()];
     frozen.release();
-    const { cursor, version, chains, lastStamp, forgotten, requests } = frozen;
-    const state = { cursor, version, chains, lastStamp, forgotten, requests, documents };
+    const { cursor, version, chains, lastStamp, forgotten, requests, bases } = frozen;
+    const state = { cursor, version, chains, lastStamp, forgotten, requests, bases, documents };
     return structuredClone(state);
   }
 

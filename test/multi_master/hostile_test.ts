@@ -4,7 +4,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { CursorMessage, OperationsMessage } from "../../src/multi_master/message.ts";
-import type { Operation } from "../../src/multi_master/operation/operation.ts";
+import type { Operation, PackedOperation } from "../../src/multi_master/operation/operation.ts";
 import { faultOf } from "../../src/multi_master/operation/operation_check.ts";
 import { seen } from "../../src/multi_master/operation/version_vector.ts";
 import {
@@ -43,7 +43,7 @@ function operationOf(cluster: TestCluster, wrong: object = {}): Operation {
   return { ...operation, chain, ...("chain" in wrong ? { chain: wrong.chain as number } : {}) };
 }
 
-function deliver(cluster: TestCluster, ...operations: readonly Operation[]): void {
+function deliver(cluster: TestCluster, ...operations: readonly PackedOperation[]): void {
   const message: OperationsMessage = {
     ...{ type: "OPERATIONS", from: "n2", to: "n1", origin: "n2/1", version: 1 },
     operations,

@@ -2,9 +2,9 @@
 
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { identical } from "../../src/base/identical.ts";
 import type { Fields } from "../../src/base/value.ts";
 import { isRemoved } from "../../src/multi_master/document/conflict_resolver.ts";
-import { identical } from "../../src/multi_master/document/identical.ts";
 import { type ConflictConfig, removalOf } from "../../src/multi_master/operation/conflict_rule.ts";
 import { compareStamps, HybridClock } from "../../src/multi_master/operation/hybrid_clock.ts";
 import {

@@ -91,7 +91,7 @@ class RandomRun {
       ...{ strategy, priorities: ["n2", "n1"] },
       ...(removal === undefined ? {} : { removal }),
     };
-    this.#cluster = new TestCluster(2 + this.#random.below(4), conflict);
+    this.#cluster = new TestCluster(2 + this.#random.below(4), conflict, this.#random.chance(0.5));
   }
 
   run(): RunResult {

@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import type { Fields } from "../../src/base/value.ts";
+import { Bases, wholeOperations } from "../../src/multi_master/document/bases.ts";
 import type { ConflictStrategy } from "../../src/multi_master/operation/conflict_rule.ts";
 import { codec, DOCS, keyOf, TestCluster } from "./cluster.ts";
 
@@ -336,7 +337,8 @@ describe("operations that only an evicted node has", () => {
     cluster.pass(1);
     const told = third.events.find((event) => event.type === "RESEED_NEEDED");
     const { first, last } = told?.unacknowledged ?? { first: 1, last: 0 };
-    const operations = third.disk.streams.get("n3/1")!.slice(first - 1, last);
+    const stream = third.disk.streams.get("n3/1")!;
+    const operations = [...wholeOperations(new Bases(codec, []), stream)].slice(first - 1, last);
     return { cluster, operations };
   }
 
@@ -387,7 +389,8 @@ describe("operations that only an evicted node has", () => {
     cluster.pass(6, ({ from, to }) => from === "n3" || to === "n3");
     const told = third.events.find((event) => event.type === "RESEED_NEEDED");
     expect(told?.unacknowledged).toEqual({ first: 1, last: 1 });
-    const operations = third.disk.streams.get("n3/1") ?? [];
+    const stream = third.disk.streams.get("n3/1") ?? [];
+    const operations = [...wholeOperations(new Bases(codec, []), stream)];
     expect(cluster.node(1).master.documents.salvage(operations)).toEqual({
       documents: [],
       kept: [],
@@ -404,7 +407,8 @@ describe("operations that only an evicted node has", () => {
     for (let round = 0; round < 3; round += 1) {
       for (const number of [1, 2]) cluster.learn(cluster.node(number));
     }
-    const operations = cluster.node(3).disk.streams.get("n3/1") ?? [];
+    const stream = cluster.node(3).disk.streams.get("n3/1") ?? [];
+    const operations = [...wholeOperations(new Bases(codec, []), stream)];
     expect(cluster.node(1).master.documents.salvage(operations).documents).toEqual([]);
   });
 

@@ -6,6 +6,7 @@
  * @module
  */
 
+import { identical } from "../../base/identical.ts";
 import { DOCUMENT_DEPTH_MAX } from "../../base/limits.ts";
 import { type Fields, isFields } from "../../base/value.ts";
 import {
@@ -27,7 +28,6 @@ import {
   partsOf,
 } from "./document_parts.ts";
 import { type Causality, knows, knowsDot, withoutRepeats } from "./document_versions.ts";
-import { identical } from "./identical.ts";
 
 const NO_SIBLINGS: readonly Sibling[] = Object.freeze<Sibling[]>([]);
 

@@ -5,13 +5,13 @@
  * @module
  */
 
+import { identical } from "../../base/identical.ts";
 import { orderKey } from "../../base/order_key.ts";
 import { compareValues, type Fields, type Value } from "../../base/value.ts";
 import type { ConflictConfig } from "../operation/conflict_rule.ts";
 import { compareDots, type Dot, dotName } from "../operation/dot.ts";
 import type { DocumentVersion, Mark, Marks, Part, Source } from "../operation/operation.ts";
 import { type Causality, compareVersions, knows, knowsDot } from "./document_versions.ts";
-import { identical } from "./identical.ts";
 
 /** A version with its parts. */
 export interface PartedVersion {

@@ -30,6 +30,7 @@ import {
   seen,
   type VersionVector,
 } from "../operation/version_vector.ts";
+import { type Base, Bases, type DeltaCodec } from "./bases.ts";
 import {
   contentAfter,
   type DocumentCodec,
@@ -54,7 +55,7 @@ import type { VisibleChange, WriteRefusal, WrittenDocument } from "./written_doc
 /** What documents need beside their store. */
 export interface DocumentParts {
   readonly store: VersionStore;
-  readonly codec: DocumentCodec;
+  readonly codec: DocumentCodec & DeltaCodec;
   readonly resolvers: ReadonlyMap<string, ConflictResolver>;
   /** When a document expires, ms since 1970. */
   readonly expiryOf?: ((collection: CollectionId, body: Fields) => number | undefined) | undefined;
@@ -62,6 +63,12 @@ export interface DocumentParts {
   agreement(): Agreement;
   /** Whether this node's disk has all that a client has seen. */
   covers(token: SeenToken): boolean;
+}
+
+/** What documents begin with beside their store. */
+export interface SeedParts {
+  readonly requests: SeedRequests;
+  readonly bases: readonly Base[];
 }
 
 const NONE: readonly DocumentVersion[] = Object.freeze<DocumentVersion[]>([]);
@@ -76,6 +83,7 @@ interface Unsettled {
 export class Documents {
   readonly #parts: DocumentParts;
   readonly #requests: RequestTable;
+  readonly #bases: Bases;
   readonly #causality: Causality;
   /** What has to be looked at when every member has it: by origin, in the order of numbers. */
   readonly #unsettled = new Map<Origin, { readonly queue: Unsettled[]; head: number }>();
@@ -83,9 +91,10 @@ export class Documents {
   /** All operations at or below it are settled. */
   #floor: VersionVector = NOTHING_SEEN;
 
-  constructor(parts: DocumentParts, requests: SeedRequests) {
+  constructor(parts: DocumentParts, seed: SeedParts) {
     this.#parts = parts;
-    this.#requests = new RequestTable(requests);
+    this.#requests = new RequestTable(seed.requests);
+    this.#bases = new Bases(parts.codec, seed.bases);
     this.#causality = {
       retiredAt: (origin) => parts.agreement().retired.get(origin)?.version,
       sameRequest: (dot) => this.#requests.sameRequest(dot),
@@ -113,6 +122,10 @@ export class Documents {
 
   get requests(): RequestTable {
     return this.#requests;
+  }
+
+  get bases(): Bases {
+    return this.#bases;
   }
 
   versions(collection: CollectionId, key: Uint8Array): readonly DocumentVersion[] {
@@ -244,12 +257,13 @@ export class Documents {
     const { dot, stamp } = source;
     const content = contentAfter(before, resolving, { body, dot, stamp, isApart });
     const removals = areRemovalsKept ? this.#removalsOf(before) : [];
-    if (document.seen === undefined && removals.length === 0) return { collection, key, content };
-    return {
+    const change: Change = {
       ...{ collection, key, content },
       ...(document.seen === undefined ? {} : { seen: document.seen }),
       ...(removals.length === 0 ? {} : { removals }),
     };
+    const floor = seen(this.#parts.agreement().floor.floor, dot.origin);
+    return isByParts(config) ? this.#bases.pack(change, dot.origin, floor) : change;
   }
 
   /** What of operations that no member has is to be written again. */
@@ -274,6 +288,7 @@ export class Documents {
   /** Takes in an operation; tells what readers see of it. */
   apply(operation: Operation): readonly VisibleChange[] {
     this.#requests.note(operation);
+    this.#bases.note(operation);
     const { collections } = this.#parts.agreement();
     const visible: VisibleChange[] = [];
     for (const change of operation.changes) {

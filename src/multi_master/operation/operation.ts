@@ -6,7 +6,7 @@
 
 import type { Value } from "../../base/value.ts";
 
-import type { CollectionId, Dot } from "./dot.ts";
+import type { CollectionId, Dot, OriginSequence } from "./dot.ts";
 import type { VersionVector } from "./version_vector.ts";
 
 /**
@@ -74,13 +74,22 @@ export interface Marks {
   readonly parts: readonly Mark[];
 }
 
-/**
- * Content of a version: the document as its writer wrote it, encoded, or the fact that it was
- * removed.
- */
-export type Content =
-  | { readonly kind: "document"; readonly body: Uint8Array; readonly marks?: Marks }
-  | { readonly kind: "removed" };
+/** A document as its writer wrote it, encoded. */
+export interface DocumentContent {
+  readonly kind: "document";
+  readonly body: Uint8Array;
+  readonly marks?: Marks;
+}
+
+/** Content of a version: the document, or the fact that it was removed. */
+export type Content = DocumentContent | { readonly kind: "removed" };
+
+/** A document as a change of an earlier one. */
+export interface Packed {
+  /** The operation of the same origin that wrote that one. */
+  readonly base: OriginSequence;
+  readonly delta: Uint8Array;
+}
 
 /** What a client was shown: the state of a node's disk, carried to whatever node. */
 export interface SeenToken {
@@ -120,6 +129,10 @@ export interface Change extends Written {
   readonly collection: CollectionId;
   /** The document's id, encoded. */
   readonly key: Uint8Array;
+  /** The same content, if there is a shorter form: that one is logged and sent. */
+  readonly packed?: Packed;
+  /** Later changes of its origin may be packed by this content: all keep it for a while. */
+  readonly isBase?: boolean;
 }
 
 /** Changes that one origin logged at once: applied whole or not at all, everywhere. */
@@ -133,4 +146,26 @@ export interface Operation extends Dot {
   readonly chain: number;
   readonly request?: RequestName;
   readonly changes: readonly Change[];
+}
+
+/** A change as it is logged and sent: without the content where there is a shorter form. */
+export type PackedChange =
+  | Change
+  | (Omit<Change, "content" | "packed"> & {
+      readonly content?: undefined;
+      readonly packed: Packed;
+    });
+
+/** An operation as it is logged and sent. */
+export interface PackedOperation extends Omit<Operation, "changes"> {
+  readonly changes: readonly PackedChange[];
+}
+
+/** The form in which an operation is logged and sent. */
+export function packedOperation(operation: PackedOperation): PackedOperation {
+  const changes = operation.changes.map((change): PackedChange => {
+    const { packed, content: _whole, ...rest } = change;
+    return packed === undefined ? change : { ...rest, packed };
+  });
+  return { ...operation, changes };
 }

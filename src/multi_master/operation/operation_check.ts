@@ -9,7 +9,16 @@ import { KEY_SIZE_MAX, OPERATIONS_PER_REQUEST_MAX, VOTERS_MAX } from "../../base
 import { isCount } from "../../base/value.ts";
 import type { Dot } from "./dot.ts";
 import { isStamp } from "./hybrid_clock.ts";
-import type { Change, Content, Mark, Operation, RequestName, Source } from "./operation.ts";
+import type {
+  Change,
+  Content,
+  Mark,
+  Packed,
+  PackedChange,
+  PackedOperation,
+  RequestName,
+  Source,
+} from "./operation.ts";
 import type { VersionVector } from "./version_vector.ts";
 
 /** Origins in one vector: present ones, and past ones that are not retired yet. */
@@ -22,7 +31,7 @@ const UINT32_MAX = 0xffff_ffff;
  *
  * @param hasKnownContext whether its context was checked before.
  */
-export function faultOf(operation: Operation, hasKnownContext = false): string | undefined {
+export function faultOf(operation: PackedOperation, hasKnownContext = false): string | undefined {
   if (!isDot(operation)) return "its name is no dot";
   if (!isStamp(operation.stamp)) return "its stamp is no time";
   if (!hasKnownContext && !isVector(operation.context)) return "its context is no version vector";
@@ -50,7 +59,7 @@ export function isVector(vector: VersionVector): boolean {
 }
 
 /** Whether a message holds operations, whatever is in them. */
-export function areOperations(operations: readonly Operation[]): boolean {
+export function areOperations(operations: readonly PackedOperation[]): boolean {
   return Array.isArray(operations) && operations.every(isObject);
 }
 
@@ -67,13 +76,15 @@ function isRequest(request: RequestName): boolean {
   return isCount(request.number) && typeof request.isRepeat === "boolean";
 }
 
-function changeFault(change: Change): string | undefined {
+function changeFault(change: PackedChange): string | undefined {
   if (!isObject(change)) return "a change has no collection";
-  const { collection, key, content, seen, removals } = change;
+  const { collection, key, content, packed, isBase, seen, removals } = change;
   if (!isCount(collection)) return "a change has no collection";
   const isKey = key instanceof Uint8Array && key.byteLength > 0 && key.byteLength <= KEY_SIZE_MAX;
   if (!isKey) return "a change has no key";
-  if (!isContent(content)) return "a change has no content";
+  const hasContent = content === undefined ? isPacked(packed) : isContent(content);
+  if (!hasContent) return "a change has no content";
+  if (isBase !== undefined && typeof isBase !== "boolean") return "a change is half a base";
   const isToken = seen === undefined || (isObject(seen) && isCount(seen.version));
   if (!isToken || (seen !== undefined && !isVector(seen.cursor))) {
     return "a change has seen no version vector";
@@ -92,6 +103,11 @@ function isContent(content: Content): boolean {
   if (!isObject(marks)) return false;
   if (marks.rest !== undefined && !isSource(marks.rest)) return false;
   return Array.isArray(marks.parts) && marks.parts.every(isMark);
+}
+
+function isPacked(packed: Packed | undefined): boolean {
+  if (packed === undefined || !isObject(packed)) return false;
+  return isCount(packed.base) && packed.base > 0 && packed.delta instanceof Uint8Array;
 }
 
 function isMark(mark: Mark): boolean {

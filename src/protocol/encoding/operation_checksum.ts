@@ -16,6 +16,7 @@ import { checksum32 } from "./checksum.ts";
 /** Numbers of an operation, and of a change. */
 const OPERATION_SIZE = 40;
 const CHANGE_SIZE = 28;
+const IS_BASE = 0x8000_0000;
 /** Bytes that are copied to be hashed at once; more are hashed where they are. */
 const COPY_SIZE_MAX = 4096;
 /** Texts whose checksum is kept: origins, of which there are few. */
@@ -58,13 +59,13 @@ export class OperationChecksum {
     return sum;
   }
 
-  #change({ collection, key, content, seen, removals }: Change): void {
+  #change({ collection, key, content, isBase, seen, removals }: Change): void {
     if (this.#end + CHANGE_SIZE > COPY_SIZE_MAX) this.#flush();
     const [view, at] = [this.#view, this.#end];
     const size = content.kind === "removed" ? 0 : content.body.byteLength + 1;
     assert(key.byteLength > 0 && size >= 0, "a change names a document");
     view.setFloat64(at, collection, true);
-    view.setUint32(at + 8, key.byteLength, true);
+    view.setUint32(at + 8, key.byteLength + (isBase === true ? IS_BASE : 0), true);
     view.setUint32(at + 12, size, true);
     view.setUint32(at + 16, seen === undefined ? 0 : this.#vector(seen.cursor), true);
     view.setFloat64(at + 20, seen?.version ?? 0, true);

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { isFields, type Value } from "../../base/value.ts";
+import { isFields, type Value } from "./value.ts";
 
 /** Whether two values are the same, their types included; the order of fields does not matter. */
 export function identical(a: Value, b: Value): boolean {
