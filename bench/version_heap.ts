@@ -16,8 +16,8 @@ import { MultiMaster } from "../src/multi_master/multi_master.ts";
 import { type Agreement, FIRST_FLOOR } from "../src/multi_master/operation/agreement.ts";
 import { sleep, systemClock } from "../src/platform/clock.ts";
 import { encodeCbor } from "../src/protocol/encoding/cbor.ts";
-import { OperationChecksum } from "../src/protocol/encoding/operation_checksum.ts";
-import { VERSION_CODEC } from "../src/protocol/encoding/version_codec.ts";
+import { OperationChecksum } from "../src/protocol/operations/operation_checksum.ts";
+import { VERSION_CODEC } from "../src/protocol/operations/version_codec.ts";
 
 const DOCUMENTS = 200_000;
 const INCARNATIONS = 200;

@@ -18,8 +18,8 @@ import {
 } from "../../src/multi_master/operation/agreement.ts";
 import type { Operation } from "../../src/multi_master/operation/operation.ts";
 import { encodeCbor } from "../../src/protocol/encoding/cbor.ts";
-import { OperationChecksum } from "../../src/protocol/encoding/operation_checksum.ts";
-import { VERSION_CODEC } from "../../src/protocol/encoding/version_codec.ts";
+import { OperationChecksum } from "../../src/protocol/operations/operation_checksum.ts";
+import { VERSION_CODEC } from "../../src/protocol/operations/version_codec.ts";
 import { type MicroGroup, type MicroTask, runMicro } from "./micro_runner.ts";
 
 const IDS = ["n1", "n2", "n3"] as const;

@@ -27,20 +27,27 @@ import {
   type Origin,
   originOf,
 } from "../../src/multi_master/operation/dot.ts";
-import {
-  type DocumentVersion,
-  type Operation,
-  type PackedOperation,
-  packedOperation,
-  type RequestName,
-  type SeenToken,
+import type {
+  DocumentVersion,
+  Operation,
+  PackedOperation,
+  RequestName,
+  SeenToken,
 } from "../../src/multi_master/operation/operation.ts";
 import { covers, seen } from "../../src/multi_master/operation/version_vector.ts";
 import { sizeOf } from "../../src/multi_master/peer.ts";
 import type { MultiMasterEvent, MultiMasterReady } from "../../src/multi_master/ready.ts";
 import type { WriteResult } from "../../src/multi_master/requests.ts";
-import { OperationChecksum } from "../../src/protocol/encoding/operation_checksum.ts";
-import { contentDelta, VERSION_CODEC } from "../../src/protocol/encoding/version_codec.ts";
+import { OperationChecksum } from "../../src/protocol/operations/operation_checksum.ts";
+import {
+  encodeOperation,
+  OperationDecoder,
+} from "../../src/protocol/operations/operation_codec.ts";
+import { contentDelta, VERSION_CODEC } from "../../src/protocol/operations/version_codec.ts";
+import {
+  decodeMultiMasterMessage,
+  encodeMultiMasterMessage,
+} from "../../src/protocol/wire/multi_master_message.ts";
 
 export const START_MS = 1_700_000_000_000;
 export const DRIFT_MAX_MS = 500;
@@ -96,7 +103,8 @@ class Disk {
     if (operation.sequence !== expected) {
       throw new Error(`${operation.origin} has a hole before ${operation.sequence}`);
     }
-    const packed = packedOperation(operation);
+    // As it stands in a log.
+    const packed = new OperationDecoder().decode(encodeOperation(operation));
     stream.push(packed);
     this.#order.push(packed);
   }
@@ -288,7 +296,7 @@ export class TestCluster {
   take(node: TestNode): boolean {
     const ready = node.master.takeReady();
     if (ready === undefined) return false;
-    this.network.push(...structuredClone(ready.messages));
+    this.network.push(...ready.messages.map(overTheWire));
     node.events.push(...ready.events);
     node.loads.push(...ready.loads);
     node.underway.push(ready);
@@ -459,6 +467,11 @@ export class TestCluster {
 /** What all nodes have of a version. */
 export function shownOf({ dot, stamp, chain, content }: DocumentVersion): object {
   return { dot, stamp, chain, body: content.kind === "document" ? [...content.body] : null };
+}
+
+/** A message as another node reads it. */
+function overTheWire(message: MultiMasterMessage): MultiMasterMessage {
+  return decodeMultiMasterMessage(encodeMultiMasterMessage(message), message);
 }
 
 /** Whether a message is to or from one of these nodes. */

@@ -181,7 +181,7 @@ export const MULTI_MASTER_PLANTS: readonly Plant[] = [
   {
     name: "fork-unnoticed",
     about: "checksums of operations say nothing of them (F28)",
-    file: "protocol/encoding/operation_checksum.ts",
+    file: "protocol/operations/operation_checksum.ts",
     find: "return sum;\n  }\n\n  #change",
     replace: "return 0;\n  }\n\n  #change",
     scenario: "hostile: a number that was given twice",

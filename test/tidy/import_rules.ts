@@ -26,7 +26,7 @@ interface Row {
 
 /** The parts that decide multi-master. */
 export const MASTER = ["multi_master", "multi_master/operation", "multi_master/document"];
-const PROTOCOL = ["protocol/encoding", "protocol/wire"];
+const PROTOCOL = ["protocol/encoding", "protocol/operations", "protocol/wire"];
 const CLIENT = ["client", "client/connection", "client/collection", "client/transaction"];
 /** All that `node` wires together. */
 const PARTS = [
@@ -56,8 +56,13 @@ const MATRIX: Readonly<Record<string, Row>> = {
     types: ["raft", ...MASTER],
     packages: ["cbor-x/encode", "lossless-json", "xxhash-wasm"],
   },
-  "protocol/wire": {
+  "protocol/operations": {
     values: ["base", "protocol/encoding"],
+    types: MASTER,
+    packages: [],
+  },
+  "protocol/wire": {
+    values: ["base", "protocol/encoding", "protocol/operations"],
     types: ["raft", ...MASTER],
     packages: [],
   },

@@ -20,8 +20,8 @@ import { type Fields, isCount, isFields, type Value } from "../../base/value.ts"
 import type { DeltaCodec } from "../../multi_master/document/bases.ts";
 import type { DocumentCodec } from "../../multi_master/document/conflict_resolver.ts";
 import type { DocumentContent, Marks } from "../../multi_master/operation/operation.ts";
-import { decodeCbor, encodeCbor } from "./cbor.ts";
-import { checkCbor } from "./cbor_gate.ts";
+import { decodeCbor, encodeCbor } from "../encoding/cbor.ts";
+import { checkCbor } from "../encoding/cbor_gate.ts";
 
 /** A change is worth its trouble up to this share of the content. */
 const SHARE_MAX = 0.5;

@@ -6,7 +6,7 @@ import type { Value } from "../../../src/base/value.ts";
 import type { DocumentContent, Mark } from "../../../src/multi_master/operation/operation.ts";
 import { SeededRandom } from "../../../src/platform/random.ts";
 import { encodeCbor } from "../../../src/protocol/encoding/cbor.ts";
-import { contentDelta, contentFrom } from "../../../src/protocol/encoding/version_codec.ts";
+import { contentDelta, contentFrom } from "../../../src/protocol/operations/version_codec.ts";
 
 const ALWAYS = Number.POSITIVE_INFINITY;
 

@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 import { encodeText } from "../../../src/base/bytes.ts";
 import type { Operation } from "../../../src/multi_master/operation/operation.ts";
-import { OperationChecksum } from "../../../src/protocol/encoding/operation_checksum.ts";
+import { OperationChecksum } from "../../../src/protocol/operations/operation_checksum.ts";
 
 const DOT = { origin: "n1/1", sequence: 3 };
 const STAMP = { wallMs: 5, count: 1 };

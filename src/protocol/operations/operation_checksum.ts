@@ -10,8 +10,8 @@ import { assert } from "../../base/assert.ts";
 import { encodeText, viewOf } from "../../base/bytes.ts";
 import type { Change, Operation } from "../../multi_master/operation/operation.ts";
 import type { VersionVector } from "../../multi_master/operation/version_vector.ts";
-import { encodeCbor } from "./cbor.ts";
-import { checksum32 } from "./checksum.ts";
+import { encodeCbor } from "../encoding/cbor.ts";
+import { checksum32 } from "../encoding/checksum.ts";
 
 /** Numbers of an operation, and of a change. */
 const OPERATION_SIZE = 40;
