@@ -50,6 +50,9 @@ const HAS_MARKS = 4;
 const IS_BASE = 8;
 const HAS_SEEN = 16;
 const HAS_REMOVALS = 32;
+/** A change is a document, a removal, packed, or a document with marks. */
+const FORM_MASK = IS_REMOVED | IS_PACKED | HAS_MARKS;
+const FORMS: ReadonlySet<number> = new Set([0, IS_REMOVED, IS_PACKED, HAS_MARKS]);
 /** Bytes of the shortest entry of a vector, and of a dot. */
 const ENTRY_SIZE_MIN = 10;
 /** Bytes of the shortest change. */
@@ -167,27 +170,23 @@ function readChanges(reader: ByteReader): readonly PackedChange[] {
 function readChange(reader: ByteReader): PackedChange {
   const start = reader.offset;
   const flags = reader.u8();
-  if (
-    flags >= 2 * HAS_REMOVALS ||
-    (flags & (IS_REMOVED | IS_PACKED)) === (IS_REMOVED | IS_PACKED)
-  ) {
+  if (flags >= 2 * HAS_REMOVALS || !FORMS.has(flags & FORM_MASK)) {
     throw new ProtocolError("Cannot read operation: flags of a change are unknown");
   }
   const [collection, key] = [reader.u32(), reader.take(reader.u16())];
-  const packed =
+  const what =
     (flags & IS_PACKED) === 0
-      ? undefined
-      : { base: reader.u64(), delta: reader.take(reader.u32()) };
-  const content = packed === undefined ? readContent(reader, flags) : undefined;
+      ? { content: readContent(reader, flags) }
+      : { packed: { base: reader.u64(), delta: reader.take(reader.u32()) } };
   const seen =
     (flags & HAS_SEEN) === 0 ? undefined : { version: reader.u64(), cursor: readVector(reader) };
   const removals = (flags & HAS_REMOVALS) === 0 ? undefined : readDots(reader);
   assert(reader.offset >= start + CHANGE_SIZE_MIN, "a change is no shorter than the shortest");
-  const isPlain = (flags & (IS_BASE | HAS_SEEN | HAS_REMOVALS)) === 0;
-  if (isPlain && content !== undefined) return { collection, key, content };
+  if (flags <= HAS_MARKS && what.content !== undefined) {
+    return { collection, key, content: what.content };
+  }
   return {
-    ...{ collection, key },
-    ...(packed === undefined ? { content: content ?? { kind: "removed" } } : { packed }),
+    ...{ collection, key, ...what },
     ...((flags & IS_BASE) === 0 ? {} : { isBase: true }),
     ...(seen === undefined ? {} : { seen }),
     ...(removals === undefined ? {} : { removals }),
