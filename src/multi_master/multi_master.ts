@@ -35,6 +35,7 @@ import {
   type FloorProposal,
   isRetired,
   lacksRetired,
+  operationsBehind,
   proposeFloor,
 } from "./operation/agreement.ts";
 import type { CollectionId, Dot, Origin } from "./operation/dot.ts";
@@ -67,7 +68,6 @@ export class MultiMaster {
   readonly #pulled = new Set<string>();
   /** Who gets an answer, once what it sent is on disk. */
   readonly #answers = new Map<string, { afterReady: number; isPull: boolean }>();
-
   #operations: Operation[] = [];
   #changes: VisibleChange[] = [];
   #events: MultiMasterEvent[] = [];
@@ -97,7 +97,7 @@ export class MultiMaster {
       seed,
     );
     this.#documents.forget(seed.forgotten.floor);
-    for (const packed of start.operations) {
+    for (const packed of operationsBehind(start.operations, seed, agreement)) {
       const operation = this.#documents.bases.unpack(packed);
       this.#clock.observe(operation.stamp);
       this.#progress.take(operation, origin);

@@ -9,7 +9,7 @@ import {
   packedOperation,
 } from "../../src/multi_master/operation/operation.ts";
 import { sizeOf } from "../../src/multi_master/peer.ts";
-import { codec, DOCS, keyOf, TestCluster } from "./cluster.ts";
+import { codec, DOCS, keyOf, TestCluster, touches } from "./cluster.ts";
 
 const TAGS = Array.from({ length: 5000 }, (_, i) => `tag-${i}`);
 
@@ -95,6 +95,27 @@ test("bases: a write that is still on its way to the disk when a floor passes it
   expect(written(cluster, 1).changes[0]?.packed?.base).toBe(1);
   expect(cluster.body(3, "d")?.["tags"]).toHaveLength(5001);
   expect(new Set(cluster.texts()).size).toBe(1);
+});
+
+test("bases: what a retired incarnation wrote is in the state, and not read once more", () => {
+  const cluster = new TestCluster(3, { strategy: "set" });
+  const first = cluster.node(1);
+  for (const more of ["x", "y"]) cluster.put(3, "d", { tags: [...TAGS, more] });
+  cluster.settle();
+  cluster.replaceOrigin(cluster.node(3), undefined);
+  cluster.learnAll();
+  for (let i = 0; i < 4; i += 1) {
+    cluster.put(1, "e", { tags: [`${i}`] });
+    cluster.pass(2, touches("n3"));
+  }
+  expect(cluster.agreement.retired.has("n3/1")).toBe(true);
+  first.disk.replace(cluster.seedOf(first), first.disk);
+  // Its log was cut between the two.
+  expect(first.disk.streams.get("n3/1")?.shift()?.changes[0]?.packed).toBeUndefined();
+  expect(first.disk.streams.get("n3/1")?.[0]?.changes[0]?.packed).toBeDefined();
+  cluster.restart(first);
+  expect(cluster.text(first)).toBe(cluster.text(cluster.node(2)));
+  expect(cluster.body(1, "d")?.["tags"]).toHaveLength(5001);
 });
 
 function change(size: number): Change {

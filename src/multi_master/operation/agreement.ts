@@ -105,6 +105,23 @@ export function lacksRetired(
   });
 }
 
+/**
+ * The operations of a log that a state of that version and cursor does not hold yet. What the cursor
+ * leaves out was retired by then: the state has all of it.
+ */
+export function* operationsBehind<T extends { readonly origin: Origin }>(
+  operations: Iterable<T>,
+  state: SeenToken,
+  { retired }: Agreement,
+): Generator<T> {
+  for (const operation of operations) {
+    const { origin } = operation;
+    const over = retired.get(origin);
+    const isHeld = over !== undefined && over.version <= state.version;
+    if (!isHeld || state.cursor.has(origin)) yield operation;
+  }
+}
+
 /** Whether nothing is still to be agreed about incarnations that are over. */
 export function areEndsKnown({ closed }: Agreement): boolean {
   for (const end of closed.values()) if (end === undefined) return false;
