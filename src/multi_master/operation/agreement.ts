@@ -106,7 +106,7 @@ export function lacksRetired(
 }
 
 /**
- * The operations of a log that a state of that version and cursor does not hold yet. What the cursor
+ * The operations of a log that a state of that version and cursor does not hold. What the cursor
  * leaves out was retired by then: the state has all of it.
  */
 export function* operationsBehind<T extends { readonly origin: Origin }>(
