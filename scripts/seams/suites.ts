@@ -86,6 +86,10 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
     "src/node/snapshots/new_cluster.ts",
     "src/server/log_feed.ts",
   ],
+  "test/storage/operations/operation_log_test.ts": [
+    "src/storage/operations/operation_log.ts",
+    "src/storage/operations/operation_table.ts",
+  ],
   "test/multi_master/requests_test.ts": [
     "src/multi_master/document/document_parts.ts",
     "src/multi_master/document/document_versions.ts",

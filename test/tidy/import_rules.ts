@@ -31,7 +31,8 @@ const CLIENT = ["client", "client/connection", "client/collection", "client/tran
 /** All that `node` wires together. */
 const PARTS = [
   ...["base", "platform", "raft", ...MASTER, "query", ...PROTOCOL, "transport", "api"],
-  ...["storage", "storage/wal", "storage/repair", "database", "database/collection"],
+  ...["storage", "storage/operations", "storage/wal", "storage/repair"],
+  ...["database", "database/collection"],
   ...["replication/raft", "replication/multi_master", "replication/wal", ...CLIENT],
   ...["transactions", "cluster", "server", "server/gateway", "auth"],
 ];
@@ -67,7 +68,17 @@ const MATRIX: Readonly<Record<string, Row>> = {
     packages: [],
   },
   storage: { values: ["base", "platform", "protocol/encoding"], types: ["raft"] },
-  "storage/wal": { values: ["base", "platform", "protocol/encoding", "storage"], types: ["raft"] },
+  "storage/operations": {
+    values: ["base", "protocol/operations"],
+    types: MASTER,
+  },
+  "storage/wal": {
+    values: [
+      ...["base", "platform", "protocol/encoding", "protocol/operations"],
+      ...["storage", "storage/operations"],
+    ],
+    types: ["raft"],
+  },
   "storage/repair": {
     values: ["base", "platform", "protocol/encoding", "storage", "storage/wal"],
     types: ["raft"],

@@ -31,6 +31,7 @@ import type { Member } from "../../raft/configuration.ts";
 import type { LogBase, LogIndex } from "../../raft/types.ts";
 import type { LogIdentity } from "../identity.ts";
 import { readSnapshot } from "../snapshot_store.ts";
+import { readBytesAt } from "../wal/entry_reader.ts";
 import { headRecords, LogRebuild } from "../wal/log_rebuild.ts";
 import { LogTable } from "../wal/log_table.ts";
 import { type PendingRecord, SegmentWriter } from "../wal/segment_writer.ts";
@@ -199,7 +200,7 @@ async function buildLog(
   try {
     await writer.start(state);
     assert(writer.segmentNumber > survey.lastSegmentNumber, "segment numbers go on");
-    for (const chunk of keptBatches(files, `${folder.directory}/wal`, plan)) {
+    for (const chunk of keptRecords(files, `${folder.directory}/wal`, plan)) {
       const written = writer.append(chunk.records, state);
       assert(written.length === chunk.records.length, "each kept entry has its place");
       assert(chunk.lastIndex >= lastIndex, "entries are written in order");
@@ -231,6 +232,18 @@ interface Chunk {
   readonly lastIndex: LogIndex;
 }
 
+/** What is kept in the order of the new log: operations, then entries as {@link keptBatches}. */
+function* keptRecords(files: FileSystem, directory: string, plan: RepairPlan): Generator<Chunk> {
+  const kept = plan.run?.rebuild.operations.records ?? [];
+  for (const { place } of kept) {
+    const path = segmentPath(directory, place.segmentNumber);
+    const body = readBytesAt(files, path, place);
+    assert(body.byteLength === place.size, "the body is read whole");
+    yield { records: [{ kind: "OPERATIONS", body }], lastIndex: plan.base.index };
+  }
+  yield* keptBatches(files, directory, plan);
+}
+
 /** The kept entries, and behind them the one that takes the sequence numbers of lost entries. */
 function* keptBatches(files: FileSystem, directory: string, plan: RepairPlan): Generator<Chunk> {
   let records: PendingRecord[] = [];
@@ -258,10 +271,7 @@ function readBatch(
   assert(index > plan.base.index, "a kept entry lies behind the base");
   assert(index <= plan.last.index, "a kept entry is not behind the last one");
   const { segmentNumber, at, size } = plan.run.rebuild.table.position(index);
-  const file = files.open(segmentPath(directory, segmentNumber), "read");
-  const bytes = new Uint8Array(size);
-  file.read(at, bytes);
-  file.close();
+  const bytes = readBytesAt(files, segmentPath(directory, segmentNumber), { at, size });
   const { index: found } = verifyBatch(bytes);
   assert(found === index, "an entry stands where the survey found it");
   return bytes;

@@ -27,10 +27,7 @@ export function readEntryAt(
 ): Entry {
   const { id, position } = place;
   const { index } = id;
-  const file = files.open(path, "read");
-  const bytes = new Uint8Array(position.size);
-  file.read(position.at, bytes);
-  file.close();
+  const bytes = readBytesAt(files, path, position);
   try {
     const { term, firstSequence, count, ...found } = verifyBatch(bytes);
     if (found.index !== index || term !== id.term) {
@@ -43,6 +40,20 @@ export function readEntryAt(
     const where = { file: path, byte: position.at };
     throw new CorruptionError(`Cannot read entry ${index}: ${problem}`, where);
   }
+}
+
+/** Bytes of a file; zeros where it has ended. */
+export function readBytesAt(
+  files: FileSystem,
+  path: string,
+  place: Pick<BatchPosition, "at" | "size">,
+): Uint8Array {
+  const file = files.open(path, "read");
+  const bytes = new Uint8Array(place.size);
+  const size = file.read(place.at, bytes);
+  file.close();
+  assert(size <= bytes.byteLength, "a read does not leave its target");
+  return bytes;
 }
 
 /** The operations of a batch, without those before a sequence number. */

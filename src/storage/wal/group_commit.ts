@@ -76,3 +76,38 @@ export class GroupCommit {
     );
   }
 }
+
+interface Waiter {
+  readonly record: number;
+  resolve(): void;
+  reject(cause: unknown): void;
+}
+
+/** Who waits until records are durable. */
+export class SyncWaiters {
+  #waiters: Waiter[] = [];
+
+  /** Resolves once that record is durable. */
+  wait(record: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waiters.push({ record, resolve, reject });
+    });
+  }
+
+  /** Records up to this one are durable. */
+  wake(through: number): void {
+    if (this.#waiters.length === 0) return;
+    const before = this.#waiters.length;
+    const done = this.#waiters.filter(({ record }) => record <= through);
+    this.#waiters = this.#waiters.filter(({ record }) => record > through);
+    assert(done.length + this.#waiters.length === before, "nobody is forgotten");
+    for (const waiter of done) waiter.resolve();
+  }
+
+  fail(cause: unknown): void {
+    const waiting = this.#waiters;
+    this.#waiters = [];
+    for (const waiter of waiting) waiter.reject(cause);
+    assert(waiting.length >= this.#waiters.length, "who waited hears of it");
+  }
+}

@@ -11,9 +11,12 @@
 
 import { assert } from "../../base/assert.ts";
 import { ByteReader, ByteWriter } from "../../base/bytes.ts";
+import { ProtocolError, StorageError } from "../../base/errors.ts";
 import { decodeBatchHeader } from "../../protocol/encoding/batch_codec.ts";
 import { isAboutMembers } from "../../protocol/encoding/cluster_command.ts";
+import { decodeOperationBatch } from "../../protocol/operations/operation_batch.ts";
 import type { Entry, HardState, LogIndex } from "../../raft/types.ts";
+import { OperationTable } from "../operations/operation_table.ts";
 import { hiddenBeforeIn } from "./entry_writer.ts";
 import { EMPTY_BASE, type LogBase, type LogTable } from "./log_table.ts";
 import { RECORD_HEADER_SIZE } from "./segment_record.ts";
@@ -39,8 +42,12 @@ export class LogRebuild {
   #gap: RecoveredRecord | undefined;
   #hasTail = false;
 
-  constructor(table: LogTable) {
+  /** Operations of collections that every node writes. */
+  readonly operations: OperationTable;
+
+  constructor(table: LogTable, operations = new OperationTable(0)) {
     this.table = table;
+    this.operations = operations;
   }
 
   /** Applies one verified record. */
@@ -60,6 +67,9 @@ export class LogRebuild {
         return;
       case "BATCH":
         this.#takeBatch(record);
+        return;
+      case "OPERATIONS":
+        this.#takeOperations(record);
         return;
     }
   }
@@ -123,6 +133,22 @@ export class LogRebuild {
     assert(table.lastIndex() === index, "a batch supersedes its index and higher ones");
     dropFrom(clusterEntries, index);
     if (isAboutMembers(bytes, count)) clusterEntries.push(entry);
+  }
+
+  #takeOperations(record: RecoveredRecord): void {
+    const body = record.body.slice();
+    const at = record.at + RECORD_HEADER_SIZE;
+    const place = { segmentNumber: record.segmentNumber, at, size: body.byteLength };
+    try {
+      this.operations.append(decodeOperationBatch(body), place);
+    } catch (error) {
+      if (error instanceof ProtocolError || error instanceof StorageError) {
+        throw damagedRecord(record, error.message);
+      }
+      throw error;
+    }
+    assert(record.at < at, "a body stands behind its header");
+    assert(place.size === record.header.bodySize, "the body is whole");
   }
 
   /**

@@ -14,7 +14,9 @@ import { type Platform, systemPlatform } from "../../platform/platform.ts";
 import type { Entry, HardState, LogIndex, Term } from "../../raft/types.ts";
 import { openDataDirectory } from "../data_directory.ts";
 import type { LogIdentity } from "../identity.ts";
-import { readEntryAt, readOperations } from "./entry_reader.ts";
+import { OperationLog } from "../operations/operation_log.ts";
+import { OperationTable } from "../operations/operation_table.ts";
+import { readBytesAt, readEntryAt, readOperations } from "./entry_reader.ts";
 import {
   checkpointNote,
   checkTruncation,
@@ -22,7 +24,7 @@ import {
   hidingNote,
   writeCheckpoint,
 } from "./entry_writer.ts";
-import { GroupCommit } from "./group_commit.ts";
+import { GroupCommit, SyncWaiters } from "./group_commit.ts";
 import type {
   IWALManager,
   RecoveryReport,
@@ -59,6 +61,9 @@ export class SegmentLog implements IWALManager, ReplicatedLog {
   readonly #platform: Platform;
   readonly #options: FileWALOptions;
   readonly #table: LogTable;
+  readonly #operationTable: OperationTable;
+  /** Operations of collections that every node writes. */
+  readonly operations: OperationLog;
   readonly #clusterEntries: readonly Entry[];
   readonly #writer: SegmentWriter;
   readonly #groupCommit: GroupCommit;
@@ -70,10 +75,8 @@ export class SegmentLog implements IWALManager, ReplicatedLog {
   /** Highest commit index noted in a record; it does not go back. */
   #commitIndex: LogIndex;
   #syncSinceMs: number | undefined;
-  /** Segment in which the mark was last synced: `#markedSegment <= segment written to`. */
-  #markedSegment = 0;
   #handlers: { synced(through: number): void; failed(cause: unknown): void } | undefined;
-  #syncWaiters: { readonly record: number; resolve(): void; reject(cause: unknown): void }[] = [];
+  readonly #syncWaiters = new SyncWaiters();
   #failure: CStoreError | undefined;
   #isClosed = false;
   #closing: Promise<void> | undefined;
@@ -97,6 +100,16 @@ export class SegmentLog implements IWALManager, ReplicatedLog {
     this.#platform = platform;
     this.#options = options;
     this.#table = opened.rebuild.table;
+    this.#operationTable = opened.rebuild.operations;
+    this.operations = new OperationLog({
+      table: this.#operationTable,
+      append: (bodies) => this.#append(bodies.map((body) => ({ kind: "OPERATIONS", body }))),
+      lastRecord: () => this.#writer.lastNumber,
+      read: ({ segmentNumber, at, size }) => {
+        const path = segmentPath(options.directory, segmentNumber);
+        return { bytes: readBytesAt(platform.files, path, { at, size }), path };
+      },
+    });
     this.#clusterEntries = opened.rebuild.clusterEntries;
     this.#hardState = opened.rebuild.hardState;
     this.#hiddenBefore = opened.rebuild.hiddenBefore;
@@ -128,21 +141,19 @@ export class SegmentLog implements IWALManager, ReplicatedLog {
    */
   static async create(path: string, platform = systemPlatform()): Promise<SegmentLog> {
     const expected = { clusterId: "0".repeat(16), nodeId: "wal" };
-    const directory = await openDataDirectory(platform, path, expected);
-    try {
-      const { identity } = directory;
-      const onClose = (): void => directory.release();
-      return await SegmentLog.open(platform, { directory: `${path}/wal`, identity, onClose });
-    } catch (error) {
-      directory.release();
+    const { identity, release } = await openDataDirectory(platform, path, expected);
+    const options = { directory: `${path}/wal`, identity, onClose: release };
+    return SegmentLog.open(platform, options).catch((error: unknown) => {
+      release();
       throw error;
-    }
+    });
   }
 
   /** Recovers the log, then returns it ready for appends. */
   static async open(platform: Platform, options: FileWALOptions): Promise<SegmentLog> {
     const startMs = platform.clock.nowMs();
-    const rebuild = new LogRebuild(new LogTable(options.cacheBytes ?? LOG_CACHE_BYTES));
+    const cacheBytes = options.cacheBytes ?? LOG_CACHE_BYTES;
+    const rebuild = new LogRebuild(new LogTable(cacheBytes), new OperationTable(cacheBytes));
     const { verdict, tornBytes } = await recoverSegments(platform.files, options, rebuild);
     const { table } = rebuild;
     const knownCommit = Math.min(verdict.commitIndex, table.lastIndex());
@@ -208,8 +219,7 @@ export class SegmentLog implements IWALManager, ReplicatedLog {
   }
 
   get sizeBytes(): number {
-    const oldest = this.#table.oldestSegment() ?? this.#writer.segmentNumber;
-    assert(oldest <= this.#writer.segmentNumber, "no entry lies behind the newest segment");
+    const oldest = this.#oldestSegment();
     const count = this.#writer.segmentNumber - oldest + 1;
     assert(count >= 1, "the segment written to is one of them");
     return count * (this.#options.segmentSizeBytes ?? SEGMENT_SIZE_BYTES);
@@ -275,7 +285,7 @@ export class SegmentLog implements IWALManager, ReplicatedLog {
     this.#append([headRecord(base), tailRecord(base.index + 1)]);
     assert(this.lastIndex() === base.index, "the log is empty behind the snapshot");
     assert(this.getCurrentSequence() === base.nextSequence - 1, "sequence numbers go on");
-    const oldest = this.#writer.segmentNumber;
+    const oldest = this.#oldestSegment();
     this.#removal = this.#removal.catch(() => {}).then(() => this.#removeOnceDurable(oldest));
     // `listen` reports a failure; the next compaction removes files that are left.
     this.#removal.catch(() => {});
@@ -314,8 +324,7 @@ export class SegmentLog implements IWALManager, ReplicatedLog {
     assert(this.firstIndex() === base.index + 1, "the log begins behind its new base");
     this.#append([headRecord(base)]);
     // Read before the flush: entries that are written during it are not durable after it.
-    const oldest = this.#table.oldestSegment() ?? this.#writer.segmentNumber;
-    assert(oldest <= this.#writer.segmentNumber, "no entry lies behind the newest segment");
+    const oldest = this.#oldestSegment();
     // The files that the old head needs are removed only when the new head is durable.
     await this.flush();
     // Compactions may overlap, removals may not: see `removeSegmentsBefore`.
@@ -381,10 +390,9 @@ export class SegmentLog implements IWALManager, ReplicatedLog {
     this.#assertUsable();
     const record = this.#writer.lastNumber;
     if (record <= this.syncedThrough) return;
-    await new Promise<void>((resolve, reject) => {
-      this.#syncWaiters.push({ record, resolve, reject });
-      this.#groupCommit.request();
-    });
+    const done = this.#syncWaiters.wait(record);
+    this.#groupCommit.request();
+    await done;
     assert(this.syncedThrough >= record, "a flush ends when its records are durable");
   }
 
@@ -439,6 +447,15 @@ export class SegmentLog implements IWALManager, ReplicatedLog {
     }
   }
 
+  /** The oldest segment with something that is kept. */
+  #oldestSegment(): number {
+    const newest = this.#writer.segmentNumber;
+    const entries = this.#table.oldestSegment() ?? newest;
+    const oldest = Math.min(entries, this.#operationTable.oldestSegment() ?? newest);
+    assert(oldest <= newest, "nothing lies behind the newest segment");
+    return oldest;
+  }
+
   #readEntry(index: LogIndex): Entry {
     const cached = this.#table.entries(index, index, 1)?.[0];
     if (cached !== undefined) return cached;
@@ -449,36 +466,19 @@ export class SegmentLog implements IWALManager, ReplicatedLog {
     return readEntryAt(this.#platform.files, path, { id, position });
   }
 
-  #wakeWaiters(through: number): void {
-    const done = this.#syncWaiters.filter((waiter) => waiter.record <= through);
-    this.#syncWaiters = this.#syncWaiters.filter((waiter) => waiter.record > through);
-    for (const waiter of done) waiter.resolve();
-  }
-
   #onSynced(through: number): void {
     assert(through <= this.syncedThrough, "a record is durable when that is reported");
     if (!this.#groupCommit.isSyncing) this.#syncSinceMs = undefined;
     try {
       this.#mark.write(through);
-      this.#syncMark();
+      const marked = this.#mark.syncFor(this.#writer.segmentNumber);
+      marked?.catch((cause: unknown) => this.#onFailed(cause));
     } catch (cause) {
       this.#onFailed(cause);
       return;
     }
-    if (this.#syncWaiters.length > 0) this.#wakeWaiters(through);
+    this.#syncWaiters.wake(through);
     this.#handlers?.synced(through);
-  }
-
-  /**
-   * Syncs the mark once for each segment, beside everything else. So the mark shows after a power
-   * cut, too, that a segment whose first sector is damaged was not an unsynced one.
-   */
-  #syncMark(): void {
-    const { segmentNumber } = this.#writer;
-    if (segmentNumber === this.#markedSegment) return;
-    assert(segmentNumber > this.#markedSegment, "segment numbers rise");
-    this.#markedSegment = segmentNumber;
-    this.#mark.sync().catch((cause: unknown) => this.#onFailed(cause));
   }
 
   /** The content of the disk is unknown now: nothing is written or answered any more. */
@@ -486,8 +486,7 @@ export class SegmentLog implements IWALManager, ReplicatedLog {
     if (this.#failure !== undefined || this.#isClosed) return;
     this.#failure =
       cause instanceof CStoreError ? cause : new StorageError("Cannot write the log", { cause });
-    for (const waiter of this.#syncWaiters) waiter.reject(this.#failure);
-    this.#syncWaiters = [];
+    this.#syncWaiters.fail(this.#failure);
     this.#handlers?.failed(this.#failure);
   }
 

@@ -8,7 +8,7 @@
  * |      0 |    4 | headerChecksum | xxh32 of bytes 4..64, seed = low 32 bits of the salt      |
  * |      4 |    2 | magic          | 0x5243                                                    |
  * |      6 |    1 | kind           | one of `RECORD_KINDS`                                     |
- * |      7 |    1 | stream         | 0 Raft; others are reserved for multi-master origins      |
+ * |      7 |    1 | stream         | 0 Raft; 1 operations of collections that every node writes |
  * |      8 |    8 | number         | dense in file order over all segments, from 1             |
  * |     16 |    4 | bodySize       | bytes after the header, then zeros up to 64               |
  * |     20 |    4 | reserved       | 0                                                         |
@@ -33,14 +33,18 @@ import { checksum32, checksum64 } from "../../protocol/encoding/checksum.ts";
 export const RECORD_HEADER_SIZE = 64;
 const RECORD_MAGIC = 0x5243;
 const MASK_32 = 0xffff_ffffn;
+const OPERATIONS_STREAM = 1;
 
 /**
  * The kinds of records; the number on disk is the position in this list. BATCH: one log entry; it
  * supersedes all earlier ones of its stream with the same or a higher index. HARD_STATE: term and
  * vote; the latest counts. HEAD: the log may begin after this entry. TAIL: entries from an index on
- * are gone (only on logs without consensus). CHECKPOINT: a note of this node.
+ * are gone (only on logs without consensus). CHECKPOINT: a note of this node. OPERATIONS:
+ * operations of collections that every node writes; nothing supersedes them.
  */
-export const RECORD_KINDS = ["NONE", "BATCH", "HARD_STATE", "HEAD", "TAIL", "CHECKPOINT"] as const;
+export const RECORD_KINDS = [
+  ...(["NONE", "BATCH", "HARD_STATE", "HEAD", "TAIL", "CHECKPOINT", "OPERATIONS"] as const),
+] as const;
 
 /** One of {@link RECORD_KINDS}. */
 export type RecordKind = Exclude<(typeof RECORD_KINDS)[number], "NONE">;
@@ -89,7 +93,7 @@ export function writeRecord(
   const view = viewOf(header);
   view.setUint16(4, RECORD_MAGIC, true);
   view.setUint8(6, RECORD_KINDS.indexOf(fields.kind));
-  view.setUint8(7, 0);
+  view.setUint8(7, fields.kind === "OPERATIONS" ? OPERATIONS_STREAM : 0);
   writeU64(view, 8, fields.number);
   view.setUint32(16, body.byteLength, true);
   view.setUint32(20, 0, true);

@@ -231,6 +231,8 @@ export class MarkFile {
   #slot = 0;
   /** The number written last: `#recordNumber <= last record`, rising. */
   #recordNumber = 0;
+  /** Segment for which the slots were last synced. */
+  #segmentNumber = 0;
 
   constructor(files: FileSystem, directory: string) {
     this.#file = files.open(`${directory}/${MARK_NAME}`, "write");
@@ -253,8 +255,14 @@ export class MarkFile {
     this.#recordNumber = recordNumber;
   }
 
-  /** Makes the slots durable. */
-  sync(): Promise<void> {
+  /**
+   * Makes the slots durable once for each segment, beside everything else. So the mark shows after
+   * a power cut, too, that a segment whose first sector is damaged was not an unsynced one.
+   */
+  syncFor(segmentNumber: number): Promise<void> | undefined {
+    if (segmentNumber === this.#segmentNumber) return undefined;
+    assert(segmentNumber > this.#segmentNumber, "segment numbers rise");
+    this.#segmentNumber = segmentNumber;
     return this.#file.sync();
   }
 

@@ -51,7 +51,8 @@ describe("a record", () => {
         };
         const bytes = written(body, fields, salt);
         const header = readRecordHeader(bytes, 0, salt);
-        expect(header).toMatchObject({ ...fields, stream: 0, bodySize: body.byteLength });
+        const stream = kind === "OPERATIONS" ? 1 : 0;
+        expect(header).toMatchObject({ ...fields, stream, bodySize: body.byteLength });
         expect(recordBodyMatches(body, header!, salt)).toBe(true);
         expect(bytes.byteLength % RECORD_HEADER_SIZE).toBe(0);
       },

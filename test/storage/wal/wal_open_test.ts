@@ -344,7 +344,7 @@ describe("the mark", () => {
     const disk = logDisk();
     const mark = new MarkFile(disk.files, LOG_FOLDER);
     mark.write(7);
-    await mark.sync();
+    await mark.syncFor(1);
     mark.close();
     const bytes = disk.readFile(`${LOG_FOLDER}/mark`);
     new MarkFile(disk.files, LOG_FOLDER).close();
@@ -372,7 +372,7 @@ describe("the mark", () => {
     const lost = disk.clone();
     lost.cutPower(() => "dropped");
     expect(readMark(lost.files, LOG_FOLDER)).toBe(0);
-    await mark.sync();
+    await mark.syncFor(1);
     disk.cutPower(() => "dropped");
     expect(readMark(disk.files, LOG_FOLDER)).toBe(3);
   });

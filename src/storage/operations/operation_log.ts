@@ -1,0 +1,135 @@
+/**
+ * The operations of collections that every node writes, in the log of the node: records of their
+ * own beside those of consensus, in the same segments and under the same sync.
+ *
+ * @module
+ */
+
+import { assert } from "../../base/assert.ts";
+import { CorruptionError, ProtocolError } from "../../base/errors.ts";
+import type { OperationReader, ReadOperations } from "../../multi_master/config.ts";
+import type { Dot } from "../../multi_master/operation/dot.ts";
+import type { Operation, PackedOperation } from "../../multi_master/operation/operation.ts";
+import type { VersionVector } from "../../multi_master/operation/version_vector.ts";
+import {
+  decodeOperationBatch,
+  encodeOperationBatch,
+} from "../../protocol/operations/operation_batch.ts";
+import { encodeOperation } from "../../protocol/operations/operation_codec.ts";
+import type { OperationRecord, OperationTable, RecordPlace } from "./operation_table.ts";
+
+/** Bytes of operations at which a record is closed. */
+const RECORD_SIZE_GOAL = 512 * 1024;
+
+/** What the log of the node does for its operations. */
+export interface OperationLogParts {
+  readonly table: OperationTable;
+  /** Writes records; gives where each body stands. */
+  append(
+    bodies: readonly Uint8Array[],
+  ): readonly { readonly segmentNumber: number; readonly bodyAt: number }[];
+  /** Number of the last record of the log. */
+  lastRecord(): number;
+  /** Reads a body from the disk. */
+  read(place: RecordPlace): { readonly bytes: Uint8Array; readonly path: string };
+}
+
+/** The operations in a node's log. */
+export class OperationLog implements OperationReader {
+  readonly #parts: OperationLogParts;
+  /** Bytes of operations that are in memory: messages carry them as they stand in the log. */
+  readonly #bytes = new WeakMap<PackedOperation, Uint8Array>();
+
+  constructor(parts: OperationLogParts) {
+    this.#parts = parts;
+  }
+
+  /** All that is kept, each operation after all that its writer had. Throws CorruptionError. */
+  *operations(): Generator<PackedOperation> {
+    for (const record of [...this.#parts.table.records]) {
+      yield* record.operations ?? this.#readRecord(record);
+    }
+  }
+
+  /** The last operation of an origin in the log; 0 without any. */
+  last(origin: string): number {
+    return this.#parts.table.last(origin);
+  }
+
+  /** The bytes of an operation, as it is logged and sent. */
+  bytesOf(operation: PackedOperation): Uint8Array {
+    const known = this.#bytes.get(operation);
+    if (known !== undefined) return known;
+    const bytes = encodeOperation(operation);
+    assert(bytes.byteLength > operation.origin.length, "the bytes hold the origin");
+    this.#bytes.set(operation, bytes);
+    return bytes;
+  }
+
+  /**
+   * Writes operations, each whole or not at all. They are durable when the sync that covers the
+   * returned record number ends. Throws StorageError, before anything is written, for an operation
+   * that is in the log.
+   */
+  append(operations: readonly Operation[]): number {
+    const groups = this.#groups(operations);
+    const bodies = groups.map((group) => {
+      return encodeOperationBatch(group.map((operation) => this.bytesOf(operation)));
+    });
+    this.#parts.table.rangesOf(operations);
+    const before = this.#parts.lastRecord();
+    const written = this.#parts.append(bodies);
+    assert(this.#parts.lastRecord() >= before + groups.length, "each record has a number");
+    assert(written.length === groups.length, "each record has its place");
+    for (const [i, { segmentNumber, bodyAt: at }] of written.entries()) {
+      this.#parts.table.append(groups[i]!, { segmentNumber, at, size: bodies[i]!.byteLength });
+    }
+    return this.#parts.lastRecord();
+  }
+
+  read(origin: string, from: number, bytesMax: number): ReadOperations {
+    return this.#parts.table.read(origin, from, bytesMax);
+  }
+
+  /** Brings an operation into memory. Throws CorruptionError. */
+  load({ origin, sequence }: Dot): void {
+    const wanted = this.#parts.table.wanted(origin, sequence);
+    if (wanted !== undefined) this.#parts.table.fill(wanted, this.#readRecord(wanted));
+  }
+
+  /**
+   * Operations at or below it are needed no more, neither by this node's state on disk nor by
+   * another member. Their files go with the next compaction of the log.
+   */
+  cut(floor: VersionVector): void {
+    this.#parts.table.cut(floor);
+  }
+
+  #readRecord({ place }: OperationRecord): readonly PackedOperation[] {
+    const { bytes, path } = this.#parts.read(place);
+    assert(bytes.byteLength === place.size, "the body is read whole");
+    try {
+      return decodeOperationBatch(bytes);
+    } catch (cause) {
+      if (!(cause instanceof ProtocolError)) throw cause;
+      const where = { file: path, byte: place.at };
+      throw new CorruptionError(`Cannot read operations of the log: ${cause.message}`, where);
+    }
+  }
+
+  #groups(operations: readonly Operation[]): readonly (readonly Operation[])[] {
+    const groups: Operation[][] = [];
+    let size = RECORD_SIZE_GOAL;
+    for (const operation of operations) {
+      if (size >= RECORD_SIZE_GOAL) {
+        groups.push([]);
+        size = 0;
+      }
+      groups.at(-1)?.push(operation);
+      size += this.bytesOf(operation).byteLength;
+    }
+    assert(groups.length <= operations.length, "no record is empty");
+    assert(groups.flat().length === operations.length, "each operation is in one");
+    return groups;
+  }
+}
