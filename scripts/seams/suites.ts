@@ -99,6 +99,7 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
   ],
   "test/multi_master/flow_test.ts": [
     "src/multi_master/mailbox.ts",
+    "src/multi_master/peer.ts",
     "src/multi_master/progress.ts",
     "src/multi_master/sender.ts",
   ],

@@ -6,11 +6,12 @@
  */
 
 import { ValidationError } from "../base/errors.ts";
+import type { Bases } from "./document/bases.ts";
 import type { DocumentCodec } from "./document/conflict_resolver.ts";
 import { type Agreement, endOf, isOpen, isRetired } from "./operation/agreement.ts";
 import type { Dot, Origin } from "./operation/dot.ts";
 import type { Operation, PackedChange, PackedOperation } from "./operation/operation.ts";
-import { faultOf } from "./operation/operation_check.ts";
+import { faultOf, hasContents } from "./operation/operation_check.ts";
 import { seen, type VersionVector } from "./operation/version_vector.ts";
 import type { MultiMasterEvent } from "./ready.ts";
 
@@ -53,7 +54,7 @@ interface Waiting {
 /** The judgement over operations from outside. */
 export class Intake {
   readonly #parts: IntakeParts;
-  readonly #unpack: (operation: PackedOperation) => Operation;
+  readonly #bases: () => Bases;
   /** Origins whose operations are too far ahead of the time. */
   readonly #quarantined = new Set<Origin>();
   readonly #waiting = new Map<Origin, Waiting>();
@@ -65,9 +66,9 @@ export class Intake {
   #ends: { readonly agreement: Agreement; readonly of: Map<Origin, number> } | undefined;
   #events: MultiMasterEvent[] = [];
 
-  constructor(parts: IntakeParts, unpack: (operation: PackedOperation) => Operation) {
+  constructor(parts: IntakeParts, bases: () => Bases) {
     this.#parts = parts;
-    this.#unpack = unpack;
+    this.#bases = bases;
   }
 
   judge(packed: PackedOperation, state: IntakeState, tick: number): Verdict {
@@ -101,19 +102,24 @@ export class Intake {
     return this.#judgeWhole(packed, state.chains.get(origin) ?? 0);
   }
 
-  /** What its deltas refer to is here. */
   #judgeWhole(packed: PackedOperation, previous: number): Verdict {
+    const { origin } = packed;
+    if (this.#bases().isOverFull(origin)) {
+      return { kind: "refuse", reason: `${origin} lets others keep too many documents` };
+    }
     try {
-      const operation = this.#unpack(packed);
-      const wasWhole = operation === packed;
-      const fault = wasWhole ? undefined : (faultOf(operation, true) ?? this.#bodyFault(operation));
-      if (fault !== undefined) return { kind: "refuse", reason: `a delta is broken: ${fault}` };
+      const operation = this.#bases().unpack(packed);
+      if (operation !== packed && (!hasContents(operation) || this.#bodyFault(operation))) {
+        return { kind: "fork" };
+      }
       if (this.#parts.checksum(operation, previous) !== operation.chain) return { kind: "fork" };
-      this.#go(operation.origin);
+      this.#go(origin);
       return { kind: "take", operation };
     } catch (error) {
       if (!(error instanceof ValidationError)) throw error;
-      return { kind: "refuse", reason: error.message };
+      // Of a whole one a part cannot be encoded; a delta was made of what this node does not have.
+      const isWhole = packed.changes.every(({ content }) => content !== undefined);
+      return isWhole ? { kind: "refuse", reason: error.message } : { kind: "fork" };
     }
   }
 

@@ -81,7 +81,7 @@ export class MultiMaster {
     this.#clock = new NodeClock(seed.lastStamp, config.driftMaxMs);
     this.#progress = new Progress(seed.cursor, seed.chains);
     this.#forgotten = seed.forgotten;
-    this.#intake = new Intake(config, (operation) => this.#documents.bases.unpack(operation));
+    this.#intake = new Intake(config, () => this.#documents.bases);
     this.#mailbox = new Mailbox({ node, origin, agreement: () => this.#agreement });
     this.#sender = new Sender({
       ...{ node, origin, messageBytes, windowBytes, log, mailbox: this.#mailbox },
@@ -213,7 +213,7 @@ export class MultiMaster {
     const stamp = this.#clock.stamp(wallMs);
     const timeMs = wallMs + this.#clock.offsetMs;
     const source = { dot, stamp, timeMs, isRepeat: request?.isRepeat === true };
-    const changes = documents.map((document) => this.#documents.change(document, source));
+    const changes = this.#documents.changes(documents, source);
     const [context, { sequence }] = [this.#progress.contextOf(origin), dot];
     const { version } = this.#agreement;
     const plain = { origin, sequence, stamp, changes, context, version, chain: 0 };

@@ -81,11 +81,16 @@ export class Peer {
   }
 }
 
+/** What a byte of a document costs that is sent as a change, in bytes of one that is sent whole. */
+const WHOLE_SHARE = 4;
+
 /** Bytes of documents in an operation, and something for the rest of it. */
 export function sizeOf({ changes }: PackedOperation): number {
   let size = 64;
   for (const { key, content, packed } of changes) {
-    size += 32 + key.byteLength + (packed?.delta.byteLength ?? 0);
+    size += 32 + key.byteLength;
+    // Who takes it in makes the whole document of it.
+    if (packed !== undefined) size += packed.delta.byteLength + packed.size / WHOLE_SHARE;
     if (packed !== undefined || content?.kind !== "document") continue;
     size += content.body.byteLength + 48 * (content.marks?.parts.length ?? 0);
   }

@@ -62,7 +62,9 @@ function cursor(more: Partial<CursorMessage> = {}): CursorMessage {
 
 describe("operations that are broken", () => {
   const stamp = { wallMs: 1, count: 0 };
-  const change = { collection: DOCS, key: keyOf("d"), content: { kind: "removed" } };
+  const bare = { collection: DOCS, key: keyOf("d") };
+  const change = { ...bare, content: { kind: "removed" } };
+  const packed = { base: 1, size: 1, delta: new Uint8Array(1) };
   test.each([
     ["its stamp is no time", { stamp: { wallMs: Number.NaN, count: 0 } }],
     ["its stamp is no time", { stamp: { wallMs: 1, count: 70_000 } }],
@@ -84,9 +86,9 @@ describe("operations that are broken", () => {
     ["a change has no key", { changes: [{ ...change, key: new Uint8Array(0) }] }],
     ["a change has no key", { changes: [{ ...change, key: new Uint8Array(2000) }] }],
     ["a change has no collection", { changes: [{ ...change, collection: "docs" }] }],
-    ["a change has no content", { changes: [{ ...change, content: { kind: "whole" } }] }],
+    ["a change has no content, or two", { changes: [{ ...change, content: { kind: "whole" } }] }],
     [
-      "a change has no content",
+      "a change has no content, or two",
       {
         changes: [
           {
@@ -103,6 +105,10 @@ describe("operations that are broken", () => {
         ],
       },
     ],
+    ["a change has no content, or two", { changes: [{ ...change, packed }] }],
+    ["a change has no content, or two", { changes: [{ ...bare, packed: { ...packed, base: 0 } }] }],
+    ["a change has no content, or two", { changes: [{ ...bare, packed: null }] }],
+    ["a change is half a base", { changes: [{ ...change, isBase: 1 }] }],
     ["a change has seen no version vector", { changes: [{ ...change, seen: [] }] }],
     ["a change has seen no version vector", { changes: [{ ...change, seen: null }] }],
     [

@@ -24,8 +24,15 @@ import { seen, type VersionVector } from "../operation/version_vector.ts";
 
 /** Bytes of bases that one origin may let the others keep. */
 export const BASE_BYTES_MAX = 16 * 1024 * 1024;
-/** A node keeps those of a few floors. */
-const KEPT_BYTES_MAX = 4 * BASE_BYTES_MAX;
+/**
+ * Bytes that no floor has passed here: an honest origin counts at least those among its own, for a
+ * member is at most one floor behind it.
+ */
+const UNPASSED_BYTES_MAX = 2 * BASE_BYTES_MAX;
+/** About the bytes of a mark. */
+const MARK_SIZE = 48;
+/** Memory of a base beside its document and key. */
+const BASE_OVERHEAD = 512;
 
 /** Turns documents into changes of others and back. */
 export interface DeltaCodec {
@@ -51,6 +58,8 @@ export interface Base {
 interface OriginBases {
   readonly byName: Map<string, Base>;
   bytes: number;
+  /** Of those that no floor has passed. */
+  unpassedBytes: number;
 }
 
 /** The bases that a node keeps. */
@@ -68,43 +77,52 @@ export class Bases {
     return [...this.#origins.values()].flatMap(({ byName }) => [...byName.values()]);
   }
 
-  /** An own change as it leaves. `floor` is the agreed one of its origin. */
-  pack(change: Change, origin: Origin, floor: OriginSequence): Change {
-    const { content } = change;
-    if (content.kind !== "document" || sizeOf(content) < this.#codec.deltaSizeMin) return change;
+  /** Whether an origin lets the others keep more than it may. */
+  isOverFull(origin: Origin): boolean {
+    return (this.#origins.get(origin)?.unpassedBytes ?? 0) > UNPASSED_BYTES_MAX;
+  }
+
+  /** Own changes of one operation as they leave. `floor` is the agreed one of their origin. */
+  pack(changes: readonly Change[], origin: Origin, floor: OriginSequence): readonly Change[] {
     const kept = this.#origins.get(origin);
-    const base = kept?.byName.get(nameOf(change));
-    const bytes = (kept?.bytes ?? 0) - (base === undefined ? 0 : sizeOf(base.content));
-    const isBase = bytes + sizeOf(content) <= BASE_BYTES_MAX;
-    const isUsed = base !== undefined && base.sequence > floor;
-    const delta = isUsed ? this.#codec.delta(base.content, content) : undefined;
-    return {
-      ...change,
-      ...(isUsed && delta !== undefined ? { packed: { base: base.sequence, delta } } : {}),
-      ...(isBase ? { isBase } : {}),
-    };
+    let bytes = kept?.bytes ?? 0;
+    return changes.map((change) => {
+      const { content, key } = change;
+      if (content.kind !== "document" || !this.#isLarge(content)) return change;
+      const base = kept?.byName.get(nameOf(change));
+      const after = bytes + sizeOf({ key, content }) - (base === undefined ? 0 : sizeOf(base));
+      const isBase = after <= BASE_BYTES_MAX;
+      if (isBase) bytes = after;
+      const isUsed = base !== undefined && base.sequence > floor;
+      const delta = isUsed ? this.#codec.delta(base.content, content) : undefined;
+      const size = content.body.byteLength;
+      return {
+        ...change,
+        ...(isUsed && delta !== undefined ? { packed: { base: base.sequence, size, delta } } : {}),
+        ...(isBase ? { isBase } : {}),
+      };
+    });
   }
 
   /**
-   * An operation with its documents whole. Throws ValidationError if a base is not here, is
-   * another one, or if its origin lets others keep too much.
+   * An operation with its documents whole. Throws ValidationError if a base is not here, or is
+   * another one: then the two nodes know different operations of one number.
    */
   unpack(operation: PackedOperation): Operation {
-    const { origin, changes } = operation;
-    const kept = this.#origins.get(origin);
-    if (kept !== undefined && kept.bytes > KEPT_BYTES_MAX) {
-      throw new ValidationError(`Cannot take in operations of ${origin}: it names too many bases`);
-    }
     if (isWholeOperation(operation)) return operation;
-    const whole = changes.map((change): Change => {
+    const kept = this.#origins.get(operation.origin);
+    const whole = operation.changes.map((change): Change => {
       if (isWhole(change)) return change;
+      const { base: sequence, size, delta } = change.packed;
       const base = kept?.byName.get(nameOf(change));
-      if (base?.sequence !== change.packed.base) {
-        throw new ValidationError(
-          `Cannot take in a change: its base ${change.packed.base} is not here`,
-        );
+      if (base?.sequence !== sequence) {
+        throw new ValidationError(`Cannot take in a change: its base ${sequence} is not here`);
       }
-      return { ...change, content: this.#codec.patch(base.content, change.packed.delta) };
+      const content = this.#codec.patch(base.content, delta);
+      if (content.body.byteLength !== size) {
+        throw new ValidationError(`Cannot take in a change: it makes no document of ${size} bytes`);
+      }
+      return { ...change, content };
     });
     return { ...operation, changes: whole };
   }
@@ -124,22 +142,32 @@ export class Bases {
         if (base.sequence > seen(floor, origin)) continue;
         if (base.isPassed) {
           kept.byName.delete(name);
-          kept.bytes -= sizeOf(base.content);
-        } else kept.byName.set(name, { ...base, isPassed: true });
+          kept.bytes -= sizeOf(base);
+        } else {
+          kept.byName.set(name, { ...base, isPassed: true });
+          kept.unpassedBytes -= sizeOf(base);
+        }
       }
       if (kept.byName.size === 0 || isRetired(origin)) this.#origins.delete(origin);
     }
   }
 
+  #isLarge({ body, marks }: DocumentContent): boolean {
+    return body.byteLength + MARK_SIZE * (marks?.parts.length ?? 0) >= this.#codec.deltaSizeMin;
+  }
+
   #keep(base: Base): void {
-    const { origin, content } = base;
-    const kept = this.#origins.get(origin) ?? { byName: new Map<string, Base>(), bytes: 0 };
+    const { origin, isPassed } = base;
+    const none = { byName: new Map<string, Base>(), bytes: 0, unpassedBytes: 0 };
+    const kept = this.#origins.get(origin) ?? none;
     this.#origins.set(origin, kept);
     const name = nameOf(base);
     const before = kept.byName.get(name);
     assert(before === undefined || before.sequence < base.sequence, "bases follow each other");
     kept.byName.set(name, base);
-    kept.bytes += sizeOf(content) - (before === undefined ? 0 : sizeOf(before.content));
+    const sizeBefore = before === undefined ? 0 : sizeOf(before);
+    kept.bytes += sizeOf(base) - sizeBefore;
+    kept.unpassedBytes += (isPassed ? 0 : sizeOf(base)) - (before?.isPassed ? 0 : sizeBefore);
   }
 }
 
@@ -167,6 +195,8 @@ function nameOf({ collection, key }: Pick<Change, "collection" | "key">): string
   return `${collection}:${key.join()}`;
 }
 
-function sizeOf({ body, marks }: DocumentContent): number {
-  return body.byteLength + 48 * (marks?.parts.length ?? 0);
+function sizeOf({ key, content }: Pick<Base, "key" | "content">): number {
+  const { body, marks } = content;
+  const marksSize = MARK_SIZE * (marks?.parts.length ?? 0);
+  return body.byteLength + marksSize + 4 * key.byteLength + BASE_OVERHEAD;
 }

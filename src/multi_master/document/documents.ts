@@ -73,6 +73,14 @@ export interface SeedParts {
 
 const NONE: readonly DocumentVersion[] = Object.freeze<DocumentVersion[]>([]);
 
+/** What the changes of one operation have in common. */
+export interface WriteSource {
+  readonly dot: Dot;
+  readonly stamp: Stamp;
+  readonly isRepeat: boolean;
+  readonly timeMs: number;
+}
+
 interface Unsettled {
   readonly sequence: OriginSequence;
   readonly collection: CollectionId;
@@ -219,16 +227,18 @@ export class Documents {
     return isOlder ? stale : undefined;
   }
 
-  /** The change that a write amounts to, unless {@link refusal} says otherwise. */
-  change(
-    document: WrittenDocument,
-    source: {
-      readonly dot: Dot;
-      readonly stamp: Stamp;
-      readonly isRepeat: boolean;
-      readonly timeMs: number;
-    },
-  ): Change {
+  /** The changes that a write amounts to, unless {@link refusal} says otherwise. */
+  changes(documents: readonly WrittenDocument[], source: WriteSource): readonly Change[] {
+    const changes = documents.map((document) => this.#change(document, source));
+    const isPlain = ({ collection }: Change): boolean => !isByParts(this.#rule(collection));
+    if (changes.every(isPlain)) return changes;
+    const { origin } = source.dot;
+    const floor = seen(this.#parts.agreement().floor.floor, origin);
+    const packed = this.#bases.pack(changes, origin, floor);
+    return packed.map((change, at) => (isPlain(change) ? changes[at]! : change));
+  }
+
+  #change(document: WrittenDocument, source: WriteSource): Change {
     const { collection, key } = document;
     const config = this.#rule(collection);
     const resolving = this.#resolving(config);
@@ -257,13 +267,11 @@ export class Documents {
     const { dot, stamp } = source;
     const content = contentAfter(before, resolving, { body, dot, stamp, isApart });
     const removals = areRemovalsKept ? this.#removalsOf(before) : [];
-    const change: Change = {
+    return {
       ...{ collection, key, content },
       ...(document.seen === undefined ? {} : { seen: document.seen }),
       ...(removals.length === 0 ? {} : { removals }),
     };
-    const floor = seen(this.#parts.agreement().floor.floor, dot.origin);
-    return isByParts(config) ? this.#bases.pack(change, dot.origin, floor) : change;
   }
 
   /** What of operations that no member has is to be written again. */

@@ -107,15 +107,18 @@ export function lacksRetired(
 
 /**
  * The operations of a log that a state of that version and cursor does not hold. What the cursor
- * leaves out was retired by then: the state has all of it.
+ * leaves out was retired by then: the state has all of it. Throws AssertionError if the agreement
+ * is older than the state or an operation: a node goes on when it knows what it knew before.
  */
-export function* operationsBehind<T extends { readonly origin: Origin }>(
+export function* operationsBehind<T extends { readonly origin: Origin; readonly version: number }>(
   operations: Iterable<T>,
   state: SeenToken,
-  { retired }: Agreement,
+  { retired, version }: Agreement,
 ): Generator<T> {
+  assert(version >= state.version, "a node knows what it knew when it made its state");
   for (const operation of operations) {
     const { origin } = operation;
+    assert(version >= operation.version, "a node knows what it knew when it logged that");
     const over = retired.get(origin);
     const isHeld = over !== undefined && over.version <= state.version;
     if (!isHeld || state.cursor.has(origin)) yield operation;

@@ -88,6 +88,8 @@ export type Content = DocumentContent | { readonly kind: "removed" };
 export interface Packed {
   /** The operation of the same origin that wrote that one. */
   readonly base: OriginSequence;
+  /** Bytes of the document. */
+  readonly size: number;
   readonly delta: Uint8Array;
 }
 

@@ -13,6 +13,7 @@ import type {
   Change,
   Content,
   Mark,
+  Operation,
   Packed,
   PackedChange,
   PackedOperation,
@@ -49,6 +50,11 @@ export function faultOf(operation: PackedOperation, hasKnownContext = false): st
   return hasTwice(changes) ? "it changes a document twice" : undefined;
 }
 
+/** Whether the contents that deltas have made are contents. */
+export function hasContents({ changes }: Operation): boolean {
+  return changes.every(({ content }) => isContent(content));
+}
+
 /** Whether each entry of a vector is an origin with the number of an operation. */
 export function isVector(vector: VersionVector): boolean {
   if (!(vector instanceof Map) || vector.size > VECTOR_SIZE_MAX) return false;
@@ -82,8 +88,9 @@ function changeFault(change: PackedChange): string | undefined {
   if (!isCount(collection)) return "a change has no collection";
   const isKey = key instanceof Uint8Array && key.byteLength > 0 && key.byteLength <= KEY_SIZE_MAX;
   if (!isKey) return "a change has no key";
-  const hasContent = content === undefined ? isPacked(packed) : isContent(content);
-  if (!hasContent) return "a change has no content";
+  const isOne =
+    content === undefined ? isPacked(packed) : packed === undefined && isContent(content);
+  if (!isOne) return "a change has no content, or two";
   if (isBase !== undefined && typeof isBase !== "boolean") return "a change is half a base";
   const isToken = seen === undefined || (isObject(seen) && isCount(seen.version));
   if (!isToken || (seen !== undefined && !isVector(seen.cursor))) {
@@ -107,7 +114,8 @@ function isContent(content: Content): boolean {
 
 function isPacked(packed: Packed | undefined): boolean {
   if (packed === undefined || !isObject(packed)) return false;
-  return isCount(packed.base) && packed.base > 0 && packed.delta instanceof Uint8Array;
+  const { base, size, delta } = packed;
+  return isCount(base) && base > 0 && isCount(size) && delta instanceof Uint8Array;
 }
 
 function isMark(mark: Mark): boolean {

@@ -19,7 +19,7 @@
  * |     1 | flags: 1 removed, 2 packed, 4 marks, 8 base, 16 seen, 32 removals |
  * |     4 | collection                                                        |
  * |   2 * | key: size, bytes                                                  |
- * |   4 * | body, or the delta behind its base (8): size, bytes; not of a removal |
+ * |   4 * | body, or behind its base (8) and the body's size (4) the delta: size, bytes; not of a removal |
  * |   4 * | marks: size, CBOR; if flagged                                     |
  * |     * | seen: version (8), cursor (a vector); if flagged                  |
  * |   2 * | removals: count, for each its origin (text) and sequence (8); if flagged |
@@ -143,7 +143,8 @@ function writeChange(writer: ByteWriter, change: PackedChange): void {
     (seen === undefined ? 0 : HAS_SEEN) |
     (removals === undefined ? 0 : HAS_REMOVALS);
   writer.u8(flags).u32(collection).u16(key.byteLength).raw(key);
-  if (packed !== undefined) writer.u64(packed.base).u32(packed.delta.byteLength).raw(packed.delta);
+  if (packed !== undefined)
+    writer.u64(packed.base).u32(packed.size).u32(packed.delta.byteLength).raw(packed.delta);
   else if (content?.kind === "document") writer.u32(content.body.byteLength).raw(content.body);
   if (marks !== undefined) {
     const bytes = encodeCbor(marks);
@@ -177,7 +178,7 @@ function readChange(reader: ByteReader): PackedChange {
   const what =
     (flags & IS_PACKED) === 0
       ? { content: readContent(reader, flags) }
-      : { packed: { base: reader.u64(), delta: reader.take(reader.u32()) } };
+      : { packed: { base: reader.u64(), size: reader.u32(), delta: reader.take(reader.u32()) } };
   const seen =
     (flags & HAS_SEEN) === 0 ? undefined : { version: reader.u64(), cursor: readVector(reader) };
   const removals = (flags & HAS_REMOVALS) === 0 ? undefined : readDots(reader);

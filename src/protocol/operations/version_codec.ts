@@ -27,6 +27,8 @@ import { checkCbor } from "../encoding/cbor_gate.ts";
 const SHARE_MAX = 0.5;
 /** Smaller documents cost less than the looking for what changed. */
 const DELTA_SIZE_MIN = 1024;
+/** Elements between the common beginning and end of two lists that are compared with each other. */
+const MIDDLE_MAX = 4096;
 const MISFIT = "Cannot take in a change of a document: it fits another one";
 
 /** How `next` comes from `base`; undefined if it is as well sent whole. */
@@ -37,7 +39,8 @@ export function contentDelta(
 ): Uint8Array | undefined {
   const body = delta(decodeCbor(base.body) as Value, decodeCbor(next.body) as Value);
   const marks = next.marks === undefined ? null : delta(marksOf(base), marksOf(next));
-  const bytes = encodeCbor({ b: body, m: marks });
+  const bytes = encoded({ b: body, m: marks });
+  if (bytes === undefined) return undefined;
   const whole = next.body.byteLength + encodeCbor(marksOf(next)).byteLength;
   assert(whole >= next.body.byteLength, "marks stand beside the body");
   if (bytes.byteLength > whole * shareMax) return undefined;
@@ -66,17 +69,29 @@ export function contentFrom(base: DocumentContent, bytes: Uint8Array): DocumentC
   return { ...content, marks: rest === undefined ? { parts } : { rest, parts } };
 }
 
+/** Undefined where it nests deeper than a document may: it is deeper than what it changes. */
+function encoded(change: Fields): Uint8Array | undefined {
+  try {
+    return encodeCbor(change);
+  } catch (error) {
+    if (error instanceof ValidationError) return undefined;
+    throw error;
+  }
+}
+
 function marksOf({ marks = { parts: [] } }: DocumentContent): Value {
   return marks as unknown as Value;
 }
 
-function delta(base: Value | undefined, next: Value): Value {
-  if (Array.isArray(base) && Array.isArray(next)) return { a: parts(base, next) };
+/** Fields that differ: documents are settled by them, so what is inside of one goes as a whole. */
+function delta(base: Value, next: Value): Value {
   if (!isFields(base) || !isFields(next)) return { v: next };
   const changed: Record<string, Value> = {};
   for (const [field, value] of Object.entries(next)) {
     const before = Object.hasOwn(base, field) ? base[field] : undefined;
-    if (before === undefined || !identical(before, value)) changed[field] = delta(before, value);
+    if (before !== undefined && identical(before, value)) continue;
+    const areLists = Array.isArray(before) && Array.isArray(value);
+    changed[field] = areLists ? { a: parts(before, value) } : { v: value };
   }
   const gone = Object.keys(base).filter((field) => !Object.hasOwn(next, field));
   assert(!gone.some((field) => Object.hasOwn(changed, field)), "a field goes or changes");
@@ -85,24 +100,44 @@ function delta(base: Value | undefined, next: Value): Value {
 
 /** Elements that stay in their order are runs; others are written. */
 function parts(base: readonly Value[], next: readonly Value[]): readonly Value[] {
+  const most = Math.min(base.length, next.length);
+  let start = 0;
+  while (start < most && identical(base[start]!, next[start]!)) start += 1;
+  let same = 0;
+  while (
+    same < most - start &&
+    identical(base[base.length - 1 - same]!, next[next.length - 1 - same]!)
+  )
+    same += 1;
+  const end = base.length - same;
+  const found: Value[] = start > 0 ? [[0, start]] : [];
+  found.push(...middle(base.slice(start, end), next.slice(start, next.length - same), start));
+  if (same > 0) found.push([end, same]);
+  assert(found.length <= next.length, "each element is in one part");
+  assert(start + same <= base.length, "runs are of elements that are there");
+  return found;
+}
+
+/** Parts of what is neither the common beginning nor the common end; `offset` is its place. */
+function middle(base: readonly Value[], next: readonly Value[], offset: number): Value[] {
   const places = new Map<string, number>();
-  for (const [at, value] of base.entries()) places.set(orderKey(value), at);
-  const found: (readonly [number, number] | { readonly v: Value })[] = [];
+  const isLooked = base.length <= MIDDLE_MAX && next.length <= MIDDLE_MAX;
+  if (isLooked) for (const [at, value] of base.entries()) places.set(orderKey(value), at);
+  const found: Value[] = [];
   let [from, end] = [0, 0];
+  const endRun = (): void => {
+    if (end > from) found.push([offset + from, end - from]);
+    from = end;
+  };
   for (const value of next) {
-    const at = places.get(orderKey(value)) ?? -1;
+    const at = (isLooked ? places.get(orderKey(value)) : undefined) ?? -1;
     const stays = at >= end && identical(base[at]!, value);
-    if (stays && at === end && end > from) {
-      end += 1;
-      found[found.length - 1] = [from, end - from];
-    } else if (stays) {
-      [from, end] = [at, at + 1];
-      found.push([at, 1]);
-    } else {
-      from = end;
-      found.push({ v: value });
-    }
+    if (!stays || at > end) endRun();
+    if (!stays) found.push({ v: value });
+    else if (at > end) [from, end] = [at, at + 1];
+    else end += 1;
   }
+  endRun();
   assert(found.length <= next.length, "each element is in one part");
   assert(end <= base.length, "runs are of elements that are there");
   return found;

@@ -42,7 +42,7 @@ const RICH: PackedOperation = {
         },
       },
     },
-    { collection: 2, key: KEY, packed: { base: 6, delta: BODY }, isBase: true },
+    { collection: 2, key: KEY, packed: { base: 6, size: 9, delta: BODY }, isBase: true },
   ],
 };
 
