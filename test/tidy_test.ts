@@ -9,7 +9,6 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { SEAMS } from "../scripts/seams/suites.ts";
-import { PLANTS } from "./simulation/plants.ts";
 import { checkFunctionLengths, checkParameters, findFunctions } from "./tidy/function_rules.ts";
 import {
   checkConsole,
@@ -441,12 +440,4 @@ test("docs/architecture.md lists every file of src", () => {
     return path.startsWith("src/") ? [path.replace(/^.*\//, "").replace(".ts", "")] : [];
   });
   expect(names.filter((name) => !listed.has(name))).toEqual([]);
-});
-
-// One whose place has changed would be sown nowhere, and prove nothing.
-test("each planted bug has its place in the code, once", () => {
-  const misplaced = PLANTS.filter(({ file, find }) => {
-    return readFileSync(join(ROOT, "src", file), "utf8").split(find).length !== 2;
-  });
-  expect(misplaced.map(({ name }) => name)).toEqual([]);
 });

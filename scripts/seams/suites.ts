@@ -106,7 +106,6 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
   "test/multi_master/hostile_test.ts": [
     "src/multi_master/intake.ts",
     "src/multi_master/message.ts",
-    "src/multi_master/multi_master.ts",
   ],
   "test/multi_master/clocks_test.ts": ["src/multi_master/node_clock.ts"],
   "test/simulation/scenario_disks_test.ts": ["src/node/recovery/self_repair.ts"],

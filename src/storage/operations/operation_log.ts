@@ -94,7 +94,7 @@ export class OperationLog implements OperationReader {
   /** Brings an operation into memory. Throws CorruptionError. */
   load({ origin, sequence }: Dot): void {
     const wanted = this.#parts.table.wanted(origin, sequence);
-    if (wanted !== undefined) this.#parts.table.fill(wanted, this.#readRecord(wanted));
+    if (wanted !== undefined) this.#parts.table.fill(origin, wanted, this.#readRecord(wanted));
   }
 
   /**

@@ -48,9 +48,14 @@ export class OperationTable {
   readonly #streams = new Map<string, Stream>();
   /** All records that hold a kept operation, in the order of the log. */
   #records: Kept[] = [];
-  /** Those in memory, the oldest first, and how many of them were dropped already. */
+  /** Those in memory that are counted, the oldest first. */
   #cached: Kept[] = [];
   #cacheBytes = 0;
+  /**
+   * The record of each origin that was loaded last, in memory beside the others: who sends needs
+   * the next operation of several origins at once.
+   */
+  readonly #loaded = new Map<string, Kept>();
 
   constructor(cacheBytesMax: number) {
     this.#cacheBytesMax = cacheBytesMax;
@@ -132,13 +137,17 @@ export class OperationTable {
     return record?.operations === undefined ? record : undefined;
   }
 
-  /** What stands in a record is in memory again. */
-  fill(record: OperationRecord, operations: readonly PackedOperation[]): void {
-    const kept = this.#records.find((one) => one === record);
+  /** What stands in a record is in memory again, until another one of that origin is. */
+  fill(origin: string, record: OperationRecord, operations: readonly PackedOperation[]): void {
+    const kept = this.#streams.get(origin)?.records.find((one) => one === record);
     if (kept === undefined || kept.operations !== undefined) return;
     assert(kept.ranges.size <= operations.length, "each origin has an operation");
+    const before = this.#loaded.get(origin);
+    this.#loaded.set(origin, kept);
     kept.operations = operations;
-    this.#keep(kept);
+    const isElsewhere = [...this.#loaded.values()].some((one) => one === before);
+    if (before !== undefined && !isElsewhere) before.operations = undefined;
+    assert(this.#loaded.size <= this.#streams.size, "one record for each origin");
   }
 
   /** Operations at or below it are needed no more. */
@@ -194,6 +203,11 @@ export class OperationTable {
   #drop(records: readonly Kept[]): void {
     const gone = new Set(records);
     assert(gone.size === records.length, "a record goes once");
+    for (const [origin, record] of this.#loaded) {
+      if (!gone.has(record)) continue;
+      record.operations = undefined;
+      this.#loaded.delete(origin);
+    }
     for (const record of records) this.#forget(record);
     if (gone.size > 0) this.#cached = this.#cached.filter((record) => !gone.has(record));
     assert(this.#cached.length <= this.#records.length, "what is in memory is kept");

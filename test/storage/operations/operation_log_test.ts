@@ -103,7 +103,13 @@ describe("operations in the log", () => {
     log.operations.load({ origin: "n1", sequence: 2 });
     const found = log.operations.read("n1", 2, 1e6);
     expect(found.kind === "operations" && found.operations).toEqual([operation("n1", 2)]);
+    // One of each origin stays beside the newest ones.
+    log.operations.load({ origin: "n1", sequence: 4 });
+    expect(log.operations.read("n1", 2, 1e6).kind).toBe("loading");
+    expect(log.operations.read("n1", 4, 1e6).kind).toBe("operations");
     expect(names(log.operations.operations())).toHaveLength(8);
+    log.operations.cut(new Map([["n1", 6]]));
+    expect(names(log.operations.operations())).toEqual(["n1 7", "n1 8"]);
     await log.close();
   });
 
