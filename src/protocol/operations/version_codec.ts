@@ -25,6 +25,8 @@ import { checkCbor } from "../encoding/cbor_gate.ts";
 
 /** A change is worth its trouble up to this share of the content. */
 const SHARE_MAX = 0.5;
+/** Major type of a CBOR map: a document is one. */
+const MAP = 5;
 /** Smaller documents cost less than the looking for what changed. */
 const DELTA_SIZE_MIN = 1024;
 /** Elements between the common beginning and end of two lists that are compared with each other. */
@@ -181,7 +183,7 @@ function joined(base: readonly Value[], parts: readonly Value[]): readonly Value
 
 /** The codec of all nodes. */
 export const VERSION_CODEC: DocumentCodec & DeltaCodec = {
-  isDocument: (body) => checkCbor(body, 0, body.byteLength) === "" && isFields(decodeCbor(body)),
+  isDocument: (body) => (body[0] ?? 0) >> 5 === MAP && checkCbor(body, 0, body.byteLength) === "",
   encode: (body) => encodeCbor(body),
   decode: (body) => decodeCbor(body) as Fields,
   deltaSizeMin: DELTA_SIZE_MIN,

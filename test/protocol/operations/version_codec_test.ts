@@ -6,7 +6,11 @@ import type { Value } from "../../../src/base/value.ts";
 import type { DocumentContent, Mark } from "../../../src/multi_master/operation/operation.ts";
 import { SeededRandom } from "../../../src/platform/random.ts";
 import { encodeCbor } from "../../../src/protocol/encoding/cbor.ts";
-import { contentDelta, contentFrom } from "../../../src/protocol/operations/version_codec.ts";
+import {
+  contentDelta,
+  contentFrom,
+  VERSION_CODEC,
+} from "../../../src/protocol/operations/version_codec.ts";
 
 const ALWAYS = Number.POSITIVE_INFINITY;
 
@@ -118,4 +122,12 @@ test("content delta: runs that repeat a list do not make a longer one", () => {
   const runs = Array.from({ length: 1000 }, () => [0, 1000]);
   const bomb = encodeCbor({ b: { f: { v: { a: runs } }, g: [] }, m: null });
   expect(() => contentFrom(base, bomb)).toThrow(ValidationError);
+});
+
+test("version codec: a document is a map, whole and nothing else", () => {
+  const map = encodeCbor({ a: 1 });
+  expect([map, encodeCbor({})].map((body) => VERSION_CODEC.isDocument(body))).toEqual([true, true]);
+  const others = [encodeCbor([1]), encodeCbor(new Date(5)), encodeCbor("a"), encodeCbor(null)];
+  const broken = [new Uint8Array(0), map.subarray(0, map.byteLength - 1), new Uint8Array([0xa1])];
+  for (const body of [...others, ...broken]) expect(VERSION_CODEC.isDocument(body)).toBe(false);
 });
