@@ -4,12 +4,8 @@ import { expect, test } from "bun:test";
 import { ValidationError } from "../../src/base/errors.ts";
 import type { Value } from "../../src/base/value.ts";
 import { BASE_BYTES_MAX, Bases, wholeOperations } from "../../src/multi_master/document/bases.ts";
-import {
-  type Change,
-  type Operation,
-  packedOperation,
-} from "../../src/multi_master/operation/operation.ts";
-import { encodeOperation } from "../../src/protocol/operations/operation_codec.ts";
+import type { Change, Operation } from "../../src/multi_master/operation/operation.ts";
+import { encodeOperation, packedOperation } from "../../src/protocol/operations/operation_codec.ts";
 import { codec, DOCS, keyOf, TestCluster, touches } from "./cluster.ts";
 
 const TAGS = Array.from({ length: 5000 }, (_, i) => `tag-${i}`);

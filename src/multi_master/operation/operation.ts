@@ -162,12 +162,3 @@ export type PackedChange =
 export interface PackedOperation extends Omit<Operation, "changes"> {
   readonly changes: readonly PackedChange[];
 }
-
-/** The form in which an operation is logged and sent. */
-export function packedOperation(operation: PackedOperation): PackedOperation {
-  const changes = operation.changes.map((change): PackedChange => {
-    const { packed, content: _whole, ...rest } = change;
-    return packed === undefined ? change : { ...rest, packed };
-  });
-  return { ...operation, changes };
-}

@@ -24,7 +24,7 @@ const FORMAT = 1;
 /** Bytes before the count: what the checksum does not cover. */
 const HEAD_SIZE = 8;
 /** Bytes of the shortest operation with its size. */
-const OPERATION_SIZE_MIN = 48;
+const OPERATION_SIZE_MIN = 42;
 
 /** The body of a record, of operations that are encoded. */
 export function encodeOperationBatch(operations: readonly Uint8Array[]): Uint8Array {

@@ -19,7 +19,8 @@
  * |     1 | flags: 1 removed, 2 packed, 4 marks, 8 base, 16 seen, 32 removals |
  * |     4 | collection                                                        |
  * |   2 * | key: size, bytes                                                  |
- * |   4 * | body, or behind its base (8) and the body's size (4) the delta: size, bytes; not of a removal |
+ * |   4 * | of a document: size, body                                         |
+ * |  16 *  | of a packed one: base (8), size of the body (4), size, delta      |
  * |   4 * | marks: size, CBOR; if flagged                                     |
  * |     * | seen: version (8), cursor (a vector); if flagged                  |
  * |   2 * | removals: count, for each its origin (text) and sequence (8); if flagged |
@@ -76,6 +77,16 @@ export function encodeOperation(operation: PackedOperation): Uint8Array {
   return writer.copy();
 }
 
+/** The form in which an operation is logged and sent. */
+export function packedOperation(operation: PackedOperation): PackedOperation {
+  const changes = operation.changes.map((change): PackedChange => {
+    const { packed, content: _whole, ...rest } = change;
+    return packed === undefined ? change : { ...rest, packed };
+  });
+  assert(changes.length === operation.changes.length, "each change has a form");
+  return { ...operation, changes };
+}
+
 /** A count, and for each origin its text and a number. */
 export function writeVector(writer: ByteWriter, vector: VersionVector): void {
   assert(vector.size <= 0xffff, "a vector's size fits its field");
@@ -106,6 +117,9 @@ export class OperationDecoder {
     const format = reader.u8();
     if (format !== FORMAT) throw new ProtocolError(`Cannot read operation: format ${format}`);
     const flags = reader.u8();
+    if (flags > (HAS_REQUEST | IS_REPEAT) || flags === IS_REPEAT) {
+      throw new ProtocolError("Cannot read operation: its flags are unknown");
+    }
     const origin = reader.text();
     const sequence = reader.u64();
     const stamp = { wallMs: reader.u64(), count: reader.u16() };

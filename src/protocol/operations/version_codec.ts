@@ -59,6 +59,7 @@ export function contentDelta(
  * base, or none.
  */
 export function contentFrom(base: DocumentContent, bytes: Uint8Array): DocumentContent {
+  if (!VERSION_CODEC.isDocument(bytes)) throw new ValidationError(MISFIT);
   const { b, m } = decodeCbor(bytes) as Fields;
   const body = patched(decodeCbor(base.body) as Value, b);
   if (!isFields(body)) throw new ValidationError(MISFIT);

@@ -36,7 +36,7 @@ const RESEED = 34;
 const IS_PULL = 1;
 const REASONS = ["not-member", "behind", "forked"] as const;
 /** Bytes of the shortest operation with its size. */
-const OPERATION_SIZE_MIN = 48;
+const OPERATION_SIZE_MIN = 42;
 /** Bytes of the shortest checksum with its origin. */
 const CHAIN_SIZE_MIN = 6;
 

@@ -15,11 +15,18 @@ import {
   decodeOperationBatch,
   encodeOperationBatch,
 } from "../../protocol/operations/operation_batch.ts";
-import { encodeOperation } from "../../protocol/operations/operation_codec.ts";
+import { encodeOperation, packedOperation } from "../../protocol/operations/operation_codec.ts";
 import type { OperationRecord, OperationTable, RecordPlace } from "./operation_table.ts";
 
 /** Bytes of operations at which a record is closed. */
 const RECORD_SIZE_GOAL = 512 * 1024;
+/** Bytes of records that are read from the disk at once. */
+const LOAD_SIZE_GOAL = 256 * 1024;
+
+interface Encoded {
+  readonly operation: Operation;
+  readonly bytes: Uint8Array;
+}
 
 /** What the log of the node does for its operations. */
 export interface OperationLogParts {
@@ -67,22 +74,28 @@ export class OperationLog implements OperationReader {
   }
 
   /**
-   * Writes operations, each whole or not at all. They are durable when the sync that covers the
-   * returned record number ends. Throws StorageError, before anything is written, for an operation
-   * that is in the log.
+   * Writes operations, each whole or not at all: a power cut may leave the first of them. They are
+   * durable when the sync that covers the returned record number ends. An origin may go on behind a
+   * gap, once, at the first operation. Throws StorageError, before anything is written, for an
+   * operation at or below the last one that is kept of its origin.
    */
   append(operations: readonly Operation[]): number {
-    const groups = this.#groups(operations);
-    const bodies = groups.map((group) => {
-      return encodeOperationBatch(group.map((operation) => this.bytesOf(operation)));
-    });
     this.#parts.table.rangesOf(operations);
+    const groups = this.#groups(operations);
+    const bodies = groups.map((group) => encodeOperationBatch(group.map(({ bytes }) => bytes)));
     const before = this.#parts.lastRecord();
     const written = this.#parts.append(bodies);
     assert(this.#parts.lastRecord() >= before + groups.length, "each record has a number");
     assert(written.length === groups.length, "each record has its place");
     for (const [i, { segmentNumber, bodyAt: at }] of written.entries()) {
-      this.#parts.table.append(groups[i]!, { segmentNumber, at, size: bodies[i]!.byteLength });
+      const place = { segmentNumber, at, size: bodies[i]!.byteLength };
+      // Kept as they are read from the disk: without the documents that packed ones stand for.
+      const kept = groups[i]!.map(({ operation, bytes }) => {
+        const packed = packedOperation(operation);
+        this.#bytes.set(packed, bytes);
+        return packed;
+      });
+      this.#parts.table.append(kept, place);
     }
     return this.#parts.lastRecord();
   }
@@ -91,18 +104,41 @@ export class OperationLog implements OperationReader {
     return this.#parts.table.read(origin, from, bytesMax);
   }
 
-  /** Brings an operation into memory. Throws CorruptionError. */
+  /** Brings an operation and those behind it into memory. Throws CorruptionError. */
   load({ origin, sequence }: Dot): void {
-    const wanted = this.#parts.table.wanted(origin, sequence);
-    if (wanted !== undefined) this.#parts.table.fill(origin, wanted, this.#readRecord(wanted));
+    const { table } = this.#parts;
+    const found: { record: OperationRecord; operations: readonly PackedOperation[] }[] = [];
+    let next = sequence;
+    for (let size = 0; size < LOAD_SIZE_GOAL; ) {
+      const record = table.wanted(origin, next);
+      if (record === undefined) break;
+      const operations = found.length === 0 ? this.#readRecord(record) : this.#tryRead(record);
+      if (operations === undefined) break;
+      found.push({ record, operations });
+      size += record.place.size;
+      next = (record.ranges.get(origin)?.last ?? next) + 1;
+      assert(next > sequence, "the next one stands behind it");
+    }
+    if (found.length > 0) table.fill(origin, found);
   }
 
   /**
    * Operations at or below it are needed no more, neither by this node's state on disk nor by
-   * another member. Their files go with the next compaction of the log.
+   * another member. Their files go with the next compaction of the log. The cut itself is not
+   * logged: after a restart those are back whose files are there.
    */
   cut(floor: VersionVector): void {
     this.#parts.table.cut(floor);
+  }
+
+  /** Undefined: it is damaged, which is told when it is asked for. */
+  #tryRead(record: OperationRecord): readonly PackedOperation[] | undefined {
+    try {
+      return this.#readRecord(record);
+    } catch (error) {
+      if (!(error instanceof CorruptionError)) throw error;
+      return undefined;
+    }
   }
 
   #readRecord({ place }: OperationRecord): readonly PackedOperation[] {
@@ -117,16 +153,17 @@ export class OperationLog implements OperationReader {
     }
   }
 
-  #groups(operations: readonly Operation[]): readonly (readonly Operation[])[] {
-    const groups: Operation[][] = [];
+  #groups(operations: readonly Operation[]): readonly (readonly Encoded[])[] {
+    const groups: Encoded[][] = [];
     let size = RECORD_SIZE_GOAL;
     for (const operation of operations) {
       if (size >= RECORD_SIZE_GOAL) {
         groups.push([]);
         size = 0;
       }
-      groups.at(-1)?.push(operation);
-      size += this.bytesOf(operation).byteLength;
+      const bytes = encodeOperation(operation);
+      groups.at(-1)?.push({ operation, bytes });
+      size += bytes.byteLength;
     }
     assert(groups.length <= operations.length, "no record is empty");
     assert(groups.flat().length === operations.length, "each operation is in one");

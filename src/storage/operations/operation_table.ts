@@ -46,22 +46,25 @@ interface Stream {
 export class OperationTable {
   readonly #cacheBytesMax: number;
   readonly #streams = new Map<string, Stream>();
-  /** All records that hold a kept operation, in the order of the log. */
+  /** In the order of the log; the first holds a kept operation. */
   #records: Kept[] = [];
   /** Those in memory that are counted, the oldest first. */
   #cached: Kept[] = [];
   #cacheBytes = 0;
   /**
-   * The record of each origin that was loaded last, in memory beside the others: who sends needs
+   * The records of each origin that were loaded last, in memory beside the others: who sends needs
    * the next operation of several origins at once.
    */
-  readonly #loaded = new Map<string, Kept>();
+  readonly #loaded = new Map<string, readonly Kept[]>();
 
   constructor(cacheBytesMax: number) {
     this.#cacheBytesMax = cacheBytesMax;
   }
 
-  /** All records that hold a kept operation, in the order of the log. */
+  /**
+   * All records from the first that holds a kept operation on, in the order of the log; some behind
+   * it may hold none.
+   */
   get records(): readonly OperationRecord[] {
     return this.#records;
   }
@@ -71,7 +74,7 @@ export class OperationTable {
     return this.#streams.get(origin)?.last ?? 0;
   }
 
-  /** Smallest number of a segment that holds a kept operation; undefined without any. */
+  /** Number of the segment of the first of {@link records}; undefined without any. */
   oldestSegment(): number | undefined {
     return this.#records[0]?.place.segmentNumber;
   }
@@ -137,17 +140,30 @@ export class OperationTable {
     return record?.operations === undefined ? record : undefined;
   }
 
-  /** What stands in a record is in memory again, until another one of that origin is. */
-  fill(origin: string, record: OperationRecord, operations: readonly PackedOperation[]): void {
-    const kept = this.#streams.get(origin)?.records.find((one) => one === record);
-    if (kept === undefined || kept.operations !== undefined) return;
-    assert(kept.ranges.size <= operations.length, "each origin has an operation");
-    const before = this.#loaded.get(origin);
-    this.#loaded.set(origin, kept);
-    kept.operations = operations;
-    const isElsewhere = [...this.#loaded.values()].some((one) => one === before);
-    if (before !== undefined && !isElsewhere) before.operations = undefined;
-    assert(this.#loaded.size <= this.#streams.size, "one record for each origin");
+  /** What stands in records is in memory again, until others of that origin are. */
+  fill(
+    origin: string,
+    found: readonly {
+      readonly record: OperationRecord;
+      readonly operations: readonly PackedOperation[];
+    }[],
+  ): void {
+    const stream = this.#streams.get(origin);
+    assert(found.length > 0, "something is filled in");
+    const loaded: Kept[] = [];
+    for (const { record, operations } of found) {
+      const first = Math.max(record.ranges.get(origin)?.first ?? 0, stream?.first ?? 0);
+      const kept = stream?.records[indexOf(stream, origin, first)];
+      if (kept !== record || kept.operations !== undefined) continue;
+      assert(kept.ranges.size <= operations.length, "each origin has an operation");
+      kept.operations = operations;
+      loaded.push(kept);
+    }
+    const before = this.#loaded.get(origin) ?? [];
+    this.#loaded.set(origin, loaded);
+    const inUse = new Set([...this.#loaded.values()].flat());
+    for (const record of before) if (!inUse.has(record)) record.operations = undefined;
+    assert(this.#loaded.size <= this.#streams.size, "some of each origin");
   }
 
   /** Operations at or below it are needed no more. */
@@ -157,7 +173,7 @@ export class OperationTable {
       if (last < stream.first) continue;
       stream.first = last + 1;
       const isOver = ({ ranges }: Kept): boolean => (ranges.get(origin)?.last ?? 0) <= last;
-      stream.records = stream.records.slice(countOf(stream.records, isOver));
+      stream.records.splice(0, countOf(stream.records, isOver));
       assert(stream.first <= stream.last + 1, "a stream does not end before it begins");
     }
     const isNeeded = ({ ranges }: Kept): boolean =>
@@ -181,8 +197,8 @@ export class OperationTable {
 
   #keep(record: Kept): void {
     this.#cached.push(record);
-    this.#cacheBytes += record.place.size;
-    assert(record.place.size <= this.#cacheBytes, "what is in memory is counted");
+    this.#cacheBytes += memoryOf(record);
+    assert(memoryOf(record) <= this.#cacheBytes, "what is in memory is counted");
     let dropped = 0;
     while (this.#cacheBytes > this.#cacheBytesMax && dropped < this.#cached.length - 1) {
       this.#forget(this.#cached[dropped]!);
@@ -195,23 +211,36 @@ export class OperationTable {
 
   #forget(record: Kept): void {
     if (record.operations === undefined) return;
-    assert(record.place.size <= this.#cacheBytes, "what is in memory was counted");
+    assert(memoryOf(record) <= this.#cacheBytes, "what is in memory was counted");
     record.operations = undefined;
-    this.#cacheBytes -= record.place.size;
+    this.#cacheBytes -= memoryOf(record);
   }
 
   #drop(records: readonly Kept[]): void {
     const gone = new Set(records);
     assert(gone.size === records.length, "a record goes once");
-    for (const [origin, record] of this.#loaded) {
-      if (!gone.has(record)) continue;
-      record.operations = undefined;
-      this.#loaded.delete(origin);
+    for (const [origin, loaded] of this.#loaded) {
+      for (const record of loaded) if (gone.has(record)) record.operations = undefined;
+      if (loaded.some((record) => gone.has(record))) {
+        this.#loaded.set(
+          origin,
+          loaded.filter((record) => !gone.has(record)),
+        );
+      }
     }
     for (const record of records) this.#forget(record);
-    if (gone.size > 0) this.#cached = this.#cached.filter((record) => !gone.has(record));
+    // In the order of the log, both.
+    this.#cached.splice(
+      0,
+      countOf(this.#cached, (record) => gone.has(record)),
+    );
     assert(this.#cached.length <= this.#records.length, "what is in memory is kept");
   }
+}
+
+/** Its operations, and their bytes beside them. */
+function memoryOf({ place }: OperationRecord): number {
+  return 2 * place.size;
 }
 
 /** Where in the stream an operation stands. */

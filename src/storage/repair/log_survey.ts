@@ -306,8 +306,7 @@ class Surveyor {
   #takeBad(step: BadBody, place: SegmentPlace): void {
     const { kind, number: record } = step.header;
     const damage = { file: place.path, byte: step.at, problem: step.problem, record };
-    const isContent = kind === "BATCH" || kind === "TAIL" || kind === "OPERATIONS";
-    if (isContent || record > this.#watermark) {
+    if (kind === "BATCH" || kind === "TAIL" || record > this.#watermark) {
       this.#break(damage, false);
       this.#halted = undefined;
       if (kind === "BATCH" && !this.#isOver) this.#noteBad(step.body);

@@ -200,7 +200,7 @@ async function buildLog(
   try {
     await writer.start(state);
     assert(writer.segmentNumber > survey.lastSegmentNumber, "segment numbers go on");
-    for (const chunk of keptRecords(files, `${folder.directory}/wal`, plan)) {
+    for (const chunk of keptRecords(files, `${folder.directory}/wal`, { plan, survey })) {
       const written = writer.append(chunk.records, state);
       assert(written.length === chunk.records.length, "each kept entry has its place");
       assert(chunk.lastIndex >= lastIndex, "entries are written in order");
@@ -232,15 +232,28 @@ interface Chunk {
   readonly lastIndex: LogIndex;
 }
 
-/** What is kept in the order of the new log: operations, then entries as {@link keptBatches}. */
-function* keptRecords(files: FileSystem, directory: string, plan: RepairPlan): Generator<Chunk> {
-  const kept = plan.run?.rebuild.operations.records ?? [];
-  for (const { place } of kept) {
-    const path = segmentPath(directory, place.segmentNumber);
-    const body = readBytesAt(files, path, place);
-    assert(body.byteLength === place.size, "the body is read whole");
-    yield { records: [{ kind: "OPERATIONS", body }], lastIndex: plan.base.index };
+/** What the new log holds: all operations that can be read, then entries as {@link keptBatches}. */
+function* keptRecords(
+  files: FileSystem,
+  directory: string,
+  { plan, survey }: Examination,
+): Generator<Chunk> {
+  let records: PendingRecord[] = [];
+  let size = 0;
+  for (const { rebuild } of survey.runs) {
+    for (const { place } of rebuild.operations.records) {
+      const path = segmentPath(directory, place.segmentNumber);
+      const body = readBytesAt(files, path, place);
+      assert(body.byteLength === place.size, "the body is read whole");
+      records.push({ kind: "OPERATIONS", body });
+      size += body.byteLength;
+      if (size < CHUNK_SIZE) continue;
+      yield { records, lastIndex: plan.base.index };
+      records = [];
+      size = 0;
+    }
   }
+  yield { records, lastIndex: plan.base.index };
   yield* keptBatches(files, directory, plan);
 }
 

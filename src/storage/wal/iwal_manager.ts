@@ -100,7 +100,7 @@ export interface ReplicatedLog extends LogReader {
   readonly base: LogBase;
   /** Highest commit index in any record: `base.index <= recoveredCommit <= lastIndex()`. */
   readonly recoveredCommit: LogIndex;
-  /** Bytes of all segments on disk. */
+  /** Bytes of the segments from the first that holds a kept entry on. */
   readonly sizeBytes: number;
   /** Entries about members and bindings that opening the log found, in order. */
   readonly clusterEntries: readonly Entry[];

@@ -3,16 +3,14 @@
 import { describe, expect, test } from "bun:test";
 import { toHex } from "../../../src/base/bytes.ts";
 import { CStoreError, ProtocolError } from "../../../src/base/errors.ts";
-import {
-  type PackedOperation,
-  packedOperation,
-} from "../../../src/multi_master/operation/operation.ts";
+import type { PackedOperation } from "../../../src/multi_master/operation/operation.ts";
 import { faultOf } from "../../../src/multi_master/operation/operation_check.ts";
 import { SeededRandom } from "../../../src/platform/random.ts";
 import { encodeCbor } from "../../../src/protocol/encoding/cbor.ts";
 import {
   encodeOperation,
   OperationDecoder,
+  packedOperation,
 } from "../../../src/protocol/operations/operation_codec.ts";
 
 const BODY = encodeCbor({ a: 1 });

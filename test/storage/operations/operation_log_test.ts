@@ -10,9 +10,11 @@ import { describe, expect, test } from "bun:test";
 import { CorruptionError, StorageError } from "../../../src/base/errors.ts";
 import type { Operation } from "../../../src/multi_master/operation/operation.ts";
 import { encodeCbor } from "../../../src/protocol/encoding/cbor.ts";
+import { surveyLog } from "../../../src/storage/repair/log_survey.ts";
+import { judgeRepair } from "../../../src/storage/repair/wal_repair.ts";
 import type { SegmentLog } from "../../../src/storage/wal/segment_log.ts";
 import type { SimulatedDisk } from "../fake_disk.ts";
-import { diskOf, entryAt, errorOf, LOG_FOLDER, openLog } from "../log_fixture.ts";
+import { diskOf, entryAt, errorOf, IDENTITY, LOG_FOLDER, openLog } from "../log_fixture.ts";
 
 const BODY = encodeCbor({ text: "x".repeat(400) });
 
@@ -101,12 +103,13 @@ describe("operations in the log", () => {
     await log.flush();
     expect(log.operations.read("n1", 2, 1e6).kind).toBe("loading");
     log.operations.load({ origin: "n1", sequence: 2 });
-    const found = log.operations.read("n1", 2, 1e6);
+    const found = log.operations.read("n1", 2, 600);
     expect(found.kind === "operations" && found.operations).toEqual([operation("n1", 2)]);
-    // One of each origin stays beside the newest ones.
-    log.operations.load({ origin: "n1", sequence: 4 });
-    expect(log.operations.read("n1", 2, 1e6).kind).toBe("loading");
+    // Those behind it come with it, until others of the origin are asked for.
     expect(log.operations.read("n1", 4, 1e6).kind).toBe("operations");
+    log.operations.load({ origin: "n1", sequence: 1 });
+    expect(log.operations.read("n1", 1, 600).kind).toBe("operations");
+    expect(log.operations.read("n1", 4, 1e6).kind).toBe("loading");
     expect(names(log.operations.operations())).toHaveLength(8);
     log.operations.cut(new Map([["n1", 6]]));
     expect(names(log.operations.operations())).toEqual(["n1 7", "n1 8"]);
@@ -249,5 +252,31 @@ describe("operations and faults", () => {
     expect(damaged).toHaveLength(1);
     await log.close();
     expect(await errorOf(openLog(disk))).toBeInstanceOf(CorruptionError);
+  });
+
+  test("a record that is damaged costs no entry, and no other operation", async () => {
+    const disk = diskOf(12);
+    const log = await openLog(disk, { segmentSizeBytes: 1 << 20 });
+    log.write({ hardState: { term: 1, vote: undefined }, entries: [], commitIndex: 0 });
+    for (let i = 1; i <= 20; i += 1) {
+      write(log, i);
+      log.operations.append([operation("n1", i)]);
+    }
+    await log.flush();
+    await log.close();
+    const [name] = disk.files.list(LOG_FOLDER).filter((one) => one.endsWith(".segment"));
+    const path = `${LOG_FOLDER}/${name}`;
+    const bytes = disk.readFile(path);
+    bytes[bytes.indexOf("x".charCodeAt(0), 2000)] = 0;
+    disk.writeFile(path, bytes);
+    const place = { directory: LOG_FOLDER, identity: IDENTITY };
+    const survey = surveyLog(disk.files, place);
+    expect(survey.damages.map(({ problem }) => problem)).toEqual([
+      "the record body's checksum does not match (OPERATIONS, no entry)",
+    ]);
+    const plan = judgeRepair(survey, [], IDENTITY);
+    expect([plan.last.index, plan.lost, plan.isRaised]).toEqual([20, undefined, false]);
+    const kept = survey.runs.flatMap(({ rebuild }) => rebuild.operations.records);
+    expect(kept).toHaveLength(19);
   });
 });
