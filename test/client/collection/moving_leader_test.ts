@@ -44,8 +44,16 @@ async function nextRound(): Promise<void> {
   for (let from = 0; from < COUNT; from += PART) {
     const part = Array.from({ length: PART }, (_, i) => ({ id: from + i, round }));
     if (round === 1) await items.insertMany(part);
-    else await items.updateMany({ id: { $gte: from, $lt: from + PART } }, { $set: { round } });
+    else await putTogether(part);
   }
+}
+
+/** In one command: `updateMany` would take several, and a read may come between two. */
+function putTogether(part: readonly Item[]): Promise<void> {
+  return database.transaction(async (tx) => {
+    const own = tx.collection<Item>("items");
+    for (const item of part) await own.put(item);
+  });
 }
 
 /** Reads with small pages; after the first one `disturb` happens. */
