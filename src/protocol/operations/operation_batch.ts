@@ -18,19 +18,17 @@ import { ByteReader, ByteWriter } from "../../base/bytes.ts";
 import { ProtocolError } from "../../base/errors.ts";
 import type { PackedOperation } from "../../multi_master/operation/operation.ts";
 import { checksum32 } from "../encoding/checksum.ts";
-import { OperationDecoder } from "./operation_codec.ts";
+import { readOperations, writeOperations } from "./operation_codec.ts";
 
 const FORMAT = 1;
 /** Bytes before the count: what the checksum does not cover. */
 const HEAD_SIZE = 8;
-/** Bytes of the shortest operation with its size. */
-const OPERATION_SIZE_MIN = 42;
 
 /** The body of a record, of operations that are encoded. */
 export function encodeOperationBatch(operations: readonly Uint8Array[]): Uint8Array {
   const size = operations.reduce((sum, { byteLength }) => sum + byteLength + 4, HEAD_SIZE + 4);
-  const writer = new ByteWriter(size).u8(FORMAT).u8(0).u16(0).u32(0).u32(operations.length);
-  for (const bytes of operations) writer.u32(bytes.byteLength).raw(bytes);
+  const writer = new ByteWriter(size).u8(FORMAT).u8(0).u16(0).u32(0);
+  writeOperations(writer, operations);
   assert(writer.size === size, "each operation has its room");
   writer.patchU32(4, checksum32(writer.written().subarray(HEAD_SIZE)));
   return writer.written();
@@ -43,13 +41,7 @@ export function decodeOperationBatch(bytes: Uint8Array): readonly PackedOperatio
   if (reader.u32() !== checksum32(bytes.subarray(HEAD_SIZE))) {
     throw new ProtocolError("Cannot read operations: the checksum does not match");
   }
-  const count = reader.u32();
-  if (count * OPERATION_SIZE_MIN > reader.remaining) {
-    throw new ProtocolError(`Cannot read operations: there is no room for ${count}`);
-  }
-  const decoder = new OperationDecoder();
-  const operations: PackedOperation[] = [];
-  for (let i = 0; i < count; i += 1) operations.push(decoder.decode(reader.take(reader.u32())));
+  const operations = readOperations(reader);
   reader.end();
   assert(reader.offset === bytes.byteLength, "the operations fill the bytes");
   return operations;

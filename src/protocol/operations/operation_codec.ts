@@ -56,6 +56,8 @@ const FORM_MASK = IS_REMOVED | IS_PACKED | HAS_MARKS;
 const FORMS: ReadonlySet<number> = new Set([0, IS_REMOVED, IS_PACKED, HAS_MARKS]);
 /** Bytes of the shortest entry of a vector, and of a dot. */
 const ENTRY_SIZE_MIN = 10;
+/** Bytes of the shortest operation with its size. */
+const OPERATION_SIZE_MIN = 42;
 /** Bytes of the shortest change. */
 const CHANGE_SIZE_MIN = 7;
 
@@ -141,6 +143,27 @@ export class OperationDecoder {
     assert(this.#bytes.byteLength === reader.offset - start, "the context is read whole");
     return context;
   }
+}
+
+/** A count (4), and for each operation its size (4) and bytes. */
+export function writeOperations(writer: ByteWriter, operations: readonly Uint8Array[]): void {
+  writer.u32(operations.length);
+  for (const bytes of operations) writer.u32(bytes.byteLength).raw(bytes);
+  assert(writer.size >= 4 * (operations.length + 1), "each operation has its size");
+}
+
+/** Reads such a list; operations hold views of the bytes. Throws ProtocolError. */
+export function readOperations(reader: ByteReader): readonly PackedOperation[] {
+  const count = reader.u32();
+  if (count * OPERATION_SIZE_MIN > reader.remaining) {
+    throw new ProtocolError(`Cannot read operations: there is no room for ${count}`);
+  }
+  const decoder = new OperationDecoder();
+  const operations: PackedOperation[] = [];
+  for (let i = 0; i < count; i += 1) operations.push(decoder.decode(reader.take(reader.u32())));
+  assert(operations.length === count, "each operation is read");
+  assert(reader.offset >= count * OPERATION_SIZE_MIN, "none is shorter than the shortest");
+  return operations;
 }
 
 function writeChange(writer: ByteWriter, change: PackedChange): void {

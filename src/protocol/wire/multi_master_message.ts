@@ -18,14 +18,14 @@ import { ProtocolError } from "../../base/errors.ts";
 import type {
   CursorMessage,
   MultiMasterMessage,
-  OperationsMessage,
   ReseedMessage,
 } from "../../multi_master/message.ts";
 import type { PackedOperation } from "../../multi_master/operation/operation.ts";
 import {
   encodeOperation,
-  OperationDecoder,
+  readOperations,
   readVector,
+  writeOperations,
   writeVector,
 } from "../operations/operation_codec.ts";
 import type { MessageRoute } from "./replication_message.ts";
@@ -35,8 +35,6 @@ const CURSOR = 33;
 const RESEED = 34;
 const IS_PULL = 1;
 const REASONS = ["not-member", "behind", "forked"] as const;
-/** Bytes of the shortest operation with its size. */
-const OPERATION_SIZE_MIN = 42;
 /** Bytes of the shortest checksum with its origin. */
 const CHAIN_SIZE_MIN = 6;
 
@@ -53,11 +51,11 @@ export function encodeMultiMasterMessage(
   const writer = new ByteWriter(256);
   switch (message.type) {
     case "OPERATIONS":
-      begin(writer, message, [OPERATIONS, 0]).u32(message.operations.length);
-      for (const operation of message.operations) {
-        const bytes = bytesOf(operation);
-        writer.u32(bytes.byteLength).raw(bytes);
-      }
+      begin(writer, message, [OPERATIONS, 0]);
+      writeOperations(
+        writer,
+        message.operations.map((operation) => bytesOf(operation)),
+      );
       break;
     case "CURSOR":
       begin(writer, message, [CURSOR, message.isPull ? IS_PULL : 0]);
@@ -117,21 +115,6 @@ function readFields(reader: ByteReader, { type, flags, envelope }: Head): MultiM
   const reason = type === RESEED ? REASONS[reader.u8()] : undefined;
   if (reason === undefined) throw new ProtocolError("Cannot read message: its type is unknown");
   return { ...envelope, type: "RESEED", reason, incarnation: reader.text() };
-}
-
-function readOperations(reader: ByteReader): OperationsMessage["operations"] {
-  const count = reader.u32();
-  if (count * OPERATION_SIZE_MIN > reader.remaining) {
-    throw new ProtocolError(`Cannot read message: it has no room for ${count} operations`);
-  }
-  const decoder = new OperationDecoder();
-  const operations: PackedOperation[] = [];
-  for (let i = 0; i < count; i += 1) {
-    operations.push(decoder.decode(reader.take(reader.u32())));
-  }
-  assert(operations.length === count, "each operation is read");
-  assert(reader.offset >= count * OPERATION_SIZE_MIN, "none is shorter than the shortest");
-  return operations;
 }
 
 function readCursor(reader: ByteReader, envelope: Envelope, isPull: boolean): CursorMessage {

@@ -220,6 +220,7 @@ export class SegmentLog implements IWALManager, ReplicatedLog {
 
   get sizeBytes(): number {
     const oldest = this.#table.oldestSegment() ?? this.#writer.segmentNumber;
+    assert(oldest <= this.#writer.segmentNumber, "no entry lies behind the newest segment");
     const count = this.#writer.segmentNumber - oldest + 1;
     assert(count >= 1, "the segment written to is one of them");
     return count * (this.#options.segmentSizeBytes ?? SEGMENT_SIZE_BYTES);
