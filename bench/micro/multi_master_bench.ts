@@ -14,6 +14,7 @@ import { MultiMaster } from "../../src/multi_master/multi_master.ts";
 import {
   type Agreement,
   FIRST_FLOOR,
+  proposeFloor,
   withFloor,
 } from "../../src/multi_master/operation/agreement.ts";
 import type { Operation } from "../../src/multi_master/operation/operation.ts";
@@ -124,7 +125,7 @@ class BenchCluster {
     this.#nowMs += 100;
     for (const { master } of this.nodes) master.tick(this.#nowMs);
     this.settle();
-    const proposal = this.first.floorProposal();
+    const proposal = proposeFloor(this.agreement, this.first.progress() ?? []);
     if (proposal === undefined) return;
     this.agreement = withFloor(this.agreement, proposal);
     for (const { master, log } of this.nodes) {

@@ -51,6 +51,12 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
     "src/client/transaction/bulk_write.ts",
   ],
   "test/client/connection/client_test.ts": ["src/client/connection/client_options.ts"],
+  "test/node/masters_test.ts": [
+    "src/database/masters_executor.ts",
+    "src/node/masters/master_part.ts",
+    "src/node/masters/shown_documents.ts",
+    "src/server/masters_service.ts",
+  ],
   "test/query/matcher_test.ts": ["src/query/value_tests.ts"],
   "test/simulation/transactions_test.ts": ["src/database/transaction_conditions.ts"],
   "test/transactions/transaction_manager_test.ts": [

@@ -6,7 +6,7 @@
 
 import type { CollectionSettings } from "../protocol/encoding/collection_settings.ts";
 import type { DocumentId } from "../protocol/encoding/document_key.ts";
-import type { ReadLevel } from "../protocol/wire/client_message.ts";
+import type { Acknowledgement, ReadLevel } from "../protocol/wire/client_message.ts";
 import type { Explanation } from "../protocol/wire/reply.ts";
 import type { Change } from "./change.ts";
 import type { DistinctValue, ItemOf, Path, PathValue } from "./path.ts";
@@ -33,10 +33,15 @@ export type AnyDocument = { [field: string]: unknown };
 export interface CollectionOptions {
   /** Name of the id field; `id` unless set. */
   readonly idField?: string;
-  /** How fresh reads are; `linearizable` unless set. */
+  /**
+   * How fresh reads are; `linearizable` unless set. Of a collection that every node writes: `stale`,
+   * as the node shows it, and no other.
+   */
   readonly read?: ReadLevel;
   /** Longest wait of a request, in milliseconds. */
   readonly timeoutMs?: number;
+  /** See {@link WriteOptions.ack}; for all writes of the handle. */
+  readonly ack?: Acknowledgement;
   /** Calls never belong to a global transaction that is open. */
   readonly isOutsideTransactions?: boolean;
 }
@@ -59,6 +64,11 @@ export interface ChangeOptions {
 export interface WriteOptions extends ChangeOptions {
   /** Write only if the document has this version now; 0: only if it does not exist. */
   readonly ifVersion?: number;
+  /**
+   * Of a collection that every node writes: whose disks the write waits for; as the handle or the
+   * node is set unless given. With fewer in time it rejects with NotConfirmedError.
+   */
+  readonly ack?: Acknowledgement;
 }
 
 /** What happens when no document is there to be changed. */

@@ -29,6 +29,11 @@ export interface ErrorFields {
   readonly retryAfterMs?: number;
   /** VERSION_CONFLICT */
   readonly actualVersion?: number;
+  /** NOT_CONFIRMED: members whose disks have the write, and how many there are. */
+  readonly acknowledgements?: number;
+  readonly of?: number;
+  /** WRONG_MODE: who writes the collection. */
+  readonly mode?: string;
   /** CORRUPTION: the damaged file, and the first wrong byte of it. */
   readonly file?: string;
   readonly byte?: number;
@@ -359,6 +364,42 @@ export class ConfigError extends CStoreError {
   readonly retry = "never";
 }
 
+/**
+ * The collection is written by every node, and was taken for one that the leader writes; or the
+ * other way round. Nothing happened.
+ */
+export class WrongModeError extends CStoreError {
+  readonly code = "WRONG_MODE";
+  readonly retry = "never";
+}
+
+/**
+ * A write is on the disk of the node that took it, and of too few others in time: it goes on to
+ * them, and is not taken back.
+ */
+export class NotConfirmedError extends CStoreError {
+  readonly code = "NOT_CONFIRMED";
+  readonly retry = "never";
+  /** Disks that are known to have it. */
+  readonly acknowledgements: number;
+  /** Members. */
+  readonly of: number;
+
+  constructor(
+    message: string,
+    known: { readonly acknowledgements: number; readonly of: number },
+    details: ErrorDetails = {},
+  ) {
+    super(message, {
+      remedy: "The write stays and reaches the others when they can be reached; do not repeat it",
+      ...details,
+      fields: { ...details.fields, ...known },
+    });
+    this.acknowledgements = known.acknowledgements;
+    this.of = known.of;
+  }
+}
+
 /** The thing was closed before or while the request ran; nothing was sent. */
 export class ClosedError extends CStoreError {
   readonly code = "CLOSED";
@@ -410,6 +451,8 @@ export const ERROR_CODES = [
   "AMBIGUOUS_TRANSACTION",
   "UNCHECKED",
   "ROLLED_BACK",
+  "WRONG_MODE",
+  "NOT_CONFIRMED",
 ] as const;
 
 /** The stable word of an error. */
@@ -418,58 +461,6 @@ export type ErrorCode = (typeof ERROR_CODES)[number];
 /** An error's number on the wire. */
 export function errorNumber(code: ErrorCode): number {
   return ERROR_CODES.indexOf(code);
-}
-
-/** An error as it came over the wire, beside its code. */
-export interface RemoteError extends ErrorDetails {
-  readonly message: string;
-}
-
-type ErrorMaker = (message: string, details: ErrorDetails & { fields: ErrorFields }) => CStoreError;
-
-const MAKERS: Partial<Record<ErrorCode, ErrorMaker>> = {
-  NOT_LEADER: (message, { fields }) => {
-    const { leaderId: id = "", leaderAddress: address = "" } = fields;
-    return new NotLeaderError(message, { id, address });
-  },
-  NO_QUORUM: (message, details) => new NoQuorumError(message, details),
-  UNKNOWN_OUTCOME: (message, details) => new UnknownOutcomeError(message, details),
-  DEADLINE: (message, details) => new DeadlineError(message, details),
-  OVERLOADED: (message, details) =>
-    new OverloadedError(message, details.fields.retryAfterMs ?? 100, details),
-  VERSION_CONFLICT: (message, details) =>
-    new VersionConflictError(message, details.fields.actualVersion ?? 0, details),
-  DUPLICATE_KEY: (message, details) => new DuplicateKeyError(message, details),
-  NOT_FOUND: (message, details) => new NotFoundError(message, details),
-  SESSION_EXPIRED: (message, details) => new SessionExpiredError(message, details),
-  DUPLICATE_REQUEST: (message, details) => new DuplicateRequestError(message, details),
-  HANDSHAKE: (message, details) => new HandshakeError(message, details),
-  STORAGE: (message, details) => new StorageError(message, details),
-  VALIDATION: (message, details) => new ValidationError(message, details),
-  CONFIG: (message, details) => new ConfigError(message, details),
-  QUERY: (message, details) => new QueryError(message, details),
-  CONFLICT: (message, details) => new TransactionConflictError(message, details),
-  COMPACTED: (message, details) => new CompactedError(message, details),
-  CURSOR_LOST: (message, details) => new CursorLostError(message, details),
-  CLOSED: (message, details) => new ClosedError(message, details),
-  TRANSACTION_TIMEOUT: (message, details) => new TransactionTimeoutError(message, details),
-  UNCHECKED: (message, details) => new UncheckedError(message, details),
-  AMBIGUOUS_TRANSACTION: (message, details) => new AmbiguousTransactionError(message, details),
-  MEMBERSHIP: (message, details) => new MembershipError(message, details),
-  REMOVED: (message, details) => new RemovedError(message, details),
-  ROLLED_BACK: (message, details) => new RolledBackError(message, details),
-};
-
-/**
- * The error that a number and fields from the wire stand for. A code that only one process can
- * mean, like a damaged file of its own, becomes a ProtocolError with the same message.
- */
-export function errorFromNumber(number: number, remote: RemoteError): CStoreError {
-  const code = ERROR_CODES[number];
-  const maker = code === undefined ? undefined : MAKERS[code];
-  const { message, remedy, fields = NO_FIELDS } = remote;
-  const details = { fields, ...(remedy !== undefined && { remedy }) };
-  return withoutStack(() => maker?.(message, details) ?? new ProtocolError(message, details));
 }
 
 /**

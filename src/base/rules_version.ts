@@ -8,6 +8,7 @@
  * |     1 | -                                                                                |
  * |     2 | conditions and updates as `docs/queries.md` states them; unique indexes judge the end of a request; a document holds its key; 0 is a time to expire after |
  * |     3 | partial indexes, and such with a collation; `\\.` in a path is a dot of a name; `documentSizeMax` of collections, and requests above 4 MiB |
+ * |     4 | collections that every node writes, and the agreement about them |
  *
  * @module
  */
@@ -20,8 +21,11 @@ export const FIRST_RULES = 1;
 /** The first rules with partial indexes, escaped dots in paths, and large documents. */
 export const THIRD_RULES = 3;
 
+/** The first rules with collections that every node writes. */
+export const FOURTH_RULES = 4;
+
 /** The newest rules that this build knows. */
-export const NEWEST_RULES = 3;
+export const NEWEST_RULES = 4;
 
 /** The rules by which a request is applied: {@link FIRST_RULES} to {@link NEWEST_RULES}. */
 export type RulesVersion = number;

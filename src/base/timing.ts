@@ -14,6 +14,8 @@ export const RETRY_AFTER_MS = {
   handover: 200,
   /** Another change of the members is under way, or their folders are not bound yet. */
   membership: 200,
+  /** A node does not take part yet in collections that every node writes. */
+  masters: 100,
   /** All places for cursors are taken. */
   cursors: 200,
   /** All places for waiting change streams are taken. */
@@ -44,6 +46,10 @@ export const POLL_INTERVAL_MS = {
   indexBuild: 5,
   /** Until the leader logs again that an index is ready. */
   indexReady: 500,
+  /** A client writes again, as its collection's mode asks for. */
+  mode: 10,
+  /** The leader agrees upon how far removals are forgotten. */
+  floor: 1000,
   sessionExpiry: 5000,
   documentExpiry: 1000,
   /** New changes for a stream that waits. */
@@ -90,6 +96,8 @@ export const ATTEMPTS_MAX = {
   repair: 20,
   /** A query whose cursor was lost on the way. */
   query: 3,
+  /** A write whose collection was taken for one of the other mode. */
+  mode: 20,
   /** `updateOne` whose document was changed by others in between. */
   update: 20,
 } as const;

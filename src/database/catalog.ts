@@ -10,6 +10,7 @@ import { CStoreError, NotFoundError, QueryError, ValidationError } from "../base
 import { COLLECTIONS_MAX, INDEXES_MAX } from "../base/limits.ts";
 import type { RulesVersion } from "../base/rules_version.ts";
 import { equalValues } from "../base/value.ts";
+import type { ConflictConfig } from "../multi_master/operation/conflict_rule.ts";
 import {
   type CatalogAnswer,
   type CatalogRequest,
@@ -17,7 +18,13 @@ import {
   readCatalogRequest,
   readIndexReady,
 } from "../protocol/encoding/catalog_command.ts";
-import { type CollectionSettings, readSettings } from "../protocol/encoding/collection_settings.ts";
+import {
+  type CollectionMode,
+  type CollectionSettings,
+  MULTI_MASTER_SETTINGS,
+  PLAIN_SETTINGS,
+  readSettings,
+} from "../protocol/encoding/collection_settings.ts";
 import { readIndexDefinition } from "./collection/collection_index.ts";
 import type { CollectionStore } from "./collection/collection_store.ts";
 
@@ -25,6 +32,12 @@ import type { CollectionStore } from "./collection/collection_store.ts";
 export interface CatalogState {
   readonly collections: Map<string, CollectionStore>;
   readonly rules: RulesVersion;
+  /** Who writes new collections, unless their settings say it. */
+  readonly defaultMode: CollectionMode;
+  /** Agrees upon a collection that every node writes; gives its number. */
+  agree(rule: ConflictConfig): number;
+  /** Such a collection is gone. */
+  disagree(collectionId: number): void;
   /** Makes a store that is not part of the state yet. */
   make(name: string): CollectionStore;
   /** A collection is gone: nothing may remember it. */
@@ -67,11 +80,16 @@ function change(
       if (store === undefined) return false;
       store.indexes.clear();
       state.collections.delete(name);
+      if (store.collectionId > 0) state.disagree(store.collectionId);
       state.dropped();
       return true;
     case "createIndex": {
       const definition = readIndexDefinition(request.index, state.rules);
-      return createIndex(store ?? create(state, name), definition, sequence);
+      return createIndex(
+        store ?? create(state, name, defaultSettings(state)),
+        definition,
+        sequence,
+      );
     }
     case "dropIndex": {
       const { index } = request;
@@ -90,10 +108,10 @@ function createCollection(
   name: string,
   given: Partial<CollectionSettings> | undefined,
 ): boolean {
-  const settings = readSettings(given, state.rules);
+  const settings = settingsOf(state, given);
   const known = state.collections.get(name)?.settings;
   if (known === undefined) {
-    create(state, name).settings = settings;
+    create(state, name, settings);
     return true;
   }
   const isSame = given === undefined || equalValues(known as never, settings as never);
@@ -102,6 +120,19 @@ function createCollection(
     remedy: "Settings hold until the collection is dropped: copy its documents into a new one",
     fields: { collection: name },
   });
+}
+
+/** What was given, in the mode of new collections where it names none. */
+function settingsOf(
+  state: CatalogState,
+  given: Partial<CollectionSettings> | undefined,
+): CollectionSettings {
+  const isDefault = state.defaultMode === "MULTI_MASTER" && given?.mode === undefined;
+  return readSettings(isDefault ? { ...given, mode: state.defaultMode } : given, state.rules);
+}
+
+function defaultSettings({ defaultMode }: CatalogState): CollectionSettings {
+  return defaultMode === "MULTI_MASTER" ? MULTI_MASTER_SETTINGS : PLAIN_SETTINGS;
 }
 
 function nextIds(
@@ -116,11 +147,13 @@ function nextIds(
   });
 }
 
-function create(state: CatalogState, name: string): CollectionStore {
+function create(state: CatalogState, name: string, settings: CollectionSettings): CollectionStore {
   if (state.collections.size >= COLLECTIONS_MAX) {
     throw new ValidationError(`Cannot create more than ${COLLECTIONS_MAX} collections`);
   }
   const store = state.make(name);
+  store.settings = settings;
+  if (settings.conflict !== undefined) store.collectionId = state.agree(settings.conflict);
   state.collections.set(name, store);
   return store;
 }
@@ -130,6 +163,15 @@ function createIndex(
   definition: IndexDefinition,
   sequence: number,
 ): boolean {
+  if (store.collectionId > 0 && definition.isUnique) {
+    throw new ValidationError(
+      `Cannot make index "${definition.name}" unique: nodes that write apart cannot keep a value to one document`,
+      {
+        remedy: "Use the value as the id, or a MASTER_SLAVE collection",
+        fields: { collection: store.name, index: definition.name },
+      },
+    );
+  }
   const known = store.indexes.get(definition.name);
   if (known !== undefined) {
     const isSame = equalValues(known.definition as never, definition as never);

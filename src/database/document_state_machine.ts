@@ -27,7 +27,6 @@ import { documentSizeMax, takesUsual } from "../protocol/encoding/collection_set
 import {
   COMMAND_HEADER_SIZE,
   type CommandHeader,
-  isPlainPut,
   readCommandHeader,
 } from "../protocol/encoding/command.ts";
 import type { OperationResult } from "../protocol/encoding/operation_result.ts";
@@ -38,11 +37,12 @@ import { type CatalogState, executeCatalog, settleIndex } from "./catalog.ts";
 import { ChangeFeed } from "./change_feed.ts";
 import { CollectionStore } from "./collection/collection_store.ts";
 import { countAt } from "./expiry.ts";
+import { Masters, type MastersState } from "./masters.ts";
 import { MemberTable, type MemberTableState } from "./member_table.ts";
 import { OperationExecutor } from "./operation_executor.ts";
-import { bodyChecksum, PlainPutRun } from "./plain_put.ts";
-import { giveResult, refusal, sessionRefusal } from "./refusals.ts";
-import { type SessionRequest, SessionTable, type StoredResult } from "./session_table.ts";
+import { PlainPutRun, sessionRequest } from "./plain_put.ts";
+import { giveResult, refusal, sessionRefusal, wrongMode } from "./refusals.ts";
+import { SessionTable, type StoredResult } from "./session_table.ts";
 import { conflictOf } from "./transaction_conditions.ts";
 
 const TEXT_DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -54,6 +54,7 @@ export interface RestoredCluster {
   /** Sequence number of the command that dropped a collection last; 0 for none. */
   readonly droppedAt: number;
   readonly rules: RulesVersion;
+  readonly masters: MastersState;
 }
 
 /** The state machine. */
@@ -72,6 +73,7 @@ export class DocumentStateMachine implements StateMachine {
   #rules: RulesVersion = FIRST_RULES;
   #position: StatePosition = { index: 0, term: 0, nextSequence: 1, timeMs: 0 };
   #isDigestDue = false;
+  readonly #masters = new Masters();
   /** Called behind an entry that asks for the state's digest, before anything else is applied. */
   onDigest: () => void = () => undefined;
   /** The collection used last, with the bytes of its name. */
@@ -104,6 +106,10 @@ export class DocumentStateMachine implements StateMachine {
     return this.#rules;
   }
 
+  get masters(): MastersState {
+    return this.#masters.state;
+  }
+
   /** Throws ConfigError for rules that this build does not know. */
   #follow(rules: RulesVersion): void {
     checkKnownRules(rules);
@@ -126,9 +132,7 @@ export class DocumentStateMachine implements StateMachine {
 
   /** Documents over all collections. */
   get documentCount(): number {
-    let count = 0;
-    for (const store of this.#collections.values()) count += store.count;
-    return count;
+    return [...this.#collections.values()].reduce((sum, { count }) => sum + count, 0);
   }
 
   /** Collections in order of creation. */
@@ -185,8 +189,8 @@ export class DocumentStateMachine implements StateMachine {
    */
   #applyPlainPut(at: number, sequence: number): number {
     const store = this.#lastStore;
-    if (store === undefined || store.indexes.count > 0 || store.settings.validator !== "")
-      return -1;
+    if (store === undefined || store.indexes.count > 0 || store.collectionId > 0) return -1;
+    if (store.settings.validator !== "") return -1;
     const put = this.#plainPuts.take(at, store, this.#lastName);
     if (put === undefined) return -1;
     if (this.#rules > FIRST_RULES && !put.holdsKey) return -1;
@@ -237,6 +241,10 @@ export class DocumentStateMachine implements StateMachine {
         return;
       case "RULES":
         this.#follow(Math.max(this.#rules, readRules(body())));
+        results.written(place.ordinal, sequence);
+        return;
+      case "AGREEMENT":
+        this.#masters.apply(body(), this.#collections.size === 0);
         results.written(place.ordinal, sequence);
         return;
       case "NOOP":
@@ -292,6 +300,9 @@ export class DocumentStateMachine implements StateMachine {
     return {
       collections: this.#collections,
       rules: this.#rules,
+      defaultMode: this.masters.defaultMode,
+      agree: (rule) => this.#masters.agree(rule),
+      disagree: (collectionId) => this.#masters.disagree(collectionId),
       make: (name) => new CollectionStore(name, this.#seed),
       dropped: () => {
         this.#lastStore = undefined;
@@ -308,7 +319,9 @@ export class DocumentStateMachine implements StateMachine {
     executor.cursor.start(view, at);
     const name = commands.subarray(executor.cursor.nameStart, executor.cursor.nameEnd);
     const store = this.#collection(name);
-    const outcome = executor.run(store, { bytes: commands, sequence, nowMs });
+    const outcome = this.isWrittenByAll(store)
+      ? wrongMode(store)
+      : executor.run(store, { bytes: commands, sequence, nowMs });
     const result = this.#finish(outcome, [{ store, name }]);
     store.compactStep();
     if (result !== undefined) return result;
@@ -359,7 +372,9 @@ export class DocumentStateMachine implements StateMachine {
       const text = TEXT_DECODER.decode(name);
       const store = byName.get(text)?.store ?? this.#collection(name);
       byName.set(text, { store, name });
-      outcome = executor.run(store, { bytes: commands, sequence, nowMs });
+      outcome = this.isWrittenByAll(store)
+        ? wrongMode(store)
+        : executor.run(store, { bytes: commands, sequence, nowMs });
       sequence += executor.executed;
       from = next;
     }
@@ -367,6 +382,12 @@ export class DocumentStateMachine implements StateMachine {
     const result = this.#finish(outcome, touched);
     for (const { store } of touched) store.compactStep();
     return result ?? { kind: "payload", payload: executor.results() };
+  }
+
+  /** Whether every node writes it, or would if it came into being now. */
+  isWrittenByAll({ name, collectionId }: CollectionStore): boolean {
+    if (collectionId > 0) return true;
+    return this.masters.defaultMode === "MULTI_MASTER" && !this.#collections.has(name);
   }
 
   /** The collection of that name; a new one is part of the state only once it is kept. */
@@ -413,7 +434,8 @@ export class DocumentStateMachine implements StateMachine {
   /** Whether a collection is there that refuses no document for what it holds. */
   takesAnything(collection: Uint8Array): boolean {
     const store = this.#collections.get(TEXT_DECODER.decode(collection));
-    return store !== undefined && store.indexes.count === 0 && takesUsual(store.settings);
+    if (store === undefined || store.collectionId > 0) return false;
+    return store.indexes.count === 0 && takesUsual(store.settings);
   }
 
   /** Takes over another machine's documents and sessions, at that position. */
@@ -423,12 +445,14 @@ export class DocumentStateMachine implements StateMachine {
     for (const [name, store] of other.#collections) this.#collections.set(name, store);
     this.#droppedAt = other.#droppedAt;
     this.#follow(other.rules);
+    this.#masters.restore(other.masters);
     this.#sessions.restore(other.#sessions.encode());
   }
 
   /** Begins to replace the state by a snapshot's. */
-  beginRestore({ position, members, droppedAt, rules }: RestoredCluster): void {
+  beginRestore({ position, members, droppedAt, rules, masters }: RestoredCluster): void {
     this.#follow(rules);
+    this.#masters.restore(masters);
     this.#collections.clear();
     this.#lastStore = undefined;
     this.#droppedAt = droppedAt;
@@ -442,26 +466,9 @@ export class DocumentStateMachine implements StateMachine {
     return this.#collections.get(name) ?? new CollectionStore(name, this.#seed);
   }
 
-  /** Whether an index is being made. */
-  get isBuilding(): boolean {
-    for (const { indexes } of this.#collections.values()) if (indexes.isBuilding) return true;
-    return false;
-  }
-
   /** Sequence number of the command that dropped a collection last; 0 for none. */
   get droppedAt(): number {
     return this.#droppedAt;
-  }
-
-  /**
-   * Goes on with the making of indexes, a little. Gives those whose documents are all in: the
-   * leader proposes that they serve.
-   */
-  buildIndexes(): { readonly collection: string; readonly index: string }[] {
-    return [...this.#collections.values()].flatMap((store) => {
-      if (!store.indexes.isBuilding) return [];
-      return store.indexes.buildStep().map((index) => ({ collection: store.name, index }));
-    });
   }
 
   /** Adds an empty collection of a snapshot. */
@@ -480,13 +487,6 @@ interface CommandPlace {
   readonly sequence: number;
   readonly ordinal: number;
   readonly nowMs: number;
-}
-
-/** The request that a command makes in its session. */
-export function sessionRequest(view: DataView, at: number, command: CommandHeader): SessionRequest {
-  const { sessionId, requestNumber, acknowledgedBelow, size } = command;
-  const checksum = bodyChecksum(view, at + COMMAND_HEADER_SIZE, at + size);
-  return { sessionId, requestNumber, acknowledgedBelow, checksum, isSmall: isPlainPut(view, at) };
 }
 
 function isWritten(outcome: CStoreError | OperationResult | undefined): outcome is OperationResult {

@@ -40,6 +40,8 @@ export function dueRemovals(
   count: number,
 ): DueRemovals | undefined {
   for (const store of collections) {
+    // Each node drops what has expired there in its own time.
+    if (store.collectionId > 0) continue;
     const operations = expiredIn(store, at, count);
     if (operations.length > 0) return { collection: store.name, operations };
   }

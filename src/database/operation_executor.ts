@@ -340,7 +340,7 @@ export class OperationExecutor {
 }
 
 /** The document after an UPDATE; undefined when there is none that is meant. */
-function updatedDocument(
+export function updatedDocument(
   order: Fields,
   current: Fields | undefined,
   place: { readonly key: Uint8Array; readonly nowMs: number; readonly rules: RulesVersion },
@@ -366,12 +366,13 @@ function updatedDocument(
   return (place.rules > FIRST_RULES ? encodeCbor : encodeByFirstRules)(after).slice();
 }
 
-function lostKey({ name: collection }: CollectionStore): CStoreError {
+/** The document does not hold the key that it is to be found under. */
+export function lostKey({ name: collection }: CollectionStore): CStoreError {
   return new ValidationError(`Cannot write the document: ${NO_KEY}`, { fields: { collection } });
 }
 
 /** Whether an operation may be one of a collection with a validator, which runs elsewhere. */
-function mayPass({ kind, isChecked }: OperationCursor): boolean {
+export function mayPass({ kind, isChecked }: OperationCursor): boolean {
   return kind === "REMOVE" || (isChecked && (kind === "INSERT" || kind === "PUT"));
 }
 

@@ -9,6 +9,8 @@ import { EMPTY_BYTES, readU64 } from "../base/bytes.ts";
 import {
   COMMAND_HEADER_SIZE,
   COMMAND_KINDS,
+  type CommandHeader,
+  isPlainPut,
   OPERATION_HEADER_SIZE,
   OPERATION_KINDS,
 } from "../protocol/encoding/command.ts";
@@ -152,4 +154,11 @@ export function bodyChecksum(view: DataView, start: number, end: number): number
   for (; at < end; at += 1) hash = Math.imul(hash ^ view.getUint8(at), 0x01000193);
   hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
   return (hash ^ (hash >>> 12)) >>> 0;
+}
+
+/** The request that a command makes in its session. */
+export function sessionRequest(view: DataView, at: number, command: CommandHeader): SessionRequest {
+  const { sessionId, requestNumber, acknowledgedBelow, size } = command;
+  const checksum = bodyChecksum(view, at + COMMAND_HEADER_SIZE, at + size);
+  return { sessionId, requestNumber, acknowledgedBelow, checksum, isSmall: isPlainPut(view, at) };
 }

@@ -10,7 +10,6 @@ import {
   type CStoreError,
   DuplicateKeyError,
   DuplicateRequestError,
-  errorFromNumber,
   errorNumber,
   OverloadedError,
   SessionExpiredError,
@@ -18,11 +17,13 @@ import {
   UncheckedError,
   ValidationError,
   VersionConflictError,
+  WrongModeError,
   withoutStack,
 } from "../base/errors.ts";
 import { DOCUMENT_SIZE_MAX, RESULT_SIZE_MAX } from "../base/limits.ts";
 import { RETRY_AFTER_MS } from "../base/timing.ts";
 import type { DocumentId } from "../protocol/encoding/document_key.ts";
+import { errorFromNumber } from "../protocol/encoding/error_maker.ts";
 import type { ApplyResults } from "../raft/state_machine.ts";
 import type { CollectionStore } from "./collection/collection_store.ts";
 import type { Admission, SessionRequest, StoredResult } from "./session_table.ts";
@@ -37,6 +38,19 @@ export function duplicateKey({ name: collection }: NamedStore, id: DocumentId): 
   const shown = JSON.stringify(id).slice(0, 200);
   const message = `Cannot insert into "${collection}": a document has the id ${shown} already`;
   return withoutStack(() => new DuplicateKeyError(message, { fields: { collection, id } }));
+}
+
+/** The collection is written by every node: nothing of it goes through the log of consensus. */
+export function wrongMode({ name: collection }: NamedStore): CStoreError {
+  const message = `Cannot execute: every node writes "${collection}" (MULTI_MASTER), and one order for all is what it has not`;
+  return withoutStack(
+    () =>
+      new WrongModeError(message, {
+        remedy:
+          "Without ifVersion and transactions, at the read level stale; or use a MASTER_SLAVE collection",
+        fields: { collection, mode: "MULTI_MASTER" },
+      }),
+  );
 }
 
 /** The collection has a validator, and the operation does not say that it passed. */

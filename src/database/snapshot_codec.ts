@@ -3,10 +3,10 @@
  *
  * | type       | number | body                                                                  |
  * | ---------- | -----: | --------------------------------------------------------------------- |
- * | STATE      |      1 | CBOR map {index, term, nextSequence, timeMs, droppedAt, members, bindings, retired, departed}, and {rules} above 1 |
+ * | STATE      |      1 | CBOR map {index, term, nextSequence, timeMs, droppedAt, members, bindings, retired, departed}, {rules} above 1, and {agreement, defaultMode} where they are not the first |
  * | SESSIONS   |      2 | a piece of the session table (`session_table.ts`); pieces are joined  |
  * | COLLECTION |      3 | name in UTF-8; the documents that follow belong to it                 |
- * | CATALOG    |      5 | of the collection before it: CBOR map {changedAt, indexes}, and {settings, nextId} if it was made with settings |
+ * | CATALOG    |      5 | of the collection before it: CBOR map {changedAt, indexes}, {settings, nextId} if it was made with settings, and {collectionId} if every node writes it: then no documents follow |
  * | DOCUMENTS  |      4 | for each: version (8), keySize (2), documentSize (4), key, document   |
  *
  * @module
@@ -17,17 +17,22 @@ import { ByteReader, ByteWriter, encodeText } from "../base/bytes.ts";
 import { CorruptionError } from "../base/errors.ts";
 import { SNAPSHOT_BLOCK_SIZE } from "../base/limits.ts";
 import { FIRST_RULES, NEWEST_RULES, type RulesVersion } from "../base/rules_version.ts";
+import type { Fields } from "../base/value.ts";
+import { NO_AGREEMENT } from "../multi_master/operation/agreement_change.ts";
 import type { IndexDefinition } from "../protocol/encoding/catalog_command.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../protocol/encoding/cbor.ts";
 import {
+  type CollectionMode,
   type CollectionSettings,
   PLAIN_SETTINGS,
   readSettings,
 } from "../protocol/encoding/collection_settings.ts";
+import { agreementFields, readAgreement } from "../protocol/operations/agreement_codec.ts";
 import type { StatePosition } from "../protocol/wire/reply.ts";
 import type { CollectionStore } from "./collection/collection_store.ts";
 import type { FrozenSlabs } from "./collection/document_slab.ts";
 import type { DocumentStateMachine, RestoredCluster } from "./document_state_machine.ts";
+import type { MastersState } from "./masters.ts";
 import type { MemberTableState } from "./member_table.ts";
 
 const STATE = 1;
@@ -57,6 +62,7 @@ export function freezeState(machine: DocumentStateMachine): FrozenState {
   const state = encodeCbor({
     ...{ index, term, nextSequence, timeMs, droppedAt, ...members },
     ...(rules > FIRST_RULES && { rules }),
+    ...mastersFields(machine.masters),
   }).slice();
   const sessions = machine.sessions.encode();
   const frozen = [...machine.collections()].map((store) => {
@@ -79,6 +85,14 @@ export function freezeState(machine: DocumentStateMachine): FrozenState {
   };
 }
 
+/** What is agreed of collections that every node writes; empty where there are none. */
+export function mastersFields({ agreement, defaultMode }: MastersState): Fields {
+  return {
+    ...(agreement.version > 0 && { agreement: agreementFields(agreement) }),
+    ...(defaultMode === "MULTI_MASTER" && { defaultMode }),
+  };
+}
+
 /** State of a collection beside its documents. */
 export interface CollectionCatalog {
   /** Sequence number of the last change. */
@@ -87,6 +101,8 @@ export interface CollectionCatalog {
   /** Left out where they are as usual. */
   readonly settings?: CollectionSettings;
   readonly nextId?: number;
+  /** Of a collection that every node writes. */
+  readonly collectionId?: number;
 }
 
 /** The catalog of a collection as it is now. */
@@ -94,10 +110,11 @@ export function catalogOf(store: CollectionStore): CollectionCatalog {
   const indexes = [...store.indexes.all()].map(({ definition, isReady }) => {
     return { definition, isReady };
   });
-  const { changedAt, settings, nextId } = store;
-  return settings === PLAIN_SETTINGS
-    ? { changedAt, indexes }
-    : { changedAt, indexes, settings, nextId };
+  const { changedAt, settings, nextId, collectionId } = store;
+  if (settings === PLAIN_SETTINGS) return { changedAt, indexes };
+  if (collectionId === 0) return { changedAt, indexes, settings, nextId };
+  // Each node counts its own changes of it.
+  return { changedAt: 0, indexes, settings, nextId, collectionId };
 }
 
 function* collectionBlocks(part: {
@@ -108,6 +125,8 @@ function* collectionBlocks(part: {
   const { store, catalog, slabs } = part;
   yield new ByteWriter(128).u8(COLLECTION).raw(encodeText(store.name)).copy();
   yield new ByteWriter(catalog.byteLength + 1).u8(CATALOG).raw(catalog).copy();
+  // What this node shows of a collection that every node writes is made of its versions.
+  if (store.collectionId > 0) return;
   const writer = new ByteWriter(4096);
   writer.u8(DOCUMENTS);
   for (const { key, document, version } of store.frozenRecords(slabs)) {
@@ -128,13 +147,18 @@ export function readClusterState(block: Uint8Array): RestoredCluster {
       readonly departed?: MemberTableState["departed"];
       readonly droppedAt: number;
       readonly rules?: RulesVersion;
+      readonly agreement?: Fields;
+      readonly defaultMode?: CollectionMode;
     };
   const { members, bindings, retired, departed = [], droppedAt, rules = FIRST_RULES } = state;
+  const { agreement, defaultMode = "MASTER_SLAVE" } = state;
+  const agreed = agreement === undefined ? NO_AGREEMENT : readAgreement(agreement);
   const { index, term, nextSequence, timeMs } = state;
   return {
     position: { index, term, nextSequence, timeMs },
     members: { members, bindings, retired, departed },
     ...{ droppedAt, rules },
+    masters: { agreement: agreed, defaultMode },
   };
 }
 
@@ -192,10 +216,11 @@ export class StateRestorer {
     const store = this.#store;
     assert(store !== undefined, "a catalog follows its collection");
     const catalog = decodeUntrustedCbor(body) as CollectionCatalog;
-    const { changedAt, indexes, settings, nextId = 0 } = catalog;
+    const { changedAt, indexes, settings, nextId = 0, collectionId = 0 } = catalog;
     this.#changedAt = changedAt;
     store.settings = readSettings(settings, NEWEST_RULES);
     store.nextId = nextId;
+    store.collectionId = collectionId;
     for (const { definition, isReady } of indexes) store.indexes.restore(definition, isReady);
   }
 

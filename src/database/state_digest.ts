@@ -29,7 +29,7 @@ import type {
 import type { CollectionStore } from "./collection/collection_store.ts";
 import type { FrozenSlabs, SlabRecord } from "./collection/document_slab.ts";
 import type { DocumentStateMachine } from "./document_state_machine.ts";
-import { catalogOf } from "./snapshot_codec.ts";
+import { catalogOf, mastersFields } from "./snapshot_codec.ts";
 
 /** Ranges of a collection. */
 export const DIGEST_RANGES = 256;
@@ -69,7 +69,10 @@ export class FrozenDigest {
     this.#sessions = machine.sessions.encode();
     const { members, bindings, retired } = machine.memberTable.state();
     const rows = canonicalRows(members);
-    this.#members = digestOfValue(machine.rules > FIRST_RULES ? [rows, machine.rules] : rows);
+    const masters = mastersFields(machine.masters);
+    const agreed = Object.keys(masters).length > 0 ? [masters] : [];
+    const isFirst = machine.rules === FIRST_RULES;
+    this.#members = digestOfValue(isFirst ? rows : [rows, machine.rules, ...agreed]);
     this.#bindings = digestOfValue([canonicalRows(bindings), retired]);
     const stores = [...machine.collections()].sort((a, b) => (a.name < b.name ? -1 : 1));
     const sequence = machine.position.nextSequence - 1;
@@ -128,6 +131,8 @@ export class FrozenDigest {
 
   /** The records in portions of one slice's work. Each portion must be used up before the next. */
   *#slices(store: CollectionStore, slabs: FrozenSlabs): Generator<Iterable<SlabRecord>> {
+    // What a node shows of a collection that every node writes is no part of the state.
+    if (store.collectionId > 0) return;
     const records = store.frozenRecords(slabs);
     let next = records.next();
     const portion = function* (): Generator<SlabRecord> {

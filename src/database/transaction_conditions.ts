@@ -6,7 +6,7 @@
 
 import { type CStoreError, ValidationError } from "../base/errors.ts";
 import type { CollectionStore } from "./collection/collection_store.ts";
-import { transactionConflict } from "./refusals.ts";
+import { transactionConflict, wrongMode } from "./refusals.ts";
 
 /** The state that conditions are compared with. */
 export interface ReadState {
@@ -28,6 +28,7 @@ export function conflictOf(conditions: unknown, state: ReadState): CStoreError |
       return new ValidationError("Cannot execute the transaction: a condition is not known");
     }
     const store = state.collections.get(name);
+    if (store !== undefined && store.collectionId > 0) return wrongMode(store);
     if (key instanceof Uint8Array) {
       const now = store?.versionAt(store.locate(key), state.nowMs) ?? 0;
       if (now !== version) return transactionConflict(name);

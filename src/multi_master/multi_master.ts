@@ -32,14 +32,13 @@ import {
   type Agreement,
   assertFollows,
   coversToken,
-  type FloorProposal,
   isRetired,
   lacksRetired,
+  type MemberProgress,
   operationsBehind,
-  proposeFloor,
 } from "./operation/agreement.ts";
 import type { CollectionId, Dot, Origin } from "./operation/dot.ts";
-import type { Operation, SeenToken } from "./operation/operation.ts";
+import type { Operation, RequestName, SeenToken } from "./operation/operation.ts";
 import { areOperations, hasTwice } from "./operation/operation_check.ts";
 import { includes, seen, type VersionVector } from "./operation/version_vector.ts";
 import type { Peer, PeerView } from "./peer.ts";
@@ -107,6 +106,11 @@ export class MultiMaster {
     const lacks = lacksRetired(agreement, seed.version, this.#progress.cursor);
     this.#applyAgreement();
     if (lacks) this.#stop("behind");
+  }
+
+  /** Whether a request was carried out. */
+  isKnown(request: RequestName): boolean {
+    return this.#documents.requests.find(request) !== undefined;
   }
 
   /** The operations taken in of each origin. */
@@ -291,16 +295,12 @@ export class MultiMaster {
     this.#applyAgreement();
   }
 
-  /**
-   * The next floor, if this node knows enough to propose one: every member knows the present
-   * agreement, and has forgotten what the last floor allows.
-   */
-  floorProposal(): FloorProposal | undefined {
+  /** How far the members are, this node among them, as far as it knows; none once it stopped. */
+  progress(): readonly MemberProgress[] | undefined {
     if (this.#isStopped) return undefined;
-    const peers = [...this.#sender.peers.values()];
-    const { origin } = this.#config;
-    const own = { origin, cursor: this.#progress.durable, round: this.#forgotten.round };
-    return proposeFloor(this.#agreement, [{ ...own, version: this.#agreement.version }, ...peers]);
+    const [{ origin }, { version }] = [this.#config, this.#agreement];
+    const own = { origin, cursor: this.#progress.durable, round: this.#forgotten.round, version };
+    return [own, ...this.#sender.peers.values()];
   }
 
   /** The work to be done; undefined if there is none. */

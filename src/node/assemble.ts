@@ -30,6 +30,7 @@ import { Backend } from "./backend.ts";
 import type { NodeConfig } from "./config/node_config.ts";
 import { codecOf } from "./features.ts";
 import { Housekeeping } from "./housekeeping.ts";
+import { MasterPart } from "./masters/master_part.ts";
 import { StatusReport } from "./node_status.ts";
 import { outlookOf } from "./outlook.ts";
 import { Alarms } from "./recovery/alarms.ts";
@@ -73,6 +74,7 @@ interface Upkeep {
   readonly diskMonitor: DiskMonitor;
   readonly changes: MembershipChanges;
   readonly peerWatch: PeerWatch;
+  readonly masters: MasterPart;
 }
 
 /** The doors and what answers behind them. */
@@ -183,7 +185,11 @@ function buildUpkeep(base: NodeBase, consensus: Consensus, rate: RateLimit): Upk
     lost: (peer) => transfer.sender.lost(peer),
     fatal: failed,
   });
-  return { alarms, transfer, snapshotter, diskMonitor, changes, peerWatch };
+  const masters = new MasterPart({
+    ...{ platform, config, log: opened.log, machine, network, driver, failed },
+    members: () => members.configuration.ids,
+  });
+  return { alarms, transfer, snapshotter, diskMonitor, changes, peerWatch, masters };
 }
 
 function buildSnapshotter(parts: {

@@ -12,20 +12,24 @@ import type { Members } from "../cluster/members.ts";
 import type { MembershipChanges } from "../cluster/membership_changes.ts";
 import type { RulesUpgrade } from "../cluster/rules_upgrade.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
+import { versionOfStamp } from "../multi_master/operation/hybrid_clock.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Random } from "../platform/random.ts";
 import { digestBatch } from "../protocol/encoding/cluster_command.ts";
+import type { Acknowledgement } from "../protocol/wire/client_message.ts";
 import type { ClusterReply, PromoteReply } from "../protocol/wire/reply.ts";
 import type { ClusterRequest } from "../protocol/wire/request.ts";
 import type { NodeStatus } from "../protocol/wire/status.ts";
 import { isQuorum } from "../raft/quorum.ts";
 import type { ProposedRequest } from "../replication/raft/open_batch.ts";
 import type { RaftDriver } from "../replication/raft/raft_driver.ts";
+import type { MastersBackend } from "../server/masters_service.ts";
 import type { RequestBackend } from "../server/request_handler.ts";
 import type { StateVerifier } from "../server/state_verifier.ts";
 import type { ReplicatedLog } from "../storage/wal/iwal_manager.ts";
 import type { NetworkManager } from "../transport/network_manager.ts";
 import type { NodeConfig } from "./config/node_config.ts";
+import type { MasterPart } from "./masters/master_part.ts";
 import type { StatusReport } from "./node_status.ts";
 import type { SnapshotTransfer } from "./snapshots/snapshot_transfer.ts";
 
@@ -45,6 +49,7 @@ export interface BackendParts {
   readonly exchange: SnapshotTransfer;
   readonly verifier: StateVerifier;
   readonly status: StatusReport;
+  readonly masters: MasterPart;
 }
 
 /** Serves requests on one node. */
@@ -54,6 +59,7 @@ export class Backend implements RequestBackend {
   readonly log: ReplicatedLog;
   readonly random: Random;
   readonly syncMode: "SYNC" | "ASYNC";
+  readonly ack: Acknowledgement;
   readonly requestTimeoutMs: number;
   readonly sessionTimeoutMs: number;
   readonly #parts: BackendParts;
@@ -65,6 +71,7 @@ export class Backend implements RequestBackend {
     this.log = parts.driver.log;
     this.random = parts.random;
     this.syncMode = parts.config.syncMode;
+    this.ack = parts.config.ack;
     this.requestTimeoutMs = parts.config.requestTimeoutMs;
     this.sessionTimeoutMs = parts.config.sessionTimeoutMs;
   }
@@ -105,6 +112,25 @@ export class Backend implements RequestBackend {
     const isCurrent = this.machine.position.term === driver.view.term;
     const mayServe = driver.isLeader && driver.hasFreshQuorum() && isCurrent;
     return mayServe ? undefined : this.#notLeader();
+  }
+
+  masters(): MastersBackend | undefined {
+    const running = this.#parts.masters.running;
+    if (running === undefined) return undefined;
+    const { master, driver } = running;
+    return {
+      read: (collection, key) => master.read(collection, key, this.clock.wallMs()).body,
+      version: (collection, key) => {
+        const newest = master.documents.versions(collection, key).at(-1);
+        return newest === undefined ? 0 : versionOfStamp(newest.stamp);
+      },
+      isKnown: (request) => master.isKnown(request),
+      write: (request, wait) => driver.write(request, wait),
+    };
+  }
+
+  mastersRefusal(): CStoreError | undefined {
+    return this.#parts.masters.refusal();
   }
 
   status(): NodeStatus {

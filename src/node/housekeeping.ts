@@ -14,6 +14,7 @@ import type { RollbackGuard } from "../cluster/rollback_guard.ts";
 import type { RulesUpgrade } from "../cluster/rules_upgrade.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import { dueRemovals } from "../database/expiry.ts";
+import { buildIndexes, isBuilding } from "../database/index_building.ts";
 import type { CancelTimer, Clock } from "../platform/clock.ts";
 import {
   clusterBatch,
@@ -22,6 +23,7 @@ import {
   writeSessionIds,
 } from "../protocol/encoding/cluster_command.ts";
 import type { RaftDriver } from "../replication/raft/raft_driver.ts";
+import type { MasterPart } from "./masters/master_part.ts";
 import type { Snapshotter } from "./snapshots/snapshotter.ts";
 import type { TimeoutAlarm } from "./timeout_alarm.ts";
 
@@ -41,6 +43,7 @@ export interface HousekeepingParts {
   readonly sessionTimeoutMs: number;
   readonly snapshotter: Snapshotter;
   readonly timeoutAlarm: TimeoutAlarm;
+  readonly masters: MasterPart;
   /** The log could not be cut: the node cannot go on. */
   failed(cause: unknown): void;
 }
@@ -65,9 +68,10 @@ export class Housekeeping {
     snapshotter.cutWhenFree().catch(failed);
     this.#parts.rollbackGuard.tick(this.#parts.clock.nowMs());
     this.#parts.timeoutAlarm.tick();
+    this.#parts.masters.tick();
     if (this.#parts.driver.isLeader) this.#lead();
     else this.#parts.members.reachDeparted([], 0);
-    if (!this.#isBuilding && this.#parts.machine.isBuilding) this.#build();
+    if (!this.#isBuilding && isBuilding(this.#parts.machine.collections())) this.#build();
   }
 
   stop(): void {
@@ -79,8 +83,8 @@ export class Housekeeping {
   #build(): void {
     const { machine, driver, clock } = this.#parts;
     const nowMs = clock.nowMs();
-    const done = machine.buildIndexes();
-    this.#isBuilding = machine.isBuilding;
+    const done = buildIndexes(machine.collections());
+    this.#isBuilding = isBuilding(machine.collections());
     if (driver.isLeader && driver.view.hasCommittedOwnTerm && nowMs >= this.#nextReadyMs) {
       for (const index of done) {
         // It is logged again if this entry does not become part of the log.
@@ -106,6 +110,9 @@ export class Housekeeping {
     if (binding !== undefined) {
       const beginning = rules.beginning(wallMs);
       if (beginning !== undefined) driver.proposeBatch(beginning);
+      const isNew = machine.memberTable.bindings.size === 0;
+      const mode = isNew ? this.#parts.masters.beginning(wallMs) : undefined;
+      if (mode !== undefined) driver.proposeBatch(mode);
       driver.proposeBatch(binding);
     }
     if (nowMs >= this.#nextSessionSweepMs) this.#expireSessions(nowMs, wallMs);

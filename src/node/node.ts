@@ -148,6 +148,7 @@ export class Node {
     const { network, driver, members, diskMonitor, peerWatch, housekeeping } = this.#parts;
     const known = this.#opened.configurations.at(-1)?.configuration.member(this.config.id);
     checkListen(this.config, known?.address ?? "");
+    await this.#parts.masters.start();
     await network?.listen(this.#networkHooks());
     driver.start(this.#driverHooks());
     const { configuration } = driver.view;
@@ -165,6 +166,7 @@ export class Node {
     this.#parts.housekeeping.stop();
     this.#parts.peerWatch.stop();
     driver.stop(makeError);
+    this.#parts.masters.stop();
     transfer.stop();
     verifier.stop();
     gateway.sayGoodbye();
@@ -199,7 +201,7 @@ export class Node {
   }
 
   #networkHooks(): NetworkHooks {
-    const { bindings, gateway, transfer, peerWatch, rules, rollbackGuard } = this.#parts;
+    const { bindings, gateway, transfer, peerWatch, rules, rollbackGuard, masters } = this.#parts;
     return {
       identity: () => peerWatch.hello(),
       admit: (hello) => {
@@ -212,7 +214,11 @@ export class Node {
       onClient: (connection) => gateway.serve(connection),
       onRaftMessage: (message, from) => this.#onRaftMessage(message, from),
       onSnapshotMessage: (message) => transfer.onMessage(message),
-      onNodeMessage: (message) => rollbackGuard.onMessage(message),
+      onNodeMessage: (message) => {
+        rollbackGuard.onMessage(message);
+        masters.onNodeMessage(message);
+      },
+      onMasterMessage: (body, route) => masters.receive(body, route),
       onPeerSeen: (hello, isWelcome) => {
         rules.seen(hello);
         peerWatch.seen(hello, isWelcome);
@@ -259,10 +265,11 @@ export class Node {
   }
 
   #onApplied(index: number): void {
-    const { handover, changes, snapshotter, peerWatch, network, rules } = this.#parts;
+    const { handover, changes, snapshotter, peerWatch, network, rules, masters } = this.#parts;
     handover.applied();
     changes.applied(index);
     rules.applied();
+    masters.applied();
     snapshotter.applied(this.#opened.log.writtenBytes);
     peerWatch.applied();
     const { bindings } = this.#opened.machine.memberTable;
@@ -289,8 +296,9 @@ export class Node {
     this.#isStopped = true;
     const error = cause instanceof CStoreError ? cause : new ClosedError("Cannot go on", { cause });
     this.#logger.fatal("the node stops: {reason}", { reason: error.message });
-    const { driver, transfer, housekeeping, peerWatch, network } = this.#parts;
+    const { driver, masters, transfer, housekeeping, peerWatch, network } = this.#parts;
     driver.stop(() => new ClosedError("Cannot answer: the node has failed"));
+    masters.stop();
     transfer.stop();
     housekeeping.stop();
     peerWatch.stop();

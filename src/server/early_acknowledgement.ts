@@ -5,7 +5,8 @@
  * @module
  */
 
-import { type DocumentStateMachine, sessionRequest } from "../database/document_state_machine.ts";
+import type { DocumentStateMachine } from "../database/document_state_machine.ts";
+import { sessionRequest } from "../database/plain_put.ts";
 import type { Clock } from "../platform/clock.ts";
 import {
   COMMAND_HEADER_SIZE,

@@ -46,9 +46,9 @@ export class RequestGate {
     try {
       request = decodeRequest(frame.body, view);
     } catch (error) {
-      // A map that cannot be read is answered; any other payload that no client writes ends the
-      // connection.
-      const isMap = view.kind === "CLUSTER" || view.kind === "QUERY";
+      // A map or head that cannot be read is answered; any other payload that no client writes
+      // ends the connection.
+      const isMap = view.kind === "CLUSTER" || view.kind === "QUERY" || view.kind === "WRITE";
       if (!isMap || !(error instanceof CStoreError)) throw error;
       replies.failed(view.requestId, error);
       return;

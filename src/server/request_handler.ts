@@ -9,22 +9,29 @@ import { ByteWriter } from "../base/bytes.ts";
 import { CStoreError, DeadlineError, NoQuorumError, ValidationError } from "../base/errors.ts";
 import { POLL_INTERVAL_MS } from "../base/timing.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
+import { wrongMode } from "../database/refusals.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Random } from "../platform/random.ts";
 import { encodeCbor } from "../protocol/encoding/cbor.ts";
 import { COMMAND_KINDS, checkClientCommand } from "../protocol/encoding/command.ts";
 import { writeOperationResult } from "../protocol/encoding/operation_result.ts";
-import { READ_STALE, type ReadTarget } from "../protocol/wire/client_message.ts";
+import {
+  type Acknowledgement,
+  READ_STALE,
+  type ReadTarget,
+} from "../protocol/wire/client_message.ts";
 import type { ClusterReply, PromoteReply } from "../protocol/wire/reply.ts";
 import type { ClusterRequest, Request } from "../protocol/wire/request.ts";
 import type { NodeStatus } from "../protocol/wire/status.ts";
 import type { ProposedRequest, ReplyTarget } from "../replication/raft/open_batch.ts";
 import type { ReplicatedLog } from "../storage/wal/iwal_manager.ts";
 import { EarlyAcknowledgement } from "./early_acknowledgement.ts";
+import { type MastersBackend, MastersService } from "./masters_service.ts";
 import type { Replies } from "./query_reply.ts";
 import { QueryService } from "./query_service.ts";
 import { refusalNow } from "./state_check.ts";
 
+const TEXT = new TextDecoder("utf-8", { ignoreBOM: true });
 const NO_DEADLINE_MS = 600_000;
 /** A read without a quorum is refused so long before its deadline, or a tenth of it. */
 const LATE_MARGIN_MS = 100;
@@ -40,6 +47,8 @@ export interface RequestBackend {
   readonly log: ReplicatedLog;
   readonly random: Random;
   readonly syncMode: "SYNC" | "ASYNC";
+  /** Whose disks a write of a collection waits for that every node writes, unless it says so. */
+  readonly ack: Acknowledgement;
   readonly sessionTimeoutMs: number;
   /** The term in which this node leads, or follows. */
   term(): number;
@@ -55,6 +64,10 @@ export interface RequestBackend {
   status(): NodeStatus;
   /** Hands leadership over. */
   promote(nodeId: string): Promise<PromoteReply>;
+  /** Collections that every node writes; undefined while this node does not take part. */
+  masters(): MastersBackend | undefined;
+  /** Why this node takes no writes of such collections now. */
+  mastersRefusal(): CStoreError | undefined;
   /** Answers a question about the cluster, or changes it. */
   cluster(request: ClusterRequest): Promise<ClusterReply>;
 }
@@ -76,6 +89,7 @@ export class RequestHandler {
   readonly #backend: RequestBackend;
   readonly #queries: QueryService;
   readonly #early: EarlyAcknowledgement;
+  readonly #masters: MastersService;
   readonly #payload = new ByteWriter(256);
   readonly #waitingReads = new Set<WaitingRead>();
   #isWatching = false;
@@ -86,6 +100,7 @@ export class RequestHandler {
     this.#backend = backend;
     this.#queries = new QueryService(backend);
     this.#early = new EarlyAcknowledgement(backend);
+    this.#masters = new MastersService(backend);
   }
 
   /** A frame arrived: its requests' deadlines count from now. */
@@ -110,6 +125,11 @@ export class RequestHandler {
         return answerLater(this.#backend.cluster(request.cluster), requestId, replies);
       case "QUERY":
         return this.#query(request, replies);
+      case "WRITE":
+        return this.#masters.write(frame, request, {
+          deadlineMs: this.#deadline(request),
+          replies,
+        });
       default:
         return unreachable(request);
     }
@@ -128,7 +148,9 @@ export class RequestHandler {
       target.failed(requestId, new ValidationError(`Cannot execute the request: ${refusal}`));
       return;
     }
-    const problem = refusalNow(this.#backend.machine, { body, view, start, end });
+    const problem =
+      this.#masters.refusal({ body, view, start, end }) ??
+      refusalNow(this.#backend.machine, { body, view, start, end });
     if (problem !== undefined) return target.failed(requestId, problem);
     const count = view.getUint16(start + 6, true);
     const early = this.#early.mayAnswer(body, view, start);
@@ -152,6 +174,8 @@ export class RequestHandler {
         if (this.#isInTime(deadlineMs, fail)) this.#answerRead(request, kept, target);
       });
     };
+    const wrong = level === "stale" ? undefined : this.#wrongMode(TEXT.decode(read.collection));
+    if (wrong !== undefined) return fail(wrong);
     if (level === "linearizable") {
       const late = (): void => fail(this.#readTooLate());
       return this.#waitForBarrier(deadlineMs, { served, late });
@@ -159,6 +183,12 @@ export class RequestHandler {
     const error = this.#backend.refuseRead(level);
     if (error === undefined) served();
     else fail(error);
+  }
+
+  /** Of a collection that every node writes there is no one newest state. */
+  #wrongMode(name: string): CStoreError | undefined {
+    const store = this.#backend.machine.collectionOrEmpty(name);
+    return store.collectionId > 0 ? wrongMode(store) : undefined;
   }
 
   /** An answer that waited for room may come too late. */
@@ -197,6 +227,10 @@ export class RequestHandler {
     };
     // A cursor shows the moment at which it was begun, wherever this node stands now.
     if ("cursor" in query) return served(false);
+    const isOfDocuments = query.action === "find" || query.action === "count";
+    const wrong =
+      isOfDocuments && level !== "stale" ? this.#wrongMode(query.collection) : undefined;
+    if (wrong !== undefined) return fail(wrong);
     if (level === "linearizable") {
       const late = (): void => fail(this.#readTooLate());
       return this.#waitForBarrier(deadlineMs, { served: () => served(true), late });
@@ -256,7 +290,7 @@ export class RequestHandler {
 
   #countOneByOne(request: ReadRequest, read: ReadTarget, target: ReplyTarget): void {
     const { requestId } = request;
-    const collection = new TextDecoder().decode(read.collection);
+    const collection = TEXT.decode(read.collection);
     this.#queries.answer(
       { ...ALL_DOCUMENTS, action: "count", collection },
       {

@@ -7,7 +7,7 @@
 
 import { type CStoreError, ValidationError } from "../base/errors.ts";
 import { DOCUMENT_SIZE_DEFAULT, EARLY_REQUEST_SIZE_MAX } from "../base/limits.ts";
-import { THIRD_RULES } from "../base/rules_version.ts";
+import { NEWEST_RULES, THIRD_RULES } from "../base/rules_version.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
 import { documentTooLarge } from "../database/refusals.ts";
 import { fieldOfLaterRules } from "../protocol/encoding/catalog_command.ts";
@@ -48,7 +48,7 @@ export function refusalNow(
   }
   switch (COMMAND_KINDS[view.getUint8(start + 4)]) {
     case "CATALOG":
-      return isEarly ? laterField(machine.rules, command) : undefined;
+      return machine.rules < NEWEST_RULES ? laterField(machine.rules, command) : undefined;
     case "DOCUMENTS":
       if (size <= DOCUMENT_SIZE_DEFAULT) return undefined;
       return largeDocument(machine, command, { from: start + COMMAND_HEADER_SIZE, end });

@@ -7,6 +7,8 @@
  * wal/NNNNNNNNNN.segment   the log; wal/mark: the durable watermark
  * snapshots/           states of the state machine
  * acknowledged         what each member is known to hold; see `acknowledged_file.ts`
+ * agreement            incarnation and agreement of collections that every node writes;
+ *                      see `operations/agreement_file.ts`
  * lost/                entries that a deposed leader had answered early (ASYNC) and must drop
  * ```
  *
@@ -157,14 +159,18 @@ export function bodyBehindChecksum(bytes: Uint8Array): Uint8Array | undefined {
 }
 
 /** The bytes of a small file, of a larger one only the first; undefined when there is none. */
-export function readSmallFile(files: FileSystem, path: string): Uint8Array | undefined {
+export function readSmallFile(
+  files: FileSystem,
+  path: string,
+  sizeMax = SMALL_FILE_SIZE_MAX,
+): Uint8Array | undefined {
   if (!files.exists(path)) return undefined;
   const file = files.open(path, "read");
-  const bytes = new Uint8Array(Math.min(file.size(), SMALL_FILE_SIZE_MAX));
+  const bytes = new Uint8Array(Math.min(file.size(), sizeMax));
   const size = file.read(0, bytes);
   file.close();
   assert(size <= bytes.byteLength, "a read does not leave its target");
-  assert(size <= SMALL_FILE_SIZE_MAX, "a small file is read");
+  assert(size <= sizeMax, "a small file is read");
   return bytes.subarray(0, size);
 }
 

@@ -6,7 +6,7 @@
 
 import type { CStoreError } from "../base/errors.ts";
 import type { Hello } from "../protocol/wire/handshake.ts";
-import type { ReplicationMessage } from "../protocol/wire/replication_message.ts";
+import type { MessageRoute, ReplicationMessage } from "../protocol/wire/replication_message.ts";
 import type { SnapshotMessage } from "../protocol/wire/snapshot_message.ts";
 import type { RaftMessage } from "../raft/message.ts";
 import type { ConnectionHandlers, PeerConnection } from "./peer_connection.ts";
@@ -25,6 +25,8 @@ export interface NetworkHooks {
   readonly onNodeMessage?: (message: ReplicationMessage) => void;
   /** A piece of a snapshot, or what belongs to it; a chunk's bytes are valid during the call. */
   readonly onSnapshotMessage?: (message: SnapshotMessage) => void;
+  /** A message about collections that every node writes; its bytes are valid during the call. */
+  readonly onMasterMessage?: (body: Uint8Array, route: MessageRoute) => void;
   /**
    * A peer's process was seen through the handshake, in either direction; `isWelcome`: it let this
    * node in.

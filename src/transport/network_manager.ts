@@ -28,6 +28,7 @@ import {
   encodeHello,
   type Hello,
 } from "../protocol/wire/handshake.ts";
+import { isMultiMasterMessage } from "../protocol/wire/multi_master_message.ts";
 import {
   consensusIn,
   type MessageRoute,
@@ -49,6 +50,8 @@ import { type ConnectionHandlers, PeerConnection } from "./peer_connection.ts";
 import { type LinkHealth, PeerLink, SIGN_NUMBER } from "./peer_link.ts";
 
 const CONNECT_TIMEOUT_MS = 2000;
+/** The kind of these messages in the queue to a peer. */
+const MASTER_MESSAGE = "MULTI_MASTER";
 
 function closed(): ClosedError {
   return new ClosedError("Cannot use the network: it is closed");
@@ -245,6 +248,11 @@ export class NetworkManager implements INetworkManager {
   /** Queues a message about a snapshot. Best effort. */
   sendSnapshot(message: SnapshotMessage): void {
     this.#send(message.to, message.type, () => encodeSnapshotMessage(message));
+  }
+
+  /** Queues a message about collections that every node writes. Best effort. */
+  sendMaster(nodeId: string, body: Uint8Array): void {
+    this.#send(nodeId, MASTER_MESSAGE, () => encodeFrame("REPLICATION", 0, body));
   }
 
   /** A message for a node that is not connected is dropped before it is encoded. */
@@ -457,6 +465,10 @@ export class NetworkManager implements INetworkManager {
 
   #onReplication(frame: Frame, route: MessageRoute, hello: Hello | undefined): void {
     this.#received += 1;
+    if (isMultiMasterMessage(frame.body)) {
+      this.#hooks.onMasterMessage?.(frame.body, route);
+      return;
+    }
     if (isSnapshotMessage(frame.body)) {
       this.#hooks.onSnapshotMessage?.(decodeSnapshotMessage(frame.body, route));
       return;

@@ -6,8 +6,9 @@
 
 import { describe, expect, test } from "bun:test";
 import * as errors from "../../src/base/errors.ts";
+import { errorFromNumber } from "../../src/protocol/encoding/error_maker.ts";
 
-const { CStoreError, ERROR_CODES, errorFromNumber, errorNumber } = errors;
+const { CStoreError, ERROR_CODES, errorNumber } = errors;
 type CStoreError = errors.CStoreError;
 
 /** One of each class, with the fields that travel. */
@@ -41,6 +42,8 @@ const SAMPLES: readonly CStoreError[] = [
   new errors.AmbiguousTransactionError("m"),
   new errors.UncheckedError("m"),
   new errors.RolledBackError("m"),
+  new errors.WrongModeError("m"),
+  new errors.NotConfirmedError("m", { acknowledgements: 1, of: 3 }),
 ];
 
 /** Errors of this process's own files, address or start: none of them is an answer to a request. */
@@ -54,7 +57,7 @@ describe("codes", () => {
       "DUPLICATE_KEY NOT_FOUND SESSION_EXPIRED DUPLICATE_REQUEST PROTOCOL HANDSHAKE CORRUPTION " +
       "STORAGE VALIDATION LOCKED CONFIG CLOSED UNREACHABLE MEMBERSHIP REMOVED " +
       "QUERY CONFLICT COMPACTED CURSOR_LOST TRANSACTION_TIMEOUT AMBIGUOUS_TRANSACTION " +
-      "UNCHECKED ROLLED_BACK";
+      "UNCHECKED ROLLED_BACK WRONG_MODE NOT_CONFIRMED";
     expect(ERROR_CODES.join(" ")).toBe(fixed);
     for (const [number, code] of ERROR_CODES.entries()) expect(errorNumber(code)).toBe(number);
   });
@@ -85,7 +88,7 @@ describe("codes", () => {
     expect(back.message).toBe(error.message);
   });
 
-  test.each([0, -1, 30, 65_535, 1.5, Number.NaN])(
+  test.each([0, -1, 32, 65_535, 1.5, Number.NaN])(
     "travel: the number %p is a ProtocolError",
     (n) => {
       expect(errorFromNumber(n, { message: "m" })).toBeInstanceOf(errors.ProtocolError);
@@ -117,7 +120,8 @@ describe("details", () => {
     });
     // The rest get theirs where they are thrown, because it depends on what was asked.
     const expected = ["NOT_FOUND", "DUPLICATE_REQUEST", "PROTOCOL", "HANDSHAKE", "VALIDATION"];
-    expect(mute).toEqual([...expected, "CONFIG", "CLOSED", "UNREACHABLE", "MEMBERSHIP", "QUERY"]);
+    const others = ["CONFIG", "CLOSED", "UNREACHABLE", "MEMBERSHIP", "QUERY", "WRONG_MODE"];
+    expect(mute).toEqual([...expected, ...others]);
   });
 
   test("corruption names the place", () => {

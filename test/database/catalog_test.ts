@@ -25,6 +25,9 @@ function execute(request: unknown) {
   const state = {
     collections,
     rules: NEWEST_RULES,
+    defaultMode: "MASTER_SLAVE" as const,
+    agree: () => 1,
+    disagree: () => undefined,
     make: (name: string) => new CollectionStore(name, 1),
     dropped: () => {
       dropped += 1;

@@ -8,6 +8,7 @@ import { expect, test } from "bun:test";
 import { encodeText } from "../../src/base/bytes.ts";
 import type { CStoreError } from "../../src/base/errors.ts";
 import { DocumentStateMachine } from "../../src/database/document_state_machine.ts";
+import { NO_MASTERS } from "../../src/database/masters.ts";
 import { freezeState, StateRestorer } from "../../src/database/snapshot_codec.ts";
 import {
   DIGEST_RANGES,
@@ -170,6 +171,7 @@ test("the order in which documents and collections came does not show", () => {
     members: { members: [], bindings: [], retired: [], departed: [] },
     droppedAt: 0,
     rules: 1,
+    masters: NO_MASTERS,
   });
   for (const name of ["y", "x"]) {
     const store = other.restoreCollection(name);
@@ -196,6 +198,7 @@ function stateOf(
     members: { members: [], bindings: [], retired: [], departed: [] },
     droppedAt: 0,
     rules: 1,
+    masters: NO_MASTERS,
   });
   const store = state.restoreCollection("c");
   for (const [id, version, document] of documents) {
@@ -296,6 +299,7 @@ test("sessions, members, bindings, position and collections each show, by name",
       members: nobody,
       droppedAt: 0,
       rules: 1,
+      masters: NO_MASTERS,
     });
     moved.restoreCollection("c");
     const after = digestOf(moved);

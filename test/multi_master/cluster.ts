@@ -15,6 +15,7 @@ import {
   type Agreement,
   areEndsKnown,
   FIRST_FLOOR,
+  proposeFloor,
   withFloor,
 } from "../../src/multi_master/operation/agreement.ts";
 import type {
@@ -359,8 +360,9 @@ export class TestCluster {
   agreeOnFloor(deaf: readonly number[] = []): boolean {
     for (const { master, id, origin } of this.nodes) {
       if (this.agreement.origins.get(id) !== origin) continue;
-      const proposal = master.floorProposal();
-      if (proposal === undefined || proposal.version !== this.agreement.version) continue;
+      const progress = master.progress();
+      const proposal = progress && proposeFloor(this.agreement, progress);
+      if (proposal === undefined) continue;
       this.agreement = withFloor(this.agreement, proposal);
       const { origins } = this.agreement;
       for (const [at, node] of this.nodes.entries()) {

@@ -144,10 +144,11 @@ describe("what a Ready tells of documents", () => {
     const [one, two] = [codec.encode({ v: 1 }), codec.encode({ v: 2 })];
     const document = { collection: DOCS, key: keyOf("d"), isConflict: false };
     expect(number).toBe(2);
+    const wallMs = cluster.nowMs;
     expect(changes).toEqual([
-      { ...document, before: undefined, after: one },
-      { ...document, before: one, after: two },
-      { ...document, before: two, after: undefined },
+      { ...document, before: undefined, after: one, stamp: { wallMs, count: 0 } },
+      { ...document, before: one, after: two, stamp: { wallMs, count: 1 } },
+      { ...document, before: two, after: undefined, stamp: { wallMs, count: 2 } },
     ]);
   });
 
@@ -160,7 +161,10 @@ describe("what a Ready tells of documents", () => {
     for (const message of late) if (message.to === "n1") cluster.deliver(message);
     const body = codec.encode({ by: "n1" });
     expect(take(cluster.node(1)).changes).toEqual([
-      { collection: DOCS, key: keyOf("d"), before: body, after: body, isConflict: true },
+      {
+        ...{ collection: DOCS, key: keyOf("d"), before: body, after: body, isConflict: true },
+        stamp: { wallMs: cluster.nowMs, count: 0 },
+      },
     ]);
   });
 });

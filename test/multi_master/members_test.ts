@@ -3,7 +3,7 @@
 
 import { expect, test } from "bun:test";
 import type { MultiMasterMessage } from "../../src/multi_master/message.ts";
-import { withFloor } from "../../src/multi_master/operation/agreement.ts";
+import { proposeFloor, withFloor } from "../../src/multi_master/operation/agreement.ts";
 import { DOCS, keyOf, TestCluster, type TestNode, touches } from "./cluster.ts";
 
 function told(node: TestNode) {
@@ -101,7 +101,7 @@ test("members: a floor that was made for an earlier agreement does not count", (
     cluster.work(node);
   }
   cluster.settle();
-  const proposal = cluster.node(1).master.floorProposal()!;
+  const proposal = proposeFloor(cluster.agreement, cluster.node(1).master.progress() ?? [])!;
   expect(withFloor(cluster.agreement, proposal).floor.round).toBe(1);
   // n3 loses the end of its log, and with it what the floor says that its disk holds.
   cluster.renew(cluster.node(3), cluster.node(3), false);

@@ -359,7 +359,7 @@ describe("row 9: unknown versions, kinds and flags", () => {
 
   test.each([
     [4, 0],
-    [4, 8],
+    [4, 9],
     [4, 255],
     [5, 1],
     [5, 128],
@@ -382,6 +382,7 @@ describe("row 9: unknown versions, kinds and flags", () => {
     ["operation kind 0", 34, 0],
     ["command kind 11, the cluster's own", 4, 11],
     ["command kind 12", 4, 12],
+    ["command kind 13, the cluster's own", 4, 13],
     ["operation kind 6", 34, 6],
     ["operation flags", 35, 8],
   ] as const)("row 9: %s is VALIDATION, and the connection goes on", async (_name, at, value) => {

@@ -7,13 +7,14 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { ERROR_CODES, errorFromNumber, errorNumber } from "../../src/base/errors.ts";
+import { ERROR_CODES, errorNumber } from "../../src/base/errors.ts";
 import * as limits from "../../src/base/limits.ts";
 import { PROTOCOL_VERSION } from "../../src/base/version.ts";
 import { BATCH_CODECS, BATCH_HEADER_SIZE } from "../../src/protocol/encoding/batch_codec.ts";
 import { checkCbor } from "../../src/protocol/encoding/cbor_gate.ts";
 import { MEMBER_ROLES } from "../../src/protocol/encoding/cluster_command.ts";
 import { COMMAND_KINDS, OPERATION_KINDS } from "../../src/protocol/encoding/command.ts";
+import { errorFromNumber } from "../../src/protocol/encoding/error_maker.ts";
 import { READ_LEVELS, REQUEST_KINDS } from "../../src/protocol/wire/client_message.ts";
 import {
   FRAME_HEADER_SIZE,

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { QueryRun } from "../../src/database/collection/query_run.ts";
+import { isBuilding } from "../../src/database/index_building.ts";
 import { decodeCbor } from "../../src/protocol/encoding/cbor.ts";
 import { type FaultKind, Simulation } from "./simulator.ts";
 import { findCycle, type ObservedTransaction, TOTAL, TransactionLoad } from "./transactions.ts";
@@ -96,7 +97,7 @@ test("indexes: a node that was brought up by a snapshot has them, also one that 
   const isBegun = (): boolean =>
     node.machine.collectionOrEmpty("things").indexes.get("making") !== undefined;
   await simulation.until("it is being made", isBegun);
-  expect(node.machine.isBuilding).toBe(true);
+  expect(isBuilding(node.machine.collections())).toBe(true);
   for (const host of simulation.hosts) {
     if (host === away) continue;
     const { position } = host.node!.machine;

@@ -69,7 +69,7 @@ const MATRIX: Readonly<Record<string, Row>> = {
   },
   storage: { values: ["base", "platform", "protocol/encoding"], types: ["raft"] },
   "storage/operations": {
-    values: ["base", "protocol/operations"],
+    values: ["base", "platform", "protocol/encoding", "protocol/operations", "storage"],
     types: MASTER,
   },
   "storage/wal": {
@@ -89,8 +89,11 @@ const MATRIX: Readonly<Record<string, Row>> = {
     types: [...MASTER],
   },
   database: {
-    values: ["base", "query", "protocol/encoding", "database/collection"],
-    types: ["raft", "protocol/wire"],
+    values: [
+      ...["base", "query", "multi_master/operation", "protocol/encoding", "protocol/operations"],
+      "database/collection",
+    ],
+    types: ["raft", ...MASTER, "protocol/wire"],
   },
   auth: { values: ["base", ...PROTOCOL] },
   api: { values: ["base"], types: ["query", ...PROTOCOL] },
@@ -127,8 +130,11 @@ const MATRIX: Readonly<Record<string, Row>> = {
     types: ["replication/raft", "database", "transport"],
   },
   server: {
-    values: ["base", "platform", ...PROTOCOL, "database", "database/collection", "auth"],
-    types: ["raft", "replication/raft", "storage/wal"],
+    values: [
+      ...["base", "platform", "multi_master/operation", ...PROTOCOL],
+      ...["database", "database/collection", "auth"],
+    ],
+    types: ["raft", ...MASTER, "replication/raft", "replication/multi_master", "storage/wal"],
   },
   "server/gateway": {
     values: ["base", "platform", "protocol/wire"],
@@ -139,9 +145,10 @@ const MATRIX: Readonly<Record<string, Row>> = {
     values: ["base", "protocol/encoding", "protocol/wire", "cluster", "storage"],
     types: ["platform"],
   },
+  "node/masters": { values: [...PARTS, "node/config"] },
   "node/snapshots": { values: [...PARTS, "node/config"] },
   "node/recovery": { values: [...PARTS, "node/config", "node/snapshots"] },
-  node: { values: [...PARTS, "node/config", "node/snapshots", "node/recovery"] },
+  node: { values: [...PARTS, "node/config", "node/masters", "node/snapshots", "node/recovery"] },
   "node/embedded": {
     values: [...PARTS, "node", "node/config", "node/snapshots", "node/recovery"],
   },

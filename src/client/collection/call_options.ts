@@ -10,13 +10,13 @@ import { checkCallOptions, type KnownNames } from "../../base/known_options.ts";
 import { readLevelNumber } from "../../protocol/wire/client_message.ts";
 
 /** Of writes by id. */
-export const WRITE_OPTIONS: KnownNames = new Set(["ifVersion", "merge"]);
+export const WRITE_OPTIONS: KnownNames = new Set(["ifVersion", "merge", "ack"]);
 /** Of changes of all documents that a query finds. */
 export const CHANGE_OPTIONS: KnownNames = new Set(["merge"]);
 /** Of calls that have none. */
 export const NO_OPTIONS: KnownNames = new Set([]);
 /** Of changes by id. */
-export const UPDATE_OPTIONS: KnownNames = new Set(["ifVersion", "merge", "upsert"]);
+export const UPDATE_OPTIONS: KnownNames = new Set(["ifVersion", "merge", "ack", "upsert"]);
 /** Of `updateOne` and `replaceOne`. */
 export const UPSERT_OPTIONS: KnownNames = new Set(["upsert"]);
 /** Of `findOneAndUpdate`. */
@@ -37,10 +37,12 @@ export const INDEX_OPTIONS: KnownNames = new Set([
 ]);
 /** Of a handle of a collection. */
 export const COLLECTION_OPTIONS: KnownNames = new Set([
-  ...["idField", "read", "timeoutMs", "isOutsideTransactions", "ids", "validator"],
+  ...["idField", "read", "timeoutMs", "isOutsideTransactions", "ids", "validator", "ack"],
 ]);
 /** Of `createCollection`. */
-export const SETTINGS: KnownNames = new Set(["ids", "validator", "documentSizeMax"]);
+export const SETTINGS: KnownNames = new Set([
+  ...["ids", "validator", "documentSizeMax", "mode", "conflict"],
+]);
 /** Of transactions. */
 export const TRANSACTION_OPTIONS: KnownNames = new Set(["timeoutMs", "readOnly"]);
 /** Of `watch`. */

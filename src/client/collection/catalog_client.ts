@@ -21,6 +21,7 @@ import {
 } from "../../protocol/encoding/catalog_command.ts";
 import { encodeCbor } from "../../protocol/encoding/cbor.ts";
 import { beginCommand, encodeCollectionName, endCommand } from "../../protocol/encoding/command.ts";
+import type { ReadLevel } from "../../protocol/wire/client_message.ts";
 import { type CollectionInfo, decodeCatalogReply } from "../../protocol/wire/reply.ts";
 import { parsePath, valueAt } from "../../query/path.ts";
 import { indexedAs } from "../../query/sort.ts";
@@ -34,8 +35,10 @@ const SEEN_MAX = 1_000_000;
 export async function listCollections(
   client: Client,
   collection?: string,
+  how: { readonly level?: ReadLevel; readonly timeoutMs?: number } = {},
 ): Promise<readonly CollectionInfo[]> {
-  const target = { collection: "", idField: "id", level: "linearizable", timeoutMs: undefined };
+  const { level = "linearizable", timeoutMs } = how;
+  const target = { collection: "", idField: "id", level, timeoutMs };
   const payload = await ask(client, target as QueryTarget, { action: "catalog", collection });
   return decodeCatalogReply(payload).collections;
 }

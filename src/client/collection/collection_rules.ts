@@ -7,7 +7,7 @@
  */
 
 import type { Validators } from "../../api/validator.ts";
-import { UncheckedError, ValidationError } from "../../base/errors.ts";
+import { CStoreError, UncheckedError, ValidationError, WrongModeError } from "../../base/errors.ts";
 import { type Fields, fieldOf, isFields } from "../../base/value.ts";
 import { encodeCbor } from "../../protocol/encoding/cbor.ts";
 import {
@@ -16,7 +16,7 @@ import {
 } from "../../protocol/encoding/collection_settings.ts";
 import { type DocumentId, encodeKey } from "../../protocol/encoding/document_key.ts";
 import type { Client } from "../connection/client.ts";
-import { listCollections } from "./catalog_client.ts";
+import { changeCatalog, listCollections } from "./catalog_client.ts";
 import { IdAllocator } from "./id_allocator.ts";
 import { validated } from "./validator.ts";
 
@@ -42,10 +42,15 @@ export interface RulesParts {
   readonly validators: Validators;
 }
 
+/** A look at what any node knows is a help only. */
+const LOOK = { level: "stale", timeoutMs: 1000 } as const;
+
 /** The rules of one database. */
 export class CollectionRules {
   readonly #parts: RulesParts;
   readonly #known = new Map<string, CollectionSettings>();
+  /** Those that every node writes. */
+  readonly #byAll = new Set<string>();
   readonly #ids: IdAllocator;
 
   constructor(parts: RulesParts) {
@@ -56,6 +61,7 @@ export class CollectionRules {
   /** The collection is another one, or may be. */
   forget(name: string): void {
     this.#known.delete(name);
+    this.#byAll.delete(name);
   }
 
   /** Settings as the cluster knows them. A collection that is not there yet has the usual ones. */
@@ -64,8 +70,13 @@ export class CollectionRules {
     this.#known.delete(name);
     if (found === undefined) return PLAIN_SETTINGS;
     const settings = found.settings ?? PLAIN_SETTINGS;
-    this.#known.set(name, settings);
+    this.#note(name, settings);
     return settings;
+  }
+
+  #note(name: string, settings: CollectionSettings): void {
+    this.#known.set(name, settings);
+    if (settings.mode === "MULTI_MASTER") this.#byAll.add(name);
   }
 
   /**
@@ -75,6 +86,47 @@ export class CollectionRules {
   async learnsValidator(name: string, error: unknown): Promise<boolean> {
     if (!(error instanceof UncheckedError)) return false;
     return this.#hasValidator(name) || (await this.learn(name)).validator !== "";
+  }
+
+  /** Whether every node writes the collection, as far as it is known. */
+  isByAll(name: string): boolean {
+    return this.#byAll.has(name);
+  }
+
+  /** Whether anything is known of the collection. */
+  isLearned(name: string): boolean {
+    return this.#known.has(name) || this.#byAll.has(name);
+  }
+
+  /** Asks any node for the collection's mode: it may be an older one, and others tell. */
+  async look(name: string): Promise<boolean> {
+    const client = await this.#parts.client();
+    try {
+      const [found] = await listCollections(client, name, LOOK);
+      if (found === undefined) return false;
+      this.#note(name, found.settings ?? PLAIN_SETTINGS);
+      return true;
+    } catch (error) {
+      if (!(error instanceof CStoreError)) throw error;
+      return false;
+    }
+  }
+
+  /**
+   * Whether a call was refused because the collection has another mode than was thought, which is
+   * known now: nothing of it was done, and it can be done again. A collection that is to come into
+   * being, in a cluster whose collections are written by every node, is made.
+   */
+  async learnsMode(name: string, error: unknown): Promise<boolean> {
+    if (!(error instanceof WrongModeError)) return false;
+    if (error.fields.mode === "MASTER_SLAVE") return this.#byAll.delete(name);
+    if (this.#byAll.has(name)) return false;
+    if (!(await this.look(name))) {
+      const request = { action: "createCollection", collection: name } as const;
+      await changeCatalog(await this.#parts.client(), request);
+    }
+    this.#byAll.add(name);
+    return true;
   }
 
   /** An id for a document without one. */

@@ -5,9 +5,11 @@
  */
 
 import { EMPTY_BYTES } from "../../base/bytes.ts";
-import { ValidationError } from "../../base/errors.ts";
+import { ValidationError, WrongModeError } from "../../base/errors.ts";
 import { OPERATIONS_PER_REQUEST_MAX } from "../../base/limits.ts";
+import { ATTEMPTS_MAX, POLL_INTERVAL_MS } from "../../base/timing.ts";
 import { type Fields, isFields } from "../../base/value.ts";
+import { sleep } from "../../platform/clock.ts";
 import { decodeCbor, encodeCbor } from "../../protocol/encoding/cbor.ts";
 import {
   type CollectionOperations,
@@ -16,9 +18,15 @@ import {
   writeDocumentsCommand,
 } from "../../protocol/encoding/command.ts";
 import { type DocumentId, encodeKey } from "../../protocol/encoding/document_key.ts";
+import {
+  ACKNOWLEDGEMENTS,
+  type Acknowledgement,
+  FLAG_CONDITIONAL,
+} from "../../protocol/wire/client_message.ts";
 import { isOperatorUpdate } from "../../query/update.ts";
 import type { Client } from "../connection/client.ts";
 import type { ClientRequest } from "../connection/client_options.ts";
+import type { Answer } from "../connection/pending_requests.ts";
 import type { CollectionRules } from "./collection_rules.ts";
 import { batchesOf, type DecodedResult, resultsOf } from "./decoded_results.ts";
 import { fieldPaths, wireFilter } from "./query_client.ts";
@@ -30,6 +38,20 @@ export interface WrittenDocuments {
   readonly operations: readonly DocumentOperation[];
 }
 
+/** How a request is written. */
+export interface WriteHow {
+  readonly ack?: Acknowledgement | undefined;
+  /** Conditions on versions hold for the node that takes it: of our own, not of a caller's. */
+  readonly isConditional?: boolean;
+}
+
+/** What a request gave. */
+export interface WriteAnswer {
+  /** Of a single write; 0 where it met no document. */
+  readonly version: number;
+  readonly results: DecodedResult[] | undefined;
+}
+
 /** Writes of one handle. */
 export class CollectionWriter {
   readonly #name: string;
@@ -37,17 +59,23 @@ export class CollectionWriter {
   readonly #backend: { client(): Client | Promise<Client>; readonly rules: CollectionRules };
   readonly #idField: string;
   readonly #timeoutMs: number | undefined;
+  readonly #ack: Acknowledgement | undefined;
 
   constructor(
     name: string,
     backend: { client(): Client | Promise<Client>; readonly rules: CollectionRules },
-    options: { readonly idField: string; readonly timeoutMs: number | undefined },
+    options: {
+      readonly idField: string;
+      readonly timeoutMs: number | undefined;
+      readonly ack?: Acknowledgement | undefined;
+    },
   ) {
     this.#name = name;
     this.#nameBytes = encodeCollectionName(name);
     this.#backend = backend;
     this.#idField = options.idField;
     this.#timeoutMs = options.timeoutMs;
+    this.#ack = options.ack;
   }
 
   /** The operation that changes a document, if it still matches. */
@@ -103,7 +131,10 @@ export class CollectionWriter {
   async put(
     kind: "INSERT" | "PUT",
     documents: readonly object[],
-    options: { readonly ifVersion?: number | undefined; readonly keepsIds?: boolean } = {},
+    options: WriteHow & {
+      readonly ifVersion?: number | undefined;
+      readonly keepsIds?: boolean;
+    } = {},
   ): Promise<WrittenDocuments> {
     checkCount(documents.length);
     const { rules } = this.#backend;
@@ -115,7 +146,7 @@ export class CollectionWriter {
       return { kind, key, document, ifVersion, isChecked };
     });
     try {
-      return { version: (await this.write(operations)).version, operations };
+      return { version: (await this.write(operations, options)).version, operations };
     } catch (error) {
       const isSeen = operations[0]?.isChecked === true;
       if (isSeen || !(await rules.learnsValidator(this.#name, error))) throw error;
@@ -124,21 +155,53 @@ export class CollectionWriter {
   }
 
   /** One request. */
-  async write(
-    operations: readonly DocumentOperation[],
-  ): Promise<{ version: number; results: DecodedResult[] | undefined }> {
+  async write(operations: readonly DocumentOperation[], how: WriteHow = {}): Promise<WriteAnswer> {
     for (const { ifVersion } of operations) {
       if (ifVersion === undefined || (Number.isSafeInteger(ifVersion) && ifVersion >= 0)) continue;
       throw new ValidationError(`Cannot use ifVersion ${ifVersion}: it is a whole number`);
     }
     const client = await this.#backend.client();
+    const { rules } = this.#backend;
+    // Where no session can be opened, a node may take the write all the same.
+    const isInDoubt = !client.askForSession() || how.ack !== undefined;
+    if (isInDoubt && !rules.isLearned(this.#name)) await rules.look(this.#name);
+    return this.#send(operations, how, { client, attempts: ATTEMPTS_MAX.mode });
+  }
+
+  #send(
+    operations: readonly DocumentOperation[],
+    how: WriteHow,
+    { client, attempts }: { readonly client: Client; readonly attempts: number },
+  ): Promise<WriteAnswer> {
+    const write = { collection: this.#nameBytes, operations, timeoutMs: this.#timeoutMs };
+    const { rules } = this.#backend;
+    const isByAll = rules.isByAll(this.#name);
+    if (!isByAll && how.ack === "all") throw onlyMajority(this.#name);
     return new Promise((resolve, reject) => {
       client.submit(
-        documentsRequest({ collection: this.#nameBytes, operations, timeoutMs: this.#timeoutMs }),
-        (answer) => resolve({ version: answer.version, results: resultsOf(answer) }),
-        reject,
+        isByAll
+          ? writeRequest({ ...write, ...how, ack: how.ack ?? this.#ack })
+          : documentsRequest(write),
+        (answer) => resolve(answerOf(answer)),
+        (error) => {
+          if (!(error instanceof WrongModeError) || attempts <= 1) return reject(error);
+          const left = { client, attempts: attempts - 1 };
+          const send = (): Promise<WriteAnswer> => this.#send(operations, how, left);
+          this.#again(client, error, send).then(resolve, reject);
+        },
       );
     });
+  }
+
+  /** A collection was taken for one of the other mode: nothing was done yet. */
+  async #again(
+    client: Client,
+    error: WrongModeError,
+    send: () => Promise<WriteAnswer>,
+  ): Promise<WriteAnswer> {
+    if (!(await this.#backend.rules.learnsMode(this.#name, error))) throw error;
+    await sleep(client.platform.clock, POLL_INTERVAL_MS.mode);
+    return send();
   }
 }
 
@@ -162,6 +225,34 @@ export function copyOf<T>({ operations }: WrittenDocuments): T {
 /** Operations on documents of one collection. */
 export interface DocumentsWrite extends CollectionOperations {
   readonly timeoutMs?: number | undefined;
+}
+
+/** The same as a request that any node takes. */
+function writeRequest(write: DocumentsWrite & WriteHow): ClientRequest {
+  const { ack, isConditional } = write;
+  const number = ack === undefined ? 0 : 1 + ACKNOWLEDGEMENTS.indexOf(ack);
+  return {
+    kind: "WRITE",
+    target: "any",
+    timeoutMs: write.timeoutMs,
+    write: (writer, identity) => {
+      writer.u8(number).u8(isConditional === true ? FLAG_CONDITIONAL : 0);
+      writeDocumentsCommand(writer, identity, write);
+    },
+  };
+}
+
+function answerOf(answer: Answer): WriteAnswer {
+  const results = resultsOf(answer);
+  const [first] = results ?? [];
+  return { version: first?.found === true ? first.version : answer.version, results };
+}
+
+function onlyMajority(collection: string): ValidationError {
+  return new ValidationError(
+    `Cannot wait for all nodes: "${collection}" is written by the leader, and a majority is what it waits for`,
+    { fields: { collection } },
+  );
 }
 
 /** A DOCUMENTS command as a request. */

@@ -130,7 +130,7 @@ export class FoundChanges<T extends Item> {
           throw new ValidationError(`Cannot change the id of a document in "${name}"`);
         }
         const whole = { ...replacement, [idField]: id };
-        const how = { ifVersion: version, keepsIds: true };
+        const how = { ifVersion: version, keepsIds: true, isConditional: true };
         const isDone = await unlessChanged(() => writer.put("PUT", [whole], how));
         return isDone && { value: { matched: 1, modified: 1 } };
       },
@@ -139,7 +139,9 @@ export class FoundChanges<T extends Item> {
         const begun = fieldOf(begunDocument(filter), idField);
         const id = given ?? begun ?? (await this.#parts.rules.newId(name));
         const whole = { ...replacement, [idField]: id };
-        const made = await unlessChanged(() => writer.put("PUT", [whole], { ifVersion: 0 }));
+        const made = await unlessChanged(() =>
+          writer.put("PUT", [whole], { ifVersion: 0, isConditional: true }),
+        );
         // A validator may have given it another id.
         const upsertedId = made && (fieldOf(copyOf<Fields>(made), idField) as DocumentId);
         return made && { value: { matched: 0, modified: 0, upsertedId: upsertedId as DocumentId } };
@@ -244,7 +246,9 @@ export class FoundChanges<T extends Item> {
   /** The result of an operation; undefined when its document does not match any more. */
   async #write(operation: DocumentOperation): Promise<Outcome<T | undefined> | undefined> {
     return unlessChanged(async () => {
-      const { results, version } = await this.#parts.writer.write([operation]);
+      const { results, version } = await this.#parts.writer.write([operation], {
+        isConditional: true,
+      });
       const isDone = version > 0 || results?.[0]?.found === true;
       return isDone ? { value: results?.[0]?.document as T | undefined } : undefined;
     });

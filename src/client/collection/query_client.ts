@@ -5,7 +5,7 @@
  */
 
 import type { Versioned } from "../../api/collection.ts";
-import type { Query } from "../../api/query.ts";
+import type { Query, ReadOptions } from "../../api/query.ts";
 import { ByteReader, EMPTY_BYTES } from "../../base/bytes.ts";
 import { CursorLostError, QueryError, UnreachableError } from "../../base/errors.ts";
 import { ATTEMPTS_MAX } from "../../base/timing.ts";
@@ -242,6 +242,81 @@ export function ask(
   fields: QueryRequestFields,
 ): Promise<Uint8Array> {
   return new Pages(client, target).ask(fields);
+}
+
+/** Options of reads that a write rests on: as fresh as the collection's mode allows. */
+export const FRESH: ReadOptions = Object.freeze({});
+
+/** What is known of collections' modes. */
+export interface KnownModes {
+  isByAll(name: string): boolean;
+  /** Whether a call failed because the mode was not known, which it is now. */
+  learnsMode(name: string, error: unknown): Promise<boolean>;
+}
+
+/** Reads of one handle: as fresh as is wanted, or as the mode allows where nothing is said. */
+export class CollectionReads {
+  readonly #collection: {
+    readonly name: string;
+    readonly idField: string;
+    readonly rules: KnownModes;
+  };
+  readonly #handle: ReadOptions;
+
+  constructor(
+    collection: { readonly name: string; readonly idField: string; readonly rules: KnownModes },
+    handle: ReadOptions,
+  ) {
+    this.#collection = collection;
+    this.#handle = handle;
+  }
+
+  target(options: ReadOptions): QueryTarget {
+    const { name, idField, rules } = this.#collection;
+    const level = this.#wanted(options) ?? (rules.isByAll(name) ? "stale" : "linearizable");
+    const { timeoutMs = this.#handle.timeoutMs, signal } = options;
+    return { collection: name, idField, level, timeoutMs, signal };
+  }
+
+  async reading<R>(options: ReadOptions, run: (target: QueryTarget) => Promise<R>): Promise<R> {
+    try {
+      return await run(this.target(options));
+    } catch (error) {
+      if (!(await this.#mayAgain(options, error))) throw error;
+      return run(this.target(options));
+    }
+  }
+
+  /** See {@link queryPages}. */
+  async *pages<D>(
+    client: Client,
+    options: ReadOptions,
+    query: WireQuery,
+  ): AsyncGenerator<Page<D>, void> {
+    const pages = queryPages<D>(client, this.target(options), query);
+    let page: IteratorResult<Page<D>, void>;
+    try {
+      page = await pages.next();
+    } catch (error) {
+      if (!(await this.#mayAgain(options, error))) throw error;
+      yield* queryPages<D>(client, this.target(options), query);
+      return;
+    }
+    try {
+      for (; page.done !== true; page = await pages.next()) yield page.value;
+    } finally {
+      await pages.return();
+    }
+  }
+
+  #wanted(options: ReadOptions): ReadLevel | undefined {
+    return options === FRESH ? undefined : (options.read ?? this.#handle.read);
+  }
+
+  async #mayAgain(options: ReadOptions, error: unknown): Promise<boolean> {
+    if (this.#wanted(options) !== undefined) return false;
+    return this.#collection.rules.learnsMode(this.#collection.name, error);
+  }
 }
 
 /** Requests of one read; those of its cursor go to the node that gave it. */

@@ -44,7 +44,7 @@ import type { Fields, Value } from "../../base/value.ts";
 import { decodeCbor } from "../../protocol/encoding/cbor.ts";
 import { encodeCollectionName } from "../../protocol/encoding/command.ts";
 import { type DocumentId, encodeKey } from "../../protocol/encoding/document_key.ts";
-import { type ReadLevel, readLevelNumber } from "../../protocol/wire/client_message.ts";
+import { readLevelNumber } from "../../protocol/wire/client_message.ts";
 import { addDistinct, parsePath } from "../../query/path.ts";
 import type { Client } from "../connection/client.ts";
 import {
@@ -74,13 +74,14 @@ import { type DecodedResult, resultsOf } from "./decoded_results.ts";
 import { FoundChanges } from "./found_changes.ts";
 import type { LocalReads } from "./local_reads.ts";
 import {
+  CollectionReads,
   countAll,
   EVERYTHING,
+  FRESH,
   type QueryTarget,
   queryAll,
   queryAt,
   queryCount,
-  queryPages,
   queryPlan,
   readWhole,
   unlessAborted,
@@ -112,8 +113,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
   readonly #nameBytes: Uint8Array;
   readonly #writer: CollectionWriter;
   protected readonly idField: string;
-  readonly #read: ReadLevel;
-  readonly #timeoutMs: number | undefined;
+  readonly #reads: CollectionReads;
   readonly #checked: ValidatedUpdates<T>;
   readonly #found: FoundChanges<T>;
 
@@ -127,18 +127,19 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     if (/[.$]/.test(this.idField) || this.idField === "") {
       throw new ValidationError(`Cannot use the id field "${this.idField}": it is one plain name`);
     }
-    this.#read = options.read ?? "linearizable";
-    this.#timeoutMs = options.timeoutMs;
+    const { rules } = backend;
+    this.#reads = new CollectionReads({ name, idField: this.idField, rules }, options);
     this.#writer = new CollectionWriter(name, backend, {
       idField: this.idField,
       timeoutMs: options.timeoutMs,
+      ack: options.ack,
     });
     this.#checked = new ValidatedUpdates<T>({
       name,
       idField: this.idField,
       timeoutMs: options.timeoutMs ?? TRANSACTION_TIMEOUT_MS,
       platform: async () => (await backend.client()).platform,
-      findVersioned: (id) => this.findVersioned(id, { read: "linearizable" }),
+      findVersioned: (id) => this.#reads.reading(FRESH, (target) => this.#readOne(id, target)),
       put: async (document, ifVersion) => {
         return copyOf(await this.#writer.put("PUT", [document], { ifVersion, keepsIds: true }));
       },
@@ -151,8 +152,10 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
       client: () => backend.client(),
       search: async (query) => {
         const client = await backend.client();
-        const target = this.#target({ read: "linearizable" });
-        return (await queryAll<Fields>(client, target, query)).documents;
+        const found = this.#reads.reading(FRESH, (target) =>
+          queryAll<Fields>(client, target, query),
+        );
+        return (await found).documents;
       },
     });
   }
@@ -169,8 +172,8 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
 
   override async put(document: NewDocument<T>, options: WriteOptions = {}): Promise<number> {
     checkCallOptions("put", options, WRITE_OPTIONS);
-    const { ifVersion } = options;
-    return (await this.#writer.put("PUT", [document], { ifVersion })).version;
+    const { ifVersion, ack } = options;
+    return (await this.#writer.put("PUT", [document], { ifVersion, ack })).version;
   }
 
   override async putMany(documents: readonly NewDocument<T>[]): Promise<void> {
@@ -195,7 +198,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     const known = typeof target === "object" ? CHANGE_OPTIONS : UPDATE_OPTIONS;
     checkCallOptions("update", options, known);
     if (typeof target === "object") return this.#updateAll(target, change, options);
-    const { ifVersion, merge, upsert = false } = options;
+    const { ifVersion, merge, ack, upsert = false } = options;
     if (upsert) {
       if (ifVersion !== undefined || merge !== undefined) {
         throw new ValidationError("Cannot update: upsert goes with neither ifVersion nor merge");
@@ -206,7 +209,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
       async () => {
         const changing = this.#writer.changeOf(target, change as object, { merge });
         const operation = { ...changing, ifVersion, returnDocument: true };
-        return this.#document(await this.#writer.write([operation]))?.document;
+        return this.#document(await this.#writer.write([operation], { ack }))?.document;
       },
       (checked) => checked.update(target, change, options),
     );
@@ -279,7 +282,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     if (typeof target === "object") {
       return (await this.#found.removeAll(target, true)).map(({ document }) => document as T);
     }
-    const { ifVersion } = options;
+    const { ifVersion, ack } = options;
     const key = encodeKey(target);
     const operation = {
       kind: "REMOVE",
@@ -288,7 +291,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
       ifVersion,
       returnDocument: true,
     } as const;
-    return this.#document(await this.#writer.write([operation]))?.document;
+    return this.#document(await this.#writer.write([operation], { ack }))?.document;
   }
 
   override async deleteMany(filter: Query<T>): Promise<number> {
@@ -297,14 +300,14 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
 
   override async delete(id: DocumentId, options: WriteOptions = {}): Promise<boolean> {
     checkCallOptions("delete", options, WRITE_OPTIONS);
-    const { ifVersion } = options;
+    const { ifVersion, ack } = options;
     const operation = {
       kind: "REMOVE",
       key: encodeKey(id),
       document: EMPTY_BYTES,
       ifVersion,
     } as const;
-    const { results } = await this.#writer.write([operation]);
+    const { results } = await this.#writer.write([operation], { ack });
     return results === undefined || results[0]?.found === true;
   }
 
@@ -321,9 +324,13 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     options: ReadOptions = {},
   ): Promise<Versioned<T> | undefined> {
     checkReadOptions("findVersioned", options, READ_OPTIONS);
+    return this.#reads.reading(options, (target) => this.#readOne(id, target));
+  }
+
+  async #readOne(id: DocumentId, target: QueryTarget): Promise<Versioned<T> | undefined> {
     const key = encodeKey(id);
     const client = await this.#backend.client();
-    const { level, timeoutMs, signal } = this.#target(options);
+    const { level, timeoutMs, signal } = target;
     const asked = new Promise<Versioned<T> | undefined>((resolve, reject) => {
       client.submit(
         {
@@ -354,7 +361,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
         for await (const document of this.iterate(condition, options)) found.push(document);
         return found;
       };
-      return readWhole(await this.#backend.client(), read, this.#target(options).timeoutMs);
+      return readWhole(await this.#backend.client(), read, this.#reads.target(options).timeoutMs);
     }
     const query = { ...wireOptions(options), filter: condition };
     const local = this.#backend.local?.();
@@ -363,7 +370,9 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
       if (here !== undefined) return here.map(({ document }) => document as Found<T, P>);
     }
     const client = await this.#backend.client();
-    const { documents } = await queryAll<Found<T, P>>(client, this.#target(options), query);
+    const { documents } = await this.#reads.reading(options, (target) =>
+      queryAll<Found<T, P>>(client, target, query),
+    );
     return documents.map(({ document }) => document);
   }
 
@@ -381,7 +390,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
       : { ...sent, filter: condition };
     const { skip = 0, limit = 0 } = options;
     let passed = 0;
-    for await (const page of queryPages<Found<T, P>>(client, this.#target(options), query)) {
+    for await (const page of this.#reads.pages<Found<T, P>>(client, options, query)) {
       for (const { document } of page.documents) {
         if (isLocal) {
           if (!condition(document as T)) continue;
@@ -401,7 +410,9 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     checkReadOptions("findPage", options, PAGE_OPTIONS);
     const client = await this.#backend.client();
     const asked = { filter, options, idField: this.idField };
-    return resultPage<T>(asked, (query) => queryAll<T>(client, this.#target(options), query));
+    return resultPage<T>(asked, (query) =>
+      this.#reads.reading(options, (target) => queryAll<T>(client, target, query)),
+    );
   }
 
   override async count(
@@ -411,11 +422,12 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     checkReadOptions("count", options, READ_OPTIONS);
     if (typeof condition === "function") return (await this.find(condition, options)).length;
     const client = await this.#backend.client();
-    const target = this.#target(options);
-    if (Object.keys(condition).length > 0) {
-      return queryCount(client, target, { filter: condition });
-    }
-    return countAll(client, target, this.#nameBytes);
+    const isFiltered = Object.keys(condition).length > 0;
+    return this.#reads.reading(options, (target) =>
+      isFiltered
+        ? queryCount(client, target, { filter: condition })
+        : countAll(client, target, this.#nameBytes),
+    );
   }
 
   override async distinct<P extends Path<T>>(
@@ -437,7 +449,7 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
     checkReadOptions("explain", options, FIND_OPTIONS);
     const client = await this.#backend.client();
     const query = { ...wireOptions(options), filter };
-    return queryPlan(client, this.#target(options), query);
+    return queryPlan(client, this.#reads.target(options), query);
   }
 
   override async createIndex(name: string, options: IndexOptions<T>): Promise<void> {
@@ -455,11 +467,6 @@ export class RemoteCollection<T extends Item> extends CollectionBase<T> {
 
   override async listIndexes(): Promise<IndexInfo[]> {
     return listIndexes(await this.#backend.client(), this.name);
-  }
-
-  #target(options: ReadOptions): QueryTarget {
-    const { read: level = this.#read, timeoutMs = this.#timeoutMs, signal } = options;
-    return { collection: this.name, idField: this.idField, level, timeoutMs, signal };
   }
 
   #updateAll(filter: Query<T>, change: Change<T>, options: ChangeOptions): Promise<T[]> {

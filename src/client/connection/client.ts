@@ -21,7 +21,6 @@ import {
 } from "../../base/errors.ts";
 import { CLIENT_QUEUE_MAX } from "../../base/limits.ts";
 import { POLL_INTERVAL_MS } from "../../base/timing.ts";
-import { sleep } from "../../platform/clock.ts";
 import { type Platform, systemPlatform } from "../../platform/platform.ts";
 import { readReplies } from "../../protocol/wire/client_message.ts";
 import type { LeaderNews } from "../../protocol/wire/leader_message.ts";
@@ -37,6 +36,8 @@ import {
   outcomeOf,
   type Queued,
   queueFull,
+  randomSession,
+  untilUp,
 } from "./client_options.ts";
 import { EarliestTimer } from "./earliest_timer.ts";
 import { chooseChannel, likelyNext, nobodyReached } from "./leader_routing.ts";
@@ -63,13 +64,15 @@ export class Client {
   readonly platform: Platform;
   /** Longest wait for an answer, in milliseconds, unless a request has its own. */
   readonly timeoutMs: number;
-  /** The first cluster that a node named: nodes of another one are refused from then on. */
+  /** The first cluster that a node named: nodes of others are refused. */
   #clusterId: string;
   readonly #channels = new ChannelList((address) => this.#openChannel(address));
   readonly #pending = new PendingRequests();
   /** Requests that wait for a session, or for room in the window. */
   #queue: Queued[] = [];
   #sessionId = 0;
+  /** The session of writes that any node takes: nobody has to open it. */
+  readonly #ownSession: number;
   /** Number of the first request of the present session. */
   #sessionFirst = 0;
   #isOpeningSession = false;
@@ -90,6 +93,7 @@ export class Client {
     this.timeoutMs = (options.timeoutMs ?? DEFAULT_TIMEOUT_MS) || 0;
     this.#clusterId = options.clusterId ?? "";
     this.#onLost = options.onLost ?? (() => undefined);
+    this.#ownSession = randomSession(this.platform.random);
     this.#backoff = new Backoff(this.platform.random);
     this.#looks = new EarliestTimer(this.platform.clock, () => this.#look());
   }
@@ -99,7 +103,11 @@ export class Client {
     const client = new Client(options);
     for (const address of new Set(addresses)) client.#channels.give(address);
     try {
-      await client.#whenUp();
+      await untilUp(client.platform.clock, client.timeoutMs, {
+        isUp: () => client.connected.length > 0,
+        refusal: () => client.#lastError,
+        late: client.#unreachable,
+      });
     } catch (error) {
       client.close();
       throw error;
@@ -123,6 +131,12 @@ export class Client {
   /** The leader as far as this client knows; empty texts while it does not. */
   get leader(): { readonly term: number; readonly nodeId: string; readonly address: string } {
     return this.#leader;
+  }
+
+  /** Asks for a session unless there is one; whether there is. */
+  askForSession(): boolean {
+    if (this.#sessionId === 0) this.#openSession();
+    return this.#sessionId !== 0;
   }
 
   /** Channels that are up. */
@@ -170,8 +184,7 @@ export class Client {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#looks.stop();
-    const closed = (): CStoreError =>
-      new ClosedError("Cannot answer: the client was closed meanwhile");
+    const closed = () => new ClosedError("Cannot answer: the client was closed meanwhile");
     for (const request of [...this.#pending.all()]) this.#reject(request, closed());
     for (const queued of this.#queue.splice(0)) queued.reject(closed());
     this.#channels.close();
@@ -195,21 +208,6 @@ export class Client {
     const node = { address, endpoint: parseEndpoint(address) };
     const channel: TcpChannel = new TcpChannel(node, this.platform, handlers);
     return channel;
-  }
-
-  async #whenUp(): Promise<void> {
-    const { clock } = this.platform;
-    const endMs = clock.nowMs() + this.timeoutMs;
-    while (this.connected.length === 0) {
-      if (this.#lastError instanceof HandshakeError) throw this.#lastError;
-      if (clock.nowMs() >= endMs) throw this.#unreachable();
-      await sleep(clock, POLL_INTERVAL_MS.clientConnects);
-    }
-  }
-
-  #noSession(): CStoreError {
-    const refusal = this.connected.length > 0 ? this.#lastError : undefined;
-    return refusal?.retry === "safe" ? refusal : this.#unreachable();
   }
 
   readonly #unreachable = (): CStoreError => {
@@ -265,7 +263,8 @@ export class Client {
     const start = writer.size;
     const head = { kind: request.kind, requestId: number % 2 ** 32, deadlineMs: leftMs };
     const acknowledgedBelow = this.#pending.lowest;
-    const place = { sessionId: this.#sessionId, requestNumber: number, acknowledgedBelow };
+    const sessionId = request.kind === "WRITE" ? this.#ownSession : this.#sessionId;
+    const place = { sessionId, requestNumber: number, acknowledgedBelow };
     try {
       writeWhole(writer, head, () => request.write(writer, place));
     } catch (error) {
@@ -312,6 +311,7 @@ export class Client {
     // A named time beyond the deadline would be a refusal: the remaining time serves another try.
     const leftMs = Math.max(0, request.deadlineMs - nowMs);
     const namedMs = error instanceof OverloadedError ? Math.min(error.retryAfterMs, leftMs / 2) : 0;
+    if (namedMs > 0 && request.kind === "WRITE") this.#anyIndex += 1;
     request.sentOn = undefined;
     request.notBeforeMs = this.#backoff.endMs(nowMs, { isNear, namedMs });
     this.#looks.by(request.notBeforeMs);
@@ -492,7 +492,9 @@ export class Client {
     if (late.length === 0) return;
     this.#queue = this.#queue.filter((queued) => !isLate(queued));
     // Without a session they wait for one; with one the window is full.
-    const error = this.#sessionId === 0 ? this.#noSession() : queueFull();
+    const refusal = this.connected.length > 0 ? this.#lastError : undefined;
+    const noSession = refusal?.retry === "safe" ? refusal : this.#unreachable();
+    const error = this.#sessionId === 0 ? noSession : queueFull();
     for (const queued of late) queued.reject(error);
   }
 }

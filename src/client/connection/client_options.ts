@@ -9,6 +9,7 @@ import {
   type CStoreError,
   DuplicateKeyError,
   DuplicateRequestError,
+  HandshakeError,
   NotLeaderError,
   OverloadedError,
   QueryError,
@@ -19,8 +20,10 @@ import {
   withoutStack,
 } from "../../base/errors.ts";
 import { CLIENT_QUEUE_MAX } from "../../base/limits.ts";
-import { RETRY_AFTER_MS } from "../../base/timing.ts";
+import { POLL_INTERVAL_MS, RETRY_AFTER_MS } from "../../base/timing.ts";
+import { type Clock, sleep } from "../../platform/clock.ts";
 import type { Platform } from "../../platform/platform.ts";
+import type { Random } from "../../platform/random.ts";
 import { beginCommand, endCommand, NO_SESSION } from "../../protocol/encoding/command.ts";
 import type { RequestKind } from "../../protocol/wire/client_message.ts";
 import type { NodeChannel } from "./node_channel.ts";
@@ -118,4 +121,28 @@ export function isSentAgain(
 export function queueFull(): CStoreError {
   const message = `Cannot send: ${CLIENT_QUEUE_MAX} requests wait already`;
   return withoutStack(() => new OverloadedError(message, RETRY_AFTER_MS.clientQueue));
+}
+
+/** A session of writes that any node takes, which no other client has. */
+export function randomSession(random: Random): number {
+  return 1 + random.below(2 ** 32) * 2 ** 20 + random.below(2 ** 20);
+}
+
+/** Resolves when a node answers; rejects when one refuses, or none answers in time. */
+export async function untilUp(
+  clock: Clock,
+  timeoutMs: number,
+  channels: {
+    isUp(): boolean;
+    refusal(): CStoreError | undefined;
+    late(): CStoreError;
+  },
+): Promise<void> {
+  const endMs = clock.nowMs() + timeoutMs;
+  while (!channels.isUp()) {
+    const refusal = channels.refusal();
+    if (refusal instanceof HandshakeError) throw refusal;
+    if (clock.nowMs() >= endMs) throw channels.late();
+    await sleep(clock, POLL_INTERVAL_MS.clientConnects);
+  }
 }

@@ -13,10 +13,12 @@ import { acknowledgeIn } from "../../protocol/encoding/command.ts";
 import {
   beginRequest,
   endRequest,
+  FLAG_REPEAT,
   READ_STALE,
   REQUEST_HEADER_SIZE,
   type RequestHeader,
   type RequestKind,
+  WRITE_HEADER_SIZE,
 } from "../../protocol/wire/client_message.ts";
 import type { NodeChannel } from "./node_channel.ts";
 
@@ -183,6 +185,10 @@ export class PendingRequests {
 export function bytesAgain(request: PendingRequest, lowest: number): Uint8Array {
   const bytes = request.frame.writer.buffer().slice(request.start, request.end);
   if (request.kind === "COMMAND") acknowledgeIn(bytes, REQUEST_HEADER_SIZE, lowest);
+  if (request.kind === "WRITE") {
+    bytes[REQUEST_HEADER_SIZE + 1]! |= FLAG_REPEAT;
+    acknowledgeIn(bytes, REQUEST_HEADER_SIZE + WRITE_HEADER_SIZE, lowest);
+  }
   return bytes;
 }
 

@@ -35,6 +35,8 @@ export interface DocumentSource {
   readonly start: number;
   readonly keyEnd: number;
   readonly end: number;
+  /** The document's version, if it is not the number of the operation. */
+  readonly version?: number;
 }
 
 /** Where a document goes: its key's hash, and the location of what it replaces (-1 = nothing). */
@@ -57,6 +59,11 @@ export class CollectionStore {
   /** Sequence number of the last change; transactions compare it. */
   changedAt = 0;
   settings: CollectionSettings = PLAIN_SETTINGS;
+  /**
+   * Number in the agreement of a collection that every node writes: what is here is then what this
+   * node shows, which is no part of the replicated state. 0 for any other.
+   */
+  collectionId = 0;
   /** The number to try first when an id is to be given out. */
   nextId = 0;
   readonly #moved: Moved = (from, to, place) => {
@@ -147,7 +154,7 @@ export class CollectionStore {
   put(place: PutPlace, source: DocumentSource, sequence: number): Undo {
     const { hash, before } = place;
     const range = { start: source.start, keySize: source.keyEnd - source.start, end: source.end };
-    const after = this.#slabs.append(source.bytes, range, sequence);
+    const after = this.#slabs.append(source.bytes, range, source.version ?? sequence);
     if (before === -1) {
       this.#index.insert(hash, after);
     } else {
@@ -180,7 +187,8 @@ export class CollectionStore {
     const { before } = place;
     assert(this.indexes.count === 0, "an indexed collection takes the general way");
     this.changedAt = Math.max(this.changedAt, sequence);
-    if (before !== -1 && this.#slabs.overwrite(before, source, sequence)) return;
+    const version = source.version ?? sequence;
+    if (before !== -1 && this.#slabs.overwrite(before, source, version)) return;
     this.put(place, source, sequence);
   }
 
@@ -206,7 +214,7 @@ export class CollectionStore {
 
   /** Adds an index; {@link buildStep} makes its entries for documents that are there already. */
   addIndex(definition: IndexDefinition, sequence: number): void {
-    const frozen = this.freeze(sequence);
+    const frozen = this.freeze(this.momentAt(sequence));
     const records = this.frozenRecords(frozen, "present");
     // The entries point to where documents lie now, so nothing may be moved before they are made.
     this.#slabs.hold();
@@ -215,6 +223,11 @@ export class CollectionStore {
       this.thaw(frozen);
     };
     this.indexes.begin(definition, { records, end });
+  }
+
+  /** The last change that a reader sees who sees the operation of that number. */
+  momentAt(sequence: number): number {
+    return this.collectionId === 0 ? sequence : this.changedAt;
   }
 
   /** Moves a few live documents out of mostly dead slabs; documents' views end here. */

@@ -124,7 +124,7 @@ export class QueryRun {
     this.#tree =
       plan.kind !== "index" ? undefined : isNow ? plan.index.tree : plan.index.snapshot();
     this.#direct = plan.kind === "ids" ? this.#locate(plan.ids) : [];
-    this.#frozen = isNow ? undefined : store.freeze(sequence);
+    this.#frozen = isNow ? undefined : store.freeze(store.momentAt(sequence));
   }
 
   /** Whether a document comes behind a place in the order. Throws QueryError. */

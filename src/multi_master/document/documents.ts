@@ -71,6 +71,7 @@ export interface SeedParts {
   readonly bases: readonly Base[];
 }
 
+const NEVER = { stamp: undefined };
 const NONE: readonly DocumentVersion[] = Object.freeze<DocumentVersion[]>([]);
 
 /** What the changes of one operation have in common. */
@@ -355,7 +356,8 @@ export class Documents {
       this.#wait({ collection, key, versions }, added.dot);
     }
     const { body: after, isConflict } = resolve(versions, resolving);
-    return { collection, key, before: resolve(before, resolving).body, after, isConflict };
+    const { stamp } = versions.at(-1) ?? NEVER;
+    return { collection, key, before: resolve(before, resolving).body, after, stamp, isConflict };
   }
 
   /** Notes a document that is not as small as it can be. */

@@ -6,7 +6,7 @@
 
 import type { CollectionId } from "../operation/dot.ts";
 
-import type { SeenToken } from "../operation/operation.ts";
+import type { SeenToken, Stamp } from "../operation/operation.ts";
 
 /** One document to write. */
 export interface WrittenDocument {
@@ -47,6 +47,8 @@ export interface VisibleChange {
   /** The document before and after, encoded; `undefined`: there was none. */
   readonly before: Uint8Array | undefined;
   readonly after: Uint8Array | undefined;
+  /** Of the newest version; undefined where none is kept. */
+  readonly stamp: Stamp | undefined;
   /** Whether several versions stand beside each other now. */
   readonly isConflict: boolean;
 }

@@ -58,3 +58,16 @@ export class HybridClock {
 function after({ wallMs, count }: Stamp): Stamp {
   return count < COUNT_MAX ? { wallMs, count: count + 1 } : { wallMs: wallMs + 1, count: 0 };
 }
+
+/** 2020-01-01, in ms since 1970. */
+const FIRST_MS = 1_577_836_800_000;
+/** Versions of one millisecond. */
+const COUNTS = 4096;
+
+/**
+ * A stamp as one number, the version that readers of a document see: later stamps have greater
+ * ones, but for more than 4096 of one millisecond. Exact until the year 2089.
+ */
+export function versionOfStamp({ wallMs, count }: Stamp): number {
+  return Math.max(0, wallMs - FIRST_MS) * COUNTS + Math.min(count, COUNTS - 1);
+}

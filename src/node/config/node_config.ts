@@ -64,6 +64,13 @@ export interface NodeConfig {
   readonly leaseReads: boolean;
   /** Rate at which snapshots, and to learners the log, are sent to nodes that are behind. */
   readonly snapshotBytesPerSecond: number;
+  /**
+   * Whose disks a write of a collection waits for that every node writes, unless it says so: this
+   * node's (unless set), those of most members (also where `syncMode` is set to SYNC), or of all.
+   */
+  readonly ack: "one" | "majority" | "all";
+  /** Who writes new collections, unless they say it; agreed when the cluster begins. */
+  readonly mode: "MASTER_SLAVE" | "MULTI_MASTER";
 }
 
 /** Options as users write them. */
@@ -86,6 +93,8 @@ const DEFAULTS = {
   leaseReads: false,
   snapshotBytesPerSecond: 16 * 1024 * 1024,
   syncMode: "SYNC",
+  mode: "MASTER_SLAVE",
+  ack: "one",
   heartbeatMs: 40,
   electionTimeoutMs: 200,
   requestTimeoutMs: 5000,
@@ -133,7 +142,10 @@ export function parseNodeConfig(input: NodeOptions): NodeConfig {
   // `set` has no fields but the options', whose values are checked below.
   const config: Settings = { ...DEFAULTS, id: input.id, ...(set as Partial<Settings>) };
   checkId(config.id);
+  const ack = input.ack ?? (input.syncMode === "SYNC" ? "majority" : "one");
+  checkChoice("ack", ack, ["one", "majority", "all"]);
   checkChoice("syncMode", config.syncMode, ["SYNC", "ASYNC"]);
+  checkChoice("mode", config.mode, ["MASTER_SLAVE", "MULTI_MASTER"]);
   checkChoice("repair", config.repair, ["auto", "never"]);
   checkChoice("compression", config.compression, ["auto", "zstd", "none"]);
   for (const [name, [low, high]] of Object.entries(RANGES)) {
@@ -166,7 +178,7 @@ export function parseNodeConfig(input: NodeOptions): NodeConfig {
       },
     );
   }
-  return Object.freeze({ ...config, members, listen });
+  return Object.freeze({ ...config, ack, members, listen });
 }
 
 function checkChoice(name: string, value: string, allowed: readonly string[]): void {

@@ -20,7 +20,12 @@ import { assert } from "../../base/assert.ts";
 import type { Collation } from "../../base/collation.ts";
 import { ProtocolError, ValidationError } from "../../base/errors.ts";
 import { COLLECTION_NAME_SIZE_MAX, OPERATIONS_PER_REQUEST_MAX } from "../../base/limits.ts";
-import { FIRST_RULES, type RulesVersion, THIRD_RULES } from "../../base/rules_version.ts";
+import {
+  FIRST_RULES,
+  FOURTH_RULES,
+  type RulesVersion,
+  THIRD_RULES,
+} from "../../base/rules_version.ts";
 import { type Fields, isFields, type Value } from "../../base/value.ts";
 import { decodeUntrustedCbor } from "./cbor.ts";
 import { type CollectionSettings, readSettings } from "./collection_settings.ts";
@@ -92,8 +97,10 @@ export function readCatalogRequest(value: unknown, rules: RulesVersion): Catalog
   switch (action) {
     case "createCollection": {
       const given = fields["settings"];
-      const settings = readSettings(given, rules);
-      return { action, collection, settings: given === undefined ? undefined : settings };
+      // Checked here, completed where the mode of new collections is known.
+      readSettings(given, rules);
+      const settings = given as Partial<CollectionSettings> | null | undefined;
+      return { action, collection, settings: settings ?? undefined };
     }
     case "dropCollection":
       return { action, collection };
@@ -111,8 +118,10 @@ export function readCatalogRequest(value: unknown, rules: RulesVersion): Catalog
 /** A field of a decoded body that those rules do not know, and would leave out. */
 export function fieldOfLaterRules(body: unknown, rules: RulesVersion): string | undefined {
   assert(rules >= FIRST_RULES, "a log follows some rules");
-  if (rules >= THIRD_RULES || !isFields(body)) return undefined;
+  if (rules >= FOURTH_RULES || !isFields(body)) return undefined;
   const { index, settings } = body;
+  if (isFields(settings) && settings["mode"] === "MULTI_MASTER") return "mode";
+  if (rules >= THIRD_RULES) return undefined;
   for (const field of ["where", "collation"] as const) {
     if (isFields(index) && index[field] !== undefined) return field;
   }

@@ -11,6 +11,7 @@
  * | DIGEST          | -                                                                |
  * | EXPIRE_SESSIONS | count (4), then session ids (8 each)                             |
  * | RULES           | the rules version that holds from here on (4)                    |
+ * | AGREEMENT       | a change of the agreement, or the mode of new collections (`agreement_codec.ts`) |
  *
  * @module
  */

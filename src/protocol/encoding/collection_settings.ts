@@ -11,7 +11,9 @@ import {
   DOCUMENT_SIZE_LEAST,
   DOCUMENT_SIZE_MAX,
 } from "../../base/limits.ts";
-import { type RulesVersion, THIRD_RULES } from "../../base/rules_version.ts";
+import { FOURTH_RULES, type RulesVersion, THIRD_RULES } from "../../base/rules_version.ts";
+import type { ConflictConfig } from "../../multi_master/operation/conflict_rule.ts";
+import { DEFAULT_CONFLICT, readConflict } from "./conflict_settings.ts";
 
 /** Longest name of a validator, in UTF-16 code units. */
 const VALIDATOR_NAME_MAX = 120;
@@ -27,10 +29,28 @@ export interface CollectionSettings {
   readonly validator: string;
   /** Bytes of the largest encoded document. Only where it was given, and only from rules 3 on. */
   readonly documentSizeMax?: number;
+  /**
+   * Who writes: `MASTER_SLAVE`, the leader alone, in one order for all; `MULTI_MASTER`, every node,
+   * cut off or not, and conflicts are settled by `conflict`. Only from rules 4 on, and only where
+   * it is `MULTI_MASTER`.
+   */
+  readonly mode?: CollectionMode;
+  /** How concurrent writes are settled; of `MULTI_MASTER` only. */
+  readonly conflict?: ConflictConfig;
 }
+
+/** Who writes a collection. */
+export type CollectionMode = "MASTER_SLAVE" | "MULTI_MASTER";
 
 /** Settings of a collection that was created without any, or by its first document. */
 export const PLAIN_SETTINGS: CollectionSettings = { ids: "uuidv7", validator: "" };
+
+/** Settings of a collection that every node writes, made without any. */
+export const MULTI_MASTER_SETTINGS: CollectionSettings = {
+  ...PLAIN_SETTINGS,
+  mode: "MULTI_MASTER",
+  conflict: DEFAULT_CONFLICT,
+};
 
 /** Bytes of the largest encoded document that a collection takes. */
 export function documentSizeMax({ documentSizeMax: own }: CollectionSettings): number {
@@ -61,8 +81,35 @@ export function readSettings(value: unknown, rules: RulesVersion): CollectionSet
     throw new ValidationError("Cannot make the collection: its validator is a short name");
   }
   const isPlain = ids === PLAIN_SETTINGS.ids && validator === PLAIN_SETTINGS.validator;
-  if (isPlain && size === undefined) return PLAIN_SETTINGS;
-  return { ids, validator, ...(size !== undefined && { documentSizeMax: size }) };
+  const masters = readMode(fields, rules);
+  if (isPlain && size === undefined && masters === undefined) return PLAIN_SETTINGS;
+  if (masters !== undefined && ids === "autoIncrement") {
+    throw new ValidationError(
+      "Cannot make the collection: nodes that write apart cannot count ids together",
+      { remedy: "Use uuidv7, or ids of your own; or mode MASTER_SLAVE" },
+    );
+  }
+  return { ids, validator, ...(size !== undefined && { documentSizeMax: size }), ...masters };
+}
+
+/** The fields of a collection that every node writes; undefined for any other. */
+function readMode(
+  { mode, conflict }: { readonly [field: string]: unknown },
+  rules: RulesVersion,
+): Pick<CollectionSettings, "mode" | "conflict"> | undefined {
+  if (rules < FOURTH_RULES) return undefined;
+  assert(rules >= THIRD_RULES, "later rules know what earlier ones do");
+  if (mode === "MULTI_MASTER") {
+    assert(rules >= FOURTH_RULES, "earlier rules know no such mode");
+    return { mode, conflict: conflict === undefined ? DEFAULT_CONFLICT : readConflict(conflict) };
+  }
+  if (mode !== undefined && mode !== "MASTER_SLAVE") {
+    throw new ValidationError("Cannot make the collection: mode is MASTER_SLAVE or MULTI_MASTER");
+  }
+  if (conflict === undefined) return undefined;
+  throw new ValidationError("Cannot make the collection: a conflict rule is for MULTI_MASTER", {
+    remedy: "Add mode: 'MULTI_MASTER', or leave the rule out: with one leader nothing conflicts",
+  });
 }
 
 function readSize(size: unknown, rules: RulesVersion): number | undefined {

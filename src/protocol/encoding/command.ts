@@ -73,6 +73,7 @@ export const COMMAND_KINDS = [
   "TRANSACTION",
   "INDEX_READY",
   "RULES",
+  "AGREEMENT",
 ] as const;
 
 /** One of {@link COMMAND_KINDS}. */

@@ -15,6 +15,7 @@
  * | PROMOTE     |      5 | node id as text                                                   |
  * | CLUSTER     |      6 | CBOR map with `action`: see docs/protocol.md                      |
  * | QUERY       |      7 | level (1), CBOR map with `action`: see docs/protocol.md           |
+ * | WRITE       |      8 | acknowledgements (1: 0 as the node is set, else 1 + the position in `ACKNOWLEDGEMENTS`), flags (1: `FLAG_REPEAT`, `FLAG_CONDITIONAL`), a command DOCUMENTS or TRANSACTION |
  *
  * A REPLIES body starts with the node's term (8) and committed sequence number (8); then replies:
  *
@@ -24,8 +25,8 @@
  * | RESULT  |      2 | flags (1), requestId (4), size (4), payload                           |
  * | ERROR   |      3 | requestId (4), an error (`error_message.ts`)                          |
  *
- * Payload of a RESULT: to COMMAND and READ, for each operation an outcome (1 byte: 1 written or
- * found, 2 absent), version (8), document size (4), document; to COUNT a number (8); to STATUS,
+ * Payload of a RESULT: to COMMAND, WRITE and READ, for each operation an outcome (1 byte: 1 written
+ * or found, 2 absent), version (8), document size (4), document; to COUNT a number (8); to STATUS,
  * PROMOTE and CLUSTER a CBOR map.
  *
  * @module
@@ -47,6 +48,7 @@ export const REQUEST_KINDS = [
   "PROMOTE",
   "CLUSTER",
   "QUERY",
+  "WRITE",
 ] as const;
 /** One of {@link REQUEST_KINDS}. */
 export type RequestKind = Exclude<(typeof REQUEST_KINDS)[number], "NONE">;
@@ -59,6 +61,18 @@ export type ReadLevel = (typeof READ_LEVELS)[number];
 /** Advice for a read that no quorum answers. */
 export const READ_STALE =
   'Any node answers at the level "stale" (`--read stale`), perhaps with older documents';
+
+/** Whose disks must have a write of a collection that every node writes; see WRITE. */
+export const ACKNOWLEDGEMENTS = ["one", "majority", "all"] as const;
+/** One of {@link ACKNOWLEDGEMENTS}. */
+export type Acknowledgement = (typeof ACKNOWLEDGEMENTS)[number];
+
+/** Bytes before the command of a WRITE. */
+export const WRITE_HEADER_SIZE = 2;
+/** Flag of a WRITE: it was sent before, to whichever node. */
+export const FLAG_REPEAT = 1;
+/** Flag of a WRITE: conditions on versions are compared with what the node shows. */
+export const FLAG_CONDITIONAL = 2;
 
 /** Bytes before a request's payload. */
 export const REQUEST_HEADER_SIZE = 14;

@@ -8,15 +8,10 @@
 
 import { assert } from "../../base/assert.ts";
 import { type ByteReader, type ByteWriter, EMPTY_BYTES } from "../../base/bytes.ts";
-import {
-  type CStoreError,
-  ERROR_CODES,
-  type ErrorFields,
-  errorFromNumber,
-  errorNumber,
-} from "../../base/errors.ts";
+import { type CStoreError, ERROR_CODES, type ErrorFields, errorNumber } from "../../base/errors.ts";
 import { isFields } from "../../base/value.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../encoding/cbor.ts";
+import { errorFromNumber } from "../encoding/error_maker.ts";
 
 /** Number, and the sizes of message, remedy and fields. */
 const ERROR_SIZE_MIN = 8;
@@ -42,6 +37,9 @@ const FIELD_TESTS: Readonly<Record<keyof ErrorFields, FieldTest>> = {
   leaderAddress: isText,
   retryAfterMs: isCount,
   actualVersion: isCount,
+  acknowledgements: isCount,
+  of: isCount,
+  mode: isText,
   file: isText,
   byte: isCount,
 };

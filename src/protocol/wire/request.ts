@@ -12,11 +12,16 @@ import { ValidationError } from "../../base/errors.ts";
 import { type Fields, isCount, isFields, type Value } from "../../base/value.ts";
 import { decodeUntrustedCbor } from "../encoding/cbor.ts";
 import {
+  ACKNOWLEDGEMENTS,
+  type Acknowledgement,
+  FLAG_CONDITIONAL,
+  FLAG_REPEAT,
   READ_LEVELS,
   type ReadLevel,
   type ReadTarget,
   type RequestView,
   readReadTarget,
+  WRITE_HEADER_SIZE,
 } from "./client_message.ts";
 
 const CLUSTER_REQUEST_SIZE_MAX = 16 * 1024;
@@ -119,6 +124,7 @@ interface Head {
 /** One request. A COMMAND stays where it is in its frame, between `start` and `end`. */
 export type Request =
   | (RequestView & { readonly kind: "COMMAND" })
+  | (RequestView & { readonly kind: "WRITE" } & WriteHead)
   | (Head & { readonly kind: "READ" | "COUNT"; readonly target: ReadTarget })
   | (Head & { readonly kind: "STATUS" })
   | (Head & { readonly kind: "PROMOTE"; readonly nodeId: string })
@@ -147,6 +153,8 @@ export function decodeRequest(body: Uint8Array, view: RequestView): Request {
   switch (kind) {
     case "COMMAND":
       return { ...view, kind };
+    case "WRITE":
+      return { ...view, kind, ...readWriteHead(body, view), start: start + WRITE_HEADER_SIZE };
     case "READ":
     case "COUNT":
       return { ...head, kind, target: readReadTarget(body, start, end) };
@@ -164,6 +172,29 @@ export function decodeRequest(body: Uint8Array, view: RequestView): Request {
       return { ...head, kind, level, query: readQueryRequest(body.slice(start + 1, end)) };
     }
   }
+}
+
+/** What stands before the command of a WRITE. */
+export interface WriteHead {
+  /** Undefined: as the node is set. */
+  readonly ack: Acknowledgement | undefined;
+  readonly isRepeat: boolean;
+  /** Whether conditions on versions are compared with what the node shows; else refused. */
+  readonly isConditional: boolean;
+}
+
+function readWriteHead(body: Uint8Array, { start, end }: RequestView): WriteHead {
+  assert(end <= body.byteLength, "a payload ends inside its frame");
+  if (end - start < WRITE_HEADER_SIZE) throw new ValidationError("Cannot write: it is cut off");
+  const [number, flags] = [body[start]!, body[start + 1]!];
+  if (number > ACKNOWLEDGEMENTS.length || flags > FLAG_REPEAT + FLAG_CONDITIONAL) {
+    throw new ValidationError("Cannot write: its head is unknown");
+  }
+  assert(number <= ACKNOWLEDGEMENTS.length, "0 stands for none of them");
+  assert(start + WRITE_HEADER_SIZE <= end, "a head is followed by a command");
+  const isRepeat = (flags & FLAG_REPEAT) !== 0;
+  const isConditional = (flags & FLAG_CONDITIONAL) !== 0;
+  return { ack: ACKNOWLEDGEMENTS[number - 1], isRepeat, isConditional };
 }
 
 function readNodeId(payload: Uint8Array): string {

@@ -10,21 +10,20 @@
 
 import { assert } from "../../base/assert.ts";
 import { CStoreError } from "../../base/errors.ts";
+import type { VisibleChange } from "../../multi_master/document/written_document.ts";
 import type { MultiMasterMessage } from "../../multi_master/message.ts";
 import type { MultiMaster } from "../../multi_master/multi_master.ts";
 import type { CollectionId, Dot } from "../../multi_master/operation/dot.ts";
 import type { Operation, PackedOperation } from "../../multi_master/operation/operation.ts";
 import { covers } from "../../multi_master/operation/version_vector.ts";
-import type { MultiMasterReady } from "../../multi_master/ready.ts";
+import type { MultiMasterEvent, MultiMasterReady } from "../../multi_master/ready.ts";
 import type { ReadResult, WriteRequest, WriteResult } from "../../multi_master/requests.ts";
 import type { CancelTimer, Clock } from "../../platform/clock.ts";
+import type { Acknowledgement } from "../../protocol/wire/client_message.ts";
 import {
   decodeMultiMasterMessage,
   encodeMultiMasterMessage,
 } from "../../protocol/wire/multi_master_message.ts";
-
-/** Whose disks must have a write before it is answered: this node's, most members' or all. */
-export type Acknowledgement = "one" | "majority" | "all";
 
 /** How a write is answered. */
 export interface WriteWait {
@@ -57,15 +56,20 @@ export interface MultiMasterDriverParts {
   readonly clock: Clock;
   readonly master: MultiMaster;
   readonly operations: LoggedOperations;
+  /** Members of the cluster, also those that do not take part yet. */
+  members(): number;
   /** Asks for a sync, whose end is told by {@link MultiMasterDriver.synced}. */
   requestSync(): void;
   send(to: string, body: Uint8Array): void;
-  /** What readers see from now on, and events; before anybody is answered. */
-  tell(ready: Pick<MultiMasterReady, "number" | "changes" | "events">): void;
+  /** News for alarms and metrics. */
+  tell(events: readonly MultiMasterEvent[]): void;
+  /** What readers see from now on: it is on disk. Before anybody is answered. */
+  show(changes: readonly VisibleChange[]): void;
 }
 
 interface Underway {
   readonly number: number;
+  readonly changes: readonly VisibleChange[];
   readonly record: number;
 }
 
@@ -100,9 +104,9 @@ export class MultiMasterDriver {
     this.#queueTurn();
   }
 
-  /** Members, this node among them. */
+  /** Members, this node among them, and those that do not take part yet. */
   get members(): number {
-    return this.#parts.master.peers.length + 1;
+    return Math.max(this.#parts.master.peers.length + 1, this.#parts.members());
   }
 
   /**
@@ -163,7 +167,7 @@ export class MultiMasterDriver {
   synced(throughRecord: number): void {
     const after = this.#underway.findIndex(({ record }) => record > throughRecord);
     const count = after === -1 ? this.#underway.length : after;
-    for (const { number } of this.#underway.splice(0, count)) this.#persist(number);
+    for (const ready of this.#underway.splice(0, count)) this.#persist(ready);
     this.#queueTurn();
   }
 
@@ -215,11 +219,12 @@ export class MultiMasterDriver {
     }
     const isWritten = ready.operations.length > 0;
     if (isWritten) this.#record = operations.append(ready.operations);
-    this.#parts.tell(ready);
+    if (ready.events.length > 0) this.#parts.tell(ready.events);
     if (ready.loads.length > 0) this.#load(ready.loads);
     if (isWritten || this.#underway.length > 0) {
-      this.#underway.push({ number: ready.number, record: this.#record });
-    } else this.#persist(ready.number);
+      const { number, changes } = ready;
+      this.#underway.push({ number, changes, record: this.#record });
+    } else this.#persist(ready);
     return isWritten;
   }
 
@@ -233,9 +238,10 @@ export class MultiMasterDriver {
     });
   }
 
-  #persist(number: number): void {
+  #persist({ number, changes }: Pick<MultiMasterReady, "number" | "changes">): void {
     assert(number > this.#persisted, "Readies reach the disk in their order");
     this.#persisted = number;
+    if (changes.length > 0) this.#parts.show(changes);
     this.#parts.master.persisted(number);
     const isOver = ({ afterReady }: Waiting): boolean => afterReady <= number;
     const over = this.#waiting.filter(isOver);

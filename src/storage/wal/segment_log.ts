@@ -68,14 +68,15 @@ export class SegmentLog implements IWALManager, ReplicatedLog {
   readonly #writer: SegmentWriter;
   readonly #groupCommit: GroupCommit;
   readonly #mark: MarkFile;
-  readonly #report: RecoveryReport;
+  /** What the recovery of this log found. */
+  readonly report: RecoveryReport;
   readonly #recoveredCommit: LogIndex;
   readonly #entryWriter: EntryWriter;
   #hardState: HardState;
   /** Highest commit index noted in a record; it does not go back. */
   #commitIndex: LogIndex;
   #syncSinceMs: number | undefined;
-  #handlers: { synced(through: number): void; failed(cause: unknown): void } | undefined;
+  readonly #handlers: { synced(through: number): void; failed(cause: unknown): void }[] = [];
   readonly #syncWaiters = new SyncWaiters();
   #failure: CStoreError | undefined;
   #isClosed = false;
@@ -116,7 +117,7 @@ export class SegmentLog implements IWALManager, ReplicatedLog {
     this.#commitIndex = opened.commitIndex;
     this.#recoveredCommit = opened.commitIndex;
     this.#writer = opened.writer;
-    this.#report = opened.report;
+    this.report = opened.report;
     this.#mark = opened.mark;
     assert(this.#table.base.index <= opened.commitIndex, "a compacted entry is committed");
     assert(opened.commitIndex <= this.#table.lastIndex(), "a committed entry is in the log");
@@ -249,7 +250,7 @@ export class SegmentLog implements IWALManager, ReplicatedLog {
   }
 
   listen(handlers: { synced(through: number): void; failed(cause: unknown): void }): void {
-    this.#handlers = handlers;
+    this.#handlers.push(handlers);
   }
 
   write(change: {
@@ -398,7 +399,7 @@ export class SegmentLog implements IWALManager, ReplicatedLog {
   }
 
   async recover(): Promise<RecoveryReport> {
-    return this.#report;
+    return this.report;
   }
 
   /** On a log of consensus a note of this node, which takes no sequence number. */
@@ -406,7 +407,7 @@ export class SegmentLog implements IWALManager, ReplicatedLog {
     const timestamp = this.#platform.clock.wallMs();
     this.#checkpoints += 1;
     const record = String(this.#writer.lastNumber + 1);
-    const isOwned = this.#options.owner === "consensus" || this.#handlers !== undefined;
+    const isOwned = this.#options.owner === "consensus" || this.#handlers.length > 0;
     if (!isOwned) return writeCheckpoint(this, `${record}-${this.#checkpoints}`, timestamp);
     const { body, checkpoint } = checkpointNote(this.getCurrentSequence(), record, timestamp);
     this.#append([{ kind: "CHECKPOINT", body }]);
@@ -479,7 +480,7 @@ export class SegmentLog implements IWALManager, ReplicatedLog {
       return;
     }
     this.#syncWaiters.wake(through);
-    this.#handlers?.synced(through);
+    for (const handlers of this.#handlers) handlers.synced(through);
   }
 
   /** The content of the disk is unknown now: nothing is written or answered any more. */
@@ -488,7 +489,7 @@ export class SegmentLog implements IWALManager, ReplicatedLog {
     this.#failure =
       cause instanceof CStoreError ? cause : new StorageError("Cannot write the log", { cause });
     this.#syncWaiters.fail(this.#failure);
-    this.#handlers?.failed(this.#failure);
+    for (const handlers of this.#handlers) handlers.failed(this.#failure);
   }
 
   #assertUsable(): void {

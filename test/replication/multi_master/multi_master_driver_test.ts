@@ -89,7 +89,9 @@ class Cluster {
       ...{ clock: this.#clock, master: node.master, operations },
       requestSync: () => node.log.requestSync(),
       send: (to, body) => this.network.push({ from: id, to, body }),
+      members: () => IDS.length,
       tell: () => undefined,
+      show: () => undefined,
     });
     node.driver = driver;
     node.log.listen({

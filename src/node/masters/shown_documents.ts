@@ -1,0 +1,90 @@
+/**
+ * What readers see of the collections that every node writes: their documents as their versions
+ * resolve, in the stores that queries and indexes work on.
+ *
+ * @module
+ */
+
+import type { CollectionStore } from "../../database/collection/collection_store.ts";
+import type { DocumentStateMachine } from "../../database/document_state_machine.ts";
+import type { VersionStore } from "../../multi_master/document/version_store.ts";
+import type { VisibleChange } from "../../multi_master/document/written_document.ts";
+import type { MultiMaster } from "../../multi_master/multi_master.ts";
+import type { CollectionId } from "../../multi_master/operation/dot.ts";
+import { NO_STAMP, versionOfStamp } from "../../multi_master/operation/hybrid_clock.ts";
+import type { Stamp } from "../../multi_master/operation/operation.ts";
+
+/** Where documents come from and go to. */
+export interface ShownParts {
+  readonly machine: DocumentStateMachine;
+  readonly store: VersionStore;
+  readonly master: Pick<MultiMaster, "read">;
+}
+
+/** The stores that are kept up to date. */
+export class ShownDocuments {
+  readonly #parts: ShownParts;
+  readonly #stores = new Map<CollectionId, CollectionStore>();
+
+  constructor(parts: ShownParts) {
+    this.#parts = parts;
+  }
+
+  /** Fills the stores that are new: of a new collection, or of a state that was replaced. */
+  check(): void {
+    for (const store of this.#parts.machine.collections()) {
+      const { collectionId } = store;
+      if (collectionId === 0 || this.#stores.get(collectionId) === store) continue;
+      this.#stores.set(collectionId, store);
+      this.#fill(store);
+    }
+  }
+
+  /** Documents have changed, in this order; what they were changed to is on disk. */
+  show(changes: readonly VisibleChange[]): void {
+    for (const { collection, key, after: body, stamp } of changes) {
+      const store = this.#storeOf(collection);
+      if (store !== undefined) put(store, key, { body, stamp });
+    }
+  }
+
+  #storeOf(id: CollectionId): CollectionStore | undefined {
+    const store = this.#stores.get(id);
+    if (store === undefined) return undefined;
+    if (this.#parts.machine.collectionOrEmpty(store.name) === store) return store;
+    // Dropped, perhaps made anew under the same name.
+    this.#stores.delete(id);
+    return undefined;
+  }
+
+  #fill(store: CollectionStore): void {
+    const { collectionId } = store;
+    for (const { collection, key, versions } of this.#parts.store.documents()) {
+      if (collection !== collectionId) continue;
+      const { body } = this.#parts.master.read(collectionId, key, 0);
+      if (body !== undefined) put(store, key, { body, stamp: versions.at(-1)?.stamp });
+    }
+  }
+}
+
+interface Shown {
+  readonly body: Uint8Array | undefined;
+  readonly stamp: Stamp | undefined;
+}
+
+function put(store: CollectionStore, key: Uint8Array, { body, stamp }: Shown): void {
+  const range = { start: 0, end: key.byteLength };
+  const hash = store.hash(key, range);
+  const before = store.find(hash, key, range);
+  const sequence = store.changedAt + 1;
+  if (body !== undefined) {
+    const bytes = new Uint8Array(key.byteLength + body.byteLength);
+    bytes.set(key);
+    bytes.set(body, key.byteLength);
+    const version = versionOfStamp(stamp ?? NO_STAMP);
+    const source = { bytes, start: 0, keyEnd: key.byteLength, end: bytes.byteLength, version };
+    if (store.indexes.count === 0) store.putForGood({ hash, before }, source, sequence);
+    else store.put({ hash, before }, source, sequence);
+  } else if (before !== -1) store.remove(hash, before, sequence);
+  store.compactStep();
+}

@@ -1,0 +1,197 @@
+/**
+ * Collections that every node writes, on real nodes over sockets and files.
+ *
+ * @module
+ */
+
+import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import type { Collection } from "../../src/api/collection.ts";
+import { NotConfirmedError } from "../../src/base/errors.ts";
+import type { RemoteDatabase } from "../../src/client/remote_database.ts";
+import { rejection, type Seat, type Settings, TestCluster, waitFor } from "./test_cluster.ts";
+
+setDefaultTimeout(120_000);
+
+let cluster: TestCluster | undefined;
+
+afterEach(async () => {
+  await cluster?.stop();
+  cluster = undefined;
+});
+
+async function start(count = 3, settings: Settings = {}): Promise<TestCluster> {
+  cluster = await TestCluster.start(count, settings);
+  return cluster;
+}
+
+/** A client of each node. */
+function clients(of: TestCluster): Promise<RemoteDatabase[]> {
+  return Promise.all(of.seats.map((seat) => of.connect(seat.address)));
+}
+
+const ORDERS = { mode: "MULTI_MASTER", conflict: { strategy: "field-merge" } } as const;
+
+interface Order {
+  readonly id: string;
+  readonly [field: string]: unknown;
+}
+
+/** Kills all nodes but one. */
+async function leaveAlone(three: TestCluster, left: Seat): Promise<readonly Seat[]> {
+  const others = three.seats.filter((seat) => seat !== left);
+  for (const seat of others) await three.kill(seat);
+  return others;
+}
+
+async function untilAll(
+  handles: readonly Collection<Order>[],
+  id: string,
+  document: object | undefined,
+): Promise<void> {
+  for (const handle of handles) {
+    await waitFor(`${id} on each node`, async () => {
+      return Bun.deepEquals(await handle.findById(id), document);
+    });
+  }
+}
+
+describe("a collection that every node writes", () => {
+  test("is written on each node, and read on every other one", async () => {
+    const three = await start();
+    const all = await clients(three);
+    const handles = all.map((database) => database.collection<Order>("orders"));
+    expect(await all[0]!.createCollection("orders", ORDERS)).toBe(true);
+    expect(await all[1]!.createCollection("orders", ORDERS)).toBe(false);
+    for (const [at, handle] of handles.entries()) await handle.put({ id: `d${at}`, at });
+    for (const at of [0, 1, 2]) await untilAll(handles, `d${at}`, { id: `d${at}`, at });
+    await handles[0]!.update("d1", { more: 1 });
+    expect(await handles[1]!.delete("d2")).toBe(true);
+    await untilAll(handles, "d1", { id: "d1", at: 1, more: 1 });
+    await untilAll(handles, "d2", undefined);
+    for (const handle of handles) expect(await handle.count()).toBe(2);
+    expect(await handles[2]!.find({ more: 1 })).toEqual([{ id: "d1", at: 1, more: 1 }]);
+  });
+
+  test("a node that is left alone goes on, for old and new clients, and all agree later", async () => {
+    const three = await start();
+    const [first] = await clients(three);
+    await first!.createCollection("orders", ORDERS);
+    await first!.collection<Order>("orders").put({ id: "a", stock: 1, note: "old" });
+    const left = three.seat("n3");
+    const third = await three.connect(left.address);
+    await untilAll([third.collection<Order>("orders")], "a", { id: "a", stock: 1, note: "old" });
+    const others = await leaveAlone(three, left);
+    const alone = third.collection<Order>("orders");
+    await alone.update("a", { note: "alone" });
+    const fresh = await three.connect(left.address);
+    const orders = fresh.collection<Order>("orders");
+    await orders.insert({ id: "b" });
+    expect(await orders.findById("a")).toEqual({ id: "a", stock: 1, note: "alone" });
+    expect((await rejection(orders.insert({ id: "b" }))).code).toBe("DUPLICATE_KEY");
+    await three.kill(left);
+    for (const seat of others) await three.startNode(seat);
+    await first!.collection<Order>("orders").update("a", { stock: 2 });
+    await three.startNode(left);
+    const handles = (await clients(three)).map((database) => database.collection<Order>("orders"));
+    await untilAll(handles, "a", { id: "a", stock: 2, note: "alone" });
+    await untilAll(handles, "b", { id: "b" });
+  });
+
+  test("a node that restarts alone goes on from its own disk", async () => {
+    const three = await start();
+    const [first] = await clients(three);
+    await first!.createCollection("orders", ORDERS);
+    await first!.collection<Order>("orders").put({ id: "a" }, { ack: "all" });
+    const left = three.seat("n2");
+    await leaveAlone(three, left);
+    await three.kill(left);
+    await three.startNode(left);
+    const orders = (await three.connect(left.address)).collection<Order>("orders");
+    expect(await orders.findById("a")).toEqual({ id: "a" });
+    await orders.put({ id: "b" });
+    expect(await orders.count()).toBe(2);
+  });
+});
+
+describe("acknowledgements", () => {
+  test("all and majority wait for other disks; with too few in time the write says so", async () => {
+    const three = await start();
+    const [first] = await clients(three);
+    await first!.createCollection("orders", ORDERS);
+    const orders = first!.collection<Order>("orders", { timeoutMs: 1500 });
+    await orders.put({ id: "a" }, { ack: "all" });
+    await three.kill(three.seat("n3"));
+    await orders.put({ id: "b" }, { ack: "majority" });
+    const refused = await rejection(orders.put({ id: "c" }, { ack: "all" }));
+    expect(refused).toBeInstanceOf(NotConfirmedError);
+    expect(refused.fields).toMatchObject({ acknowledgements: 2, of: 3 });
+    expect(await orders.findById("c")).toEqual({ id: "c" });
+    await three.startNode(three.seat("n3"));
+    const third = (await three.connect(three.seat("n3").address)).collection<Order>("orders");
+    await untilAll([third], "c", { id: "c" });
+  });
+});
+
+describe("what needs one order for all is refused", () => {
+  test("when the collection is made, or the call", async () => {
+    const one = await start(1);
+    const database = await one.connect();
+    const made = (settings: object) => rejection(database.createCollection("x", settings));
+    const auto = await made({ mode: "MULTI_MASTER", ids: "autoIncrement" });
+    expect(auto.message).toContain("cannot count ids together");
+    expect((await made({ conflict: { strategy: "counter" } })).remedy).toContain("MULTI_MASTER");
+    for (const conflict of [
+      { strategy: "newest" },
+      { strategy: "custom" },
+      { strategy: "node-priority" },
+      { strategy: "set", removal: "never" },
+      { strategy: "set", resolver: "r" },
+    ]) {
+      expect((await made({ mode: "MULTI_MASTER", conflict })).code).toBe("VALIDATION");
+    }
+    await database.createCollection("orders", ORDERS);
+    const orders = database.collection<Order>("orders");
+    const unique = await rejection(orders.createIndex("u", { keys: ["n"], unique: true }));
+    expect(unique.remedy).toContain("as the id");
+    await orders.put({ id: "a" });
+    const conditional = await rejection(orders.put({ id: "a" }, { ifVersion: 1 }));
+    expect([conditional.code, conditional.fields.mode]).toEqual(["WRONG_MODE", "MULTI_MASTER"]);
+    const read = await rejection(orders.findById("a", { read: "linearizable" }));
+    expect(read.code).toBe("WRONG_MODE");
+    await database.collection<Order>("plain").put({ id: "a" });
+    const all = await rejection(
+      database.collection<Order>("plain").put({ id: "a" }, { ack: "all" }),
+    );
+    expect(all.message).toContain("a majority");
+  });
+});
+
+test("a cluster whose new collections every node writes", async () => {
+  const three = await start(3, { mode: "MULTI_MASTER" });
+  const [first, second] = await clients(three);
+  await first!.collection<Order>("made").put({ id: "a" });
+  await untilAll([second!.collection<Order>("made")], "a", { id: "a" });
+  await first!.createCollection("led", { mode: "MASTER_SLAVE" });
+  await first!.collection<Order>("led").put({ id: "a" }, { ifVersion: 0 });
+  const modes = three.nodes.map(({ machine }) => machine.masters.defaultMode);
+  expect(modes).toEqual(["MULTI_MASTER", "MULTI_MASTER", "MULTI_MASTER"]);
+});
+
+test("searches that change one document compare it with what their node shows", async () => {
+  const one = await start(1);
+  const database = await one.connect();
+  await database.createCollection("orders", ORDERS);
+  const orders = database.collection<Order>("orders");
+  expect(await orders.updateOne({ id: "a" }, { $set: { n: 1 } }, { upsert: true })).toMatchObject({
+    upsertedId: "a",
+  });
+  const before = await orders.findOneAndUpdate(
+    { id: "a" },
+    { $set: { n: 2 } },
+    { returnDocument: "before" },
+  );
+  expect(before).toEqual({ id: "a", n: 1 });
+  await orders.replaceOne({ id: "a" }, { id: "a", whole: true });
+  expect(await orders.find({})).toEqual([{ id: "a", whole: true }]);
+  expect(await orders.deleteMany({ whole: true })).toBe(1);
+});
