@@ -1,6 +1,6 @@
 /**
  * Runs simulator seeds: `bun scripts/simulate.ts --seeds N --from S [--minutes M] [--workers W]
- * [--plant NAME] [--faults kind,kind] [--limits small] [--nodes N] [--json]`. Prints seeds run,
+ * [--plant NAME] [--faults kind,kind] [--limits small] [--nodes N] [--mode MODE] [--json]`. Prints seeds run,
  * simulated seconds, faults by kind, operations checked, and for each failure the command that
  * replays it; exits with 1 on any.
  *
@@ -35,6 +35,7 @@ const { values } = parseArgs({
     faults: { type: "string" },
     limits: { type: "string" },
     nodes: { type: "string" },
+    mode: { type: "string" },
     json: { type: "boolean", default: false },
   },
 });
@@ -95,6 +96,7 @@ function add(totals: Totals, result: SimulationResult): void {
     values.faults && `--faults ${values.faults}`,
     values.limits && `--limits ${values.limits}`,
     values.nodes && `--nodes ${values.nodes}`,
+    values.mode && `--mode ${values.mode}`,
     values.plant && `--plant ${values.plant}`,
   ];
   const replay = [
@@ -133,7 +135,13 @@ async function runSeeds(): Promise<void> {
   for (let seed = first; seed < last && Date.now() < endMs; seed += stride) {
     add(
       totals,
-      await simulate({ seed, ...(faults && { faults }), ...(nodes !== undefined && { nodes }) }),
+      await simulate({
+        seed,
+        ...(faults && { faults }),
+        ...(nodes !== undefined && { nodes }),
+        ...(values.mode === "multi-master" && { masters: true }),
+        ...(values.mode === "master-slave" && { masters: false }),
+      }),
     );
     if (values.plant !== undefined && totals.failures.length > 0) break;
   }

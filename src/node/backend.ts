@@ -119,7 +119,7 @@ export class Backend implements RequestBackend {
     if (running === undefined) return undefined;
     const { master, driver } = running;
     return {
-      read: (collection, key) => master.read(collection, key, this.clock.wallMs()).body,
+      read: (collection, key) => master.read(collection, key, Math.floor(this.clock.wallMs())).body,
       version: (collection, key) => {
         const newest = master.documents.versions(collection, key).at(-1);
         return newest === undefined ? 0 : versionOfStamp(newest.stamp);

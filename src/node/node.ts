@@ -26,6 +26,7 @@ import { assemble, type NodeParts } from "./assemble.ts";
 import type { NodeConfig } from "./config/node_config.ts";
 import { checkListen, settleConfig } from "./config/resolve_config.ts";
 import { checkCodec, checkLeases, checkRules, checkRuntime } from "./features.ts";
+import type { MasterPart } from "./masters/master_part.ts";
 import { readTail, saveDiscarded } from "./recovery/discarded_entries.ts";
 import { checkBegun, type OpenedStorage } from "./recovery/open_storage.ts";
 import { openOrRepair } from "./recovery/self_repair.ts";
@@ -107,6 +108,11 @@ export class Node {
 
   get network(): NetworkManager | undefined {
     return this.#parts.network;
+  }
+
+  /** Its part in collections that every node writes. */
+  get masters(): MasterPart {
+    return this.#parts.masters;
   }
 
   get isLeader(): boolean {

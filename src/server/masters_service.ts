@@ -10,6 +10,7 @@ import {
   CStoreError,
   NotConfirmedError,
   OverloadedError,
+  UnknownOutcomeError,
   ValidationError,
   WrongModeError,
   withoutStack,
@@ -62,6 +63,8 @@ export interface MastersServiceParts {
   readonly ack: Acknowledgement;
   masters(): MastersBackend | undefined;
   mastersRefusal(): CStoreError | undefined;
+  /** Undefined on a leader that knows all that was acknowledged. */
+  refuseRead(level: "leader"): CStoreError | undefined;
 }
 
 /** Where the answer goes, and by when. */
@@ -110,7 +113,8 @@ export class MastersService {
       this.#execute({ body, view, start, end }, request, reply);
     } catch (error) {
       if (!(error instanceof CStoreError)) throw error;
-      fail(error);
+      const isInDoubt = request.isRepeat && error.retry === "never";
+      fail(isInDoubt ? inDoubt(error) : error);
     }
   }
 
@@ -121,7 +125,7 @@ export class MastersService {
     const kept = { body: bytes, view: viewOf(bytes), start: 0, end: bytes.byteLength };
     const sections = this.#sections(kept);
     const other = sections.find(({ store }) => store.collectionId === 0);
-    if (other !== undefined) throw notWrittenByAll(other.store.name);
+    if (other !== undefined) throw this.#notWrittenByAll(other.store.name);
     const name = nameOf(kept, request.isRepeat);
     const isKnown = name !== undefined && masters.isKnown(name);
     const asked = { sections, bytes, isConditional: request.isConditional };
@@ -133,7 +137,10 @@ export class MastersService {
       return first === undefined ? 0 : masters.version(first.collection, first.key);
     };
     const answer = { request, replies: reply.replies, effects, version };
-    if (documents.length === 0) return giveResults(answer, 0);
+    if (documents.length === 0) {
+      if (request.isRepeat) throw inDoubt();
+      return giveResults(answer, 0);
+    }
     const leftMs = reply.deadlineMs - this.#parts.clock.nowMs();
     const timeoutMs = Math.max(1, leftMs - Math.min(LATE_MARGIN_MS, leftMs / 10));
     const ack = request.ack ?? this.#parts.ack;
@@ -147,13 +154,21 @@ export class MastersService {
     );
   }
 
+  /** Only a leader knows for sure that there is no such collection. */
+  #notWrittenByAll(name: string): CStoreError {
+    const isThere = this.#parts.machine.collectionOrEmpty(name).changedAt > 0;
+    if (isThere || this.#parts.refuseRead("leader") === undefined) return notWrittenByAll(name);
+    const message = `Cannot write "${name}": this node does not know the collection yet`;
+    return withoutStack(() => new OverloadedError(message, RETRY_AFTER_MS.masters));
+  }
+
   #made({ sections, bytes, isConditional }: Asked, masters: MastersBackend): Executed {
     const { clock, machine } = this.#parts;
     const executor = new MastersExecutor({
       read: (collection, key) => masters.read(collection, key),
       version: (collection, key) => masters.version(collection, key),
       isConditional,
-      nowMs: clock.wallMs(),
+      nowMs: Math.floor(clock.wallMs()),
       rules: machine.rules,
     });
     for (const { store, cursor } of sections) executor.run(store, cursor, bytes);
@@ -259,6 +274,15 @@ function nameOf({ view, start }: CheckedCommand, isRepeat: boolean): RequestName
   if (sessionId === 0) return undefined;
   const answered = Math.max(0, acknowledgedBelow - 1);
   return { session: String(sessionId), number: requestNumber, answered, isRepeat };
+}
+
+/**
+ * What a repeat would do here says nothing of the node that it was sent to before: that one may
+ * have carried it out, and this one will hear of it.
+ */
+function inDoubt(cause?: CStoreError): CStoreError {
+  const message = "Cannot tell what became of the write: another node may have carried it out";
+  return withoutStack(() => new UnknownOutcomeError(message, { cause }));
 }
 
 function notWrittenByAll(collection: string): CStoreError {

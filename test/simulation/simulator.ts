@@ -22,6 +22,7 @@ import { findVersionViolation, findViolation, type Operation } from "./checkers/
 import { FAULT_KINDS, type FaultKind, INFLICT } from "./faults.ts";
 import type { Host } from "./host.ts";
 import type { LinkFaults } from "./link.ts";
+import { MastersLoad } from "./masters_load.ts";
 import { SimulatedNetwork } from "./network.ts";
 import { Operator } from "./operator.ts";
 import { stateText } from "./state_text.ts";
@@ -39,6 +40,8 @@ export interface SimulationOptions {
   readonly durationMs?: number;
   readonly compression?: "none" | "zstd";
   readonly leaseReads?: boolean;
+  /** Whether there are collections, too, that every node writes. */
+  readonly masters?: boolean;
 }
 
 /** What a run gave. */
@@ -74,6 +77,8 @@ export class Simulation {
   checker = new ClusterChecker();
   readonly operator: Operator;
   readonly leaseReads: boolean;
+  /** Clients of collections that every node writes. */
+  readonly masters: MastersLoad | undefined;
   readonly #options: SimulationOptions;
   readonly #compression: "none" | "zstd";
   readonly #damaged = new Set<Host>();
@@ -100,9 +105,11 @@ export class Simulation {
     this.#compression = options.compression ?? (random.chance(0.3) ? "zstd" : "none");
     // Not drawn before what earlier seeds drew.
     this.leaseReads = options.leaseReads ?? options.seed % 4 === 3;
+    const hasMasters = options.masters ?? false;
     for (let i = 0; i < count; i += 1) this.#newHost({ isFirst: true, isStandby: false });
     this.#firstMembers = this.hosts.map(({ id, address }) => ({ id, address }));
     this.operator = new Operator(this);
+    this.masters = hasMasters ? new MastersLoad(this) : undefined;
   }
 
   get addresses(): string[] {
@@ -342,6 +349,7 @@ export class Simulation {
       const clients = this.#options.clients ?? 1 + random.below(4);
       const load = this.#drawLoad(clients);
       this.addClients(clients, load);
+      this.masters?.start();
       await this.advance(500);
       this.#scheduleFaults(durationMs);
       await this.advance(durationMs);
@@ -355,14 +363,17 @@ export class Simulation {
       violation = { checker: found.checker, message: found.message };
     }
     for (const client of this.clients) client.close();
+    this.masters?.close();
     for (const host of this.hosts) host.process?.kill();
     return {
       seed: this.#options.seed,
       simulatedMs: this.world.nowMs,
       events: this.world.events,
       faults: this.faults,
-      operations: this.history.length,
-      acknowledged: this.history.filter((operation) => operation.outcome === "ok").length,
+      operations: this.history.length + (this.masters?.begun ?? 0),
+      acknowledged:
+        this.history.filter((operation) => operation.outcome === "ok").length +
+        (this.masters?.answered ?? 0),
       hash: this.world.hash,
       violation,
     };
@@ -373,6 +384,7 @@ export class Simulation {
     this.#isHealing = true;
     this.network.heal();
     for (const client of this.clients) client.stop();
+    this.masters?.stop();
     for (const host of this.hosts) {
       host.isStalling = false;
       host.failNextSync = false;
@@ -385,7 +397,8 @@ export class Simulation {
       this.start(host);
     }
     this.#startDamaged();
-    await this.advance(HEAL_MS, () => this.clients.every((client) => client.isIdle));
+    const isIdle = (): boolean => this.masters?.isIdle !== false;
+    await this.advance(HEAL_MS, () => isIdle() && this.clients.every((client) => client.isIdle));
     const reader = this.clients[0];
     if (reader !== undefined) {
       let read = 0;
@@ -407,8 +420,33 @@ export class Simulation {
     if (!this.operator.isIdle) throw new Violation("liveness", `changes: ${this.#positions()}`);
     await this.advance(HEAL_MS, () => this.#isConverged());
     if (!this.#isConverged()) throw new Violation("convergence", this.#positions());
+    await this.#meet();
     await this.#compareStates();
     this.#isHealing = false;
+  }
+
+  /** All members come to have the same of what every node writes, and nothing of it is lost. */
+  async #meet(): Promise<void> {
+    if (this.masters === undefined) return;
+    const members = (): Host[] => this.hosts.filter(({ id }) => this.configuration?.has(id));
+    const hasMet = (): boolean => this.masters?.hasMet(members()) === true;
+    await this.advance(HEAL_MS, hasMet);
+    if (!hasMet()) throw new Violation("masters", `they have not met: ${this.#mastersText()}`);
+    const [first] = members();
+    if (first?.node !== undefined) this.masters.judge(first.node, this.#damaged.size === 0);
+  }
+
+  #mastersText(): string {
+    return this.hosts
+      .map(({ id, node }) => {
+        const master = node?.masters.running?.master;
+        if (master === undefined) return `${id} takes no part`;
+        const { version, cursor } = master.token;
+        const state = master.isStopped ? "stopped" : master.isReady ? "ready" : "not ready";
+        const has = [...cursor].map((entry) => entry.join(":")).sort();
+        return `${id} ${state} by ${version} has ${has.join(" ")}`;
+      })
+      .join(", ");
   }
 
   #startDamaged(): void {

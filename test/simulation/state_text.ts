@@ -10,7 +10,7 @@ import type { Node } from "../../src/node/node.ts";
 export function stateText(node: Node): string {
   const parts: string[] = [];
   for (const store of node.machine.collections()) {
-    const frozen = store.freeze(node.machine.appliedSequence);
+    const frozen = store.freeze(store.momentAt(node.machine.appliedSequence));
     const documents = [...store.frozenRecords(frozen)].map(
       ({ key, document, version }) => `${hex(key)}:${version}:${hex(document)}`,
     );

@@ -116,7 +116,7 @@ export class MultiMasterDriver {
   async write(request: WriteRequest, { ack = "one", timeoutMs }: WriteWait): Promise<WriteOutcome> {
     this.#assertUsable();
     const { master, clock } = this.#parts;
-    const result = master.write(request, clock.wallMs());
+    const result = master.write(request, Math.floor(clock.wallMs()));
     const wanted = this.#wanted(ack);
     if (result.kind === "refused") {
       return { result, acknowledgements: 0, wanted, members: this.members };
@@ -132,7 +132,7 @@ export class MultiMasterDriver {
   async read(collection: CollectionId, key: Uint8Array): Promise<ReadResult> {
     this.#assertUsable();
     const { master, clock } = this.#parts;
-    const result = master.read(collection, key, clock.wallMs());
+    const result = master.read(collection, key, Math.floor(clock.wallMs()));
     if (result.afterReady > 0) await this.#whenPersisted(result.afterReady);
     return result;
   }
@@ -148,7 +148,7 @@ export class MultiMasterDriver {
   /** Time passes. */
   tick(): void {
     if (this.#failure !== undefined) return;
-    this.#parts.master.tick(this.#parts.clock.wallMs());
+    this.#parts.master.tick(Math.floor(this.#parts.clock.wallMs()));
     this.#queueTurn();
   }
 
@@ -181,7 +181,7 @@ export class MultiMasterDriver {
 
   #step(message: MultiMasterMessage): void {
     const { master, clock } = this.#parts;
-    master.step(message, clock.wallMs());
+    master.step(message, Math.floor(clock.wallMs()));
     if (message.type === "CURSOR") this.#settleConfirmed();
     this.#queueTurn();
   }
