@@ -48,6 +48,8 @@ export const POLL_INTERVAL_MS = {
   indexReady: 500,
   /** A client writes again, as its collection's mode asks for. */
   mode: 10,
+  /** A node asks for another one's state, until one comes. */
+  seed: 500,
   /** The leader agrees upon how far removals are forgotten. */
   floor: 1000,
   sessionExpiry: 5000,

@@ -186,7 +186,8 @@ function buildUpkeep(base: NodeBase, consensus: Consensus, rate: RateLimit): Upk
     fatal: failed,
   });
   const masters = new MasterPart({
-    ...{ platform, config, log: opened.log, machine, network, driver, failed },
+    ...{ platform, config, log: opened.log, machine, network, driver, failed, rate },
+    clusterId: identity.clusterId,
     members: () => members.configuration.ids,
   });
   return { alarms, transfer, snapshotter, diskMonitor, changes, peerWatch, masters };

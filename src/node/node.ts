@@ -219,7 +219,10 @@ export class Node {
       },
       onClient: (connection) => gateway.serve(connection),
       onRaftMessage: (message, from) => this.#onRaftMessage(message, from),
-      onSnapshotMessage: (message) => transfer.onMessage(message),
+      onSnapshotMessage: (message) => {
+        if (message.isMasters === true) masters.onSnapshotMessage(message);
+        else transfer.onMessage(message);
+      },
       onNodeMessage: (message) => {
         rollbackGuard.onMessage(message);
         masters.onNodeMessage(message);

@@ -137,6 +137,21 @@ export class SnapshotStore {
     return name === undefined ? undefined : `${this.#directory}/${name}`;
   }
 
+  /** Removes all of them. */
+  async clear(): Promise<void> {
+    const { files } = this.#platform;
+    for (const name of files.list(this.#directory)) files.remove(`${this.#directory}/${name}`);
+    await files.syncDirectory(this.#directory);
+    assert(this.#names().length < 1, "nothing is left");
+  }
+
+  /** Index of the newest snapshot; 0 without one. */
+  newestIndex(): number {
+    const index = Number((this.#names().at(-1) ?? "0").slice(0, INDEX_DIGITS));
+    assert(index <= Number.MAX_SAFE_INTEGER, "a name holds an index");
+    return index;
+  }
+
   /** Bytes of the newest snapshot; 0 without one. */
   newestSize(): number {
     const path = this.newest();

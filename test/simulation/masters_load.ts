@@ -143,7 +143,7 @@ export class MastersLoad {
       this.answered += 1;
     } catch (error) {
       if (error instanceof AssertionError || !(error instanceof CStoreError)) throw error;
-        console.log(written.strategy, key, value, ack, error.code, error.message);
+      console.log(written.strategy, key, value, ack, error.code, error.message);
       if (error instanceof NotConfirmedError) this.answered += 1;
       else written.isRefused = error.retry !== "unknown-outcome" && error.code !== "CLOSED";
     }

@@ -145,8 +145,8 @@ const MATRIX: Readonly<Record<string, Row>> = {
     values: ["base", "protocol/encoding", "protocol/wire", "cluster", "storage"],
     types: ["platform"],
   },
-  "node/masters": { values: [...PARTS, "node/config"] },
   "node/snapshots": { values: [...PARTS, "node/config"] },
+  "node/masters": { values: [...PARTS, "node/config", "node/snapshots"] },
   "node/recovery": { values: [...PARTS, "node/config", "node/snapshots"] },
   node: { values: [...PARTS, "node/config", "node/masters", "node/snapshots", "node/recovery"] },
   "node/embedded": {

@@ -6,36 +6,45 @@
  * @module
  */
 
-import { CStoreError, OverloadedError, StorageError } from "../../base/errors.ts";
+import {
+  CStoreError,
+  OverloadedError,
+  StorageError,
+  UnknownOutcomeError,
+} from "../../base/errors.ts";
 import { partLogger } from "../../base/log.ts";
+import type { RateLimit } from "../../base/rate_limit.ts";
 import { POLL_INTERVAL_MS, RETRY_AFTER_MS } from "../../base/timing.ts";
 import { isFields } from "../../base/value.ts";
 import { VersionTable } from "../../database/collection/version_table.ts";
 import type { DocumentStateMachine } from "../../database/document_state_machine.ts";
-import { EMPTY_SEED } from "../../multi_master/config.ts";
+import type { Seed } from "../../multi_master/config.ts";
 import { MultiMaster } from "../../multi_master/multi_master.ts";
 import type { Agreement } from "../../multi_master/operation/agreement.ts";
-import { dueChange, NO_AGREEMENT } from "../../multi_master/operation/agreement_change.ts";
+import { dueChange } from "../../multi_master/operation/agreement_change.ts";
 import type { Origin } from "../../multi_master/operation/dot.ts";
 import type { MultiMasterEvent } from "../../multi_master/ready.ts";
 import type { Platform } from "../../platform/platform.ts";
-import { randomId } from "../../platform/random.ts";
 import { clusterBatch } from "../../protocol/encoding/cluster_command.ts";
 import { encodeChange, encodeMode } from "../../protocol/operations/agreement_codec.ts";
 import { OperationChecksum } from "../../protocol/operations/operation_checksum.ts";
 import { VERSION_CODEC } from "../../protocol/operations/version_codec.ts";
 import { decodeMultiMasterMessage } from "../../protocol/wire/multi_master_message.ts";
 import type { MessageRoute, ReplicationMessage } from "../../protocol/wire/replication_message.ts";
+import type { SnapshotMessage } from "../../protocol/wire/snapshot_message.ts";
 import { MultiMasterDriver } from "../../replication/multi_master/multi_master_driver.ts";
 import type { RaftDriver } from "../../replication/raft/raft_driver.ts";
-import { readAgreementFile, writeAgreementFile } from "../../storage/operations/agreement_file.ts";
 import type { SegmentLog } from "../../storage/wal/segment_log.ts";
 import type { NetworkManager } from "../../transport/network_manager.ts";
 import type { NodeConfig } from "../config/node_config.ts";
+import { MastersDisk } from "./masters_disk.ts";
+import { MastersTransfer } from "./masters_transfer.ts";
 import { ShownDocuments } from "./shown_documents.ts";
 
 /** A node tells the leader the incarnation that it wants to write under. */
 const ORIGIN = "MASTER_ORIGIN";
+/** A node asks another one for its state. */
+const SEED = "MASTER_SEED";
 /** How far clocks of nodes may stand apart, in ms. */
 const DRIFT_MAX_MS = 500;
 /** Ticks of housekeeping between two requests for missing operations: half a second. */
@@ -51,10 +60,13 @@ const NAME_LENGTH_MAX = 200;
 export interface MasterPartParts {
   readonly platform: Platform;
   readonly config: NodeConfig;
+  readonly clusterId: string;
   readonly log: SegmentLog;
   readonly machine: DocumentStateMachine;
   readonly network: NetworkManager | undefined;
   readonly driver: RaftDriver;
+  /** Rate of everything that is sent to nodes which are behind. */
+  readonly rate: RateLimit;
   /** The members' ids. */
   members(): readonly string[];
   /** The disk failed: the node cannot go on. */
@@ -71,37 +83,44 @@ interface Running {
 export class MasterPart {
   readonly #parts: MasterPartParts;
   readonly #logger = partLogger("node");
-  readonly #origin: Origin;
-  /** Whether it is another one than on the disk. */
-  readonly #isRenewed: boolean;
-  /** As it stands on this node's disk. */
-  #kept: Agreement;
-  #isWriting = false;
+  readonly #disk: MastersDisk;
+  readonly #transfer: MastersTransfer;
   #isStopped = false;
+  /** Work on the disk, one at a time, and how much of it is left. */
+  #working: Promise<void> = Promise.resolve();
+  #works = 0;
+  #isKeeping = false;
   #running: Running | undefined;
   /** The incarnations that members asked for; on the leader. */
   readonly #wanted = new Map<string, Origin>();
   /** The entry of the last change that this node proposed. */
   #proposedIndex = 0;
   #nextFloorMs = 0;
+  #nextAskMs = 0;
+  /** Counts requests for a state: each goes to another member. */
+  #asked = 0;
   #unlisten: (() => void)[] = [];
   /** For this one the documents that are shown were looked at. */
   #checked: Agreement | undefined;
 
   constructor(parts: MasterPartParts) {
     this.#parts = parts;
-    const { platform, config, log } = parts;
-    const kept = readAgreementFile(platform.files, config.dataDirectory);
-    this.#kept = kept?.agreement ?? NO_AGREEMENT;
-    // What was cut off the end of the log may have left this node: its numbers are not used again.
-    const isWhole = kept !== undefined && log.report.tornBytes === 0;
-    this.#isRenewed = kept !== undefined && !isWhole;
-    this.#origin = isWhole ? kept.origin : `${config.id}/${randomId(platform.random)}`;
-  }
-
-  /** Whether this node takes part. */
-  get isRunning(): boolean {
-    return this.#running !== undefined;
+    const { platform, config, log, clusterId, network, rate } = parts;
+    this.#disk = new MastersDisk({
+      ...{ platform, clusterId, log, directory: config.dataDirectory, nodeId: config.id },
+      logBytes: config.snapshotLogBytes,
+    });
+    this.#transfer = new MastersTransfer({
+      ...{ id: config.id, platform, clusterId, rate, store: this.#disk.store },
+      isSeeding: () => this.#disk.isSeeding,
+      send: (message) => network?.sendSnapshot(message),
+      arrived: () =>
+        this.#work(async () => {
+          await this.#disk.seeded();
+          await this.#tryBegin();
+        }),
+      failed: (cause) => this.#logger.error("a state could not be taken in: {cause}", { cause }),
+    });
   }
 
   /** Decides and carries out; undefined while this node does not take part. */
@@ -111,39 +130,40 @@ export class MasterPart {
 
   /** Goes on with what is on the disk. Rejects with StorageError. */
   async start(): Promise<void> {
-    const { network, log, platform, config } = this.#parts;
-    if (this.#isRenewed) {
-      // Before anything else: the next start finds a whole log.
-      const kept = { origin: this.#origin, agreement: this.#kept };
-      await writeAgreementFile(platform.files, config.dataDirectory, kept);
-    }
+    const { network, log } = this.#parts;
+    await this.#disk.start();
     log.listen({
       synced: (through) => this.#running?.driver.synced(through),
       failed: (cause) => this.#running?.driver.failed(logFailed(cause)),
     });
     if (network !== undefined) {
+      const up = (nodeId: string): void => this.#running?.driver.setPeer(nodeId, true);
+      const down = (nodeId: string): void => {
+        this.#running?.driver.setPeer(nodeId, false);
+        this.#transfer.lost(nodeId);
+      };
       this.#unlisten = [
-        network.on("nodeConnected", ({ nodeId }) => this.#running?.driver.setPeer(nodeId, true)),
-        network.on("nodeDisconnected", ({ nodeId }) =>
-          this.#running?.driver.setPeer(nodeId, false),
-        ),
+        network.on("nodeConnected", ({ nodeId }) => up(nodeId)),
+        network.on("nodeDisconnected", ({ nodeId }) => down(nodeId)),
       ];
     }
-    this.#tryBegin();
+    await this.#tryBegin();
     this.applied();
   }
 
   stop(): void {
     this.#isStopped = true;
     for (const unlisten of this.#unlisten) unlisten();
+    this.#transfer.stop();
     this.#running?.driver.failed(new StorageError("Cannot go on: the node stops"));
   }
 
   /** Why this node takes no writes of such collections now; undefined if it does. */
   refusal(): CStoreError | undefined {
     if (this.#running?.master.isReady === true) return undefined;
-    const why =
-      this.#running === undefined
+    const why = this.#disk.isSeeding
+      ? "it waits for another node's state"
+      : this.#running === undefined
         ? "its incarnation is not agreed upon yet, which takes a majority of the nodes"
         : "it does not have yet what the other nodes have forgotten removals by";
     return new OverloadedError(`Cannot write on this node: ${why}`, RETRY_AFTER_MS.masters, {
@@ -154,34 +174,42 @@ export class MasterPart {
   /** More entries were applied: perhaps the agreement has changed, or the state was replaced. */
   applied(): void {
     const { agreement } = this.#parts.machine.masters;
-    if (agreement.collections.size === 0 && this.#kept.version === 0) return;
+    if (agreement.version === 0 && this.#disk.agreement.version === 0) return;
     if (agreement !== this.#checked) this.#running?.shown.check();
     this.#checked = agreement;
-    if (agreement.version > this.#kept.version && !this.#isWriting) void this.#keep();
+    if (agreement.version > this.#disk.agreement.version && !this.#isKeeping) this.#keep();
   }
 
   /** Called often. */
   tick(): void {
-    const { machine, driver, config, network, platform } = this.#parts;
-    this.#running?.driver.tick();
+    const { machine, driver, platform } = this.#parts;
     const { agreement } = machine.masters;
-    if (agreement.collections.size === 0 && agreement.version === 0) return;
-    const isWanted = agreement.origins.get(config.id) !== this.#origin;
+    if (this.#running !== undefined) this.#upkeep(this.#running);
+    if (agreement.version === 0) return;
+    const nowMs = platform.clock.nowMs();
+    if (this.#disk.isSeeding && nowMs >= this.#nextAskMs) {
+      this.#nextAskMs = nowMs + POLL_INTERVAL_MS.seed;
+      this.#askForState();
+    }
     if (driver.isLeader) this.#lead();
-    else if (isWanted && this.#isKept(agreement) && driver.view.leader !== undefined) {
-      const timestamp = platform.clock.wallMs();
-      const message = { type: ORIGIN, sourceNodeId: config.id, timestamp, checksum: "" };
-      void network?.sendMessage(driver.view.leader, { ...message, data: { origin: this.#origin } });
+    else if (this.#mayOpen(agreement) && driver.view.leader !== undefined) {
+      this.#tell(driver.view.leader, ORIGIN, { origin: this.#disk.origin });
     }
   }
 
   /** A message of another node that is not of consensus. */
   onNodeMessage({ type, sourceNodeId, data }: ReplicationMessage): void {
+    if (type === SEED) return this.#sendState(sourceNodeId);
     if (type !== ORIGIN || !isFields(data)) return;
     const { origin } = data;
     if (typeof origin !== "string" || origin.length > NAME_LENGTH_MAX) return;
     // The name of its writer stands in it: see `nodeOf`.
     if (origin.startsWith(`${sourceNodeId}/`)) this.#wanted.set(sourceNodeId, origin);
+  }
+
+  /** A piece of a state, or what belongs to it. */
+  onSnapshotMessage(message: SnapshotMessage): void {
+    this.#transfer.onMessage(message);
   }
 
   /** A message about operations. Throws ProtocolError for bytes that are none. */
@@ -198,11 +226,51 @@ export class MasterPart {
     return clusterBatch("AGREEMENT", Math.floor(timeMs), (writer) => writer.raw(body));
   }
 
+  #upkeep({ master, driver }: Running): void {
+    driver.tick();
+    if (master.isStopped) this.#startOver();
+    else if (this.#works === 0) void this.#work(() => this.#disk.writeIfDue(master, driver));
+  }
+
+  /** Whether this node wants to write under an incarnation that is not agreed yet. */
+  #mayOpen(agreement: Agreement): boolean {
+    const { origin, isSeeding, agreement: kept } = this.#disk;
+    const isOpen = agreement.origins.get(this.#parts.config.id) === origin;
+    // Its name is on the disk with the first agreement that is.
+    return !isOpen && !isSeeding && kept.version > 0;
+  }
+
+  #askForState(): void {
+    const { network, config } = this.#parts;
+    const others = this.#parts.members().filter((id) => {
+      return id !== config.id && network?.isConnected(id) === true;
+    });
+    const peer = others[this.#asked % others.length];
+    this.#asked += 1;
+    if (peer !== undefined) this.#tell(peer, SEED, {});
+  }
+
+  /** Sends the newest state, which the log goes on behind; a first one is written for it. */
+  #sendState(peer: string): void {
+    const running = this.#running;
+    if (running === undefined || running.master.isStopped) return;
+    const { master, driver } = running;
+    if (this.#disk.store.newest() !== undefined) this.#transfer.start(peer);
+    else if (this.#works === 0) void this.#work(() => this.#disk.writeState(master, driver));
+  }
+
+  #tell(to: string, type: string, data: object): void {
+    const { network, config, platform } = this.#parts;
+    const timestamp = platform.clock.wallMs();
+    const message = { type, sourceNodeId: config.id, timestamp, checksum: "", data };
+    void network?.sendMessage(to, message);
+  }
+
   #lead(): void {
     const { machine, driver, config, platform } = this.#parts;
     if (!driver.view.hasCommittedOwnTerm || driver.appliedIndex < this.#proposedIndex) return;
     const { agreement } = machine.masters;
-    if (this.#isKept(agreement)) this.#wanted.set(config.id, this.#origin);
+    if (this.#mayOpen(agreement)) this.#wanted.set(config.id, this.#disk.origin);
     const nowMs = platform.clock.nowMs();
     const isFloorDue = nowMs >= this.#nextFloorMs;
     const members = new Set(this.#parts.members());
@@ -219,45 +287,63 @@ export class MasterPart {
     this.#proposedIndex = driver.view.lastIndex;
   }
 
-  /** Whether this node goes on with this agreement after a restart: its incarnation is on disk. */
-  #isKept({ version }: Agreement): boolean {
-    return this.#kept.version > 0 && this.#kept.version <= version;
-  }
-
   /** Writes the newest agreement, and goes by it once it is on disk. */
-  async #keep(): Promise<void> {
-    const { machine, platform, config } = this.#parts;
-    this.#isWriting = true;
-    try {
-      while (!this.#isStopped && machine.masters.agreement.version > this.#kept.version) {
-        const { agreement } = machine.masters;
-        const kept = { origin: this.#origin, agreement };
-        await writeAgreementFile(platform.files, config.dataDirectory, kept);
-        if (this.#isStopped) return;
-        this.#kept = agreement;
-        this.#running?.master.setAgreement(agreement);
-        this.#running?.driver.agreed();
-        this.#tryBegin();
-        this.#tellLinks();
-      }
-    } catch (cause) {
-      this.#parts.failed(cause);
-    } finally {
-      this.#isWriting = false;
-    }
+  #keep(): void {
+    const { machine } = this.#parts;
+    this.#isKeeping = true;
+    void this.#work(async () => {
+      this.#isKeeping = false;
+      const { agreement } = machine.masters;
+      if (agreement.version <= this.#disk.agreement.version) return;
+      await this.#disk.keep(agreement);
+      if (this.#isStopped) return;
+      const running = this.#running;
+      if (running?.master.isStopped === false) running.master.setAgreement(agreement);
+      running?.driver.agreed();
+      await this.#tryBegin();
+      this.#tellLinks();
+    });
   }
 
-  #tryBegin(): void {
-    const { config, log } = this.#parts;
-    if (this.#running !== undefined || this.#isStopped) return;
-    if (this.#kept.origins.get(config.id) !== this.#origin) return;
-    const { operations } = log;
+  /** This node's operations do not count any more, or it lacks what nobody keeps. */
+  #startOver(): void {
+    const running = this.#running;
+    this.#running = undefined;
+    this.#logger.error("this node begins again with another one's state", {});
+    running?.driver.failed(
+      new UnknownOutcomeError("Cannot tell what became of the write: its node begins again"),
+    );
+    void this.#work(() => this.#disk.startOver());
+  }
+
+  /** Does something on the disk once what was begun before is done. */
+  #work(run: () => Promise<void>): Promise<void> {
+    this.#works += 1;
+    this.#working = this.#working.then(async () => {
+      try {
+        if (!this.#isStopped) await run();
+      } catch (cause) {
+        if (!this.#isStopped) this.#parts.failed(cause);
+      } finally {
+        this.#works -= 1;
+      }
+    });
+    return this.#working;
+  }
+
+  async #tryBegin(): Promise<void> {
+    const { config, log, platform } = this.#parts;
+    const { agreement, origin, isSeeding } = this.#disk;
+    if (this.#running !== undefined || this.#isStopped || isSeeding) return;
+    if (agreement.origins.get(config.id) !== origin) return;
     // A damaged file was begun anew: the log may rest on an agreement that is still to come.
-    for (const { version } of operations.operations()) if (version > this.#kept.version) return;
-    const running = this.#begin();
-    this.#running = running;
+    for (const { version } of log.operations.operations()) if (version > agreement.version) return;
+    const store = new VersionTable(platform.random.below(2 ** 31));
+    const seed = await this.#disk.load(store);
+    if (seed.version > agreement.version || this.#isStopped) return;
+    this.#running = this.#begin(store, seed);
     this.#tellLinks();
-    this.#logger.info("this node takes writes as {origin}", { origin: this.#origin });
+    this.#logger.info("this node takes writes as {origin}", { origin });
   }
 
   /** Which of the members in the agreement, perhaps new ones, can be reached. */
@@ -269,21 +355,20 @@ export class MasterPart {
     }
   }
 
-  #begin(): Running {
+  #begin(store: VersionTable, seed: Seed): Running {
     const { config, log, machine, network, platform } = this.#parts;
     const { operations } = log;
     const sums = new OperationChecksum();
-    const store = new VersionTable(platform.random.below(2 ** 31));
     const master = new MultiMaster(
       {
-        ...{ node: config.id, origin: this.#origin, driftMaxMs: DRIFT_MAX_MS },
+        ...{ node: config.id, origin: this.#disk.origin, driftMaxMs: DRIFT_MAX_MS },
         ...{ pullTicks: PULL_TICKS, waitTicks: WAIT_TICKS },
         ...{ messageBytes: MESSAGE_BYTES, windowBytes: WINDOW_BYTES },
         ...{ resolvers: new Map(), codec: VERSION_CODEC },
         checksum: (operation, previous) => sums.of(operation, previous),
       },
-      this.#kept,
-      { store, seed: EMPTY_SEED, operations: operations.operations(), log: operations },
+      this.#disk.agreement,
+      { store, seed, operations: operations.operations(), log: operations },
     );
     const shown = new ShownDocuments({ machine, store, master });
     shown.check();
@@ -292,13 +377,13 @@ export class MasterPart {
       members: () => this.#parts.members().length,
       requestSync: () => log.requestSync(),
       send: (to, body) => network?.sendMaster(to, body),
-      tell: (events) => this.#tell(events),
+      tell: (events) => this.#note(events),
       show: (changes) => shown.show(changes),
     });
     return { master, driver, shown };
   }
 
-  #tell(events: readonly MultiMasterEvent[]): void {
+  #note(events: readonly MultiMasterEvent[]): void {
     for (const event of events) this.#logger.warn("{type}", { ...event });
   }
 }

@@ -6,8 +6,6 @@
  */
 
 import { CStoreError, ProtocolError } from "../../base/errors.ts";
-import type { RestoredCluster } from "../../database/document_state_machine.ts";
-import { readClusterState } from "../../database/snapshot_codec.ts";
 import type { CancelTimer } from "../../platform/clock.ts";
 import type { Platform } from "../../platform/platform.ts";
 import type {
@@ -24,14 +22,16 @@ import type { SnapshotStore } from "../../storage/snapshot_store.ts";
 /** Interval of the replies that keep a transfer alive while a long file is verified. */
 const KEEP_ALIVE_MS = 1000;
 
-/** Services that the receiver needs from its node. */
-export interface ReceiverParts {
+/** Services that the receiver needs from its node. `T` is what the first block says. */
+export interface ReceiverParts<T> {
   readonly id: string;
   readonly platform: Platform;
   readonly store: SnapshotStore;
   readonly clusterId: string;
   /** The present term and commit index. */
   position(): { readonly term: number; readonly commitIndex: number };
+  /** Reads the first block. Throws CorruptionError or ProtocolError. */
+  readFirst(block: Uint8Array): T;
   /** Whether an earlier snapshot is still being read into the state machine. */
   isRestoring(): boolean;
   send(message: SnapshotMessage): void;
@@ -40,7 +40,7 @@ export interface ReceiverParts {
     readonly leader: string;
     readonly term: number;
     readonly base: LogBase;
-    readonly cluster: RestoredCluster;
+    readonly first: T;
   }): Promise<void>;
   failed(cause: CStoreError): void;
 }
@@ -54,13 +54,13 @@ interface Receiving {
 }
 
 /** The snapshot that this node receives; one at a time. */
-export class SnapshotReceiver {
-  readonly #parts: ReceiverParts;
+export class SnapshotReceiver<T> {
+  readonly #parts: ReceiverParts<T>;
   #receiving: Receiving | undefined;
   #cancelKeepAlive: CancelTimer = () => undefined;
   #isStopped = false;
 
-  constructor(parts: ReceiverParts) {
+  constructor(parts: ReceiverParts<T>) {
     this.#parts = parts;
   }
 
@@ -124,11 +124,11 @@ export class SnapshotReceiver {
 
   async #finish(receiving: Receiving): Promise<void> {
     const { clusterId, store } = this.#parts;
-    let cluster: RestoredCluster | undefined;
+    let found: { readonly first: T } | undefined;
     const base = await receiving.file.verify(clusterId, (block) => {
-      cluster = readClusterState(block);
+      found = { first: this.#parts.readFirst(block) };
     });
-    if (this.#isStopped || cluster === undefined) return;
+    if (this.#isStopped || found === undefined) return;
     const { from, term } = receiving;
     if (base.term > term) {
       const what = `its last entry has term ${base.term}, and its leader term ${term}`;
@@ -136,7 +136,8 @@ export class SnapshotReceiver {
     }
     await receiving.file.adopt(base, store.pathOf(base.index));
     if (this.#isStopped) return;
-    await this.#parts.arrived({ leader: receiving.from, term: receiving.term, base, cluster });
+    const { first } = found as { readonly first: T };
+    await this.#parts.arrived({ leader: receiving.from, term: receiving.term, base, first });
   }
 
   #keepAlive(message: SnapshotMessage, receiving: Receiving): void {

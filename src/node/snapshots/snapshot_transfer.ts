@@ -7,8 +7,11 @@
 
 import { partLogger } from "../../base/log.ts";
 import type { RateLimit } from "../../base/rate_limit.ts";
-import type { DocumentStateMachine } from "../../database/document_state_machine.ts";
-import { StateRestorer } from "../../database/snapshot_codec.ts";
+import type {
+  DocumentStateMachine,
+  RestoredCluster,
+} from "../../database/document_state_machine.ts";
+import { readClusterState, StateRestorer } from "../../database/snapshot_codec.ts";
 import type { Platform } from "../../platform/platform.ts";
 import type { SnapshotMessage } from "../../protocol/wire/snapshot_message.ts";
 import { Configuration } from "../../raft/configuration.ts";
@@ -47,7 +50,7 @@ export interface TransferParts {
 /** Both directions. */
 export class SnapshotTransfer {
   readonly sender: SnapshotSender;
-  readonly #receiver: SnapshotReceiver;
+  readonly #receiver: SnapshotReceiver<RestoredCluster>;
   readonly #parts: TransferParts;
   readonly #logger = partLogger("snapshot");
   #isRestoring = false;
@@ -75,8 +78,9 @@ export class SnapshotTransfer {
       position: () => driver.view,
       isRestoring: () => this.#isRestoring,
       send,
-      arrived: async ({ leader, term, base, cluster }) => {
-        const configuration = new Configuration(cluster.members.members);
+      readFirst: (block) => readClusterState(block),
+      arrived: async ({ leader, term, base, first }) => {
+        const configuration = new Configuration(first.members.members);
         const isTaken = driver.installSnapshot({ leader, term, base, configuration });
         if (!isTaken) await this.#discard(base);
       },

@@ -21,6 +21,8 @@ import type { LogBase } from "../../raft/types.ts";
 import { FRAME_HEADER_SIZE, sealFrame } from "./frame_header.ts";
 import type { MessageRoute } from "./replication_message.ts";
 
+/** Flag of all of them: see {@link SnapshotMessage}. */
+const IS_MASTERS = 1;
 const OFFER = 16;
 const CHUNK = 17;
 const PROGRESS = 18;
@@ -35,6 +37,8 @@ export interface SnapshotName {
 }
 
 interface Envelope extends MessageRoute, SnapshotName {
+  /** Of collections that every node writes, and not of the state machine. */
+  readonly isMasters?: boolean;
   /** The leader's term. */
   readonly term: number;
 }
@@ -80,18 +84,19 @@ export function encodeSnapshotMessage(message: SnapshotMessage): Uint8Array {
   const writer = new ByteWriter(capacity);
   writer.reserve(FRAME_HEADER_SIZE);
   const { term, index, checksum } = message;
+  const flags = message.isMasters === true ? IS_MASTERS : 0;
   switch (message.type) {
     case "SNAPSHOT_OFFER":
       assert(message.base.index === index, "the offered state is the one at the index");
-      writer.u8(OFFER).u8(0).u64(term).u64(index).u64(message.base.term);
+      writer.u8(OFFER).u8(flags).u64(term).u64(index).u64(message.base.term);
       writer.u64(message.base.nextSequence).u64(message.size).big64(checksum);
       break;
     case "SNAPSHOT_CHUNK":
-      writer.u8(CHUNK).u8(0).u64(term).u64(index).big64(checksum).u64(message.offset);
+      writer.u8(CHUNK).u8(flags).u64(term).u64(index).big64(checksum).u64(message.offset);
       writer.u32(extra).raw(message.bytes);
       break;
     case "SNAPSHOT_PROGRESS":
-      writer.u8(PROGRESS).u8(0).u64(term).u64(index).big64(checksum).u64(message.offset);
+      writer.u8(PROGRESS).u8(flags).u64(term).u64(index).big64(checksum).u64(message.offset);
       writer.u8(STATUSES.indexOf(message.status));
       break;
   }
@@ -105,12 +110,13 @@ export function encodeSnapshotMessage(message: SnapshotMessage): Uint8Array {
 export function decodeSnapshotMessage(body: Uint8Array, route: MessageRoute): SnapshotMessage {
   const reader = new ByteReader(body);
   const type = reader.u8();
-  if (reader.u8() !== 0)
+  const flags = reader.u8();
+  if (flags > IS_MASTERS)
     throw new ProtocolError("Cannot read snapshot message: its flags are unknown");
   const message = readMessage(reader, type, route);
   reader.end();
   assert(reader.offset === body.byteLength, "the fields fill the body");
-  return message;
+  return flags === IS_MASTERS ? { ...message, isMasters: true } : message;
 }
 
 function readMessage(reader: ByteReader, type: number, route: MessageRoute): SnapshotMessage {

@@ -137,6 +137,12 @@ export class MultiMasterDriver {
     return result;
   }
 
+  /** Resolves when a Ready is on the disk. Rejects with what ended the log. */
+  async persisted(number: number): Promise<void> {
+    this.#assertUsable();
+    await this.#whenPersisted(number);
+  }
+
   /** A message came from a member. Throws ProtocolError for bytes that are none. */
   receive(body: Uint8Array, route: { readonly from: string; readonly to: string }): void {
     if (this.#failure !== undefined) return;

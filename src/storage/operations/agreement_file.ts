@@ -2,7 +2,7 @@
  * The file `agreement` in a data directory: under which incarnation the node writes, and what the
  * nodes had agreed upon when it did last. It is written before anything is logged that rests on it,
  * so that a node goes on from its own disk, also when it is cut off. xxh64 of the rest (8 bytes,
- * little-endian), then a CBOR map {format, origin, agreement}.
+ * little-endian), then a CBOR map {format, origin, agreement}, and {isSeeding} while it waits for another node's state.
  *
  * @module
  */
@@ -31,6 +31,8 @@ const SIZE_MAX = 64 * 1024 * 1024;
 export interface KeptAgreement {
   readonly origin: Origin;
   readonly agreement: Agreement;
+  /** The node waits for another one's state: what its log and files hold does not count. */
+  readonly isSeeding: boolean;
 }
 
 /** The agreement in a directory; undefined without a file, or where it is damaged. */
@@ -43,7 +45,7 @@ export function readAgreementFile(files: FileSystem, directory: string): KeptAgr
     if (!isFields(fields) || typeof fields["origin"] !== "string") return undefined;
     const agreement = readAgreement(fields["agreement"]);
     assert(agreement.version >= 0, "an agreement has a version");
-    return { origin: fields["origin"], agreement };
+    return { origin: fields["origin"], agreement, isSeeding: fields["isSeeding"] === true };
   } catch (error) {
     if (!(error instanceof CStoreError)) throw error;
     return undefined;
@@ -54,10 +56,11 @@ export function readAgreementFile(files: FileSystem, directory: string): KeptAgr
 export async function writeAgreementFile(
   files: FileSystem,
   directory: string,
-  { origin, agreement }: KeptAgreement,
+  { origin, agreement, isSeeding }: KeptAgreement,
 ): Promise<void> {
   assert(origin.length > 0, "an incarnation has a name");
-  const fields = { format: DISK_FORMAT_VERSION, origin, agreement: agreementFields(agreement) };
+  const named = { format: DISK_FORMAT_VERSION, origin, ...(isSeeding && { isSeeding }) };
+  const fields = { ...named, agreement: agreementFields(agreement) };
   const bytes = withChecksum(encodeCbor(fields));
   assert(bytes.byteLength <= SIZE_MAX, "a reader reads the whole file");
   await writeFileDurably(files, { directory, name: NAME, bytes });

@@ -51,6 +51,9 @@ export class OperationLog implements OperationReader {
     this.#parts = parts;
   }
 
+  /** Bytes of operations that were written since the log was opened. */
+  writtenBytes = 0;
+
   /** All that is kept, each operation after all that its writer had. Throws CorruptionError. */
   *operations(): Generator<PackedOperation> {
     for (const record of [...this.#parts.table.records]) {
@@ -85,6 +88,7 @@ export class OperationLog implements OperationReader {
     const bodies = groups.map((group) => encodeOperationBatch(group.map(({ bytes }) => bytes)));
     const before = this.#parts.lastRecord();
     const written = this.#parts.append(bodies);
+    for (const { byteLength } of bodies) this.writtenBytes += byteLength;
     assert(this.#parts.lastRecord() >= before + groups.length, "each record has a number");
     assert(written.length === groups.length, "each record has its place");
     for (const [i, { segmentNumber, bodyAt: at }] of written.entries()) {
@@ -120,6 +124,17 @@ export class OperationLog implements OperationReader {
       assert(next > sequence, "the next one stands behind it");
     }
     if (found.length > 0) table.fill(origin, found);
+  }
+
+  /**
+   * Makes void what was logged so far: the node begins again with another one's state. It counts
+   * when the sync that covers the returned record ends.
+   */
+  restart(): number {
+    this.#parts.append([encodeOperationBatch([])]);
+    this.#parts.table.restart();
+    assert(this.#parts.table.records.length === 0, "nothing is kept");
+    return this.#parts.lastRecord();
   }
 
   /**

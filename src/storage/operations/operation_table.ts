@@ -166,6 +166,14 @@ export class OperationTable {
     assert(this.#loaded.size <= this.#streams.size, "some of each origin");
   }
 
+  /** Forgets all records: the node begins again with another one's state. */
+  restart(): void {
+    this.#streams.clear();
+    this.#drop(this.#records.splice(0));
+    this.#loaded.clear();
+    assert(this.#cached.length <= this.#records.length, "nothing is in memory that is not kept");
+  }
+
   /** Operations at or below it are needed no more. */
   cut(floor: VersionVector): void {
     for (const [origin, stream] of this.#streams) {

@@ -140,7 +140,10 @@ export class LogRebuild {
     const at = record.at + RECORD_HEADER_SIZE;
     const place = { segmentNumber: record.segmentNumber, at, size: body.byteLength };
     try {
-      this.operations.append(decodeOperationBatch(body), place);
+      const operations = decodeOperationBatch(body);
+      // One without operations makes those before it void.
+      if (operations.length > 0) this.operations.append(operations, place);
+      else this.operations.restart();
     } catch (error) {
       if (error instanceof ProtocolError || error instanceof StorageError) {
         throw damagedRecord(record, error.message);

@@ -216,7 +216,7 @@ export class SegmentLog implements IWALManager, ReplicatedLog {
   }
 
   get writtenBytes(): number {
-    return this.#writtenBytes;
+    return this.#writtenBytes + this.operations.writtenBytes;
   }
 
   get sizeBytes(): number {

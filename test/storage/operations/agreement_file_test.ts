@@ -25,7 +25,7 @@ const AGREEMENT = changeAgreement(withCollection(NO_AGREEMENT, { strategy: "coun
 test("it comes back as it was written, also after a power cut", async () => {
   const disk = diskOf(1);
   expect(readAgreementFile(disk.files, "data")).toBeUndefined();
-  const kept = { origin: "n1/a", agreement: AGREEMENT };
+  const kept = { origin: "n1/a", agreement: AGREEMENT, isSeeding: false };
   await writeAgreementFile(disk.files, "data", { ...kept, agreement: NO_AGREEMENT });
   await writeAgreementFile(disk.files, "data", kept);
   disk.cutPower();
@@ -34,7 +34,11 @@ test("it comes back as it was written, also after a power cut", async () => {
 
 test("one that is damaged anywhere is none", async () => {
   const disk = diskOf(1);
-  await writeAgreementFile(disk.files, "data", { origin: "n1/a", agreement: AGREEMENT });
+  await writeAgreementFile(disk.files, "data", {
+    origin: "n1/a",
+    agreement: AGREEMENT,
+    isSeeding: false,
+  });
   const { files } = disk;
   const file = files.open("data/agreement", "write");
   const size = file.size();

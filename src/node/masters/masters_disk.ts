@@ -1,0 +1,177 @@
+/**
+ * What a node keeps on its disk of the collections that every node writes, beside the operations in
+ * its log: the agreement that it goes by, and its state at some moment, so that the log need not
+ * reach back behind that.
+ *
+ * @module
+ */
+
+import { assert } from "../../base/assert.ts";
+import type { VersionTable } from "../../database/collection/version_table.ts";
+import { EMPTY_SEED, type Seed } from "../../multi_master/config.ts";
+import type { MultiMaster } from "../../multi_master/multi_master.ts";
+import type { Agreement } from "../../multi_master/operation/agreement.ts";
+import { NO_AGREEMENT } from "../../multi_master/operation/agreement_change.ts";
+import type { Origin } from "../../multi_master/operation/dot.ts";
+import { meet, type VersionVector } from "../../multi_master/operation/version_vector.ts";
+import type { Platform } from "../../platform/platform.ts";
+import { randomId } from "../../platform/random.ts";
+import { SeedReader, seedBlocks } from "../../protocol/operations/seed_codec.ts";
+import type { MultiMasterDriver } from "../../replication/multi_master/multi_master_driver.ts";
+import { readAgreementFile, writeAgreementFile } from "../../storage/operations/agreement_file.ts";
+import { SnapshotStore } from "../../storage/snapshot_store.ts";
+import type { SegmentLog } from "../../storage/wal/segment_log.ts";
+
+/** States are written as the log grows by so many times their size. */
+const GROWTH = 4;
+
+/** Parts that it works with. */
+export interface MastersDiskParts {
+  readonly platform: Platform;
+  readonly directory: string;
+  readonly nodeId: string;
+  readonly clusterId: string;
+  readonly log: SegmentLog;
+  /** Bytes of operations after which the state is written. */
+  readonly logBytes: number;
+}
+
+/** One node's files. */
+export class MastersDisk {
+  readonly store: SnapshotStore;
+  readonly #parts: MastersDiskParts;
+  #origin: Origin;
+  #agreement: Agreement;
+  #isSeeding: boolean;
+  /** Whether the file says something else than what counts. */
+  #isStale: boolean;
+  /** Cursor of the newest state, and of the one before it that is kept, too. */
+  #newest: VersionVector | undefined;
+  #older: VersionVector | undefined;
+  #bytesAtLast = 0;
+  #isWriting = false;
+
+  constructor(parts: MastersDiskParts) {
+    const { platform, directory, log } = parts;
+    this.#parts = parts;
+    this.store = new SnapshotStore(platform, `${directory}/masters`, parts.clusterId);
+    const kept = readAgreementFile(platform.files, directory);
+    this.#agreement = kept?.agreement ?? NO_AGREEMENT;
+    this.#isSeeding = kept?.isSeeding === true;
+    // What was cut off the end of the log may have left this node: its numbers are not used again.
+    const isTorn = log.report.tornBytes > 0;
+    this.#isStale = kept !== undefined && isTorn;
+    this.#origin = kept === undefined || isTorn ? this.#newOrigin() : kept.origin;
+  }
+
+  /** The incarnation that this node writes under. */
+  get origin(): Origin {
+    return this.#origin;
+  }
+
+  get agreement(): Agreement {
+    return this.#agreement;
+  }
+
+  /** Whether this node waits for another one's state. */
+  get isSeeding(): boolean {
+    return this.#isSeeding;
+  }
+
+  /** To be called before anything else. Rejects with StorageError. */
+  async start(): Promise<void> {
+    // The next start finds a whole log.
+    if (this.#isStale) await this.#write();
+    this.#isStale = false;
+    if (this.#isSeeding) await this.#voidAll();
+  }
+
+  /** Goes by a newer agreement from the next start on. */
+  async keep(agreement: Agreement): Promise<void> {
+    this.#agreement = agreement;
+    await this.#write();
+  }
+
+  /** Makes void what is on the disk: another node's state is to come in its place. */
+  async startOver(): Promise<void> {
+    this.#origin = this.#newOrigin();
+    this.#isSeeding = true;
+    await this.#write();
+    await this.#voidAll();
+  }
+
+  /** Another node's state has come and has its name. */
+  async seeded(): Promise<void> {
+    this.#isSeeding = false;
+    await this.#write();
+  }
+
+  /** Reads the newest state into a table. Rejects with CorruptionError. */
+  async load(table: VersionTable): Promise<Seed> {
+    const reader = new SeedReader(({ collection, key, versions }) => {
+      table.update(collection, key, () => versions);
+    });
+    const found = await this.store.load((block) => reader.block(block));
+    if (found === undefined) return EMPTY_SEED;
+    const seed = reader.end();
+    this.#newest = seed.cursor;
+    return seed;
+  }
+
+  /** Writes the state and cuts the log behind the one before it, if that is worth while. */
+  async writeIfDue(master: MultiMaster, driver: MultiMasterDriver): Promise<void> {
+    const { log, logBytes } = this.#parts;
+    const grown = log.operations.writtenBytes - this.#bytesAtLast;
+    if (grown < Math.max(logBytes, GROWTH * this.store.newestSize())) return;
+    await this.writeState(master, driver);
+  }
+
+  /** Writes the state now, unless that is being done. */
+  async writeState(master: MultiMaster, driver: MultiMasterDriver): Promise<void> {
+    if (this.#isWriting) return;
+    this.#isWriting = true;
+    this.#bytesAtLast = this.#parts.log.operations.writtenBytes;
+    const frozen = master.freeze();
+    try {
+      await driver.persisted(frozen.afterReady);
+      const index = this.store.newestIndex() + 1;
+      const position = { index, term: 1, nextSequence: index + 1 };
+      await this.store.write(position, seedBlocks(frozen));
+      assert(this.store.newestIndex() === index, "the state that was written is the newest");
+      this.#older = this.#newest;
+      this.#newest = frozen.cursor;
+    } finally {
+      frozen.release();
+      this.#isWriting = false;
+    }
+    this.#cut(master);
+  }
+
+  /** Frees the operations that are in both states that are kept, and on every member's disk. */
+  #cut(master: MultiMaster): void {
+    if (this.#older === undefined) return;
+    const cursors = master.peers.map(({ cursor }) => cursor);
+    this.#parts.log.operations.cut(meet(this.#older, ...cursors));
+  }
+
+  async #voidAll(): Promise<void> {
+    const { log } = this.#parts;
+    log.operations.restart();
+    await log.flush();
+    await this.store.clear();
+    this.#newest = undefined;
+    this.#older = undefined;
+  }
+
+  async #write(): Promise<void> {
+    const { platform, directory } = this.#parts;
+    await writeAgreementFile(platform.files, directory, {
+      ...{ origin: this.#origin, agreement: this.#agreement, isSeeding: this.#isSeeding },
+    });
+  }
+
+  #newOrigin(): Origin {
+    const { platform, nodeId } = this.#parts;
+    return `${nodeId}/${randomId(platform.random)}`;
+  }
+}
