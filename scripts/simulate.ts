@@ -268,6 +268,7 @@ interface Round {
 function trySeeds(plant: Plant, from: number): Round {
   const setup = [
     ...(plant.faults === undefined ? [] : ["--faults", plant.faults.join(",")]),
+    ...(plant.mode === undefined ? [] : ["--mode", plant.mode]),
     ...(plant.hasSmallLimits === true ? ["--limits", "small"] : []),
   ];
   const range = ["--seeds", values.seeds, "--from", String(from)];

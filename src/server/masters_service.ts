@@ -92,8 +92,7 @@ export class MastersService {
     const { machine } = this.#parts;
     const { agreement, defaultMode } = machine.masters;
     if (agreement.collections.size === 0 && defaultMode === "MASTER_SLAVE") return undefined;
-    const kind = COMMAND_KINDS[command.view.getUint8(command.start + 4)];
-    if (kind !== "DOCUMENTS" && kind !== "TRANSACTION") return undefined;
+    if (!writesDocuments(command.view, command.start)) return undefined;
     const wrong = this.#sections(command).find(({ store }) => machine.isWrittenByAll(store));
     return wrong && wrongMode(wrong.store);
   }
@@ -107,7 +106,10 @@ export class MastersService {
     const { requestId, start, end } = request;
     const { replies } = reply;
     const fail = (error: CStoreError): void => replies.failed(requestId, error);
-    const reason = checkClientCommand(body, view, { start, end });
+    const isOfDocuments = start + COMMAND_HEADER_SIZE <= end && writesDocuments(view, start);
+    const reason = isOfDocuments
+      ? checkClientCommand(body, view, { start, end })
+      : "only documents are written on any node";
     if (reason !== "") return fail(new ValidationError(`Cannot execute the request: ${reason}`));
     try {
       this.#execute({ body, view, start, end }, request, reply);
@@ -239,6 +241,11 @@ export class MastersService {
       return { cursor, store: this.#parts.machine.collectionOrEmpty(name) };
     });
   }
+}
+
+function writesDocuments(view: DataView, start: number): boolean {
+  const kind = COMMAND_KINDS[view.getUint8(start + 4)];
+  return kind === "DOCUMENTS" || kind === "TRANSACTION";
 }
 
 interface Asked {

@@ -51,6 +51,30 @@ describe("a request that was sent again to another node has one effect (G1)", ()
     expect(cluster.bodies("d")).toEqual(Array(3).fill({ n: 119 }));
   });
 
+  test.each(["field-merge", "max", "set", "last-write-wins"] as const)(
+    "%s: two requests that two nodes carried out in opposite order leave the document whole",
+    (strategy) => {
+      const cluster = new TestCluster(3, { strategy });
+      cluster.put(1, "d", { v: 0, id: "d" });
+      cluster.pass(3);
+      const [first, second] = [
+        { v: 1, id: "d" },
+        { v: 2, id: "d" },
+      ];
+      const other = { session: "t", number: 1, answered: 0 };
+      cluster.put(1, "d", first, { request: FIRST });
+      cluster.put(1, "d", second, { request: { ...other, isRepeat: false } });
+      cluster.network = [];
+      cluster.put(2, "d", second, { request: { ...other, isRepeat: true } });
+      cluster.put(2, "d", first, { request: AGAIN });
+      cluster.network = [];
+      cluster.pass(8);
+      const [one, ...others] = cluster.bodies("d");
+      expect([first, second] as unknown[]).toContainEqual(one);
+      expect(others).toEqual([one, one]);
+    },
+  );
+
   test("set: what the one took away stays away when the other is heard", () => {
     const cluster = twice("set", { tags: ["a"] }, { tags: ["a", "b"] });
     cluster.put(1, "d", { tags: ["a"] });

@@ -8,6 +8,17 @@ import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Collection } from "../../src/api/collection.ts";
 import { NotConfirmedError } from "../../src/base/errors.ts";
 import type { RemoteDatabase } from "../../src/client/remote_database.ts";
+import { encodeCbor } from "../../src/protocol/encoding/cbor.ts";
+import type { DocumentOperation } from "../../src/protocol/encoding/command.ts";
+import { encodeKey } from "../../src/protocol/encoding/document_key.ts";
+import {
+  documentsCommand,
+  joined,
+  openSession,
+  putOf,
+  RawConnection,
+  requestBytes,
+} from "./raw_connection.ts";
 import { rejection, type Seat, type Settings, TestCluster, waitFor } from "./test_cluster.ts";
 
 setDefaultTimeout(120_000);
@@ -194,4 +205,72 @@ test("searches that change one document compare it with what their node shows", 
   await orders.replaceOne({ id: "a" }, { id: "a", whole: true });
   expect(await orders.find({})).toEqual([{ id: "a", whole: true }]);
   expect(await orders.deleteMany({ whole: true })).toBe(1);
+});
+
+describe("writes on the wire", () => {
+  /** A connection to a node with the collection "orders", in which "a" is. */
+  async function shake(): Promise<RawConnection> {
+    const one = await start(1);
+    const database = await one.connect();
+    await database.createCollection("orders", ORDERS);
+    await database.collection<Order>("orders").put({ id: "a" });
+    return RawConnection.shake(one.seats[0]!.address);
+  }
+
+  function write(
+    operations: readonly DocumentOperation[],
+    { head = [0, 0], number = 1 }: { readonly head?: readonly number[]; readonly number?: number },
+  ): Uint8Array {
+    const identity = { sessionId: 77, requestNumber: number, acknowledgedBelow: 1 };
+    const command = documentsCommand("orders", operations, identity);
+    return requestBytes("WRITE", { requestId: number }, joined(Uint8Array.from(head), command));
+  }
+
+  function insertOf(id: string): DocumentOperation {
+    return { kind: "INSERT", key: encodeKey(id), document: encodeCbor({ id }).slice() };
+  }
+
+  test("a repeat that this node knows is answered, and not carried out again", async () => {
+    const connection = await shake();
+    connection.request(write([insertOf("b")], {}));
+    expect(await connection.reply(1)).toMatchObject({ kind: "result" });
+    connection.request(write([insertOf("b")], { head: [0, 1] }));
+    expect(await connection.reply(1)).toMatchObject({ kind: "result" });
+    connection.close();
+  });
+
+  test("a repeat that it does not know, and would refuse or change nothing, is in doubt", async () => {
+    const connection = await shake();
+    const absent = { kind: "REMOVE", key: encodeKey("none"), document: new Uint8Array(0) } as const;
+    for (const [number, operation, first] of [
+      [1, insertOf("a"), { kind: "error", error: { code: "DUPLICATE_KEY" } }],
+      [2, absent, { kind: "result" }],
+    ] as const) {
+      connection.request(write([operation], { number }));
+      expect(await connection.reply(number)).toMatchObject(first);
+      connection.request(write([operation], { number: number + 10, head: [0, 1] }));
+      const repeated = await connection.reply(number + 10);
+      expect(repeated).toMatchObject({ kind: "error", error: { code: "UNKNOWN_OUTCOME" } });
+    }
+    connection.close();
+  });
+
+  test("a head that is none is refused, and so is a command of consensus", async () => {
+    const connection = await shake();
+    for (const [number, head] of [
+      [1, [4, 0]],
+      [2, [0, 4]],
+    ] as const) {
+      connection.request(write([insertOf("c")], { number, head }));
+      expect(await connection.reply(number)).toMatchObject({ error: { code: "VALIDATION" } });
+    }
+    connection.request(requestBytes("WRITE", { requestId: 3 }, Uint8Array.of(0)));
+    expect(await connection.reply(3)).toMatchObject({ error: { code: "VALIDATION" } });
+    const opening = joined(Uint8Array.of(0, 0), openSession());
+    connection.request(requestBytes("WRITE", { requestId: 4 }, opening));
+    expect(await connection.reply(4)).toMatchObject({ error: { code: "VALIDATION" } });
+    connection.request(write([putOf("d", encodeCbor({ id: "e" }).slice())], { number: 5 }));
+    expect(await connection.reply(5)).toMatchObject({ error: { code: "VALIDATION" } });
+    connection.close();
+  });
 });

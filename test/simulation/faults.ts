@@ -61,6 +61,8 @@ export type FaultKind = (typeof FAULT_KINDS)[number] | (typeof OPT_IN_KINDS)[num
 
 /** The cluster that faults happen to. */
 export interface FaultTarget extends HostCluster {
+  /** Clients of collections that every node writes, if there are any. */
+  readonly masters: object | undefined;
   readonly network: SimulatedNetwork;
   readonly operator: Operator;
   readonly clients: readonly SimulatedClient[];
@@ -121,8 +123,10 @@ export const INFLICT: Readonly<Record<FaultKind, Inflict>> = {
     const leftMs = 300 + below(3000);
     for (const host of chance(0.5) ? simulation.hosts : [victim]) starve(scene, host, leftMs);
   },
-  clockJump({ victim, below }) {
-    if (victim.process !== undefined) victim.process.skewMs += below(7_200_000) - 3_600_000;
+  clockJump({ simulation, victim, below }) {
+    // Operations of a clock that was ahead wait for that time: no longer than a run does.
+    const most = simulation.masters === undefined ? 3_600_000 : 15_000;
+    if (victim.process !== undefined) victim.process.skewMs += below(2 * most) - most;
   },
 
   promote({ simulation, victim }) {

@@ -24,6 +24,8 @@ import type { SimulatedProcess, World } from "./world.ts";
 const STRATEGIES = ["counter", "set", "last-write-wins", "siblings", "max"] as const;
 type Strategy = (typeof STRATEGIES)[number];
 const KEYS = 3;
+/** Of whole documents each so many-th write removes one. */
+const REMOVE_EVERY = 5;
 const TIMEOUT_MS = 1500;
 
 /** The cluster, as this load sees it. */
@@ -143,7 +145,6 @@ export class MastersLoad {
       this.answered += 1;
     } catch (error) {
       if (error instanceof AssertionError || !(error instanceof CStoreError)) throw error;
-      console.log(written.strategy, key, value, ack, error.code, error.message);
       if (error instanceof NotConfirmedError) this.answered += 1;
       else written.isRefused = error.retry !== "unknown-outcome" && error.code !== "CLOSED";
     }
@@ -156,7 +157,11 @@ export class MastersLoad {
       await collection.updateOne({ id: key }, { $inc: { n: 1 } } as never, upsert);
     } else if (strategy === "set") {
       await collection.updateOne({ id: key }, { $addToSet: { tags: value } } as never, upsert);
-    } else await collection.put({ id: key, value } as { id: string });
+    } else if (value % REMOVE_EVERY === 0) await collection.delete(key);
+    else {
+      const padding = "x".repeat([0, 0, 500, 4000][this.#random.below(4)]!);
+      await collection.put({ id: key, value, padding } as { id: string });
+    }
   }
 
   /** Whether all members take part and have the same operations on their disks. */
@@ -214,7 +219,8 @@ export class MastersLoad {
       const strange = [...tags].find((tag) => !known.has(tag));
       if (strange !== undefined) fail(`element ${strange} was refused, or never written`);
     } else {
-      if (document === undefined && must.length > 0) fail("no acknowledged document is there");
+      const isKept = all.every((one) => one.value % REMOVE_EVERY > 0);
+      if (document === undefined && must.length > 0 && isKept) fail("no document is there");
       const value = document?.["value"];
       if (document !== undefined && !may.some((one) => one.value === value)) {
         fail(`${value} was refused, or never written`);

@@ -17,6 +17,8 @@ export interface Plant {
   readonly replace: string;
   /** Kinds of faults that show it soonest; all when not given. */
   readonly faults?: readonly FaultKind[];
+  /** Which clients the seeds have: unless given, as the seed says. */
+  readonly mode?: "multi-master" | "master-slave";
   /** Whether the seeds run with limits that short runs reach. */
   readonly hasSmallLimits?: boolean;
   /** Beginning of the name of a test that fails with it: hundreds of seeds did not show it. */

@@ -11,6 +11,7 @@ import type { Plant } from "./plant.ts";
 import { LINE_PLANTS } from "./plants_lines.ts";
 import { MULTI_MASTER_PLANTS } from "./plants_masters.ts";
 import { LATER_PLANTS } from "./plants_members.ts";
+import { MASTER_NODE_PLANTS } from "./plants_nodes.ts";
 
 const FIRST_PLANTS: readonly Plant[] = [
   {
@@ -196,6 +197,7 @@ export const PLANTS: readonly Plant[] = [
   ...LATER_PLANTS,
   ...LINE_PLANTS,
   ...MULTI_MASTER_PLANTS,
+  ...MASTER_NODE_PLANTS,
 ];
 
 /** The plant of that name. */

@@ -17,6 +17,14 @@ export const MULTI_MASTER_PLANTS: readonly Plant[] = [
     scenario: "multi-master: 300",
   },
   {
+    name: "opposite-orders",
+    about: "of two requests that two nodes carried out in opposite order nothing is left",
+    file: "multi_master/document/document_parts.ts",
+    find: "if (!fields.has(part.field) && survives(key, part, true)) left.push(part);",
+    replace: "",
+    scenario: "a request that was sent again to another node has one effect",
+  },
+  {
     name: "context-unchecked",
     about: "an operation is taken in before those that its writer had",
     file: "multi_master/intake.ts",

@@ -105,7 +105,7 @@ export class Simulation {
     this.#compression = options.compression ?? (random.chance(0.3) ? "zstd" : "none");
     // Not drawn before what earlier seeds drew.
     this.leaseReads = options.leaseReads ?? options.seed % 4 === 3;
-    const hasMasters = options.masters ?? false;
+    const hasMasters = options.masters ?? options.seed % 4 === 1;
     for (let i = 0; i < count; i += 1) this.#newHost({ isFirst: true, isStandby: false });
     this.#firstMembers = this.hosts.map(({ id, address }) => ({ id, address }));
     this.operator = new Operator(this);
@@ -432,8 +432,16 @@ export class Simulation {
     const hasMet = (): boolean => this.masters?.hasMet(members()) === true;
     await this.advance(HEAL_MS, hasMet);
     if (!hasMet()) throw new Violation("masters", `they have not met: ${this.#mastersText()}`);
+    const again = members().find((host) => {
+      return !this.#damaged.has(host) && host.isFirst && (host.node?.masters.startedOver ?? 0) > 0;
+    });
+    if (again !== undefined) throw new Violation("masters", `${again.id} began again without need`);
     const [first] = members();
-    if (first?.node !== undefined) this.masters.judge(first.node, this.#damaged.size === 0);
+    // What only one disk had is gone with that disk, or with a node that was removed.
+    const isWhole = this.hosts.every((host) => {
+      return !this.#damaged.has(host) && !(host.refusal instanceof RemovedError);
+    });
+    if (first?.node !== undefined) this.masters.judge(first.node, isWhole);
   }
 
   #mastersText(): string {

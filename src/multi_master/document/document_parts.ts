@@ -80,6 +80,9 @@ export function marksOf(parts: readonly Part[], own: Source): Marks | undefined 
  * The parts that survive, by name and time. A part survives if every version either holds it or was
  * written without knowing it. Equal values count as the same part if one comes from a pruned
  * version: that has lost the record of where its parts came from, on each node in its own time.
+ *
+ * Two requests that two nodes carried out in opposite order each follow the other one: a field that
+ * nothing is left of for that has the parts that no version replaced as such.
  */
 export function joinParts(
   versions: readonly PartedVersion[],
@@ -92,18 +95,22 @@ export function joinParts(
   const values = versions.map(({ parts }) => groupBy(parts, valueKey));
   const all = new Map<string, Part>();
   for (const { parts } of versions) for (const part of parts) all.set(partKey(part), part);
-  const survives = (key: string, part: Part): boolean =>
+  const survives = (key: string, part: Part, isStrict: boolean): boolean =>
     versions.every(({ version, parts }, i) => {
       if (held[i]!.has(key)) return true;
       // A sum holds more than what one request added.
       const isSum = part.kind === "count" && part.isApart !== true;
-      const isKnown = (isSum ? knowsDot : knows)(version, part.dot, causality);
+      const isKnown = (isSum || isStrict ? knowsDot : knows)(version, part.dot, causality);
       if (!isKnown) return true;
       const same = part.kind === "count" ? [] : (values[i]?.get(valueKey(part)) ?? []);
       if (same.some((other) => other.isSettled === true || part.isSettled === true)) return true;
       return parts.some((other) => isRepeat(other, part, causality));
     });
-  const left = [...all].filter(([key, part]) => survives(key, part)).map(([, part]) => part);
+  const left = [...all].filter(([key, part]) => survives(key, part, false)).map(([, part]) => part);
+  const fields = new Set(left.map(({ field }) => field));
+  for (const [key, part] of all) {
+    if (!fields.has(part.field) && survives(key, part, true)) left.push(part);
+  }
   return withoutRepeatedParts(left, causality).sort(compareParts);
 }
 

@@ -8,7 +8,7 @@
 
 import { assert } from "../../base/assert.ts";
 import type { ConflictConfig } from "./conflict_rule.ts";
-import type { CollectionId, Origin, OriginSequence } from "./dot.ts";
+import type { CollectionId, Dot, Origin, OriginSequence } from "./dot.ts";
 import type { SeenToken } from "./operation.ts";
 import { includes, join, meet, seen, type VersionVector } from "./version_vector.ts";
 
@@ -110,7 +110,7 @@ export function lacksRetired(
  * leaves out was retired by then: the state has all of it. Throws AssertionError if the agreement
  * is older than the state or an operation: a node goes on when it knows what it knew before.
  */
-export function* operationsBehind<T extends { readonly origin: Origin; readonly version: number }>(
+export function* operationsBehind<T extends Dot & { readonly version: number }>(
   operations: Iterable<T>,
   state: SeenToken,
   { retired, version }: Agreement,
@@ -119,6 +119,7 @@ export function* operationsBehind<T extends { readonly origin: Origin; readonly 
   for (const operation of operations) {
     const { origin } = operation;
     assert(version >= operation.version, "a node knows what it knew when it logged that");
+    if (operation.sequence <= seen(state.cursor, origin)) continue;
     const over = retired.get(origin);
     const isHeld = over !== undefined && over.version <= state.version;
     if (!isHeld || state.cursor.has(origin)) yield operation;

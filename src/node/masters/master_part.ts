@@ -100,6 +100,8 @@ export class MasterPart {
   /** Counts requests for a state: each goes to another member. */
   #asked = 0;
   #unlisten: (() => void)[] = [];
+  /** How often this node had to begin again with another one's state since it started. */
+  startedOver = 0;
   /** For this one the documents that are shown were looked at. */
   #checked: Agreement | undefined;
 
@@ -250,13 +252,14 @@ export class MasterPart {
     if (peer !== undefined) this.#tell(peer, SEED, {});
   }
 
-  /** Sends the newest state, which the log goes on behind; a first one is written for it. */
+  /** Sends the newest state, which the log goes on behind; a new one is written if it must be. */
   #sendState(peer: string): void {
     const running = this.#running;
     if (running === undefined || running.master.isStopped) return;
     const { master, driver } = running;
-    if (this.#disk.store.newest() !== undefined) this.#transfer.start(peer);
-    else if (this.#works === 0) void this.#work(() => this.#disk.writeState(master, driver));
+    const { agreement } = this.#parts.machine.masters;
+    if (this.#disk.hasStateFor(agreement)) this.#transfer.start(peer);
+    else if (this.#works === 0) void this.#work(() => this.#disk.writeForOthers(master, driver));
   }
 
   #tell(to: string, type: string, data: object): void {
@@ -309,6 +312,7 @@ export class MasterPart {
   #startOver(): void {
     const running = this.#running;
     this.#running = undefined;
+    this.startedOver += 1;
     this.#logger.error("this node begins again with another one's state", {});
     running?.driver.failed(
       new UnknownOutcomeError("Cannot tell what became of the write: its node begins again"),

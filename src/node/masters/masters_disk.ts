@@ -13,7 +13,8 @@ import type { MultiMaster } from "../../multi_master/multi_master.ts";
 import type { Agreement } from "../../multi_master/operation/agreement.ts";
 import { NO_AGREEMENT } from "../../multi_master/operation/agreement_change.ts";
 import type { Origin } from "../../multi_master/operation/dot.ts";
-import { meet, type VersionVector } from "../../multi_master/operation/version_vector.ts";
+import type { SeenToken } from "../../multi_master/operation/operation.ts";
+import { meet } from "../../multi_master/operation/version_vector.ts";
 import type { Platform } from "../../platform/platform.ts";
 import { randomId } from "../../platform/random.ts";
 import { SeedReader, seedBlocks } from "../../protocol/operations/seed_codec.ts";
@@ -45,9 +46,11 @@ export class MastersDisk {
   #isSeeding: boolean;
   /** Whether the file says something else than what counts. */
   #isStale: boolean;
-  /** Cursor of the newest state, and of the one before it that is kept, too. */
-  #newest: VersionVector | undefined;
-  #older: VersionVector | undefined;
+  /** The newest state, and the one before it that is kept, too. */
+  #newest: SeenToken | undefined;
+  #older: SeenToken | undefined;
+  /** Whether the newest state holds the operations of the log, too. */
+  #isForOthers = false;
   #bytesAtLast = 0;
   #isWriting = false;
 
@@ -102,20 +105,39 @@ export class MastersDisk {
 
   /** Another node's state has come and has its name. */
   async seeded(): Promise<void> {
+    const { log } = this.#parts;
+    // Other members may ask this node for what is in the state.
+    const reader = new SeedReader({
+      operations: (operations) => void log.operations.append(operations),
+    });
+    await this.store.load((block) => reader.block(block));
+    await log.flush();
     this.#isSeeding = false;
     await this.#write();
   }
 
   /** Reads the newest state into a table. Rejects with CorruptionError. */
   async load(table: VersionTable): Promise<Seed> {
-    const reader = new SeedReader(({ collection, key, versions }) => {
-      table.update(collection, key, () => versions);
+    const reader = new SeedReader({
+      document: ({ collection, key, versions }) => {
+        table.update(collection, key, () => versions);
+      },
     });
     const found = await this.store.load((block) => reader.block(block));
     if (found === undefined) return EMPTY_SEED;
     const seed = reader.end();
-    this.#newest = seed.cursor;
+    this.#newest = seed;
     return seed;
+  }
+
+  /**
+   * Whether another node can begin with the newest state: it holds the operations that some member
+   * may lack, and those of incarnations that nobody keeps account of. What came since is sent.
+   */
+  hasStateFor({ retired }: Agreement): boolean {
+    const { version } = this.#newest ?? { version: 0 };
+    if (!this.#isForOthers || this.store.newest() === undefined) return false;
+    return [...retired.values()].every((over) => over.version <= version);
   }
 
   /** Writes the state and cuts the log behind the one before it, if that is worth while. */
@@ -123,11 +145,21 @@ export class MastersDisk {
     const { log, logBytes } = this.#parts;
     const grown = log.operations.writtenBytes - this.#bytesAtLast;
     if (grown < Math.max(logBytes, GROWTH * this.store.newestSize())) return;
-    await this.writeState(master, driver);
+    await this.#writeState(master, driver);
   }
 
-  /** Writes the state now, unless that is being done. */
-  async writeState(master: MultiMaster, driver: MultiMasterDriver): Promise<void> {
+  /** Writes the state for others to begin with, unless one is being written. */
+  async writeForOthers(master: MultiMaster, driver: MultiMasterDriver): Promise<void> {
+    const { operations } = this.#parts.log;
+    const all = [...operations.operations()].map((operation) => operations.bytesOf(operation));
+    await this.#writeState(master, driver, all);
+  }
+
+  async #writeState(
+    master: MultiMaster,
+    driver: MultiMasterDriver,
+    operations?: readonly Uint8Array[],
+  ): Promise<void> {
     if (this.#isWriting) return;
     this.#isWriting = true;
     this.#bytesAtLast = this.#parts.log.operations.writtenBytes;
@@ -136,10 +168,11 @@ export class MastersDisk {
       await driver.persisted(frozen.afterReady);
       const index = this.store.newestIndex() + 1;
       const position = { index, term: 1, nextSequence: index + 1 };
-      await this.store.write(position, seedBlocks(frozen));
+      await this.store.write(position, seedBlocks(frozen, operations));
+      this.#isForOthers = operations !== undefined;
       assert(this.store.newestIndex() === index, "the state that was written is the newest");
       this.#older = this.#newest;
-      this.#newest = frozen.cursor;
+      this.#newest = { version: frozen.version, cursor: frozen.cursor };
     } finally {
       frozen.release();
       this.#isWriting = false;
@@ -151,7 +184,7 @@ export class MastersDisk {
   #cut(master: MultiMaster): void {
     if (this.#older === undefined) return;
     const cursors = master.peers.map(({ cursor }) => cursor);
-    this.#parts.log.operations.cut(meet(this.#older, ...cursors));
+    this.#parts.log.operations.cut(meet(this.#older.cursor, ...cursors));
   }
 
   async #voidAll(): Promise<void> {

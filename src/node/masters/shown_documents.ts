@@ -57,13 +57,24 @@ export class ShownDocuments {
     return undefined;
   }
 
+  /** What it shows already is of a state that this node has no more. */
   #fill(store: CollectionStore): void {
     const { collectionId } = store;
+    for (const key of keysOf(store)) put(store, key, { body: undefined, stamp: undefined });
     for (const { collection, key, versions } of this.#parts.store.documents()) {
       if (collection !== collectionId) continue;
       const { body } = this.#parts.master.read(collectionId, key, 0);
       if (body !== undefined) put(store, key, { body, stamp: versions.at(-1)?.stamp });
     }
+  }
+}
+
+function keysOf(store: CollectionStore): readonly Uint8Array[] {
+  const frozen = store.freeze(store.changedAt);
+  try {
+    return [...store.frozenRecords(frozen)].map(({ key }) => key.slice());
+  } finally {
+    store.thaw(frozen);
   }
 }
 

@@ -9,6 +9,9 @@
  * | BASES     |      3 | list of what later operations may be changes of                      |
  * | DOCUMENTS |      4 | list of [collection, key, versions]                                  |
  *
+ * A block OPERATIONS (5) is the body of a record of the log (`operation_batch.ts`): operations that
+ * are in the state, for members that do not have them yet.
+ *
  * @module
  */
 
@@ -26,22 +29,32 @@ import type {
   Content,
   DocumentContent,
   DocumentVersion,
+  PackedOperation,
   Stamp,
 } from "../../multi_master/operation/operation.ts";
 import type { VersionVector } from "../../multi_master/operation/version_vector.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../encoding/cbor.ts";
+import { decodeOperationBatch, encodeOperationBatch } from "./operation_batch.ts";
 
 const HEAD = 1;
 const REQUESTS = 2;
 const BASES = 3;
 const DOCUMENTS = 4;
+const OPERATIONS = 5;
 /** Small enough that making one block takes a few milliseconds. */
 const BLOCK_GOAL = SNAPSHOT_BLOCK_SIZE / 4;
 /** About the bytes of a version or request beside its documents. */
 const ROW_SIZE = 128;
 
-/** The blocks of a state. Its documents are read while the caller takes them. */
-export function* seedBlocks(seed: FrozenSeed): Generator<Uint8Array> {
+/**
+ * The blocks of a state. Its documents are read while the caller takes them.
+ *
+ * @param operations encoded ones that go with it.
+ */
+export function* seedBlocks(
+  seed: FrozenSeed,
+  operations: Iterable<Uint8Array> = [],
+): Generator<Uint8Array> {
   const { version, cursor, chains, lastStamp, forgotten, requests, bases } = seed;
   assert(chains.size <= cursor.size, "a checksum is that of a known origin");
   const floor = { round: forgotten.round, floor: [...forgotten.floor] };
@@ -49,6 +62,10 @@ export function* seedBlocks(seed: FrozenSeed): Generator<Uint8Array> {
     ...{ version, cursor: [...cursor], chains: [...chains] },
     ...{ stamp: stampRow(lastStamp), forgotten: floor },
   });
+  for (const some of portions(operations, ({ byteLength }) => byteLength)) {
+    const body = encodeOperationBatch(some);
+    yield new ByteWriter(body.byteLength + 1).u8(OPERATIONS).raw(body).copy();
+  }
   for (const noted of portions(requests.noted, () => ROW_SIZE)) {
     yield block(REQUESTS, { noted: noted.map((one) => notedRow(one)) });
   }
@@ -72,19 +89,30 @@ export function* seedBlocks(seed: FrozenSeed): Generator<Uint8Array> {
   }
 }
 
+/** Where what is read goes. */
+export interface SeedKeeper {
+  document?(document: StoredDocument): void;
+  /** Some of the operations that go with the state, in their order. */
+  operations?(operations: readonly PackedOperation[]): void;
+}
+
 /** Reads the blocks of a state, the HEAD first. Throws ProtocolError. */
 export class SeedReader {
   #head: Omit<Seed, "requests" | "bases"> | undefined;
   readonly #noted: Noted[] = [];
   readonly #repeated: (readonly Noted[])[] = [];
   readonly #bases: Base[] = [];
-  readonly #keep: (document: StoredDocument) => void;
+  readonly #keep: SeedKeeper;
 
-  constructor(keep: (document: StoredDocument) => void) {
+  constructor(keep: SeedKeeper) {
     this.#keep = keep;
   }
 
   block(bytes: Uint8Array): void {
+    if (bytes[0] === OPERATIONS) {
+      this.#keep.operations?.(decodeOperationBatch(bytes.slice(1)));
+      return;
+    }
     const value = decodeUntrustedCbor(bytes.slice(1));
     assert(bytes.byteLength > 1, "a block that was decoded has a body");
     if (bytes[0] === HEAD) {
@@ -95,7 +123,7 @@ export class SeedReader {
     if (bytes[0] !== BASES && bytes[0] !== DOCUMENTS) throw broken("a block's type is unknown");
     for (const row of listOf(value)) {
       if (bytes[0] === BASES) this.#bases.push(readBase(row));
-      else this.#keep(readDocument(row));
+      else this.#keep.document?.(readDocument(row));
     }
   }
 

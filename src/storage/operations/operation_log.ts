@@ -9,7 +9,7 @@ import { assert } from "../../base/assert.ts";
 import { CorruptionError, ProtocolError } from "../../base/errors.ts";
 import type { OperationReader, ReadOperations } from "../../multi_master/config.ts";
 import type { Dot } from "../../multi_master/operation/dot.ts";
-import type { Operation, PackedOperation } from "../../multi_master/operation/operation.ts";
+import type { PackedOperation } from "../../multi_master/operation/operation.ts";
 import type { VersionVector } from "../../multi_master/operation/version_vector.ts";
 import {
   decodeOperationBatch,
@@ -24,7 +24,7 @@ const RECORD_SIZE_GOAL = 512 * 1024;
 const LOAD_SIZE_GOAL = 256 * 1024;
 
 interface Encoded {
-  readonly operation: Operation;
+  readonly operation: PackedOperation;
   readonly bytes: Uint8Array;
 }
 
@@ -82,7 +82,7 @@ export class OperationLog implements OperationReader {
    * gap, once, at the first operation. Throws StorageError, before anything is written, for an
    * operation at or below the last one that is kept of its origin.
    */
-  append(operations: readonly Operation[]): number {
+  append(operations: readonly PackedOperation[]): number {
     this.#parts.table.rangesOf(operations);
     const groups = this.#groups(operations);
     const bodies = groups.map((group) => encodeOperationBatch(group.map(({ bytes }) => bytes)));
@@ -168,7 +168,7 @@ export class OperationLog implements OperationReader {
     }
   }
 
-  #groups(operations: readonly Operation[]): readonly (readonly Encoded[])[] {
+  #groups(operations: readonly PackedOperation[]): readonly (readonly Encoded[])[] {
     const groups: Encoded[][] = [];
     let size = RECORD_SIZE_GOAL;
     for (const operation of operations) {
