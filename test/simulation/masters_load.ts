@@ -176,7 +176,7 @@ export class MastersLoad {
       if (master === undefined || master.isStopped || !master.isReady) return false;
       const { token } = master;
       const isSame = Bun.deepEquals(sorted(token.cursor), sorted(first.token.cursor));
-      return isSame && token.version === version && master.peers.length === members.length - 1;
+      return isSame && token.version === version && master.peers.length >= members.length - 1;
     });
   }
 

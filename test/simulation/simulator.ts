@@ -428,7 +428,11 @@ export class Simulation {
   /** All members come to have the same of what every node writes, and nothing of it is lost. */
   async #meet(): Promise<void> {
     if (this.masters === undefined) return;
-    const members = (): Host[] => this.hosts.filter(({ id }) => this.configuration?.has(id));
+    // One whose identity is damaged waits for its operator.
+    const members = (): Host[] =>
+      this.hosts.filter(({ id, refusal }) => {
+        return this.configuration?.has(id) === true && refusal === undefined;
+      });
     const hasMet = (): boolean => this.masters?.hasMet(members()) === true;
     await this.advance(HEAL_MS, hasMet);
     if (!hasMet()) throw new Violation("masters", `they have not met: ${this.#mastersText()}`);
