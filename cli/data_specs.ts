@@ -6,7 +6,10 @@
 
 import { ADDRESS, type CommandSpec, JSON_FLAG, TIMEOUT } from "./command_spec.ts";
 
-const READ = ["--read <level>", "linearizable, leader or stale (default linearizable)"] as const;
+const READ = [
+  "--read <level>",
+  "linearizable, leader or stale (default: as fresh as the mode allows)",
+] as const;
 const ERRORS = ["--json", "Errors as JSON on stdout, too"] as const;
 
 const DOC: CommandSpec = {
@@ -36,6 +39,32 @@ const DOC: CommandSpec = {
     "cstore doc remove users u1",
   ],
   run: async (words, options) => (await import("./commands/doc_command.ts")).runDoc(words, options),
+};
+
+const COLLECTION: CommandSpec = {
+  usage: "collection <action> [name]",
+  about: "Collections: list, show NAME, create NAME, drop NAME",
+  options: [
+    ADDRESS,
+    TIMEOUT,
+    ["--mode <mode>", "create: written by the leader (master-slave) or every node (multi-master)"],
+    [
+      "--conflict <strategy>",
+      "create, multi-master: last-write-wins, field-merge, counter, set, max, min, siblings, node-priority or custom",
+    ],
+    ["--removal <rule>", "create, multi-master: update-wins, remove-wins or as-written"],
+    ["--priorities <ids>", "create, with node-priority: node ids, the strongest first"],
+    ["--resolver <name>", "create, with custom: the resolver's name"],
+    ["--ids <source>", "create: uuidv7 or autoIncrement (default uuidv7)"],
+    ["--validator <name>", "create: the validator that documents must have passed"],
+    JSON_FLAG,
+  ],
+  examples: [
+    "cstore collection create stock --mode multi-master --conflict counter",
+    "cstore collection list",
+  ],
+  run: async (words, options) =>
+    (await import("./commands/collection_command.ts")).runCollection(words, options),
 };
 
 const INDEX: CommandSpec = {
@@ -185,6 +214,6 @@ const SHELL: CommandSpec = {
 
 /** In the order of the overview. */
 export const DATA_COMMANDS: readonly CommandSpec[] = [
-  ...[DOC, INDEX, WATCH, IMPORT, EXPORT],
+  ...[DOC, COLLECTION, INDEX, WATCH, IMPORT, EXPORT],
   ...[SHELL, BACKUP, ARCHIVE, RESTORE],
 ];

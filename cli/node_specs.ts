@@ -23,6 +23,15 @@ export const NODE: CommandSpec = {
       "sync: answer when a majority has it on disk; async: when the leader has (default sync)",
     ],
     [
+      "--mode <mode>",
+      "New collections are written by the leader (master-slave) or every node (multi-master); counts when the cluster begins",
+    ],
+    [
+      "--conflict <strategy>",
+      "With multi-master: how conflicts are settled, unless a collection says",
+    ],
+    ["--ack <disks>", "With multi-master: a write waits for one, majority or all (default one)"],
+    [
       "--compression <mode>",
       "auto, zstd or none (default auto: on unless all nodes are on loopback)",
     ],

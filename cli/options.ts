@@ -160,9 +160,12 @@ function dashed(name: string): string {
 }
 
 /** How fresh reads are. Throws UsageError. */
-export function readLevelOption(options: RawOptions): "linearizable" | "leader" | "stale" {
-  const read = textOption(options, "read") ?? "linearizable";
-  if (read === "linearizable" || read === "leader" || read === "stale") return read;
+export function readLevelOption(
+  options: RawOptions,
+): "linearizable" | "leader" | "stale" | undefined {
+  const read = textOption(options, "read");
+  if (read === undefined || read === "linearizable" || read === "leader" || read === "stale")
+    return read;
   throw new UsageError(`Option --read is one of linearizable, leader, stale, not "${read}"`);
 }
 

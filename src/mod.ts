@@ -59,6 +59,7 @@ export {
   LockedError,
   MembershipError,
   NoQuorumError,
+  NotConfirmedError,
   NotFoundError,
   NotLeaderError,
   OverloadedError,
@@ -76,11 +77,19 @@ export {
   UnreachableError,
   ValidationError,
   VersionConflictError,
+  WrongModeError,
 } from "./base/errors.ts";
 export { VERSION } from "./base/version.ts";
 export { Client } from "./client/connection/client.ts";
 export type { ClientOptions, LostWrite } from "./client/connection/client_options.ts";
 export { type ConnectOptions, connect, RemoteDatabase } from "./client/remote_database.ts";
+export type {
+  ConflictConfig,
+  ConflictResolver,
+  ConflictStrategy,
+  RemovalRule,
+  Sibling,
+} from "./multi_master/operation/conflict_rule.ts";
 export { type NodeConfig, type NodeOptions, parseNodeConfig } from "./node/config/node_config.ts";
 export {
   type ClusterConfig,
@@ -91,7 +100,11 @@ export { WALCollection, type WALCollectionConfig } from "./node/embedded/wal_col
 export { WALDatabase, type WALDatabaseConfig } from "./node/embedded/wal_database.ts";
 export { Node } from "./node/node.ts";
 export type { BackupReport } from "./node/snapshots/backup.ts";
-export type { CollectionSettings } from "./protocol/encoding/collection_settings.ts";
+export type {
+  CollectionMode,
+  CollectionSettings,
+} from "./protocol/encoding/collection_settings.ts";
+export type { Acknowledgement } from "./protocol/wire/client_message.ts";
 export {
   type ReplicationMessage,
   ReplicationProtocol,

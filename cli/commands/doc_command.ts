@@ -58,7 +58,7 @@ export async function runDoc(words: readonly string[], options: RawOptions): Pro
   // Errors in the words are reported before any node is contacted.
   const act = prepare(action as Action, { rest, options });
   await withDatabase(addressesOf(options), timeoutMs, async (database) => {
-    await act(database.collection<Item>(collection, { read }));
+    await act(database.collection<Item>(collection, { ...(read && { read }) }));
   });
 }
 

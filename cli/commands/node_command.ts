@@ -21,6 +21,7 @@ import { systemPlatform } from "../../src/platform/platform.ts";
 import { detachFromOutput, exit, onStopSignal, processId } from "../../src/platform/process.ts";
 import { randomId, systemRandom } from "../../src/platform/random.ts";
 import { readIdentity } from "../../src/storage/data_directory.ts";
+import { conflictOption, modeOption } from "../mode_options.ts";
 import {
   choiceOption,
   DEFAULT_DATA,
@@ -163,6 +164,7 @@ function nodeOptionsOf(options: RawOptions): NodeOptions {
       allowed: ["sync", "async"],
       fallback: "sync",
     }).toUpperCase() as "SYNC" | "ASYNC",
+    ...mastersOptions(options),
     compression: choiceOption(options, "compression", {
       allowed: ["auto", "zstd", "none"],
       fallback: "auto",
@@ -170,6 +172,20 @@ function nodeOptionsOf(options: RawOptions): NodeOptions {
     heartbeatMs: durationOption(options, "heartbeat", 40),
     electionTimeoutMs: durationOption(options, "electionTimeout", 200),
     requestTimeoutMs: durationOption(options, "requestTimeout", 5000),
+  };
+}
+
+/** What collections are that come into being, and how those are written that every node writes. */
+function mastersOptions(options: RawOptions): Pick<NodeOptions, "mode" | "ack" | "conflict"> {
+  const [mode, strategy] = [textOption(options, "mode"), textOption(options, "conflict")];
+  const isSync = textOption(options, "syncMode") === "sync";
+  return {
+    ...(mode !== undefined && { mode: modeOption(options) }),
+    ...(strategy !== undefined && { conflict: conflictOption(options) }),
+    ack: choiceOption(options, "ack", {
+      allowed: ["one", "majority", "all"],
+      fallback: isSync ? "majority" : "one",
+    }),
   };
 }
 
@@ -222,6 +238,9 @@ const FILE_KEYS = [
   "join",
   "standby",
   "syncMode",
+  "mode",
+  "conflict",
+  "ack",
   "compression",
   "heartbeat",
   "electionTimeout",

@@ -18,13 +18,8 @@ import {
   readCatalogRequest,
   readIndexReady,
 } from "../protocol/encoding/catalog_command.ts";
-import {
-  type CollectionMode,
-  type CollectionSettings,
-  MULTI_MASTER_SETTINGS,
-  PLAIN_SETTINGS,
-  readSettings,
-} from "../protocol/encoding/collection_settings.ts";
+import { type CollectionSettings, readSettings } from "../protocol/encoding/collection_settings.ts";
+import type { NewCollections } from "../protocol/operations/agreement_codec.ts";
 import { readIndexDefinition } from "./collection/collection_index.ts";
 import type { CollectionStore } from "./collection/collection_store.ts";
 
@@ -32,8 +27,8 @@ import type { CollectionStore } from "./collection/collection_store.ts";
 export interface CatalogState {
   readonly collections: Map<string, CollectionStore>;
   readonly rules: RulesVersion;
-  /** Who writes new collections, unless their settings say it. */
-  readonly defaultMode: CollectionMode;
+  /** How collections come into being whose settings say nothing of it. */
+  readonly newCollections: NewCollections;
   /** Agrees upon a collection that every node writes; gives its number. */
   agree(rule: ConflictConfig): number;
   /** Such a collection is gone. */
@@ -86,7 +81,7 @@ function change(
     case "createIndex": {
       const definition = readIndexDefinition(request.index, state.rules);
       return createIndex(
-        store ?? create(state, name, defaultSettings(state)),
+        store ?? create(state, name, settingsOf(state, undefined)),
         definition,
         sequence,
       );
@@ -127,12 +122,10 @@ function settingsOf(
   state: CatalogState,
   given: Partial<CollectionSettings> | undefined,
 ): CollectionSettings {
-  const isDefault = state.defaultMode === "MULTI_MASTER" && given?.mode === undefined;
-  return readSettings(isDefault ? { ...given, mode: state.defaultMode } : given, state.rules);
-}
-
-function defaultSettings({ defaultMode }: CatalogState): CollectionSettings {
-  return defaultMode === "MULTI_MASTER" ? MULTI_MASTER_SETTINGS : PLAIN_SETTINGS;
+  const { mode, conflict } = state.newCollections;
+  const wanted = given?.mode ?? mode;
+  const isByAll = wanted === "MULTI_MASTER";
+  return readSettings(isByAll ? { conflict, ...given, mode: wanted } : given, state.rules);
 }
 
 function nextIds(

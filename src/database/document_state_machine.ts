@@ -300,7 +300,7 @@ export class DocumentStateMachine implements StateMachine {
     return {
       collections: this.#collections,
       rules: this.#rules,
-      defaultMode: this.masters.defaultMode,
+      newCollections: this.masters.newCollections,
       agree: (rule) => this.#masters.agree(rule),
       disagree: (collectionId) => this.#masters.disagree(collectionId),
       make: (name) => new CollectionStore(name, this.#seed),
@@ -387,7 +387,7 @@ export class DocumentStateMachine implements StateMachine {
   /** Whether every node writes it, or would if it came into being now. */
   isWrittenByAll({ name, collectionId }: CollectionStore): boolean {
     if (collectionId > 0) return true;
-    return this.masters.defaultMode === "MULTI_MASTER" && !this.#collections.has(name);
+    return this.masters.newCollections.mode === "MULTI_MASTER" && !this.#collections.has(name);
   }
 
   /** The collection of that name; a new one is part of the state only once it is kept. */

@@ -14,20 +14,22 @@ import {
 } from "../multi_master/operation/agreement_change.ts";
 import type { ConflictConfig } from "../multi_master/operation/conflict_rule.ts";
 import { decodeCbor } from "../protocol/encoding/cbor.ts";
-import type { CollectionMode } from "../protocol/encoding/collection_settings.ts";
-import { readAgreementCommand } from "../protocol/operations/agreement_codec.ts";
+import { DEFAULT_CONFLICT } from "../protocol/encoding/conflict_settings.ts";
+import {
+  type NewCollections,
+  readAgreementCommand,
+} from "../protocol/operations/agreement_codec.ts";
 
 /** What is agreed about collections that every node writes. */
 export interface MastersState {
   readonly agreement: Agreement;
-  /** Who writes new collections. */
-  readonly defaultMode: CollectionMode;
+  readonly newCollections: NewCollections;
 }
 
 /** Nothing is agreed yet. */
 export const NO_MASTERS: MastersState = {
   agreement: NO_AGREEMENT,
-  defaultMode: "MASTER_SLAVE",
+  newCollections: { mode: "MASTER_SLAVE", conflict: DEFAULT_CONFLICT },
 };
 
 /** The agreement, as entries change it. */
@@ -44,11 +46,11 @@ export class Masters {
 
   /** Carries out an AGREEMENT. The mode of new collections is chosen before there is any. */
   apply(body: Uint8Array, isEmpty: boolean): void {
-    const { agreement, defaultMode } = this.#state;
+    const { agreement, newCollections } = this.#state;
     const { change, mode } = readAgreementCommand(decodeCbor(body));
     this.#state = {
       agreement: change === undefined ? agreement : changeAgreement(agreement, change),
-      defaultMode: mode !== undefined && isEmpty ? mode : defaultMode,
+      newCollections: mode !== undefined && isEmpty ? mode : newCollections,
     };
   }
 

@@ -42,12 +42,12 @@ export function duplicateKey({ name: collection }: NamedStore, id: DocumentId): 
 
 /** The collection is written by every node: nothing of it goes through the log of consensus. */
 export function wrongMode({ name: collection }: NamedStore): CStoreError {
-  const message = `Cannot execute: every node writes "${collection}" (MULTI_MASTER), and one order for all is what it has not`;
+  const message = `Cannot execute this on "${collection}": every node writes it (MULTI_MASTER)`;
   return withoutStack(
     () =>
       new WrongModeError(message, {
         remedy:
-          "Without ifVersion and transactions, at the read level stale; or use a MASTER_SLAVE collection",
+          "Leave out ifVersion and transactions, and read at the level stale; or use a MASTER_SLAVE collection",
         fields: { collection, mode: "MULTI_MASTER" },
       }),
   );

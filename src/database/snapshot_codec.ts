@@ -3,10 +3,11 @@
  *
  * | type       | number | body                                                                  |
  * | ---------- | -----: | --------------------------------------------------------------------- |
- * | STATE      |      1 | CBOR map {index, term, nextSequence, timeMs, droppedAt, members, bindings, retired, departed}, {rules} above 1, and {agreement, defaultMode} where they are not the first |
+ * | STATE      |      1 | CBOR map {index, term, nextSequence, timeMs, droppedAt, members, bindings, retired, departed}, {rules} above 1, and {agreement, newCollections} where they are not the first |
  * | SESSIONS   |      2 | a piece of the session table (`session_table.ts`); pieces are joined  |
  * | COLLECTION |      3 | name in UTF-8; the documents that follow belong to it                 |
  * | CATALOG    |      5 | of the collection before it: CBOR map {changedAt, indexes}, {settings, nextId} if it was made with settings, and {collectionId} if every node writes it: then no documents follow |
+ * | MASTERS    |      6 | of a backup: a block of the state of collections that every node writes (`seed_codec.ts`) |
  * | DOCUMENTS  |      4 | for each: version (8), keySize (2), documentSize (4), key, document   |
  *
  * @module
@@ -22,17 +23,20 @@ import { NO_AGREEMENT } from "../multi_master/operation/agreement_change.ts";
 import type { IndexDefinition } from "../protocol/encoding/catalog_command.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../protocol/encoding/cbor.ts";
 import {
-  type CollectionMode,
   type CollectionSettings,
   PLAIN_SETTINGS,
   readSettings,
 } from "../protocol/encoding/collection_settings.ts";
-import { agreementFields, readAgreement } from "../protocol/operations/agreement_codec.ts";
+import {
+  agreementFields,
+  readAgreement,
+  readNewCollections,
+} from "../protocol/operations/agreement_codec.ts";
 import type { StatePosition } from "../protocol/wire/reply.ts";
 import type { CollectionStore } from "./collection/collection_store.ts";
 import type { FrozenSlabs } from "./collection/document_slab.ts";
 import type { DocumentStateMachine, RestoredCluster } from "./document_state_machine.ts";
-import type { MastersState } from "./masters.ts";
+import { type MastersState, NO_MASTERS } from "./masters.ts";
 import type { MemberTableState } from "./member_table.ts";
 
 const STATE = 1;
@@ -40,6 +44,7 @@ const SESSIONS = 2;
 const COLLECTION = 3;
 const DOCUMENTS = 4;
 const CATALOG = 5;
+const MASTERS = 6;
 /** Small enough that making one block takes a few milliseconds. */
 const BLOCK_GOAL = SNAPSHOT_BLOCK_SIZE / 4;
 const TEXT_DECODER = new TextDecoder();
@@ -51,6 +56,11 @@ export interface FrozenState {
   blocks(): Generator<Uint8Array>;
   /** Lets compaction go on; also when the blocks were not all taken. */
   thaw(): void;
+}
+
+/** A block of a backup that holds one of the state of collections that every node writes. */
+export function mastersBlock(block: Uint8Array): Uint8Array {
+  return new ByteWriter(block.byteLength + 1).u8(MASTERS).raw(block).copy();
 }
 
 /** Freezes the state as it is now. */
@@ -86,10 +96,11 @@ export function freezeState(machine: DocumentStateMachine): FrozenState {
 }
 
 /** What is agreed of collections that every node writes; empty where there are none. */
-export function mastersFields({ agreement, defaultMode }: MastersState): Fields {
+export function mastersFields({ agreement, newCollections }: MastersState): Fields {
+  const { mode, conflict } = newCollections;
   return {
     ...(agreement.version > 0 && { agreement: agreementFields(agreement) }),
-    ...(defaultMode === "MULTI_MASTER" && { defaultMode }),
+    ...(mode === "MULTI_MASTER" && { newCollections: { mode, conflict: { ...conflict } } }),
   };
 }
 
@@ -148,17 +159,19 @@ export function readClusterState(block: Uint8Array): RestoredCluster {
       readonly droppedAt: number;
       readonly rules?: RulesVersion;
       readonly agreement?: Fields;
-      readonly defaultMode?: CollectionMode;
+      readonly newCollections?: Fields;
     };
   const { members, bindings, retired, departed = [], droppedAt, rules = FIRST_RULES } = state;
-  const { agreement, defaultMode = "MASTER_SLAVE" } = state;
+  const { agreement, newCollections: made } = state;
   const agreed = agreement === undefined ? NO_AGREEMENT : readAgreement(agreement);
+  const { newCollections: usual } = NO_MASTERS;
+  const newCollections = made === undefined ? usual : readNewCollections(made);
   const { index, term, nextSequence, timeMs } = state;
   return {
     position: { index, term, nextSequence, timeMs },
     members: { members, bindings, retired, departed },
     ...{ droppedAt, rules },
-    masters: { agreement: agreed, defaultMode },
+    masters: { agreement: agreed, newCollections },
   };
 }
 
@@ -174,6 +187,8 @@ export class StateRestorer {
   readonly #machine: DocumentStateMachine;
   #sessions = new ByteWriter(1024);
   #store: CollectionStore | undefined;
+  /** Blocks of the state of collections that every node writes, in their order. */
+  readonly masters: Uint8Array[] = [];
   /** `changedAt` of the collection that is being restored. */
   #changedAt = 0;
 
@@ -200,6 +215,9 @@ export class StateRestorer {
         return;
       case DOCUMENTS:
         this.#documents(body);
+        return;
+      case MASTERS:
+        this.masters.push(body.slice());
         return;
       default:
         throw unknownBlock(block);

@@ -16,6 +16,7 @@ import { versionOfStamp } from "../multi_master/operation/hybrid_clock.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Random } from "../platform/random.ts";
 import { digestBatch } from "../protocol/encoding/cluster_command.ts";
+import { seedBlocks } from "../protocol/operations/seed_codec.ts";
 import type { Acknowledgement } from "../protocol/wire/client_message.ts";
 import type { ClusterReply, PromoteReply } from "../protocol/wire/reply.ts";
 import type { ClusterRequest } from "../protocol/wire/request.ts";
@@ -126,6 +127,11 @@ export class Backend implements RequestBackend {
       },
       isKnown: (request) => master.isKnown(request),
       write: (request, wait) => driver.write(request, wait),
+      state: async () => {
+        const frozen = master.freeze();
+        await driver.persisted(frozen.afterReady);
+        return { blocks: () => seedBlocks(frozen), release: () => frozen.release() };
+      },
     };
   }
 

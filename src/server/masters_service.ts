@@ -53,6 +53,15 @@ export interface MastersBackend {
   /** Whether a request was carried out, as far as this node knows. */
   isKnown(request: RequestName): boolean;
   write(request: WriteRequest, wait: WriteWait): Promise<WriteOutcome>;
+  /** This node's state, once all of it is on its disk. */
+  state(): Promise<FrozenMasters>;
+}
+
+/** A state that was frozen and must be released. */
+export interface FrozenMasters {
+  /** Makes the blocks one by one, while writes go on. */
+  blocks(): Generator<Uint8Array>;
+  release(): void;
 }
 
 /** What it needs of the node. */
@@ -90,8 +99,9 @@ export class MastersService {
   /** Why a command is not for the log of consensus: every node writes its collection. */
   refusal(command: CheckedCommand): CStoreError | undefined {
     const { machine } = this.#parts;
-    const { agreement, defaultMode } = machine.masters;
-    if (agreement.collections.size === 0 && defaultMode === "MASTER_SLAVE") return undefined;
+    const { agreement, newCollections } = machine.masters;
+    const isUsual = newCollections.mode === "MASTER_SLAVE";
+    if (agreement.collections.size === 0 && isUsual) return undefined;
     if (!writesDocuments(command.view, command.start)) return undefined;
     const wrong = this.#sections(command).find(({ store }) => machine.isWrittenByAll(store));
     return wrong && wrongMode(wrong.store);

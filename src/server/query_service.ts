@@ -8,20 +8,33 @@
 
 import { unreachable } from "../base/assert.ts";
 import { ByteWriter } from "../base/bytes.ts";
-import { CursorLostError, DeadlineError, NotFoundError, OverloadedError } from "../base/errors.ts";
+import {
+  type CStoreError,
+  CursorLostError,
+  DeadlineError,
+  NotFoundError,
+  OverloadedError,
+} from "../base/errors.ts";
 import { CURSOR_IDLE_MS, CURSOR_LIFE_MS, CURSORS_MAX, PAGE_SIZE_GOAL } from "../base/limits.ts";
 import { POLL_INTERVAL_MS, RETRY_AFTER_MS } from "../base/timing.ts";
 import { type Found, QueryRun, type QuerySpec } from "../database/collection/query_run.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
-import { catalogOf, type FrozenState, freezeState } from "../database/snapshot_codec.ts";
+import {
+  catalogOf,
+  type FrozenState,
+  freezeState,
+  mastersBlock,
+} from "../database/snapshot_codec.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Random } from "../platform/random.ts";
 import { encodeCbor } from "../protocol/encoding/cbor.ts";
+import { PLAIN_SETTINGS } from "../protocol/encoding/collection_settings.ts";
 import { writeOperationResult } from "../protocol/encoding/operation_result.ts";
 import type { CatalogReply, CollectionInfo } from "../protocol/wire/reply.ts";
 import type { QueryFields, QueryRequest } from "../protocol/wire/request.ts";
 import { type ChangeStreamParts, ChangeStreams } from "./change_streams.ts";
 import { answerLog } from "./log_feed.ts";
+import type { FrozenMasters, MastersBackend } from "./masters_service.ts";
 import { asAnswer, bounded, type QueryReply } from "./query_reply.ts";
 
 /** Documents of one answer, unless the query asks for fewer. */
@@ -39,7 +52,8 @@ interface Cursor {
 }
 
 interface Backup {
-  readonly frozen: FrozenState;
+  /** Lets what was frozen go on. */
+  thaw(): void;
   readonly blocks: Generator<Uint8Array>;
   idleSinceMs: number;
 }
@@ -47,6 +61,8 @@ interface Backup {
 /** Parts that queries are answered with. */
 export interface QueryParts extends ChangeStreamParts {
   readonly random: Random;
+  masters(): MastersBackend | undefined;
+  mastersRefusal(): CStoreError | undefined;
 }
 
 /** Answers queries. */
@@ -130,7 +146,8 @@ export class QueryService {
     const collections: CollectionInfo[] = [];
     for (const store of this.#machine.collections()) {
       const { name, count, bytes } = store;
-      if (wanted === undefined) collections.push({ name, count, bytes });
+      const settings = store.settings === PLAIN_SETTINGS ? {} : { settings: store.settings };
+      if (wanted === undefined) collections.push({ name, count, bytes, ...settings });
       else if (wanted === name) collections.push({ name, count, bytes, ...catalogOf(store) });
     }
     return { sequence: this.#machine.appliedSequence, collections };
@@ -229,8 +246,22 @@ export class QueryService {
     });
   }
 
-  /** The state as it is now, in blocks: cursor (8; 0 = no more), then for each size (4), bytes. */
+  /** Waits for the state of collections that every node writes, if there are any. */
   #backup(reply: QueryReply): void {
+    if (this.#machine.masters.agreement.collections.size === 0) return this.#beginBackup(reply);
+    const masters = this.#parts.masters();
+    const refusal = this.#parts.mastersRefusal();
+    if (masters === undefined || refusal !== undefined) {
+      return reply.failed(refusal ?? new OverloadedError("Cannot back up here yet", 500));
+    }
+    masters.state().then(
+      (state) => attemptWith(reply, () => this.#beginBackup(reply, state)),
+      (error: unknown) => reply.failed(asAnswer(error)),
+    );
+  }
+
+  /** The state as it is now, in blocks: cursor (8; 0 = no more), then for each size (4), bytes. */
+  #beginBackup(reply: QueryReply, masters?: FrozenMasters): void {
     if (this.#backups.size >= BACKUPS_MAX) {
       throw new OverloadedError(
         `Cannot back up: ${BACKUPS_MAX} backups are under way`,
@@ -239,8 +270,12 @@ export class QueryService {
     }
     const frozen = freezeState(this.#machine);
     const number = this.#newNumber();
-    const nowMs = this.#clock.nowMs();
-    this.#backups.set(number, { frozen, blocks: frozen.blocks(), idleSinceMs: nowMs });
+    const idleSinceMs = this.#clock.nowMs();
+    const thaw = (): void => {
+      frozen.thaw();
+      masters?.release();
+    };
+    this.#backups.set(number, { thaw, blocks: backupBlocks(frozen, masters), idleSinceMs });
     this.#backupPage(number, reply);
   }
 
@@ -260,7 +295,7 @@ export class QueryService {
   }
 
   #endBackup(number: number): void {
-    this.#backups.get(number)?.frozen.thaw();
+    this.#backups.get(number)?.thaw();
     this.#backups.delete(number);
   }
 
@@ -295,6 +330,20 @@ export class QueryService {
       }
       if (this.#cursors.size + this.#backups.size > 0) this.#sweepLater();
     });
+  }
+}
+
+function* backupBlocks(frozen: FrozenState, masters?: FrozenMasters): Generator<Uint8Array> {
+  yield* frozen.blocks();
+  for (const block of masters?.blocks() ?? []) yield mastersBlock(block);
+}
+
+/** Runs something; what it throws is the answer. */
+function attemptWith(reply: QueryReply, run: () => void): void {
+  try {
+    run();
+  } catch (error) {
+    reply.failed(asAnswer(error));
   }
 }
 

@@ -8,6 +8,7 @@ import { beforeEach, expect, test } from "bun:test";
 import { NEWEST_RULES } from "../../src/base/rules_version.ts";
 import { executeCatalog, settleIndex } from "../../src/database/catalog.ts";
 import { CollectionStore } from "../../src/database/collection/collection_store.ts";
+import { NO_MASTERS } from "../../src/database/masters.ts";
 
 const INDEX = {
   ...{ name: "n", paths: [{ path: "n", order: 1 }], isUnique: false, isSparse: false },
@@ -25,7 +26,7 @@ function execute(request: unknown) {
   const state = {
     collections,
     rules: NEWEST_RULES,
-    defaultMode: "MASTER_SLAVE" as const,
+    ...NO_MASTERS,
     agree: () => 1,
     disagree: () => undefined,
     make: (name: string) => new CollectionStore(name, 1),

@@ -5,9 +5,14 @@
  */
 
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { freePorts } from "../../cli/local/local_cluster.ts";
 import type { Collection } from "../../src/api/collection.ts";
 import { NotConfirmedError } from "../../src/base/errors.ts";
 import type { RemoteDatabase } from "../../src/client/remote_database.ts";
+import { backupBlocks } from "../../src/client/state_export.ts";
+import { recoverAsNewCluster } from "../../src/node/recovery/unsafe_recover.ts";
+import { restoreBackup, writeBackup } from "../../src/node/snapshots/backup.ts";
+import { systemPlatform } from "../../src/platform/platform.ts";
 import { encodeCbor } from "../../src/protocol/encoding/cbor.ts";
 import type { DocumentOperation } from "../../src/protocol/encoding/command.ts";
 import { encodeKey } from "../../src/protocol/encoding/document_key.ts";
@@ -184,7 +189,7 @@ test("a cluster whose new collections every node writes", async () => {
   await untilAll([second!.collection<Order>("made")], "a", { id: "a" });
   await first!.createCollection("led", { mode: "MASTER_SLAVE" });
   await first!.collection<Order>("led").put({ id: "a" }, { ifVersion: 0 });
-  const modes = three.nodes.map(({ machine }) => machine.masters.defaultMode);
+  const modes = three.nodes.map(({ machine }) => machine.masters.newCollections.mode);
   expect(modes).toEqual(["MULTI_MASTER", "MULTI_MASTER", "MULTI_MASTER"]);
 });
 
@@ -272,5 +277,60 @@ describe("writes on the wire", () => {
     connection.request(write([putOf("d", encodeCbor({ id: "e" }).slice())], { number: 5 }));
     expect(await connection.reply(5)).toMatchObject({ error: { code: "VALIDATION" } });
     connection.close();
+  });
+});
+
+describe("a new cluster", () => {
+  /** What a node gives that runs alone in a folder. */
+  async function ordersIn(place: {
+    readonly id: string;
+    readonly address: string;
+    readonly dataDirectory: string;
+  }): Promise<Collection<Order>> {
+    const { id, address: listen, dataDirectory } = place;
+    const seat = await cluster!.addSeat(id, {});
+    await cluster!.startNode(seat, { id, dataDirectory, listen, members: [] });
+    const database = await cluster!.connect(listen);
+    return database.collection<Order>("orders");
+  }
+
+  test("begins with a backup that was taken under writes, and goes on", async () => {
+    const three = await start();
+    const database = await three.connect();
+    await database.createCollection("orders", ORDERS);
+    const orders = database.collection<Order>("orders");
+    for (let i = 0; i < 50; i += 1) await orders.put({ id: `d${i}`, i });
+    await orders.delete("d7");
+    const { clusterId } = await database.status();
+    const source = { clusterId: String(clusterId), blocks: backupBlocks(database.client) };
+    const platform = systemPlatform();
+    const file = `${three.folder.path}/backup`;
+    expect(await writeBackup(platform, source, file)).toMatchObject({ documents: 49 });
+    const [port] = await freePorts(1);
+    const dataDirectory = `${three.folder.path}/r1`;
+    const first = { id: "r1", address: `127.0.0.1:${port}`, dataDirectory };
+    expect(await restoreBackup(platform, file, first)).toMatchObject({ documents: 49 });
+    const restored = await ordersIn(first);
+    await restored.put({ id: "more" });
+    expect(await restored.count()).toBe(50);
+    expect(await restored.findById("d7")).toBeUndefined();
+    expect(await restored.findById("d8")).toEqual({ id: "d8", i: 8 });
+  });
+
+  test("is made of one survivor, with all that its disk holds", async () => {
+    const three = await start();
+    const database = await three.connect();
+    await database.createCollection("orders", ORDERS);
+    await database.collection<Order>("orders").put({ id: "a" }, { ack: "all" });
+    const left = three.seat("n2");
+    const alone = await three.connect(left.address);
+    await leaveAlone(three, left);
+    await alone.collection<Order>("orders").put({ id: "b" });
+    await three.kill(left);
+    await recoverAsNewCluster(systemPlatform(), left.dataDirectory);
+    const orders = await ordersIn(left);
+    await orders.put({ id: "c" });
+    const found = await orders.find({}, { sort: { id: 1 } });
+    expect(found).toEqual([{ id: "a" }, { id: "b" }, { id: "c" }]);
   });
 });

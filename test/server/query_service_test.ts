@@ -23,7 +23,8 @@ beforeEach(() => {
   const machine = new Machine();
   for (const id of ["a", "b", "c", "d", "e"]) machine.one(["PUT", id, { id, n: id.charCodeAt(0) }]);
   const parts = { clock: systemClock, random: new SeededRandom(1), machine: machine.state };
-  service = new QueryService({ ...parts, log: {} as never });
+  const none = { masters: () => undefined, mastersRefusal: () => undefined };
+  service = new QueryService({ ...parts, ...none, log: {} as never });
 });
 
 /** The payload that a request is answered with. */

@@ -107,7 +107,7 @@ const MATRIX: Readonly<Record<string, Row>> = {
   },
   "replication/wal": {
     values: ["base", "platform", ...PROTOCOL, "raft", "replication/raft", "storage/wal"],
-    types: ["transport"],
+    types: ["transport", ...MASTER],
   },
   "client/connection": { values: ["base", "platform", ...PROTOCOL, "transport"], types: ["api"] },
   "client/collection": {
@@ -143,11 +143,11 @@ const MATRIX: Readonly<Record<string, Row>> = {
   },
   "node/config": {
     values: ["base", "protocol/encoding", "protocol/wire", "cluster", "storage"],
-    types: ["platform"],
+    types: ["platform", ...MASTER],
   },
   "node/snapshots": { values: [...PARTS, "node/config"] },
   "node/masters": { values: [...PARTS, "node/config", "node/snapshots"] },
-  "node/recovery": { values: [...PARTS, "node/config", "node/snapshots"] },
+  "node/recovery": { values: [...PARTS, "node/config", "node/masters", "node/snapshots"] },
   node: { values: [...PARTS, "node/config", "node/masters", "node/snapshots", "node/recovery"] },
   "node/embedded": {
     values: [...PARTS, "node", "node/config", "node/snapshots", "node/recovery"],

@@ -16,7 +16,10 @@ import {
 import { ConfigError } from "../../base/errors.ts";
 import { SEGMENT_SIZE_BYTES, VOTERS_MAX } from "../../base/limits.ts";
 import { NodeDiscovery } from "../../cluster/node_discovery.ts";
+import type { ConflictConfig } from "../../multi_master/operation/conflict_rule.ts";
 import type { NodeAddress } from "../../protocol/encoding/cluster_command.ts";
+import type { CollectionMode } from "../../protocol/encoding/collection_settings.ts";
+import { DEFAULT_CONFLICT, readConflict } from "../../protocol/encoding/conflict_settings.ts";
 
 /** Configuration of a node; every field is set. */
 export interface NodeConfig {
@@ -70,7 +73,9 @@ export interface NodeConfig {
    */
   readonly ack: "one" | "majority" | "all";
   /** Who writes new collections, unless they say it; agreed when the cluster begins. */
-  readonly mode: "MASTER_SLAVE" | "MULTI_MASTER";
+  readonly mode: CollectionMode;
+  /** How conflicts are settled in new collections that every node writes, unless they say it. */
+  readonly conflict: ConflictConfig;
 }
 
 /** Options as users write them. */
@@ -94,6 +99,7 @@ const DEFAULTS = {
   snapshotBytesPerSecond: 16 * 1024 * 1024,
   syncMode: "SYNC",
   mode: "MASTER_SLAVE",
+  conflict: DEFAULT_CONFLICT,
   ack: "one",
   heartbeatMs: 40,
   electionTimeoutMs: 200,
@@ -146,6 +152,7 @@ export function parseNodeConfig(input: NodeOptions): NodeConfig {
   checkChoice("ack", ack, ["one", "majority", "all"]);
   checkChoice("syncMode", config.syncMode, ["SYNC", "ASYNC"]);
   checkChoice("mode", config.mode, ["MASTER_SLAVE", "MULTI_MASTER"]);
+  const conflict = readConflict(config.conflict);
   checkChoice("repair", config.repair, ["auto", "never"]);
   checkChoice("compression", config.compression, ["auto", "zstd", "none"]);
   for (const [name, [low, high]] of Object.entries(RANGES)) {
@@ -178,7 +185,7 @@ export function parseNodeConfig(input: NodeOptions): NodeConfig {
       },
     );
   }
-  return Object.freeze({ ...config, ack, members, listen });
+  return Object.freeze({ ...config, ack, conflict, members, listen });
 }
 
 function checkChoice(name: string, value: string, allowed: readonly string[]): void {

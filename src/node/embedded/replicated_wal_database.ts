@@ -166,10 +166,15 @@ export class ReplicatedWALDatabase extends DatabaseBase {
 function nodeConfigOf(config: ReplicatedDatabaseConfig): NodeConfig {
   const { name, root, cluster } = config;
   const { nodeId, host = "127.0.0.1", port, nodes, replication } = cluster;
-  if (!["MASTER_SLAVE", "LEADER_FOLLOWER", "MASTER", "SLAVE"].includes(replication.mode)) {
+  const { mode } = replication;
+  if (!MODES.has(mode)) {
     throw new ConfigError(
-      `Cannot use replication mode "${replication.mode}": it is not available yet`,
+      `Cannot use replication mode "${mode}": it is one of ${[...MODES].join(", ")}`,
     );
+  }
+  const isByAll = mode === "MULTI_MASTER";
+  if (!isByAll && (replication.conflict !== undefined || replication.ack !== undefined)) {
+    throw new ConfigError("Cannot use conflict or ack: they belong to the mode MULTI_MASTER");
   }
   checkReplication(replication);
   const members = nodes.map((node) => {
@@ -186,8 +191,14 @@ function nodeConfigOf(config: ReplicatedDatabaseConfig): NodeConfig {
     ...optional("heartbeatMs", replication.heartbeatInterval),
     ...optional("electionTimeoutMs", replication.electionTimeout),
     ...optional("compression", replication.compression),
+    ...optional("ack", replication.ack),
+    ...(isByAll && { mode, ...optional("conflict", replication.conflict) }),
   });
 }
+
+const MODES: ReadonlySet<string> = new Set([
+  ...["MASTER_SLAVE", "LEADER_FOLLOWER", "MASTER", "SLAVE", "MULTI_MASTER"],
+]);
 
 /** The lowest number of each field that is one. */
 const REPLICATION_MIN: Readonly<Record<string, number>> = {

@@ -19,7 +19,7 @@ import { isFields } from "../../base/value.ts";
 import { VersionTable } from "../../database/collection/version_table.ts";
 import type { DocumentStateMachine } from "../../database/document_state_machine.ts";
 import type { Seed } from "../../multi_master/config.ts";
-import { MultiMaster } from "../../multi_master/multi_master.ts";
+import type { MultiMaster } from "../../multi_master/multi_master.ts";
 import type { Agreement } from "../../multi_master/operation/agreement.ts";
 import { dueChange } from "../../multi_master/operation/agreement_change.ts";
 import type { Origin } from "../../multi_master/operation/dot.ts";
@@ -27,8 +27,6 @@ import type { MultiMasterEvent } from "../../multi_master/ready.ts";
 import type { Platform } from "../../platform/platform.ts";
 import { clusterBatch } from "../../protocol/encoding/cluster_command.ts";
 import { encodeChange, encodeMode } from "../../protocol/operations/agreement_codec.ts";
-import { OperationChecksum } from "../../protocol/operations/operation_checksum.ts";
-import { VERSION_CODEC } from "../../protocol/operations/version_codec.ts";
 import { decodeMultiMasterMessage } from "../../protocol/wire/multi_master_message.ts";
 import type { MessageRoute, ReplicationMessage } from "../../protocol/wire/replication_message.ts";
 import type { SnapshotMessage } from "../../protocol/wire/snapshot_message.ts";
@@ -37,6 +35,7 @@ import type { RaftDriver } from "../../replication/raft/raft_driver.ts";
 import type { SegmentLog } from "../../storage/wal/segment_log.ts";
 import type { NetworkManager } from "../../transport/network_manager.ts";
 import type { NodeConfig } from "../config/node_config.ts";
+import { newCore } from "./masters_core.ts";
 import { MastersDisk } from "./masters_disk.ts";
 import { MastersTransfer } from "./masters_transfer.ts";
 import { ShownDocuments } from "./shown_documents.ts";
@@ -45,15 +44,6 @@ import { ShownDocuments } from "./shown_documents.ts";
 const ORIGIN = "MASTER_ORIGIN";
 /** A node asks another one for its state. */
 const SEED = "MASTER_SEED";
-/** How far clocks of nodes may stand apart, in ms. */
-const DRIFT_MAX_MS = 500;
-/** Ticks of housekeeping between two requests for missing operations: half a second. */
-const PULL_TICKS = 5;
-/** Ticks after which an operation that waits for another one is reported: ten seconds. */
-const WAIT_TICKS = 100;
-/** Bytes of operations in one message, and on their way to a node that has not answered. */
-const MESSAGE_BYTES = 256 * 1024;
-const WINDOW_BYTES = 4 * 1024 * 1024;
 const NAME_LENGTH_MAX = 200;
 
 /** Parts that it works with. */
@@ -223,8 +213,9 @@ export class MasterPart {
 
   /** To be proposed when a cluster begins, before there is a collection. */
   beginning(timeMs: number): ReturnType<typeof clusterBatch> | undefined {
-    if (this.#parts.config.mode !== "MULTI_MASTER") return undefined;
-    const body = encodeMode("MULTI_MASTER");
+    const { mode, conflict } = this.#parts.config;
+    if (mode !== "MULTI_MASTER") return undefined;
+    const body = encodeMode({ mode, conflict });
     return clusterBatch("AGREEMENT", Math.floor(timeMs), (writer) => writer.raw(body));
   }
 
@@ -362,18 +353,8 @@ export class MasterPart {
   #begin(store: VersionTable, seed: Seed): Running {
     const { config, log, machine, network, platform } = this.#parts;
     const { operations } = log;
-    const sums = new OperationChecksum();
-    const master = new MultiMaster(
-      {
-        ...{ node: config.id, origin: this.#disk.origin, driftMaxMs: DRIFT_MAX_MS },
-        ...{ pullTicks: PULL_TICKS, waitTicks: WAIT_TICKS },
-        ...{ messageBytes: MESSAGE_BYTES, windowBytes: WINDOW_BYTES },
-        ...{ resolvers: new Map(), codec: VERSION_CODEC },
-        checksum: (operation, previous) => sums.of(operation, previous),
-      },
-      this.#disk.agreement,
-      { store, seed, operations: operations.operations(), log: operations },
-    );
+    const { origin, agreement } = this.#disk;
+    const master = newCore({ nodeId: config.id, origin, agreement, store, seed, log });
     const shown = new ShownDocuments({ machine, store, master });
     shown.check();
     const driver = new MultiMasterDriver({

@@ -13,6 +13,7 @@ import type { Member } from "../../raft/configuration.ts";
 import { NO_RESULTS } from "../../raft/state_machine.ts";
 import { parentOf, readIdentity } from "../../storage/data_directory.ts";
 import { parseNodeConfig } from "../config/node_config.ts";
+import { stateOnDisk } from "../masters/masters_core.ts";
 import { writeNewCluster } from "../snapshots/new_cluster.ts";
 import { type OpenedStorage, openStorage } from "./open_storage.ts";
 
@@ -101,7 +102,10 @@ export async function recoverAsNewCluster(
     const { nodeId } = directory.identity;
     const { address = "" } = machine.memberTable.members.find(({ id }) => id === nodeId) ?? {};
     const { term } = log.hardState;
-    const target = { folder: made, clusterId, nodeId, address, term };
+    const { agreement: agreed } = machine.masters;
+    const disk = { ...directory.identity, directory: folder, log, agreed };
+    const masters = await stateOnDisk(platform, disk);
+    const target = { folder: made, clusterId, nodeId, address, term, masters };
     nextSequence = await writeNewCluster(platform, machine, target);
   } finally {
     await close(opened);

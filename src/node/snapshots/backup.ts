@@ -8,9 +8,11 @@ import { checkAddress, checkId, EMBEDDED_ADDRESS } from "../../base/address.ts";
 import { ConfigError } from "../../base/errors.ts";
 import { DocumentStateMachine } from "../../database/document_state_machine.ts";
 import { readClusterState, StateRestorer } from "../../database/snapshot_codec.ts";
+import type { DocumentVersion } from "../../multi_master/operation/operation.ts";
 import { zlibCompressor } from "../../platform/compression.ts";
 import type { Platform } from "../../platform/platform.ts";
 import { randomId } from "../../platform/random.ts";
+import { SeedReader } from "../../protocol/operations/seed_codec.ts";
 import { parentOf, readIdentity } from "../../storage/data_directory.ts";
 import { readSnapshot, readSnapshotCluster, SnapshotStore } from "../../storage/snapshot_store.ts";
 import { type ArchiveStart, type RecoveryTarget, recoverFrom } from "./log_archive.ts";
@@ -72,12 +74,12 @@ export async function writeBackup(
 
 /** Verifies a backup file and says what it holds. Rejects with CorruptionError. */
 export async function readBackup(platform: Platform, path: string): Promise<BackupReport> {
-  const { machine, clusterId } = await loadBackup(platform, path);
+  const { machine, clusterId, masters } = await loadBackup(platform, path);
   return {
     clusterId,
     index: machine.appliedIndex,
     collections: [...machine.collections()].length,
-    documents: machine.documentCount,
+    documents: machine.documentCount + countIn(masters),
   };
 }
 
@@ -98,7 +100,7 @@ export async function restoreBackup(
   if (known !== undefined || platform.files.list(folder).length > 0) {
     throw new ConfigError(`Cannot restore into "${folder}": it is not empty`);
   }
-  const { machine, clusterId: origin } = await loadBackup(platform, path);
+  const { machine, clusterId: origin, masters } = await loadBackup(platform, path);
   if (recovery !== undefined) {
     const archive = { ...recovery, folder: recovery.archive, clusterId: origin };
     recoverFrom(platform, archive, machine);
@@ -111,11 +113,14 @@ export async function restoreBackup(
       remedy: "It holds a part of the backup only: remove that folder, and repeat the command",
     });
   }
-  await writeNewCluster(platform, machine, { folder: made, clusterId, nodeId, address, term });
+  await writeNewCluster(platform, machine, {
+    ...{ folder: made, clusterId, nodeId, address, term, masters },
+  });
   if (platform.files.exists(folder)) platform.files.remove(folder);
   platform.files.rename(made, folder);
   await platform.files.syncDirectory(parentOf(folder));
-  const { documentCount: documents, appliedIndex: index } = machine;
+  const { appliedIndex: index } = machine;
+  const documents = machine.documentCount + countIn(masters);
   const { timeMs } = machine.position;
   return { clusterId, index, collections: [...machine.collections()].length, documents, timeMs };
 }
@@ -127,10 +132,27 @@ export async function archiveStart(platform: Platform, path: string): Promise<Ar
   return { clusterId, base: { index, term, nextSequence } };
 }
 
+/** Documents in the state of collections that every node writes. */
+function countIn(masters: readonly Uint8Array[]): number {
+  let count = 0;
+  const isThere = ({ content }: DocumentVersion): boolean => content.kind === "document";
+  const reader = new SeedReader({
+    document: ({ versions }) => {
+      if (versions.some(isThere)) count += 1;
+    },
+  });
+  for (const block of masters) reader.block(block);
+  return count;
+}
+
 async function loadBackup(
   platform: Platform,
   path: string,
-): Promise<{ readonly machine: DocumentStateMachine; readonly clusterId: string }> {
+): Promise<{
+  readonly machine: DocumentStateMachine;
+  readonly clusterId: string;
+  readonly masters: readonly Uint8Array[];
+}> {
   const { files, clock } = platform;
   if (!files.exists(path)) throw new ConfigError(`Cannot read the backup: there is no "${path}"`);
   const clusterId = readSnapshotCluster(files, path);
@@ -139,5 +161,5 @@ async function loadBackup(
   const pause = (): Promise<void> => new Promise((resolve) => clock.soon(resolve));
   await readSnapshot(files, path, { clusterId, pause, visit: (block) => restorer.block(block) });
   restorer.end();
-  return { machine, clusterId };
+  return { machine, clusterId, masters: restorer.masters };
 }

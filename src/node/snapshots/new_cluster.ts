@@ -24,6 +24,8 @@ export interface NewCluster {
   readonly address: string;
   /** No lower than any term that the state comes from. */
   readonly term: number;
+  /** Blocks of the state of collections that every node writes; none without such. */
+  readonly masters?: readonly Uint8Array[];
 }
 
 /** Writes the folder; gives the sequence number of the next write. */
@@ -59,6 +61,10 @@ export async function writeNewCluster(
     const frozen = freezeState(state);
     await snapshots.write(frozen.position, frozen.blocks());
     frozen.thaw();
+    if (target.masters !== undefined && target.masters.length > 0) {
+      const store = new SnapshotStore(platform, `${folder}/masters`, clusterId);
+      await store.write({ index: 1, term: 1, nextSequence: 2 }, target.masters);
+    }
     await platform.files.syncDirectory(folder);
   } finally {
     await wal.close();

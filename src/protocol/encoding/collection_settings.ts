@@ -45,13 +45,6 @@ export type CollectionMode = "MASTER_SLAVE" | "MULTI_MASTER";
 /** Settings of a collection that was created without any, or by its first document. */
 export const PLAIN_SETTINGS: CollectionSettings = { ids: "uuidv7", validator: "" };
 
-/** Settings of a collection that every node writes, made without any. */
-export const MULTI_MASTER_SETTINGS: CollectionSettings = {
-  ...PLAIN_SETTINGS,
-  mode: "MULTI_MASTER",
-  conflict: DEFAULT_CONFLICT,
-};
-
 /** Bytes of the largest encoded document that a collection takes. */
 export function documentSizeMax({ documentSizeMax: own }: CollectionSettings): number {
   assert(own === undefined || own <= DOCUMENT_SIZE_MAX, "settings were checked");

@@ -7,7 +7,7 @@
  * | --------- | ------------------------------------------------------------------------- |
  * | agreement | version; origins: [node, origin] ...; closed: [origin, end or null] ...; retired: [origin, version, end] ...; floor; collections: [number, rule] ... |
  * | floor     | round; floor, barrier: vectors                                            |
- * | change    | action; mode (mode), node, origin (open), node (close), version and ends: a vector (end), or version, floor, retired: origins (floor) |
+ * | change    | action; mode and conflict (mode), node, origin (open), node (close), version and ends: a vector (end), or version, floor, retired: origins (floor) |
  *
  * @module
  */
@@ -75,7 +75,14 @@ export function readAgreement(value: unknown): Agreement {
 /** The body of an AGREEMENT command: a change, or the mode of new collections. */
 export interface AgreementCommand {
   readonly change: AgreementChange | undefined;
-  readonly mode: CollectionMode | undefined;
+  readonly mode: NewCollections | undefined;
+}
+
+/** How collections come into being that say nothing of it. */
+export interface NewCollections {
+  readonly mode: CollectionMode;
+  /** Of those that every node writes. */
+  readonly conflict: ConflictConfig;
 }
 
 /** The body of a command that changes the agreement. */
@@ -86,18 +93,26 @@ export function encodeChange(change: AgreementChange): Uint8Array {
 }
 
 /** The body of a command that says who writes new collections; it counts before there are any. */
-export function encodeMode(mode: CollectionMode): Uint8Array {
-  const bytes = encodeCbor({ action: "mode", mode }).slice();
+export function encodeMode({ mode, conflict }: NewCollections): Uint8Array {
+  const bytes = encodeCbor({ action: "mode", mode, conflict: { ...conflict } }).slice();
   assert(bytes.byteLength > mode.length, "the body names the mode");
   return bytes;
 }
 
 /** Reads the decoded body of an AGREEMENT command. Throws ProtocolError. */
 export function readAgreementCommand(value: unknown): AgreementCommand {
-  const { action, mode } = fieldsOf(value);
-  if (action !== "mode") return { change: readChange(value), mode: undefined };
-  if (mode === "MASTER_SLAVE" || mode === "MULTI_MASTER") return { change: undefined, mode };
-  throw broken("its mode is unknown");
+  const { action } = fieldsOf(value);
+  if (action === "mode") return { change: undefined, mode: readNewCollections(value) };
+  return { change: readChange(value), mode: undefined };
+}
+
+/** Reads how collections come into being. Throws ProtocolError, ValidationError. */
+export function readNewCollections(value: unknown): NewCollections {
+  const { mode, conflict } = fieldsOf(value);
+  if (mode !== "MASTER_SLAVE" && mode !== "MULTI_MASTER") throw broken("its mode is unknown");
+  const rule = readConflict(conflict);
+  assert(rule.strategy.length > 0, "a rule that is read has a strategy");
+  return { mode, conflict: rule };
 }
 
 /** The fields of a change. */

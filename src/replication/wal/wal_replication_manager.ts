@@ -13,6 +13,7 @@ import {
   ProtocolError,
 } from "../../base/errors.ts";
 import { checkConfig, type KnownNames } from "../../base/known_options.ts";
+import type { ConflictConfig } from "../../multi_master/operation/conflict_rule.ts";
 import { type Clock, sleep, systemClock } from "../../platform/clock.ts";
 import { randomId, systemRandom } from "../../platform/random.ts";
 import type { NodeId } from "../../raft/types.ts";
@@ -58,7 +59,7 @@ const DEFAULTS: ReplicationConfig = { mode: "MASTER_SLAVE" };
 /** Names of the fields of a {@link ReplicationConfig}. */
 export const REPLICATION_OPTIONS: KnownNames = new Set<keyof ReplicationConfig>([
   ...(["mode", "syncMode", "asyncTimeout", "heartbeatInterval", "electionTimeout"] as const),
-  ...(["maxRetries", "compression"] as const),
+  ...(["maxRetries", "compression", "conflict", "ack"] as const),
 ]);
 
 function isConsensus(source: RaftConsensusManager | IWALManager): source is RaftConsensusManager {
@@ -67,7 +68,12 @@ function isConsensus(source: RaftConsensusManager | IWALManager): source is Raft
 
 /** Replication without consensus: see {@link WALStream}. */
 export interface ReplicationConfig {
-  readonly mode: "MASTER_SLAVE" | "LEADER_FOLLOWER" | "MASTER" | "SLAVE";
+  /** The mode of new collections in a database: see `CollectionSettings.mode`. */
+  readonly mode: "MASTER_SLAVE" | "LEADER_FOLLOWER" | "MASTER" | "SLAVE" | "MULTI_MASTER";
+  /** MULTI_MASTER: how conflicts are settled in new collections; `last-write-wins` unless set. */
+  readonly conflict?: ConflictConfig;
+  /** MULTI_MASTER: whose disks a write waits for, unless it says so. */
+  readonly ack?: "one" | "majority" | "all";
   /** SYNC: on a majority's disks. ASYNC: on the leader's disk, or this node's. */
   readonly syncMode?: "SYNC" | "ASYNC";
   /** Longest wait for a commit or for acknowledgements, in milliseconds; 5000 unless set. */

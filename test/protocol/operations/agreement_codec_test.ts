@@ -55,8 +55,9 @@ test.each(CHANGES)("the change $action comes back as it was", (change) => {
 });
 
 test("so does the mode of new collections", () => {
-  const read = readAgreementCommand(back(encodeMode("MULTI_MASTER")));
-  expect(read).toEqual({ change: undefined, mode: "MULTI_MASTER" });
+  const mode = { mode: "MULTI_MASTER", conflict: { strategy: "counter" } } as const;
+  const read = readAgreementCommand(back(encodeMode(mode)));
+  expect(read).toEqual({ change: undefined, mode });
 });
 
 describe("anything else is refused", () => {
