@@ -1,8 +1,9 @@
 /**
  * Runs simulator seeds: `bun scripts/simulate.ts --seeds N --from S [--minutes M] [--workers W]
- * [--plant NAME] [--faults kind,kind] [--limits small] [--nodes N] [--mode MODE] [--json]`. Prints seeds run,
- * simulated seconds, faults by kind, operations checked, and for each failure the command that
- * replays it; exits with 1 on any.
+ * [--plant NAME] [--faults kind,kind] [--limits small] [--nodes N] [--mode MODE] [--json]`. Prints
+ * seeds run, simulated seconds, faults by kind, operations checked, and for each failure the
+ * command that replays it; exits with 1 on any. `--mode multi-master` adds clients of collections that every
+ * node writes, `--mode master-slave` leaves them out; without it every fourth seed has them.
  *
  * With `--minutes` each core has a process of its own; `--workers` sets their number. Each runs
  * every W-th seed, and one report covers them all.

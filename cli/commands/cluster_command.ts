@@ -71,7 +71,31 @@ function printPicture(
       rows,
     ),
   );
+  const streams = streamsOf(picture);
+  if (streams.length > 0) print(`\n${table(["from \\ to", ...ids(picture), "writes"], streams)}`);
   for (const line of notesOf(picture)) print(`\n${line}`);
+}
+
+function ids({ members }: ClusterPicture): string[] {
+  return members.map(({ id }) => id);
+}
+
+/**
+ * Of collections that every node writes: for each node, how many of its operations each other one
+ * lacks, and for how long.
+ */
+function streamsOf(picture: ClusterPicture): string[][] {
+  return picture.members.flatMap(({ id, masters }) => {
+    if (masters === null) return [];
+    const cells = ids(picture).map((to) => {
+      const stream = masters.streams.find((one) => one.to === to);
+      if (stream === undefined) return "-";
+      const { operations, lagMs, isUp } = stream;
+      const behind = operations === 0 ? "0" : `${operations} (${printDuration(lagMs)})`;
+      return isUp ? behind : `${behind} cut off`;
+    });
+    return [[id, ...cells, masters.state]];
+  });
 }
 
 /** A column of the table: its name and a member's cell. */

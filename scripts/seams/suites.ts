@@ -51,9 +51,13 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
     "src/client/transaction/bulk_write.ts",
   ],
   "test/client/connection/client_test.ts": ["src/client/connection/client_options.ts"],
+  "test/protocol/operations/seed_codec_test.ts": ["src/protocol/operations/field_reader.ts"],
   "test/node/masters_test.ts": [
     "src/database/masters_executor.ts",
     "src/node/masters/master_part.ts",
+    "src/node/masters/masters_core.ts",
+    "src/node/masters/masters_disk.ts",
+    "src/node/masters/masters_transfer.ts",
     "src/node/masters/shown_documents.ts",
     "src/server/masters_service.ts",
   ],

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { NodeStatus } from "../protocol/wire/status.ts";
+import type { MastersStatus, NodeStatus } from "../protocol/wire/status.ts";
 import { majority } from "../raft/quorum.ts";
 
 /** One row of the table. */
@@ -35,6 +35,8 @@ export interface MemberRow {
   readonly leaderChanges: number | null;
   /** Alarms of this member for the operator. */
   readonly alarms: NodeStatus["alarms"];
+  /** Its part in collections that every node writes; null where there are none. */
+  readonly masters: MastersStatus | null;
 }
 
 /** The whole cluster. */
@@ -119,6 +121,7 @@ export function rowOf(
     electionReason: own?.electionReason ?? null,
     leaderChanges: own?.leaderChanges ?? null,
     alarms: own?.alarms ?? [],
+    masters: own?.masters ?? null,
   };
 }
 

@@ -187,7 +187,7 @@ function buildUpkeep(base: NodeBase, consensus: Consensus, rate: RateLimit): Upk
   });
   const masters = new MasterPart({
     ...{ platform, config, log: opened.log, machine, network, driver, failed, rate },
-    clusterId: identity.clusterId,
+    ...{ alarms, clusterId: identity.clusterId },
     members: () => members.configuration.ids,
   });
   return { alarms, transfer, snapshotter, diskMonitor, changes, peerWatch, masters };

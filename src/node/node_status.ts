@@ -14,6 +14,7 @@ import type { NodeStatus } from "../protocol/wire/status.ts";
 import type { Pace } from "../replication/raft/pace.ts";
 import type { RaftDriver } from "../replication/raft/raft_driver.ts";
 import type { NodeConfig } from "./config/node_config.ts";
+import type { MasterPart } from "./masters/master_part.ts";
 import type { Alarms } from "./recovery/alarms.ts";
 import type { OpenedStorage } from "./recovery/open_storage.ts";
 import type { SnapshotTransfer } from "./snapshots/snapshot_transfer.ts";
@@ -27,6 +28,7 @@ export interface StatusParts {
   readonly changes: MembershipChanges;
   readonly transfer: SnapshotTransfer;
   readonly alarms: Alarms;
+  readonly masters: MasterPart;
 }
 
 /** Writes the status of one node. */
@@ -55,8 +57,9 @@ export class StatusReport {
   /** The status now. */
   write(): NodeStatus {
     const { machine, log, directory } = this.#opened;
-    const { driver, pace, leaderWatch, members, changes, transfer, alarms } = this.#parts;
+    const { driver, pace, leaderWatch, members, changes, transfer, alarms, masters } = this.#parts;
     const { view } = driver;
+    const part = masters.status();
     return {
       clusterId: directory.identity.clusterId,
       id: this.#config.id,
@@ -86,6 +89,7 @@ export class StatusReport {
       isRestoring: transfer.isRestoring,
       alarms: alarms.list(),
       members: members.status((id) => changes.progressOf(id)),
+      ...(part !== undefined && { masters: part }),
     };
   }
 }

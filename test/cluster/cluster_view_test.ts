@@ -85,7 +85,7 @@ describe("a row", () => {
       ...{ state: "healthy", term: 3, commitIndex: 9, appliedIndex: 8, lagBatches: 4, lagMs: 13 },
       ...{ rttMs: 0.123, version: "0.1.0", caughtUpPercent: null, waitsFor: null },
       ...waits,
-      ...{ isRestoring: false, alarms: [] },
+      ...{ isRestoring: false, alarms: [], masters: null },
     });
   });
 

@@ -389,7 +389,7 @@ describe("SNAPSHOT messages", () => {
       whole.subarray(0, 1),
       Uint8Array.of(...whole, 0),
       status,
-      Uint8Array.of(16, 1, ...new Uint8Array(48)),
+      Uint8Array.of(16, 2, ...new Uint8Array(48)),
       Uint8Array.of(19, 0, ...new Uint8Array(48)),
       Uint8Array.of(16, 0, ...new Uint8Array(48).fill(255)),
     ];

@@ -131,7 +131,7 @@ export const MASTER_NODE_PLANTS: readonly Plant[] = [
     ...{ name: "masters-void-not-logged", mode, hasSmallLimits: true },
     about: "a node that begins again keeps its old operations beside another one's state",
     file: "storage/operations/operation_log.ts",
-    find: "this.#parts.append([encodeOperationBatch([])]);\n    this.#parts.table.restart();",
+    find: "this.#parts.append([encodeOperationBatch([])]);\n    this.#parts.table.restart();\n",
     replace: "",
   },
 ];

@@ -24,6 +24,8 @@ export const LONG_FILES: Readonly<Record<string, string>> = {
     "one session over many nodes; channels, routing, retries and pending requests are apart",
   "src/database/document_state_machine.ts":
     "every kind of command in one order of application; operations, sessions, catalog are apart",
+  "src/node/masters/master_part.ts":
+    "one node's part from its begin to its end; disk, transfers, core, shown documents are apart",
   "src/multi_master/document/documents.ts":
     "what writes, operations and floors make of documents; versions and parts are apart",
   "src/multi_master/multi_master.ts":

@@ -30,11 +30,13 @@ import { encodeChange, encodeMode } from "../../protocol/operations/agreement_co
 import { decodeMultiMasterMessage } from "../../protocol/wire/multi_master_message.ts";
 import type { MessageRoute, ReplicationMessage } from "../../protocol/wire/replication_message.ts";
 import type { SnapshotMessage } from "../../protocol/wire/snapshot_message.ts";
+import type { MastersStatus } from "../../protocol/wire/status.ts";
 import { MultiMasterDriver } from "../../replication/multi_master/multi_master_driver.ts";
 import type { RaftDriver } from "../../replication/raft/raft_driver.ts";
 import type { SegmentLog } from "../../storage/wal/segment_log.ts";
 import type { NetworkManager } from "../../transport/network_manager.ts";
 import type { NodeConfig } from "../config/node_config.ts";
+import { type AlarmBoard, MastersAlarms } from "./masters_alarms.ts";
 import { newCore } from "./masters_core.ts";
 import { MastersDisk } from "./masters_disk.ts";
 import { MastersTransfer } from "./masters_transfer.ts";
@@ -57,6 +59,7 @@ export interface MasterPartParts {
   readonly driver: RaftDriver;
   /** Rate of everything that is sent to nodes which are behind. */
   readonly rate: RateLimit;
+  readonly alarms: AlarmBoard;
   /** The members' ids. */
   members(): readonly string[];
   /** The disk failed: the node cannot go on. */
@@ -75,6 +78,9 @@ export class MasterPart {
   readonly #logger = partLogger("node");
   readonly #disk: MastersDisk;
   readonly #transfer: MastersTransfer;
+  readonly #alarms: MastersAlarms;
+  /** When each peer last had all operations, on the monotonic clock. */
+  readonly #wholeMs = new Map<string, number>();
   #isStopped = false;
   /** Work on the disk, one at a time, and how much of it is left. */
   #working: Promise<void> = Promise.resolve();
@@ -97,6 +103,7 @@ export class MasterPart {
 
   constructor(parts: MasterPartParts) {
     this.#parts = parts;
+    this.#alarms = new MastersAlarms(parts.alarms);
     const { platform, config, log, clusterId, network, rate } = parts;
     this.#disk = new MastersDisk({
       ...{ platform, clusterId, log, directory: config.dataDirectory, nodeId: config.id },
@@ -118,6 +125,24 @@ export class MasterPart {
   /** Decides and carries out; undefined while this node does not take part. */
   get running(): Running | undefined {
     return this.#running;
+  }
+
+  /** For the node's status; undefined where there are no such collections. */
+  status(): MastersStatus | undefined {
+    const { machine, platform } = this.#parts;
+    if (machine.masters.agreement.version === 0) return undefined;
+    const { isSeeding, origin } = this.#disk;
+    const master = this.#running?.master;
+    const nowMs = platform.clock.nowMs();
+    const begun = master?.isReady === true ? "ready" : "behind";
+    return {
+      state: isSeeding ? "seeding" : master === undefined ? "joining" : begun,
+      origin,
+      streams: (master?.peers ?? []).map(({ node: to, isUp, lag: operations }) => {
+        const sinceMs = this.#wholeMs.get(to) ?? nowMs;
+        return { to, isUp, operations, lagMs: operations === 0 ? 0 : Math.round(nowMs - sinceMs) };
+      }),
+    };
   }
 
   /** Goes on with what is on the disk. Rejects with StorageError. */
@@ -221,6 +246,10 @@ export class MasterPart {
 
   #upkeep({ master, driver }: Running): void {
     driver.tick();
+    const nowMs = this.#parts.platform.clock.nowMs();
+    for (const { node, lag } of master.peers) {
+      if (lag === 0 || !this.#wholeMs.has(node)) this.#wholeMs.set(node, nowMs);
+    }
     if (master.isStopped) this.#startOver();
     else if (this.#works === 0) void this.#work(() => this.#disk.writeIfDue(master, driver));
   }
@@ -369,7 +398,10 @@ export class MasterPart {
   }
 
   #note(events: readonly MultiMasterEvent[]): void {
-    for (const event of events) this.#logger.warn("{type}", { ...event });
+    for (const event of events) {
+      this.#logger.warn("{type}", { ...event });
+      this.#alarms.event(event);
+    }
   }
 }
 

@@ -13,16 +13,16 @@
  */
 
 import { assert } from "../../base/assert.ts";
-import { ProtocolError } from "../../base/errors.ts";
-import { type Fields, isCount, isFields, type Value } from "../../base/value.ts";
+import type { Fields, Value } from "../../base/value.ts";
 import type { Agreement, Floor, Retired } from "../../multi_master/operation/agreement.ts";
 import type { AgreementChange } from "../../multi_master/operation/agreement_change.ts";
 import type { ConflictConfig } from "../../multi_master/operation/conflict_rule.ts";
-import type { VersionVector } from "../../multi_master/operation/version_vector.ts";
 import { encodeCbor } from "../encoding/cbor.ts";
 import type { CollectionMode } from "../encoding/collection_settings.ts";
 import { readConflict } from "../encoding/conflict_settings.ts";
+import { FieldReader } from "./field_reader.ts";
 
+const READ = new FieldReader("an agreement");
 /** The fields of an agreement. */
 export function agreementFields(agreement: Agreement): Fields {
   const { version, origins, closed, retired, floor, collections } = agreement;
@@ -40,35 +40,38 @@ export function agreementFields(agreement: Agreement): Fields {
 
 /** Reads the fields of an agreement. Throws ProtocolError. */
 export function readAgreement(value: unknown): Agreement {
-  const { version, origins, closed, retired, floor, collections } = fieldsOf(value);
+  const { version, origins, closed, retired, floor, collections } = READ.map(value);
   const agreement: Agreement = {
-    version: numberOf(version),
-    origins: new Map(rows(origins, 2).map(([node, origin]) => [textOf(node), textOf(origin)])),
+    version: READ.count(version),
+    origins: new Map(
+      READ.rows(origins, 2).map(([node, origin]) => [READ.text(node), READ.text(origin)]),
+    ),
     closed: new Map(
-      rows(closed, 2).map(([origin, end]) => {
-        return [textOf(origin), end === null ? undefined : numberOf(end)];
+      READ.rows(closed, 2).map(([origin, end]) => {
+        return [READ.text(origin), end === null ? undefined : READ.count(end)];
       }),
     ),
     retired: new Map(
-      rows(retired, 3).map(([origin, at, end]): [string, Retired] => {
-        return [textOf(origin), { version: numberOf(at), end: numberOf(end) }];
+      READ.rows(retired, 3).map(([origin, at, end]): [string, Retired] => {
+        return [READ.text(origin), { version: READ.count(at), end: READ.count(end) }];
       }),
     ),
     floor: readFloor(floor),
     collections: new Map(
-      rows(collections, 2).map(([id, rule]): [number, ConflictConfig] => {
-        return [numberOf(id), readConflict(rule)];
+      READ.rows(collections, 2).map(([id, rule]): [number, ConflictConfig] => {
+        return [READ.count(id), readConflict(rule)];
       }),
     ),
   };
   const { round } = agreement.floor;
   const numbers = [...agreement.collections.keys(), round];
-  if (numbers.some((number) => number > agreement.version)) throw broken("a number is too high");
+  if (numbers.some((number) => number > agreement.version))
+    throw READ.broken("a number is too high");
   assert(round <= agreement.version, "each round of the floor was a version");
   assert(agreement.collections.size <= agreement.version, "each collection was a version");
-  assert(agreement.origins.size <= rows(origins, 2).length, "each node has one row");
-  assert(agreement.closed.size <= rows(closed, 2).length, "each incarnation has one row");
-  assert(agreement.retired.size <= rows(retired, 3).length, "and is retired once");
+  assert(agreement.origins.size <= READ.rows(origins, 2).length, "each node has one row");
+  assert(agreement.closed.size <= READ.rows(closed, 2).length, "each incarnation has one row");
+  assert(agreement.retired.size <= READ.rows(retired, 3).length, "and is retired once");
   return agreement;
 }
 
@@ -101,17 +104,16 @@ export function encodeMode({ mode, conflict }: NewCollections): Uint8Array {
 
 /** Reads the decoded body of an AGREEMENT command. Throws ProtocolError. */
 export function readAgreementCommand(value: unknown): AgreementCommand {
-  const { action } = fieldsOf(value);
+  const { action } = READ.map(value);
   if (action === "mode") return { change: undefined, mode: readNewCollections(value) };
   return { change: readChange(value), mode: undefined };
 }
 
 /** Reads how collections come into being. Throws ProtocolError, ValidationError. */
 export function readNewCollections(value: unknown): NewCollections {
-  const { mode, conflict } = fieldsOf(value);
-  if (mode !== "MASTER_SLAVE" && mode !== "MULTI_MASTER") throw broken("its mode is unknown");
+  const { mode, conflict } = READ.map(value);
+  if (mode !== "MASTER_SLAVE" && mode !== "MULTI_MASTER") throw READ.broken("its mode is unknown");
   const rule = readConflict(conflict);
-  assert(rule.strategy.length > 0, "a rule that is read has a strategy");
   return { mode, conflict: rule };
 }
 
@@ -135,77 +137,39 @@ export function changeFields(change: AgreementChange): Fields {
 
 /** Reads the fields of a change. Throws ProtocolError. */
 export function readChange(value: unknown): AgreementChange {
-  const fields = fieldsOf(value);
+  const fields = READ.map(value);
   const { action, node, origin, version, ends, floor, retired } = fields;
   switch (action) {
     case "open":
-      return { action, node: textOf(node), origin: textOf(origin) };
+      return { action, node: READ.text(node), origin: READ.text(origin) };
     case "close":
-      return { action, node: textOf(node) };
+      return { action, node: READ.text(node) };
     case "end":
-      return { action, version: numberOf(version), ends: readVector(ends) };
+      return { action, version: READ.count(version), ends: READ.vector(ends) };
     case "floor": {
-      const names = listOf(retired).map((name) => textOf(name));
-      const proposal = { version: numberOf(version), floor: readFloor(floor), retired: names };
-      assert(names.length === listOf(retired).length, "each name is read");
+      const names = READ.list(retired).map((name) => READ.text(name));
+      const proposal = { version: READ.count(version), floor: readFloor(floor), retired: names };
+      assert(names.length === READ.list(retired).length, "each name is read");
       return { action, proposal };
     }
     default:
-      throw broken("its action is unknown");
+      throw READ.broken("its action is unknown");
   }
 }
 
 function floorFields({ round, floor, barrier }: Floor): Fields {
-  assert(round >= 0, "rounds are counted from 0");
+  assert(round <= Number.MAX_SAFE_INTEGER, "a number is exact");
   return { round, floor: [...floor], barrier: [...barrier] };
 }
 
 function readFloor(value: Value): Floor {
-  const { round, floor, barrier } = fieldsOf(value);
-  assert(numberOf(round) >= 0, "a number that is read is none below 0");
-  const read = { round: numberOf(round), floor: readVector(floor), barrier: readVector(barrier) };
-  assert(read.floor.size <= rows(floor, 2).length, "each origin has one row");
+  const { round, floor, barrier } = READ.map(value);
+  assert(READ.count(round) <= Number.MAX_SAFE_INTEGER, "a number that is read is exact");
+  const read = {
+    round: READ.count(round),
+    floor: READ.vector(floor),
+    barrier: READ.vector(barrier),
+  };
+  assert(read.floor.size <= READ.rows(floor, 2).length, "each origin has one row");
   return read;
-}
-
-function readVector(value: Value): VersionVector {
-  const found = rows(value, 2);
-  const vector = new Map(found.map(([origin, last]) => [textOf(origin), numberOf(last)]));
-  assert(vector.size <= found.length, "each origin has one row");
-  return vector;
-}
-
-function rows(value: Value, length: number): readonly (readonly Value[])[] {
-  return listOf(value).map((row) => {
-    const items = listOf(row);
-    if (items.length !== length) throw broken("a row has too few or too many items");
-    assert(items.length > 1, "a row says something of something");
-    return items;
-  });
-}
-
-function fieldsOf(value: unknown): Fields {
-  if (isFields(value)) return value;
-  throw broken("it is not a map");
-}
-
-function listOf(value: Value): readonly Value[] {
-  if (Array.isArray(value)) return value;
-  throw broken("a list is missing");
-}
-
-function textOf(value: Value): string {
-  if (typeof value !== "string" || value === "") throw broken("a name is missing");
-  assert(value.length > 0, "a name is not empty");
-  return value;
-}
-
-function numberOf(value: Value): number {
-  if (!isCount(value)) throw broken("a number is missing");
-  assert(value <= Number.MAX_SAFE_INTEGER, "a number is exact");
-  return value;
-}
-
-function broken(why: string): ProtocolError {
-  return new ProtocolError(`Cannot read an agreement: ${why}`);
 }

@@ -17,9 +17,8 @@
 
 import { assert } from "../../base/assert.ts";
 import { ByteWriter } from "../../base/bytes.ts";
-import { ProtocolError } from "../../base/errors.ts";
-import { SNAPSHOT_BLOCK_SIZE } from "../../base/limits.ts";
-import { type Fields, isCount, isFields, type Value } from "../../base/value.ts";
+import { DOCUMENT_SIZE_MAX, SNAPSHOT_BLOCK_SIZE } from "../../base/limits.ts";
+import type { Fields, Value } from "../../base/value.ts";
 import type { FrozenSeed, Seed } from "../../multi_master/config.ts";
 import type { Base } from "../../multi_master/document/bases.ts";
 import type { Noted } from "../../multi_master/document/request_table.ts";
@@ -32,15 +31,18 @@ import type {
   PackedOperation,
   Stamp,
 } from "../../multi_master/operation/operation.ts";
-import type { VersionVector } from "../../multi_master/operation/version_vector.ts";
 import { decodeUntrustedCbor, encodeCbor } from "../encoding/cbor.ts";
+import { FieldReader } from "./field_reader.ts";
 import { decodeOperationBatch, encodeOperationBatch } from "./operation_batch.ts";
 
+const READ = new FieldReader("the state of collections that every node writes");
 const HEAD = 1;
 const REQUESTS = 2;
 const BASES = 3;
 const DOCUMENTS = 4;
 const OPERATIONS = 5;
+/** A block has a document at least, with its versions. */
+const BLOCK_SIZE_MAX = 64 * DOCUMENT_SIZE_MAX;
 /** Small enough that making one block takes a few milliseconds. */
 const BLOCK_GOAL = SNAPSHOT_BLOCK_SIZE / 4;
 /** About the bytes of a version or request beside its documents. */
@@ -114,14 +116,15 @@ export class SeedReader {
       return;
     }
     const value = decodeUntrustedCbor(bytes.slice(1));
-    assert(bytes.byteLength > 1, "a block that was decoded has a body");
+    assert(bytes.byteLength <= BLOCK_SIZE_MAX, "a file has no larger blocks");
     if (bytes[0] === HEAD) {
       this.#head = readHead(value);
       return;
     }
-    if (bytes[0] === REQUESTS) return this.#requests(fieldsOf(value));
-    if (bytes[0] !== BASES && bytes[0] !== DOCUMENTS) throw broken("a block's type is unknown");
-    for (const row of listOf(value)) {
+    if (bytes[0] === REQUESTS) return this.#requests(READ.map(value));
+    if (bytes[0] !== BASES && bytes[0] !== DOCUMENTS)
+      throw READ.broken("a block's type is unknown");
+    for (const row of READ.list(value)) {
       if (bytes[0] === BASES) this.#bases.push(readBase(row));
       else this.#keep.document?.(readDocument(row));
     }
@@ -129,16 +132,16 @@ export class SeedReader {
 
   /** The whole state but for its documents. */
   end(): Seed {
-    if (this.#head === undefined) throw broken("its head is missing");
+    if (this.#head === undefined) throw READ.broken("its head is missing");
     assert(this.#head.chains.size <= this.#head.cursor.size, "a checksum is of a known origin");
     const requests = { noted: this.#noted, repeated: this.#repeated };
     return { ...this.#head, requests, bases: this.#bases };
   }
 
   #requests({ noted = [], repeated = [] }: Fields): void {
-    for (const one of listOf(noted)) this.#noted.push(readNoted(one));
-    for (const group of listOf(repeated)) {
-      this.#repeated.push(listOf(group).map((one) => readNoted(one)));
+    for (const one of READ.list(noted)) this.#noted.push(readNoted(one));
+    for (const group of READ.list(repeated)) {
+      this.#repeated.push(READ.list(group).map((one) => readNoted(one)));
     }
   }
 }
@@ -157,7 +160,7 @@ function* portions<T>(items: Iterable<T>, sizeOfOne: (item: T) => number): Gener
     portion.push(item);
     size += sizeOfOne(item);
     if (size < BLOCK_GOAL) continue;
-    assert(portion.length > 0, "a portion is not empty");
+    assert(size >= BLOCK_GOAL, "a portion makes a block");
     yield portion;
     [portion, size] = [[], 0];
   }
@@ -173,21 +176,21 @@ function sizeOf({ key, versions }: StoredDocument): number {
 }
 
 function stampRow({ wallMs, count }: Stamp): Value {
-  assert(count >= 0, "a stamp counts from 0");
+  assert(count <= wallMs, "a stamp counts within one millisecond of this age");
   return [wallMs, count];
 }
 
 function readStamp(value: Value): Stamp {
-  const [wallMs, count] = listOf(value);
-  const stamp = { wallMs: numberOf(wallMs), count: numberOf(count) };
-  assert(stamp.count >= 0, "a number that is read is none below 0");
+  const [wallMs, count] = READ.list(value);
+  const stamp = { wallMs: READ.count(wallMs), count: READ.count(count) };
+  assert(stamp.wallMs <= Number.MAX_SAFE_INTEGER, "a time that is read is exact");
   return stamp;
 }
 
 function contentRow(content: Content): Value {
   if (content.kind === "removed") return null;
   const { body, marks } = content;
-  assert(body.byteLength > 0, "a document has bytes");
+  assert(body.byteLength <= DOCUMENT_SIZE_MAX, "a document is no larger than it may be");
   return marks === undefined ? [body] : [body, marks as never];
 }
 
@@ -196,15 +199,15 @@ function readContent(value: Value): Content {
 }
 
 function readDocumentContent(value: Value): DocumentContent {
-  const [body, marks] = listOf(value);
-  const content = { kind: "document", body: bytesOf(body) } as const;
-  assert(content.body.byteLength > 0, "a document that is read has bytes");
-  return marks === undefined ? content : { ...content, marks: fieldsOf(marks) as never };
+  const [body, marks] = READ.list(value);
+  const content = { kind: "document", body: READ.bytes(body) } as const;
+  assert(content.body.byteLength <= BLOCK_SIZE_MAX, "a document is in a block");
+  return marks === undefined ? content : { ...content, marks: READ.map(marks) as never };
 }
 
 function versionRow(version: DocumentVersion): Fields {
   const { dot, stamp, context, chain, content, seen, removals, isPruned } = version;
-  assert(dot.sequence > 0, "a version has a name");
+  assert(dot.sequence <= Number.MAX_SAFE_INTEGER, "a number is exact");
   return {
     ...{ o: dot.origin, s: dot.sequence, t: stampRow(stamp), h: chain, b: contentRow(content) },
     ...(context.size > 0 && { c: [...context] }),
@@ -216,112 +219,76 @@ function versionRow(version: DocumentVersion): Fields {
 }
 
 function readVersion(value: Value): DocumentVersion {
-  const { o, s, t, h, b = null, c = [], v = 0, n, r, p } = fieldsOf(value);
-  const dot = { origin: textOf(o), sequence: numberOf(s) };
-  assert(dot.origin.length > 0, "an origin that is read has a name");
-  const [seenVersion, seenCursor] = n === undefined ? [] : listOf(n);
+  const { o, s, t, h, b = null, c = [], v = 0, n, r, p } = READ.map(value);
+  const dot = { origin: READ.text(o), sequence: READ.count(s) };
+  assert(dot.sequence <= Number.MAX_SAFE_INTEGER, "a number that is read is exact");
+  const [seenVersion, seenCursor] = n === undefined ? [] : READ.list(n);
   return {
-    ...{ dot, stamp: readStamp(t), context: readVector(c), version: numberOf(v) },
-    ...{ chain: numberOf(h), content: readContent(b) },
+    ...{ dot, stamp: readStamp(t), context: READ.vector(c), version: READ.count(v) },
+    ...{ chain: READ.count(h), content: readContent(b) },
     ...(n !== undefined && {
-      seen: { version: numberOf(seenVersion), cursor: readVector(seenCursor) },
+      seen: { version: READ.count(seenVersion), cursor: READ.vector(seenCursor) },
     }),
-    ...(r !== undefined && { removals: listOf(r).map((one) => readDot(one)) }),
+    ...(r !== undefined && { removals: READ.list(r).map((one) => readDot(one)) }),
     ...(p === true && { isPruned: true }),
   };
 }
 
 function notedRow({ origin, sequence, request, documents }: Noted): Value {
-  assert(sequence > 0, "an operation has a name");
+  assert(sequence <= Number.MAX_SAFE_INTEGER, "a number is exact");
   const names = documents.map(({ collection, key }) => [collection, key]);
   return [origin, sequence, { ...request }, names];
 }
 
 function readNoted(value: Value): Noted {
-  const [origin, sequence, request, names] = listOf(value);
-  const { session, number, answered, isRepeat } = fieldsOf(request);
-  const noted = { origin: textOf(origin), sequence: numberOf(sequence) };
-  const name = { session: textOf(session), number: numberOf(number) };
-  assert(name.session.length > 0, "a session that is read has a name");
-  const documents = listOf(names).map((one) => {
-    const [collection, key] = listOf(one);
-    return { collection: numberOf(collection), key: bytesOf(key) };
+  const [origin, sequence, request, names] = READ.list(value);
+  const { session, number, answered, isRepeat } = READ.map(request);
+  const noted = { origin: READ.text(origin), sequence: READ.count(sequence) };
+  const name = { session: READ.text(session), number: READ.count(number) };
+  assert(name.number <= Number.MAX_SAFE_INTEGER, "a number that is read is exact");
+  const documents = READ.list(names).map((one) => {
+    const [collection, key] = READ.list(one);
+    return { collection: READ.count(collection), key: READ.bytes(key) };
   });
-  const how = { answered: numberOf(answered), isRepeat: isRepeat === true };
+  const how = { answered: READ.count(answered), isRepeat: isRepeat === true };
   return { ...noted, request: { ...name, ...how }, documents };
 }
 
 function readHead(value: unknown): Omit<Seed, "requests" | "bases"> {
-  const { version, cursor, chains, stamp, forgotten } = fieldsOf(value);
-  const { round, floor } = fieldsOf(forgotten);
+  const { version, cursor, chains, stamp, forgotten } = READ.map(value);
+  const { round, floor } = READ.map(forgotten);
   const head = {
-    ...{ version: numberOf(version), cursor: readVector(cursor), chains: readVector(chains) },
+    ...{ version: READ.count(version), cursor: READ.vector(cursor), chains: READ.vector(chains) },
     lastStamp: readStamp(stamp),
-    forgotten: { round: numberOf(round), floor: readVector(floor) },
+    forgotten: { round: READ.count(round), floor: READ.vector(floor) },
   };
-  if (head.chains.size > head.cursor.size) throw broken("it has checksums of unknown origins");
+  if (head.chains.size > head.cursor.size) throw READ.broken("it has checksums of unknown origins");
   assert(head.chains.size <= head.cursor.size, "a checksum is that of a known origin");
   return head;
 }
 
 function readBase(value: Value): Base {
-  const { origin, sequence, collection, key, content, isPassed } = fieldsOf(value);
-  const name = { origin: textOf(origin), sequence: numberOf(sequence) };
-  assert(name.origin.length > 0, "an origin that is read has a name");
+  const { origin, sequence, collection, key, content, isPassed } = READ.map(value);
+  const name = { origin: READ.text(origin), sequence: READ.count(sequence) };
+  assert(name.sequence <= Number.MAX_SAFE_INTEGER, "a number that is read is exact");
   return {
     ...name,
-    ...{ collection: numberOf(collection), key: bytesOf(key), isPassed: isPassed === true },
+    ...{ collection: READ.count(collection), key: READ.bytes(key), isPassed: isPassed === true },
     content: readDocumentContent(content),
   };
 }
 
 function readDocument(value: Value): StoredDocument {
-  const [collection, key, versions] = listOf(value);
-  const read = listOf(versions).map((one) => readVersion(one));
-  if (read.length === 0) throw broken("a document has no version");
-  assert(read.length > 0, "a document that is kept has a version");
-  return { collection: numberOf(collection), key: bytesOf(key), versions: read };
+  const [collection, key, versions] = READ.list(value);
+  const read = READ.list(versions).map((one) => readVersion(one));
+  if (read.length === 0) throw READ.broken("a document has no version");
+  assert(read.length <= READ.list(versions).length, "no version is made up");
+  return { collection: READ.count(collection), key: READ.bytes(key), versions: read };
 }
 
 function readDot(value: Value): Dot {
-  const [origin, sequence] = listOf(value);
-  const dot = { origin: textOf(origin), sequence: numberOf(sequence) };
-  assert(dot.sequence >= 0, "a number that is read is none below 0");
+  const [origin, sequence] = READ.list(value);
+  const dot = { origin: READ.text(origin), sequence: READ.count(sequence) };
+  assert(dot.sequence <= Number.MAX_SAFE_INTEGER, "a number that is read is exact");
   return dot;
-}
-
-function readVector(value: Value): VersionVector {
-  const rows = listOf(value).map((row) => listOf(row));
-  const vector = new Map(rows.map(([origin, number]) => [textOf(origin), numberOf(number)]));
-  assert(vector.size <= rows.length, "each origin has one row");
-  return vector;
-}
-
-function fieldsOf(value: unknown): Fields {
-  if (isFields(value)) return value;
-  throw broken("a map is missing");
-}
-
-function listOf(value: unknown): readonly Value[] {
-  if (Array.isArray(value)) return value;
-  throw broken("a list is missing");
-}
-
-function textOf(value: Value): string {
-  if (typeof value === "string" && value !== "") return value;
-  throw broken("a name is missing");
-}
-
-function numberOf(value: Value): number {
-  if (isCount(value)) return value;
-  throw broken("a number is missing");
-}
-
-function bytesOf(value: Value): Uint8Array {
-  if (value instanceof Uint8Array && value.byteLength > 0) return value;
-  throw broken("bytes are missing");
-}
-
-function broken(why: string): ProtocolError {
-  return new ProtocolError(`Cannot read the state of collections that every node writes: ${why}`);
 }

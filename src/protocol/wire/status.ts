@@ -66,10 +66,41 @@ export interface NodeStatus {
   /** What an operator should look at; the node goes on all the same. */
   readonly alarms: readonly Alarm[];
   readonly members: readonly MemberStatus[];
+  /** Its part in collections that every node writes; absent where there are none. */
+  readonly masters?: MastersStatus;
+}
+
+/** A node's part in collections that every node writes. */
+export interface MastersStatus {
+  /**
+   * `ready`: it takes writes. `joining`: its incarnation is not agreed upon yet. `behind`: it lacks
+   * what others have forgotten removals by. `seeding`: it waits for another node's state.
+   */
+  readonly state: "ready" | "joining" | "behind" | "seeding";
+  /** The incarnation that it writes under. */
+  readonly origin: string;
+  /** What the disk of each other member lacks of the operations on this node's disk. */
+  readonly streams: readonly StreamStatus[];
+}
+
+/** How far a member is behind a node. */
+export interface StreamStatus {
+  readonly to: string;
+  readonly isUp: boolean;
+  readonly operations: number;
+  /** Time since it had all of them. */
+  readonly lagMs: number;
 }
 
 /** What kinds there are. */
-export type AlarmKind = "CORRUPT" | "DISK_STALL" | "SNAPSHOT_FAILED" | "TIMEOUT_SHORT";
+export type AlarmKind =
+  | "CORRUPT"
+  | "DISK_STALL"
+  | "SNAPSHOT_FAILED"
+  | "TIMEOUT_SHORT"
+  | "CLOCK_SKEW"
+  | "OPERATION_WAITS"
+  | "ORIGIN_FORKED";
 
 /** One alarm. */
 export interface Alarm {

@@ -2,7 +2,8 @@
  * The file `agreement` in a data directory: under which incarnation the node writes, and what the
  * nodes had agreed upon when it did last. It is written before anything is logged that rests on it,
  * so that a node goes on from its own disk, also when it is cut off. xxh64 of the rest (8 bytes,
- * little-endian), then a CBOR map {format, origin, agreement}, and {isSeeding} while it waits for another node's state.
+ * little-endian), then a CBOR map {format, origin, agreement}, and {isSeeding} while the node waits
+ * for another one's state.
  *
  * @module
  */
@@ -59,6 +60,7 @@ export async function writeAgreementFile(
   { origin, agreement, isSeeding }: KeptAgreement,
 ): Promise<void> {
   assert(origin.length > 0, "an incarnation has a name");
+  assert(agreement.version >= agreement.floor.round, "each round of the floor was a version");
   const named = { format: DISK_FORMAT_VERSION, origin, ...(isSeeding && { isSeeding }) };
   const fields = { ...named, agreement: agreementFields(agreement) };
   const bytes = withChecksum(encodeCbor(fields));

@@ -131,8 +131,10 @@ export class OperationLog implements OperationReader {
    * when the sync that covers the returned record ends.
    */
   restart(): number {
+    const before = this.#parts.lastRecord();
     this.#parts.append([encodeOperationBatch([])]);
     this.#parts.table.restart();
+    assert(this.#parts.lastRecord() > before, "the record has a number");
     assert(this.#parts.table.records.length === 0, "nothing is kept");
     return this.#parts.lastRecord();
   }

@@ -137,7 +137,10 @@ describe("snapshot messages", () => {
     expect(() => decodeSnapshotMessage(Uint8Array.of(...body, 0), ROUTE)).toThrow(
       new ProtocolError("Cannot read a message: 1 bytes follow its end"),
     );
-    expect(() => decodeSnapshotMessage(body.slice().fill(1, 1, 2), ROUTE)).toThrow(
+    const ofMasters = { ...sent, isMasters: true } as const;
+    expect(decodeSnapshotMessage(body.slice().fill(1, 1, 2), ROUTE)).toEqual(ofMasters);
+    expect(bodyOf(ofMasters)[1]).toBe(1);
+    expect(() => decodeSnapshotMessage(body.slice().fill(2, 1, 2), ROUTE)).toThrow(
       new ProtocolError("Cannot read snapshot message: its flags are unknown"),
     );
   });
