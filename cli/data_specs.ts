@@ -67,6 +67,23 @@ const COLLECTION: CommandSpec = {
     (await import("./commands/collection_command.ts")).runCollection(words, options),
 };
 
+const CONFLICTS: CommandSpec = {
+  usage: "conflicts <action> <collection> [id]",
+  about:
+    "Documents that nodes changed without knowing of each other: list, stats, show ID, resolve ID",
+  options: [
+    ADDRESS,
+    TIMEOUT,
+    ["--limit <n>", "list: so many documents at most (default 100)"],
+    ["--document <json>", "resolve: the document that is to count"],
+    ["--from <node>", "resolve: the version that this node wrote"],
+    JSON_FLAG,
+  ],
+  examples: ["cstore conflicts list orders", "cstore conflicts resolve orders o1 --from n2"],
+  run: async (words, options) =>
+    (await import("./commands/conflicts_command.ts")).runConflicts(words, options),
+};
+
 const INDEX: CommandSpec = {
   usage: "index <action> <collection> [name]",
   about: "Indexes of a collection: list, create NAME, drop NAME",
@@ -214,6 +231,6 @@ const SHELL: CommandSpec = {
 
 /** In the order of the overview. */
 export const DATA_COMMANDS: readonly CommandSpec[] = [
-  ...[DOC, COLLECTION, INDEX, WATCH, IMPORT, EXPORT],
+  ...[DOC, COLLECTION, CONFLICTS, INDEX, WATCH, IMPORT, EXPORT],
   ...[SHELL, BACKUP, ARCHIVE, RESTORE],
 ];

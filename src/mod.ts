@@ -28,6 +28,12 @@ export type {
   Versioned,
   WriteOptions,
 } from "./api/collection.ts";
+export type {
+  Conflict,
+  ConflictList,
+  ConflictOptions,
+  ConflictSibling,
+} from "./api/conflict.ts";
 export type { Database } from "./api/database.ts";
 export type { Path, PathValue } from "./api/path.ts";
 export type {

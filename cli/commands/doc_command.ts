@@ -179,7 +179,8 @@ function existing<T>(found: T | undefined, collection: Collection<Item>, id: str
 }
 
 /** A text is the id as it stands; `number:5` is the number 5. */
-function readId(text: string | undefined): string | number {
+/** An id from the command line; a number is written number:5. Throws UsageError. */
+export function readId(text: string | undefined): string | number {
   if (text === undefined)
     throw new UsageError("Name the document's id", "A number as id is written number:5");
   const match = /^number:(-?\d+(?:\.\d+)?)$/.exec(text);

@@ -12,6 +12,7 @@ import type {
   CollectionSettingsOptions,
   Item,
 } from "./collection.ts";
+import type { ConflictList, ConflictOptions } from "./conflict.ts";
 import type { Transaction, TransactionOptions } from "./transaction.ts";
 
 /** A database. */
@@ -33,6 +34,12 @@ export interface Database {
   dropCollection(name: string): Promise<boolean>;
   /** Names of all collections. */
   listCollections(): Promise<string[]>;
+  /**
+   * Documents of a collection that every node writes which several nodes have changed without
+   * knowing of each other, as the node that answers knows them. The next write of a document ends
+   * its conflict.
+   */
+  conflicts<T = unknown>(collection: string, options?: ConflictOptions): Promise<ConflictList<T>>;
   /**
    * Runs a function whose reads and writes take effect all at once or not at all, isolated from all
    * other writes: it is called again when a document that it had read was changed. Rejects with

@@ -12,6 +12,7 @@ import type {
   CollectionSettingsOptions,
   Item,
 } from "../api/collection.ts";
+import type { ConflictList, ConflictOptions } from "../api/conflict.ts";
 import type { Database } from "../api/database.ts";
 import type { Transaction, TransactionOptions } from "../api/transaction.ts";
 import type { Validators } from "../api/validator.ts";
@@ -47,6 +48,11 @@ export abstract class DatabaseBase implements Database {
 
   listCollections(): Promise<string[]> {
     return this.calls.listCollections();
+  }
+
+  /** Documents that several nodes have changed without knowing of each other. */
+  conflicts<T = unknown>(collection: string, options?: ConflictOptions): Promise<ConflictList<T>> {
+    return this.calls.conflicts<T>(collection, options);
   }
 
   transaction<R>(

@@ -13,17 +13,19 @@ import type {
   CollectionSettingsOptions,
   Item,
 } from "../api/collection.ts";
+import type { ConflictList, ConflictOptions } from "../api/conflict.ts";
 import type { Transaction, TransactionOptions } from "../api/transaction.ts";
 import type { Validators } from "../api/validator.ts";
 import { ValidationError } from "../base/errors.ts";
 import { checkCallOptions } from "../base/known_options.ts";
 import {
+  CONFLICT_OPTIONS,
   checkTimeout,
   SETTINGS,
   TRANSACTION_OPTIONS,
   WATCH_OPTIONS,
 } from "./collection/call_options.ts";
-import { changeCatalog, listCollections } from "./collection/catalog_client.ts";
+import { changeCatalog, listCollections, listConflicts } from "./collection/catalog_client.ts";
 import { watchChanges } from "./collection/change_stream.ts";
 import { CollectionRules } from "./collection/collection_rules.ts";
 import type { LocalReads } from "./collection/local_reads.ts";
@@ -80,6 +82,12 @@ export class DatabaseCalls {
     this.#parts.rules.forget(name);
     const request = { action: "dropCollection", collection: name } as const;
     return changeCatalog(await this.#parts.client(), request);
+  }
+
+  async conflicts<T>(collection: string, options: ConflictOptions = {}): Promise<ConflictList<T>> {
+    checkCallOptions("conflicts", options, CONFLICT_OPTIONS);
+    checkTimeout(options.timeoutMs);
+    return listConflicts<T>(await this.#parts.client(), collection, options);
   }
 
   /** The catalog changes at once, and would not come back with a rollback. */

@@ -15,6 +15,7 @@ import type { DocumentStateMachine } from "../database/document_state_machine.ts
 import { versionOfStamp } from "../multi_master/operation/hybrid_clock.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Random } from "../platform/random.ts";
+import { encodeCbor } from "../protocol/encoding/cbor.ts";
 import { digestBatch } from "../protocol/encoding/cluster_command.ts";
 import { seedBlocks } from "../protocol/operations/seed_codec.ts";
 import type { Acknowledgement } from "../protocol/wire/client_message.ts";
@@ -118,15 +119,31 @@ export class Backend implements RequestBackend {
   masters(): MastersBackend | undefined {
     const running = this.#parts.masters.running;
     if (running === undefined) return undefined;
-    const { master, driver } = running;
+    const { master, driver, shown } = running;
+    const wallMs = (): number => Math.floor(this.clock.wallMs());
     return {
-      read: (collection, key) => master.read(collection, key, Math.floor(this.clock.wallMs())).body,
+      read: (collection, key) => master.read(collection, key, wallMs()).body,
       version: (collection, key) => {
         const newest = master.documents.versions(collection, key).at(-1);
         return newest === undefined ? 0 : versionOfStamp(newest.stamp);
       },
       isKnown: (request) => master.isKnown(request),
       write: (request, wait) => driver.write(request, wait),
+      conflicts: (collection, { key, limit }) => {
+        const all = shown.conflicts(collection);
+        const wanted = key === undefined ? [...all.values()].slice(0, limit) : [key];
+        const listed = wanted.filter((one) => shown.isInConflict(collection, one));
+        return {
+          total: all.size,
+          conflicts: listed.map((one) => {
+            const { body, siblings, failure } = master.read(collection, one, wallMs());
+            const list = siblings.map((sibling) => {
+              return { ...sibling, document: encodeCbor(sibling.body).slice(), body: undefined };
+            });
+            return { key: one, document: body ?? null, siblings: list, failure: failure ?? null };
+          }),
+        };
+      },
       state: async () => {
         const frozen = master.freeze();
         await driver.persisted(frozen.afterReady);

@@ -33,6 +33,7 @@ import {
 } from "../protocol/encoding/command.ts";
 import { writeOperationResult } from "../protocol/encoding/operation_result.ts";
 import type { Acknowledgement } from "../protocol/wire/client_message.ts";
+import type { ConflictsReply } from "../protocol/wire/reply.ts";
 import type { Request } from "../protocol/wire/request.ts";
 import type { WriteOutcome, WriteWait } from "../replication/multi_master/multi_master_driver.ts";
 import type { Replies } from "./query_reply.ts";
@@ -53,6 +54,11 @@ export interface MastersBackend {
   /** Whether a request was carried out, as far as this node knows. */
   isKnown(request: RequestName): boolean;
   write(request: WriteRequest, wait: WriteWait): Promise<WriteOutcome>;
+  /** Documents in conflict: of a collection, or one of it. */
+  conflicts(
+    collection: number,
+    which: { readonly key: Uint8Array | undefined; readonly limit: number },
+  ): ConflictsReply;
   /** This node's state, once all of it is on its disk. */
   state(): Promise<FrozenMasters>;
 }

@@ -30,7 +30,7 @@ import type { Random } from "../platform/random.ts";
 import { encodeCbor } from "../protocol/encoding/cbor.ts";
 import { PLAIN_SETTINGS } from "../protocol/encoding/collection_settings.ts";
 import { writeOperationResult } from "../protocol/encoding/operation_result.ts";
-import type { CatalogReply, CollectionInfo } from "../protocol/wire/reply.ts";
+import type { CatalogReply, CollectionInfo, ConflictsReply } from "../protocol/wire/reply.ts";
 import type { QueryFields, QueryRequest } from "../protocol/wire/request.ts";
 import { type ChangeStreamParts, ChangeStreams } from "./change_streams.ts";
 import { answerLog } from "./log_feed.ts";
@@ -39,6 +39,8 @@ import { asAnswer, bounded, type QueryReply } from "./query_reply.ts";
 
 /** Documents of one answer, unless the query asks for fewer. */
 const PAGE_DOCUMENTS_MAX = 10_000;
+/** Documents of one list of conflicts. */
+const CONFLICTS_MAX = 1000;
 /** Backups under way at once. */
 const BACKUPS_MAX = 4;
 
@@ -134,11 +136,20 @@ export class QueryService {
         return this.#streams.answer(request, reply);
       case "log":
         return answerLog(this.#parts, request, reply);
+      case "conflicts":
+        return reply.result(encodeCbor(this.#conflicts(request)));
       case "catalog":
         return reply.result(encodeCbor(this.#catalog(request.collection)));
       default:
         return unreachable(request);
     }
+  }
+
+  #conflicts(request: Extract<QueryRequest, { readonly action: "conflicts" }>): ConflictsReply {
+    const { collectionId } = this.#machine.collectionOrEmpty(request.collection);
+    const masters = collectionId === 0 ? undefined : this.#parts.masters();
+    const limit = Math.min(request.limit, CONFLICTS_MAX);
+    return masters?.conflicts(collectionId, { ...request, limit }) ?? { total: 0, conflicts: [] };
   }
 
   /** Names of all collections; of one also its indexes. */

@@ -148,6 +148,34 @@ describe("acknowledgements", () => {
   });
 });
 
+describe("conflicts", () => {
+  test("are listed with what each node wrote, and end with the next write", async () => {
+    const three = await start();
+    const [first, second] = await clients(three);
+    const conflict = { strategy: "siblings" } as const;
+    await first!.createCollection("notes", { mode: "MULTI_MASTER", conflict });
+    const one = first!.collection<Order>("notes");
+    const two = second!.collection<Order>("notes");
+    await one.put({ id: "warm" }, { ack: "all" });
+    const id = await waitFor("two writes at once", async () => {
+      const name = `d${Math.floor(performance.now())}`;
+      await Promise.all([one.put({ id: name, by: 1 }), two.put({ id: name, by: 2 })]);
+      await one.put({ id: "after" }, { ack: "all" });
+      await two.put({ id: "after" }, { ack: "all" });
+      return (await first!.conflicts("notes", { id: name })).conflicts.length > 0 && name;
+    });
+    const { total, conflicts } = await second!.conflicts<Order>("notes");
+    expect(total).toBe(1);
+    const [found] = conflicts;
+    expect(found!.id).toBe(id);
+    expect(found!.siblings.map(({ document }) => document["by"]).sort()).toEqual([1, 2]);
+    expect(found!.document).toEqual(found!.siblings.at(-1)!.document);
+    await one.put({ id, by: 3 }, { ack: "all" });
+    expect(await second!.conflicts("notes")).toEqual({ total: 0, conflicts: [] });
+    expect(await first!.conflicts("none")).toEqual({ total: 0, conflicts: [] });
+  });
+});
+
 describe("what needs one order for all is refused", () => {
   test("when the collection is made, or the call", async () => {
     const one = await start(1);

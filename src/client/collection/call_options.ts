@@ -43,6 +43,8 @@ export const COLLECTION_OPTIONS: KnownNames = new Set([
 export const SETTINGS: KnownNames = new Set([
   ...["ids", "validator", "documentSizeMax", "mode", "conflict"],
 ]);
+/** Of `conflicts`. */
+export const CONFLICT_OPTIONS: KnownNames = new Set(["id", "limit", "timeoutMs"]);
 /** Of transactions. */
 export const TRANSACTION_OPTIONS: KnownNames = new Set(["timeoutMs", "readOnly"]);
 /** Of `watch`. */

@@ -5,6 +5,7 @@
  */
 
 import type { IndexInfo, IndexOptions } from "../../api/collection.ts";
+import type { ConflictList, ConflictOptions } from "../../api/conflict.ts";
 import { readCollation } from "../../base/collation.ts";
 import { ConfigError, CStoreError, DuplicateKeyError, QueryError } from "../../base/errors.ts";
 import { INDEX_ENTRIES_MAX, INDEX_KEY_LENGTH_MAX } from "../../base/limits.ts";
@@ -19,10 +20,15 @@ import {
   expiryOf,
   type IndexDefinition,
 } from "../../protocol/encoding/catalog_command.ts";
-import { encodeCbor } from "../../protocol/encoding/cbor.ts";
+import { decodeUntrustedCbor, encodeCbor } from "../../protocol/encoding/cbor.ts";
 import { beginCommand, encodeCollectionName, endCommand } from "../../protocol/encoding/command.ts";
+import { decodeKey, encodeKey } from "../../protocol/encoding/document_key.ts";
 import type { ReadLevel } from "../../protocol/wire/client_message.ts";
-import { type CollectionInfo, decodeCatalogReply } from "../../protocol/wire/reply.ts";
+import {
+  type CollectionInfo,
+  decodeCatalogReply,
+  decodeConflictsReply,
+} from "../../protocol/wire/reply.ts";
 import { parsePath, valueAt } from "../../query/path.ts";
 import { indexedAs } from "../../query/sort.ts";
 import type { Client } from "../connection/client.ts";
@@ -41,6 +47,33 @@ export async function listCollections(
   const target = { collection: "", idField: "id", level, timeoutMs };
   const payload = await ask(client, target as QueryTarget, { action: "catalog", collection });
   return decodeCatalogReply(payload).collections;
+}
+
+const CONFLICTS_LISTED = 100;
+
+/** Documents in conflict, as any node knows them. */
+export async function listConflicts<T>(
+  client: Client,
+  collection: string,
+  { id, limit = CONFLICTS_LISTED, timeoutMs }: ConflictOptions,
+): Promise<ConflictList<T>> {
+  encodeCollectionName(collection);
+  const target = { collection, idField: "id", level: "stale", timeoutMs } as const;
+  const key = id === undefined ? undefined : encodeKey(id);
+  const request = { action: "conflicts", collection, limit, ...(key && { key }) } as const;
+  const { total, conflicts } = decodeConflictsReply(await ask(client, target, request));
+  const read = (bytes: Uint8Array): T => decodeUntrustedCbor(bytes) as T;
+  return {
+    total,
+    conflicts: conflicts.map((one) => ({
+      id: decodeKey(one.key),
+      document: one.document === null ? undefined : read(one.document),
+      siblings: one.siblings.map(({ document, nodeId, writtenMs }) => {
+        return { document: read(document), nodeId, writtenMs };
+      }),
+      failure: one.failure ?? undefined,
+    })),
+  };
 }
 
 /** Indexes of a collection; none for one that does not exist. */

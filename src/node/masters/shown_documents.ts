@@ -5,6 +5,7 @@
  * @module
  */
 
+import { latinText } from "../../base/order_key.ts";
 import type { CollectionStore } from "../../database/collection/collection_store.ts";
 import type { DocumentStateMachine } from "../../database/document_state_machine.ts";
 import type { VersionStore } from "../../multi_master/document/version_store.ts";
@@ -21,10 +22,14 @@ export interface ShownParts {
   readonly master: Pick<MultiMaster, "read">;
 }
 
+const NO_KEYS: ReadonlyMap<string, Uint8Array> = new Map<string, Uint8Array>([]);
+
 /** The stores that are kept up to date. */
 export class ShownDocuments {
   readonly #parts: ShownParts;
   readonly #stores = new Map<CollectionId, CollectionStore>();
+  /** Keys of the documents in conflict, by their text. */
+  readonly #conflicts = new Map<CollectionId, Map<string, Uint8Array>>();
 
   constructor(parts: ShownParts) {
     this.#parts = parts;
@@ -42,10 +47,29 @@ export class ShownDocuments {
 
   /** Documents have changed, in this order; what they were changed to is on disk. */
   show(changes: readonly VisibleChange[]): void {
-    for (const { collection, key, after: body, stamp } of changes) {
+    for (const { collection, key, after: body, stamp, isConflict } of changes) {
       const store = this.#storeOf(collection);
-      if (store !== undefined) put(store, key, { body, stamp });
+      if (store === undefined) continue;
+      put(store, key, { body, stamp });
+      this.#noteConflict(collection, key, isConflict);
     }
+  }
+
+  /** Keys of the documents in conflict. */
+  conflicts(collection: CollectionId): ReadonlyMap<string, Uint8Array> {
+    return this.#conflicts.get(collection) ?? NO_KEYS;
+  }
+
+  /** Whether a document is in conflict. */
+  isInConflict(collection: CollectionId, key: Uint8Array): boolean {
+    return this.#conflicts.get(collection)?.has(latinText(key)) === true;
+  }
+
+  #noteConflict(collection: CollectionId, key: Uint8Array, isConflict: boolean): void {
+    const known = this.#conflicts.get(collection);
+    if (!isConflict) known?.delete(latinText(key));
+    else if (known !== undefined) known.set(latinText(key), key);
+    else this.#conflicts.set(collection, new Map([[latinText(key), key]]));
   }
 
   #storeOf(id: CollectionId): CollectionStore | undefined {
@@ -60,10 +84,12 @@ export class ShownDocuments {
   /** What it shows already is of a state that this node has no more. */
   #fill(store: CollectionStore): void {
     const { collectionId } = store;
+    this.#conflicts.delete(collectionId);
     for (const key of keysOf(store)) put(store, key, { body: undefined, stamp: undefined });
     for (const { collection, key, versions } of this.#parts.store.documents()) {
       if (collection !== collectionId) continue;
-      const { body } = this.#parts.master.read(collectionId, key, 0);
+      const { body, isConflict } = this.#parts.master.read(collectionId, key, 0);
+      this.#noteConflict(collectionId, key, isConflict);
       if (body !== undefined) put(store, key, { body, stamp: versions.at(-1)?.stamp });
     }
   }

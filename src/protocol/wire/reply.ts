@@ -163,6 +163,29 @@ export interface CatalogReply {
   readonly collections: readonly CollectionInfo[];
 }
 
+/** A document that several nodes have changed without knowing of each other. */
+export interface ListedConflict {
+  /** Encoded, as all documents here. */
+  readonly key: Uint8Array;
+  /** What readers see; null: nothing. */
+  readonly document: Uint8Array | null;
+  readonly siblings: readonly {
+    readonly document: Uint8Array;
+    readonly nodeId: string;
+    /** ms since 1970, by the writer's clock. */
+    readonly writtenMs: number;
+  }[];
+  /** Why the collection's resolver gives no document; null unless it failed. */
+  readonly failure: string | null;
+}
+
+/** The reply to the query `conflicts`. */
+export interface ConflictsReply {
+  /** Documents in conflict, also those that are not listed. */
+  readonly total: number;
+  readonly conflicts: readonly ListedConflict[];
+}
+
 /** The reply to the query `explain`. */
 export interface Explanation {
   readonly plan: "ids" | "index" | "scan";
@@ -227,6 +250,13 @@ export function decodeClusterReply<R extends ClusterRequest>(
 /** Reads the reply to the query `catalog`. Throws ProtocolError. */
 export function decodeCatalogReply(payload: Uint8Array): CatalogReply {
   return shaped<CatalogReply>(payload, { collections: "list" });
+}
+
+/** Reads the reply to the query `conflicts`. Throws ProtocolError. */
+export function decodeConflictsReply(payload: Uint8Array): ConflictsReply {
+  const reply = shaped<ConflictsReply>(payload, { total: "number", conflicts: "list" });
+  assert(reply.conflicts.length < payload.byteLength, "every conflict took bytes of the answer");
+  return reply;
 }
 
 /** Reads the reply to the query `explain`. Throws ProtocolError. */

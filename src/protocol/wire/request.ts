@@ -9,6 +9,7 @@ import { assert } from "../../base/assert.ts";
 import { ByteReader } from "../../base/bytes.ts";
 import { type Collation, readCollation } from "../../base/collation.ts";
 import { ValidationError } from "../../base/errors.ts";
+import { KEY_SIZE_MAX } from "../../base/limits.ts";
 import { type Fields, isCount, isFields, type Value } from "../../base/value.ts";
 import { decodeUntrustedCbor } from "../encoding/cbor.ts";
 import {
@@ -103,7 +104,15 @@ export type QueryRequest =
       readonly collection: string;
     }
   | { readonly action: "log"; readonly after: number; readonly term: number }
-  | { readonly action: "catalog"; readonly collection: string | undefined };
+  | { readonly action: "catalog"; readonly collection: string | undefined }
+  | {
+      readonly action: "conflicts";
+      readonly collection: string;
+      /** Of one document, by its encoded id; undefined for all. */
+      readonly key: Uint8Array | undefined;
+      /** Documents of the answer. */
+      readonly limit: number;
+    };
 
 /** A change of the members that an operator or a node asks for. */
 export type MembershipRequest = Exclude<
@@ -265,6 +274,12 @@ function readQueryRequest(payload: Uint8Array): QueryRequest {
       const { after, term } = fields;
       if (isCount(after) && isCount(term)) return { action, after, term };
       throw new ValidationError("Cannot read the log: after and term are whole numbers");
+    }
+    case "conflicts": {
+      const { key } = fields;
+      const one = key instanceof Uint8Array && key.byteLength <= KEY_SIZE_MAX ? key : undefined;
+      const collection = textField(fields, "collection");
+      return { action, collection, key: one, limit: numberField(fields, "limit") };
     }
     case "catalog": {
       const { collection } = fields;
