@@ -30,6 +30,7 @@ export const NODE: CommandSpec = {
       "--conflict <strategy>",
       "With multi-master: how conflicts are settled, unless a collection says",
     ],
+    ["--resolvers <file>", "With multi-master: a module that exports resolvers by their names"],
     ["--ack <disks>", "With multi-master: a write waits for one, majority or all (default one)"],
     [
       "--compression <mode>",

@@ -5,6 +5,8 @@
  */
 
 import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 import { configure, getConsoleSink, jsonLinesFormatter, type Sink } from "@logtape/logtape";
 import { parse as parseToml } from "smol-toml";
 import { writeEndpoint } from "../../src/base/address.ts";
@@ -45,8 +47,8 @@ export async function runNode(options: RawOptions): Promise<never> {
     ...options,
     [FILE_VALUES]: readConfigFile(textOption(options, "config")),
   };
-  const nodeOptions = nodeOptionsOf(merged);
-  const config = parseNodeConfig(nodeOptions);
+  const resolvers = await loadResolvers(textOption(merged, "resolvers"));
+  const config = parseNodeConfig({ ...nodeOptionsOf(merged), resolvers });
   if (flagOption(merged, "printConfig")) {
     const origins = FILE_KEYS.map((name) => [name, originOf(merged, name)]);
     printJson({ ...config, origins: Object.fromEntries(origins) });
@@ -189,6 +191,18 @@ function mastersOptions(options: RawOptions): Pick<NodeOptions, "mode" | "ack" |
   };
 }
 
+/** The functions that a module exports. Rejects with ConfigError. */
+async function loadResolvers(path: string | undefined): Promise<NodeConfig["resolvers"]> {
+  if (path === undefined) return {};
+  try {
+    const exported: object = await import(pathToFileURL(resolve(path)).href);
+    return Object.fromEntries(Object.entries(exported).filter(([name]) => name !== "default"));
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new ConfigError(`Cannot load the resolvers of "${path}": ${reason}`, { cause });
+  }
+}
+
 /** Only the given values: for the rest the library has its defaults. */
 function whenSet<T extends object>(values: T): { [K in keyof T]?: NonNullable<T[K]> } {
   const given = Object.entries(values).filter(([, value]) => value !== undefined);
@@ -241,6 +255,7 @@ const FILE_KEYS = [
   "mode",
   "conflict",
   "ack",
+  "resolvers",
   "compression",
   "heartbeat",
   "electionTimeout",

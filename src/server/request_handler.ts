@@ -227,9 +227,11 @@ export class RequestHandler {
     };
     // A cursor shows the moment at which it was begun, wherever this node stands now.
     if ("cursor" in query) return served(false);
-    const isOfDocuments = query.action === "find" || query.action === "count";
-    const wrong =
-      isOfDocuments && level !== "stale" ? this.#wrongMode(query.collection) : undefined;
+    const { action } = query;
+    const isOfDocuments = action === "find" || action === "count";
+    // Changes of such a collection are in no log that all nodes share.
+    const isRefused = action === "watch" || (isOfDocuments && level !== "stale");
+    const wrong = isRefused ? this.#wrongMode(query.collection) : undefined;
     if (wrong !== undefined) return fail(wrong);
     if (level === "linearizable") {
       const late = (): void => fail(this.#readTooLate());

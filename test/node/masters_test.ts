@@ -10,6 +10,7 @@ import type { Collection } from "../../src/api/collection.ts";
 import { NotConfirmedError } from "../../src/base/errors.ts";
 import type { RemoteDatabase } from "../../src/client/remote_database.ts";
 import { backupBlocks } from "../../src/client/state_export.ts";
+import type { ConflictResolver } from "../../src/multi_master/operation/conflict_rule.ts";
 import { recoverAsNewCluster } from "../../src/node/recovery/unsafe_recover.ts";
 import { restoreBackup, writeBackup } from "../../src/node/snapshots/backup.ts";
 import { systemPlatform } from "../../src/platform/platform.ts";
@@ -176,6 +177,43 @@ describe("conflicts", () => {
   });
 });
 
+test("a resolver of the program's own makes one document of several", async () => {
+  const cheapest: ConflictResolver = (siblings) => {
+    return siblings.toSorted((a, b) => Number(a.body["price"]) - Number(b.body["price"]))[0]!.body;
+  };
+  const three = await start(3, { resolvers: { cheapest } });
+  const [first, second] = await clients(three);
+  const conflict = { strategy: "custom", resolver: "cheapest" } as const;
+  await first!.createCollection("offers", { mode: "MULTI_MASTER", conflict });
+  const one = first!.collection<Order>("offers");
+  const two = second!.collection<Order>("offers");
+  await one.put({ id: "warm" }, { ack: "all" });
+  await waitFor("two writes at once", async () => {
+    const id = `d${Math.floor(performance.now())}`;
+    await Promise.all([one.put({ id, price: 5 }), two.put({ id, price: 9 })]);
+    await one.put({ id: "after" }, { ack: "all" });
+    await two.put({ id: "after" }, { ack: "all" });
+    if ((await first!.conflicts("offers", { id })).conflicts.length === 0) return false;
+    for (const handle of [one, two]) expect(await handle.findById(id)).toEqual({ id, price: 5 });
+    return true;
+  });
+});
+
+test("documents that expire are hidden, and dropped once every node has them", async () => {
+  const three = await start();
+  const [first] = await clients(three);
+  await first!.createCollection("orders", ORDERS);
+  const orders = first!.collection<Order>("orders");
+  await orders.createIndex("age", { keys: ["at"], expireAfterMs: 0 });
+  await orders.put({ id: "old", at: new Date(Date.now() - 60_000) }, { ack: "all" });
+  await orders.put({ id: "new", at: new Date(Date.now() + 600_000) }, { ack: "all" });
+  expect(await orders.findById("old")).toBeUndefined();
+  expect(await orders.find({})).toMatchObject([{ id: "new" }]);
+  await waitFor("the document to be dropped on all nodes", () => {
+    return three.nodes.every((node) => node.machine.collectionOrEmpty("orders").count === 1);
+  });
+});
+
 describe("what needs one order for all is refused", () => {
   test("when the collection is made, or the call", async () => {
     const one = await start(1);
@@ -202,6 +240,8 @@ describe("what needs one order for all is refused", () => {
     expect([conditional.code, conditional.fields.mode]).toEqual(["WRONG_MODE", "MULTI_MASTER"]);
     const read = await rejection(orders.findById("a", { read: "linearizable" }));
     expect(read.code).toBe("WRONG_MODE");
+    const changes = database.watch({ collection: "orders" })[Symbol.asyncIterator]();
+    expect((await rejection(changes.next())).code).toBe("WRONG_MODE");
     await database.collection<Order>("plain").put({ id: "a" });
     const all = await rejection(
       database.collection<Order>("plain").put({ id: "a" }, { ack: "all" }),

@@ -29,6 +29,22 @@ export function* expiriesAt(indexes: CollectionIndexes, nowMs: number): Generato
   }
 }
 
+/** When a document expires, in ms since 1970; undefined where it never does. */
+export function expiryTime(indexes: CollectionIndexes, document: Fields): number | undefined {
+  if (!indexes.hasExpiry) return undefined;
+  let earliest: number | undefined;
+  for (const { path, beforeMs } of expiriesAt(indexes, 0)) {
+    const { values } = spreadAt(document, parsePath(path, FIRST_RULES), INDEX_ENTRIES_MAX);
+    for (const value of values) {
+      if (!(value instanceof Date)) continue;
+      // Dates before now less the time after which it expires are over.
+      const timeMs = value.getTime() - beforeMs + 1;
+      if (earliest === undefined || timeMs < earliest) earliest = timeMs;
+    }
+  }
+  return earliest;
+}
+
 /** Which documents are expired at a time, in ms since 1970; undefined where none ever is. */
 export function expiryAt(
   indexes: CollectionIndexes,

@@ -16,7 +16,10 @@ import {
 import { ConfigError } from "../../base/errors.ts";
 import { SEGMENT_SIZE_BYTES, VOTERS_MAX } from "../../base/limits.ts";
 import { NodeDiscovery } from "../../cluster/node_discovery.ts";
-import type { ConflictConfig } from "../../multi_master/operation/conflict_rule.ts";
+import type {
+  ConflictConfig,
+  ConflictResolver,
+} from "../../multi_master/operation/conflict_rule.ts";
 import type { NodeAddress } from "../../protocol/encoding/cluster_command.ts";
 import type { CollectionMode } from "../../protocol/encoding/collection_settings.ts";
 import { DEFAULT_CONFLICT, readConflict } from "../../protocol/encoding/conflict_settings.ts";
@@ -76,6 +79,8 @@ export interface NodeConfig {
   readonly mode: CollectionMode;
   /** How conflicts are settled in new collections that every node writes, unless they say it. */
   readonly conflict: ConflictConfig;
+  /** Resolvers of collections whose rule is `custom`, by name; the same on every node. */
+  readonly resolvers: Readonly<Record<string, ConflictResolver>>;
 }
 
 /** Options as users write them. */
@@ -100,6 +105,7 @@ const DEFAULTS = {
   syncMode: "SYNC",
   mode: "MASTER_SLAVE",
   conflict: DEFAULT_CONFLICT,
+  resolvers: {},
   ack: "one",
   heartbeatMs: 40,
   electionTimeoutMs: 200,
@@ -153,6 +159,11 @@ export function parseNodeConfig(input: NodeOptions): NodeConfig {
   checkChoice("syncMode", config.syncMode, ["SYNC", "ASYNC"]);
   checkChoice("mode", config.mode, ["MASTER_SLAVE", "MULTI_MASTER"]);
   const conflict = readConflict(config.conflict);
+  for (const [name, resolver] of Object.entries(config.resolvers)) {
+    if (typeof resolver !== "function") {
+      throw new ConfigError(`Cannot use the resolver "${name}": it is no function`);
+    }
+  }
   checkChoice("repair", config.repair, ["auto", "never"]);
   checkChoice("compression", config.compression, ["auto", "zstd", "none"]);
   for (const [name, [low, high]] of Object.entries(RANGES)) {

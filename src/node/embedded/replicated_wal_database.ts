@@ -15,6 +15,7 @@ import { readWhole } from "../../client/collection/query_client.ts";
 import { Client } from "../../client/connection/client.ts";
 import { DatabaseBase } from "../../client/database_base.ts";
 import { backupBlocks } from "../../client/state_export.ts";
+import type { ConflictResolver } from "../../multi_master/operation/conflict_rule.ts";
 import { sleep } from "../../platform/clock.ts";
 import { type Platform, systemPlatform } from "../../platform/platform.ts";
 import type { NodeStatus } from "../../protocol/wire/status.ts";
@@ -48,11 +49,13 @@ export interface ReplicatedDatabaseConfig {
   readonly cluster: ClusterConfig;
   /** By the names under which collections ask for them. */
   readonly validators?: Validators;
+  /** For collections whose conflict rule is `custom`, by the names that they ask for. */
+  readonly resolvers?: Readonly<Record<string, ConflictResolver>>;
   readonly platform?: Platform;
 }
 
 const DATABASE_OPTIONS: KnownNames = new Set([
-  ...["name", "root", "cluster", "validators", "platform"],
+  ...["name", "root", "cluster", "validators", "resolvers", "platform"],
 ]);
 const MEMBER_OPTIONS: KnownNames = new Set(["id", "address", "port"]);
 const CLUSTER_OPTIONS: KnownNames = new Set(["nodeId", "host", "port", "nodes", "replication"]);
@@ -191,6 +194,7 @@ function nodeConfigOf(config: ReplicatedDatabaseConfig): NodeConfig {
     ...optional("heartbeatMs", replication.heartbeatInterval),
     ...optional("electionTimeoutMs", replication.electionTimeout),
     ...optional("compression", replication.compression),
+    ...optional("resolvers", config.resolvers),
     ...optional("ack", replication.ack),
     ...(isByAll && { mode, ...optional("conflict", replication.conflict) }),
   });

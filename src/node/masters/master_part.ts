@@ -93,6 +93,7 @@ export class MasterPart {
   #proposedIndex = 0;
   #nextFloorMs = 0;
   #nextAskMs = 0;
+  #nextExpiryMs = 0;
   /** Counts requests for a state: each goes to another member. */
   #asked = 0;
   #unlisten: (() => void)[] = [];
@@ -244,9 +245,14 @@ export class MasterPart {
     return clusterBatch("AGREEMENT", Math.floor(timeMs), (writer) => writer.raw(body));
   }
 
-  #upkeep({ master, driver }: Running): void {
+  #upkeep({ master, driver, shown }: Running): void {
     driver.tick();
-    const nowMs = this.#parts.platform.clock.nowMs();
+    const { clock } = this.#parts.platform;
+    const nowMs = clock.nowMs();
+    if (nowMs >= this.#nextExpiryMs) {
+      this.#nextExpiryMs = nowMs + POLL_INTERVAL_MS.documentExpiry;
+      shown.dropExpired(Math.floor(clock.wallMs()));
+    }
     for (const { node, lag } of master.peers) {
       if (lag === 0 || !this.#wholeMs.has(node)) this.#wholeMs.set(node, nowMs);
     }
@@ -383,18 +389,23 @@ export class MasterPart {
     const { config, log, machine, network, platform } = this.#parts;
     const { operations } = log;
     const { origin, agreement } = this.#disk;
-    const master = newCore({ nodeId: config.id, origin, agreement, store, seed, log });
-    const shown = new ShownDocuments({ machine, store, master });
-    shown.check();
+    let shown: ShownDocuments | undefined;
+    const master = newCore({
+      ...{ nodeId: config.id, origin, agreement, store, seed, log, resolvers: config.resolvers },
+      expiryOf: (collection, document) => shown?.expiryOf(collection, document),
+    });
+    const documents = new ShownDocuments({ machine, store, master });
+    shown = documents;
+    documents.check();
     const driver = new MultiMasterDriver({
       ...{ clock: platform.clock, master, operations },
       members: () => this.#parts.members().length,
       requestSync: () => log.requestSync(),
       send: (to, body) => network?.sendMaster(to, body),
       tell: (events) => this.#note(events),
-      show: (changes) => shown.show(changes),
+      show: (changes) => documents.show(changes),
     });
-    return { master, driver, shown };
+    return { master, driver, shown: documents };
   }
 
   #note(events: readonly MultiMasterEvent[]): void {

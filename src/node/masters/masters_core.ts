@@ -5,9 +5,10 @@
  */
 
 import { VersionTable } from "../../database/collection/version_table.ts";
-import type { Seed } from "../../multi_master/config.ts";
+import type { MultiMasterConfig, Seed } from "../../multi_master/config.ts";
 import { MultiMaster } from "../../multi_master/multi_master.ts";
 import type { Agreement } from "../../multi_master/operation/agreement.ts";
+import type { ConflictResolver } from "../../multi_master/operation/conflict_rule.ts";
 import type { Origin } from "../../multi_master/operation/dot.ts";
 import type { Platform } from "../../platform/platform.ts";
 import { OperationChecksum } from "../../protocol/operations/operation_checksum.ts";
@@ -35,10 +36,14 @@ export interface CoreParts {
   readonly store: VersionTable;
   readonly seed: Seed;
   readonly log: SegmentLog;
+  /** By name, for collections whose rule is `custom`. */
+  readonly resolvers: Readonly<Record<string, ConflictResolver>>;
+  readonly expiryOf?: MultiMasterConfig["expiryOf"];
 }
 
 /** Goes on with a state and the operations in the log behind it. */
-export function newCore({ nodeId, origin, agreement, store, seed, log }: CoreParts): MultiMaster {
+export function newCore(parts: CoreParts): MultiMaster {
+  const { nodeId, origin, agreement, store, seed, log, resolvers, expiryOf } = parts;
   const { operations } = log;
   const sums = new OperationChecksum();
   return new MultiMaster(
@@ -46,7 +51,8 @@ export function newCore({ nodeId, origin, agreement, store, seed, log }: CorePar
       ...{ node: nodeId, origin, driftMaxMs: DRIFT_MAX_MS },
       ...{ pullTicks: PULL_TICKS, waitTicks: WAIT_TICKS },
       ...{ messageBytes: MESSAGE_BYTES, windowBytes: WINDOW_BYTES },
-      ...{ resolvers: new Map(), codec: VERSION_CODEC },
+      ...{ resolvers: new Map(Object.entries(resolvers)), codec: VERSION_CODEC },
+      ...(expiryOf && { expiryOf }),
       checksum: (operation, previous) => sums.of(operation, previous),
     },
     agreement,
@@ -72,7 +78,7 @@ export async function stateOnDisk(
   if (agreement.version === 0 || isSeeding) return [];
   const store = new VersionTable(platform.random.below(2 ** 31));
   const seed = await masters.load(store);
-  const core = newCore({ ...disk, origin, agreement, store, seed });
+  const core = newCore({ ...disk, origin, agreement, store, seed, resolvers: {} });
   const frozen = core.freeze();
   const blocks = [...seedBlocks(frozen)];
   frozen.release();

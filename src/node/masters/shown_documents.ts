@@ -6,7 +6,9 @@
  */
 
 import { latinText } from "../../base/order_key.ts";
+import type { Fields } from "../../base/value.ts";
 import type { CollectionStore } from "../../database/collection/collection_store.ts";
+import { expiriesAt, expiryTime } from "../../database/collection/expiry_rule.ts";
 import type { DocumentStateMachine } from "../../database/document_state_machine.ts";
 import type { VersionStore } from "../../multi_master/document/version_store.ts";
 import type { VisibleChange } from "../../multi_master/document/written_document.ts";
@@ -19,9 +21,11 @@ import type { Stamp } from "../../multi_master/operation/operation.ts";
 export interface ShownParts {
   readonly machine: DocumentStateMachine;
   readonly store: VersionStore;
-  readonly master: Pick<MultiMaster, "read">;
+  readonly master: Pick<MultiMaster, "read" | "expire">;
 }
 
+/** Documents that are dropped at once by one index. */
+const EXPIRED_AT_ONCE = 500;
 const NO_KEYS: ReadonlyMap<string, Uint8Array> = new Map<string, Uint8Array>([]);
 
 /** The stores that are kept up to date. */
@@ -52,6 +56,26 @@ export class ShownDocuments {
       if (store === undefined) continue;
       put(store, key, { body, stamp });
       this.#noteConflict(collection, key, isConflict);
+    }
+  }
+
+  /** When a document expires, in ms since 1970; undefined: never. */
+  expiryOf(collection: CollectionId, document: Fields): number | undefined {
+    const store = this.#stores.get(collection);
+    return store && expiryTime(store.indexes, document);
+  }
+
+  /** Drops documents that have expired and that every member has, a portion of them. */
+  dropExpired(wallMs: number): void {
+    for (const [collection, store] of this.#stores) {
+      for (const { index, beforeMs } of expiriesAt(store.indexes, wallMs)) {
+        for (const location of index.before(beforeMs, EXPIRED_AT_ONCE)) {
+          const key = store.key(location).slice();
+          if (!this.#parts.master.expire(collection, key, wallMs)) continue;
+          put(store, key, { body: undefined, stamp: undefined });
+          this.#noteConflict(collection, key, false);
+        }
+      }
     }
   }
 
