@@ -36,6 +36,11 @@ const WAL: CommandSpec = {
   run: async (words, options) => (await import("./commands/wal_command.ts")).runWal(words, options),
 };
 
+const MODE: CommandSpec["options"][number] = [
+  "--mode <mode>",
+  "master-slave: the leader writes; multi-master: every node does (default master-slave)",
+];
+
 const THROUGHPUT: CommandSpec = {
   usage: "bench throughput",
   about:
@@ -43,13 +48,15 @@ const THROUGHPUT: CommandSpec = {
   options: [
     ["--nodes <n>", "Nodes of the own cluster (default 3)"],
     ADDRESS,
-    ["--clients <n>", "Connections (default 1)"],
+    ["--clients <n>", "Connections; with multi-master over all nodes in turn (default 1)"],
     ["--in-flight <n>", "Requests under way over all clients (default 64)"],
     ["--rate <n>", "Operations a second from a fixed schedule, or max (default max)"],
     ["--value-bytes <n>", "Bytes of a document (default 128)"],
     ["--duration <time>", "Measured time (default 10s)"],
     ["--warmup <time>", "Time before it (default 1s)"],
     ["--read-ratio <r>", "Share of linearizable reads, 0 to 1 (default 0)"],
+    MODE,
+    ["--ack <disks>", "With multi-master: a write waits for one, majority or all (default one)"],
     ["--sync-mode <mode>", "sync or async, for the own cluster (default sync)"],
     ["--compression <mode>", "auto, zstd or none, for the own cluster (default auto)"],
     ["--data <dir>", "Folder for the own cluster's data (default: a fresh one)"],
@@ -58,6 +65,7 @@ const THROUGHPUT: CommandSpec = {
   examples: [
     "cstore bench throughput --in-flight 512",
     "cstore bench throughput --rate 5000 --duration 30s --json",
+    "cstore bench throughput --mode multi-master --clients 3 --in-flight 512",
   ],
   run: async (_words, options) =>
     (await import("./commands/bench_command.ts")).benchThroughput(options),
@@ -67,10 +75,11 @@ const FAILOVER: CommandSpec = {
   usage: "bench failover",
   about: "Kill, pause or replace the leader under load and time what clients see",
   options: [
+    MODE,
     ["--rounds <n>", "Rounds (default 10)"],
-    ["--fault <kind>", "kill, pause or promote (default kill)"],
+    ["--fault <kind>", "kill, pause or promote; with multi-master kill (default kill)"],
     ["--nodes <n>", "Nodes (default 3)"],
-    ["--rate <n>", "Writes a second (default 500)"],
+    ["--rate <n>", "Writes a second; with multi-master at each node (default 500)"],
     ["--data <dir>", "Folder for the cluster's data (default: a fresh one)"],
     JSON_FLAG,
   ],

@@ -284,10 +284,8 @@ function trySeeds(plant: Plant, from: number): Round {
 }
 
 function runPlants(): void {
-  const wanted =
-    values.plants === "all"
-      ? PLANTS
-      : PLANTS.filter((plant) => values.plants?.split(",").includes(plant.name));
+  const names = values.plants ?? "all";
+  const wanted = names === "all" ? PLANTS : names.split(",").map(plantNamed);
   let survivors = 0;
   const rows: object[] = [];
   say("| plant | what is wrong | seeds | caught by |");

@@ -94,6 +94,8 @@ async function measureCstore(options: Options, directory: string): Promise<Row[]
         durationMs: options.durationMs,
         warmupMs: options.warmupMs,
         readRatio: 0,
+        mode: "MASTER_SLAVE",
+        ack: "one",
         syncMode: "sync",
         compression: "auto",
         data,

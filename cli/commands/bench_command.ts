@@ -7,7 +7,13 @@
 import { printSize } from "../../src/base/units.ts";
 import { endClustersOnSignal } from "../local/local_cluster.ts";
 import { type FailoverRound, runFailover } from "../measure/failover.ts";
+import {
+  type MastersFailoverResult,
+  type MastersRound,
+  runMastersFailover,
+} from "../measure/masters_failover.ts";
 import { runThroughput } from "../measure/throughput.ts";
+import { modeOption } from "../mode_options.ts";
 import {
   choiceOption,
   durationOption,
@@ -17,7 +23,7 @@ import {
   shareOption,
   textOption,
 } from "../options.ts";
-import { print, printJson, table, tell } from "../output.ts";
+import { print, printJson, table, tell, UsageError } from "../output.ts";
 
 /** Operations a second and latency. */
 export async function benchThroughput(options: RawOptions): Promise<void> {
@@ -38,6 +44,8 @@ export async function benchThroughput(options: RawOptions): Promise<void> {
     durationMs: durationOption(options, "duration", 10_000),
     warmupMs: durationOption(options, "warmup", 1000),
     readRatio: shareOption(options, "readRatio", 0),
+    mode: modeOption(options),
+    ack: choiceOption(options, "ack", { allowed: ["one", "majority", "all"], fallback: "one" }),
     syncMode: choiceOption(options, "syncMode", { allowed: ["sync", "async"], fallback: "sync" }),
     compression: choiceOption(options, "compression", {
       allowed: ["auto", "zstd", "none"],
@@ -98,21 +106,13 @@ export async function benchFailover(options: RawOptions): Promise<void> {
     allowed: ["kill", "pause", "promote"],
     fallback: "kill",
   });
+  if (modeOption(options) === "MULTI_MASTER") return benchMasters(options, fault);
   let number = 0;
   const show = (round: FailoverRound): void => {
     number += 1;
     if (!json) printRound(number, round);
   };
-  const result = await runFailover(
-    {
-      nodes: numberOption(options, "nodes", { min: 3, max: 9, fallback: 3 }),
-      rounds: numberOption(options, "rounds", { min: 1, max: 10_000, fallback: 10 }),
-      fault,
-      rate: numberOption(options, "rate", { min: 1, max: 100_000, fallback: 500 }),
-      data: textOption(options, "data"),
-    },
-    show,
-  );
+  const result = await runFailover({ ...failoverSettings(options), fault }, show);
   if (json) {
     printJson(result);
     return;
@@ -122,7 +122,50 @@ export async function benchFailover(options: RawOptions): Promise<void> {
     return [name, value.min.toFixed(1), value.median.toFixed(1), value.max.toFixed(1)];
   });
   print(table(["ms", "min", "median", "max"], rows));
-  const { acknowledged, failedRequests, lostAcknowledged } = result.totals;
+  printTotals(result.totals);
+}
+
+function failoverSettings(options: RawOptions): {
+  readonly nodes: number;
+  readonly rounds: number;
+  readonly rate: number;
+  readonly data: string | undefined;
+} {
+  return {
+    nodes: numberOption(options, "nodes", { min: 3, max: 9, fallback: 3 }),
+    rounds: numberOption(options, "rounds", { min: 1, max: 10_000, fallback: 10 }),
+    rate: numberOption(options, "rate", { min: 1, max: 100_000, fallback: 500 }),
+    data: textOption(options, "data"),
+  };
+}
+
+/** Kills each node in turn, and times what the writers at the others see. */
+async function benchMasters(options: RawOptions, fault: string): Promise<void> {
+  if (fault !== "kill") {
+    throw new UsageError(`--fault ${fault} is of the leader; with --mode multi-master it is kill`);
+  }
+  const json = flagOption(options, "json");
+  let number = 0;
+  const result = await runMastersFailover(failoverSettings(options), (round) => {
+    number += 1;
+    if (!json) printMastersRound(number, round);
+  });
+  if (json) return printJson(result);
+  const { median, max } = result.longestGapMs;
+  print();
+  print(`longest gap of a writer at another node, ms: median ${median}  max ${max}`);
+  printTotals(result.totals);
+}
+
+function printMastersRound(number: number, round: MastersRound): void {
+  print(
+    `round ${number}: ${round.killed} killed  longest gap elsewhere ${round.longestGapMs} ms  failed ${round.failedRequests}  all together ${round.togetherMs} ms after its start  lost ${round.lostAcknowledged} of ${round.acknowledged}`,
+  );
+  print(`  |${round.strip}|  10 ms a cell, kill at cell 20`);
+}
+
+function printTotals(totals: MastersFailoverResult["totals"]): void {
+  const { acknowledged, failedRequests, lostAcknowledged } = totals;
   print(
     `${acknowledged} writes acknowledged, ${failedRequests} requests failed, ${lostAcknowledged} acknowledged writes lost`,
   );

@@ -122,11 +122,11 @@ function summarise(rounds: readonly FailoverRound[]): FailoverResult["summary"] 
   return summary as FailoverResult["summary"];
 }
 
-function tenth(value: number): number {
+export function tenth(value: number): number {
   return Math.round(value * 10) / 10;
 }
 
-interface Acknowledged {
+export interface Acknowledged {
   readonly id: string;
   readonly sentMs: number;
   readonly ackMs: number;
@@ -192,14 +192,14 @@ async function injectFault(
 }
 
 /** Writes with unique ids at a fixed rate. */
-function startLoad(
+export function startLoad(
   database: RemoteDatabase,
-  options: { readonly rate: number; readonly round: number },
+  options: { readonly rate: number; readonly round: number | string; readonly name?: string },
 ): {
   hasAcknowledgedSince(fromMs: number): boolean;
   stop(): Promise<{ acknowledged: Acknowledged[]; failed: number }>;
 } {
-  const collection = database.collection<{ id: string; n: number }>("failover");
+  const collection = database.collection<{ id: string; n: number }>(options.name ?? "failover");
   const acknowledged: Acknowledged[] = [];
   const startMs = systemClock.nowMs();
   let failed = 0;
@@ -273,7 +273,7 @@ function watchElection(
   };
 }
 
-function longestGap(acks: readonly number[], faultMs: number): number {
+export function longestGap(acks: readonly number[], faultMs: number): number {
   let longest = 0;
   for (let i = 1; i < acks.length; i += 1) {
     const end = acks[i] ?? 0;
@@ -285,7 +285,7 @@ function longestGap(acks: readonly number[], faultMs: number): number {
 
 const LEVELS = " ▁▂▃▄▅▆▇█";
 
-function stripOf(acks: readonly number[], faultMs: number): string {
+export function stripOf(acks: readonly number[], faultMs: number): string {
   const cells = new Array<number>(STRIP_CELLS).fill(0);
   for (const ms of acks) {
     const cell = Math.floor((ms - faultMs + STRIP_BEFORE_MS) / CELL_MS);

@@ -11,15 +11,21 @@
 
 import { closeSync, fdatasyncSync, openSync, rmSync, writeSync } from "node:fs";
 import { CStoreError } from "../../src/base/errors.ts";
-import { documentsRequest } from "../../src/client/collection/collection_writer.ts";
+import { documentsRequest, writeRequest } from "../../src/client/collection/collection_writer.ts";
 import { Client } from "../../src/client/connection/client.ts";
-import { connect, type NodeStatus } from "../../src/mod.ts";
+import {
+  type Acknowledgement,
+  type CollectionMode,
+  connect,
+  type NodeStatus,
+} from "../../src/mod.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { encodeCbor } from "../../src/protocol/encoding/cbor.ts";
 import { encodeCollectionName } from "../../src/protocol/encoding/command.ts";
 import { encodeKey } from "../../src/protocol/encoding/document_key.ts";
 import { readLevelNumber } from "../../src/protocol/wire/client_message.ts";
 import { LocalCluster } from "../local/local_cluster.ts";
+import { everyNodeWrites } from "./masters_failover.ts";
 import { LatencyBars, type LatencyMs, latencyMs, machine, median, newHistogram } from "./report.ts";
 
 /** Options of the measurement. */
@@ -35,6 +41,9 @@ export interface ThroughputOptions {
   readonly durationMs: number;
   readonly warmupMs: number;
   readonly readRatio: number;
+  readonly mode: CollectionMode;
+  /** Of MULTI_MASTER: disks that a write waits for. */
+  readonly ack: Acknowledgement;
   readonly syncMode: "sync" | "async";
   readonly compression: "auto" | "zstd" | "none";
   readonly data?: string | undefined;
@@ -61,7 +70,7 @@ export interface ThroughputResult {
   readonly perSecond: readonly number[];
 }
 
-const COLLECTION = encodeCollectionName("bench");
+const NAMES = { MASTER_SLAVE: "bench", MULTI_MASTER: "bench-every-node" } as const;
 const KEYS = 100_000;
 /** Memory for the documents that are written again and again. */
 const DOCUMENT_BYTES_MAX = 64 * 1024 * 1024;
@@ -70,6 +79,7 @@ interface Load {
   readonly clients: readonly Client[];
   readonly documents: readonly { readonly key: Uint8Array; readonly document: Uint8Array }[];
   readonly options: ThroughputOptions;
+  readonly collection: Uint8Array;
 }
 
 /** Runs the workload. */
@@ -78,14 +88,26 @@ export async function runThroughput(options: ThroughputOptions): Promise<Through
   const addresses = (options.address ?? cluster?.addresses ?? "").split(",");
   const clients: Client[] = [];
   try {
-    for (let i = 0; i < options.clients; i += 1) clients.push(await Client.connect(addresses));
+    const { mode } = options;
+    const isByAll = mode === "MULTI_MASTER";
+    if (isByAll) await everyNodeWrites(addresses, NAMES[mode]);
+    for (let i = 0; i < options.clients; i += 1) {
+      // Where every node writes, the clients spread over the nodes.
+      const own = isByAll ? addresses.slice(i % addresses.length).slice(0, 1) : addresses;
+      clients.push(await Client.connect(own));
+    }
     const fitting = Math.max(1, Math.floor(DOCUMENT_BYTES_MAX / options.valueBytes));
     const keyCount = Math.min(options.keys ?? KEYS, fitting);
     const documents = Array.from({ length: keyCount }, (_, i) => {
       const id = `key-${String(i).padStart(8, "0")}`;
       return { key: encodeKey(id), document: documentOf(id, options.valueBytes) };
     });
-    const load: Load = { clients, documents, options };
+    const load: Load = {
+      clients,
+      documents,
+      options,
+      collection: encodeCollectionName(NAMES[mode]),
+    };
     const fdatasyncMs = probeDisk(options.data ?? cluster?.data ?? ".");
     await drive(load, options.warmupMs);
     const before = await statuses(addresses);
@@ -288,17 +310,17 @@ function operate(load: Load, client: Client, { done, failed }: Outcome): void {
   const drawn = load.documents[Math.floor(Math.random() * load.documents.length)];
   if (drawn === undefined) return;
   const { key, document } = drawn;
+  const { collection } = load;
+  const { mode, ack } = load.options;
+  const isByAll = mode === "MULTI_MASTER";
   if (load.options.readRatio > 0 && Math.random() < load.options.readRatio) {
     client.submit(
       {
         kind: "READ",
-        target: "leader",
+        target: isByAll ? "any" : "leader",
         write: (writer) => {
-          writer
-            .u8(readLevelNumber("linearizable"))
-            .u8(COLLECTION.byteLength)
-            .raw(COLLECTION)
-            .raw(key);
+          writer.u8(readLevelNumber(isByAll ? "stale" : "linearizable"));
+          writer.u8(collection.byteLength).raw(collection).raw(key);
         },
       },
       done,
@@ -307,7 +329,8 @@ function operate(load: Load, client: Client, { done, failed }: Outcome): void {
     return;
   }
   const operations = [{ kind: "PUT", key, document } as const];
-  client.submit(documentsRequest({ collection: COLLECTION, operations }), done, failed);
+  const write = { collection, operations };
+  client.submit(isByAll ? writeRequest({ ...write, ack }) : documentsRequest(write), done, failed);
 }
 
 /** Median of 200 times write 4 KiB + fdatasync into a file filled with zeros. */

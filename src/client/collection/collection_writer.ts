@@ -228,7 +228,7 @@ export interface DocumentsWrite extends CollectionOperations {
 }
 
 /** The same as a request that any node takes. */
-function writeRequest(write: DocumentsWrite & WriteHow): ClientRequest {
+export function writeRequest(write: DocumentsWrite & WriteHow): ClientRequest {
   const { ack, isConditional } = write;
   const number = ack === undefined ? 0 : 1 + ACKNOWLEDGEMENTS.indexOf(ack);
   return {
