@@ -12,7 +12,7 @@ import {
   type MastersRound,
   runMastersFailover,
 } from "../measure/masters_failover.ts";
-import { runThroughput } from "../measure/throughput.ts";
+import { runThroughput, type ThroughputResult } from "../measure/throughput.ts";
 import { modeOption } from "../mode_options.ts";
 import {
   choiceOption,
@@ -60,6 +60,10 @@ export async function benchThroughput(options: RawOptions): Promise<void> {
     printJson(result);
     return;
   }
+  printThroughput(result, rate === undefined);
+}
+
+function printThroughput(result: ThroughputResult, isClosed: boolean): void {
   const { latencyMs } = result;
   print(
     Object.entries(result.settings)
@@ -68,7 +72,7 @@ export async function benchThroughput(options: RawOptions): Promise<void> {
       .join("  "),
   );
   print();
-  const from = rate === undefined ? "from sending" : "from the planned start";
+  const from = isClosed ? "from sending" : "from the planned start";
   print(
     `${result.opsPerSecond} operations a second (${result.operations} in all, ${printSize(result.bytes)})`,
   );

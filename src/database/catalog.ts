@@ -58,7 +58,9 @@ export function executeCatalog(
 /** All documents are in an index: it serves from now on, or is gone if it cannot be. */
 export function settleIndex(state: CatalogState, request: unknown): void {
   const { collection, index } = readIndexReady(request);
-  state.collections.get(collection)?.indexes.settle(index);
+  const store = state.collections.get(collection);
+  // Where every node writes, the documents of one say nothing of the others'.
+  store?.indexes.settle(index, { isOfState: store.collectionId === 0 });
 }
 
 function change(

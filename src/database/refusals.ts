@@ -12,6 +12,7 @@ import {
   DuplicateRequestError,
   errorNumber,
   OverloadedError,
+  QueryError,
   SessionExpiredError,
   TransactionConflictError,
   UncheckedError,
@@ -20,7 +21,7 @@ import {
   WrongModeError,
   withoutStack,
 } from "../base/errors.ts";
-import { DOCUMENT_SIZE_MAX, RESULT_SIZE_MAX } from "../base/limits.ts";
+import { ANSWER_SIZE_MAX, DOCUMENT_SIZE_MAX, RESULT_SIZE_MAX } from "../base/limits.ts";
 import { RETRY_AFTER_MS } from "../base/timing.ts";
 import type { DocumentId } from "../protocol/encoding/document_key.ts";
 import { errorFromNumber } from "../protocol/encoding/error_maker.ts";
@@ -81,6 +82,11 @@ export function resultTooLarge(): CStoreError {
   return new ValidationError(
     `Cannot execute: the documents to give back exceed ${RESULT_SIZE_MAX} bytes`,
   );
+}
+
+/** What is to be given back, of merged documents perhaps, fits no frame. */
+export function answerTooLarge(): CStoreError {
+  return new QueryError(`Cannot answer: the answer exceeds ${ANSWER_SIZE_MAX} bytes`);
 }
 
 /** `ifVersion` named another version. */

@@ -172,12 +172,13 @@ export class Node {
     this.#parts.housekeeping.stop();
     this.#parts.peerWatch.stop();
     driver.stop(makeError);
-    this.#parts.masters.stop();
+    const masters = this.#parts.masters.stop();
     transfer.stop();
     verifier.stop();
     gateway.sayGoodbye();
     await diskMonitor.stop();
     await snapshotter.stop();
+    await masters;
     await network?.close();
     await this.#parts.rollbackGuard.stop();
     try {
@@ -307,7 +308,7 @@ export class Node {
     this.#logger.fatal("the node stops: {reason}", { reason: error.message });
     const { driver, masters, transfer, housekeeping, peerWatch, network } = this.#parts;
     driver.stop(() => new ClosedError("Cannot answer: the node has failed"));
-    masters.stop();
+    const isIdle = masters.stop();
     transfer.stop();
     housekeeping.stop();
     peerWatch.stop();
@@ -315,6 +316,6 @@ export class Node {
       this.#opened.directory.release();
       this.#hooks.onFatal?.(error);
     };
-    Promise.allSettled([network?.close(), this.#opened.log.close()]).then(finish, finish);
+    Promise.allSettled([network?.close(), isIdle, this.#opened.log.close()]).then(finish, finish);
   }
 }

@@ -15,6 +15,7 @@ import {
   WrongModeError,
   withoutStack,
 } from "../base/errors.ts";
+import { RESULT_SIZE_MAX } from "../base/limits.ts";
 import { RETRY_AFTER_MS } from "../base/timing.ts";
 import type { CollectionStore } from "../database/collection/collection_store.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
@@ -131,7 +132,8 @@ export class MastersService {
       this.#execute({ body, view, start, end }, request, reply);
     } catch (error) {
       if (!(error instanceof CStoreError)) throw error;
-      const isInDoubt = request.isRepeat && error.retry === "never";
+      const isDecided = error.retry === "never" && !(error instanceof UnknownOutcomeError);
+      const isInDoubt = request.isRepeat && isDecided;
       fail(isInDoubt ? inDoubt(error) : error);
     }
   }
@@ -174,7 +176,7 @@ export class MastersService {
 
   /** Only a leader knows for sure that there is no such collection. */
   #notWrittenByAll(name: string): CStoreError {
-    const isThere = this.#parts.machine.collectionOrEmpty(name).changedAt > 0;
+    const isThere = [...this.#parts.machine.collections()].some((store) => store.name === name);
     if (isThere || this.#parts.refuseRead("leader") === undefined) return notWrittenByAll(name);
     const message = `Cannot write "${name}": this node does not know the collection yet`;
     return withoutStack(() => new OverloadedError(message, RETRY_AFTER_MS.masters));
@@ -193,19 +195,30 @@ export class MastersService {
     return { effects: executor.effects, documents: executor.made };
   }
 
-  /** Of a request that was carried out nothing is decided anew: an insert would meet itself. */
+  /**
+   * Of a request that was carried out nothing is decided anew: an insert would meet itself. Throws
+   * UnknownOutcomeError where what it gave back cannot be told any more.
+   */
   #known({ sections, bytes }: Asked, masters: MastersBackend): Executed {
     const documents: Made[] = [];
     const effects: Effect[] = [];
+    let [isSure, returnedBytes] = [true, 0];
     for (const { store, cursor } of sections) {
       const collection = store.collectionId;
       while (cursor.next()) {
         const key = bytes.subarray(cursor.keyStart, cursor.keyEnd);
         const document = cursor.returnsDocument ? masters.read(collection, key) : undefined;
+        const isGone = cursor.returnsDocument && document === undefined;
+        if (isGone || (cursor.returnsDocument && cursor.kind === "REMOVE")) throw resultForgotten();
+        isSure &&= cursor.kind === "INSERT" || cursor.kind === "PUT";
+        returnedBytes += document?.byteLength ?? 0;
         effects.push({ found: true, document });
         if (documents.length === 0) documents.push({ collection, key, body: undefined });
       }
     }
+    // A single operation had an effect, or there was nothing to carry out.
+    const isTold = isSure || effects.length === 1;
+    if (!isTold || returnedBytes > RESULT_SIZE_MAX) throw resultForgotten();
     return { effects, documents };
   }
 
@@ -306,6 +319,11 @@ function nameOf({ view, start }: CheckedCommand, isRepeat: boolean): RequestName
 function inDoubt(cause?: CStoreError): CStoreError {
   const message = "Cannot tell what became of the write: another node may have carried it out";
   return withoutStack(() => new UnknownOutcomeError(message, { cause }));
+}
+
+function resultForgotten(): CStoreError {
+  const message = "The write was carried out; what it gave back is not known any more";
+  return withoutStack(() => new UnknownOutcomeError(message));
 }
 
 function notWrittenByAll(collection: string): CStoreError {

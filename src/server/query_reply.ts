@@ -7,6 +7,7 @@
 import { AssertionError } from "../base/assert.ts";
 import { CStoreError, QueryError } from "../base/errors.ts";
 import { ANSWER_SIZE_MAX } from "../base/limits.ts";
+import { answerTooLarge } from "../database/refusals.ts";
 import type { ReplyTarget } from "../replication/raft/open_batch.ts";
 
 /** Where a door wants the replies to the requests of one client. */
@@ -55,8 +56,7 @@ export function bounded(reply: QueryReply): QueryReply {
     failed: (error) => reply.failed(error),
     result: (payload) => {
       if (payload.byteLength <= ANSWER_SIZE_MAX) reply.result(payload);
-      else
-        reply.failed(new QueryError(`Cannot answer: the answer exceeds ${ANSWER_SIZE_MAX} bytes`));
+      else reply.failed(answerTooLarge());
     },
   };
 }

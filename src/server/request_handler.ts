@@ -7,9 +7,10 @@
 import { unreachable } from "../base/assert.ts";
 import { ByteWriter } from "../base/bytes.ts";
 import { CStoreError, DeadlineError, NoQuorumError, ValidationError } from "../base/errors.ts";
+import { ANSWER_SIZE_MAX } from "../base/limits.ts";
 import { POLL_INTERVAL_MS } from "../base/timing.ts";
 import type { DocumentStateMachine } from "../database/document_state_machine.ts";
-import { wrongMode } from "../database/refusals.ts";
+import { answerTooLarge, wrongMode } from "../database/refusals.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Random } from "../platform/random.ts";
 import { encodeCbor } from "../protocol/encoding/cbor.ts";
@@ -287,7 +288,9 @@ export class RequestHandler {
       if (count === undefined) return this.#countOneByOne(request, read, target);
       payload.u64(count);
     } else writeOperationResult(payload, machine.read(read.collection, read.key, nowMs));
-    target.result(request.requestId, payload.written());
+    // Merged documents may be larger than what anybody wrote.
+    if (payload.size <= ANSWER_SIZE_MAX) target.result(request.requestId, payload.written());
+    else target.failed(request.requestId, answerTooLarge());
   }
 
   #countOneByOne(request: ReadRequest, read: ReadTarget, target: ReplyTarget): void {

@@ -63,7 +63,7 @@ class Subject {
 
   addIndex(definition: IndexDefinition): void {
     this.store.addIndex(definition, this.sequence);
-    this.store.indexes.settle(definition.name);
+    this.store.indexes.settle(definition.name, { isOfState: true });
   }
 
   run(spec: QuerySpec): Fields[] {
@@ -266,7 +266,7 @@ describe("queries", () => {
     subject.put("x", { a: 1 });
     subject.put("y", { a: 1 });
     subject.store.addIndex(index("u", ["a"], { isUnique: true }), subject.sequence);
-    expect(subject.store.indexes.settle("u")?.code).toBe("DUPLICATE_KEY");
+    expect(subject.store.indexes.settle("u", { isOfState: true })?.code).toBe("DUPLICATE_KEY");
     expect(subject.store.indexes.count).toBe(0);
     expect(subject.put("z", { a: 1 })).toBe(true);
   });
@@ -280,7 +280,7 @@ describe("queries", () => {
       else subject.remove(i);
       if (i % 300 === 0) subject.store.indexes.buildStep(100);
     }
-    subject.store.indexes.settle("i");
+    subject.store.indexes.settle("i", { isOfState: true });
     checkRebuilt(subject);
     expect(subject.run({ filter: { a: 100 } }).length).toBe(334);
   });

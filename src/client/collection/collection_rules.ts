@@ -42,8 +42,9 @@ export interface RulesParts {
   readonly validators: Validators;
 }
 
-/** A look at what any node knows is a help only. */
-const LOOK = { level: "stale", timeoutMs: 1000 } as const;
+/** A look at what any node knows is a help only: it gets a part of the time. */
+const LOOK_MS_MAX = 1000;
+const LOOK_SHARE = 0.2;
 
 /** The rules of one database. */
 export class CollectionRules {
@@ -99,10 +100,11 @@ export class CollectionRules {
   }
 
   /** Asks any node for the collection's mode: it may be an older one, and others tell. */
-  async look(name: string): Promise<boolean> {
+  async look(name: string, ofMs = Number.POSITIVE_INFINITY): Promise<boolean> {
     const client = await this.#parts.client();
+    const timeoutMs = Math.max(1, Math.min(LOOK_MS_MAX, ofMs * LOOK_SHARE));
     try {
-      const [found] = await listCollections(client, name, LOOK);
+      const [found] = await listCollections(client, name, { level: "stale", timeoutMs });
       if (found === undefined) return false;
       this.#note(name, found.settings ?? PLAIN_SETTINGS);
       return true;

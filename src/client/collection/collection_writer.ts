@@ -164,7 +164,9 @@ export class CollectionWriter {
     const { rules } = this.#backend;
     // Where no session can be opened, a node may take the write all the same.
     const isInDoubt = !client.askForSession() || how.ack !== undefined;
-    if (isInDoubt && !rules.isLearned(this.#name)) await rules.look(this.#name);
+    if (isInDoubt && !rules.isLearned(this.#name)) {
+      await rules.look(this.#name, this.#timeoutMs ?? client.timeoutMs);
+    }
     return this.#send(operations, how, { client, attempts: ATTEMPTS_MAX.mode });
   }
 

@@ -298,9 +298,9 @@ export class Client {
   #route(request: PendingRequest): void {
     const channel = this.#channelFor(request);
     if (channel === undefined) return this.#postpone(request);
-    request.unanswered += 1;
     request.sentOn = channel;
     channel.send(bytesAgain(request, this.#pending.lowest));
+    request.unanswered += 1;
   }
 
   /** It is sent again after a while, or when there is news. */

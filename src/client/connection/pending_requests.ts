@@ -186,7 +186,8 @@ export function bytesAgain(request: PendingRequest, lowest: number): Uint8Array 
   const bytes = request.frame.writer.buffer().slice(request.start, request.end);
   if (request.kind === "COMMAND") acknowledgeIn(bytes, REQUEST_HEADER_SIZE, lowest);
   if (request.kind === "WRITE") {
-    bytes[REQUEST_HEADER_SIZE + 1]! |= FLAG_REPEAT;
+    // Who refused it has not carried it out.
+    if (request.unanswered > 0) bytes[REQUEST_HEADER_SIZE + 1]! |= FLAG_REPEAT;
     acknowledgeIn(bytes, REQUEST_HEADER_SIZE + WRITE_HEADER_SIZE, lowest);
   }
   return bytes;

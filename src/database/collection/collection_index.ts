@@ -144,6 +144,11 @@ export class CollectionIndex {
   isReady = false;
   /** Keys of documents that it cannot hold; while it serves there are none. */
   readonly unfit = new Set<string>();
+
+  /** Whether searches find all documents by it. */
+  get isWhole(): boolean {
+    return this.isReady && this.unfit.size === 0;
+  }
   /** Whether a document ever had an array there: its entries sort otherwise than it. */
   isMultiple = false;
 

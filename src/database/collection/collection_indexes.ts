@@ -101,9 +101,10 @@ export class CollectionIndexes {
 
   /**
    * All documents are in the index from now on, for all nodes at the same entry: what this one has
-   * not done yet it does now. Gives why the index cannot be; then it is gone.
+   * not done yet it does now. Gives why the index cannot be; then it is gone. With `isOfState` the
+   * documents are the same on all nodes; without, the index serves where it holds all of them.
    */
-  settle(name: string): CStoreError | undefined {
+  settle(name: string, { isOfState }: { readonly isOfState: boolean }): CStoreError | undefined {
     const build = this.#builds.get(name);
     if (build === undefined) return undefined;
     while (!isAtEnd(build, BUILD_STEP_DOCUMENTS));
@@ -113,7 +114,7 @@ export class CollectionIndexes {
     const isDouble = index.definition.isUnique && index.hasDuplicates;
     const problem = isDouble
       ? notUnique(index, this.#collection)
-      : index.unfit.size > 0
+      : isOfState && index.unfit.size > 0
         ? unfit(index, this.#collection)
         : undefined;
     if (problem === undefined) index.isReady = true;

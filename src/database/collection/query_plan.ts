@@ -67,8 +67,8 @@ export function planQuery(request: PlanRequest, indexes: Iterable<CollectionInde
   const plans = [...indexes]
     .filter((index) => {
       const { where, paths } = index.definition;
-      const isWhole = where === undefined || implies(filter, where);
-      if (!index.isReady || !isWhole || paths.some(({ path }) => hasEscapes(path))) return false;
+      const isImplied = where === undefined || implies(filter, where);
+      if (!index.isWhole || !isImplied || paths.some(({ path }) => hasEscapes(path))) return false;
       if (hint !== "") return index.definition.name === hint;
       // Without a condition on its first path it serves only an order.
       const first = index.definition.paths[0]?.path;

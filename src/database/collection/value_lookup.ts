@@ -86,7 +86,7 @@ function indexOf(store: CollectionStore, path: string): CollectionIndex | undefi
     const { paths, ignoresCase, collation, where } = index.definition;
     const isOnly = paths.length === 1 && paths[0]?.path === path && where === undefined;
     const isExact = !ignoresCase && collation === undefined;
-    if (isOnly && !hasEscapes(path) && index.isReady && !index.isMultiple && isExact) return index;
+    if (isOnly && !hasEscapes(path) && index.isWhole && !index.isMultiple && isExact) return index;
   }
   return undefined;
 }

@@ -7,6 +7,7 @@
  */
 
 import {
+  CorruptionError,
   CStoreError,
   OverloadedError,
   StorageError,
@@ -91,6 +92,7 @@ export class MasterPart {
   readonly #wanted = new Map<string, Origin>();
   /** The entry of the last change that this node proposed. */
   #proposedIndex = 0;
+  #proposedTerm = 0;
   #nextFloorMs = 0;
   #nextAskMs = 0;
   #nextExpiryMs = 0;
@@ -116,7 +118,7 @@ export class MasterPart {
       send: (message) => network?.sendSnapshot(message),
       arrived: () =>
         this.#work(async () => {
-          await this.#disk.seeded();
+          await this.#takeState();
           await this.#tryBegin();
         }),
       failed: (cause) => this.#logger.error("a state could not be taken in: {cause}", { cause }),
@@ -169,11 +171,13 @@ export class MasterPart {
     this.applied();
   }
 
-  stop(): void {
+  /** Resolves when nothing of it is under way on the disk any more. */
+  stop(): Promise<void> {
     this.#isStopped = true;
     for (const unlisten of this.#unlisten) unlisten();
     this.#transfer.stop();
     this.#running?.driver.failed(new StorageError("Cannot go on: the node stops"));
+    return this.#working;
   }
 
   /** Why this node takes no writes of such collections now; undefined if it does. */
@@ -198,6 +202,16 @@ export class MasterPart {
     if (agreement.version > this.#disk.agreement.version && !this.#isKeeping) this.#keep();
   }
 
+  /** A state that is damaged costs the attempt only. */
+  async #takeState(): Promise<void> {
+    try {
+      await this.#disk.seeded();
+    } catch (cause) {
+      if (!(cause instanceof CorruptionError)) throw cause;
+      this.#logger.error("a state could not be taken in: {cause}", { cause });
+    }
+  }
+
   /** Called often. */
   tick(): void {
     const { machine, driver, platform } = this.#parts;
@@ -209,8 +223,10 @@ export class MasterPart {
       this.#nextAskMs = nowMs + POLL_INTERVAL_MS.seed;
       this.#askForState();
     }
-    if (driver.isLeader) this.#lead();
-    else if (this.#mayOpen(agreement) && driver.view.leader !== undefined) {
+    if (driver.isLeader) return this.#lead();
+    // Who leads next is asked anew.
+    this.#wanted.clear();
+    if (this.#mayOpen(agreement) && driver.view.leader !== undefined) {
       this.#tell(driver.view.leader, ORIGIN, { origin: this.#disk.origin });
     }
   }
@@ -218,7 +234,7 @@ export class MasterPart {
   /** A message of another node that is not of consensus. */
   onNodeMessage({ type, sourceNodeId, data }: ReplicationMessage): void {
     if (type === SEED) return this.#sendState(sourceNodeId);
-    if (type !== ORIGIN || !isFields(data)) return;
+    if (type !== ORIGIN || !isFields(data) || !this.#parts.driver.isLeader) return;
     const { origin } = data;
     if (typeof origin !== "string" || origin.length > NAME_LENGTH_MAX) return;
     // The name of its writer stands in it: see `nodeOf`.
@@ -246,6 +262,7 @@ export class MasterPart {
   }
 
   #upkeep({ master, driver, shown }: Running): void {
+    if (driver.failure !== undefined) return this.#parts.failed(driver.failure);
     driver.tick();
     const { clock } = this.#parts.platform;
     const nowMs = clock.nowMs();
@@ -297,7 +314,9 @@ export class MasterPart {
 
   #lead(): void {
     const { machine, driver, config, platform } = this.#parts;
-    if (!driver.view.hasCommittedOwnTerm || driver.appliedIndex < this.#proposedIndex) return;
+    const { hasCommittedOwnTerm, term } = driver.view;
+    const isUnderway = term === this.#proposedTerm && driver.appliedIndex < this.#proposedIndex;
+    if (!hasCommittedOwnTerm || isUnderway) return;
     const { agreement } = machine.masters;
     if (this.#mayOpen(agreement)) this.#wanted.set(config.id, this.#disk.origin);
     const nowMs = platform.clock.nowMs();
@@ -314,6 +333,7 @@ export class MasterPart {
     const wallMs = Math.floor(platform.clock.wallMs());
     driver.proposeBatch(clusterBatch("AGREEMENT", wallMs, (writer) => writer.raw(body)));
     this.#proposedIndex = driver.view.lastIndex;
+    this.#proposedTerm = term;
   }
 
   /** Writes the newest agreement, and goes by it once it is on disk. */

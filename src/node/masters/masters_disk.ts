@@ -7,12 +7,13 @@
  */
 
 import { assert } from "../../base/assert.ts";
+import { CorruptionError, CStoreError } from "../../base/errors.ts";
 import type { VersionTable } from "../../database/collection/version_table.ts";
 import { EMPTY_SEED, type Seed } from "../../multi_master/config.ts";
 import type { MultiMaster } from "../../multi_master/multi_master.ts";
 import type { Agreement } from "../../multi_master/operation/agreement.ts";
 import { NO_AGREEMENT } from "../../multi_master/operation/agreement_change.ts";
-import type { Origin } from "../../multi_master/operation/dot.ts";
+import type { Dot, Origin, OriginSequence } from "../../multi_master/operation/dot.ts";
 import type { SeenToken } from "../../multi_master/operation/operation.ts";
 import { meet } from "../../multi_master/operation/version_vector.ts";
 import type { Platform } from "../../platform/platform.ts";
@@ -103,14 +104,25 @@ export class MastersDisk {
     await this.#voidAll();
   }
 
-  /** Another node's state has come and has its name. */
+  /** Another node's state has come and has its name. Rejects with CorruptionError if it is none. */
   async seeded(): Promise<void> {
     const { log } = this.#parts;
     // Other members may ask this node for what is in the state.
+    const last = new Map<Origin, OriginSequence>();
+    const file = `${this.#parts.directory}/masters`;
     const reader = new SeedReader({
-      operations: (operations) => void log.operations.append(operations),
+      operations: (operations) => {
+        for (const { origin, sequence } of operations) assertNext(last, { origin, sequence }, file);
+        log.operations.append(operations);
+      },
     });
-    await this.store.load((block) => reader.block(block));
+    try {
+      await this.store.load((block) => reader.block(block));
+    } catch (error) {
+      // Of a state that is none nothing is kept: another member is asked.
+      if (error instanceof CorruptionError) await this.#voidAll();
+      throw error;
+    }
     await log.flush();
     this.#isSeeding = false;
     await this.#write();
@@ -150,26 +162,28 @@ export class MastersDisk {
 
   /** Writes the state for others to begin with, unless one is being written. */
   async writeForOthers(master: MultiMaster, driver: MultiMasterDriver): Promise<void> {
-    const { operations } = this.#parts.log;
-    const all = [...operations.operations()].map((operation) => operations.bytesOf(operation));
-    await this.#writeState(master, driver, all);
+    await this.#writeState(master, driver, true);
   }
 
   async #writeState(
     master: MultiMaster,
     driver: MultiMasterDriver,
-    operations?: readonly Uint8Array[],
+    isForOthers = false,
   ): Promise<void> {
     if (this.#isWriting) return;
     this.#isWriting = true;
-    this.#bytesAtLast = this.#parts.log.operations.writtenBytes;
+    const { operations } = this.#parts.log;
+    this.#bytesAtLast = operations.writtenBytes;
     const frozen = master.freeze();
     try {
-      await driver.persisted(frozen.afterReady);
+      if (!(await isPersisted(driver, frozen.afterReady))) return;
+      // All that the state has seen is in the log by now.
+      const all = isForOthers ? [...operations.operations()] : undefined;
+      const logged = all?.map((operation) => operations.bytesOf(operation));
       const index = this.store.newestIndex() + 1;
       const position = { index, term: 1, nextSequence: index + 1 };
-      await this.store.write(position, seedBlocks(frozen, operations));
-      this.#isForOthers = operations !== undefined;
+      await this.store.write(position, seedBlocks(frozen, logged));
+      this.#isForOthers = isForOthers;
       assert(this.store.newestIndex() === index, "the state that was written is the newest");
       this.#older = this.#newest;
       this.#newest = { version: frozen.version, cursor: frozen.cursor };
@@ -207,4 +221,30 @@ export class MastersDisk {
     const { platform, nodeId } = this.#parts;
     return `${nodeId}/${randomId(platform.random)}`;
   }
+}
+
+/** False where the driver has ended: then the state is of no use. */
+async function isPersisted(driver: MultiMasterDriver, ready: number): Promise<boolean> {
+  try {
+    await driver.persisted(ready);
+    return true;
+  } catch (error) {
+    if (!(error instanceof CStoreError)) throw error;
+    return false;
+  }
+}
+
+/** Throws CorruptionError for a gap. */
+function assertNext(
+  last: Map<Origin, OriginSequence>,
+  { origin, sequence }: Dot,
+  file: string,
+): void {
+  const before = last.get(origin);
+  last.set(origin, sequence);
+  if (before === undefined || sequence === before + 1) return;
+  throw new CorruptionError(
+    `Cannot begin with another node's state: operation ${sequence} of ${origin} is behind ${before}`,
+    { file, byte: 0 },
+  );
 }

@@ -104,6 +104,11 @@ export class MultiMasterDriver {
     this.#queueTurn();
   }
 
+  /** Why it has ended; undefined while it goes on. */
+  get failure(): CStoreError | undefined {
+    return this.#failure;
+  }
+
   /** Members, this node among them, and those that do not take part yet. */
   get members(): number {
     return Math.max(this.#parts.master.peers.length + 1, this.#parts.members());

@@ -47,12 +47,13 @@ export class OperationLog implements OperationReader {
   /** Bytes of operations that are in memory: messages carry them as they stand in the log. */
   readonly #bytes = new WeakMap<PackedOperation, Uint8Array>();
 
+  /** Bytes of operations that were found in the log, and of those that were written since. */
+  writtenBytes = 0;
+
   constructor(parts: OperationLogParts) {
     this.#parts = parts;
+    for (const { place } of parts.table.records) this.writtenBytes += place.size;
   }
-
-  /** Bytes of operations that were written since the log was opened. */
-  writtenBytes = 0;
 
   /** All that is kept, each operation after all that its writer had. Throws CorruptionError. */
   *operations(): Generator<PackedOperation> {
