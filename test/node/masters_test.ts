@@ -312,6 +312,19 @@ describe("writes on the wire", () => {
     connection.close();
   });
 
+  test("of a repeat it gives nothing that it does not know any more", async () => {
+    const connection = await shake();
+    const remove = (id: string): DocumentOperation => {
+      return { kind: "REMOVE", key: encodeKey(id), document: new Uint8Array(0) };
+    };
+    connection.request(write([remove("a"), remove("none")], {}));
+    expect(await connection.reply(1)).toMatchObject({ kind: "result" });
+    connection.request(write([remove("a"), remove("none")], { head: [0, 1] }));
+    const repeated = await connection.reply(1);
+    expect(repeated).toMatchObject({ kind: "error", error: { code: "UNKNOWN_OUTCOME" } });
+    connection.close();
+  });
+
   test("a repeat that it does not know, and would refuse or change nothing, is in doubt", async () => {
     const connection = await shake();
     const absent = { kind: "REMOVE", key: encodeKey("none"), document: new Uint8Array(0) } as const;
