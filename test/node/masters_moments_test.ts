@@ -11,7 +11,7 @@ import type { Node } from "../../src/node/node.ts";
 import { sleep, systemClock } from "../../src/platform/clock.ts";
 import { encodeCbor } from "../../src/protocol/encoding/cbor.ts";
 import { encodeKey } from "../../src/protocol/encoding/document_key.ts";
-import { TestCluster, waitFor } from "./test_cluster.ts";
+import { type Settings, TestCluster, waitFor } from "./test_cluster.ts";
 
 setDefaultTimeout(120_000);
 
@@ -29,8 +29,8 @@ afterEach(async () => {
 });
 
 /** Three nodes with the collection "orders", and a client of each. */
-async function start(): Promise<RemoteDatabase[]> {
-  three = await TestCluster.start(3);
+async function start(settings: Settings = {}): Promise<RemoteDatabase[]> {
+  three = await TestCluster.start(3, settings);
   const all = await Promise.all(three.seats.map(({ address }) => three.connect(address)));
   await all[0]!.createCollection("orders", ORDERS);
   await all[0]!.collection<Order>("orders").put({ id: "a" }, { ack: "all" });
@@ -157,6 +157,35 @@ describe("a node that begins again", () => {
     const third = (await three.connect(three.seat("n3").address)).collection<Order>("orders");
     expect((await third.find()).map(({ id }) => id).sort()).toEqual(["a", "b", "c"]);
   });
+});
+
+test("a member that was away gets from the log what it lacks, however much that is", async () => {
+  const all = await start({ snapshotLogBytes: 64 * 1024 });
+  await three.kill(three.seat("n3"));
+  const orders = all[0]!.collection<Order>("orders");
+  const random = (): string =>
+    Buffer.from(crypto.getRandomValues(new Uint8Array(3000))).toString("hex");
+  for (let round = 0; round < 10; round += 1) {
+    for (let i = 0; i < 20; i += 1) await orders.put({ id: `d${i % 4}`, round, text: random() });
+    await sleep(systemClock, 100);
+  }
+  const n3 = await three.startNode(three.seat("n3"));
+  const third = (await three.connect(three.seat("n3").address)).collection<Order>("orders");
+  await waitFor("all of it on n3", async () => (await third.count({ round: 9 })) === 4);
+  expect(n3.masters.startedOver).toBe(0);
+});
+
+test("a member that joins gets what each node writes, and writes itself", async () => {
+  const all = await start();
+  const { address } = await three.join("n4");
+  const orders = (await three.connect(address)).collection<Order>("orders");
+  await waitFor("n4 to take writes", () => nodeOf("n4").masters.status()?.state === "ready");
+  await all[0]!.collection<Order>("orders").put({ id: "b" });
+  await waitFor("b on n4", async () => (await orders.findById("b")) !== undefined);
+  await orders.put({ id: "c" }, { ack: "all" });
+  for (const database of all) {
+    expect(await database.collection<Order>("orders").findById("c")).toEqual({ id: "c" });
+  }
 });
 
 test("what a node asked another leader for, long ago, ends no incarnation", async () => {

@@ -37,15 +37,15 @@ export const MASTER_NODE_PLANTS: readonly Plant[] = [
     file: "node/masters/masters_disk.ts",
     find: "this.#agreement = agreement;\n    await this.#write();",
     replace: "this.#agreement = agreement;",
-    scenario: "a collection that every node writes > a node that restarts alone",
+    scenario: "a node that restarts alone",
   },
   {
-    ...{ name: "masters-cut-behind-members", mode, faults: ["isolate", "pause", "kill"] },
+    name: "masters-cut-behind-members",
     about: "operations are cut that another member does not have yet",
     file: "node/masters/masters_disk.ts",
     find: "this.#parts.log.operations.cut(meet(this.#older.cursor, ...cursors));",
     replace: "void cursors; this.#parts.log.operations.cut(meet(this.#older.cursor));",
-    hasSmallLimits: true,
+    scenario: "a member that was away",
   },
   {
     ...{ name: "masters-repeat-forgotten", mode, faults: ["reset", "kill"] },
@@ -111,13 +111,6 @@ export const MASTER_NODE_PLANTS: readonly Plant[] = [
     file: "node/masters/master_part.ts",
     find: "const up = (nodeId: string): void => this.#running?.driver.setPeer(nodeId, true);",
     replace: "const up = (nodeId: string): void => void nodeId;",
-  },
-  {
-    ...{ name: "masters-members-untold", mode, faults: ["grow", "replace"] },
-    about: "new members in the agreement count as they did before they could be reached",
-    file: "node/masters/master_part.ts",
-    find: "await this.#tryBegin();\n      this.#tellLinks();",
-    replace: "await this.#tryBegin();",
   },
   {
     ...{ name: "masters-stopped-for-good", mode, faults: ["replace", "recoverWiped"] },
