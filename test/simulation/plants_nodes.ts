@@ -27,7 +27,7 @@ export const MASTER_NODE_PLANTS: readonly Plant[] = [
   {
     ...{ name: "masters-log-not-replayed", mode, faults: ["kill"] },
     about: "a node that restarts begins without the operations in its log",
-    file: "node/masters/master_part.ts",
+    file: "node/masters/masters_core.ts",
     find: "{ store, seed, operations: operations.operations(), log: operations },",
     replace: "{ store, seed, operations: [], log: operations },",
   },
@@ -66,7 +66,7 @@ export const MASTER_NODE_PLANTS: readonly Plant[] = [
     name: "masters-refusal-believed",
     about: "a node's refusal of a repeat counts for the node that was asked first",
     file: "server/masters_service.ts",
-    find: 'const isInDoubt = request.isRepeat && error.retry === "never";',
+    find: "const isInDoubt = request.isRepeat && isDecided;",
     replace: "const isInDoubt = false;",
     scenario: "a repeat that",
   },
