@@ -159,6 +159,33 @@ describe("a node that begins again", () => {
   });
 });
 
+test("a document that merges made larger than a frame is an error, and the node goes on", async () => {
+  const all = await start();
+  const settings = { ...ORDERS, documentSizeMax: 16 * 1024 * 1024 };
+  await all[0]!.createCollection("large", settings);
+  const large = all[0]!.collection<Order>("large");
+  await large.put({ id: "a" }, { ack: "all" });
+  const key = encodeKey("a");
+  const text = "x".repeat(12 * 1024 * 1024);
+  const writes = three.nodes.map((node, at) => {
+    const collection = node.machine.collectionOrEmpty("large").collectionId;
+    const body = encodeCbor({ id: "a", [`f${at}`]: text }).slice();
+    const { running } = node.masters;
+    const documents = [{ collection, key, body }];
+    return running!.driver.write({ documents }, { ack: "one", timeoutMs: 3000 });
+  });
+  await Promise.all(writes);
+  await waitFor("all three fields", async () => {
+    const found = await large.findById("a").then(
+      () => "found",
+      (error: { readonly code: string }) => error.code,
+    );
+    return found === "QUERY";
+  });
+  await large.put({ id: "a" }, { ack: "all" });
+  expect(await large.findById("a")).toEqual({ id: "a" });
+});
+
 test("a member that was away gets from the log what it lacks, however much that is", async () => {
   const all = await start({ snapshotLogBytes: 64 * 1024 });
   await three.kill(three.seat("n3"));

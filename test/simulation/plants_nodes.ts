@@ -85,13 +85,6 @@ export const MASTER_NODE_PLANTS: readonly Plant[] = [
     replace: "return [origin, Math.min(...progress.map(({ cursor }) => seen(cursor, origin)))];",
   },
   {
-    ...{ name: "masters-end-early", mode, faults: ["replace", "recoverWiped", "isolate"] },
-    about: "an end is agreed before all members know that the incarnation is over",
-    file: "multi_master/operation/agreement_change.ts",
-    find: "if (!progress.every((one) => one.version === version)) return undefined;",
-    replace: "",
-  },
-  {
     ...{ name: "masters-not-shown-again", mode, faults: ["lagSnapshot"] },
     about: "a state from the leader's snapshot shows no documents of such collections",
     file: "node/masters/master_part.ts",

@@ -24,6 +24,13 @@ const EXPECTED: Readonly<Record<string, readonly RegExp[]>> = {
   "survive_kill.ts": [/nothing is lost/, /and nothing was removed/],
   "three_processes.ts": [/killed node-/, /counted to 300/, /another node leads/],
   "transaction.ts": [/rolled back: ada has too little/, /balance: 50/, /2 transfers/],
+  "two_offices.ts": [
+    /apples left: 5/,
+    /tags: fruit, north, south/,
+    /the same order in both: 90 90 true/,
+    /o1 north: called by north; south: called by south/,
+    /conflicts left: 0/,
+  ],
   "two_stores.ts": [/refused: .*failed to prepare/, /A1 belongs to ada/, /grace pays nothing/],
 };
 

@@ -114,6 +114,15 @@ export class CollectionRules {
     }
   }
 
+  /** Makes a collection that is not there yet, by the settings of new ones. */
+  async make(name: string): Promise<void> {
+    await this.learn(name);
+    if (this.isLearned(name)) return;
+    const request = { action: "createCollection", collection: name } as const;
+    await changeCatalog(await this.#parts.client(), request);
+    await this.learn(name);
+  }
+
   /**
    * Whether a call was refused because the collection has another mode than was thought, which is
    * known now: nothing of it was done, and it can be done again. A collection that is to come into

@@ -167,6 +167,8 @@ export class CollectionWriter {
     if (isInDoubt && !rules.isLearned(this.#name)) {
       await rules.look(this.#name, this.#timeoutMs ?? client.timeoutMs);
     }
+    // The mode decides whether the call is one: a collection that is to come into being has none.
+    if (how.ack !== undefined && !rules.isLearned(this.#name)) await rules.make(this.#name);
     return this.#send(operations, how, { client, attempts: ATTEMPTS_MAX.mode });
   }
 

@@ -182,7 +182,7 @@ describe("ReplicatedWALDatabase", () => {
   });
 
   test.each([
-    ["a mode that is not there", { mode: "MULTI_MASTER", syncMode: "SYNC" }, {}],
+    ["a mode that is not there", { mode: "MASTERLESS", syncMode: "SYNC" }, {}],
     ["a sync mode that is not there", { mode: "MASTER_SLAVE", syncMode: "MAYBE" }, {}],
     [
       "an own id that is not in the list",
