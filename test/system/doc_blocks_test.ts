@@ -57,7 +57,7 @@ test("every block has a tag, and there are as many of each as were counted", () 
   // Vectors are read and compared by the tests of protocol and storage, the tree by the tidy test.
   expect(counts).toEqual({
     ...{ "hex check": 40, "text check": 1, "text none": 8 },
-    ...{ "sh check": 27, "toml check": 1, "ts check": 7, "ts run": 1 },
+    ...{ "sh check": 28, "toml check": 1, "ts check": 7, "ts run": 1 },
   });
 });
 
