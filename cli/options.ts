@@ -132,7 +132,7 @@ export function choiceOption<T extends string>(
 ): T {
   const text = textOption(options, name);
   if (text === undefined) return choices.fallback;
-  const found = choices.allowed.find((choice) => choice === text.toLowerCase());
+  const found = choices.allowed.find((choice) => choice.toLowerCase() === text.toLowerCase());
   if (found === undefined) {
     throw new UsageError(
       `Option --${dashed(name)} is one of ${choices.allowed.join(", ")}, not "${text}"`,

@@ -41,9 +41,12 @@ export async function runCollection(words: readonly string[], options: RawOption
   });
 }
 
+/** What a rule for conflicts is made of; the strategy has a usual value. */
+const RULE_OPTIONS = ["conflict", "removal", "resolver", "priorities"];
+
 function settingsOf(options: RawOptions): CollectionSettingsOptions | undefined {
-  const conflict =
-    textOption(options, "conflict") === undefined ? undefined : conflictOption(options);
+  const isRuled = RULE_OPTIONS.some((name) => options[name] !== undefined);
+  const conflict = isRuled ? conflictOption(options) : undefined;
   const validator = textOption(options, "validator");
   const settings: CollectionSettingsOptions = {
     ...(textOption(options, "mode") !== undefined && { mode: modeOption(options) }),

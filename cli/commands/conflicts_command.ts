@@ -73,12 +73,17 @@ function show({ id, document, siblings, failure }: Conflict<Item>): void {
   print(table(["NODE", "WRITTEN", "DOCUMENT"], rows));
 }
 
-function chosen({ siblings, document }: Conflict<Item>, options: RawOptions): Item {
+function chosen({ id, siblings, document }: Conflict<Item>, options: RawOptions): Item {
   const [json, from] = [textOption(options, "document"), textOption(options, "from")];
   if (json !== undefined && from !== undefined) {
     throw new UsageError("Options --document and --from exclude each other");
   }
-  if (json !== undefined) return readObject(json, "document", `'{"id":"o1"}'`) as Item;
+  if (json !== undefined) {
+    const given = readObject(json, "document", `'{"id":"o1"}'`) as Item;
+    const { id: named = id } = given;
+    if (named === id) return { ...given, id };
+    throw new UsageError(`The document has the id ${toTaggedJson(named)}, not "${id}"`);
+  }
   if (from === undefined) {
     if (document !== undefined) return document;
     throw new UsageError("Say what is to count", "Give --document or --from");

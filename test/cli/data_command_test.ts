@@ -4,12 +4,15 @@
  * @module
  */
 
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { complete } from "../../cli/commands/shell_command.ts";
 import { fromTaggedJson, toTaggedJson } from "../../cli/tagged_json.ts";
 import { freshFolder, TestCluster } from "../node/test_cluster.ts";
 import { Running, run, shell } from "../system/program.ts";
+
+// Many processes, one after the other.
+setDefaultTimeout(60_000);
 
 let cluster: TestCluster;
 let folder: ReturnType<typeof freshFolder>;

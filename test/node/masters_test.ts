@@ -131,6 +131,19 @@ describe("a collection that every node writes", () => {
 });
 
 describe("acknowledgements", () => {
+  test("an unknown one, and all of a collection of the leader's, are refused", async () => {
+    const database = await (await start(1)).connect();
+    await database.createCollection("plain");
+    for (const ack of ["MAJORITY", 2, "all"] as unknown as "one"[]) {
+      const ofCall = database.collection<Order>("plain").put({ id: "a" }, { ack });
+      const ofHandle = database.collection<Order>("plain", { ack }).put({ id: "a" });
+      for (const write of [ofCall, ofHandle]) {
+        expect((await rejection(write)).code).toBe("VALIDATION");
+      }
+    }
+    expect(await database.collection("plain").count()).toBe(0);
+  });
+
   test("all and majority wait for other disks; with too few in time the write says so", async () => {
     const three = await start();
     const [first] = await clients(three);
@@ -382,6 +395,7 @@ describe("a new cluster", () => {
     const orders = database.collection<Order>("orders");
     for (let i = 0; i < 50; i += 1) await orders.put({ id: `d${i}`, i });
     await orders.delete("d7");
+    await orders.put({ id: "d8", i: 8 }, { ack: "all" });
     const { clusterId } = await database.status();
     const source = { clusterId: String(clusterId), blocks: backupBlocks(database.client) };
     const platform = systemPlatform();

@@ -160,16 +160,22 @@ export class CollectionWriter {
       if (ifVersion === undefined || (Number.isSafeInteger(ifVersion) && ifVersion >= 0)) continue;
       throw new ValidationError(`Cannot use ifVersion ${ifVersion}: it is a whole number`);
     }
+    const ack = how.ack ?? this.#ack;
+    if (ack !== undefined && !ACKNOWLEDGEMENTS.includes(ack)) {
+      throw new ValidationError(
+        `Cannot wait for "${ack}": ack is one of ${ACKNOWLEDGEMENTS.join(", ")}`,
+      );
+    }
     const client = await this.#backend.client();
     const { rules } = this.#backend;
     // Where no session can be opened, a node may take the write all the same.
-    const isInDoubt = !client.askForSession() || how.ack !== undefined;
+    const isInDoubt = !client.askForSession() || ack !== undefined;
     if (isInDoubt && !rules.isLearned(this.#name)) {
       await rules.look(this.#name, this.#timeoutMs ?? client.timeoutMs);
     }
     // The mode decides whether the call is one: a collection that is to come into being has none.
-    if (how.ack !== undefined && !rules.isLearned(this.#name)) await rules.make(this.#name);
-    return this.#send(operations, how, { client, attempts: ATTEMPTS_MAX.mode });
+    if (ack !== undefined && !rules.isLearned(this.#name)) await rules.make(this.#name);
+    return this.#send(operations, { ...how, ack }, { client, attempts: ATTEMPTS_MAX.mode });
   }
 
   #send(
@@ -183,9 +189,7 @@ export class CollectionWriter {
     if (!isByAll && how.ack === "all") throw onlyMajority(this.#name);
     return new Promise((resolve, reject) => {
       client.submit(
-        isByAll
-          ? writeRequest({ ...write, ...how, ack: how.ack ?? this.#ack })
-          : documentsRequest(write),
+        isByAll ? writeRequest({ ...write, ...how }) : documentsRequest(write),
         (answer) => resolve(answerOf(answer)),
         (error) => {
           if (!(error instanceof WrongModeError) || attempts <= 1) return reject(error);
