@@ -8,9 +8,7 @@
 export const SEAMS: Readonly<Record<string, readonly string[]>> = {
   "test/node/embedded/database_suite_test.ts": [
     "src/api/transaction.ts",
-    "src/client/collection/catalog_client.ts",
     "src/client/collection/change_stream.ts",
-    "src/client/collection/collection_rules.ts",
     "src/client/collection/decoded_results.ts",
     "src/client/collection/remote_collection.ts",
     "src/client/connection/node_channel.ts",
@@ -23,7 +21,6 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
     "src/database/change_reader.ts",
     "src/database/collection/collection_index.ts",
     "src/database/collection/collection_indexes.ts",
-    "src/database/collection/expiry_rule.ts",
     "src/database/collection/query_plan.ts",
     "src/database/operation_executor.ts",
     "src/database/plain_put.ts",
@@ -34,7 +31,6 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
     "src/node/snapshots/snapshotter.ts",
     "src/platform/sockets.ts",
     "src/protocol/wire/error_message.ts",
-    "src/replication/raft/driver_parts.ts",
     "src/replication/raft/logged_configurations.ts",
     "src/replication/raft/ticker.ts",
     "src/server/change_streams.ts",
@@ -52,12 +48,15 @@ export const SEAMS: Readonly<Record<string, readonly string[]>> = {
   ],
   "test/client/connection/client_test.ts": ["src/client/connection/client_options.ts"],
   "test/protocol/operations/seed_codec_test.ts": ["src/protocol/operations/field_reader.ts"],
+  "test/node/masters_moments_test.ts": [
+    "src/node/masters/masters_disk.ts",
+    "src/node/masters/masters_transfer.ts",
+  ],
   "test/node/masters_test.ts": [
+    "src/database/collection/expiry_rule.ts",
     "src/database/masters_executor.ts",
     "src/node/masters/master_part.ts",
     "src/node/masters/masters_core.ts",
-    "src/node/masters/masters_disk.ts",
-    "src/node/masters/masters_transfer.ts",
     "src/node/masters/shown_documents.ts",
     "src/server/masters_service.ts",
   ],
